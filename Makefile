@@ -1,0 +1,42 @@
+# Every target sets up what it needs in .venv first; only Python 3.11+, g++, make and perl are assumed.
+
+PYTHON ?= python3
+VENV := .venv
+STAMP := $(VENV)/.installed
+export TRILITH_BUILD := $(CURDIR)/build
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sim test test-all lint bench clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## install everything into .venv
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "Python must be 3.11 or newer, not $$($(PYTHON) --version): make PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --upgrade "pip>=24"
+	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@touch $@
+
+sim: $(STAMP) ## hold the generated engine to the golden model, on real input
+	@$(VENV)/bin/trilith sim
+
+test: $(STAMP) ## run the tests
+	$(VENV)/bin/python -m pytest
+
+test-all: $(STAMP) ## run the tests, the long ones too
+	$(VENV)/bin/python -m pytest --long
+
+lint: $(STAMP) ## check style and types
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/basedpyright --level error
+
+bench: $(STAMP) ## measure speed and size
+	@$(VENV)/bin/python -m trilith.reports.bench
+
+clean: ## remove build/ and .venv
+	rm -rf build $(VENV) *.egg-info

@@ -1,0 +1,144 @@
+"""The command ``trilith``: parses arguments and prints what the rooms below return."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Toolkit for hardware that runs ternary neural networks.",
+)
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"trilith: {message}", file=sys.stderr)
+    return status
+
+
+@app.callback()
+def _trilith() -> None:
+    """Toolkit for hardware that runs ternary neural networks."""
+
+
+@app.command()
+def sim(
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Part to run: sweep, digits or bitnet; may be repeated. Default: all."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            help="A BitNet b1.58 2B4T checkpoint (safetensors file or folder, packed weights): run "
+            "the matrices of one of its layers instead of the suite.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[int, typer.Option(help="Layer of the checkpoint.", min=0, max=29)] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Run the generated engine under Verilator and hold every result to the golden model.
+
+    One line per case: what it is, the shape N x K x T (outputs, inputs, activation vectors), the
+    engine lanes x rows x tokens, the weight code, clock cycles, utilization (MACs done of MACs
+    possible in those cycles), and MACs simulated per second. All figures are measured.
+
+    Examples:
+      trilith sim
+
+      trilith sim --part digits
+
+      trilith sim --checkpoint bitnet-b1.58-2B-4T/model.safetensors --layer 0
+    """
+    from rich.console import Console
+
+    from ..sim.suite import PARTS, run_suite
+
+    if checkpoint is not None:
+        if part:
+            raise typer.BadParameter("--part and --checkpoint exclude each other")
+        part = ["bitnet"]
+    for name in part or ():
+        if name not in PARTS:
+            raise typer.BadParameter(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
+    console = Console(stderr=True)
+    results = []
+    with console.status("building simulations") as status:
+        for result in run_suite(
+            part or list(PARTS),
+            checkpoint=checkpoint,
+            layer=layer,
+            built=lambda done, total: status.update(f"building simulations: {done} of {total}"),
+        ):
+            results.append(result)
+            if not as_json:
+                print(_case_line(result), flush=True)
+    passed = sum(result.passed for result in results)
+    failed = len(results) - passed
+    if as_json:
+        cases = [asdict(result) for result in results]
+        print(json.dumps({"passed": passed, "failed": failed, "cases": cases}, indent=2))
+    else:
+        print(f"{passed} passed, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _case_line(result) -> str:
+    name = f"{result.part}: {result.name}"
+    line = (
+        f"{'PASS' if result.passed else 'FAIL'}  {name:<42} {result.shape:>13} on "
+        f"{result.engine:<8} {result.code:<8} {result.cycles:>8} cycles "
+        f"{result.utilization:>6.1%} {result.macs_per_second / 1e6:>8.2f} MMAC/s"
+    )
+    return f"{line}  {result.detail}".rstrip()
+
+
+@app.command()
+def doctor(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Print which tools were found, what is missing, and how to get it.
+
+    Ends with status 1 if something that 'make sim' needs is missing.
+    """
+    from ..sim.toolchain import doctor as look
+
+    tools = look()
+    if as_json:
+        print(json.dumps([asdict(tool) for tool in tools], indent=2))
+    else:
+        for tool in tools:
+            state = f"found    {tool.found}" if tool.found else f"missing  {tool.remedy}"
+            print(f"{tool.name:<15} {state}  (for {tool.needed_for})")
+    if any(tool.found is None and "optional" not in tool.needed_for for tool in tools):
+        raise typer.Exit(1)
+
+
+def main() -> None:
+    """Run the command; bad input is one line and status 2, a failed simulation status 1."""
+    # Imported here and not above: printing help must not load the simulator.
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted", 130))
+    except OSError as error:
+        sys.exit(_fail(str(error), 2))
+    except (ValueError, RuntimeError) as error:
+        from ..golden.huggingface import CheckpointError
+        from ..sim.simulator import SimulationError
+        from ..sim.toolchain import ToolchainError
+
+        if isinstance(error, SimulationError):
+            sys.exit(_fail(str(error), 1))
+        if isinstance(error, (CheckpointError, ToolchainError)):
+            sys.exit(_fail(str(error), 2))
+        raise

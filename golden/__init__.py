@@ -1,0 +1,26 @@
+"""The golden model: quantizers, weight codes, layers and checkpoints, in NumPy.
+
+It is written to be obviously right, knows nothing of hardware, and everything else is held to it.
+"""
+
+from .codes import CODES, Code, CodeError
+from .huggingface import CheckpointError, pack_weights, unpack_weights
+from .linear import BitLinear, check_activations, check_trits, ternary_matmul
+from .mlp import BitNetMLP
+from .quantize import absmax_quantize, absmean_quantize
+
+__all__ = [
+    "CODES",
+    "BitLinear",
+    "BitNetMLP",
+    "CheckpointError",
+    "Code",
+    "CodeError",
+    "absmax_quantize",
+    "absmean_quantize",
+    "check_activations",
+    "check_trits",
+    "pack_weights",
+    "ternary_matmul",
+    "unpack_weights",
+]

@@ -1,0 +1,227 @@
+"""Weight codes: how trits are packed into bytes.
+
+Every code maps a byte to a fixed number of trits and back. A code is defined by a function from a
+tuple of trits to a symbol; packing, unpacking and legality all follow from it. The decoder in
+hardware, ``trilith.hw.decoder``, is tested against this definition byte by byte.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .linear import check_trits
+
+__all__ = ["CODES", "Code", "CodeError"]
+
+
+class CodeError(ValueError):
+    """Packed bytes or trits that a code does not allow; the message names the first place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Code:
+    """A code: a symbol of some bits stands for some trits, and whole symbols fill a byte.
+
+    Parameters
+    ----------
+    name : key in ``CODES``
+    symbol_bits : 8, 2 or 1; the first symbol of a byte is in its lowest bits
+    symbol_trits : trits of a symbol
+    values : the trits it can hold: −1, 0, +1, or −1, +1 for ``binary``
+    encode : symbol of a tuple of ``symbol_trits`` trits, the first trit first
+    """
+
+    name: str
+    symbol_bits: int
+    symbol_trits: int
+    values: tuple[int, ...]
+    encode: Callable[[tuple[int, ...]], int] = field(repr=False)
+    #: int8[256, trits_per_byte]: the trits of each byte, those of an illegal symbol being zero.
+    table: NDArray[np.int8] = field(init=False, repr=False, compare=False)
+    #: bool[256]: which bytes consist of legal symbols.
+    legal: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
+    #: uint8[3**trits_per_byte]: the byte of each tuple, at Σ (tⱼ + 1)·3ʲ.
+    _bytes: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        symbols = np.zeros((2**self.symbol_bits, self.symbol_trits), np.int8)
+        legal_symbols = np.zeros(2**self.symbol_bits, np.bool_)
+        for trits in product(self.values, repeat=self.symbol_trits):
+            symbol = self.encode(trits)
+            assert not legal_symbols[symbol], f"{self.name}: {symbol} stands for two tuples"
+            symbols[symbol] = trits
+            legal_symbols[symbol] = True
+        shifts = np.arange(0, 8, self.symbol_bits)
+        parts = np.arange(256)[:, np.newaxis] >> shifts & (2**self.symbol_bits - 1)
+        table = symbols[parts].reshape(256, self.trits_per_byte)
+        legal = legal_symbols[parts].all(axis=1)
+        places = 3 ** np.arange(self.trits_per_byte)
+        by_tuple = np.zeros(3**self.trits_per_byte, np.uint8)
+        by_tuple[(table[legal] + 1) @ places] = np.flatnonzero(legal)
+        for name, array in (("table", table), ("legal", legal), ("_bytes", by_tuple)):
+            array.setflags(write=False)
+            object.__setattr__(self, name, array)
+
+    @property
+    def trits_per_byte(self) -> int:
+        """Trits in a byte: 4, 5 or 8."""
+        return 8 // self.symbol_bits * self.symbol_trits
+
+    @property
+    def bits_per_trit(self) -> float:
+        """Bits per trit, fillers not counted."""
+        return 8 / self.trits_per_byte
+
+    @property
+    def filler(self) -> int:
+        """The trit that fills the last byte: 0, or −1 where the code has no zero."""
+        return 0 if 0 in self.values else -1
+
+    def packed_bytes(self, count: int) -> int:
+        """Bytes that ``count`` trits take, fillers included."""
+        return -(-count // self.trits_per_byte)
+
+    def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
+        """Pack along the last axis; the last byte is filled with ``filler``.
+
+        Parameters
+        ----------
+        trits : int8[..., count]
+
+        Returns
+        -------
+        uint8[..., ceil(count / trits_per_byte)]
+
+        Raises
+        ------
+        TypeError
+            If ``trits`` is not an integer array.
+        ValueError
+            If a value is not a trit.
+        CodeError
+            If a trit is one that the code cannot hold.
+        """
+        trits = np.asarray(trits)
+        check_trits(trits.reshape(-1, trits.shape[-1]) if trits.ndim else trits)
+        if self.filler and not trits.all():
+            place = [int(i) for i in np.argwhere(trits == 0)[0]]
+            raise CodeError(f"code {self.name!r} holds -1 and +1 only, not 0 at {place}")
+        count = trits.shape[-1]
+        groups = self.packed_bytes(count)
+        digits = np.full((*trits.shape[:-1], groups * self.trits_per_byte), self.filler, np.int8)
+        digits[..., :count] = trits
+        digits += 1
+        digits = digits.reshape(*trits.shape[:-1], groups, self.trits_per_byte)
+        index = np.zeros(digits.shape[:-1], np.uint16)
+        for j in reversed(range(self.trits_per_byte)):
+            index = index * np.uint16(3) + digits[..., j].astype(np.uint16)
+        return self._bytes[index]
+
+    def unpack(self, packed: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
+        """Undo ``pack``.
+
+        Parameters
+        ----------
+        packed : uint8[..., ceil(count / trits_per_byte)]
+        count : trits to return along the last axis
+
+        Returns
+        -------
+        int8[..., count]
+
+        Raises
+        ------
+        TypeError
+            If ``packed`` is not uint8.
+        CodeError
+            If the last axis does not hold ``count`` trits, or a byte is illegal.
+        """
+        packed = np.asarray(packed)
+        if packed.dtype != np.uint8:
+            raise TypeError(f"packed must be uint8, not {packed.dtype}")
+        if packed.ndim == 0 or packed.shape[-1] != self.packed_bytes(count):
+            raise CodeError(
+                f"{count} trits in code {self.name!r} must take {self.packed_bytes(count)} bytes, "
+                f"not {packed.shape[-1] if packed.ndim else 0}"
+            )
+        legal = self.legal[packed]
+        if not legal.all():
+            place = tuple(int(i) for i in np.argwhere(~legal)[0])
+            raise CodeError(
+                f"byte {packed[place]:#04x} at {list(place)} is illegal in code {self.name!r}"
+            )
+        return self.table[packed].reshape(*packed.shape[:-1], -1)[..., :count]
+
+
+def _base3(trits: tuple[int, ...]) -> int:
+    """Σ (tⱼ + 1)·3ʲ, the first trit lowest."""
+    return sum((t + 1) * 3**j for j, t in enumerate(trits))
+
+
+#: The code ``escape``: for each set of escaped pairs the fifth trit, and where t0 to t3 stand: in
+#: the pair named, or as the value given where their pair was taken.
+_ESCAPE_RULE: dict[tuple[int, ...], tuple[int, tuple[str | int, ...]]] = {
+    (): (0, ("p0", "p1", "p2", "p3")),
+    (0,): (-1, (0, "p1", "p2", "p3")),
+    (1,): (-1, (+1, "p0", "p2", "p3")),
+    (0, 1): (-1, (-1, 0, "p2", "p3")),
+    (0, 2): (-1, (-1, +1, "p1", "p3")),
+    (0, 3): (-1, (-1, -1, "p1", "p2")),
+    (2,): (+1, ("p0", "p1", 0, "p3")),
+    (3,): (+1, ("p0", "p1", +1, "p2")),
+    (2, 3): (+1, ("p0", 0, -1, "p1")),
+    (1, 2): (+1, ("p0", +1, -1, "p3")),
+    (1, 3): (+1, ("p0", -1, -1, "p2")),
+}
+
+
+def _escape(trits: tuple[int, ...]) -> int:
+    """Four pairs of bits, the first lowest: 00 is +1, 01 is 0, 10 is −1 and 11 escapes.
+
+    So a pair's low bit says zero and its high bit says negative. Without an escape the pairs are
+    t0 to t3 and t4 is 0. One or two escapes say t4 by where they are, and displace trits as
+    ``_ESCAPE_RULE`` has it; three or four are illegal.
+    """
+    for escaped, (t4, places) in _ESCAPE_RULE.items():
+        pairs = dict.fromkeys(escaped, 3)
+        for trit, place in zip(trits[:4], places, strict=True):
+            if isinstance(place, str):
+                pairs[int(place[1])] = 1 - trit
+            elif trit != place:
+                break
+        else:
+            if trits[4] == t4:
+                return sum(pairs[i] << 2 * i for i in range(4))
+    raise AssertionError(f"no rule for {trits}")
+
+
+def _tq1(trits: tuple[int, ...]) -> int:
+    """GGUF's TQ1_0: ceil(256·q / 243), the first trit the most significant digit of q."""
+    q = sum((t + 1) * 3 ** (4 - j) for j, t in enumerate(trits))
+    return -(-256 * q // 243)
+
+
+def _two_bit(trits: tuple[int, ...]) -> int:
+    """T + 1; 3 is illegal."""
+    return trits[0] + 1
+
+
+def _binary(trits: tuple[int, ...]) -> int:
+    """1 for +1 and 0 for −1."""
+    return int(trits[0] == 1)
+
+
+#: The codes by name.
+CODES = {
+    code.name: code
+    for code in (
+        Code(name="base3", symbol_bits=8, symbol_trits=5, values=(-1, 0, 1), encode=_base3),
+        Code(name="escape", symbol_bits=8, symbol_trits=5, values=(-1, 0, 1), encode=_escape),
+        Code(name="tq1", symbol_bits=8, symbol_trits=5, values=(-1, 0, 1), encode=_tq1),
+        Code(name="two_bit", symbol_bits=2, symbol_trits=1, values=(-1, 0, 1), encode=_two_bit),
+        Code(name="binary", symbol_bits=1, symbol_trits=1, values=(-1, 1), encode=_binary),
+    )
+}

@@ -1,0 +1,1 @@
+"""Networks and images stored with the package."""

@@ -1,0 +1,115 @@
+"""The ternary matrix product and the linear layer around it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .quantize import absmax_quantize
+
+__all__ = ["BitLinear", "Matmul", "check_activations", "check_trits", "ternary_matmul"]
+
+#: Anything that multiplies as ``ternary_matmul`` does: NumPy, or the RTL.
+Matmul = Callable[[NDArray[np.int8], NDArray[np.int8]], NDArray[np.int32]]
+
+
+def check_trits(trits: NDArray) -> None:
+    """Raise unless ``trits`` is a non-empty integer matrix of −1, 0 and +1.
+
+    Raises
+    ------
+    TypeError
+        If the type is not an integer type.
+    ValueError
+        If the shape or a value is not legal; the message names the first place.
+    """
+    _check_range("trits", trits, -1, 1)
+
+
+def check_activations(q: NDArray, bits: int = 8) -> None:
+    """Raise unless ``q`` is a non-empty integer matrix of legal activations of that width.
+
+    Eight and four bits allow the whole two's complement range; two bits mean ternary, so that −2
+    is illegal.
+
+    Raises
+    ------
+    TypeError
+        If the type is not an integer type.
+    ValueError
+        If the shape or a value is not legal; the message names the first place.
+    """
+    high = 2 ** (bits - 1) - 1
+    _check_range("activations", q, -1 if bits == 2 else -high - 1, high)
+
+
+def _check_range(name: str, array: NDArray, low: int, high: int) -> None:
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(array).__name__}")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise TypeError(f"{name} must have an integer type, not {array.dtype}")
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must have two non-empty dimensions, not shape {array.shape}")
+    if array.min() < low or array.max() > high:
+        row, column = np.argwhere((array < low) | (array > high))[0]
+        raise ValueError(
+            f"{name} must be from {low} to {high}, not {array[row, column]} at [{row}, {column}]"
+        )
+
+
+def ternary_matmul(trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
+    """The exact product ``W (N, K) @ q (T, K) -> y (T, N)``, summed in 32-bit integers.
+
+    With 8-bit activations no sum can overflow below K = 2²⁴.
+
+    Parameters
+    ----------
+    trits : int8[N, K], values −1, 0, +1
+    q : int8[T, K]
+
+    Returns
+    -------
+    int32[T, N]
+
+    Raises
+    ------
+    TypeError
+        If an argument is not an integer array.
+    ValueError
+        If a shape, a trit or an activation is not legal, or the two K differ.
+    """
+    check_trits(trits)
+    check_activations(q)
+    if trits.shape[1] != q.shape[1]:
+        raise ValueError(
+            f"trits and activations must share K, not have {trits.shape[1]} and {q.shape[1]}"
+        )
+    return np.matmul(q.astype(np.int32), trits.T.astype(np.int32))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitLinear:
+    """A linear layer with trits for weights and integers for activations.
+
+    ``y = (W · q) · weight_scale / act_scale`` in float32, evaluated in this order, where
+    ``q, act_scale = absmax_quantize(x)``. ``W · q`` is exact; a sum below 2²⁴ is exact in float32
+    too, so that only the scaling rounds.
+
+    Parameters
+    ----------
+    trits : int8[N, K]
+    weight_scale : float32, multiplicative
+    act_bits : 8, 4 or 2
+    matmul : what computes ``W · q``; simulated hardware, for instance
+    """
+
+    trits: NDArray[np.int8]
+    weight_scale: np.float32
+    act_bits: int = 8
+    matmul: Matmul = ternary_matmul
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply the layer: ``x`` float32[T, K] to float32[T, N]."""
+        q, act_scale = absmax_quantize(x, self.act_bits)
+        return self.matmul(self.trits, q).astype(np.float32) * self.weight_scale / act_scale

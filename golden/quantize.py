@@ -1,0 +1,89 @@
+"""Quantizers of BitNet b1.58: weights to trits, activations to small integers."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+__all__ = ["ACT_QMAX", "absmax_quantize", "absmean_quantize"]
+
+#: Largest magnitude that ``absmax_quantize`` maps a row's maximum to, by activation width in bits.
+ACT_QMAX = {8: 127, 4: 7, 2: 1}
+
+_EPSILON = np.float32(1e-5)
+
+
+def _finite_matrix(name: str, value: ArrayLike) -> NDArray[np.float32]:
+    array = np.asarray(value)
+    if not np.issubdtype(array.dtype, np.floating):
+        raise TypeError(f"{name} must have a float type, not {array.dtype}")
+    if array.ndim != 2 or 0 in array.shape:
+        raise ValueError(f"{name} must have two non-empty dimensions, not shape {array.shape}")
+    array = array.astype(np.float32)
+    if not np.isfinite(array).all():
+        row, column = np.argwhere(~np.isfinite(array))[0]
+        raise ValueError(
+            f"{name} must be finite in float32, not {array[row, column]} at [{row}, {column}]"
+        )
+    return array
+
+
+def absmean_quantize(w: ArrayLike) -> tuple[NDArray[np.int8], np.float32]:
+    """Weights to trits, one scale for the whole matrix.
+
+    ``T = clip(round(W · s), −1, 1)`` with ``s = 1 / max(mean|W|, 1e-5)``, rounded half to even, in
+    float32 (BitNet b1.58, arXiv 2402.17764, equations 1 to 3; Hugging Face ``WeightQuant``). The
+    mean is taken in float64 and rounded once, so that it does not depend on a summation order.
+
+    Parameters
+    ----------
+    w : float[N, K]
+
+    Returns
+    -------
+    trits : int8[N, K]
+    scale : float32, multiplicative: ``trits * scale`` approximates ``w``. This is
+        ``max(mean|W|, 1e-5)``, the inverse of ``s``.
+
+    Raises
+    ------
+    TypeError
+        If ``w`` is not of a float type.
+    ValueError
+        If ``w`` is not a non-empty matrix of finite numbers.
+    """
+    w = _finite_matrix("w", w)
+    scale = np.maximum(np.abs(w).mean(dtype=np.float64).astype(np.float32), _EPSILON)
+    trits = np.clip(np.rint(w * (np.float32(1) / scale)), -1, 1)
+    return trits.astype(np.int8), scale
+
+
+def absmax_quantize(x: ArrayLike, bits: int = 8) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Activations to integers, one scale per token (row).
+
+    ``q = clip(round(x · s), −qmax − 1, qmax)`` with ``s = qmax / max(max|x|, 1e-5)``, rounded half
+    to even, in float32 (BitNet b1.58; Hugging Face ``ActQuant``). ``qmax`` is 127, 7 or 1. At two
+    bits the result is ternary and stays within ±1.
+
+    Parameters
+    ----------
+    x : float[T, K]
+    bits : 8, 4 or 2
+
+    Returns
+    -------
+    q : int8[T, K]
+    scale : float32[T, 1], so that ``q / scale`` approximates ``x``.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of a float type.
+    ValueError
+        If ``bits`` is not 8, 4 or 2, or ``x`` is not a non-empty matrix of finite numbers.
+    """
+    if bits not in ACT_QMAX:
+        raise ValueError(f"bits must be 8, 4 or 2, not {bits!r}")
+    x = _finite_matrix("x", x)
+    qmax = ACT_QMAX[bits]
+    scale = np.float32(qmax) / np.maximum(np.abs(x).max(axis=1, keepdims=True), _EPSILON)
+    qmin = -1 if bits == 2 else -qmax - 1
+    return np.clip(np.rint(x * scale), qmin, qmax).astype(np.int8), scale

@@ -1,0 +1,224 @@
+"""Train the stored digits network: a BitNet MLP on 8x8 handwritten digits, and its float twin.
+
+Run `python -m trilith.golden.training.digits`. Each layer is a BitLinear (BitNet b1.58,
+arXiv 2402.17764): RMSNorm with gain, activations to int8 by absmax per sample, weights to trits by
+absmean per matrix, no bias; between layers stands the squared ReLU of BitNet b1.58 2B4T. Training
+is quantization-aware: the forward pass computes with quantized values and the backward pass takes
+rounding for the identity (straight-through estimator, arXiv 1308.3432). The float twin is the same
+network with the same initialization and recipe, without either quantizer. Every training batch is
+shifted at random by up to a pixel.
+
+The test set is a stratified fifth of the data. The recipe below was chosen on a validation fifth of
+the remaining images (`--validate`, which never evaluates the test set); the stored networks train
+on all of the remaining images.
+"""
+
+import argparse
+import json
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save
+
+from ..huggingface import pack_weights
+from ..mlp import DIGITS
+from ..quantize import absmean_quantize
+
+try:
+    import torch
+    from sklearn.datasets import load_digits
+    from sklearn.model_selection import train_test_split
+except ModuleNotFoundError:
+    if __name__ != "__main__":
+        raise
+    print("Training needs PyTorch and scikit-learn: pip install 'trilith[train]'", file=sys.stderr)
+    sys.exit(2)
+
+LAYER_SIZES = (64, 256, 256, 10)
+RMS_NORM_EPS = 1e-5
+INPUT_SCALE = 1 / 16  # pixels 0..16 -> 0..1
+SPLIT_SEED = 0
+EPOCHS = 60
+BATCH_SIZE = 64
+LEARNING_RATE = 2e-3
+WEIGHT_DECAY = 0.05
+MAX_SHIFT = 1.0  # pixels, along each axis
+
+Samples = tuple[np.ndarray, np.ndarray]  # images uint8[T, 64], labels uint8[T]
+
+
+def round_through(x: torch.Tensor, low: int, high: int) -> torch.Tensor:
+    """Round half to even and clip to [low, high]; the gradient passes as if nothing happened."""
+    return x + (x.round().clamp(low, high) - x).detach()
+
+
+class BitLinear(torch.nn.Module):
+    """RMSNorm, then y = Q(x) @ Q(W).T with trits and int8, or x @ W.T where `ternary` is false.
+
+    Parameters: `weight` float32[N, K], `gain` float32[K]. The integer sums stay far below 2**24 and
+    are therefore exact in float32.
+    """
+
+    def __init__(self, inputs: int, outputs: int, *, ternary: bool) -> None:
+        super().__init__()
+        self.ternary = ternary
+        self.weight = torch.nn.Parameter(torch.randn(outputs, inputs) / inputs**0.5)
+        self.gain = torch.nn.Parameter(torch.ones(inputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x float32[T, K] to y float32[T, N]."""
+        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_NORM_EPS) * self.gain
+        if not self.ternary:
+            return x @ self.weight.T
+        act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
+        weight_scale = self.weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
+        activations = round_through(x * act_scale, -128, 127)
+        trits = round_through(self.weight * (1 / weight_scale), -1, 1)
+        return activations @ trits.T * weight_scale / act_scale
+
+
+class DigitsNetwork(torch.nn.Module):
+    """BitLinear layers of LAYER_SIZES with squared ReLU between them."""
+
+    def __init__(self, *, ternary: bool) -> None:
+        super().__init__()
+        self.layers = torch.nn.ModuleList(
+            BitLinear(inputs, outputs, ternary=ternary) for inputs, outputs in pairwise(LAYER_SIZES)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map scaled pixels float32[T, 64] to logits float32[T, 10]."""
+        for layer in self.layers[:-1]:
+            x = layer(x).relu().square()
+        return self.layers[-1](x)
+
+
+def split(images: np.ndarray, labels: np.ndarray) -> tuple[Samples, Samples]:
+    """Split off a fifth, stratified by label: the remaining samples and the held-out ones."""
+    kept_images, held_images, kept_labels, held_labels = train_test_split(
+        images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED
+    )
+    return (kept_images, kept_labels), (held_images, held_labels)
+
+
+def scaled(images: np.ndarray) -> torch.Tensor:
+    """Pixels uint8[T, 64] as the network takes them, float32[T, 64]."""
+    return torch.from_numpy(images).float() * INPUT_SCALE
+
+
+def shifted(x: torch.Tensor) -> torch.Tensor:
+    """Each image of x float32[T, 64] at its own random offset, bilinear, zeros from outside."""
+    count = len(x)
+    transforms = torch.eye(2, 3).repeat(count, 1, 1)
+    # Coordinates run from -1 to 1 over eight pixels: a pixel is 2 / 8.
+    transforms[:, :, 2] = (torch.rand(count, 2) * 2 - 1) * MAX_SHIFT * 2 / 8
+    grid = torch.nn.functional.affine_grid(transforms, [count, 1, 8, 8], align_corners=False)
+    images = x.view(count, 1, 8, 8)
+    return torch.nn.functional.grid_sample(images, grid, align_corners=False).view(count, 64)
+
+
+def train(samples: Samples, *, ternary: bool, seed: int) -> DigitsNetwork:
+    """Train one network with AdamW and cosine decay; `seed` fixes weights, batches and shifts."""
+    torch.manual_seed(seed)
+    network = DigitsNetwork(ternary=ternary)
+    x, labels = scaled(samples[0]), torch.from_numpy(samples[1]).long()
+    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
+    steps = EPOCHS * -(-len(x) // BATCH_SIZE)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for _ in range(EPOCHS):
+        for batch in torch.randperm(len(x)).split(BATCH_SIZE):
+            loss = torch.nn.functional.cross_entropy(network(shifted(x[batch])), labels[batch])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+    return network
+
+
+@torch.no_grad()
+def count_correct(network: DigitsNetwork, samples: Samples) -> int:
+    """How many of the samples the network labels correctly."""
+    return int((network(scaled(samples[0])).argmax(-1).numpy() == samples[1]).sum())
+
+
+def export(folder: Path, ternary: DigitsNetwork, twin: DigitsNetwork, test: Samples) -> None:
+    """Write both networks, the configuration and the test set; equal inputs give equal bytes."""
+    packed, master = {}, {}
+    for index, (layer, twin_layer) in enumerate(zip(ternary.layers, twin.layers, strict=True)):
+        trits, scale = absmean_quantize(layer.weight.detach().numpy())
+        packed[f"layers.{index}.weight"] = pack_weights(trits)
+        packed[f"layers.{index}.weight_scale"] = np.array([scale], np.float32)
+        packed[f"layers.{index}.norm.weight"] = layer.gain.detach().numpy()
+        master[f"float.layers.{index}.weight"] = twin_layer.weight.detach().numpy()
+        master[f"float.layers.{index}.norm.weight"] = twin_layer.gain.detach().numpy()
+    config = {
+        "model_type": "bitnet_mlp",
+        "layer_sizes": LAYER_SIZES,
+        "hidden_act": "relu2",
+        "rms_norm_eps": RMS_NORM_EPS,
+        "quantization_config": {
+            "quant_method": "bitnet",
+            "linear_class": "autobitlinear",
+            "quantization_mode": "offline",
+        },
+        "input_scale": INPUT_SCALE,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(save(packed, metadata={"format": "np"}))
+    (folder / "float.safetensors").write_bytes(save(master, metadata={"format": "np"}))
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    np.savez_compressed(folder / "test_images.npz", images=test[0], labels=test[1])
+
+
+def main() -> int:
+    """Train, print accuracies, and store the networks of seed 0."""
+    parser = argparse.ArgumentParser(description="Train the stored digits networks.")
+    parser.add_argument(
+        "--out", type=Path, default=DIGITS, metavar="DIR", help="folder to write (%(default)s)"
+    )
+    parser.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="train seeds 0 to N - 1; 0 is stored"
+    )
+    parser.add_argument(
+        "--validate",
+        action="store_true",
+        help="train without the validation fifth, print accuracies on it, and write nothing",
+    )
+    options = parser.parse_args()
+    if options.seeds < 1:
+        parser.error(f"--seeds must be at least 1, not {options.seeds}")
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    digits = load_digits()
+    samples, held = split(digits.data.astype(np.uint8), digits.target.astype(np.uint8))
+    if options.validate:
+        samples, held = split(*samples)
+    total = len(held[1])
+    role = "validation" if options.validate else "test"
+    print(f"{len(samples[1])} training images, {total} {role} images")
+
+    correct: dict[str, list[int]] = {"ternary": [], "float": []}
+    for seed in range(options.seeds):
+        networks = {kind: train(samples, ternary=kind == "ternary", seed=seed) for kind in correct}
+        for kind, network in networks.items():
+            count = count_correct(network, held)
+            correct[kind].append(count)
+            print(f"seed {seed} {kind:7} {count}/{total} correct ({count / total:.2%})", flush=True)
+        if seed == 0 and not options.validate:
+            export(options.out, networks["ternary"], networks["float"], held)
+            print(f"stored in {options.out}")
+    if options.seeds > 1:
+        for kind, counts in correct.items():
+            print(
+                f"{kind:7} over {options.seeds} seeds: mean {np.mean(counts) / total:.2%}, "
+                f"{min(counts)} to {max(counts)} of {total} "
+                f"({min(counts) / total:.2%} to {max(counts) / total:.2%})"
+            )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,8 @@
+"""The hardware generator: decoders, dot products and the engine, in Amaranth."""
+
+from .config import PRESETS, MatVecConfig
+from .decoder import BeatDecoder
+from .dot import DotProduct
+from .engine import MatVecEngine
+
+__all__ = ["PRESETS", "BeatDecoder", "DotProduct", "MatVecConfig", "MatVecEngine"]

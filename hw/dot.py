@@ -1,0 +1,128 @@
+"""Dot products of trits and integers without a multiplier."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+__all__ = ["DotProduct", "add_or_subtract"]
+
+
+def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
+    """``a − b`` if ``subtract`` else ``a + b``, as signed ``width`` bits, in a single carry chain.
+
+    ``−b = ~b + 1``: the inversion is an exclusive or in front of the adder, and the one enters as
+    the carry out of an extra lowest bit, 1 + subtract.
+    """
+    a = a.as_signed()
+    b = b.as_signed()
+    b_extended = Cat(b, b[-1].replicate(max(width - len(b), 0)))[:width]
+    total = (
+        Cat(Const(1, 1), a).as_signed()
+        + Cat(subtract, b_extended ^ subtract.replicate(width)).as_signed()
+    )
+    return total[1 : width + 1].as_signed()
+
+
+class DotProduct(wiring.Component):
+    """One row of weights times several tokens of activations: a pipelined tree of adders.
+
+    A zero weight clears its operand register. A negative weight is not applied to its operand: its
+    sign travels up the tree beside the sum, and every node adds or subtracts by whether its two
+    inputs differ in sign. The sign that arrives at the top says whether to add or subtract the sum.
+    Signs depend on the weights alone and are shared by all tokens. No register has a reset.
+
+    Latency: ``1 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks, one for the operand
+    registers and the rest for the tree. Throughput: a dot product of each token per clock.
+
+    Parameters
+    ----------
+    lanes : products summed
+    tokens : activation vectors
+    act_bits : 8, 4 or 2; at two bits a value is −1, 0 or +1
+    levels_per_stage : levels of the tree between two registers
+
+    Members
+    -------
+    zero, negative : In(lanes); the weights, see ``BeatDecoder``
+    activations : In(tokens × lanes signed values)
+    sums : Out(tokens signed values of ``sum_width`` bits)
+    subtract : Out(1); each dot product is ``−sums[t]`` if set, else ``+sums[t]``
+    """
+
+    def __init__(self, *, lanes: int, tokens: int, act_bits: int, levels_per_stage: int) -> None:
+        self._lanes = lanes
+        self._tokens = tokens
+        self._act_bits = act_bits
+        self._levels_per_stage = levels_per_stage
+        super().__init__(
+            {
+                "zero": In(lanes),
+                "negative": In(lanes),
+                "activations": In(
+                    data.ArrayLayout(data.ArrayLayout(signed(act_bits), lanes), tokens)
+                ),
+                "sums": Out(data.ArrayLayout(signed(self._width(lanes)), tokens)),
+                "subtract": Out(1),
+            }
+        )
+
+    def _width(self, lanes: int) -> int:
+        """Bits of a node over so many lanes.
+
+        The first lane of a node enters with a plus sign, so that a node reaches
+        −lanes·2^(b−1) to lanes·2^(b−1) − 1; ternary activations reach ±lanes.
+        """
+        if self._act_bits == 2:
+            return lanes.bit_length() + 1
+        return self._act_bits + (lanes - 1).bit_length()
+
+    @property
+    def sum_width(self) -> int:
+        """Bits of a value of ``sums``."""
+        return self._width(self._lanes)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+
+        def node(value: Value, name: str, registered: bool = True) -> Signal:
+            out = Signal(value.shape(), name=name, reset_less=True)
+            m.d["sync" if registered else "comb"] += out.eq(value)
+            return out
+
+        # A node: lanes below it, its sign, its sum for each token.
+        nodes: list[tuple[int, Value, list[Value]]] = []
+        for lane in range(self._lanes):
+            operands: list[Value] = []
+            for token in range(self._tokens):
+                operand = Signal(signed(self._act_bits), name=f"x{token}_{lane}", reset_less=True)
+                with m.If(self.zero[lane]):
+                    m.d.sync += operand.eq(0)
+                with m.Else():
+                    m.d.sync += operand.eq(self.activations[token][lane])
+                operands.append(operand)
+            nodes.append((1, node(self.negative[lane], f"s0_{lane}"), operands))
+
+        level = 0
+        while len(nodes) > 1:
+            level += 1
+            pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
+            nodes = []
+            at_register = level % self._levels_per_stage == 0 or len(pairs) == 1
+            for index, pair in enumerate(pairs):
+                lanes, sign, sums = pair[0]
+                if len(pair) == 2:
+                    other_lanes, other_sign, other_sums = pair[1]
+                    lanes += other_lanes
+                    differ = sign ^ other_sign
+                    sums = [
+                        add_or_subtract(a, b, differ, self._width(lanes))
+                        for a, b in zip(sums, other_sums, strict=True)
+                    ]
+                sign = node(sign, f"s{level}_{index}", at_register)
+                sums = [node(u, f"u{level}_{t}_{index}", at_register) for t, u in enumerate(sums)]
+                nodes.append((lanes, sign, sums))
+
+        _, sign, sums = nodes[0]
+        m.d.comb += self.subtract.eq(sign)
+        m.d.comb += [self.sums[token].eq(value) for token, value in enumerate(sums)]
+        return m

@@ -1,0 +1,225 @@
+"""The multiplication-free matrix–vector engine."""
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import MatVecConfig
+from .decoder import BeatDecoder
+from .dot import DotProduct, add_or_subtract
+from .loader import JobLoader, activations_shape, job_shape
+from .results import ResultQueue, results_shape
+
+__all__ = ["MatVecEngine"]
+
+
+class MatVecEngine(wiring.Component):
+    """Multiplies packed ternary matrices with integer vectors, exactly.
+
+    Jobs run in the order in which they come. A job loads ``tokens × ceil(k / lanes)`` activation
+    beats (none with ``reuse``) while the job before computes, then takes
+    ``ceil(n / rows) × ceil(k / lanes)`` weight beats, one per clock, and delivers its results.
+
+    The data path has no stall: a weight beat is accepted only if the queue has room for what it may
+    finish. Everything the data path holds therefore drains without a handshake, and its registers
+    need neither enable nor reset.
+
+    Latency: ``latency`` clocks from the last weight beat of a result group to its first result beat
+    where that can leave at once. A job's first weight beat follows its acceptance by
+    ``3 + tokens · ceil(k / lanes)`` clocks where the engine was idle and no stream had a gap.
+    Throughput: a weight beat per clock while a result group takes at least ``tokens`` weight beats
+    and the consumer takes each result beat at once.
+
+    Parameters
+    ----------
+    config : shape, widths and code
+
+    Members
+    -------
+    jobs : In(stream of ``job_shape``)
+    activations : In(stream of ``activations_shape``); token, then chunk
+    weights : In(stream of ``8 · weight_bytes`` bits); group of rows, then chunk; flat [row][lane]
+    results : Out(stream of ``results_shape``); group of rows, then scale group, then token
+    busy : Out(1); a job is being loaded or computed, or results wait
+    error : Out(1); sticky until reset: an illegal weight code (which counts as zero), an illegal
+        activation (which counts as zero), or a job out of range (which is dropped, see
+        ``JobLoader``)
+    """
+
+    def __init__(self, config: MatVecConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(job_shape(config))),
+                "activations": In(stream.Signature(activations_shape(config))),
+                "weights": In(stream.Signature(8 * config.weight_bytes)),
+                "results": Out(stream.Signature(results_shape(config))),
+                "busy": Out(1),
+                "error": Out(1),
+            }
+        )
+
+    @property
+    def config(self) -> MatVecConfig:
+        """The configuration."""
+        return self._config
+
+    @property
+    def latency(self) -> int:
+        """Clocks from a group's last weight beat to its first result beat."""
+        # Weight register and buffer read, operands, tree; then capture, and the queue's two.
+        return 2 + self._config.tree_stages + 3
+
+    @property
+    def queue_depth(self) -> int:
+        """Result beats that the engine can hold: as many as are under way at full rate."""
+        return self.latency + 2 * self._config.tokens
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.loader = loader = JobLoader(config)
+        wiring.connect(m, wiring.flipped(self.jobs), loader.jobs)
+        wiring.connect(m, wiring.flipped(self.activations), loader.activations)
+
+        m.submodules.buffer = buffer = memory.Memory(
+            shape=config.tokens * activations_shape(config).size,
+            depth=2 * config.max_chunks,
+            init=[],
+            attrs={"ram_style": "block"},
+        )
+        write = buffer.write_port(granularity=activations_shape(config).size)
+        read = buffer.read_port()
+        m.d.comb += [
+            write.addr.eq(loader.write_address),
+            write.data.eq(loader.write_data.as_value().replicate(config.tokens)),
+            write.en.eq(loader.write_enable),
+        ]
+
+        # Issue: which weight beat comes next, and may it come.
+        active = Signal()
+        address = Signal.like(read.addr, reset_less=True)
+        first = Signal.like(address, reset_less=True)
+        last = Signal.like(address, reset_less=True)
+        n_left = Signal(range(config.n_max + 1), reset_less=True)
+        tokens = Signal(range(config.tokens + 1), reset_less=True)
+        group_chunks = Signal(range(config.max_chunks + 1), reset_less=True)
+        group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
+        # Result beats that the queue can still promise.
+        room = Signal(range(self.queue_depth + 1), init=self.queue_depth)
+
+        fire = Signal()
+        last_chunk = Signal()
+        group_end = Signal()
+        last_rows = Signal()
+        too_soon = Signal()
+        m.d.comb += [
+            last_chunk.eq(address == last),
+            group_end.eq(last_chunk | (group_chunk == group_chunks)),
+            last_rows.eq(n_left <= config.rows),
+            self.weights.ready.eq(active & (room >= config.tokens) & ~too_soon),
+            fire.eq(self.weights.valid & self.weights.ready),
+            read.addr.eq(address),
+            read.en.eq(fire),
+            loader.offer.ready.eq(~active | (fire & last_chunk & last_rows)),
+        ]
+        if config.tokens > 1:
+            # Clocks until the queue has taken in the tokens of the group before.
+            spacing = Signal(range(config.tokens))
+            with m.If(fire & group_end):
+                m.d.sync += spacing.eq(tokens - 1)
+            with m.Elif(spacing != 0):
+                m.d.sync += spacing.eq(spacing - 1)
+            m.d.comb += too_soon.eq(group_end & (spacing != 0))
+        with m.If(fire):
+            m.d.sync += [address.eq(address + 1), group_chunk.eq(group_chunk + 1)]
+            with m.If(group_end):
+                m.d.sync += group_chunk.eq(1)
+            with m.If(last_chunk):
+                m.d.sync += [address.eq(first), n_left.eq(n_left - config.rows)]
+                with m.If(last_rows):
+                    m.d.sync += active.eq(0)
+        with m.If(loader.offer.valid & loader.offer.ready):
+            m.d.sync += [
+                active.eq(1),
+                address.eq(loader.offer.p.first),
+                first.eq(loader.offer.p.first),
+                last.eq(loader.offer.p.last),
+                n_left.eq(loader.offer.p.n),
+                tokens.eq(loader.offer.p.tokens),
+                group_chunks.eq(loader.offer.p.group_chunks),
+                group_chunk.eq(1),
+            ]
+
+        # What accompanies a beat down the data path. Only ``valid`` needs a reset.
+        tag_shape = data.StructLayout(
+            {
+                "group_end": 1,
+                "last": 1,
+                "tokens": range(config.tokens + 1),
+                "valid_rows": range(config.rows + 1),
+            }
+        )
+        valid = fire
+        tag = Signal(tag_shape, name="tag0")
+        m.d.comb += [
+            tag.group_end.eq(group_end),
+            tag.last.eq(last_chunk & last_rows),
+            tag.tokens.eq(tokens),
+            tag.valid_rows.eq(Mux(last_rows, n_left, config.rows)),
+        ]
+        decoded_valid = Signal()
+        m.d.sync += decoded_valid.eq(fire)
+        for stage in range(1, config.tree_stages + 3):
+            next_valid = Signal(name=f"valid{stage}")
+            next_tag = Signal(tag_shape, name=f"tag{stage}", reset_less=True)
+            m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
+            valid, tag = next_valid, next_tag
+
+        # Data path.
+        m.submodules.decoder = decoder = BeatDecoder(
+            code=config.code, count=config.rows * config.lanes
+        )
+        packed = Signal.like(self.weights.p, reset_less=True)
+        m.d.sync += packed.eq(self.weights.p)
+        m.d.comb += decoder.packed.eq(packed)
+
+        m.submodules.queue = queue = ResultQueue(config, depth=self.queue_depth)
+        wiring.connect(m, queue.results, wiring.flipped(self.results))
+        m.d.comb += [
+            queue.capture.eq(valid & tag.group_end),
+            queue.tokens.eq(tag.tokens),
+            queue.valid_rows.eq(tag.valid_rows),
+            queue.last.eq(tag.last),
+        ]
+        for row in range(config.rows):
+            dot = DotProduct(
+                lanes=config.lanes,
+                tokens=config.tokens,
+                act_bits=config.act_bits,
+                levels_per_stage=config.levels_per_stage,
+            )
+            m.submodules[f"dot{row}"] = dot
+            lanes = slice(row * config.lanes, (row + 1) * config.lanes)
+            m.d.comb += [
+                dot.zero.eq(decoder.zero[lanes]),
+                dot.negative.eq(decoder.negative[lanes]),
+                dot.activations.eq(read.data),
+            ]
+            for token in range(config.tokens):
+                accumulator = Signal(config.acc_width, name=f"accumulator{row}_{token}")
+                total = queue.sums[token][row]
+                m.d.comb += total.eq(
+                    add_or_subtract(accumulator, dot.sums[token], dot.subtract, config.acc_width)
+                )
+                with m.If(valid):
+                    m.d.sync += accumulator.eq(total)
+                    with m.If(tag.group_end):
+                        m.d.sync += accumulator.eq(0)
+
+        used = Mux(fire & group_end, tokens, 0)
+        m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))
+        with m.If(loader.error | (decoder.illegal & decoded_valid)):
+            m.d.sync += self.error.eq(1)
+        m.d.comb += self.busy.eq(loader.busy | active | (room != self.queue_depth))
+        return m

@@ -1,0 +1,198 @@
+"""Takes jobs and loads their activations."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import MatVecConfig
+
+__all__ = ["JobLoader", "activations_shape", "job_shape"]
+
+
+def job_shape(config: MatVecConfig) -> data.StructLayout:
+    """A beat of the ``jobs`` stream.
+
+    ``n``, ``k``, ``tokens``; ``group_chunks``: 0 for one result per output, else a partial result
+    every so many chunks; ``reuse``: keep the activations that the job before has used.
+    """
+    return data.StructLayout(
+        {
+            "n": range(config.n_max + 1),
+            "k": range(config.k_max + 1),
+            "tokens": range(config.tokens + 1),
+            "group_chunks": range(config.max_chunks + 1),
+            "reuse": 1,
+        }
+    )
+
+
+def activations_shape(config: MatVecConfig) -> data.ArrayLayout:
+    """A beat of the ``activations`` stream: ``lanes`` signed values of one token."""
+    return data.ArrayLayout(signed(config.act_bits), config.lanes)
+
+
+class JobLoader(wiring.Component):
+    """Takes a job, writes its activations into one half of the buffer, and offers it for computing.
+
+    The half is the one that the job offered before does not use. As a job is taken only after the
+    one before was handed over, the half is then no longer read, so that loading a job overlaps with
+    computing the one before. A job with ``reuse`` is offered with the half as it is.
+
+    Lanes at or beyond K are written as 0. At ``act_bits`` 2 the illegal −2 is written as 0 and
+    raises ``error``. A job that is out of range raises ``error`` and is dropped: it consumes no
+    activations. Out of range are n, k or tokens of 0 or above the configuration's maximum,
+    group_chunks above ``max_chunks``, and ``reuse`` where nothing is loaded, or with another k or
+    more tokens than what is loaded.
+
+    Latency: a job taken in clock 0 accepts its first activation beat in clock 2 at the earliest or,
+    with ``reuse``, is offered in clock 2; the offer comes 1 clock after the last activation beat.
+    Throughput: an activation beat per clock.
+
+    Members
+    -------
+    jobs : In(stream)
+    activations : In(stream)
+    offer : Out(stream); ``n``, ``tokens``, ``group_chunks`` of a job whose activations are loaded,
+        ``first`` and ``last``: the addresses of its first and last chunk in the buffer
+    write_address, write_data, write_enable : Out; port of the buffer, an enable per token
+    error : Out(1); one clock
+    busy : Out(1); a job is being taken, loaded or offered
+    """
+
+    def __init__(self, config: MatVecConfig) -> None:
+        self._config = config
+        job = job_shape(config)
+        address = range(2 * config.max_chunks)
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(job)),
+                "activations": In(stream.Signature(activations_shape(config))),
+                "offer": Out(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "n": range(config.n_max + 1),
+                                "tokens": range(config.tokens + 1),
+                                "group_chunks": range(config.max_chunks + 1),
+                                "first": address,
+                                "last": address,
+                            }
+                        )
+                    )
+                ),
+                "write_address": Out(address),
+                "write_data": Out(activations_shape(config)),
+                "write_enable": Out(config.tokens),
+                "error": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        job = Signal(job_shape(config), reset_less=True)
+        loaded_k = Signal.like(job.k)
+        loaded_tokens = Signal.like(job.tokens)
+        bank = Signal()
+        first = Signal.like(self.write_address)
+        # Of the activation beat that comes next: its address, its token, and K from it on.
+        address = Signal.like(self.write_address, reset_less=True)
+        token_select = Signal(config.tokens, reset_less=True)
+        tokens_left = Signal.like(job.tokens, reset_less=True)
+        left = Signal.like(job.k, reset_less=True)
+
+        m.d.comb += [
+            first.eq(Mux(bank, config.max_chunks, 0)),
+            self.offer.p.n.eq(job.n),
+            self.offer.p.tokens.eq(job.tokens),
+            self.offer.p.group_chunks.eq(job.group_chunks),
+            self.offer.p.first.eq(first),
+        ]
+        out_of_range = job.reuse & ((job.k != loaded_k) | (job.tokens > loaded_tokens))
+        for value, low, high in (
+            (job.n, 1, config.n_max),
+            (job.k, 1, config.k_max),
+            (job.tokens, 1, config.tokens),
+            (job.group_chunks, 0, config.max_chunks),
+        ):
+            if low:
+                out_of_range |= value == 0
+            if high < 2 ** len(value) - 1:
+                out_of_range |= value > high
+
+        illegal_activation = Signal()
+        m.d.sync += self.error.eq(illegal_activation)
+        accepted = Signal()
+        m.d.sync += self.write_enable.eq(0)
+        with m.FSM() as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("take"))
+            with m.State("take"):
+                m.d.comb += self.jobs.ready.eq(1)
+                with m.If(self.jobs.valid):
+                    m.d.sync += job.eq(self.jobs.p)
+                    m.next = "check"
+            with m.State("check"):
+                m.d.sync += [token_select.eq(1), tokens_left.eq(job.tokens), left.eq(job.k)]
+                with m.If(out_of_range):
+                    m.d.sync += self.error.eq(1)
+                    m.next = "take"
+                with m.Elif(job.reuse):
+                    m.next = "offer"
+                with m.Else():
+                    m.d.sync += [
+                        bank.eq(~bank),
+                        address.eq(Mux(bank, 0, config.max_chunks)),
+                        loaded_k.eq(job.k),
+                        loaded_tokens.eq(job.tokens),
+                    ]
+                    m.next = "load"
+            with m.State("load"):
+                m.d.comb += self.activations.ready.eq(1)
+                with m.If(self.activations.valid):
+                    m.d.comb += accepted.eq(1)
+                    m.d.sync += [
+                        self.write_enable.eq(token_select),
+                        address.eq(address + 1),
+                        left.eq(left - config.lanes),
+                    ]
+                    with m.If(left <= config.lanes):
+                        m.d.sync += [
+                            self.offer.p.last.eq(address),
+                            address.eq(first),
+                            left.eq(job.k),
+                            token_select.eq(token_select << 1),
+                            tokens_left.eq(tokens_left - 1),
+                        ]
+                        with m.If(tokens_left == 1):
+                            m.next = "offer"
+            with m.State("offer"):
+                m.d.comb += self.offer.valid.eq(1)
+                with m.If(self.offer.ready):
+                    m.next = "take"
+
+        # The lane at which K ends, split in eights: a lane is beyond it if its eight is, or if its
+        # place in the same eight is.
+        eights = -(-config.lanes // 8)
+        past_eight, same_eight, past_place = Signal(eights), Signal(eights), Signal(8)
+        m.d.comb += [
+            past_eight.eq(Cat(Const(0, 1), (left[3:] < eight for eight in range(1, eights)))),
+            same_eight.eq(Cat(left[3:] == eight for eight in range(eights))),
+            past_place.eq(Cat((left[:3] <= place for place in range(7)), Const(1, 1))),
+        ]
+        m.d.sync += self.write_address.eq(address)
+        illegal_lanes = []
+        for lane in range(config.lanes):
+            value = self.activations.p[lane]
+            eight, place = divmod(lane, 8)
+            clear = past_eight[eight] | (same_eight[eight] & past_place[place])
+            if config.act_bits == 2:
+                illegal_lanes.append((value == -2) & ~clear)
+                clear |= value == -2
+            with m.If(clear):
+                m.d.sync += self.write_data[lane].eq(0)
+            with m.Else():
+                m.d.sync += self.write_data[lane].eq(value)
+        if illegal_lanes:
+            m.d.comb += illegal_activation.eq(accepted & Cat(illegal_lanes).any())
+        return m

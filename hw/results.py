@@ -1,0 +1,94 @@
+"""Holds finished results until the consumer takes them."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import MatVecConfig
+
+__all__ = ["ResultQueue", "results_shape"]
+
+
+def results_shape(config: MatVecConfig) -> data.StructLayout:
+    """A beat of the ``results`` stream: ``rows`` accumulators of one token, and ``last``."""
+    return data.StructLayout(
+        {"values": data.ArrayLayout(signed(config.acc_width), config.rows), "last": 1}
+    )
+
+
+class ResultQueue(wiring.Component):
+    """Captures the sums of a result group, one register per row and token, and queues its beats.
+
+    The data path in front of it never stops: whoever feeds it captures no group that finds no room,
+    and leaves at least as many clocks between two captures as the first has tokens. ``depth`` is
+    the room in beats.
+
+    Latency: a group captured in clock 0 enters the queue from clock 1 on, a token per clock, and
+    leaves it from clock 3 on. Throughput: a beat per clock.
+
+    Members
+    -------
+    capture : In(1); take ``sums`` now
+    sums : In(tokens × rows signed values)
+    valid_rows : In; rows from this one on are captured as 0
+    tokens : In; tokens of the group
+    last : In(1); the group is the job's final one
+    results : Out(stream)
+    busy : Out(1); a beat is captured or queued
+    """
+
+    def __init__(self, config: MatVecConfig, *, depth: int) -> None:
+        self._config = config
+        self._depth = depth
+        super().__init__(
+            {
+                "capture": In(1),
+                "sums": In(
+                    data.ArrayLayout(
+                        data.ArrayLayout(signed(config.acc_width), config.rows), config.tokens
+                    )
+                ),
+                "valid_rows": In(range(config.rows + 1)),
+                "tokens": In(range(config.tokens + 1)),
+                "last": In(1),
+                "results": Out(stream.Signature(results_shape(config))),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
+            width=results_shape(config).size, depth=self._depth
+        )
+        held = Signal.like(self.sums, reset_less=True)
+        held_last = Signal(reset_less=True)
+        left = Signal.like(self.tokens)
+        values = held[0]
+        if config.tokens > 1:
+            token = Signal(range(config.tokens), reset_less=True)
+            values = held[token]
+            with m.If(self.capture):
+                m.d.sync += token.eq(0)
+            with m.Else():
+                m.d.sync += token.eq(token + 1)
+
+        with m.If(left != 0):
+            m.d.sync += left.eq(left - 1)
+        with m.If(self.capture):
+            m.d.sync += [held_last.eq(self.last), left.eq(self.tokens)]
+            for row in range(config.rows):
+                with m.If((row < self.valid_rows) if row else Const(1)):
+                    m.d.sync += [held[t][row].eq(self.sums[t][row]) for t in range(config.tokens)]
+                with m.Else():
+                    m.d.sync += [held[t][row].eq(0) for t in range(config.tokens)]
+        m.d.comb += [
+            queue.w_en.eq(left != 0),
+            queue.w_data.eq(Cat(values.as_value(), held_last & (left == 1))),
+            self.results.valid.eq(queue.r_rdy),
+            self.results.p.eq(queue.r_data),
+            queue.r_en.eq(self.results.ready),
+            self.busy.eq((left != 0) | (queue.level != 0)),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Figures and tables, made from what the other rooms return."""

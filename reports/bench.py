@@ -1,0 +1,67 @@
+"""``make bench``: speed and size, as ratios taken in one run."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+from ..golden import bitnet
+from ..hw.config import PRESETS
+from ..sim.simulator import Job, MatVecSimulator, build_harness, write_run
+
+__all__ = ["main", "simulation_speed"]
+
+_ROUNDS = 5
+
+
+def simulation_speed() -> None:
+    """Print how the simulation of a BitNet layer compares with a bare loop, and its weight beats.
+
+    The seven matrices run as jobs back to back. The cocotb simulation and the bare C++ loop take
+    turns on the same files, and the fastest round of each counts: other load only ever adds time.
+    """
+    config = PRESETS["bitnet"]
+    bare = build_harness(config, main=Path(__file__).parents[1] / "sim" / "bare.cpp")
+    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
+        file = Path(scratch) / "model.safetensors"
+        bitnet.write_synthetic_layer(file)
+        jobs = {
+            name: Job(trits=trits, activations=bitnet.synthetic_activations(name))
+            for name, trits in bitnet.read_layer(file).items()
+        }
+        write_run(Path(scratch), config, list(jobs.values()))
+        macs = sum(job.trits.size for job in jobs.values())
+        with MatVecSimulator(config) as simulator:
+            print(f"Simulation of one 2B4T layer ({macs / 1e6:.1f} M weights), preset bitnet")
+            for name, job in jobs.items():
+                _, counters = simulator.run_jobs([job])
+                print(
+                    f"  {name:<18} {counters.weight_beats:>6} weight beats in "
+                    f"{counters.last_weight - counters.first_weight + 1:>6} clocks: "
+                    f"{counters.utilization:.2%}"
+                )
+            chains, bare_seconds = [], []
+            for _ in range(_ROUNDS):
+                chains.append(simulator.run_jobs(list(jobs.values()))[1])
+                done = subprocess.run(
+                    [bare], cwd=scratch, capture_output=True, text=True, check=True
+                )
+                bare_seconds.append(float(done.stdout.splitlines()[0]))
+    chain = chains[0]
+    print(
+        f"  {'all back to back':<18} {chain.weight_beats:>6} weight beats in "
+        f"{chain.last_weight - chain.first_weight + 1:>6} clocks: "
+        f"{chain.utilization:.2%}, activations of 6 matrices loaded meanwhile"
+    )
+    ours, theirs = min(chain.seconds for chain in chains), min(bare_seconds)
+    print(f"  cocotb          {ours:.3f} s, {macs / ours / 1e6:.1f} MMAC/s")
+    print(f"  bare C++ loop   {theirs:.3f} s, {macs / theirs / 1e6:.1f} MMAC/s")
+    print(f"  cocotb / bare   {theirs / ours:.2f} of the speed (best of {_ROUNDS} rounds each)")
+
+
+def main() -> None:
+    """Run all benches."""
+    simulation_speed()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""cocotb testbenches, run by ``trilith.sim.testbench.run_testbench``."""
