@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.exceptions import TyperException
 
 __all__ = ["app", "main"]
 
@@ -42,7 +43,7 @@ def sim(
             show_default=False,
         ),
     ] = None,
-    layer: Annotated[int, typer.Option(help="Layer of the checkpoint.", min=0, max=29)] = 0,
+    layer: Annotated[int, typer.Option(help="Layer of the checkpoint, 0 to 29.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
 ) -> None:
     """Run the generated engine under Verilator and hold every result to the golden model.
@@ -66,6 +67,8 @@ def sim(
         if part:
             raise typer.BadParameter("--part and --checkpoint exclude each other")
         part = ["bitnet"]
+    if not 0 <= layer < 30:
+        raise typer.BadParameter(f"--layer must be from 0 to 29, not {layer}")
     for name in part or ():
         if name not in PARTS:
             raise typer.BadParameter(f"--part must be one of {', '.join(PARTS)}, not {name!r}")
@@ -125,14 +128,17 @@ def doctor(
 
 def main() -> None:
     """Run the command; bad input is one line and status 2, a failed simulation status 1."""
-    # Imported here and not above: printing help must not load the simulator.
     try:
-        app()
-    except KeyboardInterrupt:
+        sys.exit(app(standalone_mode=False))
+    except TyperException as error:
+        message = error.format_message()  # Empty where help was printed instead.
+        sys.exit(_fail(message, 2) if message else 2)
+    except (KeyboardInterrupt, typer.Abort):
         sys.exit(_fail("interrupted", 130))
     except OSError as error:
         sys.exit(_fail(str(error), 2))
     except (ValueError, RuntimeError) as error:
+        # Not imported above, as none of the commands' rooms is: printing help must be quick.
         from ..golden.huggingface import CheckpointError
         from ..sim.simulator import SimulationError
         from ..sim.toolchain import ToolchainError

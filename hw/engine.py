@@ -34,6 +34,11 @@ class MatVecEngine(wiring.Component):
     ----------
     config : shape, widths and code
 
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``.
+
     Members
     -------
     jobs : In(stream of ``job_shape``)
@@ -47,6 +52,8 @@ class MatVecEngine(wiring.Component):
     """
 
     def __init__(self, config: MatVecConfig) -> None:
+        if not isinstance(config, MatVecConfig):
+            raise TypeError(f"config must be a MatVecConfig, not {config!r}")
         self._config = config
         super().__init__(
             {

@@ -8,7 +8,7 @@
 //
 // control.bin  number of jobs, activation beats, weight beats, result beats, cycle limit, and which
 //              streams have a file of gaps (bit 0 activations, bit 1 weights, bit 2 results)
-// *_gaps.bin   idle clocks before each beat
+// *_gaps.bin, result_stalls.bin   idle clocks before each beat
 // events.txt   kind and clock of each event, see the end of this file
 
 module harness #(
@@ -80,7 +80,7 @@ module harness #(
         events_file = $fopen("events.txt", "w");
         if (gaps[0]) activation_gaps_file = $fopen("activation_gaps.bin", "rb");
         if (gaps[1]) weight_gaps_file = $fopen("weight_gaps.bin", "rb");
-        if (gaps[2]) result_gaps_file = $fopen("result_gaps.bin", "rb");
+        if (gaps[2]) result_gaps_file = $fopen("result_stalls.bin", "rb");
         jobs_sent = 0;
         jobs_taken = 0;
         activations_sent = 0;

@@ -231,11 +231,14 @@ def write_run(
         (
             ("activation_gaps", activation_gaps, len(activation_stream)),
             ("weight_gaps", weight_gaps, len(weight_stream)),
-            ("result_gaps", result_stalls, results),
+            ("result_stalls", result_stalls, results),
         )
     ):
         if gaps is not None:
             idle = list(islice(gaps, beats + 1))
+            for clocks in idle:
+                if not 0 <= clocks <= 65_535:
+                    raise ValueError(f"{name} must be from 0 to 65535, not {clocks}")
             _write_numbers(folder / f"{name}.bin", idle)
             limit += sum(idle)
             flags |= 1 << bit
@@ -440,6 +443,7 @@ class MatVecSimulator:
         assert process is not None
         process.kill()
         process.communicate()
+        self._answers.close()
         log = (Path(self._folder.name) / "log.txt").read_text(errors="replace").strip()
         raise SimulationError(
             f"the simulation must answer {answer!r} and died: "

@@ -3,7 +3,6 @@
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from pathlib import Path
@@ -249,17 +248,9 @@ def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
 
 
 def _bitnet(
-    simulator: MatVecSimulator, checkpoint: Path | None, layer: int
+    simulator: MatVecSimulator, matrices: Mapping[str, NDArray[np.int8]]
 ) -> Iterator[CaseResult]:
-    """The seven matrices of a layer, from a checkpoint or made up."""
-    with ExitStack() as stack:
-        if checkpoint is None:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="trilith-"))
-            file = Path(folder) / "model.safetensors"
-            bitnet.write_synthetic_layer(file, layer=layer)
-        else:
-            file = checkpoint
-        matrices = bitnet.read_layer(file, layer)
+    """The seven matrices of a layer, one after the other."""
     for seed, (name, trits) in enumerate(matrices.items()):
         product = _Product(simulator=simulator)
         product(trits, bitnet.synthetic_activations(name, seed=seed))
@@ -299,7 +290,14 @@ def run_suite(
     if "digits" in parts:
         plan.append((PRESETS["block"], _digits))
     if "bitnet" in parts:
-        plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, checkpoint, layer)))
+        if checkpoint is not None:
+            matrices = bitnet.read_layer(checkpoint, layer)
+        else:
+            with tempfile.TemporaryDirectory(prefix="trilith-") as folder:
+                file = Path(folder) / "model.safetensors"
+                bitnet.write_synthetic_layer(file)
+                matrices = bitnet.read_layer(file)
+        plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, matrices)))
 
     configs = sorted({config for config, _ in plan}, key=lambda config: -config.macs_per_clock)
     with ProcessPoolExecutor(max_workers=2) as pool:

@@ -1,0 +1,105 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+TRILITH = Path(sys.executable).parent / "trilith"
+
+
+def trilith(*arguments, **environment):
+    return subprocess.run(
+        [str(TRILITH), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+def refused(done, message):
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("trilith: ")
+    assert message in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_help_lists_the_verbs():
+    done = trilith("--help")
+    assert done.returncode == 0
+    assert "sim" in done.stdout
+    assert "doctor" in done.stdout
+
+
+def test_help_loads_no_simulator():
+    code = (
+        "import sys, trilith.cli.main; "
+        "sys.exit(bool({'amaranth', 'cocotb', 'numpy'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_doctor():
+    done = trilith("doctor", "--json")
+    assert done.returncode == 0
+    tools = {tool["name"]: tool for tool in json.loads(done.stdout)}
+    assert tools["cocotb"]["found"] == "cocotb 2.1.0"
+    assert tools["verilator"]["found"]
+    missing = trilith("doctor", PATH="/nowhere")
+    assert missing.returncode == 1
+    assert "missing  install a C++17 compiler" in missing.stdout
+
+
+def test_sim_of_the_digits():
+    done = trilith("sim", "--part", "digits")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "3 passed, 0 failed"
+    assert "356 of 360 right (98.89%); trained in float: 360 (100.00%)" in lines[-2]
+    cases = json.loads(trilith("sim", "--part", "digits", "--json").stdout)
+    assert (cases["passed"], cases["failed"]) == (3, 0)
+    assert [case["shape"] for case in cases["cases"]] == ["256x64x360", "256x256x360", "10x256x360"]
+
+
+def test_unknown_part():
+    message = "--part must be one of sweep, digits, bitnet, not 'all'"
+    refused(trilith("sim", "--part", "all"), message)
+
+
+def test_part_and_checkpoint():
+    refused(
+        trilith("sim", "--part", "digits", "--checkpoint", "x"),
+        "--part and --checkpoint exclude each other",
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
+def test_unreadable_checkpoint(tmp_path, content):
+    file = tmp_path / "model.safetensors"
+    if content is not None:
+        file.write_bytes(content)
+    refused(trilith("sim", "--checkpoint", file), f"trilith: {file}: must be a")
+
+
+def test_checkpoint_of_something_else(tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file({"a": np.zeros(1, np.float32)}, file)
+    refused(
+        trilith("sim", "--checkpoint", file),
+        f"trilith: {file}: must contain the tensor 'model.layers.0.self_attn.q_proj.weight'",
+    )
+
+
+def test_layer_out_of_range():
+    message = "--layer must be from 0 to 29, not 30"
+    refused(trilith("sim", "--checkpoint", "x", "--layer", "30"), message)
+
+
+def test_unknown_verb_and_option():
+    refused(trilith("simulate"), "No such command 'simulate'.")
+    refused(trilith("sim", "--preset"), "No such option: --preset")

@@ -1,0 +1,76 @@
+import re
+
+import pytest
+
+from trilith.golden.codes import CODES
+from trilith.hw import PRESETS, MatVecConfig, MatVecEngine
+
+LEGAL = {"lanes": 8, "rows": 2, "k_max": 100, "n_max": 100}
+
+
+def test_acc_width_is_exact():
+    for k_max, act_bits, width in (
+        (2560, 8, 20),
+        (6912, 8, 21),
+        (23040, 8, 23),
+        (4096, 8, 21),  # 4096 · 128 = 2¹⁹, one more than 20 signed bits hold.
+        (4095, 8, 20),
+        (7, 2, 4),
+        (8, 2, 5),
+        (16, 4, 9),
+    ):
+        config = MatVecConfig(**LEGAL | {"k_max": k_max, "act_bits": act_bits})
+        assert config.acc_width == width
+        largest = k_max * (1 if act_bits == 2 else 2 ** (act_bits - 1))
+        assert -(2 ** (width - 1)) <= -largest
+        assert largest <= 2 ** (width - 1) - 1
+        assert largest > 2 ** (width - 2) - 1
+
+
+def test_derived_values():
+    config = MatVecConfig(lanes=7, rows=2, tokens=3, k_max=100, n_max=9, levels_per_stage=2)
+    assert config.macs_per_clock == 42
+    assert config.weight_bytes == 3
+    assert config.max_chunks == 15
+    assert (config.tree_levels, config.tree_stages) == (3, 2)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_fill_base3_beats(name):
+    config = PRESETS[name]
+    trits = config.rows * config.lanes
+    assert (config.lanes == 64 and config.rows % 5 == 0) or trits % 40 == 0
+    assert config.code == "base3"
+    assert config.weight_bytes * 5 == trits
+    assert config.weight_bytes in (8, 16, 32, 64, 128, 256)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"lanes": 4}, ValueError, "lanes must be from 5 to 320, not 4"),
+        ({"lanes": 321}, ValueError, "lanes must be from 5 to 320, not 321"),
+        ({"rows": 0}, ValueError, "rows must be from 1 to 64, not 0"),
+        ({"tokens": 9}, ValueError, "tokens must be from 1 to 8, not 9"),
+        ({"act_bits": 3}, ValueError, "act_bits must be 8, 4 or 2, not 3"),
+        (
+            {"code": "huffman"},
+            ValueError,
+            f"code must be one of {', '.join(CODES)}, not 'huffman'",
+        ),
+        ({"k_max": 65537}, ValueError, "k_max must be from 1 to 65536, not 65537"),
+        ({"n_max": 0}, ValueError, "n_max must be from 1 to 262144, not 0"),
+        ({"levels_per_stage": 5}, ValueError, "levels_per_stage must be from 1 to 4, not 5"),
+        ({"lanes": 8.0}, TypeError, "lanes must be of type int, not 8.0"),
+        ({"rows": True}, TypeError, "rows must be of type int, not True"),
+        ({"code": 3}, TypeError, "code must be of type str, not 3"),
+    ],
+)
+def test_illegal_values(change, kind, message):
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        MatVecConfig(**LEGAL | change)
+
+
+def test_engine_wants_a_configuration():
+    with pytest.raises(TypeError, match=r"^config must be a MatVecConfig, not \{\}$"):
+        MatVecEngine({})
