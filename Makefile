@@ -16,9 +16,11 @@ setup: $(STAMP) ## install everything into .venv
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "Python must be 3.11 or newer, not $$($(PYTHON) --version): make PYTHON=python3.11" >&2; exit 2; }
-	$(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --upgrade "pip>=24"
-	$(VENV)/bin/python -m pip install --quiet --editable '.[test]'
+	@echo "installing into $(VENV), once"
+	@$(PYTHON) -m venv $(VENV)
+	@{ $(VENV)/bin/python -m pip install --upgrade "pip>=24" && \
+	    $(VENV)/bin/python -m pip install --editable '.[test]'; } > $(VENV)/install.log 2>&1 || \
+	    { tail -n 20 $(VENV)/install.log; exit 2; }
 	@touch $@
 
 sim: $(STAMP) ## hold the generated engine to the golden model, on real input

@@ -44,6 +44,13 @@ def sim(
         ),
     ] = None,
     layer: Annotated[int, typer.Option(help="Layer of the checkpoint, 0 to 29.")] = 0,
+    waves: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder to write waves to, a file per engine: FST, or VCD where lz4.h is missing.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
 ) -> None:
     """Run the generated engine under Verilator and hold every result to the golden model.
@@ -79,6 +86,7 @@ def sim(
             part or list(PARTS),
             checkpoint=checkpoint,
             layer=layer,
+            waves=waves,
             built=lambda done, total: status.update(f"building simulations: {done} of {total}"),
         ):
             results.append(result)

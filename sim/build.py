@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -54,24 +54,31 @@ def keep(kind: str, key: str) -> Iterator[tuple[Path, Path | None]]:
             inside.rename(folder)
 
 
-def _run(command: Sequence[str], *, log: Path, cwd: Path) -> None:
+def _run(command: Sequence[str], *, work: Path) -> None:
+    """Run a build step in a folder; its output goes to ``build.log`` there."""
+    log = work / "build.log"
     with open(log, "a") as output:
         done = subprocess.run(
-            command, cwd=cwd, stdout=output, stderr=output, env=environment(), check=False
+            command, cwd=work, stdout=output, stderr=output, env=environment(), check=False
         )
     if done.returncode:
-        text = log.read_text(errors="replace")
-        wrong = [line for line in text.splitlines() if "rror" in line or "No space" in line]
+        lines = log.read_text(errors="replace").splitlines()
+        wrong = [line.strip() for line in lines if "rror" in line or "No space" in line]
         kept = build_folder() / "failed.log"
         shutil.copy(log, kept)
         raise ToolchainError(
             f"{Path(command[0]).name} must succeed and ended with {done.returncode}: "
-            f"{wrong[0].strip() if wrong else 'no message'} (all of it in {kept})"
+            f"{wrong[0] if wrong else 'no message'} (all of it in {kept})"
         )
 
 
 def build_simulation(
-    sources: Sequence[Path], *, top: str, flags: Sequence[str] = (), main: Path | None = None
+    sources: Sequence[Path],
+    *,
+    top: str,
+    parameters: Mapping[str, int] | None = None,
+    waves: Path | None = None,
+    main: Path | None = None,
 ) -> Path:
     """Build an executable simulation, or find it built.
 
@@ -81,7 +88,8 @@ def build_simulation(
     ----------
     sources : Verilog, SystemVerilog and Verilator control files
     top : name of the top module, whose ports are public to cocotb
-    flags : further arguments of Verilator
+    parameters : of the top module
+    waves : None, or the file that it is going to write: ``.fst`` or ``.vcd``
     main : a C++ file with ``main``, for a simulation without cocotb; by default cocotb's
 
     Returns
@@ -93,56 +101,82 @@ def build_simulation(
     ToolchainError
         If a tool is missing or fails.
     """
-    verilator = find_verilator()
-    make = find_program("make")
-    compiler = find_program("g++")
-    find_program("perl")
-    libraries = cocotb_tools.config.libs_dir
     cocotb_main = cocotb_tools.config.share_dir / "lib" / "verilator" / "verilator.cpp"
     files = [*sources, main or cocotb_main]
-    # Only the hot code is worth the compiler's time: -O3 everywhere takes minutes on a large array.
-    optimize = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
-    arguments = ["--cc", "--exe", "--prefix", "Vtop", "--top-module", top, "-o", top]
-    arguments += ["-O3", "--x-assign", "fast", "--x-initial", "fast", *flags]
+    arguments = ["-O3", "--x-assign", "fast", "--x-initial", "fast"]
+    if waves is not None:
+        arguments.append("--trace-fst" if waves.suffix == ".fst" else "--trace-vcd")
     if main is None:
+        libraries = cocotb_tools.config.libs_dir
         link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"
         arguments += ["--vpi", "-LDFLAGS", link]
-    compiler_version = subprocess.run(
-        [compiler, "--version"], capture_output=True, text=True, check=True
-    ).stdout
-    key = "\0".join(
-        [
-            *(f"{file.name}\0{file.read_text()}" for file in files),
-            *arguments,
-            *optimize,
-            verilator.version,
-            str(verilator.program),
-            compiler_version,
-        ]
-    )
-    with keep("verilator", key) as (folder, making):
+    tools = _Tools()
+    design = ["--exe", "--top-module", top, "-o", top]
+    design += [f"-G{name}={value}" for name, value in (parameters or {}).items()]
+    texts = [f"{file.name}\0{file.read_text()}" for file in files]
+    key = [*texts, *design, *arguments, tools.versions]
+    with keep("verilator", "\0".join(key)) as (folder, making):
         if making is not None:
+            runtime = tools.runtime(arguments)
             work = making.parent / "work"
-            work.mkdir()
-            log = work / "build.log"
-            _run(
-                [
-                    str(verilator.program),
-                    *arguments,
-                    "--Mdir",
-                    str(work),
-                    *(str(file) for file in files),
-                ],
-                log=log,
-                cwd=work,
-            )
-            _run(
-                [make, "-j2", "-f", "Vtop.mk", *verilator.make_variables, *optimize],
-                log=log,
-                cwd=work,
-            )
+            tools.verilate([*design, *arguments], files, work)
+            for compiled in runtime.iterdir():
+                shutil.copy2(compiled, work)
+            tools.make(work)
             (work / top).rename(making / top)
     return folder / top
+
+
+class _Tools:
+    """Verilator, make and the compiler, as found.
+
+    Raises
+    ------
+    ToolchainError
+        Here and in the methods, if one is missing or fails.
+    """
+
+    # Only the hot code is worth the compiler's time: -O3 everywhere takes minutes on a large array.
+    _OPTIMIZE = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
+
+    def __init__(self) -> None:
+        self._verilator = find_verilator()
+        self._make = find_program("make")
+        find_program("perl")
+        compiler = subprocess.run(
+            [find_program("g++"), "--version"], capture_output=True, text=True, check=True
+        ).stdout
+        #: What tells one installation from another.
+        self.versions = "\0".join(
+            [self._verilator.version, str(self._verilator.program), compiler, *self._OPTIMIZE]
+        )
+
+    def verilate(self, arguments: Sequence[str], files: Sequence[Path], work: Path) -> None:
+        """Generate C++ and makefiles in a new folder ``work``."""
+        work.mkdir()
+        command = [str(self._verilator.program), "--cc", "--prefix", "Vtop", "--Mdir", str(work)]
+        _run([*command, *arguments, *map(str, files)], work=work)
+
+    def make(self, work: Path, *targets: str) -> None:
+        """Compile in ``work``."""
+        variables = (*self._verilator.make_variables, *self._OPTIMIZE)
+        _run([self._make, "-j2", "-f", "Vtop.mk", *variables, *targets], work=work)
+
+    def runtime(self, arguments: Sequence[str]) -> Path:
+        """Folder of Verilator's own runtime, compiled once for all simulations of like arguments.
+
+        Each simulation would compile it anew, which takes longer than most designs do.
+        """
+        with keep("runtime", "\0".join([*arguments, self.versions])) as (folder, making):
+            if making is not None:
+                work = making.parent / "work"
+                source = making.parent / "empty.v"
+                source.write_text("module empty(input wire clk);\nendmodule\n")
+                self.verilate(["--top-module", "empty", *arguments], [source], work)
+                self.make(work, "libverilated.a")
+                for compiled in (*work.glob("verilated*.o"), work / "libverilated.a"):
+                    compiled.rename(making / compiled.name)
+        return folder
 
 
 def cocotb_environment(module: str, top: str) -> dict[str, str]:

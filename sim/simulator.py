@@ -132,9 +132,11 @@ def engine_verilog(config: MatVecConfig) -> Path:
     return folder / "matvec.v"
 
 
-def build_harness(config: MatVecConfig, *, waves: bool = False, main: Path | None = None) -> Path:
+def build_harness(
+    config: MatVecConfig, *, waves: Path | None = None, main: Path | None = None
+) -> Path:
     """Build the engine in ``harness.sv``, or find it built; see ``build_simulation``."""
-    widths = {
+    parameters = {
         "JOB_BITS": job_shape(config).size,
         "ACTIVATION_BITS": activations_shape(config).size,
         "WEIGHT_BITS": 8 * config.weight_bytes,
@@ -143,10 +145,8 @@ def build_harness(config: MatVecConfig, *, waves: bool = False, main: Path | Non
     return build_simulation(
         [_HERE / "harness.vlt", _HERE / "harness.sv", engine_verilog(config)],
         top="harness",
-        flags=[
-            *(f"-G{name}={width}" for name, width in widths.items()),
-            *(["--trace-fst"] if waves else []),
-        ],
+        parameters=parameters,
+        waves=waves,
         main=main,
     )
 
@@ -317,7 +317,7 @@ class MatVecSimulator:
     Parameters
     ----------
     config : the engine to simulate
-    waves : None, or the FST file to record all runs in
+    waves : None, or the file to record all runs in: ``.fst`` or ``.vcd``
 
     Raises
     ------
@@ -327,7 +327,7 @@ class MatVecSimulator:
 
     def __init__(self, config: MatVecConfig, *, waves: Path | None = None) -> None:
         self.config = config
-        self._program = build_harness(config, waves=waves is not None)
+        self._program = build_harness(config, waves=waves)
         self._waves = waves
         self._process: subprocess.Popen[str] | None = None
         self._folder = tempfile.TemporaryDirectory(prefix="trilith-")

@@ -16,6 +16,7 @@ from ..golden.linear import ternary_matmul
 from ..golden.mlp import BitNetMLP, load_digits
 from ..hw.config import PRESETS, MatVecConfig
 from .simulator import Job, MatVecSimulator, build_harness
+from .toolchain import waves_suffix
 
 __all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
 
@@ -116,7 +117,7 @@ class _Product:
             part=part,
             name=name,
             shape=shape,
-            engine=f"{config.lanes}x{config.rows}x{config.tokens}",
+            engine=_engine_name(config),
             code=config.code,
             cycles=self.cycles,
             utilization=self.macs / (self.cycles * config.macs_per_clock),
@@ -124,6 +125,10 @@ class _Product:
             passed=not self.wrong,
             detail=detail,
         )
+
+
+def _engine_name(config: MatVecConfig) -> str:
+    return f"{config.lanes}x{config.rows}x{config.tokens}"
 
 
 def _golden_results(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
@@ -268,6 +273,7 @@ def run_suite(
     *,
     checkpoint: Path | None = None,
     layer: int = 0,
+    waves: Path | None = None,
     built: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[CaseResult]:
     """Build what the parts need, two simulations at a time, and run their cases in order.
@@ -277,6 +283,7 @@ def run_suite(
     parts : keys of ``PARTS``
     checkpoint : a packed 2B4T checkpoint for the part ``bitnet`` instead of made-up weights
     layer : its layer
+    waves : a folder to write the waves of each engine to
     built : called with simulations built and simulations needed
 
     Raises
@@ -299,16 +306,24 @@ def run_suite(
                 matrices = bitnet.read_layer(file)
         plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, matrices)))
 
+    waves_files: dict[MatVecConfig, Path] = {}
+    if waves is not None:
+        waves.mkdir(parents=True, exist_ok=True)
+        suffix = waves_suffix()
+        waves_files = {
+            config: waves / f"{_engine_name(config)}-{config.code}{suffix}" for config, _ in plan
+        }
     configs = sorted({config for config, _ in plan}, key=lambda config: -config.macs_per_clock)
     with ProcessPoolExecutor(max_workers=2) as pool:
         builds: dict[MatVecConfig, Future[Path]] = {
-            config: pool.submit(build_harness, config) for config in configs
+            config: pool.submit(build_harness, config, waves=waves_files.get(config))
+            for config in configs
         }
         try:
             for config, cases in plan:
                 built(sum(build.done() for build in builds.values()), len(builds))
                 builds[config].result()
-                with MatVecSimulator(config) as simulator:
+                with MatVecSimulator(config, waves=waves_files.get(config)) as simulator:
                     yield from cases(simulator)
         finally:
             pool.shutdown(cancel_futures=True)

@@ -32,7 +32,7 @@ def run_testbench(
     component : the design
     module : name of the Python module with the tests
     environment : further variables for the tests
-    waves : None, or the FST file to write
+    waves : None, or the file to write: ``.fst`` or ``.vcd``
 
     Raises
     ------
@@ -55,7 +55,7 @@ def run_testbench(
     program = build_simulation(
         [folder / "dut.vlt", folder / "dut.v"],
         top="dut",
-        flags=["--trace-fst"] if waves is not None else [],
+        waves=waves,
     )
 
     arguments = []

@@ -10,7 +10,17 @@ from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
 
-__all__ = ["MINIMUM_VERILATOR", "Tool", "ToolchainError", "Verilator", "doctor", "find_verilator"]
+__all__ = [
+    "MINIMUM_VERILATOR",
+    "Tool",
+    "ToolchainError",
+    "Verilator",
+    "doctor",
+    "environment",
+    "find_program",
+    "find_verilator",
+    "waves_suffix",
+]
 
 #: cocotb 2.1 does not compile against an older one.
 MINIMUM_VERILATOR = (5, 36)
@@ -100,6 +110,19 @@ _REMEDIES = {
 }
 
 
+def waves_suffix() -> str:
+    """``.fst``, or ``.vcd`` where the compiler lacks the header ``lz4.h`` that FST needs."""
+    compiler = find_program("g++")
+    done = subprocess.run(
+        [compiler, "-E", "-x", "c++", "-", "-o", os.devnull],
+        input="#include <lz4.h>\n",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return ".vcd" if done.returncode else ".fst"
+
+
 def _first_line(command: list[str]) -> str | None:
     """First line that a command prints, or None if it does not run."""
     try:
@@ -148,6 +171,14 @@ def doctor() -> list[Tool]:
         if name == "perl" and shutil.which(name):
             line = _first_line([name, "-e", "print qq(perl $^V)"])
         tools.append(Tool(name=name, needed_for="make sim", found=line, remedy=remedy))
+    tools.append(
+        Tool(
+            name="lz4.h",
+            needed_for="waves as FST; they are VCD without it (optional)",
+            found="lz4.h" if shutil.which("g++") and waves_suffix() == ".fst" else None,
+            remedy="Debian: apt-get install liblz4-dev",
+        )
+    )
     tools.append(
         Tool(
             name="torch",
