@@ -1,7 +1,10 @@
 """The command ``trilith``: parses arguments and prints what the rooms below return."""
 
+import errno
 import json
+import os
 import sys
+import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -144,7 +147,13 @@ def main() -> None:
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(_fail("interrupted", 130))
     except OSError as error:
-        sys.exit(_fail(str(error), 2))
+        message = str(error)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            message += (
+                f"; files go to {os.environ.get('TRILITH_BUILD', 'build')} (TRILITH_BUILD) and "
+                f"{tempfile.gettempdir()} (TMPDIR): free space there, or set these variables"
+            )
+        sys.exit(_fail(message, 2))
     except (ValueError, RuntimeError) as error:
         # Not imported above, as none of the commands' rooms is: printing help must be quick.
         from ..golden.huggingface import CheckpointError

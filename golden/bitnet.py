@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from .huggingface import pack_weights, read_packed
@@ -41,6 +42,11 @@ def write_synthetic_layer(path: Path, *, layer: int = 0, seed: int = 0) -> None:
 
     The file has the released checkpoint's names and packed layout (unit scales), so that it is
     read as the released one is.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written.
     """
     rng = np.random.default_rng(seed)
     tensors: dict[str, NDArray] = {}
@@ -49,7 +55,10 @@ def write_synthetic_layer(path: Path, *, layer: int = 0, seed: int = 0) -> None:
         nonzero = rng.random(LAYER_SHAPES[short], np.float32) >= ZERO_FRACTION
         tensors[f"{name}.weight"] = pack_weights(sign * nonzero)
         tensors[f"{name}.weight_scale"] = np.ones(1, np.float32)
-    save_file(tensors, path, metadata={"format": "np"})
+    try:
+        save_file(tensors, path, metadata={"format": "np"})
+    except SafetensorError as error:
+        raise OSError(f"{path}: must be writable: {error}") from error
 
 
 def read_layer(path: Path, layer: int = 0) -> dict[str, NDArray[np.int8]]:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import subprocess
@@ -7,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
+
+from trilith.cli.main import main
 
 TRILITH = Path(sys.executable).parent / "trilith"
 
@@ -98,6 +101,20 @@ def test_checkpoint_of_something_else(tmp_path):
 def test_layer_out_of_range():
     message = "--layer must be from 0 to 29, not 30"
     refused(trilith("sim", "--checkpoint", "x", "--layer", "30"), message)
+
+
+def test_full_disk(monkeypatch, capsys):
+    def full(*arguments, **options):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("trilith.sim.suite.run_suite", full)
+    monkeypatch.setattr("sys.argv", ["trilith", "sim"])
+    monkeypatch.setenv("TRILITH_BUILD", "/some/build")
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+    message = "trilith: [Errno 28] No space left on device; files go to /some/build (TRILITH_BUILD)"
+    assert capsys.readouterr().err.startswith(message)
 
 
 def test_unknown_verb_and_option():
