@@ -18,7 +18,7 @@ from ..hw.config import PRESETS, MatVecConfig
 from .simulator import Job, MatVecSimulator, build_harness
 from .toolchain import waves_suffix
 
-__all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
+__all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "golden_results", "run_suite"]
 
 #: Parts of the suite, and what each shows.
 PARTS = {
@@ -107,7 +107,7 @@ class _Product:
         self.wrong += counters.error
         for job, run in zip(jobs, runs, strict=True):
             self.macs += job.trits.size * len(job.activations)
-            self.wrong += int((run.results != _golden_results(self.simulator.config, job)).sum())
+            self.wrong += int((run.results != golden_results(self.simulator.config, job)).sum())
 
     def result(self, *, part: str, name: str, shape: str, detail: str = "") -> CaseResult:
         config = self.simulator.config
@@ -131,7 +131,7 @@ def _engine_name(config: MatVecConfig) -> str:
     return f"{config.lanes}x{config.rows}x{config.tokens}"
 
 
-def _golden_results(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
+def golden_results(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
     """What a job must deliver: int32[T, N], or int32[S, T, N] with ``group_chunks``."""
     if not job.group_chunks:
         return ternary_matmul(job.trits, job.activations)

@@ -8,7 +8,7 @@ import pytest
 from trilith.golden import ternary_matmul
 from trilith.hw import MatVecConfig
 from trilith.sim import Job, MatVecSimulator, SimulationError
-from trilith.sim.suite import SWEEP_CONFIGS, _golden_results
+from trilith.sim.suite import SWEEP_CONFIGS, golden_results
 
 #: Latency in clocks from a group's last weight beat to its first result, counted off the RTL.
 LATENCY = {1: 8, 2: 7, 3: 6, 4: 6}
@@ -73,7 +73,7 @@ def test_jobs_back_to_back_with_reuse_and_groups(simulator):
     ]
     runs, counters = simulator.run_jobs(jobs)
     for job, run in zip(jobs, runs, strict=True):
-        np.testing.assert_array_equal(run.results, _golden_results(simulator.config, job))
+        np.testing.assert_array_equal(run.results, golden_results(simulator.config, job))
     assert runs[2].results.shape == (3, 1, 4)
     assert runs[3].results.shape == (5, 1, 6)
     assert not counters.error
