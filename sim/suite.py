@@ -313,7 +313,9 @@ def run_suite(
         waves_files = {
             config: waves / f"{_engine_name(config)}-{config.code}{suffix}" for config, _ in plan
         }
-    configs = sorted({config for config, _ in plan}, key=lambda config: -config.macs_per_clock)
+    # The largest takes longest to build and goes first; the others come as they are needed.
+    configs = list(dict.fromkeys(config for config, _ in plan))
+    configs.sort(key=lambda config: config.lanes * config.rows < 1000)
     with ProcessPoolExecutor(max_workers=2) as pool:
         builds: dict[MatVecConfig, Future[Path]] = {
             config: pool.submit(build_harness, config, waves=waves_files.get(config))
