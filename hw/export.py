@@ -452,7 +452,7 @@ def export_engine(
         }
         if testbench:
             texts[f"{stem}_tb.v"] = testbench_verilog(
-                config, top=name, latency=engine.latency, source=file.name
+                config, top=name, latency=engine.latency, stem=stem
             )
         for target, text in texts.items():
             (making / target).write_text(text, encoding="utf-8")

@@ -15,17 +15,17 @@ from .results import results_shape
 from .streams import activation_beats, weight_beats
 
 __all__ = [
-    "TestJob",
+    "ExampleJob",
+    "example_jobs",
     "example_trits",
     "job_cycles",
-    "test_jobs",
     "testbench_verilog",
     "worked_example",
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
-class TestJob:
+class ExampleJob:
     """A job of the testbench.
 
     Parameters
@@ -36,15 +36,13 @@ class TestJob:
     reuse : the activations are those of the job before
     """
 
-    __test__ = False  # For pytest.
-
     trits: NDArray[np.int8]
     activations: NDArray[np.int8]
     group_chunks: int = 0
     reuse: bool = False
 
 
-def test_jobs(config: MatVecConfig) -> list[TestJob]:
+def example_jobs(config: MatVecConfig) -> list[ExampleJob]:
     """Whole and partial shapes, reuse, scale groups, extreme values, groups shorter than tokens.
 
     Small enough to be read: at most some hundred beats. The same for the same configuration.
@@ -53,9 +51,9 @@ def test_jobs(config: MatVecConfig) -> list[TestJob]:
     low = -1 if config.act_bits == 2 else -(2 ** (config.act_bits - 1))
     high = 2 ** (config.act_bits - 1) - 1
 
-    def job(n: int, k: int, tokens: int = config.tokens, group_chunks: int = 0) -> TestJob:
+    def job(n: int, k: int, tokens: int = config.tokens, group_chunks: int = 0) -> ExampleJob:
         n, k = min(n, config.n_max), min(k, config.k_max)
-        return TestJob(
+        return ExampleJob(
             trits=rng.choice(np.array(CODES[config.code].values, np.int8), (n, k)),
             activations=rng.integers(low, high + 1, (tokens, k), np.int8),
             group_chunks=min(group_chunks, config.max_chunks),
@@ -68,18 +66,18 @@ def test_jobs(config: MatVecConfig) -> list[TestJob]:
     return [
         job(2 * rows, 2 * lanes),
         partial,
-        TestJob(trits=again.trits, activations=partial.activations, reuse=True),
+        ExampleJob(trits=again.trits, activations=partial.activations, reuse=True),
         job(1, 1, 1),
         job(rows, 3 * lanes - 1, group_chunks=2),
         job(4 * rows - 1, lanes, group_chunks=1),
-        TestJob(
+        ExampleJob(
             trits=np.full((min(rows, config.n_max), extreme_k), -1, np.int8),
             activations=np.full((config.tokens, extreme_k), low, np.int8),
         ),
     ]
 
 
-def job_cycles(config: MatVecConfig, latency: int, job: TestJob) -> int:
+def job_cycles(config: MatVecConfig, latency: int, job: ExampleJob) -> int:
     """Clocks of a job on an idle engine without gaps, from its acceptance to its last result.
 
     ``3 + T·C`` clocks to the first weight beat (3 with reuse); then, of groups of chunks ``c``, all
@@ -108,7 +106,9 @@ def worked_example(code: str) -> list[bytes]:
     return [beat.tobytes() for beat in weight_beats(config, np.array(example_trits(code), np.int8))]
 
 
-def _results(config: MatVecConfig, job: TestJob) -> list[tuple[list[int], bool, tuple[int, ...]]]:
+def _results(
+    config: MatVecConfig, job: ExampleJob
+) -> list[tuple[list[int], bool, tuple[int, ...]]]:
     """Of each result beat: values, ``last``, and first output, partial result and token."""
     n, k = job.trits.shape
     size = (job.group_chunks or config.max_chunks) * config.lanes
@@ -142,13 +142,13 @@ def _packed(layout: data.StructLayout, fields: dict[str, int]) -> int:
     return sum(value << layout[name].offset for name, value in fields.items())
 
 
-def testbench_verilog(config: MatVecConfig, *, top: str, latency: int, source: str) -> str:
+def testbench_verilog(config: MatVecConfig, *, top: str, latency: int, stem: str) -> str:
     """A Verilog-2005 testbench ``<top>_tb`` that needs no other file than the engine's.
 
-    It runs the jobs of ``test_jobs`` twice: first without gaps, measuring the first job's clocks,
-    then with gaps on every stream. It prints PASS, or FAIL with the first difference, and ends.
+    It runs ``example_jobs`` twice: first without gaps, measuring the first job's clocks, then with
+    gaps on every stream. It prints PASS, or FAIL with the first difference, and ends.
     """
-    jobs = test_jobs(config)
+    jobs = example_jobs(config)
     layout, result_layout = job_shape(config), results_shape(config)
     words = [
         _packed(
@@ -192,7 +192,8 @@ def testbench_verilog(config: MatVecConfig, *, top: str, latency: int, source: s
     )
     return _TEMPLATE.format(
         top=top,
-        source=source,
+        source=f"{stem}.v",
+        stem=stem,
         tables=tables,
         job_bits=layout.size,
         activation_bits=activations_shape(config).size,
@@ -213,9 +214,9 @@ def testbench_verilog(config: MatVecConfig, *, top: str, latency: int, source: s
 
 _TEMPLATE = """\
 // Self-checking testbench of {source}, Verilog-2005. It reads no files.
-//   iverilog -g2005 -o tb {source} THIS_FILE && vvp tb
-//   verilator --binary --timing --top-module {top}_tb {source} THIS_FILE && obj_dir/V{top}_tb
-// Its last line is "PASS", or "FAIL: " and the first difference; the exit status says nothing.
+//   $ iverilog -g2005 -o tb {source} {stem}_tb.v && vvp tb
+//   $ verilator --binary --timing --top-module {top}_tb {source} {stem}_tb.v
+// It prints "PASS", or "FAIL: " and the first difference, and ends; the exit status says nothing.
 // SPDX-License-Identifier: Apache-2.0
 
 module {top}_tb;
