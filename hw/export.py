@@ -19,7 +19,7 @@ from .config import MatVecConfig
 from .engine import MatVecEngine
 from .loader import activations_shape, job_shape
 from .results import results_shape
-from .selfcheck import example_trits, testbench_verilog, worked_example
+from .selfcheck import example_trits, selfcheck_verilog, worked_example
 from .verilog import check_name, component_verilog
 
 __all__ = ["ExportError", "check_fit", "export_engine"]
@@ -451,7 +451,7 @@ def export_engine(
             f"{stem}.vlt": _waivers(stem),
         }
         if testbench:
-            texts[f"{stem}_tb.v"] = testbench_verilog(
+            texts[f"{stem}_tb.v"] = selfcheck_verilog(
                 config, top=name, latency=engine.latency, stem=stem
             )
         for target, text in texts.items():

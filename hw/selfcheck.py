@@ -19,7 +19,7 @@ __all__ = [
     "example_jobs",
     "example_trits",
     "job_cycles",
-    "testbench_verilog",
+    "selfcheck_verilog",
     "worked_example",
 ]
 
@@ -142,13 +142,29 @@ def _packed(layout: data.StructLayout, fields: dict[str, int]) -> int:
     return sum(value << layout[name].offset for name, value in fields.items())
 
 
-def testbench_verilog(config: MatVecConfig, *, top: str, latency: int, stem: str) -> str:
+def selfcheck_verilog(
+    config: MatVecConfig,
+    *,
+    top: str,
+    latency: int,
+    stem: str,
+    jobs: Sequence[ExampleJob] | None = None,
+) -> str:
     """A Verilog-2005 testbench ``<top>_tb`` that needs no other file than the engine's.
 
-    It runs ``example_jobs`` twice: first without gaps, measuring the first job's clocks, then with
-    gaps on every stream. It prints PASS, or FAIL with the first difference, and ends.
+    It runs the jobs twice: first without gaps, measuring the first job's clocks, then with gaps on
+    every stream. It prints PASS, or FAIL with the first difference, and ends.
+
+    Parameters
+    ----------
+    config : the engine's
+    top : the engine's module
+    latency : the engine's, in clocks
+    stem : the engine stands in ``<stem>.v``; only comments say so
+    jobs : by default ``example_jobs``
     """
-    jobs = example_jobs(config)
+    if jobs is None:
+        jobs = example_jobs(config)
     layout, result_layout = job_shape(config), results_shape(config)
     words = [
         _packed(
@@ -203,7 +219,7 @@ def testbench_verilog(config: MatVecConfig, *, top: str, latency: int, stem: str
         activations=counts[1],
         weights=counts[2],
         results=counts[3],
-        first_last=next(i for i, place in enumerate(places) if place >> 96) - 1,
+        first_last=sum(place >> 96 == 0 for place in places) - 1,
         cycles=job_cycles(config, latency, jobs[0]),
         limit=limit,
         rows=config.rows,

