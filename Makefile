@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TRILITH_BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-all lint bench clean
+.PHONY: help setup sim test test-all verilog lint bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,6 +31,13 @@ test: $(STAMP) ## run the tests
 
 test-all: $(STAMP) ## run the tests, the long ones too
 	$(VENV)/bin/python -m pytest --long
+
+verilog: $(STAMP) ## export every preset to build/verilog-export
+	@mkdir -p build/verilog-export
+	@for preset in $$($(VENV)/bin/python -c 'from trilith.hw import PRESETS; print(*PRESETS)'); do \
+	    $(VENV)/bin/trilith verilog --preset $$preset --name trilith_$$preset --testbench \
+	        --out build/verilog-export/$$preset.v || exit; \
+	done
 
 lint: $(STAMP) ## check style and types
 	$(VENV)/bin/ruff check .

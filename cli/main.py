@@ -7,7 +7,7 @@ import sys
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer.exceptions import TyperException
@@ -117,6 +117,111 @@ def _case_line(result) -> str:
 
 
 @app.command()
+def verilog(
+    out: Annotated[
+        Path,
+        typer.Option(help="Verilog file to write, ending in .v.", show_default=False),
+    ],
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            help="Configuration to start from: micro, line, block or bitnet. Without it --lanes, "
+            "--rows, --k-max and --n-max are needed.",
+            show_default=False,
+        ),
+    ] = None,
+    lanes: Annotated[
+        int | None, typer.Option(help="Products of one output summed per clock; 5 to 320.")
+    ] = None,
+    rows: Annotated[int | None, typer.Option(help="Outputs computed at once; 1 to 64.")] = None,
+    tokens: Annotated[
+        int | None,
+        typer.Option(help="Activation vectors served by one pass over the weights; 1 to 8."),
+    ] = None,
+    act_bits: Annotated[
+        int | None, typer.Option(help="Bits of an activation: 8, 4, or 2 for ternary ones.")
+    ] = None,
+    code: Annotated[
+        str | None,
+        typer.Option(help="How weights are packed: base3, escape, tq1, two_bit or binary."),
+    ] = None,
+    k_max: Annotated[
+        int | None, typer.Option(help="Largest K (inputs) of a job; sets the buffer's depth.")
+    ] = None,
+    n_max: Annotated[int | None, typer.Option(help="Largest N (outputs) of a job.")] = None,
+    levels_per_stage: Annotated[
+        int | None,
+        typer.Option(help="Adder levels between two registers, 1 to 4; fewer for a faster clock."),
+    ] = None,
+    name: Annotated[
+        str, typer.Option(help="Top module; submodules are NAME__..., so two exports can meet.")
+    ] = "trilith_matvec",
+    testbench: Annotated[
+        bool, typer.Option("--testbench", help="Write the self-checking testbench too.")
+    ] = False,
+    period_ns: Annotated[float, typer.Option(help="Clock period in the SDC file, ns.")] = 10.0,
+    family: Annotated[
+        str | None,
+        typer.Option(
+            help="Refuse what does not fit the block RAM of xc7, xcup, ecp5, ice40up5k, gw1n9 or "
+            "gw2a18.",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Write an engine as Verilog, with all that its users need and no Python.
+
+    Beside OUT.v: OUT.json (ports, bit fields, latencies, memories), OUT.md (the same for people,
+    with stream rules and the order of beats), OUT.core (FuseSoC), OUT.sdc, OUT.vlt (Verilator
+    -Wall), and with --testbench OUT_tb.v, which prints PASS or the first difference. Options
+    override the preset. All files are written, or none.
+
+    Examples:
+      trilith verilog --preset line --out line.v --testbench
+
+      trilith verilog --preset micro --code escape --family ice40up5k --out micro.v
+
+      iverilog -o tb line.v line_tb.v && vvp tb
+    """
+    from dataclasses import replace
+
+    from ..hw.config import PRESETS, MatVecConfig
+    from ..hw.export import ExportError, export_engine
+
+    options = {
+        "lanes": lanes,
+        "rows": rows,
+        "tokens": tokens,
+        "act_bits": act_bits,
+        "code": code,
+        "k_max": k_max,
+        "n_max": n_max,
+        "levels_per_stage": levels_per_stage,
+    }
+    given: dict[str, Any] = {field: x for field, x in options.items() if x is not None}
+    if preset is not None and preset not in PRESETS:
+        raise ExportError(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
+    if preset is None:
+        for field in ("lanes", "rows", "k_max", "n_max"):
+            if field not in given:
+                option = f"--{field.replace('_', '-')}"
+                raise ExportError(f"{option} must be given where --preset is not")
+    try:
+        config = replace(PRESETS[preset], **given) if preset else MatVecConfig(**given)
+    except ValueError as error:
+        raise ExportError(str(error)) from None
+    files = export_engine(
+        config, out, name=name, testbench=testbench, period_ns=period_ns, family=family
+    )
+    if as_json:
+        print(json.dumps({"top": name, "files": [str(file) for file in files]}, indent=2))
+    else:
+        for file in files:
+            print(file)
+
+
+@app.command()
 def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
 ) -> None:
@@ -157,11 +262,12 @@ def main() -> None:
     except (ValueError, RuntimeError) as error:
         # Not imported above, as none of the commands' rooms is: printing help must be quick.
         from ..golden.huggingface import CheckpointError
+        from ..hw.export import ExportError
         from ..sim.simulator import SimulationError
         from ..sim.toolchain import ToolchainError
 
         if isinstance(error, SimulationError):
             sys.exit(_fail(str(error), 1))
-        if isinstance(error, (CheckpointError, ToolchainError)):
+        if isinstance(error, (CheckpointError, ExportError, ToolchainError)):
             sys.exit(_fail(str(error), 2))
         raise

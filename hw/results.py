@@ -1,6 +1,6 @@
 """Holds finished results until the consumer takes them."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -65,10 +65,10 @@ class ResultQueue(wiring.Component):
         held = Signal.like(self.sums, reset_less=True)
         held_last = Signal(reset_less=True)
         left = Signal.like(self.tokens)
-        values = held[0]
+        values = Value.cast(held[0])
         if config.tokens > 1:
             token = Signal(range(config.tokens), reset_less=True)
-            values = held[token]
+            values = Array(Value.cast(held[t]) for t in range(config.tokens))[token]
             with m.If(self.capture):
                 m.d.sync += token.eq(0)
             with m.Else():
@@ -85,7 +85,7 @@ class ResultQueue(wiring.Component):
                     m.d.sync += [held[t][row].eq(0) for t in range(config.tokens)]
         m.d.comb += [
             queue.w_en.eq(left != 0),
-            queue.w_data.eq(Cat(values.as_value(), held_last & (left == 1))),
+            queue.w_data.eq(Cat(values, held_last & (left == 1))),
             self.results.valid.eq(queue.r_rdy),
             self.results.p.eq(queue.r_data),
             queue.r_en.eq(self.results.ready),

@@ -14,7 +14,6 @@ from typing import Self
 
 import amaranth
 import numpy as np
-from amaranth.back import verilog
 from numpy.typing import NDArray
 
 from ..golden.linear import check_activations
@@ -23,6 +22,7 @@ from ..hw.engine import MatVecEngine
 from ..hw.loader import activations_shape, job_shape
 from ..hw.results import results_shape
 from ..hw.streams import activation_beats, result_values, weight_beats
+from ..hw.verilog import component_verilog
 from .build import build_simulation, cocotb_environment, keep
 
 __all__ = [
@@ -125,9 +125,7 @@ def engine_verilog(config: MatVecConfig) -> Path:
     key = [repr(config), amaranth.__version__, *(source.read_text() for source in sources)]
     with keep("verilog", "\0".join(key)) as (folder, making):
         if making is not None:
-            # The yosys of the pinned package writes it, whatever the machine has.
-            os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-            text = verilog.convert(MatVecEngine(config), name="matvec", emit_src=False)
+            text = component_verilog(MatVecEngine(config), "matvec")
             (making / "matvec.v").write_text(text)
     return folder / "matvec.v"
 

@@ -1,15 +1,14 @@
 """Runs cocotb testbenches on components."""
 
-import os
 import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from xml.etree import ElementTree
 
-from amaranth.back import verilog
 from amaranth.lib import wiring
 
+from ..hw.verilog import component_verilog
 from .build import build_simulation, cocotb_environment, keep
 from .simulator import SimulationError
 
@@ -44,10 +43,7 @@ def run_testbench(
     ports = ["__".join(map(str, path)) for path, _, _ in component.signature.flatten(component)]
     control = ["`verilator_config"]
     control += [f'public_flat_rw -module "dut" -var "{name}"' for name in (*ports, "clk", "rst")]
-    for rule in ("WIDTHEXPAND", "WIDTHTRUNC", "CASEINCOMPLETE"):  # As in harness.vlt.
-        control.append(f'lint_off -rule {rule} -file "*/dut.v"')
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    text = verilog.convert(component, name="dut", emit_src=False)
+    text = component_verilog(component, "dut")
     with keep("testbench", "\n".join([*control, text])) as (folder, making):
         if making is not None:
             (making / "dut.v").write_text(text)

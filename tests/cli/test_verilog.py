@@ -1,0 +1,79 @@
+"""The command ``trilith verilog``, as its users run it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SMALL = ("--preset", "micro", "--lanes", "7", "--rows", "1", "--k-max", "30", "--n-max", "9")
+
+
+def trilith(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from trilith.cli.main import main; main()", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_that_options_override_the_preset(tmp_path: Path) -> None:
+    done = trilith(tmp_path, "verilog", *SMALL, "--out", "e.v", "--name", "tiny", "--testbench")
+    names = ["e.v", "e.json", "e.md", "e.core", "e.sdc", "e.vlt", "e_tb.v"]
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, names, "")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+    sidecar = json.loads((tmp_path / "e.json").read_text())
+    assert sidecar["top"] == "tiny"
+    assert sidecar["parameters"]["lanes"] == 7
+    assert sidecar["parameters"]["code"] == "base3"
+
+
+def test_json_without_a_preset(tmp_path: Path) -> None:
+    fields = ("--lanes", "5", "--rows", "1", "--k-max", "9", "--n-max", "3", "--code", "binary")
+    done = trilith(tmp_path, "verilog", *fields, "--period-ns", "4", "--out", "e.v", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        "top": "trilith_matvec",
+        "files": ["e.v", "e.json", "e.md", "e.core", "e.sdc", "e.vlt"],
+    }
+    assert "create_clock -name clk -period 4 [get_ports clk]" in (tmp_path / "e.sdc").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ("--preset", "nope", "--out", "e.v"),
+            "--preset must be one of micro, line, block, bitnet, not 'nope'",
+        ),
+        (("--out", "e.v"), "--lanes must be given where --preset is not"),
+        ((*SMALL, "--lanes", "400", "--out", "e.v"), "lanes must be from 5 to 320, not 400"),
+        (
+            (*SMALL, "--code", "x", "--out", "e.v"),
+            "code must be one of base3, escape, tq1, two_bit, binary, not 'x'",
+        ),
+        ((*SMALL, "--out", "e.txt"), "the file to write must end in .v, not 'e.txt'"),
+        ((*SMALL, "--out", "a/e.v"), "a/e.v: must be in a folder that exists, and a does not"),
+        (
+            (*SMALL, "--out", "/proc/e.v"),
+            "/proc: must be writable, and is not: No such file or directory",
+        ),
+        (
+            (*SMALL, "--family", "z80", "--out", "e.v"),
+            "family must be one of xc7, xcup, ecp5, ice40up5k, gw1n9, gw2a18, not 'z80'",
+        ),
+        (
+            ("--preset", "block", "--family", "ice40up5k", "--out", "e.v"),
+            "the engine must fit the 30 SB_RAM40_4K of ice40up5k (iCE40UP5K), and needs 135: lower "
+            "lanes, tokens or act_bits, or k_max where the buffer is deep",
+        ),
+        (SMALL, "Missing option '--out'."),
+    ],
+)
+def test_bad_input(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:
+    done = trilith(tmp_path, "verilog", *arguments)
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"trilith: {message}\n")
+    assert list(tmp_path.iterdir()) == []
