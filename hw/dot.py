@@ -10,16 +10,14 @@ __all__ = ["DotProduct", "add_or_subtract"]
 def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
     """``a − b`` if ``subtract`` else ``a + b``, as signed ``width`` bits, in a single carry chain.
 
-    ``−b = ~b + 1``: the inversion is an exclusive or in front of the adder, and the one enters as
-    the carry out of an extra lowest bit, 1 + subtract.
+    ``a + b = a − ~b − 1``: the inversion is an exclusive or in front of the subtractor, and the one
+    is borrowed by an extra lowest bit. As a difference and not a sum, the carry chain takes its
+    carries from ``a``, which has no logic in front of it, whatever order a tool prefers.
     """
     a = a.as_signed()
-    b = b.as_signed()
-    b_extended = Cat(b, b[-1].replicate(max(width - len(b), 0)))[:width]
-    total = (
-        Cat(Const(1, 1), a).as_signed()
-        + Cat(subtract, b_extended ^ subtract.replicate(width)).as_signed()
-    )
+    add = ~subtract
+    extended = Cat(b, b[-1].replicate(max(width - len(b), 0)))[:width]
+    total = Cat(Const(0, 1), a).as_signed() - Cat(add, extended ^ add.replicate(width)).as_signed()
     return total[1 : width + 1].as_signed()
 
 
@@ -89,9 +87,11 @@ class DotProduct(wiring.Component):
             m.d["sync" if registered else "comb"] += out.eq(value)
             return out
 
-        # A node: lanes below it, its sign, its sum for each token.
+        # Five trits share a byte, and two of its first four are worth decoding together.
+        order = sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
+        # A node: lanes below it, its sign one register ahead of its sums, and a sum for each token.
         nodes: list[tuple[int, Value, list[Value]]] = []
-        for lane in range(self._lanes):
+        for lane in order:
             operands: list[Value] = []
             for token in range(self._tokens):
                 operand = Signal(signed(self._act_bits), name=f"x{token}_{lane}", reset_less=True)
@@ -100,11 +100,14 @@ class DotProduct(wiring.Component):
                 with m.Else():
                     m.d.sync += operand.eq(self.activations[token][lane])
                 operands.append(operand)
-            nodes.append((1, node(self.negative[lane], f"s0_{lane}"), operands))
+            nodes.append((1, ~self.negative[lane], operands))
 
         level = 0
+        registered = True
         while len(nodes) > 1:
             level += 1
+            # From the other end each time: an odd node does not wait twice.
+            nodes.reverse()
             pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
             nodes = []
             at_register = level % self._levels_per_stage == 0 or len(pairs) == 1
@@ -113,16 +116,17 @@ class DotProduct(wiring.Component):
                 if len(pair) == 2:
                     other_lanes, other_sign, other_sums = pair[1]
                     lanes += other_lanes
-                    differ = sign ^ other_sign
+                    differ = node(sign ^ other_sign, f"d{level}_{index}", registered)
                     sums = [
                         add_or_subtract(a, b, differ, self._width(lanes))
                         for a, b in zip(sums, other_sums, strict=True)
                     ]
-                sign = node(sign, f"s{level}_{index}", at_register)
+                sign = node(sign, f"s{level}_{index}", registered)
                 sums = [node(u, f"u{level}_{t}_{index}", at_register) for t, u in enumerate(sums)]
                 nodes.append((lanes, sign, sums))
+            registered = at_register
 
         _, sign, sums = nodes[0]
-        m.d.comb += self.subtract.eq(sign)
+        m.d.comb += self.subtract.eq(~node(sign, "sign", registered))
         m.d.comb += [self.sums[token].eq(value) for token, value in enumerate(sums)]
         return m

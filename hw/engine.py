@@ -1,13 +1,13 @@
 """The multiplication-free matrix–vector engine."""
 
-from amaranth.hdl import Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import MatVecConfig
 from .decoder import BeatDecoder
 from .dot import DotProduct, add_or_subtract
-from .loader import JobLoader, activations_shape, job_shape
+from .loader import JobLoader, above, activations_shape, job_shape
 from .results import ResultQueue, results_shape
 
 __all__ = ["MatVecEngine"]
@@ -105,10 +105,12 @@ class MatVecEngine(wiring.Component):
 
         # Issue: which weight beat comes next, and may it come.
         active = Signal()
-        address = Signal.like(read.addr, reset_less=True)
-        first = Signal.like(address, reset_less=True)
-        last = Signal.like(address, reset_less=True)
-        n_left = Signal(range(config.n_max + 1), reset_less=True)
+        bank = Signal(reset_less=True)
+        chunk = Signal(range(config.max_chunks), reset_less=True)
+        last = Signal.like(chunk, reset_less=True)
+        # Inverted, because counting up takes no logic in front of the carries.
+        n_left_inverted = Signal(range(config.n_max + 1), reset_less=True)
+        n_left = ~n_left_inverted
         tokens = Signal(range(config.tokens + 1), reset_less=True)
         group_chunks = Signal(range(config.max_chunks + 1), reset_less=True)
         group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
@@ -121,12 +123,12 @@ class MatVecEngine(wiring.Component):
         last_rows = Signal()
         too_soon = Signal()
         m.d.comb += [
-            last_chunk.eq(address == last),
+            last_chunk.eq(chunk == last),
             group_end.eq(last_chunk | (group_chunk == group_chunks)),
-            last_rows.eq(n_left <= config.rows),
+            last_rows.eq(~above(n_left, config.rows)),
             self.weights.ready.eq(active & (room >= config.tokens) & ~too_soon),
             fire.eq(self.weights.valid & self.weights.ready),
-            read.addr.eq(address),
+            read.addr.eq(Cat(bank, chunk)),
             read.en.eq(fire),
             loader.offer.ready.eq(~active | (fire & last_chunk & last_rows)),
         ]
@@ -138,25 +140,27 @@ class MatVecEngine(wiring.Component):
             with m.Elif(spacing != 0):
                 m.d.sync += spacing.eq(spacing - 1)
             m.d.comb += too_soon.eq(group_end & (spacing != 0))
+        start = Signal()
+        m.d.comb += start.eq(loader.offer.valid & loader.offer.ready)
         with m.If(fire):
-            m.d.sync += [address.eq(address + 1), group_chunk.eq(group_chunk + 1)]
-            with m.If(group_end):
-                m.d.sync += group_chunk.eq(1)
+            m.d.sync += [chunk.eq(chunk + 1), group_chunk.eq(group_chunk + 1)]
             with m.If(last_chunk):
-                m.d.sync += [address.eq(first), n_left.eq(n_left - config.rows)]
+                m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
                 with m.If(last_rows):
                     m.d.sync += active.eq(0)
-        with m.If(loader.offer.valid & loader.offer.ready):
+        with m.If(start):
             m.d.sync += [
                 active.eq(1),
-                address.eq(loader.offer.p.first),
-                first.eq(loader.offer.p.first),
+                bank.eq(loader.offer.p.bank),
                 last.eq(loader.offer.p.last),
-                n_left.eq(loader.offer.p.n),
+                n_left_inverted.eq(~loader.offer.p.n),
                 tokens.eq(loader.offer.p.tokens),
                 group_chunks.eq(loader.offer.p.group_chunks),
-                group_chunk.eq(1),
             ]
+        with m.If(start | (fire & last_chunk)):
+            m.d.sync += chunk.eq(0)
+        with m.If(start | (fire & group_end)):
+            m.d.sync += group_chunk.eq(1)
 
         # What accompanies a beat down the data path. Only ``valid`` needs a reset.
         tag_shape = data.StructLayout(
@@ -219,10 +223,10 @@ class MatVecEngine(wiring.Component):
                 m.d.comb += total.eq(
                     add_or_subtract(accumulator, dot.sums[token], dot.subtract, config.acc_width)
                 )
-                with m.If(valid):
+                with m.If(valid & tag.group_end):
+                    m.d.sync += accumulator.eq(0)
+                with m.Elif(valid):
                     m.d.sync += accumulator.eq(total)
-                    with m.If(tag.group_end):
-                        m.d.sync += accumulator.eq(0)
 
         used = Mux(fire & group_end, tokens, 0)
         m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))

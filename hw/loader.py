@@ -1,12 +1,12 @@
 """Takes jobs and loads their activations."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import MatVecConfig
 
-__all__ = ["JobLoader", "activations_shape", "job_shape"]
+__all__ = ["JobLoader", "above", "activations_shape", "job_shape"]
 
 
 def job_shape(config: MatVecConfig) -> data.StructLayout:
@@ -31,6 +31,14 @@ def activations_shape(config: MatVecConfig) -> data.ArrayLayout:
     return data.ArrayLayout(signed(config.act_bits), config.lanes)
 
 
+def above(value: Value, limit: int) -> Value:
+    """``value > limit``, as a few look-up tables instead of a carry chain as long as ``value``."""
+    greater: Value = Const(0, 1)
+    for index, bit in enumerate(value):
+        greater = bit & greater if limit >> index & 1 else bit | greater
+    return greater if limit < 2 ** len(value) else Const(0, 1)
+
+
 class JobLoader(wiring.Component):
     """Takes a job, writes its activations into one half of the buffer, and offers it for computing.
 
@@ -53,8 +61,9 @@ class JobLoader(wiring.Component):
     jobs : In(stream)
     activations : In(stream)
     offer : Out(stream); ``n``, ``tokens``, ``group_chunks`` of a job whose activations are loaded,
-        ``first`` and ``last``: the addresses of its first and last chunk in the buffer
-    write_address, write_data, write_enable : Out; port of the buffer, an enable per token
+        ``bank`` and ``last``: their half of the buffer and the last chunk there
+    write_address, write_data, write_enable : Out; port of the buffer, an enable per token. The
+        address of a chunk is twice its number, plus the half.
     error : Out(1); one clock
     busy : Out(1); a job is being taken, loaded or offered
     """
@@ -62,7 +71,7 @@ class JobLoader(wiring.Component):
     def __init__(self, config: MatVecConfig) -> None:
         self._config = config
         job = job_shape(config)
-        address = range(2 * config.max_chunks)
+        chunk = range(config.max_chunks)
         super().__init__(
             {
                 "jobs": In(stream.Signature(job)),
@@ -74,13 +83,13 @@ class JobLoader(wiring.Component):
                                 "n": range(config.n_max + 1),
                                 "tokens": range(config.tokens + 1),
                                 "group_chunks": range(config.max_chunks + 1),
-                                "first": address,
-                                "last": address,
+                                "bank": 1,
+                                "last": chunk,
                             }
                         )
                     )
                 ),
-                "write_address": Out(address),
+                "write_address": Out(range(2 * config.max_chunks)),
                 "write_data": Out(activations_shape(config)),
                 "write_enable": Out(config.tokens),
                 "error": Out(1),
@@ -95,19 +104,19 @@ class JobLoader(wiring.Component):
         loaded_k = Signal.like(job.k)
         loaded_tokens = Signal.like(job.tokens)
         bank = Signal()
-        first = Signal.like(self.write_address)
-        # Of the activation beat that comes next: its address, its token, and K from it on.
-        address = Signal.like(self.write_address, reset_less=True)
+        # Of the activation beat that comes next: its chunk, its token, and K from it on, inverted
+        # because counting up takes no logic in front of the carries.
+        chunk = Signal(range(config.max_chunks), reset_less=True)
         token_select = Signal(config.tokens, reset_less=True)
         tokens_left = Signal.like(job.tokens, reset_less=True)
-        left = Signal.like(job.k, reset_less=True)
+        left_inverted = Signal.like(job.k, reset_less=True)
+        left = ~left_inverted
 
         m.d.comb += [
-            first.eq(Mux(bank, config.max_chunks, 0)),
             self.offer.p.n.eq(job.n),
             self.offer.p.tokens.eq(job.tokens),
             self.offer.p.group_chunks.eq(job.group_chunks),
-            self.offer.p.first.eq(first),
+            self.offer.p.bank.eq(bank),
         ]
         out_of_range = job.reuse & ((job.k != loaded_k) | (job.tokens > loaded_tokens))
         for value, low, high in (
@@ -118,8 +127,7 @@ class JobLoader(wiring.Component):
         ):
             if low:
                 out_of_range |= value == 0
-            if high < 2 ** len(value) - 1:
-                out_of_range |= value > high
+            out_of_range |= above(value, high)
 
         illegal_activation = Signal()
         m.d.sync += self.error.eq(illegal_activation)
@@ -133,7 +141,11 @@ class JobLoader(wiring.Component):
                     m.d.sync += job.eq(self.jobs.p)
                     m.next = "check"
             with m.State("check"):
-                m.d.sync += [token_select.eq(1), tokens_left.eq(job.tokens), left.eq(job.k)]
+                m.d.sync += [
+                    token_select.eq(1),
+                    tokens_left.eq(job.tokens),
+                    left_inverted.eq(~job.k),
+                ]
                 with m.If(out_of_range):
                     m.d.sync += self.error.eq(1)
                     m.next = "take"
@@ -142,7 +154,7 @@ class JobLoader(wiring.Component):
                 with m.Else():
                     m.d.sync += [
                         bank.eq(~bank),
-                        address.eq(Mux(bank, 0, config.max_chunks)),
+                        chunk.eq(0),
                         loaded_k.eq(job.k),
                         loaded_tokens.eq(job.tokens),
                     ]
@@ -153,17 +165,18 @@ class JobLoader(wiring.Component):
                     m.d.comb += accepted.eq(1)
                     m.d.sync += [
                         self.write_enable.eq(token_select),
-                        address.eq(address + 1),
-                        left.eq(left - config.lanes),
+                        chunk.eq(chunk + 1),
+                        left_inverted.eq(left_inverted + config.lanes),
                     ]
-                    with m.If(left <= config.lanes):
-                        m.d.sync += [
-                            self.offer.p.last.eq(address),
-                            address.eq(first),
-                            left.eq(job.k),
-                            token_select.eq(token_select << 1),
-                            tokens_left.eq(tokens_left - 1),
-                        ]
+                    with m.If(~above(left, config.lanes)):
+                        m.d.sync += self.offer.p.last.eq(chunk)
+                        if config.tokens > 1:
+                            m.d.sync += [
+                                chunk.eq(0),
+                                left_inverted.eq(~job.k),
+                                token_select.eq(token_select << 1),
+                                tokens_left.eq(tokens_left - 1),
+                            ]
                         with m.If(tokens_left == 1):
                             m.next = "offer"
             with m.State("offer"):
@@ -180,7 +193,7 @@ class JobLoader(wiring.Component):
             same_eight.eq(Cat(left[3:] == eight for eight in range(eights))),
             past_place.eq(Cat((left[:3] <= place for place in range(7)), Const(1, 1))),
         ]
-        m.d.sync += self.write_address.eq(address)
+        m.d.sync += self.write_address.eq(Cat(bank, chunk))
         illegal_lanes = []
         for lane in range(config.lanes):
             value = self.activations.p[lane]

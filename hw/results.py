@@ -1,7 +1,7 @@
 """Holds finished results until the consumer takes them."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from .config import MatVecConfig
@@ -59,9 +59,17 @@ class ResultQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
-            width=results_shape(config).size, depth=self._depth
+        # More places than beats: equal pointers always mean empty.
+        places = 2 ** self._depth.bit_length()
+        m.submodules.queue = queue = memory.Memory(
+            shape=results_shape(config).size, depth=places, init=[]
         )
+        write = queue.write_port()
+        read = queue.read_port()
+        produce = Signal(range(places))
+        consume = Signal(range(places))
+        waiting = Signal()
+        take = Signal()
         held = Signal.like(self.sums, reset_less=True)
         held_last = Signal(reset_less=True)
         left = Signal.like(self.tokens)
@@ -84,11 +92,20 @@ class ResultQueue(wiring.Component):
                 with m.Else():
                     m.d.sync += [held[t][row].eq(0) for t in range(config.tokens)]
         m.d.comb += [
-            queue.w_en.eq(left != 0),
-            queue.w_data.eq(Cat(values, held_last & (left == 1))),
-            self.results.valid.eq(queue.r_rdy),
-            self.results.p.eq(queue.r_data),
-            queue.r_en.eq(self.results.ready),
-            self.busy.eq((left != 0) | (queue.level != 0)),
+            write.en.eq(left != 0),
+            write.addr.eq(produce),
+            write.data.eq(Cat(values, held_last & (left == 1))),
+            waiting.eq(produce != consume),
+            take.eq(waiting & (self.results.ready | ~self.results.valid)),
+            read.addr.eq(consume),
+            read.en.eq(take),
+            self.results.p.eq(read.data),
+            self.busy.eq((left != 0) | waiting | self.results.valid),
         ]
+        with m.If(write.en):
+            m.d.sync += produce.eq(produce + 1)
+        with m.If(take):
+            m.d.sync += [consume.eq(consume + 1), self.results.valid.eq(1)]
+        with m.Elif(self.results.ready):
+            m.d.sync += self.results.valid.eq(0)
         return m
