@@ -116,6 +116,104 @@ def _case_line(result) -> str:
     return f"{line}  {result.detail}".rstrip()
 
 
+report = typer.Typer(no_args_is_help=True, help="Print tables of measured figures.")
+app.add_typer(report, name="report")
+
+
+@report.command()
+def area(
+    sweep: Annotated[
+        bool,
+        typer.Option(
+            "--sweep/--quick",
+            help="Every engine of lanes 8 to 320, rows 1 to 20, tokens 1 and 4, each activation "
+            "width and code (hours, resumed where it stopped), or the headlines only.",
+        ),
+    ] = False,
+    family: Annotated[
+        list[str] | None,
+        typer.Option(help="Keep to a family: xcup, ecp5 or ice40; may be repeated. Sweeps: xcup."),
+    ] = None,
+    code: Annotated[
+        list[str] | None, typer.Option(help="Keep to a weight code; may be repeated.")
+    ] = None,
+    max_macs: Annotated[
+        int | None, typer.Option(help="Leave out what does more multiply-accumulates per clock.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Measure area and speed with yosys and nextpnr, and print them beside published figures.
+
+    LUT counts shift registers and memories made of look-up tables; after routing it is the device's
+    logic cells. Levels are look-up tables in the longest path, a carry chain being one. What was
+    measured before is kept under build/ and not measured again.
+
+    Examples:
+      trilith report area
+
+      trilith report area --sweep --family xcup --code escape --max-macs 400
+    """
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from ..golden.codes import CODES
+    from ..reports.area import FAMILIES, PUBLISHED, measure, quick_units, sweep_units
+
+    for option, values, legal in (("family", family, FAMILIES), ("code", code, CODES)):
+        for value in values or ():
+            if value not in legal:
+                raise typer.BadParameter(
+                    f"--{option} must be one of {', '.join(legal)}, not {value!r}"
+                )
+    if sweep:
+        units = [unit for name in family or ["xcup"] for unit in sweep_units(name)]
+    else:
+        units = [unit for unit in quick_units() if unit.family in (family or FAMILIES)]
+    units = [
+        unit
+        for unit in units
+        if unit.config.code in (code or CODES) and (max_macs is None or unit.macs <= max_macs)
+    ]
+    rows = []
+    if not as_json:
+        print(_AREA_HEAD)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        for unit in progress.track(units, description="measuring"):
+            row = measure(unit)
+            rows.append(row)
+            if not as_json:
+                progress.stop()
+                print(_area_line(row), flush=True)
+                progress.start()
+    if as_json:
+        measured = [asdict(row) | {"per_mac": row.per_mac} for row in rows]
+        published = [asdict(figure) for figure in PUBLISHED]
+        print(json.dumps({"measured": measured, "published": published}, indent=2))
+        return
+    for figure in PUBLISHED:
+        print(f"published  {figure.design}: {figure.lut_per_mac} LUT6 per MAC ({figure.what})")
+    for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
+        print(f"measured with {tool}")
+
+
+_AREA_HEAD = (
+    f"{'':<10} {'unit':<8} {'lanes x rows x tokens':<21} {'bits':>5}  {'code':<8}  {'family':<6} "
+    f"{'LUT':>7} {'per MAC':>8} {'SRL':>5} {'LUTRAM':>6} {'FF':>7} {'carry':>6} {'mux':>5} "
+    f"{'BRAM':>5} {'DSP':>4} {'levels':>6} {'MHz':>6}"
+)
+
+
+def _area_line(row) -> str:
+    shape = f"{row.lanes} x {row.rows} x {row.tokens}"
+    mhz = f"{row.mhz:.0f}" if row.mhz else "-"
+    return (
+        f"{row.label:<10} {row.unit:<8} {shape:<21} {row.act_bits:>5}  {row.code:<8}  "
+        f"{row.family:<6} {row.lut:>7} {row.per_mac:>8.2f} {row.srl:>5} {row.lutram:>6} "
+        f"{row.ff:>7} {row.carry:>6} {row.wide_mux:>5} {row.bram:>5} {row.dsp:>4} "
+        f"{row.levels:>6} {mhz:>6}"
+    )
+
+
 @app.command()
 def verilog(
     out: Annotated[

@@ -7,6 +7,8 @@ from pathlib import Path
 from ..golden import bitnet
 from ..hw.config import PRESETS
 from ..sim.simulator import Job, MatVecSimulator, build_harness, write_run
+from ..sim.toolchain import ToolchainError
+from .area import print_bars
 
 __all__ = ["main", "simulation_speed"]
 
@@ -60,6 +62,10 @@ def simulation_speed() -> None:
 
 def main() -> None:
     """Run all benches."""
+    try:
+        print_bars()
+    except ToolchainError as error:
+        print(f"Area: not measured: {error}")
     simulation_speed()
 
 

