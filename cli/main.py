@@ -154,7 +154,6 @@ def area(
       trilith report area --sweep --family xcup --code escape --max-macs 400
     """
     from rich.console import Console
-    from rich.progress import Progress
 
     from ..golden.codes import CODES
     from ..reports.area import FAMILIES, PUBLISHED, measure, quick_units, sweep_units
@@ -177,21 +176,19 @@ def area(
     rows = []
     if not as_json:
         print(_AREA_HEAD)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
-        for unit in progress.track(units, description="measuring"):
-            row = measure(unit)
-            rows.append(row)
+    with Console(stderr=True).status("measuring") as status:
+        for done, unit in enumerate(units):
+            status.update(f"measuring {done + 1} of {len(units)}: {unit.name}")
+            rows.append(measure(unit))
             if not as_json:
-                progress.stop()
-                print(_area_line(row), flush=True)
-                progress.start()
+                print(_area_line(rows[-1]), flush=True)
     if as_json:
         measured = [asdict(row) | {"per_mac": row.per_mac} for row in rows]
         published = [asdict(figure) for figure in PUBLISHED]
         print(json.dumps({"measured": measured, "published": published}, indent=2))
         return
     for figure in PUBLISHED:
-        print(f"published  {figure.design}: {figure.lut_per_mac} LUT6 per MAC ({figure.what})")
+        print(f"published  {figure.design}: {figure.figure} ({figure.what})")
     for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
         print(f"measured with {tool}")
 

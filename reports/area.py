@@ -58,6 +58,13 @@ class Unit:
     route: bool = False
 
     @property
+    def name(self) -> str:
+        """What a progress line calls it."""
+        config = self.config
+        shape = "" if self.kind == "decoder" else f" {config.lanes}x{config.rows}x{config.tokens}"
+        return f"{self.kind}{shape} {config.code} {self.family}"
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates per clock, or five trits."""
         return 5 if self.kind == "decoder" else self.config.macs_per_clock
@@ -126,7 +133,7 @@ class Published:
     """A figure of somebody else's design."""
 
     design: str
-    lut_per_mac: str
+    figure: str
     what: str
     label: str = "published"
 
@@ -185,18 +192,26 @@ HEADLINES = (
     ),
 )
 
-#: LUT6 per ternary × int8 MAC and clock, of others.
+#: Of others, with int8 activations; a MAC is one per clock.
 PUBLISHED = (
     Published(
         design="ternfpga ternary_dot_pipe",
-        lut_per_mac="18.6",
-        what="8 lanes, 2-bit weights, bare, Vivado",
+        figure="18.6 LUT6 per MAC",
+        what="8 lanes, 2-bit weights, bare; Vivado",
     ),
-    Published(design="bitnet-kv260", lut_per_mac="21.1", what="whole engine, 2-bit weights"),
-    Published(design="bitnet-kv260", lut_per_mac="22.5 to 26.1", what="whole engine, base-3"),
-    Published(design="FINN W2A8", lut_per_mac="55", what="analytic model"),
-    Published(design="TernaryCore", lut_per_mac="81", what="32-bit accumulator per lane"),
-    Published(design="bitnet-kv260", lut_per_mac="7.2", what="base-3 decoder alone: 36 per five"),
+    Published(
+        design="bitnet-kv260", figure="21.1 LUT6 per MAC", what="whole engine, 2-bit weights"
+    ),
+    Published(
+        design="bitnet-kv260",
+        figure="22.5 to 26.1 LUT6 per MAC",
+        what="whole engine, base-3 weights",
+    ),
+    Published(
+        design="a base-3 decoder", figure="36 LUT6 per five trits", what="designer not recorded"
+    ),
+    Published(design="FINN, W2A8", figure="55 LUT6 per MAC", what="its analytic model"),
+    Published(design="TernaryCore", figure="81 LUT6 per MAC", what="a 32-bit accumulator per lane"),
 )
 
 
