@@ -61,11 +61,11 @@ class ResultQueue(wiring.Component):
         config = self._config
         # More places than beats: equal pointers always mean empty.
         places = 2 ** self._depth.bit_length()
-        m.submodules.queue = queue = memory.Memory(
+        m.submodules.beats = beats = memory.Memory(
             shape=results_shape(config).size, depth=places, init=[]
         )
-        write = queue.write_port()
-        read = queue.read_port()
+        write = beats.write_port()
+        read = beats.read_port()
         produce = Signal(range(places))
         consume = Signal(range(places))
         waiting = Signal()
