@@ -43,7 +43,7 @@ class DotProduct(wiring.Component):
     -------
     zero, negative : In(lanes); the weights, see ``BeatDecoder``
     activations : In(tokens × lanes signed values)
-    sums : Out(tokens signed values of ``sum_width`` bits)
+    sums : Out(tokens signed values, as wide as the largest sum needs)
     subtract : Out(1); each dot product is ``−sums[t]`` if set, else ``+sums[t]``
     """
 
@@ -73,11 +73,6 @@ class DotProduct(wiring.Component):
         if self._act_bits == 2:
             return lanes.bit_length() + 1
         return self._act_bits + (lanes - 1).bit_length()
-
-    @property
-    def sum_width(self) -> int:
-        """Bits of a value of ``sums``."""
-        return self._width(self._lanes)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
