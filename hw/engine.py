@@ -100,12 +100,11 @@ class MatVecEngine(wiring.Component):
         m.d.comb += [
             write.addr.eq(loader.write_address),
             write.data.eq(loader.write_data.as_value().replicate(config.tokens)),
-            write.en.eq(loader.write_enable),
         ]
 
         # Issue: which weight beat comes next, and may it come.
         active = Signal()
-        bank = Signal(reset_less=True)
+        bank = Signal()
         chunk = Signal(range(config.max_chunks), reset_less=True)
         last = Signal.like(chunk, reset_less=True)
         # Inverted, because counting up takes no logic in front of the carries.
@@ -116,6 +115,10 @@ class MatVecEngine(wiring.Component):
         group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
         # Result beats that the queue can still promise.
         room = Signal(range(self.queue_depth + 1), init=self.queue_depth)
+
+        # Never both in one half: said so, because tools that cannot prove it add logic for it.
+        apart = loader.write_address[0] ^ bank
+        m.d.comb += write.en.eq(loader.write_enable & apart.replicate(config.tokens))
 
         fire = Signal()
         last_chunk = Signal()
