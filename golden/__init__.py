@@ -3,6 +3,7 @@
 It is written to be obviously right, knows nothing of hardware, and everything else is held to it.
 """
 
+from .checkpoint import Checkpoint, TernaryTensor, load_checkpoint
 from .codes import CODES, Code, CodeError
 from .huggingface import CheckpointError, pack_weights, unpack_weights
 from .linear import BitLinear, check_activations, check_trits, ternary_matmul
@@ -13,13 +14,16 @@ __all__ = [
     "CODES",
     "BitLinear",
     "BitNetMLP",
+    "Checkpoint",
     "CheckpointError",
     "Code",
     "CodeError",
+    "TernaryTensor",
     "absmax_quantize",
     "absmean_quantize",
     "check_activations",
     "check_trits",
+    "load_checkpoint",
     "pack_weights",
     "ternary_matmul",
     "unpack_weights",
