@@ -5,8 +5,10 @@ It is written to be obviously right, knows nothing of hardware, and everything e
 
 from .checkpoint import Checkpoint, TernaryTensor, load_checkpoint
 from .codes import CODES, Code, CodeError
+from .decoder import BitNetModel
 from .huggingface import CheckpointError, pack_weights, unpack_weights
-from .linear import BitLinear, check_activations, check_trits, ternary_matmul
+from .layers import BitLinear, packed_matmul
+from .linear import check_activations, check_trits, ternary_matmul
 from .mlp import BitNetMLP
 from .quantize import absmax_quantize, absmean_quantize
 
@@ -14,6 +16,7 @@ __all__ = [
     "CODES",
     "BitLinear",
     "BitNetMLP",
+    "BitNetModel",
     "Checkpoint",
     "CheckpointError",
     "Code",
@@ -25,6 +28,7 @@ __all__ = [
     "check_trits",
     "load_checkpoint",
     "pack_weights",
+    "packed_matmul",
     "ternary_matmul",
     "unpack_weights",
 ]
