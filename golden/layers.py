@@ -105,7 +105,7 @@ def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int3
 
     parallel(multiply, range(0, quarter, height))
     products = sums.reshape(4 * quarter, tokens)[:n].astype(np.int32)
-    return (products - q.sum(axis=1, dtype=np.int32)).T
+    return np.ascontiguousarray((products - q.sum(axis=1, dtype=np.int32)).T)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +156,9 @@ class BitLinear:
         y = np.float32(0)
         for index, (group, scale) in enumerate(self._groups):
             columns = slice(index * group.group_size, (index + 1) * group.group_size)
-            y = y + self.matmul(group, q[:, columns]).astype(np.float32) * scale
+            # The order in memory decides the order of later float sums: it must not depend on what
+            # multiplied.
+            y = y + np.ascontiguousarray(self.matmul(group, q[:, columns]), np.float32) * scale
         return np.asarray(y / act_scale)
 
 
