@@ -19,7 +19,6 @@ from .layers import (
     Matmul,
     Quantizer,
     packed_matmul,
-    parallel,
     rms_norm,
     rotate,
     to_float32,
@@ -420,13 +419,10 @@ def _head_product(head: NDArray[Any], x: NDArray[np.float32]) -> NDArray[np.floa
     """``head (V, K) @ x (T, K) -> (T, V)`` in float32, a block of the head at a time."""
     logits = np.empty((len(x), len(head)), np.float32)
     columns = np.ascontiguousarray(x.T)
-
-    def multiply(start: int) -> None:
+    height = max(1, 2**18 // x.shape[1])
+    for start in range(0, len(head), height):
         rows = slice(start, start + height)
         logits[:, rows] = (to_float32(head[rows]) @ columns).T
-
-    height = max(1, 2**18 // x.shape[1])
-    parallel(multiply, range(0, len(head), height))
     return logits
 
 
