@@ -12,6 +12,8 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from .model import model
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(
@@ -115,6 +117,8 @@ def _case_line(result) -> str:
     )
     return f"{line}  {result.detail}".rstrip()
 
+
+app.add_typer(model, name="model")
 
 report = typer.Typer(no_args_is_help=True, help="Print tables of measured figures.")
 app.add_typer(report, name="report")
