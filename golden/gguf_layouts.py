@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from .codes import CODES
+from .codes import look_up
 from .huggingface import CheckpointError, pack_codes
 
 __all__ = [
@@ -89,13 +89,11 @@ def fields_from_packed(
     return rows.reshape(4 * quarter, k // 4)[:out_features]
 
 
-def _tq1_tables() -> tuple[NDArray[np.uint16], NDArray[np.bool_], NDArray[np.bool_]]:
-    """Five two-bit codes of each byte, first trit lowest; which bytes hold five, or four, trits."""
-    code = CODES["tq1"]
-    shifts = np.arange(0, 10, 2, dtype=np.uint16)
-    codes = ((code.table + 1).astype(np.uint16) << shifts).sum(axis=1, dtype=np.uint16)
-    # ``qh`` holds four trits and a last digit 0, which is the trit -1.
-    return codes, code.legal, code.legal & (code.table[:, 4] == -1)
+#: Places of a TQ1_0 block's bytes, the first weight they hold, and how many trits each has.
+_TQ1_PARTS = ((0, 32, 0, 5), (32, 48, 160, 5), (48, 52, 240, 4))
+
+#: TQ1_0's byte of each number of five base-3 digits.
+_TQ1_BYTES = np.array([-(-256 * q // 243) for q in range(243)], np.uint8)
 
 
 def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -116,27 +114,24 @@ def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
     CheckpointError
         If a byte is not one that stands for trits.
     """
-    table, legal, legal_last = _tq1_tables()
     n, groups, _ = blocks.shape
     codes = np.empty((n, groups, 256), np.uint8)
-    for start, stop, first, allowed in (
-        (0, 32, 0, legal),
-        (32, 48, 160, legal),
-        (48, 52, 240, legal_last),
-    ):
-        part = blocks[..., start:stop]
-        counts = np.bincount(part.ravel(), minlength=256)
-        if counts[~allowed].any():
-            row, group, byte = (int(i) for i in np.argwhere(~allowed[part])[0])
+    for start, stop, first, trits in _TQ1_PARTS:
+        part = np.ascontiguousarray(blocks[..., start:stop])
+        # Where there are four digits, the fifth and last is 0.
+        legal = _TQ1_BYTES[:: 3 ** (5 - trits)]
+        if part.tobytes().translate(None, legal.tobytes()):
+            row, group, byte = (int(i) for i in np.argwhere(~np.isin(part, legal))[0])
             raise CheckpointError(
                 f"byte {start + byte} of block {group} of row {row} must be one of TQ1_0's, "
                 f"not {part[row, group, byte]:#04x}; the file is damaged or of another layout"
             )
-        words = table[part]
         size = stop - start
-        for index in range(4 if start == 48 else 5):
-            place = first + index * size
-            codes[..., place : place + size] = words >> np.uint16(2 * index) & np.uint16(3)
+        for index in range(trits):
+            # (3·byte) >> 8 is the digit, and the rest of 3·byte has the next.
+            place = codes[..., first + index * size : first + (index + 1) * size]
+            np.add(part >= 86, part >= 171, out=place, dtype=np.uint8, casting="unsafe")
+            part = part * np.uint8(3)
     return pack_codes(codes.reshape(n, groups * 256))
 
 
@@ -150,19 +145,17 @@ def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.
     quarter, k = packed.shape
     codes = np.stack([packed >> np.uint8(2 * i) & np.uint8(3) for i in range(4)])
     blocks = codes.reshape(4 * quarter, k // 256, 256)[:out_features]
-    table = np.array([-(-256 * q // 243) for q in range(243)], np.uint8)
     out = np.empty((out_features, k // 256, 52), np.uint8)
-    for start, stop, first in ((0, 32, 0), (32, 48, 160), (48, 52, 240)):
+    for start, stop, first, trits in _TQ1_PARTS:
         size = stop - start
         digits = [
-            blocks[..., first + index * size : first + (index + 1) * size]
-            for index in range(4 if start == 48 else 5)
+            blocks[..., first + index * size : first + (index + 1) * size] for index in range(trits)
         ]
         # Most significant digit first; qh's last digit is 0.
         q = digits[0]
         for digit in digits[1:]:
             q = q * np.uint8(3) + digit
-        out[..., start:stop] = table[q * np.uint8(3) if start == 48 else q]
+        out[..., start:stop] = look_up(_TQ1_BYTES, q * np.uint8(3 ** (5 - trits)))
     return out
 
 
