@@ -425,6 +425,9 @@ def _load_safetensors(
             f"{min(stored, default='none')!r}"
         )
     shapes = decoder_linears(config, where, stored) if is_decoder else _mlp_linears(config, stored)
+    # In the order of the layers; the file's own is by type and name.
+    order = {name: place for place, name in enumerate(shapes)}
+    packed_names.sort(key=lambda name: order.get(name, len(order)))
     if packed_names:
         if quantize:
             raise CheckpointError(

@@ -118,15 +118,16 @@ class Code:
             digits = np.full((*trits.shape[:-1], size), self.filler, np.int8)
             digits[..., :count] = trits
         digits = digits.reshape(*trits.shape[:-1], groups, self.trits_per_byte)
-        # Σ tⱼ·3ʲ fits the signed type of either size, and so does Σ (tⱼ + 1)·3ʲ the unsigned.
-        kind = np.int8 if len(self._bytes) <= 256 else np.int16
+        # Σ tⱼ·3ʲ + half is Σ (tⱼ + 1)·3ʲ; the sums fit in eight bits, or in 16 for eight trits.
+        half = (3**self.trits_per_byte - 1) // 2
+        kind = np.int8 if half < 128 else np.int16
         index = digits[..., -1].astype(kind)
         for j in reversed(range(self.trits_per_byte - 1)):
             index *= kind(3)
             index += digits[..., j]
-        index = index.view(np.uint8 if kind is np.int8 else np.uint16)
-        index += index.dtype.type((3**self.trits_per_byte - 1) // 2)
-        return look_up(self._bytes, index) if kind is np.int8 else self._bytes[index]
+        if kind is np.int8:
+            return look_up(self._bytes, index.view(np.uint8) + np.uint8(half))
+        return self._bytes[index + kind(half)]
 
     def unpack(self, packed: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
         """Undo ``pack``.
