@@ -255,11 +255,9 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
 def read_json(file: Path) -> dict[str, Any]:
     """An object from a JSON file that is not trusted."""
     try:
-        with file.open("rb") as stream:
-            text = stream.read(_JSON_LIMIT + 1)
-        if len(text) > _JSON_LIMIT:
+        if file.stat().st_size > _JSON_LIMIT:
             raise CheckpointError(f"{file}: must have at most {_JSON_LIMIT} bytes")
-        value = json.loads(text)
+        value = json.loads(file.read_bytes())
     except CheckpointError:
         raise
     except (OSError, ValueError, RecursionError) as error:

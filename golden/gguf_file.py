@@ -180,6 +180,12 @@ class GgufFile:
         place = self._skip(size)
         return str(self._bytes[place : place + size], "utf-8")
 
+    def _name(self) -> str:
+        name = self._string()
+        if not name.isprintable():
+            raise self._refuse(f"names must be printable, not {name!r}")
+        return name
+
     def strings(self, key: str) -> list[str]:
         """An array of strings of the metadata; it was checked when the file was opened."""
         self._place, count = self.metadata[key]
@@ -216,13 +222,13 @@ class GgufFile:
                 "convert it with llama.cpp's tools"
             )
         for _ in range(keys):
-            key = self._string()
+            key = self._name()
             if key in self.metadata:
                 raise self._refuse(f"metadata must have each key once, not {key!r} twice")
             self.metadata[key] = self._value(key, *self._take("I"))
         found: dict[str, tuple[int, tuple[int, ...], int]] = {}
         for _ in range(tensors):
-            name = self._string()
+            name = self._name()
             (dims,) = self._take("I")
             if not 1 <= dims <= 4:
                 raise self._refuse(f"{name} must have 1 to 4 dimensions, not {dims}")

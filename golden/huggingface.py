@@ -183,6 +183,8 @@ class SafetensorsFile(Mapping[str, NDArray]):
             with safe_open(path, framework="numpy") as tensors:
                 specs = {}
                 for name in tensors.offset_keys():
+                    if not name.isprintable():
+                        raise ValueError(f"names must be printable, not {name!r}")
                     part = tensors.get_slice(name)
                     specs[name] = (str(part.get_dtype()), tuple(part.get_shape()))
             with path.open("rb") as file:

@@ -158,7 +158,7 @@ def test_comparison_names_the_first_difference(tiny):
 
 
 def test_scales_that_a_format_cannot_hold(tmp_path, tiny):
-    folder, trits, _ = tiny()
+    folder, _, _ = tiny()
     source = load_checkpoint(folder)
     shards = np.array([[0.5], [0.25]], np.float32)
     several = changed(source, Q, scale=shards)
