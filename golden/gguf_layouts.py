@@ -4,7 +4,7 @@ Sources: ggml-quants.c (``quantize_row_tq1_0_ref``, ``quantize_row_tq2_0_ref``),
 ggml-bitnet-mad.cpp for I2_S.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,8 +32,15 @@ def _quarters(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return rows.reshape(4, quarter, *rows.shape[1:])
 
 
-def _transpose(parts: Sequence[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Transpose the 4 x 4 matrix of two-bit fields in four bytes; its own inverse.
+def _slices(quarter: int, k: int) -> Iterator[slice]:
+    """Rows of the packed matrix in parts whose temporary arrays stay in the cache."""
+    step = max(1, 2**17 // k)
+    for start in range(0, quarter, step):
+        yield slice(start, start + step)
+
+
+def _transpose(parts: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Transpose the 4 x 4 matrices of two-bit fields in uint8[4, ...]; its own inverse.
 
     Field i of the result's byte n is field n of byte i, field 0 lowest.
     """
@@ -66,10 +73,13 @@ def packed_from_fields(rows: NDArray[np.uint8], *, msb_first: bool) -> NDArray[n
     uint8[ceil(N / 4), K] as ``pack_weights`` has it
     """
     n, size = rows.shape
-    columns = _transpose(tuple(_quarters(rows.reshape(n, size // 32, 32))))
-    if msb_first:
-        columns.reverse()
-    return np.stack(columns, axis=2).reshape(-1, 4 * size)
+    quarters = _quarters(rows.reshape(n, size // 32, 32))
+    packed = np.empty((quarters.shape[1], size // 32, 4, 32), np.uint8)
+    for part in _slices(len(packed), 4 * size):
+        columns = _transpose(quarters[:, part])
+        for i, column in enumerate(reversed(columns) if msb_first else columns):
+            packed[part, :, i] = column
+    return packed.reshape(-1, 4 * size)
 
 
 def fields_from_packed(
@@ -82,10 +92,12 @@ def fields_from_packed(
     uint8[N, K / 4]
     """
     quarter, k = packed.shape
-    columns = list(packed.reshape(quarter, k // 128, 4, 32).transpose(2, 0, 1, 3))
-    if msb_first:
-        columns.reverse()
-    rows = np.stack(_transpose(columns))
+    columns = packed.reshape(quarter, k // 128, 4, 32).transpose(2, 0, 1, 3)
+    rows = np.empty((4, quarter, k // 128, 32), np.uint8)
+    for part in _slices(quarter, k):
+        fields = columns[::-1, part] if msb_first else columns[:, part]
+        for i, row in enumerate(_transpose(fields)):
+            rows[i, part] = row
     return rows.reshape(4 * quarter, k // 4)[:out_features]
 
 
@@ -143,20 +155,20 @@ def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.
     uint8[N, K / 256, 52]
     """
     quarter, k = packed.shape
-    codes = np.stack([packed >> np.uint8(2 * i) & np.uint8(3) for i in range(4)])
-    blocks = codes.reshape(4 * quarter, k // 256, 256)[:out_features]
-    out = np.empty((out_features, k // 256, 52), np.uint8)
-    for start, stop, first, trits in _TQ1_PARTS:
-        size = stop - start
-        digits = [
-            blocks[..., first + index * size : first + (index + 1) * size] for index in range(trits)
-        ]
-        # Most significant digit first; qh's last digit is 0.
-        q = digits[0]
-        for digit in digits[1:]:
-            q = q * np.uint8(3) + digit
-        out[..., start:stop] = look_up(_TQ1_BYTES, q * np.uint8(3 ** (5 - trits)))
-    return out
+    out = np.empty((4, quarter, k // 256, 52), np.uint8)
+    for part in _slices(quarter, k):
+        for i in range(4):
+            codes = packed[part] >> np.uint8(2 * i) & np.uint8(3)
+            blocks = codes.reshape(-1, k // 256, 256)
+            for start, stop, first, trits in _TQ1_PARTS:
+                size = stop - start
+                # Most significant digit first; where there are four, the last is 0.
+                q = blocks[..., first : first + size]
+                for index in range(1, trits):
+                    place = first + index * size
+                    q = q * np.uint8(3) + blocks[..., place : place + size]
+                out[i, part, :, start:stop] = look_up(_TQ1_BYTES, q * np.uint8(3 ** (5 - trits)))
+    return out.reshape(4 * quarter, k // 256, 52)[:out_features]
 
 
 def zero_blocks(packed: NDArray[np.uint8], places: NDArray[np.bool_]) -> NDArray[np.bool_]:
