@@ -13,6 +13,7 @@ import typer
 from typer.exceptions import TyperException
 
 from .generate import generate
+from .model import model
 
 __all__ = ["app", "main"]
 
@@ -121,6 +122,7 @@ def _case_line(result) -> str:
 
 
 app.command()(generate)
+app.add_typer(model, name="model")
 
 report = typer.Typer(no_args_is_help=True, help="Print tables of measured figures.")
 app.add_typer(report, name="report")

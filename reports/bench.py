@@ -1,16 +1,21 @@
 """``make bench``: speed and size, as ratios taken in one run."""
 
+import os
+import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 from ..golden import bitnet
+from ..golden.convert import write_huggingface
 from ..hw.config import PRESETS
 from ..sim.simulator import Job, MatVecSimulator, build_harness, write_run
 from ..sim.toolchain import ToolchainError
 from .area import print_bars
 
-__all__ = ["main", "simulation_speed"]
+__all__ = ["checkpoint_speed", "main", "make_checkpoint", "simulation_speed"]
 
 _ROUNDS = 5
 
@@ -60,6 +65,53 @@ def simulation_speed() -> None:
     print(f"  cocotb / bare   {theirs / ours:.2f} of the speed (best of {_ROUNDS} rounds each)")
 
 
+def make_checkpoint(folder: str) -> None:
+    """Write a synthetic model of 2B4T's size."""
+    write_huggingface(bitnet.synthetic_checkpoint(), Path(folder))
+
+
+def checkpoint_speed() -> None:
+    """Print how long ``trilith model`` takes on a checkpoint of the size of 2B4T, and its memory.
+
+    Peak memory counts the parts of mapped files that were read. The rate is that of the packed
+    weights alone; the file that is written has the embeddings too, but for the stream.
+    """
+    build = Path(os.environ.get("TRILITH_BUILD", "build"))
+    source, target = build / "bench-2b4t", build / "bench-converted"
+    if not source.is_dir():
+        build.mkdir(parents=True, exist_ok=True)
+        # In a process of its own: a child's peak memory begins with its parent's.
+        make = "from trilith.reports.bench import make_checkpoint as f; import sys; f(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", make, str(source)], check=True)
+    weights = sum(n * k for n, k in bitnet.LAYER_SHAPES.values()) * 30
+    size = (source / "model.safetensors").stat().st_size
+    print(f"Checkpoint of 2B4T's size ({weights / 4e6:.0f} of {size / 1e6:.0f} MB packed weights)")
+
+    def run(*arguments: str) -> tuple[float, str]:
+        """Seconds of wall clock; and these, of the processor, and peak memory, in words."""
+        command = [sys.executable, "-c", "from trilith.cli.main import main; main()", "model"]
+        start = time.perf_counter()
+        with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"trilith model {' '.join(arguments)} failed")
+        seconds = time.perf_counter() - start
+        return seconds, (
+            f"{seconds:5.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU), "
+            f"{usage.ru_maxrss * 1024 / 1e9:.2f} GB"
+        )
+
+    print(f"  inspect              {run('inspect', str(source))[1]}")
+    for kind in ("i2_s", "tq2_0", "tq1_0", "huggingface", "stream"):
+        seconds, figures = run("convert", str(source), str(target), "--to", kind)
+        rate = weights / 4e6 / seconds
+        print(f"  convert {kind:<12} {figures}, {rate:.0f} MB/s of packed weights")
+        if kind in ("i2_s", "stream"):
+            print(f"  verify {kind:<13} {run('verify', str(target), str(source))[1]}")
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+
+
 def main() -> None:
     """Run all benches."""
     try:
@@ -67,6 +119,7 @@ def main() -> None:
     except ToolchainError as error:
         print(f"Area: not measured: {error}")
     simulation_speed()
+    checkpoint_speed()
 
 
 if __name__ == "__main__":
