@@ -1,4 +1,5 @@
 import json
+import os
 
 import ml_dtypes
 import numpy as np
@@ -7,6 +8,9 @@ from safetensors.numpy import save_file
 
 from trilith.golden import pack_weights
 from trilith.golden.checkpoint import linear_shapes
+
+# transformers decorates with torch.compile, which would compile C++ for minutes.
+os.environ["TORCHDYNAMO_DISABLE"] = "1"
 
 OFFLINE = {
     "quant_method": "bitnet",

@@ -68,11 +68,11 @@ def test_drawn_tokens_have_the_models_distribution(random_model):
     logits = model.forward([4]).astype(np.float64)[0] / 20
     expected = np.exp(logits - logits.max())
     expected /= expected.sum()
-    drawn = [next(model.generate([4], temperature=20.0, seed=seed)) for seed in range(2000)]
-    counts = np.bincount(drawn, minlength=160) / 2000
+    drawn = [next(model.generate([4], temperature=20.0, seed=seed)) for seed in range(1000)]
+    counts = np.bincount(drawn, minlength=160) / 1000
     # Three standard deviations of the likeliest token's count, and of all together.
     likeliest = expected.argmax()
-    sigma = np.sqrt(expected * (1 - expected) / 2000)
+    sigma = np.sqrt(expected * (1 - expected) / 1000)
     assert abs(counts[likeliest] - expected[likeliest]) < 3 * sigma[likeliest]
     assert np.abs(counts - expected).sum() < 3 * sigma.sum()
 
@@ -140,6 +140,6 @@ def test_the_stored_model_is_as_good_as_its_record_says():
     record = json.loads((PYDOC / "training.json").read_text())
     texts = json.loads((PYDOC / "held_out.json").read_text())
     assert sum(len(text.encode()) for text in texts) == record["held_out_bytes"]
-    # All of them take a minute: every tenth, against a record of the same texts.
-    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts[::10])
-    assert figure == pytest.approx(record["bits_per_byte"]["ternary"], rel=0.1)
+    # As training.language computed it, in PyTorch and before embeddings became bfloat16.
+    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
+    assert figure == pytest.approx(record["bits_per_byte"]["ternary"], rel=2e-3)
