@@ -60,6 +60,7 @@ def test_files_of_a_folder(tmp_path, tiny):
     assert names == {"config.json", "model.safetensors", "tokenizer.json"}
     config = json.loads((tmp_path / "new" / "config.json").read_text())
     assert config["quantization_config"] == {
+        "modules_to_not_convert": ["lm_head"],
         "quant_method": "bitnet",
         "linear_class": "autobitlinear",
         "quantization_mode": "offline",
