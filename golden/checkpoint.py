@@ -432,51 +432,21 @@ def _load_safetensors(
                 f"{where}: quantize is for float master weights, and {packed_names[0]} is packed "
                 "already; leave it out"
             )
+        kind = "huggingface packed"
         multiplies = _scale_multiplies(config, where, packed_names[0])
         convention = "multiplied (autobitlinear)" if multiplies else "divided by (bitlinear)"
-        readers: dict[str, Callable[[], TernaryTensor]] = {}
-        for name in packed_names:
-            module = name.removesuffix(".weight")
-            shape = _check_packed_shape(where, name, stored[name].info(name)[1], shapes.get(name))
-            if f"{module}.weight_scale" not in stored:
-                raise CheckpointError(
-                    f"{where}: {name} is packed and must have its scale {module}.weight_scale "
-                    "beside it; without it the weights mean nothing"
-                )
-            readers[module] = partial(_read_packed_tensor, stored, module, shape, multiplies)
-        for name in shapes:
-            if name not in packed_names:
-                raise CheckpointError(
-                    f"{where}: {name} must be packed uint8 as {packed_names[0]} is, "
-                    f"not {stored[name].info(name)[0]}"
-                )
-        taken = {f"{module}.{part}" for module in readers for part in ("weight", "weight_scale")}
-        kind = "huggingface packed"
+        readers = _packed_readers(where, stored, packed_names, shapes, multiplies)
     else:
-        for name, shape in shapes.items():
-            dtype, found = stored[name].info(name)
-            if dtype not in ("F64", "F32", "F16", "BF16"):
-                raise CheckpointError(
-                    f"{where}: {name} must be packed uint8 or float, not {dtype}; "
-                    "this quantization is not known here"
-                )
-            if found != shape:
-                raise CheckpointError(
-                    f"{where}: {name} must have the shape {shape} that config asks for, not {found}"
-                )
-        readers = {
-            name.removesuffix(".weight"): partial(_read_float_tensor, stored[name], name, quantize)
-            for name in shapes
-        }
+        readers = _float_readers(where, stored, shapes, quantize)
         first = next(iter(shapes))
-        ternary_valued = _is_ternary_valued(stored[first], first)
-        if not ternary_valued and quantize is None:
+        if _is_ternary_valued(stored[first], first):
+            kind, convention = "huggingface ternary float", "the weights' magnitudes"
+        elif quantize:
+            kind, convention = f"huggingface float ({quantize})", "mean |W|, multiplied (absmean)"
+        else:
             raise CheckpointError(_master_message(stored[first].path, first))
-        kind = "huggingface ternary float" if ternary_valued else f"huggingface float ({quantize})"
-        convention = (
-            "the weights' magnitudes" if ternary_valued else "mean |W|, multiplied (absmean)"
-        )
-        taken = set(shapes)
+    parts = ("weight", "weight_scale") if packed_names else ("weight",)
+    taken = {f"{module}.{part}" for module in readers for part in parts}
     return Checkpoint(
         path=where,
         config=config,
@@ -486,11 +456,7 @@ def _load_safetensors(
         stored={
             module: (
                 stored[f"{module}.weight"].info(f"{module}.weight")[0],
-                sum(
-                    stored[name].stored_bytes(name)
-                    for name in (f"{module}.weight", f"{module}.weight_scale")
-                    if name in taken
-                ),
+                sum(stored[x].stored_bytes(x) for x in (f"{module}.{part}" for part in parts)),
             )
             for module in readers
         },
@@ -503,6 +469,57 @@ def _load_safetensors(
             },
         ),
     )
+
+
+def _packed_readers(
+    where: Path,
+    stored: dict[str, SafetensorsFile],
+    names: list[str],
+    shapes: dict[str, tuple[int, int]],
+    multiplies: bool,
+) -> dict[str, Callable[[], TernaryTensor]]:
+    """What reads each packed matrix, by module; shapes and the presence of scales are checked."""
+    for name in shapes:
+        if name not in names:
+            raise CheckpointError(
+                f"{where}: {name} must be packed uint8 as {names[0]} is, "
+                f"not {stored[name].info(name)[0]}"
+            )
+    readers = {}
+    for name in names:
+        module = name.removesuffix(".weight")
+        shape = _check_packed_shape(where, name, stored[name].info(name)[1], shapes.get(name))
+        if f"{module}.weight_scale" not in stored:
+            raise CheckpointError(
+                f"{where}: {name} is packed and must have its scale {module}.weight_scale "
+                "beside it; without it the weights mean nothing"
+            )
+        readers[module] = partial(_read_packed_tensor, stored, module, shape, multiplies)
+    return readers
+
+
+def _float_readers(
+    where: Path,
+    stored: dict[str, SafetensorsFile],
+    shapes: dict[str, tuple[int, int]],
+    quantize: str | None,
+) -> dict[str, Callable[[], TernaryTensor]]:
+    """What reads each float matrix, by module; types and shapes are checked."""
+    for name, shape in shapes.items():
+        dtype, found = stored[name].info(name)
+        if dtype not in ("F64", "F32", "F16", "BF16"):
+            raise CheckpointError(
+                f"{where}: {name} must be packed uint8 or float, not {dtype}; "
+                "this quantization is not known here"
+            )
+        if found != shape:
+            raise CheckpointError(
+                f"{where}: {name} must have the shape {shape} that config asks for, not {found}"
+            )
+    return {
+        name.removesuffix(".weight"): partial(_read_float_tensor, stored[name], name, quantize)
+        for name in shapes
+    }
 
 
 def _scale_multiplies(config: dict[str, Any], where: Path, packed_name: str) -> bool:

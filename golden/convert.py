@@ -146,8 +146,11 @@ def write_huggingface(
     OSError
         If a file cannot be written.
     """
+    # What else stands there matters too: modules left alone, a norm before each projection.
+    old = checkpoint.config.get("quantization_config")
     config = checkpoint.config | {
-        "quantization_config": {
+        "quantization_config": (old if isinstance(old, dict) else {})
+        | {
             "quant_method": "bitnet",
             "linear_class": "autobitlinear",
             "quantization_mode": "offline",

@@ -116,6 +116,9 @@ class DecoderConfig:
         choice("hidden_act", hidden_act, ["relu2", "silu"])
         choice("attention_bias", config.get("attention_bias", False), [False])
         choice("mlp_bias", config.get("mlp_bias", False), [False])
+        quantization = config.get("quantization_config")
+        if isinstance(quantization, dict):
+            choice("use_rms_norm", quantization.get("use_rms_norm", False), [False])
         rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
         if not isinstance(rope, dict):
             raise CheckpointError(f"{source}: 'rope_parameters' must be an object, not {rope!r}")
@@ -247,6 +250,11 @@ class BitNetModel:
             )
         checkpoint = load_checkpoint(path, quantize=quantize)
         config = DecoderConfig.from_dict(checkpoint.config, path)
+        if "rope_freqs.weight" in checkpoint.tensors:
+            raise CheckpointError(
+                f"{path}: must have plain rotary positions, and rope_freqs.weight scales them; "
+                "this is not known here"
+            )
         hidden = config.hidden
         table = (config.vocabulary, hidden)
         embedding = _tensor(checkpoint, "model.embed_tokens.weight", table)

@@ -368,6 +368,11 @@ def load_gguf(path: Path) -> Checkpoint:
             f"{path}: general.architecture must be one of {', '.join(ARCHITECTURES)}, for which "
             f"the order of rows is known, not {arch!r}; convert the original checkpoint instead"
         )
+    if file.metadata.get("split.count", 1) != 1:
+        raise CheckpointError(
+            f"{path}: must be a whole model, and is one of {file.metadata['split.count']} parts; "
+            "join them with llama-gguf-split --merge"
+        )
     names: dict[str, str] = {}
     for name in file.entries:
         other = names.setdefault(huggingface_name(name), name)

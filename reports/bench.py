@@ -1,6 +1,8 @@
 """``make bench``: speed and size, as ratios taken in one run."""
 
+import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -10,12 +12,20 @@ from pathlib import Path
 
 from ..golden import bitnet
 from ..golden.convert import write_huggingface
+from ..golden.decoder import PYDOC, BitNetModel, KVCache, bits_per_byte, load_tokenizer
 from ..hw.config import PRESETS
 from ..sim.simulator import Job, MatVecSimulator, build_harness, write_run
 from ..sim.toolchain import ToolchainError
 from .area import print_bars
 
-__all__ = ["checkpoint_speed", "main", "make_checkpoint", "simulation_speed"]
+__all__ = [
+    "checkpoint_speed",
+    "decode",
+    "language_model",
+    "main",
+    "make_checkpoint",
+    "simulation_speed",
+]
 
 _ROUNDS = 5
 
@@ -70,19 +80,55 @@ def make_checkpoint(folder: str) -> None:
     write_huggingface(bitnet.synthetic_checkpoint(), Path(folder))
 
 
-def checkpoint_speed() -> None:
-    """Print how long ``trilith model`` takes on a checkpoint of the size of 2B4T, and its memory.
-
-    Peak memory counts the parts of mapped files that were read. The rate is that of the packed
-    weights alone; the file that is written has the embeddings too, but for the stream.
-    """
+def _large_checkpoint() -> Path:
+    """Folder of a synthetic model of 2B4T's size, made once."""
     build = Path(os.environ.get("TRILITH_BUILD", "build"))
-    source, target = build / "bench-2b4t", build / "bench-converted"
+    source = build / "bench-2b4t"
     if not source.is_dir():
         build.mkdir(parents=True, exist_ok=True)
         # In a process of its own: a child's peak memory begins with its parent's.
         make = "from trilith.reports.bench import make_checkpoint as f; import sys; f(sys.argv[1])"
         subprocess.run([sys.executable, "-c", make, str(source)], check=True)
+    return source
+
+
+def decode(folder: str) -> None:
+    """Print how long the golden model takes for a token, and its peak memory."""
+    model = BitNetModel.load(Path(folder))
+    cache = KVCache(model.config)
+    model.forward([1, 2, 3, 4], cache, last=True)
+    seconds = []
+    for token in range(2 * _ROUNDS):
+        start = time.perf_counter()
+        model.forward([token], cache, last=True)
+        seconds.append(time.perf_counter() - start)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(
+        f"  golden decoding      {min(seconds):5.2f} s per token (best of {len(seconds)}, "
+        f"median {sorted(seconds)[_ROUNDS]:.2f}), {memory:.2f} GB"
+    )
+
+
+def language_model() -> None:
+    """Print how well the stored language model predicts texts that it has not seen."""
+    record = json.loads((PYDOC / "training.json").read_text())
+    texts = json.loads((PYDOC / "held_out.json").read_text())
+    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
+    print(f"Language model, bits per byte of {record['held_out_bytes']} held-out bytes")
+    print(f"  ternary, golden      {figure:.4f} (measured now)")
+    for kind, name in (("ternary", "ternary, PyTorch"), ("float", "float twin")):
+        print(f"  {name:<20} {record['bits_per_byte'][kind]:.4f} (measured when it was trained)")
+
+
+def checkpoint_speed() -> None:
+    """Print how long ``trilith model`` takes on a checkpoint of the size of 2B4T, and its memory.
+
+    Then the same of a token of the golden model. Peak memory counts the parts of mapped files that
+    were read. The rate is that of the packed weights alone; the file that is written has the
+    embeddings too, but for the stream.
+    """
+    source = _large_checkpoint()
+    target = source.with_name("bench-converted")
     weights = sum(n * k for n, k in bitnet.LAYER_SHAPES.values()) * 30
     size = (source / "model.safetensors").stat().st_size
     print(f"Checkpoint of 2B4T's size ({weights / 4e6:.0f} of {size / 1e6:.0f} MB packed weights)")
@@ -110,6 +156,8 @@ def checkpoint_speed() -> None:
         if kind in ("i2_s", "stream"):
             print(f"  verify {kind:<13} {run('verify', str(target), str(source))[1]}")
         shutil.rmtree(target) if target.is_dir() else target.unlink()
+    command = "from trilith.reports.bench import decode as f; import sys; f(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", command, str(source)], check=True)
 
 
 def main() -> None:
@@ -120,6 +168,7 @@ def main() -> None:
         print(f"Area: not measured: {error}")
     simulation_speed()
     checkpoint_speed()
+    language_model()
 
 
 if __name__ == "__main__":

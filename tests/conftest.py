@@ -1,6 +1,9 @@
 import json
 import os
 
+# Before NumPy starts: threads of BLAS that wait for each other cost more than they save here.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
 import ml_dtypes
 import numpy as np
 import pytest

@@ -60,6 +60,7 @@ def test_files_of_a_folder(tmp_path, tiny):
     assert names == {"config.json", "model.safetensors", "tokenizer.json"}
     config = json.loads((tmp_path / "new" / "config.json").read_text())
     assert config["quantization_config"] == {
+        "modules_to_not_convert": ["lm_head"],
         "quant_method": "bitnet",
         "linear_class": "autobitlinear",
         "quantization_mode": "offline",
@@ -96,11 +97,13 @@ def test_the_example_of_transformers():
     np.testing.assert_array_equal(pack_weights(trits), packed)
 
 
+PARITY = "needs the extra parity: pip install trilith[parity]"
+
+
 @pytest.mark.parametrize("n", [4, 8, 36])
 def test_packing_of_transformers(n):
-    reason = "needs the extra parity: pip install trilith[parity]"
-    torch = pytest.importorskip("torch", reason=reason)
-    bitnet = pytest.importorskip("transformers.integrations.bitnet", reason=reason)
+    torch = pytest.importorskip("torch", reason=PARITY)
+    bitnet = pytest.importorskip("transformers.integrations.bitnet", reason=PARITY)
     trits = np.random.default_rng(n).integers(-1, 2, (n, 20), np.int8)
     packed = bitnet.pack_weights(torch.from_numpy(trits.copy()))
     np.testing.assert_array_equal(pack_weights(trits), packed.numpy())
@@ -108,6 +111,30 @@ def test_packing_of_transformers(n):
     theirs = unpack(torch.from_numpy(pack_weights(trits)), torch.int8).numpy()
     np.testing.assert_array_equal(theirs, trits)
     np.testing.assert_array_equal(unpack_weights(packed.numpy(), n), theirs)
+
+
+@pytest.mark.parametrize("model", [{}, LLAMA], ids=["bitnet", "llama"])
+def test_transformers_loads_what_is_written(tmp_path, tiny, model):
+    torch = pytest.importorskip("torch", reason=PARITY)
+    pytest.importorskip("accelerate", reason=PARITY)
+    transformers = pytest.importorskip("transformers", reason=PARITY)
+    norms = {
+        "model.layers.0.post_attention_layernorm.weight": np.ones(256, np.float32),
+        "model.layers.0.mlp.ffn_sub_norm.weight": None if model else np.ones(512, np.float32),
+    }
+    folder, trits, _ = tiny(tensors=norms, tie_word_embeddings=True, **model)
+    source = load_checkpoint(folder)
+    write_huggingface(source, tmp_path / "new")
+    loaded, report = transformers.AutoModelForCausalLM.from_pretrained(
+        tmp_path / "new", dtype=torch.float32, output_loading_info=True
+    )
+    assert not report["missing_keys"]
+    assert not report["unexpected_keys"]
+    for name, t in trits.items():
+        module = loaded.get_submodule(name)
+        assert type(module).__name__ == "AutoBitLinear"
+        np.testing.assert_array_equal(module.weight.detach().numpy(), t)
+        np.testing.assert_array_equal(module.weight_scale.numpy(), source.ternary[name].scale[0])
 
 
 def changed(checkpoint, name, **fields):

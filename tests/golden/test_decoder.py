@@ -3,6 +3,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetModel, CheckpointError, ternary_matmul
 from trilith.golden.decoder import PYDOC, KVCache, bits_per_byte, load_tokenizer
@@ -96,6 +97,16 @@ def test_illegal_tokens(random_model, tokens, message):
     [
         ({"model_type": "qwen3"}, "'model_type' must be one of 'bitnet', 'llama', not 'qwen3'"),
         ({"hidden_act": "gelu"}, "'hidden_act' must be one of 'relu2', 'silu', not 'gelu'"),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "bitnet",
+                    "linear_class": "autobitlinear",
+                    "use_rms_norm": True,
+                }
+            },
+            "'use_rms_norm' must be one of False, not True",
+        ),
         ({"attention_bias": True}, "'attention_bias' must be one of False, not True"),
         (
             {"rope_scaling": {"rope_type": "llama3"}},
@@ -124,6 +135,15 @@ def test_a_tensor_of_another_shape(random_model):
         match=r"model\.embed_tokens\.weight must have the shape \(161, 64\) that config asks for, "
         r"not \(160, 64\)$",
     ):
+        BitNetModel.load(folder)
+
+
+def test_scaled_rotary_positions(random_model):
+    folder = random_model()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["rope_freqs.weight"] = np.ones(8, np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"rope_freqs\.weight scales them; this is not known"):
         BitNetModel.load(folder)
 
 

@@ -357,6 +357,12 @@ def test_wrong_models(tmp_path):
         tensors,
         arch="gpt2",
     )
+    refuses(
+        tmp_path,
+        "must be a whole model, and is one of 3 parts; join them with llama-gguf-split --merge",
+        tensors,
+        split__count=3,
+    )
     kind, _, raw = tensors["blk.0.attn_q.weight"]
     refuses(
         tmp_path,
