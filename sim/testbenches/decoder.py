@@ -75,7 +75,7 @@ async def every_byte_decodes(dut) -> None:
 
 @_limited_test
 async def one_illegal_byte_is_enough(dut) -> None:
-    """One illegal byte among legal ones is zeros, sets its ``illegal`` and leaves the others alone."""
+    """One illegal byte is zeros, sets its bit of ``illegal`` and leaves legal ones alone."""
     bench = Bench(dut)
     legal = cycle(int(byte) for byte in np.random.default_rng(1).permutation(256))
     for place, byte in product(range(bench.bytes), np.flatnonzero(~bench.code.legal)):
