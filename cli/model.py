@@ -188,6 +188,8 @@ def convert(
         raise typer.BadParameter(f"--to must be one of {', '.join(_TARGETS)}, not {to!r}")
     if to != "stream" and (code, k_max, n_max) != (None, None, None):
         raise typer.BadParameter("--code, --k-max and --n-max are for --to stream only")
+    if not target.absolute().parent.is_dir():
+        raise typer.BadParameter(f"{target.parent} must be a folder, and is none; make it first")
     config = _engine(preset, code, k_max, n_max)
     checkpoint = _load(source, quantize)
     with _progress("converting") as progress:
