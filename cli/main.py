@@ -12,8 +12,11 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from .claims import claims
 from .energy import energy
+from .estimate import estimate
 from .generate import generate
+from .sweep import sweep
 
 __all__ = ["app", "main"]
 
@@ -123,6 +126,9 @@ def _case_line(result) -> str:
 
 app.command()(generate)
 app.add_typer(energy, name="energy")
+app.command()(estimate)
+app.command()(claims)
+app.command()(sweep)
 
 report = typer.Typer(no_args_is_help=True, help="Print tables of measured figures.")
 app.add_typer(report, name="report")

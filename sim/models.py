@@ -140,6 +140,9 @@ def _checked(**sizes: int) -> None:
     for name, value in sizes.items():
         if type(value) is not int or not 1 <= value <= 2**27:
             raise EstimateError(f"{name} must be an integer from 1 to {2**27}, not {value!r}")
+    tokens = sizes.get("tokens", 1) * sizes["batch"]
+    if tokens > 2**24:
+        raise EstimateError(f"tokens of all sequences must be at most {2**24}, not {tokens}")
 
 
 def _weights_read(model: ModelShape, tokens: int) -> float:

@@ -255,7 +255,10 @@ class Estimate:
 
 @lru_cache(maxsize=65536)
 def _cycles(config: MatVecConfig, n: int, k: int, tokens: int) -> int:
-    fitting = replace(config, k_max=max(k, config.k_max), n_max=max(n, config.n_max))
+    try:
+        fitting = replace(config, k_max=max(k, config.k_max), n_max=max(n, config.n_max))
+    except ValueError as error:
+        raise EstimateError(f"the engine must take each matrix of the model: {error}") from None
     return matvec_cycles(fitting, n, k, tokens)
 
 

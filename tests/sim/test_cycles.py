@@ -122,6 +122,22 @@ def test_that_the_model_counts_what_the_rtl_takes(index):
             assert abs(model - cycles) <= 0.01 * cycles, f"{job} {memory}: {cycles}, not {model}"
 
 
+def test_that_cycles_do_not_depend_on_data():
+    config = CONFIGS[0]
+    rng = np.random.default_rng(9)
+    with MatVecSimulator(config) as simulator:
+        counts = {
+            simulator.run(
+                rng.choice(
+                    np.array([-1, 0, 1], np.int8), (11, 40), p=[share / 2, 1 - share, share / 2]
+                ),
+                rng.integers(-128, 128, (3, 40), np.int8),
+            ).cycles
+            for share in (0.0, 0.3, 1.0)
+        }
+    assert counts == {matvec_cycles(config, 11, 40, 3)}
+
+
 def test_that_the_engine_has_these_latencies():
     for config in (*CONFIGS[:3], *PRESETS.values()):
         engine = MatVecEngine(config)
