@@ -92,8 +92,10 @@ def matmul(
         ]
         print(json.dumps({"rows": table, "refused": dict(refused), **assumptions}, indent=2))
         return
-    print(f"{'format':<12} {'MAC':>10} {'register':>9} {'SRAM':>10} {'DRAM':>10} {'total':>10}  "
-          f"{'FP16 / it: MAC':>14} {'total':>6}   nJ")  # fmt: skip
+    print(
+        f"{'format':<12} {'MAC':>10} {'register':>9} {'SRAM':>10} {'DRAM':>10} {'total':>10}  "
+        f"{'FP16 / it: MAC':>14} {'total':>6}   nJ"
+    )
     for name, parts, mac in rows_out:
         ratios = f"{fp16.mac / parts.mac:>14.1f} {fp16.total / parts.total:>6.1f}" if fp16 else ""
         register = f"{parts.register / 1e3:>9.2f}" if "register" in mac else f"{'-':>9}"
@@ -165,8 +167,10 @@ def paper(
         print(json.dumps(table, indent=2))
         return
     print(f"Energy in J of a prompt of {tokens} tokens by BitNet's recipe (modelled)")
-    print(f"{'model':<18} {'weights':>8}  {'7 nm: MUL':>10} {'ADD':>7} {'attention':>10}  "
-          f"{'45 nm: MUL':>11} {'ADD':>7}")  # fmt: skip
+    print(
+        f"{'model':<18} {'weights':>8}  {'7 nm: MUL':>10} {'ADD':>7} {'attention':>10}  "
+        f"{'45 nm: MUL':>11} {'ADD':>7}"
+    )
     for row in rows:
         new, before = row["7 nm"], row["45 nm"]
         print(
@@ -180,8 +184,9 @@ def paper(
     print("\nAn FP16 MAC over one ternary accumulate, by what the latter is taken to cost")
     for width, ratio in widths.items():
         note = "the paper's figure" if width == 8 else "the accumulator's real width at K = 2560"
-        print(f"{ratio:>6.1f}   {width:>2}-bit add, 7 nm"
-              + (f" ({note})" if width in (8, 20) else ""))  # fmt: skip
+        print(
+            f"{ratio:>6.1f}   {width:>2}-bit add, 7 nm" + (f" ({note})" if width in (8, 20) else "")
+        )
     print(f"{old:>6.1f}    8-bit add, 45 nm")
     for bits in (2.0, 1.6):
         print(f"{16 / bits:>6.1f}   bits moved at batch 1, 16 against {bits} per weight")

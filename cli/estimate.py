@@ -80,16 +80,18 @@ def estimate(
     assumptions = {
         "model": f"{shape.name}: {shape.linear_weights / 1e9:.3f} G weights in linear layers, "
         f"{shape.parameters / 1e9:.3f} G in all ({shape.source})",
-        "step": f"{batch} x prompt of {prompt} tokens" if prompt
+        "step": f"{batch} x prompt of {prompt} tokens"
+        if prompt
         else f"a token of {batch} sequences at context {context}",
         "design": f"{chosen.macs:g} MACs a clock at {chosen.clock_mhz:g} MHz, "
         f"{chosen.shared_tokens} activation vectors a pass over the weights, "
         f"head in {chosen.head_format}, {chosen.kv_bits}-bit cache ({chosen.source})",
-        "memory": store.name if rate == inf
+        "memory": store.name
+        if rate == inf
         else f"{store.name}: {rate:g} GB/s, of which {efficiency:.0%} ({reason})",
         "energy": f"{figures.name}: {figures.node}; {figures.boundary}; dynamic only",
         "label": "modelled",
-    }  # fmt: skip
+    }
     if versus:
         assumptions["versus"] = f"equal {equal}: {MODES[equal]}; rivals are always fully used"
 
@@ -120,9 +122,11 @@ def estimate(
     if as_json:
         print(json.dumps({"rows": rows, "assumptions": assumptions}, indent=2))
         return
-    print(f"{'design':<24} {'weights':<12} {'MACs/clock':>10} {'tokens/s':>9} {'mJ/token':>9}  "
-          f"{'bound':<18} {'ms: compute':>11} {'weights':>8} {'attention':>9} {'head':>7} "
-          f"{'vector':>7}  mJ/token: MAC / register / SRAM / weights / attention")  # fmt: skip
+    print(
+        f"{'design':<24} {'weights':<12} {'MACs/clock':>10} {'tokens/s':>9} {'mJ/token':>9}  "
+        f"{'bound':<18} {'ms: compute':>11} {'weights':>8} {'attention':>9} {'head':>7} "
+        f"{'vector':>7}  mJ/token: MAC / register / SRAM / weights / attention"
+    )
     for line, result in zip(rows, results, strict=True):
         parts, tokens = line["energy_pj"] or {}, result.work.tokens
         energies = " / ".join(f"{value * 1e-9 / tokens:.3g}" for value in parts.values())
@@ -169,5 +173,7 @@ def _print_validation(as_json: bool) -> None:
     for kind, (share, source) in EFFICIENCY.items():
         print(f"constant       bandwidth that a {kind} reader sustains: {share:.0%} ({source})")
     for one in predictions:
-        print(f"assumed        {one.row.system}, {one.row.model}: {one.row.assumptions} "
-              f"({one.row.source})")  # fmt: skip
+        print(
+            f"assumed        {one.row.system}, {one.row.model}: {one.row.assumptions} "
+            f"({one.row.source})"
+        )

@@ -81,8 +81,10 @@ def sweep(
     if as_json:
         print(json.dumps({"points": len(table), "front": front, "label": "modelled"}, indent=2))
         return
-    print(f"{'model':<16} {'memory':<16} {'context':>7} {'batch':>5} {'lanes x rows x tokens':<21} "
-          f"{'MHz':>6} {'mm2 45 nm':>9} {'tokens/s':>10} {'mJ/token':>9}  bound")  # fmt: skip
+    print(
+        f"{'model':<16} {'memory':<16} {'context':>7} {'batch':>5} {'lanes x rows x tokens':<21} "
+        f"{'MHz':>6} {'mm2 45 nm':>9} {'tokens/s':>10} {'mJ/token':>9}  bound"
+    )
     for row in front:
         shape = f"{row['lanes']} x {row['rows']} x {row['tokens']}"
         print(

@@ -123,9 +123,7 @@ def test_processes_share_the_work(tmp_path):
 
 
 def test_a_thousand_points_take_little(tmp_path):
-    grid = Grid(
-        models=("bitnet-2b4t",), lanes=tuple(range(5, 255, 5)), rows=tuple(range(1, 21))
-    )  # fmt: skip
+    grid = Grid(models=("bitnet-2b4t",), lanes=tuple(range(5, 255, 5)), rows=tuple(range(1, 21)))
     start = time.process_time()
     sweep._evaluate(grid, list(enumerate(grid.points())))
     # 10,000 points within 20 s on two cores are 4 ms each.
@@ -146,15 +144,17 @@ def test_dask(tmp_path):
     [
         ({"lanes": (4,)}, "lanes must be from 5 to 320, not 4"),
         ({"rows": ()}, "a sweep must have from 1 to 1000000 points, not 0"),
-        ({"lanes": tuple(range(5, 305))* 50, "rows": tuple(range(1, 65)), "tokens": (1, 2)},
-         "a sweep must have from 1 to 1000000 points, not 1920000"),
+        (
+            {"lanes": tuple(range(5, 305)) * 50, "rows": tuple(range(1, 65)), "tokens": (1, 2)},
+            "a sweep must have from 1 to 1000000 points, not 1920000",
+        ),
         ({"batches": (0,)}, "batch must be from 1 to 1048576, not 0"),
         ({"clocks": (-1.0,)}, "clock_mhz must be above 0, not -1.0"),
         ({"memories": ("x",)}, "the memory must be one of "),
         ({"models": ("x",)}, "the model must be a config.json or one of "),
         ({"profile": "x"}, "the energy profile must be one of "),
     ],
-)  # fmt: skip
+)
 def test_bad_grids(fields, message):
     with pytest.raises(EstimateError, match=f"^{re.escape(message)}"):
         Grid(**{"models": ("bitnet-2b4t",), "lanes": (64,), "rows": (1,)} | fields)

@@ -166,8 +166,11 @@ def test_published_rates():
 
 def test_an_estimate_takes_less_than_50_ms():
     model, profile = MODELS["llama3-8b"], find_profile("jouppi7")
-    design = replace(DESIGNS["block"], clock_mhz=123.0, config=MatVecConfig(
-        lanes=48, rows=7, tokens=3, k_max=6912, n_max=131_072))  # fmt: skip
+    design = replace(
+        DESIGNS["block"],
+        clock_mhz=123.0,
+        config=MatVecConfig(lanes=48, rows=7, tokens=3, k_max=6912, n_max=131_072),
+    )
     start = time.process_time()
     estimate(model, design, LPDDR5, prompt=3000, batch=7, profile=profile)
     assert time.process_time() - start < 0.05
@@ -198,7 +201,7 @@ def test_an_estimate_takes_less_than_50_ms():
             "tokens of all sequences must be at most 16777216, not 104857600",
         ),
     ],
-)  # fmt: skip
+)
 def test_bad_input(make, message):
     with pytest.raises(EstimateError, match=f"^{message}$"):
         make()
