@@ -41,8 +41,9 @@ def estimate(
 ) -> None:
     """Estimate tokens per second and joules per token, and where the bound lies (modelled).
 
-    Cycles of our engines are the RTL's own count. Energy is dynamic: arithmetic, activation
-    buffer and memory, without static power, clock tree, wires or host.
+    Clocks are those of the linear layers, one product after the other; for our engines they are the
+    RTL's own count. Energy is dynamic: arithmetic, activation buffer and memory, without static
+    power, clock tree, wires or host.
 
     Examples:
       trilith estimate bitnet-2b4t --design array-1024 --memory lpddr5 --versus fp16,int8,w4a16
@@ -84,6 +85,7 @@ def estimate(
         if prompt
         else f"a token of {batch} sequences at context {context}",
         "design": f"{chosen.macs:g} MACs a clock at {chosen.clock_mhz:g} MHz, "
+        f"activation buffer counted as {chosen.buffer_kilobytes} KB of SRAM, "
         f"{chosen.shared_tokens} activation vectors a pass over the weights, "
         f"head in {chosen.head_format}, {chosen.kv_bits}-bit cache ({chosen.source})",
         "memory": store.name
@@ -123,7 +125,8 @@ def estimate(
         print(json.dumps({"rows": rows, "assumptions": assumptions}, indent=2))
         return
     print(
-        f"{'design':<24} {'weights':<12} {'MACs/clock':>10} {'tokens/s':>9} {'mJ/token':>9}  "
+        f"{'design':<24} {'weights':<12} {'MACs/clock':>10} {'kclocks':>9} {'tokens/s':>9} "
+        f"{'mJ/token':>9}  "
         f"{'bound':<18} {'ms: compute':>11} {'weights':>8} {'attention':>9} {'head':>7} "
         f"{'vector':>7}  mJ/token: MAC / register / SRAM / weights / attention"
     )
@@ -132,7 +135,7 @@ def estimate(
         energies = " / ".join(f"{value * 1e-9 / tokens:.3g}" for value in parts.values())
         macs = "any" if line["macs_per_clock"] is None else f"{line['macs_per_clock']:.5g}"
         print(
-            f"{line['design']:<24} {line['weights']:<12} {macs:>10} "
+            f"{line['design']:<24} {line['weights']:<12} {macs:>10} {result.cycles / 1e3:>9.1f} "
             f"{result.tokens_per_second:>9.2f} {(result.joules_per_token or 0) * 1e3:>9.3f}  "
             f"{result.bound:<18} {result.linear_compute * 1e3:>11.3f} "
             f"{result.linear_memory * 1e3:>8.3f} {result.attention * 1e3:>9.3f} "

@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import ceil, inf
+from fractions import Fraction
+from math import inf
 
 from ..hw.config import MatVecConfig
 from ..hw.timing import EngineTiming, JobChain, JobShape, JobTimes
@@ -96,10 +97,11 @@ def matvec_cycles(
     ValueError
         If a size is not legal for the configuration, or the memory's buffer is too small for it.
     """
-    jobs = [
-        JobShape(n=n, k=k, tokens=count, group_chunks=group_chunks)
-        for count in passes(n, k, tokens, config, group_chunks)
-    ]
+    counts = passes(n, k, tokens, config, group_chunks)
+    shapes = {
+        count: JobShape(n=n, k=k, tokens=count, group_chunks=group_chunks) for count in set(counts)
+    }
+    jobs = [shapes[count] for count in counts]
     if memory is None:
         return _chain_cycles(config, jobs)
     beats = jobs[0].row_groups(config) * jobs[0].chunks(config)
@@ -149,7 +151,9 @@ def throttled(
     chain = JobChain(config, EngineTiming.of(config))
     fired: list[int] = []
     bursts = 0
-    begin = end = 0.0
+    # Of the last burst, in clocks times ``per``, so that nothing is rounded.
+    per, byte = Fraction(memory.bytes_per_clock).as_integer_ratio()
+    begin = end = 0
     last = -1
     for job in jobs:
         chain.hand_over(job)
@@ -164,10 +168,10 @@ def throttled(
                     # Beats that must have left the buffer to make room for the burst.
                     gone = -(-((bursts + 1) * burst - memory.prefetch_bytes) // width)
                     request = fired[gone - 1] + 1 if gone > 0 else 0
-                    begin = max(request + memory.latency, end)
-                    end = begin + burst / memory.bytes_per_clock
+                    begin = max((request + memory.latency) * per, end)
+                    end = begin + burst * byte
                     bursts += 1
-                there = ceil(begin + (needed - (bursts - 1) * burst) / memory.bytes_per_clock)
+                there = -(-(begin + (needed - (bursts - 1) * burst) * byte) // per)
                 gaps.append(max(0, there - last - 1))
                 last = max(there, earliest)
                 if not left:

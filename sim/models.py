@@ -398,7 +398,9 @@ def read_model(config: Mapping[str, Any], source: str) -> ModelShape:
     sparse = layers if mixture else 0
     if kind in ("qwen2_moe", "qwen3_moe"):
         step = size("decoder_sparse_step", 1)
-        dense = set(config.get("mlp_only_layers") or ())
+        dense = config.get("mlp_only_layers") or []
+        if not isinstance(dense, list):
+            raise EstimateError(f"{source}: 'mlp_only_layers' must be a list, not {dense!r}")
         sparse = sum(index not in dense and (index + 1) % step == 0 for index in range(layers))
     tied = config.get("tie_word_embeddings", family.get("tied", False))
     if type(tied) is not bool:
@@ -446,11 +448,21 @@ def _windows(
         slides = sum(kind == "sliding_attention" for kind in kinds)
     elif "pattern" in family:
         # Every so many layers one attends to everything.
-        slides = layers - layers // config.get("sliding_window_pattern", family["pattern"])
+        pattern = config.get("sliding_window_pattern", family["pattern"])
+        if type(pattern) is not int or pattern < 1:
+            raise EstimateError(
+                f"{source}: 'sliding_window_pattern' must be a positive integer, not {pattern!r}"
+            )
+        slides = layers - layers // pattern
     elif config.get("model_type") in ("mistral", "mixtral"):
         slides = layers
     else:
-        slides = layers - config.get("max_window_layers", layers)
+        full = config.get("max_window_layers", layers)
+        if type(full) is not int or not 0 <= full <= layers:
+            raise EstimateError(
+                f"{source}: 'max_window_layers' must be from 0 to {layers}, not {full!r}"
+            )
+        slides = layers - full
     return tuple((w, n) for w, n in ((window, slides), (None, layers - slides)) if n)
 
 

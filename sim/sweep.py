@@ -227,18 +227,17 @@ def run_sweep(
     rows: dict[int, dict[str, Any]] = {}
     if partial.exists():
         rows = _read_partial(partial, key)
-    else:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_text(json.dumps({"sweep": key}) + "\n", encoding="utf-8")
     missing = [point for point in enumerate(grid.points()) if point[0] not in rows]
     chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
     progress(len(rows), len(grid))
-    with partial.open("a", encoding="utf-8") as log:
-        for done in _finished(grid, chunks, scheduler, workers):
+    for done in _finished(grid, chunks, scheduler, workers):
+        if not rows:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            partial.write_text(json.dumps({"sweep": key}) + "\n", encoding="utf-8")
+        with partial.open("a", encoding="utf-8") as log:
             log.write("".join(f"{json.dumps(row)}\n" for row in done))
-            log.flush()
-            rows.update((row["index"], row) for row in done)
-            progress(len(rows), len(grid))
+        rows.update((row["index"], row) for row in done)
+        progress(len(rows), len(grid))
     table = [rows[index] for index in range(len(grid))]
     for row, front in zip(table, pareto(table), strict=True):
         del row["index"]
@@ -250,7 +249,7 @@ def run_sweep(
     _write(out.with_name(f"{out.name}.csv"), text.getvalue())
     described = {"grid": asdict(grid), "label": "modelled", "rows": table}
     _write(out.with_name(f"{out.name}.json"), json.dumps(described, indent=1))
-    partial.unlink()
+    partial.unlink(missing_ok=True)
     return table
 
 

@@ -9,6 +9,7 @@ from .cycles import matvec_cycles
 from .energy import (
     DRAM,
     FORMATS,
+    SRAM_KILOBYTES,
     NumberFormat,
     Parts,
     Profile,
@@ -126,7 +127,7 @@ class Design:
     vector_elements : per clock, of what is no matrix product; infinite where it is hidden behind
         the products
     port_bytes : per clock, that the array's port to memory takes at most
-    sram_kilobytes : activation buffer, for its energy
+    sram_kilobytes : activation buffer of a design without ``config``, one of ``SRAM_KILOBYTES``
     fixed_us : further time of each pass over the weights, in microseconds
     source : of the figures, or ``modelled``
     """
@@ -187,6 +188,15 @@ class Design:
         """Outputs that share one read of an activation from its buffer."""
         return self.config.rows if self.config else self.rows
 
+    @property
+    def buffer_kilobytes(self) -> int:
+        """Smallest published SRAM that holds the activation buffer; the largest where none does."""
+        if self.config is None:
+            return self.sram_kilobytes
+        one = self.config
+        size = 2 * one.max_chunks * one.lanes * one.tokens * one.act_bits / 8
+        return next((kb for kb in SRAM_KILOBYTES if size <= kb * 1024), SRAM_KILOBYTES[-1])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
@@ -199,7 +209,8 @@ class Estimate:
     linear_compute, linear_memory : seconds of the linear layers' arithmetic and of their weights,
         which overlap
     attention, head, vector, fixed : seconds of the rest
-    cycles : clocks of all matrix products of the linear layers; exact where the design is ours
+    cycles : clocks of all matrix products of the linear layers, one after the other; exact where
+        the design is ours
     weight_bytes, kv_bytes : read from memory, the head's weights included
     parts : energy in pJ of all matrix products, attention not included; None without a profile
     attention_pj : energy of attention, its key-value traffic included
@@ -372,7 +383,7 @@ def _energy(
     head_passes: int,
 ) -> tuple[Parts, float]:
     """Energy of the linear layers and the head by part, and of attention (FP16), in pJ."""
-    bit = profile.sram_bit(design.sram_kilobytes)
+    bit = profile.sram_bit(design.buffer_kilobytes)
     moved = DRAM[memory.dram].pj_per_bit if memory.dram else profile.sram_bit(1024)
     mac = register = sram = 0.0
     number_format, head_format = find_format(design.weight_format), find_format(design.head_format)
@@ -491,6 +502,7 @@ def rival(
             macs_per_clock=inf,
             pass_tokens=design.shared_tokens,
             rows=design.shared_rows,
+            sram_kilobytes=design.buffer_kilobytes,
         )
     return design, Design(
         name=f"{number_format}, equal {mode}",
@@ -505,7 +517,7 @@ def rival(
         attention_macs=design.attention_macs,
         vector_elements=design.vector_elements,
         port_bytes=design.port_bytes,
-        sram_kilobytes=design.sram_kilobytes,
+        sram_kilobytes=design.buffer_kilobytes,
         fixed_us=design.fixed_us,
         source="modelled",
     )

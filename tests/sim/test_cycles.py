@@ -1,6 +1,8 @@
 import re
 from dataclasses import replace
+from fractions import Fraction
 from itertools import chain
+from math import floor
 
 import numpy as np
 import pytest
@@ -157,6 +159,48 @@ def test_that_skipping_passes_is_exact(tokens):
         total = sum(one.tokens for one in jobs)
         model = matvec_cycles(config, job.n, job.k, total, group_chunks=job.group_chunks)
         assert model == last.last_result + 1
+
+
+def naive_clocks(config, job, memory):
+    """Clocks of a job's weight beats, a clock at a time, where its groups hold nothing up."""
+    beats = job.row_groups(config) * job.chunks(config)
+    first = EngineTiming.of(config).job_latency + job.tokens * job.chunks(config)
+    rate = Fraction(memory.bytes_per_clock)
+    # Bytes of each burst that was requested, and when the first of them comes.
+    bursts, taken, clocks = [], [], 0
+    while len(taken) < beats:
+        gone = sum(clock < clocks for clock in taken) * config.weight_bytes
+        held = len(bursts) * memory.burst_bytes - gone
+        while held + memory.burst_bytes <= memory.prefetch_bytes:
+            free = bursts[-1] + memory.burst_bytes / rate if bursts else 0
+            bursts.append(max(clocks + memory.latency, free))
+            held += memory.burst_bytes
+        come = sum(
+            min(memory.burst_bytes, max(0, floor((clocks - start) * rate))) for start in bursts
+        )
+        if clocks >= first and come >= (len(taken) + 1) * config.weight_bytes:
+            taken.append(clocks)
+        clocks += 1
+    return taken
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_that_the_memory_is_what_it_says(seed):
+    rng = np.random.default_rng([6, seed])
+    config = CONFIGS[0]
+    job = JobShape(n=int(rng.integers(1, 20)), k=int(rng.integers(1, 60)), tokens=1)
+    memory = WeightMemory(
+        # Exact in binary, so that no clock hangs on a rounding.
+        bytes_per_clock=float(rng.choice([0.5, 0.75, 1.5, 3.0, 8.0])),
+        burst_bytes=int(rng.choice([3, 8, 16])),
+        latency=int(rng.integers(0, 40)),
+        prefetch_bytes=int(rng.integers(19, 80)),
+    )
+    taken = naive_clocks(config, job, memory)
+    ((times, gaps),) = throttled(config, [job], memory)
+    assert times.last_weight == taken[-1]
+    there = [gap + last + 1 for gap, last in zip(gaps, [-1, *taken], strict=False)]
+    assert [max(clock, times.first_weight) for clock in there] == taken
 
 
 def test_that_a_long_product_continues_as_it_began():

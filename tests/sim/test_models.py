@@ -186,6 +186,18 @@ def test_mixtures_read_what_their_tokens_choose():
             "x: 'num_experts_per_tok' must be at most 'num_local_experts', not 8 of 4",
         ),
         (
+            {"model_type": "qwen2", "sliding_window": 64, "max_window_layers": 99},
+            "x: 'max_window_layers' must be from 0 to 16, not 99",
+        ),
+        (
+            {"model_type": "gemma2", "sliding_window": 64, "sliding_window_pattern": "6"},
+            "x: 'sliding_window_pattern' must be a positive integer, not '6'",
+        ),
+        (
+            {"sliding_window": 64, "layer_types": ["full_attention"]},
+            "x: 'layer_types' must name the kind of each of the 16 layers",
+        ),
+        (
             {"kv_lora_rank": 512},
             "x: 'kv_lora_rank' is of a kind of attention that is not counted",
         ),

@@ -139,6 +139,19 @@ def test_dask(tmp_path):
     assert by_cluster == run_sweep(GRID, tmp_path / "local", workers=1)
 
 
+def test_an_absent_scheduler_leaves_nothing(tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+
+    def client(address, timeout):
+        raise OSError(f"no answer from {address}")
+
+    monkeypatch.setattr(distributed, "Client", client)
+    message = "--scheduler must be a Dask scheduler: no answer from tcp://x:1"
+    with pytest.raises(EstimateError, match=f"^{message}$"):
+        run_sweep(GRID, tmp_path / "out", scheduler="tcp://x:1")
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

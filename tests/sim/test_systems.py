@@ -67,6 +67,26 @@ def test_energy_of_a_token_by_hand():
     mac = others * 0.007 * 20 / 8 + down * 0.007 * 21 / 8 + head * (0.07 + 0.007 * 27 / 8)
     assert result.parts.mac == pytest.approx(mac)
     assert result.parts.dram == pytest.approx(9 * (2_084_044_800 * 1.6 + head * 8))
+    # 6912 activations twice take the published 32 KB; each is read for 16 rows.
+    reads = (
+        8
+        * 30
+        * sum(
+            k * -(-n // 16)
+            for n, k in (
+                (2560, 2560),
+                (640, 2560),
+                (640, 2560),
+                (2560, 2560),
+                (6912, 2560),
+                (6912, 2560),
+                (2560, 6912),
+            )
+        )
+    )
+    written = 30 * (20 * (2560 + 640 + 640 + 2560 + 6912 + 6912) + 21 * 2560)
+    head_bits = 8 * 2560 * 128_256 // 16 + 27 * 128_256
+    assert result.parts.sram == pytest.approx((reads + written + head_bits) * 8.5 / 64)
     kv = 2 * 5 * 128 * 30 * (100 + 1)
     macs = 2 * 2560 * 100 * 30
     assert result.attention_pj == pytest.approx(macs * 0.5 + kv * 8 * 9)
