@@ -51,7 +51,7 @@ _STYLES = {
     "ternary-1.6": (_BLUE, "D", "-"),
     "binary": (_GREEN, "*", ":"),
 }
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "font.size": 10,
     "axes.grid": True,
     "grid.color": "#DDDDDD",
