@@ -511,6 +511,85 @@ def _published() -> Drawing:
     )
 
 
+#: Published energies per MAC in pJ: work, node, what a MAC is there, and the source's own words.
+#: Operations count two per MAC.
+_MEASURED = (
+    ("RedMulE, FP16", "22 nm", "float", 2.0 / 0.72, "688 to 755 GFLOPS/W, cluster; the middle"),
+    ("FPnew, FP8", "22 nm FDX", "float", 2.0 / 2.95, "2.95 TFLOPS/W"),
+    ("FP8/FP4 MAC", "28 nm", "float", 1.10, "2.13 mW at 1.94 GHz, arXiv 2604.04507"),
+    ("OpenGeMM, INT8", "node not at hand", "int8", 2.0 / 4.68, "4.68 TOPS/W"),
+    ("BrainTTA, INT8", "22 nm (unconfirmed)", "int8", 2 * 0.405, "405 fJ per operation"),
+    ("BrainTTA, ternary", "22 nm (unconfirmed)", "ternary", 2 * 0.067, "67 fJ per operation"),
+    ("BrainTTA, binary", "22 nm (unconfirmed)", "ternary", 2 * 0.035, "35 fJ per operation"),
+    ("TCN-CUTIE, ternary x ternary", "22 nm FDX", "ternary", 2.0 / 1036, "1036 TOPS/W"),
+    ("BitROM", "65 nm", "ternary", 2.0 / 20.8, "20.8 TOPS/W"),
+    (
+        "VitaLLM, BitNet 3B",
+        "16 nm",
+        "ternary",
+        65.97e9 / 70.7 / MODELS["bitnet-3b"].linear_weights,
+        "65.97 mW at 70.7 tokens/s, core without DRAM",
+    ),
+    (
+        "TOM, BitNet 2B in ROM",
+        "7 nm (unconfirmed)",
+        "ternary",
+        5.33e12 / 3306 / MODELS["bitnet-2b4t"].linear_weights,
+        "5.33 W at 3306 tokens/s, second hand",
+    ),
+)
+
+
+def _measured() -> Drawing:
+    figure = Figure(figsize=(10, 6.5), layout="constrained")
+    axes = figure.subplots()
+    kinds = {"float": (_RED, "o"), "int8": (_ORANGE, "s"), "ternary": (_BLUE, "D")}
+    points = [*_MEASURED]
+    profile = find_profile("jouppi7")
+    for name, kind in (("fp16", "float"), ("int8", "int8"), ("ternary-1.6", "ternary")):
+        pj = sum(figure.pj for figure in profile.mac(FORMATS[name], 2560).values())
+        points.append((f"jouppi7, {name}: arithmetic only", "7 nm", kind, pj, "modelled"))
+    points.sort(key=lambda point: -point[3])
+    for place, (_, node, kind, pj, words) in enumerate(points):
+        color, marker = kinds[kind]
+        modelled = words == "modelled"
+        axes.plot(
+            [pj],
+            [place],
+            color=color,
+            marker=marker,
+            markersize=9,
+            linestyle="none",
+            markerfacecolor="none" if modelled else color,
+        )
+        axes.annotate(
+            f"{pj:.3g} pJ, {node}",
+            (pj, place),
+            xytext=(9, 0),
+            va="center",
+            textcoords="offset points",
+            fontsize=9,
+        )
+    axes.set_yticks(range(len(points)), labels=[point[0] for point in points])
+    axes.set(xscale="log", xlabel="energy per MAC (pJ, log scale)", xlim=(1e-3, 20))
+    for kind, (color, marker) in kinds.items():
+        axes.plot([], [], color=color, marker=marker, linestyle="none", label=kind)
+    axes.legend(frameon=False, title="kind of MAC; hollow: modelled")
+    rows = [
+        {"work": name, "node": node, "kind": kind, "pj_per_mac": pj, "as_published": words}
+        for name, node, kind, pj, words in points
+    ]
+    return Drawing(
+        figure=figure,
+        rows=rows,
+        title="Published energies per MAC, of different nodes and boundaries",
+        caption="Published, each in its own node, voltage and boundary, none scaled: a ratio of "
+        "two of them is not a ratio of formats. Two operations are a MAC; VitaLLM and TOM by "
+        "power, tokens per second and the model's linear weights. Hollow: modelled by published "
+        "figures of arithmetic (Jouppi et al., ISCA 2021).",
+    )
+
+
 #: Figures by file name.
 FIGURES: dict[str, Callable[[], Drawing]] = {
     "matmul_energy": _matmul,
@@ -519,6 +598,7 @@ FIGURES: dict[str, Callable[[], Drawing]] = {
     "roofline": _roofline,
     "pareto": _pareto,
     "published": _published,
+    "measured": _measured,
 }
 
 
