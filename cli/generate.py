@@ -87,7 +87,12 @@ def generate(
         prompt_tokens = _encode(tokenizer, prompt, network)
         tokens = list(
             _shown(
-                network.generate(prompt_tokens, **draws), max_tokens, network, tokenizer, as_json
+                network.generate(prompt_tokens, **draws),
+                prompt,
+                max_tokens,
+                network,
+                tokenizer,
+                as_json,
             )
         )
         if as_json:

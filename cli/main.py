@@ -16,6 +16,7 @@ from .claims import claims
 from .energy import energy
 from .estimate import estimate
 from .generate import generate
+from .model import model
 from .sweep import sweep
 
 __all__ = ["app", "main"]
@@ -125,6 +126,7 @@ def _case_line(result) -> str:
 
 
 app.command()(generate)
+app.add_typer(model, name="model")
 app.add_typer(energy, name="energy")
 app.command()(estimate)
 app.command()(claims)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,6 +181,7 @@ class Checkpoint:
     format : how the ternary weights are stored, such as ``huggingface packed`` or ``gguf TQ1_0``
     scale_convention : what the stored scale means, in words
     ternary : matrices of trits by Hugging Face's module name, without ``.weight``
+    stored : of each of them the type in the file and the bytes there, scales included
     tensors : all others (embeddings, norms, a separate head) by Hugging Face's name, with
         ``.weight``; in the type stored (bfloat16 as ``ml_dtypes.bfloat16``), memory-mapped
     """
@@ -190,6 +191,7 @@ class Checkpoint:
     format: str
     scale_convention: str
     ternary: Mapping[str, TernaryTensor]
+    stored: Mapping[str, tuple[str, int]]
     tensors: Mapping[str, NDArray]
 
 
@@ -247,17 +249,15 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
             f"{path}: must have its config.json beside it, which says how the scales are meant; "
             "copy it there, or name the folder"
         )
-    return _load_safetensors(path, _read_json(config_file), [path], quantize)
+    return _load_safetensors(path, read_json(config_file), [path], quantize)
 
 
-def _read_json(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
     """An object from a JSON file that is not trusted."""
     try:
-        with file.open("rb") as stream:
-            text = stream.read(_JSON_LIMIT + 1)
-        if len(text) > _JSON_LIMIT:
+        if file.stat().st_size > _JSON_LIMIT:
             raise CheckpointError(f"{file}: must have at most {_JSON_LIMIT} bytes")
-        value = json.loads(text)
+        value = json.loads(file.read_bytes())
     except CheckpointError:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -292,12 +292,12 @@ def _load_folder(folder: Path, quantize: str | None) -> Checkpoint:
             f"{folder}: must have a config.json, which says how the scales are meant; "
             "take the model's own"
         )
-    return _load_safetensors(folder, _read_json(config_file), files, quantize)
+    return _load_safetensors(folder, read_json(config_file), files, quantize)
 
 
 def _shards(index_file: Path) -> list[Path]:
     """The files that an index names, each once."""
-    weight_map = _read_json(index_file).get("weight_map")
+    weight_map = read_json(index_file).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index_file}: must have an object weight_map of tensors and files")
     names = set()
@@ -353,7 +353,7 @@ def linear_shapes(config: Mapping[str, Any], where: Path) -> dict[str, tuple[int
 
 
 def decoder_linears(
-    config: Mapping[str, Any], where: Path, present: Mapping[str, Any]
+    config: Mapping[str, Any], where: Path, present: Collection[str]
 ) -> dict[str, tuple[int, int]]:
     """(N, K) of every decoder layer's linear layers by tensor name; all must be there.
 
@@ -373,7 +373,8 @@ def decoder_linears(
         for layer in range(layers)
         for name, shape in shapes.items()
     }
-    missing = [name for name in expected if name not in present]
+    there = set(present)
+    missing = [name for name in expected if name not in there]
     if missing:
         raise CheckpointError(
             f"{where}: must contain the tensor {missing[0]!r} (config has {layers} layers); "
@@ -385,6 +386,16 @@ def decoder_linears(
             f"{where}: has the tensor {extra[0]!r}, but config's num_hidden_layers is {layers}"
         )
     return expected
+
+
+def _mlp_linears(config: Mapping[str, Any], present: Collection[str]) -> dict[str, tuple[int, int]]:
+    """(N, K) of the layers of a network that ``trilith.golden.training`` trained."""
+    sizes = config.get("layer_sizes")
+    if not isinstance(sizes, list) or any(type(size) is not int for size in sizes):
+        return {}
+    names = (f"layers.{index}.weight" for index in range(len(sizes)))
+    shapes = dict(zip(names, zip(sizes[1:], sizes[:-1], strict=True), strict=False))
+    return {name: shape for name, shape in shapes.items() if name in present}
 
 
 def _load_safetensors(
@@ -411,64 +422,44 @@ def _load_safetensors(
             f"on, or packed uint8 weights; found {len(stored)} tensors, such as "
             f"{min(stored, default='none')!r}"
         )
-    shapes = decoder_linears(config, where, stored) if is_decoder else {}
+    shapes = decoder_linears(config, where, stored) if is_decoder else _mlp_linears(config, stored)
+    # In the order of the layers; the file's own is by type and name.
+    order = {name: place for place, name in enumerate(shapes)}
+    packed_names.sort(key=lambda name: order.get(name, len(order)))
     if packed_names:
         if quantize:
             raise CheckpointError(
                 f"{where}: quantize is for float master weights, and {packed_names[0]} is packed "
                 "already; leave it out"
             )
+        kind = "huggingface packed"
         multiplies = _scale_multiplies(config, where, packed_names[0])
         convention = "multiplied (autobitlinear)" if multiplies else "divided by (bitlinear)"
-        readers: dict[str, Callable[[], TernaryTensor]] = {}
-        for name in packed_names:
-            module = name.removesuffix(".weight")
-            shape = _check_packed_shape(where, name, stored[name].info(name)[1], shapes.get(name))
-            if f"{module}.weight_scale" not in stored:
-                raise CheckpointError(
-                    f"{where}: {name} is packed and must have its scale {module}.weight_scale "
-                    "beside it; without it the weights mean nothing"
-                )
-            readers[module] = partial(_read_packed_tensor, stored, module, shape, multiplies)
-        for name in shapes:
-            if name not in packed_names:
-                raise CheckpointError(
-                    f"{where}: {name} must be packed uint8 as {packed_names[0]} is, "
-                    f"not {stored[name].info(name)[0]}"
-                )
-        taken = {f"{module}.{part}" for module in readers for part in ("weight", "weight_scale")}
-        kind = "huggingface packed"
+        readers = _packed_readers(where, stored, packed_names, shapes, multiplies)
     else:
-        for name, shape in shapes.items():
-            dtype, found = stored[name].info(name)
-            if dtype not in ("F64", "F32", "F16", "BF16"):
-                raise CheckpointError(
-                    f"{where}: {name} must be packed uint8 or float, not {dtype}; "
-                    "this quantization is not known here"
-                )
-            if found != shape:
-                raise CheckpointError(
-                    f"{where}: {name} must have the shape {shape} that config asks for, not {found}"
-                )
-        readers = {
-            name.removesuffix(".weight"): partial(_read_float_tensor, stored[name], name, quantize)
-            for name in shapes
-        }
+        readers = _float_readers(where, stored, shapes, quantize)
         first = next(iter(shapes))
-        ternary_valued = _is_ternary_valued(stored[first], first)
-        if not ternary_valued and quantize is None:
+        if _is_ternary_valued(stored[first], first):
+            kind, convention = "huggingface ternary float", "the weights' magnitudes"
+        elif quantize:
+            kind, convention = f"huggingface float ({quantize})", "mean |W|, multiplied (absmean)"
+        else:
             raise CheckpointError(_master_message(stored[first].path, first))
-        kind = "huggingface ternary float" if ternary_valued else f"huggingface float ({quantize})"
-        convention = (
-            "the weights' magnitudes" if ternary_valued else "mean |W|, multiplied (absmean)"
-        )
-        taken = set(shapes)
+    parts = ("weight", "weight_scale") if packed_names else ("weight",)
+    taken = {f"{module}.{part}" for module in readers for part in parts}
     return Checkpoint(
         path=where,
         config=config,
         format=kind,
         scale_convention=convention,
         ternary=LazyTensors(where, readers),
+        stored={
+            module: (
+                stored[f"{module}.weight"].info(f"{module}.weight")[0],
+                sum(stored[x].stored_bytes(x) for x in (f"{module}.{part}" for part in parts)),
+            )
+            for module in readers
+        },
         tensors=LazyTensors(
             where,
             {
@@ -478,6 +469,57 @@ def _load_safetensors(
             },
         ),
     )
+
+
+def _packed_readers(
+    where: Path,
+    stored: dict[str, SafetensorsFile],
+    names: list[str],
+    shapes: dict[str, tuple[int, int]],
+    multiplies: bool,
+) -> dict[str, Callable[[], TernaryTensor]]:
+    """What reads each packed matrix, by module; shapes and the presence of scales are checked."""
+    for name in shapes:
+        if name not in names:
+            raise CheckpointError(
+                f"{where}: {name} must be packed uint8 as {names[0]} is, "
+                f"not {stored[name].info(name)[0]}"
+            )
+    readers = {}
+    for name in names:
+        module = name.removesuffix(".weight")
+        shape = _check_packed_shape(where, name, stored[name].info(name)[1], shapes.get(name))
+        if f"{module}.weight_scale" not in stored:
+            raise CheckpointError(
+                f"{where}: {name} is packed and must have its scale {module}.weight_scale "
+                "beside it; without it the weights mean nothing"
+            )
+        readers[module] = partial(_read_packed_tensor, stored, module, shape, multiplies)
+    return readers
+
+
+def _float_readers(
+    where: Path,
+    stored: dict[str, SafetensorsFile],
+    shapes: dict[str, tuple[int, int]],
+    quantize: str | None,
+) -> dict[str, Callable[[], TernaryTensor]]:
+    """What reads each float matrix, by module; types and shapes are checked."""
+    for name, shape in shapes.items():
+        dtype, found = stored[name].info(name)
+        if dtype not in ("F64", "F32", "F16", "BF16"):
+            raise CheckpointError(
+                f"{where}: {name} must be packed uint8 or float, not {dtype}; "
+                "this quantization is not known here"
+            )
+        if found != shape:
+            raise CheckpointError(
+                f"{where}: {name} must have the shape {shape} that config asks for, not {found}"
+            )
+    return {
+        name.removesuffix(".weight"): partial(_read_float_tensor, stored[name], name, quantize)
+        for name in shapes
+    }
 
 
 def _scale_multiplies(config: dict[str, Any], where: Path, packed_name: str) -> bool:
@@ -622,12 +664,36 @@ def ternary_from_float(name: str, w: NDArray) -> TernaryTensor | None:
             break
     else:
         return None
+    scale = fewest_scales(per_row, per_row == 0)
+    return TernaryTensor.from_trits(name, np.sign(w).astype(np.int8), scale, k // scale.shape[1])
+
+
+def fewest_scales(scale: NDArray[np.float32], free: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """The same scales in as few groups and blocks of rows as hold them exactly.
+
+    Parameters
+    ----------
+    scale : float32[N, G]
+    free : bool[N, G]: whose scale says nothing, since only zeros are scaled. They take another's,
+        or 1 where there is none.
+
+    Returns
+    -------
+    float32[S, 1 or G], S dividing N
+    """
+
+    def equal(cells: NDArray[np.float32], axis: int) -> bool:
+        """Whether the cells along an axis hold one scale; −1 marks the free ones."""
+        largest = cells.max(axis=axis, keepdims=True)
+        return bool(((cells == largest) | (cells == -1)).all())
+
+    cells = np.where(free, np.float32(-1), scale)
+    if equal(cells, 1):
+        cells = cells.max(axis=1, keepdims=True)
+    n = len(cells)
     for blocks in (s for s in range(1, n + 1) if n % s == 0):
-        rows = per_row.reshape(blocks, n // blocks, groups)
-        scale = rows.max(axis=1)
-        if ((rows == scale[:, None]) | (rows == 0)).all():
+        parts = cells.reshape(blocks, n // blocks, -1)
+        if equal(parts, 1):
+            cells = parts.max(axis=1)
             break
-    else:
-        raise AssertionError("one block per row always fits")
-    scale[scale == 0] = 1
-    return TernaryTensor.from_trits(name, np.sign(w).astype(np.int8), scale, k // groups)
+    return np.where(cells == -1, np.float32(1), cells)

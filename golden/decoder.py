@@ -19,7 +19,6 @@ from .layers import (
     Matmul,
     Quantizer,
     packed_matmul,
-    parallel,
     rms_norm,
     rotate,
     to_float32,
@@ -117,6 +116,9 @@ class DecoderConfig:
         choice("hidden_act", hidden_act, ["relu2", "silu"])
         choice("attention_bias", config.get("attention_bias", False), [False])
         choice("mlp_bias", config.get("mlp_bias", False), [False])
+        quantization = config.get("quantization_config")
+        if isinstance(quantization, dict):
+            choice("use_rms_norm", quantization.get("use_rms_norm", False), [False])
         rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
         if not isinstance(rope, dict):
             raise CheckpointError(f"{source}: 'rope_parameters' must be an object, not {rope!r}")
@@ -248,6 +250,11 @@ class BitNetModel:
             )
         checkpoint = load_checkpoint(path, quantize=quantize)
         config = DecoderConfig.from_dict(checkpoint.config, path)
+        if "rope_freqs.weight" in checkpoint.tensors:
+            raise CheckpointError(
+                f"{path}: must have plain rotary positions, and rope_freqs.weight scales them; "
+                "this is not known here"
+            )
         hidden = config.hidden
         table = (config.vocabulary, hidden)
         embedding = _tensor(checkpoint, "model.embed_tokens.weight", table)
@@ -420,13 +427,10 @@ def _head_product(head: NDArray[Any], x: NDArray[np.float32]) -> NDArray[np.floa
     """``head (V, K) @ x (T, K) -> (T, V)`` in float32, a block of the head at a time."""
     logits = np.empty((len(x), len(head)), np.float32)
     columns = np.ascontiguousarray(x.T)
-
-    def multiply(start: int) -> None:
+    height = max(1, 2**18 // x.shape[1])
+    for start in range(0, len(head), height):
         rows = slice(start, start + height)
         logits[:, rows] = (to_float32(head[rows]) @ columns).T
-
-    height = max(1, 2**18 // x.shape[1])
-    parallel(multiply, range(0, len(head), height))
     return logits
 
 

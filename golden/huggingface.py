@@ -17,6 +17,8 @@ __all__ = [
     "CheckpointError",
     "SafetensorsFile",
     "check_packed",
+    "count_trits",
+    "pack_codes",
     "pack_weights",
     "read_packed",
     "read_tensors",
@@ -60,10 +62,17 @@ def pack_weights(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
     uint8[ceil(N / 4), K]
     """
     check_trits(trits)
-    n, k = trits.shape
+    return pack_codes((trits + 1).astype(np.uint8, copy=False))
+
+
+def pack_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``pack_weights`` of codes t + 1, which are not checked."""
+    n, k = codes.shape
     quarter = -(-n // 4)
-    codes = np.zeros((4 * quarter, k), np.uint8)
-    codes[:n] = trits + 1
+    if n % 4:
+        padded = np.zeros((4 * quarter, k), np.uint8)
+        padded[:n] = codes
+        codes = padded
     c0, c1, c2, c3 = codes.reshape(4, quarter, k)
     return c0 | c1 << np.uint8(2) | c2 << np.uint8(4) | c3 << np.uint8(6)
 
@@ -128,6 +137,30 @@ def unpack_weights(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.i
     return trits
 
 
+def count_trits(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.int64]:
+    """How many trits are −1, 0 and +1.
+
+    Parameters
+    ----------
+    packed : uint8[ceil(N / 4), K], legal
+    out_features : N
+
+    Returns
+    -------
+    int64[3]
+    """
+    codes = np.arange(256)[:, None] >> np.arange(0, 8, 2) & 3
+    per_byte = (codes[..., None] == np.arange(3)).sum(axis=1)
+    counts = np.zeros(256, np.int64)
+    for start in range(0, len(packed), step := max(1, 2**20 // packed.shape[1])):
+        counts += np.bincount(packed[start : start + step].ravel(), minlength=256)
+    total = counts @ per_byte
+    for row in range(out_features, 4 * len(packed)):
+        filler = packed[row % len(packed)] >> np.uint8(2 * (row // len(packed))) & np.uint8(3)
+        total -= np.bincount(filler, minlength=3)[:3]
+    return total
+
+
 class SafetensorsFile(Mapping[str, NDArray]):
     """The tensors of a safetensors file by name, memory-mapped and read-only.
 
@@ -150,6 +183,8 @@ class SafetensorsFile(Mapping[str, NDArray]):
             with safe_open(path, framework="numpy") as tensors:
                 specs = {}
                 for name in tensors.offset_keys():
+                    if not name.isprintable():
+                        raise ValueError(f"names must be printable, not {name!r}")
                     part = tensors.get_slice(name)
                     specs[name] = (str(part.get_dtype()), tuple(part.get_shape()))
             with path.open("rb") as file:
@@ -169,14 +204,20 @@ class SafetensorsFile(Mapping[str, NDArray]):
         dtype, shape, _ = self._specs[name]
         return dtype, shape
 
+    def stored_bytes(self, name: str) -> int:
+        """Bytes of a tensor in the file."""
+        dtype, shape, _ = self._specs[name]
+        return prod(shape) * _bits(dtype) // 8
+
     def __getitem__(self, name: str) -> NDArray:
         dtype, shape, place = self._specs[name]
         if dtype not in _DTYPES:
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that NumPy has, not {dtype}"
             )
-        size = prod(shape) * _bits(dtype) // 8
-        array = self._data[place : place + size].view(_DTYPES[dtype]).reshape(shape)
+        array = (
+            self._data[place : place + self.stored_bytes(name)].view(_DTYPES[dtype]).reshape(shape)
+        )
         return array if array.flags.aligned else array.copy()
 
     def __iter__(self) -> Iterator[str]:

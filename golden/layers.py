@@ -1,9 +1,7 @@
 """Layers of ternary networks: RMSNorm, quantized linear layers, rotary positions."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any
 
 import ml_dtypes
@@ -19,7 +17,6 @@ __all__ = [
     "Matmul",
     "Quantizer",
     "packed_matmul",
-    "parallel",
     "rms_norm",
     "rotate",
     "to_float32",
@@ -33,21 +30,10 @@ Quantizer = Callable[[NDArray[np.float32]], tuple[NDArray[np.int8], NDArray[np.f
 
 #: Largest K for which every sum of codes 0 to 2 times int8 is below 2²⁴, hence exact in float32.
 _EXACT_K = 2**24 // (2 * 128)
-#: Weights unpacked at once: their float32 copies fit a core's cache.
-_BLOCK = 2**17
-
-
-@cache
-def _pool() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(thread_name_prefix="trilith")
-
-
-def parallel(work: Callable[[int], None], starts: range) -> None:
-    """Do work that spends its time in NumPy, which releases the interpreter's lock."""
-    if len(starts) == 1:
-        work(starts[0])
-    else:
-        list(_pool().map(work, starts))
+#: Packed bytes unpacked at once: few calls of NumPy, and float32 copies that stay near.
+_BLOCK = 2**16
+#: Places of the four codes in a byte.
+_SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)[:, np.newaxis, np.newaxis]
 
 
 def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
@@ -91,19 +77,17 @@ def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int3
     quarter = len(packed)
     columns = np.ascontiguousarray(q.T, np.float32)
     sums = np.empty((4, quarter, tokens), np.float32)
-    height = max(1, _BLOCK // k)
-
-    def multiply(start: int) -> None:
+    height = min(quarter, max(1, _BLOCK // k))
+    # Kept for all blocks: fresh memory would cost more than the sums.
+    codes = np.empty((4, height, k), np.uint8)
+    floats = np.empty((4, height, k), np.float32)
+    for start in range(0, quarter, height):
         block = packed[start : start + height]
-        codes = np.empty(block.shape, np.uint8)
-        floats = np.empty(block.shape, np.float32)
-        for i in range(4):
-            np.right_shift(block, 2 * i, out=codes)
-            np.bitwise_and(codes, 3, out=codes)
-            np.copyto(floats, codes)
-            np.matmul(floats, columns, out=sums[i, start : start + len(block)])
-
-    parallel(multiply, range(0, quarter, height))
+        part = slice(0, len(block))
+        np.right_shift(block, _SHIFTS, out=codes[:, part])
+        np.bitwise_and(codes[:, part], 3, out=codes[:, part])
+        np.copyto(floats[:, part], codes[:, part])
+        sums[:, start : start + height] = floats[:, part] @ columns
     products = sums.reshape(4 * quarter, tokens)[:n].astype(np.int32)
     return np.ascontiguousarray((products - q.sum(axis=1, dtype=np.int32)).T)
 

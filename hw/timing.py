@@ -81,8 +81,8 @@ class EngineTiming:
         return cls(
             # Taken, checked, offered.
             job_latency=3,
-            # Weight register and buffer read, operands, tree; then capture, and the queue's two.
-            latency=2 + config.tree_stages + 3,
+            # Weight register and buffer read, dot product; then capture, and the queue's two.
+            latency=1 + (2 + config.tree_stages) + 3,
         )
 
 

@@ -3,6 +3,7 @@ from itertools import islice
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetModel, CheckpointError, ternary_matmul
 from trilith.golden.decoder import PYDOC, KVCache, bits_per_byte, load_tokenizer
@@ -68,11 +69,11 @@ def test_drawn_tokens_have_the_models_distribution(random_model):
     logits = model.forward([4]).astype(np.float64)[0] / 20
     expected = np.exp(logits - logits.max())
     expected /= expected.sum()
-    drawn = [next(model.generate([4], temperature=20.0, seed=seed)) for seed in range(2000)]
-    counts = np.bincount(drawn, minlength=160) / 2000
+    drawn = [next(model.generate([4], temperature=20.0, seed=seed)) for seed in range(1000)]
+    counts = np.bincount(drawn, minlength=160) / 1000
     # Three standard deviations of the likeliest token's count, and of all together.
     likeliest = expected.argmax()
-    sigma = np.sqrt(expected * (1 - expected) / 2000)
+    sigma = np.sqrt(expected * (1 - expected) / 1000)
     assert abs(counts[likeliest] - expected[likeliest]) < 3 * sigma[likeliest]
     assert np.abs(counts - expected).sum() < 3 * sigma.sum()
 
@@ -96,6 +97,16 @@ def test_illegal_tokens(random_model, tokens, message):
     [
         ({"model_type": "qwen3"}, "'model_type' must be one of 'bitnet', 'llama', not 'qwen3'"),
         ({"hidden_act": "gelu"}, "'hidden_act' must be one of 'relu2', 'silu', not 'gelu'"),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "bitnet",
+                    "linear_class": "autobitlinear",
+                    "use_rms_norm": True,
+                }
+            },
+            "'use_rms_norm' must be one of False, not True",
+        ),
         ({"attention_bias": True}, "'attention_bias' must be one of False, not True"),
         (
             {"rope_scaling": {"rope_type": "llama3"}},
@@ -127,6 +138,15 @@ def test_a_tensor_of_another_shape(random_model):
         BitNetModel.load(folder)
 
 
+def test_scaled_rotary_positions(random_model):
+    folder = random_model()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["rope_freqs.weight"] = np.ones(8, np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"rope_freqs\.weight scales them; this is not known"):
+        BitNetModel.load(folder)
+
+
 def test_a_missing_and_a_broken_tokenizer(tmp_path):
     file = tmp_path / "tokenizer.json"
     with pytest.raises(CheckpointError, match=f"^{file}: must hold the model's tokenizer"):
@@ -140,6 +160,6 @@ def test_the_stored_model_is_as_good_as_its_record_says():
     record = json.loads((PYDOC / "training.json").read_text())
     texts = json.loads((PYDOC / "held_out.json").read_text())
     assert sum(len(text.encode()) for text in texts) == record["held_out_bytes"]
-    # All of them take a minute: every tenth, against a record of the same texts.
-    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts[::10])
-    assert figure == pytest.approx(record["bits_per_byte"]["ternary"], rel=0.1)
+    # As training.language computed it, in PyTorch and before embeddings became bfloat16.
+    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
+    assert figure == pytest.approx(record["bits_per_byte"]["ternary"], rel=2e-3)

@@ -1,16 +1,13 @@
 """The golden models against transformers' own, on the CPU in float32."""
 
-import os
 from itertools import islice
 
 import numpy as np
 import pytest
 
 from trilith.golden import BitNetModel, absmax_quantize, packed_matmul
-from trilith.golden.decoder import KVCache
+from trilith.golden.decoder import PYDOC, KVCache, load_tokenizer
 
-# Its modules are decorated with torch.compile, which would compile C++ for minutes.
-os.environ["TORCHDYNAMO_DISABLE"] = "1"
 reason = "needs torch and transformers: pip install 'trilith[parity]'"
 torch = pytest.importorskip("torch", reason=reason)
 transformers = pytest.importorskip("transformers", reason=reason)
@@ -143,6 +140,23 @@ def test_the_same_greedy_tokens(pair, record_property):
         # Equal to the bar's 1e-3 of the largest logit: a tie, after which the texts part.
         assert first - second < 1e-3 * np.abs(out.logits[step].numpy()).max(), f"step {step}"
         record_property("tie of logits at step", step)
+
+
+def test_transformers_loads_the_stored_model():
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        PYDOC, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    # It converts packed layers only, and its own conversion refuses quantized models.
+    for value in theirs.parameters():
+        value.data = value.data.float()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(PYDOC)
+    prompt = tokenizer("Return a list of")["input_ids"]
+    assert prompt == load_tokenizer(PYDOC).encode("Return a list of").ids
+    with torch.no_grad():
+        logits = theirs(torch.tensor(prompt)[None]).logits[0].numpy()
+    ours = BitNetModel.load(PYDOC).forward(prompt)
+    assert np.abs(ours - logits).max() < 1e-3 * np.abs(logits).max()
+    assert (ours.argmax(axis=1) == logits.argmax(axis=1)).all()
 
 
 def test_a_cache_changes_nothing(pair):
