@@ -12,8 +12,12 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from .claims import claims
+from .energy import energy
+from .estimate import estimate
 from .generate import generate
 from .model import model
+from .sweep import sweep
 
 __all__ = ["app", "main"]
 
@@ -123,6 +127,10 @@ def _case_line(result) -> str:
 
 app.command()(generate)
 app.add_typer(model, name="model")
+app.add_typer(energy, name="energy")
+app.command()(estimate)
+app.command()(claims)
+app.command()(sweep)
 
 report = typer.Typer(no_args_is_help=True, help="Print tables of measured figures.")
 app.add_typer(report, name="report")
@@ -366,11 +374,13 @@ def main() -> None:
         # Not imported above, as none of the commands' rooms is: printing help must be quick.
         from ..golden.huggingface import CheckpointError
         from ..hw.export import ExportError
+        from ..sim.models import EstimateError
         from ..sim.simulator import SimulationError
         from ..sim.toolchain import ToolchainError
 
         if isinstance(error, SimulationError):
             sys.exit(_fail(str(error), 1))
-        if isinstance(error, (CheckpointError, ExportError, ToolchainError)):
+        refusals = CheckpointError, EstimateError, ExportError, ToolchainError
+        if isinstance(error, refusals):
             sys.exit(_fail(str(error), 2))
         raise

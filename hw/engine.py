@@ -9,6 +9,7 @@ from .decoder import BeatDecoder
 from .dot import DotProduct, add_or_subtract
 from .loader import JobLoader, above, activations_shape, job_shape
 from .results import ResultQueue, results_shape
+from .timing import EngineTiming
 
 __all__ = ["MatVecEngine"]
 
@@ -26,7 +27,8 @@ class MatVecEngine(wiring.Component):
 
     Latency: ``latency`` clocks from the last weight beat of a result group to its first result beat
     where that can leave at once. A job's first weight beat follows its acceptance by
-    ``3 + tokens · ceil(k / lanes)`` clocks where the engine was idle and no stream had a gap.
+    ``job_latency + tokens · ceil(k / lanes)`` clocks (``job_latency`` with ``reuse``) where the
+    engine was idle and no stream had a gap; ``trilith.hw.timing`` has the clocks of whole jobs.
     Throughput: a weight beat per clock while a result group takes at least ``tokens`` weight beats
     and the consumer takes each result beat at once.
 
@@ -74,8 +76,12 @@ class MatVecEngine(wiring.Component):
     @property
     def latency(self) -> int:
         """Clocks from a group's last weight beat to its first result beat."""
-        # Weight register and buffer read, dot product; then capture, and the queue's two.
-        return 1 + (2 + self._config.tree_stages) + 3
+        return EngineTiming.of(self._config).latency
+
+    @property
+    def job_latency(self) -> int:
+        """Clocks from a job's acceptance to its first weight beat, with nothing to load."""
+        return EngineTiming.of(self._config).job_latency
 
     @property
     def queue_depth(self) -> int:

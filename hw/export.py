@@ -20,6 +20,7 @@ from .engine import MatVecEngine
 from .loader import activations_shape, job_shape
 from .results import results_shape
 from .selfcheck import example_trits, selfcheck_verilog, worked_example
+from .timing import EngineTiming
 from .verilog import check_name, component_verilog
 
 __all__ = ["ExportError", "check_fit", "export_engine"]
@@ -155,10 +156,11 @@ def _sidecar(engine: MatVecEngine, top: str) -> dict[str, Any]:
             "results": _fields(results_shape(config)),
         },
         "latencies_clocks": {
-            "job_to_first_weight_beat": "3 + T * C",
-            "job_to_first_weight_beat_with_reuse": "3",
+            "job_to_first_weight_beat": f"{engine.job_latency} + T * C",
+            "job_to_first_weight_beat_with_reuse": f"{engine.job_latency}",
             "last_weight_beat_of_a_group_to_its_first_result": engine.latency,
-            "job": f"2 + T * C + (G - 1) * max(c, T) + c + {engine.latency} + T",
+            "job": f"{engine.job_latency - 1} + T * C + (G - 1) * max(c, T) + c "
+            f"+ {engine.latency} + T",
             "variables": "T tokens; C = ceil(K / lanes); c = group_chunks, or C if that is 0 or "
             "above C; G = ceil(N / rows) * ceil(C / c), for C a multiple of c; engine idle before, "
             "no gaps, results taken at once; without T * C where the job has reuse",
@@ -452,7 +454,7 @@ def export_engine(
         }
         if testbench:
             texts[f"{stem}_tb.v"] = selfcheck_verilog(
-                config, top=name, latency=engine.latency, stem=stem
+                config, top=name, timing=EngineTiming.of(config), stem=stem
             )
         for target, text in texts.items():
             (making / target).write_text(text, encoding="utf-8")

@@ -13,12 +13,12 @@ from .config import MatVecConfig
 from .loader import activations_shape, job_shape
 from .results import results_shape
 from .streams import activation_beats, weight_beats
+from .timing import EngineTiming, JobShape, job_times
 
 __all__ = [
     "ExampleJob",
     "example_jobs",
     "example_trits",
-    "job_cycles",
     "selfcheck_verilog",
     "worked_example",
 ]
@@ -40,6 +40,18 @@ class ExampleJob:
     activations: NDArray[np.int8]
     group_chunks: int = 0
     reuse: bool = False
+
+    @property
+    def shape(self) -> JobShape:
+        """The job without its operands."""
+        n, k = self.trits.shape
+        return JobShape(
+            n=n,
+            k=k,
+            tokens=len(self.activations),
+            group_chunks=self.group_chunks,
+            reuse=self.reuse,
+        )
 
 
 def example_jobs(config: MatVecConfig) -> list[ExampleJob]:
@@ -75,23 +87,6 @@ def example_jobs(config: MatVecConfig) -> list[ExampleJob]:
             activations=np.full((config.tokens, extreme_k), low, np.int8),
         ),
     ]
-
-
-def job_cycles(config: MatVecConfig, latency: int, job: ExampleJob) -> int:
-    """Clocks of a job on an idle engine without gaps, from its acceptance to its last result.
-
-    ``3 + T·C`` clocks to the first weight beat (3 with reuse); then, of groups of chunks ``c``, all
-    but the last take ``max(c, T)`` clocks and the last ``c``; ``latency``; ``T`` results. The first
-    and the last clock are both counted.
-    """
-    n, k = job.trits.shape
-    tokens = len(job.activations)
-    chunks = -(-k // config.lanes)
-    size = job.group_chunks or chunks
-    groups = [min(size, chunks - start) for start in range(0, chunks, size)] * -(-n // config.rows)
-    # A group that ends needs the queue to have taken the tokens of the one before.
-    weights = groups[0] + sum(max(group, tokens) for group in groups[1:])
-    return 3 + (0 if job.reuse else tokens * chunks) + weights + latency + tokens - 1
 
 
 def example_trits(code: str) -> list[list[int]]:
@@ -146,7 +141,7 @@ def selfcheck_verilog(
     config: MatVecConfig,
     *,
     top: str,
-    latency: int,
+    timing: EngineTiming,
     stem: str,
     jobs: Sequence[ExampleJob] | None = None,
 ) -> str:
@@ -159,7 +154,7 @@ def selfcheck_verilog(
     ----------
     config : the engine's
     top : the engine's module
-    latency : the engine's, in clocks
+    timing : the engine's latencies
     stem : the engine stands in ``<stem>.v``; only comments say so
     jobs : by default ``example_jobs``
     """
@@ -195,7 +190,7 @@ def selfcheck_verilog(
             places.append(index << 96 | first << 64 | partial << 32 | token)
     counts = (len(words), len(activations), len(weights), len(results))
     # In the second run a beat waits four clocks on average; a hundred are a hang.
-    limit = 1000 + 100 * sum(counts) + 100 * latency
+    limit = 1000 + 100 * sum(counts) + 100 * timing.latency
     tables = "\n".join(
         [
             _table("job_words", layout.size, words),
@@ -220,7 +215,7 @@ def selfcheck_verilog(
         weights=counts[2],
         results=counts[3],
         first_last=sum(place >> 96 == 0 for place in places) - 1,
-        cycles=job_cycles(config, latency, jobs[0]),
+        cycles=next(job_times(config, [jobs[0].shape], timing=timing)).cycles,
         limit=limit,
         rows=config.rows,
         acc_width=config.acc_width,

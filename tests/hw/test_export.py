@@ -6,7 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,8 @@ from trilith.golden import CODES
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.blockram import FAMILIES, Family, buffer_blocks, queue_blocks
 from trilith.hw.export import ExportError, check_fit, export_engine
-from trilith.hw.selfcheck import example_jobs, job_cycles, selfcheck_verilog, worked_example
+from trilith.hw.selfcheck import example_jobs, selfcheck_verilog, worked_example
+from trilith.hw.timing import EngineTiming, job_times
 from trilith.hw.verilog import component_verilog
 from trilith.sim.toolchain import environment, find_verilator
 
@@ -245,15 +246,16 @@ def test_that_two_exports_live_in_one_design(exported: Path, tmp_path: Path) -> 
 @pytest.mark.parametrize("index", [0, 1, 3, 4, 5, 6])
 def test_that_the_formula_counts_the_clocks(exported: Path, tmp_path: Path, index: int) -> None:
     jobs = [example_jobs(CONFIG)[index]]
-    latency = json.loads(exported.with_suffix(".json").read_text())["latencies_clocks"][
-        "last_weight_beat_of_a_group_to_its_first_result"
-    ]
-    text = selfcheck_verilog(CONFIG, top=TOP, latency=latency, stem="engine", jobs=jobs)
+    timing = EngineTiming.of(CONFIG)
+    latencies = json.loads(exported.with_suffix(".json").read_text())["latencies_clocks"]
+    assert latencies["last_weight_beat_of_a_group_to_its_first_result"] == timing.latency
+    text = selfcheck_verilog(CONFIG, top=TOP, timing=timing, stem="engine", jobs=jobs)
     (tmp_path / "tb.v").write_text(text)
     assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == "PASS\n"
     # A formula that is off by one clock is found out.
-    cycles = job_cycles(CONFIG, latency, jobs[0])
-    text = selfcheck_verilog(CONFIG, top=TOP, latency=latency + 1, stem="engine", jobs=jobs)
+    cycles = next(job_times(CONFIG, [jobs[0].shape])).cycles
+    late = replace(timing, latency=timing.latency + 1)
+    text = selfcheck_verilog(CONFIG, top=TOP, timing=late, stem="engine", jobs=jobs)
     (tmp_path / "tb.v").write_text(text)
     message = f"FAIL: job 0 must take {cycles + 1} clocks and took {cycles}\n"
     assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == message

@@ -1,0 +1,113 @@
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+
+from trilith.cli.main import main
+
+
+@pytest.fixture
+def trilith(monkeypatch, capsys):
+    """The command in this process: another takes seconds to start on a busy machine."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["trilith", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(
+            returncode=end.value.code or 0, stdout=printed.out, stderr=printed.err
+        )
+
+    return run
+
+
+def test_estimate_and_its_rivals(trilith):
+    done = trilith("estimate", "bitnet-2b4t", "--versus", "fp16,int8", "--json")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(done.stdout)["rows"]
+    assert [row["weights"] for row in rows] == ["ternary-1.6", "fp16", "int8"]
+    assert rows[0]["tokens_per_second"] > rows[2]["tokens_per_second"]
+    assert rows[2]["tokens_per_second"] > rows[1]["tokens_per_second"]
+    text = trilith("estimate", "bitnet-2b4t", "--versus", "fp16", "--equal", "power").stdout
+    assert "\nversus: equal power: " in text
+    assert "\nlabel: modelled\n" in text
+
+
+def test_validation(trilith):
+    table = json.loads(trilith("estimate", "--validation", "--json").stdout)
+    assert table["summary"]["median_absolute_error"] <= 0.2
+    text = trilith("estimate", "--validation").stdout
+    assert "median absolute error of 18 counted rows: " in text
+    assert "not predicted  VitaLLM" in text
+
+
+def test_energy(trilith):
+    table = json.loads(trilith("energy", "paper", "--json").stdout)
+    assert round(table["fp16_mac_over_add_7nm"]["8"], 1) == 71.4
+    assert len(table["energies_j"]) == 27
+    rows = json.loads(trilith("energy", "matmul", "--n", 64, "--k", 2560, "--json").stdout)
+    assert [row["format"] for row in rows["rows"]][-1] == "binary"
+    assert set(rows["refused"]) == {"fp8", "int4"}
+
+
+def test_sweep(trilith, tmp_path):
+    done = trilith("sweep", "--rows", "1,2", "--out", tmp_path / "sweep", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["points"] == 8
+    assert (tmp_path / "sweep.csv").read_text().count("\n") == 9
+
+
+def test_claims(trilith):
+    text = trilith("claims").stdout
+    assert "71.4x at 7 nm and 50.0x at 45 nm" in text
+    assert len(json.loads(trilith("claims", "--json").stdout)["claims"]) == 14
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["estimate", "gpt-9"], "the model must be a config.json or one of bitnet-2b4t, "),
+        (["estimate", "--design", "x"], "the design must be one of micro, "),
+        (["estimate", "--memory", "x"], "the memory must be one of ddr3-1333x16, "),
+        (["estimate", "--profile", "x"], "the energy profile must be one of horowitz45, "),
+        (["estimate", "--versus", "x"], "the number format must be one of fp32, "),
+        (
+            ["estimate", "--equal", "x"],
+            "Invalid value: --equal must be one of macs, area, bandwidth, power",
+        ),
+        (["estimate", "--context", "0"], "context must be an integer from 1 to "),
+        (["estimate", "--clock", "nan"], "clock_mhz must be above 0, not nan"),
+        (["energy", "matmul", "--n", "0", "--k", "1"], "n must be an integer from 1 to 2**31"),
+        (
+            ["energy", "paper", "--tokens", "-1"],
+            "Invalid value: --tokens must be from 1 to 1048576, not -1",
+        ),
+        (
+            ["sweep", "--out", "x", "--rows", "a"],
+            "Invalid value: --rows must be numbers separated by commas",
+        ),
+        (["sweep", "--out", "x", "--rows", "99"], "rows must be from 1 to 64, not 99"),
+    ],
+)
+def test_refusals(trilith, arguments, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = trilith(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"trilith: {message}")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_that_help_is_quick_and_loads_nothing_heavy():
+    code = (
+        "import sys, time; start = time.process_time(); import trilith.cli.main; "
+        "print(time.process_time() - start); "
+        "sys.exit(bool({'amaranth', 'cocotb', 'numpy', 'matplotlib', 'rich.progress'} "
+        "& set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) < 0.5
