@@ -425,7 +425,7 @@ _AREA = {
     "fp16 mul": 1640.0,
     "fp32 mul": 7700.0,
 }
-_AREA_SOURCE = "Horowitz, ISSCC 2014, as tabled by Dally: arithmetic only, 45 nm, µm²"
+_AREA_SOURCE = "Horowitz, ISSCC 2014, as tabled by Dally (unconfirmed): arithmetic only, 45 nm, µm²"
 
 #: How two designs are made comparable, and what is held equal.
 MODES = {

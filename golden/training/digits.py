@@ -54,6 +54,15 @@ def round_through(x: torch.Tensor, low: int, high: int) -> torch.Tensor:
     return x + (x.round().clamp(low, high) - x).detach()
 
 
+def quantized_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """x float32[..., K] as int8 times weight float32[N, K] as trits; differentiable as if exact."""
+    act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
+    weight_scale = weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
+    activations = round_through(x * act_scale, -128, 127)
+    trits = round_through(weight * (1 / weight_scale), -1, 1)
+    return activations @ trits.T * weight_scale / act_scale
+
+
 class BitLinear(torch.nn.Module):
     """RMSNorm, then y = Q(x) @ Q(W).T with trits and int8, or x @ W.T where `ternary` is false.
 
@@ -70,13 +79,7 @@ class BitLinear(torch.nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map x float32[T, K] to y float32[T, N]."""
         x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_NORM_EPS) * self.gain
-        if not self.ternary:
-            return x @ self.weight.T
-        act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
-        weight_scale = self.weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
-        activations = round_through(x * act_scale, -128, 127)
-        trits = round_through(self.weight * (1 / weight_scale), -1, 1)
-        return activations @ trits.T * weight_scale / act_scale
+        return quantized_product(x, self.weight) if self.ternary else x @ self.weight.T
 
 
 class DigitsNetwork(torch.nn.Module):

@@ -38,7 +38,7 @@ try:
     import torch
     from torch.nn import functional
 
-    from .digits import round_through
+    from .digits import quantized_product
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
@@ -133,13 +133,7 @@ class BitLinear(torch.nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map x float32[..., K] to y float32[..., N]."""
-        if not self.ternary:
-            return x @ self.weight.T
-        act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
-        weight_scale = self.weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
-        activations = round_through(x * act_scale, -128, 127)
-        trits = round_through(self.weight * (1 / weight_scale), -1, 1)
-        return activations @ trits.T * weight_scale / act_scale
+        return quantized_product(x, self.weight) if self.ternary else x @ self.weight.T
 
 
 def rotate(x: torch.Tensor) -> torch.Tensor:
