@@ -55,7 +55,7 @@ def round_through(x: torch.Tensor, low: int, high: int) -> torch.Tensor:
 
 
 def quantized_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Multiply x float32[..., K] as int8 with weight float32[N, K] as trits; gradients as if exact."""
+    """Multiply float32[..., K] as int8 by float32[N, K] as trits; gradients as if exact."""
     act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
     weight_scale = weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
     activations = round_through(x * act_scale, -128, 127)
