@@ -21,7 +21,7 @@ lint_off -rule UNOPTFLAT -file "*/dut.v"
 
 __all__ = ["port_bytes", "run_clocked"]
 
-_MAIN = """// The Verilated component between two files: a record of inputs and of outputs per clock.
+_MAIN = """// The Verilated component between two files, a record per clock in each.
 
 #include <cstdio>
 
