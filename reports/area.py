@@ -29,6 +29,7 @@ __all__ = [
     "FAMILIES",
     "HEADLINES",
     "PUBLISHED",
+    "PUBLISHED_MACS",
     "AreaRow",
     "Bar",
     "BaselineRow",
@@ -193,6 +194,19 @@ HEADLINES = (
         per="MAC",
         least_mhz=100,
     ),
+)
+
+#: Of MACs in other formats, in silicon or synthesized for it: no look-up tables to compare.
+PUBLISHED_MACS = (
+    Published(
+        design="FP8/FP4 MAC (arXiv 2604.04507)",
+        figure="3960 um2, 1.94 GHz, 1.10 pJ per FP8 MAC",
+        what="28 nm synthesis",
+    ),
+    Published(
+        design="RedMulE", figure="2.65 to 2.9 pJ per FP16 MAC", what="22 nm, the whole cluster"
+    ),
+    Published(design="OpenGeMM", figure="0.43 pJ per INT8 MAC", what="node not stated"),
 )
 
 #: Of others, with int8 activations; a MAC is one per clock.

@@ -85,7 +85,7 @@ class FusedDot(DotUnit):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         weights, activations = self.operands(m)
-        valid = delay(m, self.valid, 1, "valid")
+        valid = delay(m, self.valid, 1, "valid", reset=True)
         last = delay(m, self.last, 1, "last")
         first = slots(m, valid, last, 1)
 
@@ -118,7 +118,7 @@ class FusedDot(DotUnit):
             for i, value in enumerate(_largest(m, exponents, levels, "a"))
         ]
         exponents = [register(m, value, f"e{lane}_1") for lane, value in enumerate(exponents)]
-        valid = delay(m, valid, 1, "valid_1")
+        valid = delay(m, valid, 1, "valid_1", reset=True)
         last = delay(m, last, 1, "last_1")
         first = delay(m, first, 1, "first_1")
         running = Signal(len(exponents[0]), reset_less=True)
@@ -149,7 +149,7 @@ class FusedDot(DotUnit):
             grown = Mux(grown[steps:].any(), 2**steps - 1, grown[:steps])
 
         # The accumulator.
-        valid = delay(m, valid, 2 + clocks, "valid_2")
+        valid = delay(m, valid, 2 + clocks, "valid_2", reset=True)
         last = delay(m, last, 2 + clocks, "last_2")
         first = delay(m, first, 2 + clocks, "first_2")
         grown = delay(m, grown, 1 + clocks, "grown")
@@ -167,13 +167,13 @@ class FusedDot(DotUnit):
             ]
 
         # The result, once for a dot product; registers hold while there is none.
-        finish = delay(m, valid & last, 1, "finish")
+        finish = delay(m, valid & last, 1, "finish", reset=True)
         negative = accumulator[-1]
         magnitude = Mux(negative, -accumulator.as_signed(), accumulator)[: self._width]
         done = finish
         values = {"magnitude": magnitude, "negative": negative, "exponent": exponent, "seen": seen}
         values = self._hold(m, done, values, "r1")
-        done = delay(m, done, 1, "done_1")
+        done = delay(m, done, 1, "done_1", reset=True)
         scale = self._weight_format.scale + self._activation_format.scale - guard
         offset = scale + self._width - 2 + self._to.bias
         lowest = offset + isinstance(self._weight_format, FloatFormat) + 1
@@ -192,7 +192,7 @@ class FusedDot(DotUnit):
             },
             "r2",
         )
-        done = delay(m, done, 1, "done_2")
+        done = delay(m, done, 1, "done_2", reset=True)
         normalized = Normalized(
             significand=values["significand"],
             exponent=values["stored"].as_signed(),
@@ -202,7 +202,7 @@ class FusedDot(DotUnit):
         nan, positive, minus = values["seen"]
         result = Mux(values["zero"], 0, rounded)
         result = special(self._to, result, positive | minus, minus, nan | (positive & minus))
-        m.d.comb += self.done.eq(delay(m, done, 1, "done_3"))
+        m.d.comb += self.done.eq(delay(m, done, 1, "done_3", reset=True))
         with m.If(done):
             m.d.sync += self.total.eq(result)
         return m

@@ -37,7 +37,7 @@ class _ExactDot(DotUnit):
     def _accumulate(self, m: Module, value: Value, subtract: Value | None = None) -> None:
         """Add a beat's sum, or subtract it."""
         before = self.latency - 1
-        valid = delay(m, self.valid, before, "valid")
+        valid = delay(m, self.valid, before, "valid", reset=True)
         last = delay(m, self.last, before, "last")
         first = slots(m, valid, last, 1)
         width = len(self.total)
@@ -49,7 +49,7 @@ class _ExactDot(DotUnit):
         with m.If(valid):
             m.d.sync += accumulator.eq(total)
         m.d.comb += self.total.eq(accumulator)
-        m.d.comb += self.done.eq(delay(m, valid & last, 1, "done"))
+        m.d.comb += self.done.eq(delay(m, valid & last, 1, "done", reset=True))
 
 
 def _stages(lanes: int, levels_per_stage: int) -> int:

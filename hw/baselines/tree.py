@@ -69,7 +69,7 @@ class TreeDot(DotUnit):
                 for i, pair in enumerate(pairs)
             ]
         before = self.latency - self._adder_stages
-        valid = delay(m, self.valid, before, "valid")
+        valid = delay(m, self.valid, before, "valid", reset=True)
         last = delay(m, self.last, before, "last")
         first = slots(m, valid, last, self.interleave)
         # What is added to −0 stays as it is.
@@ -79,7 +79,7 @@ class TreeDot(DotUnit):
             accumulator.a.eq(Mux(valid, values[0], nothing)),
             accumulator.b.eq(Mux(first, nothing, accumulator.y)),
             self.total.eq(accumulator.y),
-            self.done.eq(delay(m, valid & last, self._adder_stages, "done")),
+            self.done.eq(delay(m, valid & last, self._adder_stages, "done", reset=True)),
         ]
         return m
 

@@ -62,10 +62,12 @@ class DotUnit(wiring.Component):
         return views[0], views[1]
 
 
-def delay(m: Module, value: Value, clocks: int, name: str) -> Value:
-    """A value some clocks later."""
+def delay(m: Module, value: Value, clocks: int, name: str, *, reset: bool = False) -> Value:
+    """A value some clocks later; after a reset zero, if so asked."""
     for index in range(clocks):
-        value = register(m, value, f"{name}_{index + 1}")
+        later = Signal(value.shape(), name=f"{name}_{index + 1}", reset_less=not reset)
+        m.d.sync += later.eq(value)
+        value = later
     return value
 
 
