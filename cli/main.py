@@ -12,6 +12,9 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from .generate import generate
+from .model import model
+
 __all__ = ["app", "main"]
 
 app = typer.Typer(
@@ -36,7 +39,9 @@ def _trilith() -> None:
 def sim(
     part: Annotated[
         list[str] | None,
-        typer.Option(help="Part to run: sweep, digits or bitnet; may be repeated. Default: all."),
+        typer.Option(
+            help="Part to run: sweep, digits, language or bitnet; may be repeated. Default: all."
+        ),
     ] = None,
     checkpoint: Annotated[
         Path | None,
@@ -115,6 +120,9 @@ def _case_line(result) -> str:
     )
     return f"{line}  {result.detail}".rstrip()
 
+
+app.command()(generate)
+app.add_typer(model, name="model")
 
 report = typer.Typer(no_args_is_help=True, help="Print tables of measured figures.")
 app.add_typer(report, name="report")

@@ -1,20 +1,25 @@
 """The matrices of a decoder layer of BitNet b1.58 2B4T."""
 
+from functools import partial
 from pathlib import Path
 
+import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from .checkpoint import Checkpoint, LazyTensors, TernaryTensor
 from .huggingface import pack_weights, read_packed
 from .quantize import absmax_quantize
 
 __all__ = [
+    "CONFIG",
     "LAYER_SHAPES",
     "ZERO_FRACTION",
     "read_layer",
     "synthetic_activations",
+    "synthetic_checkpoint",
     "write_synthetic_layer",
 ]
 
@@ -29,12 +34,86 @@ LAYER_SHAPES = {
     "mlp.down_proj": (2560, 6912),
 }
 
+#: What the released config.json says, as far as it is needed here.
+CONFIG = {
+    "architectures": ["BitNetForCausalLM"],
+    "model_type": "bitnet",
+    "hidden_act": "relu2",
+    "hidden_size": 2560,
+    "intermediate_size": 6912,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 20,
+    "num_key_value_heads": 5,
+    "vocab_size": 128256,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+}
+
 #: Share of zeros among the released weights.
 ZERO_FRACTION = 0.422
 
 
 def _full_names(layer: int) -> dict[str, str]:
     return {short: f"model.layers.{layer}.{short}" for short in LAYER_SHAPES}
+
+
+def _random_trits(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.int8]:
+    sign = rng.integers(0, 2, shape, np.int8) * np.int8(2) - np.int8(1)
+    return sign * (rng.random(shape, np.float32) >= ZERO_FRACTION)
+
+
+def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
+    """A whole model of random trits with the released one's shapes, names and share of zeros.
+
+    Its layers are one layer's matrices, turned by a byte along K for each; scales differ, norms
+    are 1, and embeddings are random bfloat16.
+    """
+    rng = np.random.default_rng(seed)
+    first = {short: pack_weights(_random_trits(rng, x)) for short, x in LAYER_SHAPES.items()}
+
+    def matrix(layer: int, short: str) -> TernaryTensor:
+        n, k = LAYER_SHAPES[short]
+        return TernaryTensor(
+            name=_full_names(layer)[short],
+            packed=np.roll(first[short], layer, axis=1),
+            out_features=n,
+            scale=np.full((1, 1), 1 + layer / 32, np.float32),
+            group_size=k,
+        )
+
+    def embedding() -> NDArray:
+        shape = CONFIG["vocab_size"], CONFIG["hidden_size"]
+        values = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        return values.astype(ml_dtypes.bfloat16)
+
+    layers = range(CONFIG["num_hidden_layers"])
+    norms = {"model.norm": 2560} | {
+        f"model.layers.{layer}.{name}": size
+        for layer in layers
+        for name, size in (
+            ("input_layernorm", 2560),
+            ("self_attn.attn_sub_norm", 2560),
+            ("post_attention_layernorm", 2560),
+            ("mlp.ffn_sub_norm", 6912),
+        )
+    }
+    where = Path("synthetic")
+    names = {name: (layer, s) for layer in layers for s, name in _full_names(layer).items()}
+    return Checkpoint(
+        path=where,
+        config=CONFIG,
+        format="synthetic",
+        scale_convention="multiplied",
+        ternary=LazyTensors(where, {name: partial(matrix, *x) for name, x in names.items()}),
+        stored={},
+        tensors=LazyTensors(
+            where,
+            {"model.embed_tokens.weight": embedding}
+            | {f"{x}.weight": partial(np.ones, n, ml_dtypes.bfloat16) for x, n in norms.items()},
+        ),
+    )
 
 
 def write_synthetic_layer(path: Path, *, layer: int = 0, seed: int = 0) -> None:
@@ -51,9 +130,7 @@ def write_synthetic_layer(path: Path, *, layer: int = 0, seed: int = 0) -> None:
     rng = np.random.default_rng(seed)
     tensors: dict[str, NDArray] = {}
     for short, name in _full_names(layer).items():
-        sign = rng.integers(0, 2, LAYER_SHAPES[short], np.int8) * np.int8(2) - np.int8(1)
-        nonzero = rng.random(LAYER_SHAPES[short], np.float32) >= ZERO_FRACTION
-        tensors[f"{name}.weight"] = pack_weights(sign * nonzero)
+        tensors[f"{name}.weight"] = pack_weights(_random_trits(rng, LAYER_SHAPES[short]))
         tensors[f"{name}.weight_scale"] = np.ones(1, np.float32)
     try:
         save_file(tensors, path, metadata={"format": "np"})

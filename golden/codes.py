@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from .linear import check_trits
 
-__all__ = ["CODES", "Code", "CodeError"]
+__all__ = ["CODES", "Code", "CodeError", "look_up"]
 
 
 class CodeError(ValueError):
@@ -111,14 +111,23 @@ class Code:
             raise CodeError(f"code {self.name!r} holds -1 and +1 only, not 0 at {place}")
         count = trits.shape[-1]
         groups = self.packed_bytes(count)
-        digits = np.full((*trits.shape[:-1], groups * self.trits_per_byte), self.filler, np.int8)
-        digits[..., :count] = trits
-        digits += 1
+        size = groups * self.trits_per_byte
+        if size == count and trits.dtype == np.int8:
+            digits = trits
+        else:
+            digits = np.full((*trits.shape[:-1], size), self.filler, np.int8)
+            digits[..., :count] = trits
         digits = digits.reshape(*trits.shape[:-1], groups, self.trits_per_byte)
-        index = np.zeros(digits.shape[:-1], np.uint16)
-        for j in reversed(range(self.trits_per_byte)):
-            index = index * np.uint16(3) + digits[..., j].astype(np.uint16)
-        return self._bytes[index]
+        # Σ tⱼ·3ʲ + half is Σ (tⱼ + 1)·3ʲ; the sums fit in eight bits, or in 16 for eight trits.
+        half = (3**self.trits_per_byte - 1) // 2
+        kind = np.int8 if half < 128 else np.int16
+        index = digits[..., -1].astype(kind)
+        for j in reversed(range(self.trits_per_byte - 1)):
+            index *= kind(3)
+            index += digits[..., j]
+        if kind is np.int8:
+            return look_up(self._bytes, index.view(np.uint8) + np.uint8(half))
+        return self._bytes[index + kind(half)]
 
     def unpack(self, packed: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
         """Undo ``pack``.
@@ -154,6 +163,12 @@ class Code:
                 f"byte {packed[place]:#04x} at {list(place)} is illegal in code {self.name!r}"
             )
         return self.table[packed].reshape(*packed.shape[:-1], -1)[..., :count]
+
+
+def look_up(table: NDArray[np.uint8], index: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """``table[index]`` of bytes, three times as fast as NumPy, which widens the index first."""
+    found = index.tobytes().translate(table.tobytes().ljust(256, b"\0"))
+    return np.frombuffer(found, np.uint8).reshape(index.shape)
 
 
 def _base3(trits: tuple[int, ...]) -> int:

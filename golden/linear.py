@@ -1,17 +1,9 @@
-"""The ternary matrix product and the linear layer around it."""
-
-from collections.abc import Callable
-from dataclasses import dataclass
+"""The ternary matrix product, and what its operands may be."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .quantize import absmax_quantize
-
-__all__ = ["BitLinear", "Matmul", "check_activations", "check_trits", "ternary_matmul"]
-
-#: Anything that multiplies as ``ternary_matmul`` does: NumPy, or the RTL.
-Matmul = Callable[[NDArray[np.int8], NDArray[np.int8]], NDArray[np.int32]]
+__all__ = ["check_activations", "check_trits", "ternary_matmul"]
 
 
 def check_trits(trits: NDArray) -> None:
@@ -86,30 +78,3 @@ def ternary_matmul(trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.i
             f"trits and activations must share K, not have {trits.shape[1]} and {q.shape[1]}"
         )
     return np.matmul(q.astype(np.int32), trits.T.astype(np.int32))
-
-
-@dataclass(frozen=True, kw_only=True)
-class BitLinear:
-    """A linear layer with trits for weights and integers for activations.
-
-    ``y = (W · q) · weight_scale / act_scale`` in float32, evaluated in this order, where
-    ``q, act_scale = absmax_quantize(x)``. ``W · q`` is exact; a sum below 2²⁴ is exact in float32
-    too, so that only the scaling rounds.
-
-    Parameters
-    ----------
-    trits : int8[N, K]
-    weight_scale : float32, multiplicative
-    act_bits : 8, 4 or 2
-    matmul : what computes ``W · q``; simulated hardware, for instance
-    """
-
-    trits: NDArray[np.int8]
-    weight_scale: np.float32
-    act_bits: int = 8
-    matmul: Matmul = ternary_matmul
-
-    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Apply the layer: ``x`` float32[T, K] to float32[T, N]."""
-        q, act_scale = absmax_quantize(x, self.act_bits)
-        return self.matmul(self.trits, q).astype(np.float32) * self.weight_scale / act_scale

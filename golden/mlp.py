@@ -9,21 +9,14 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from .checkpoint import TernaryTensor
 from .huggingface import CheckpointError, read_packed, read_tensors
-from .linear import BitLinear, Matmul, ternary_matmul
+from .layers import BitLinear, Matmul, packed_matmul, rms_norm
 
-__all__ = ["DIGITS", "BitNetMLP", "load_digits", "rms_norm"]
+__all__ = ["DIGITS", "BitNetMLP", "load_digits"]
 
 #: Folder of the trained digits network and its test images.
 DIGITS = Path(__file__).parent / "data" / "digits"
-
-
-def rms_norm(
-    x: NDArray[np.float32], gain: NDArray[np.float32], epsilon: float
-) -> NDArray[np.float32]:
-    """Llama's RMSNorm in float32: ``x · 1/sqrt(mean(x²) + ε) · gain`` over the last axis."""
-    mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
-    return x * np.reciprocal(np.sqrt(mean_square + np.float32(epsilon)), dtype=np.float32) * gain
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +39,7 @@ class BitNetMLP:
     input_scale: float
 
     @classmethod
-    def load(cls, folder: Path = DIGITS, *, matmul: Matmul = ternary_matmul) -> Self:
+    def load(cls, folder: Path = DIGITS, *, matmul: Matmul = packed_matmul) -> Self:
         """Read ``config.json`` and ``model.safetensors`` (weights packed, scales multiplicative).
 
         Raises
@@ -62,7 +55,10 @@ class BitNetMLP:
         return cls(
             layers=tuple(
                 BitLinear(
-                    trits=trits[name], weight_scale=scales[f"{name}.weight_scale"][0], matmul=matmul
+                    weight=TernaryTensor.from_trits(
+                        name, trits[name], scales[f"{name}.weight_scale"][0]
+                    ),
+                    matmul=matmul,
                 )
                 for name in names
             ),

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ACT_QMAX", "absmax_quantize", "absmean_quantize"]
+__all__ = ["ACT_QMAX", "a48_quantize", "absmax_quantize", "absmean_quantize"]
 
 #: Largest magnitude that ``absmax_quantize`` maps a row's maximum to, by activation width in bits.
 ACT_QMAX = {8: 127, 4: 7, 2: 1}
@@ -87,3 +87,32 @@ def absmax_quantize(x: ArrayLike, bits: int = 8) -> tuple[NDArray[np.int8], NDAr
     scale = np.float32(qmax) / np.maximum(np.abs(x).max(axis=1, keepdims=True), _EPSILON)
     qmin = -1 if bits == 2 else -qmax - 1
     return np.clip(np.rint(x * scale), qmin, qmax).astype(np.int8), scale
+
+
+def a48_quantize(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Activations to four bits by their mean magnitude, one scale per token, as BitNet a4.8 does.
+
+    ``q = clip(round(x · s), −8, 7)`` with ``s = √7 / (β + 1e-5)`` and ``β = mean|x|`` of the token,
+    rounded half to even, in float32 (arXiv 2411.04965, section 2). Unlike ``absmax_quantize`` it
+    clips the largest values.
+
+    Parameters
+    ----------
+    x : float[T, K]
+
+    Returns
+    -------
+    q : int8[T, K], −8 to 7
+    scale : float32[T, 1], so that ``q / scale`` approximates ``x``.
+
+    Raises
+    ------
+    TypeError
+        If ``x`` is not of a float type.
+    ValueError
+        If ``x`` is not a non-empty matrix of finite numbers.
+    """
+    x = _finite_matrix("x", x)
+    mean = np.abs(x).mean(axis=1, keepdims=True, dtype=np.float64).astype(np.float32)
+    scale = np.sqrt(np.float32(7)) / (mean + _EPSILON)
+    return np.clip(np.rint(x * scale), -8, 7).astype(np.int8), scale

@@ -208,7 +208,7 @@ class BeatDecoder(wiring.Component):
     packed : In(8 · bytes of count trits), byte 0 lowest
     zero : Out(count); trit is 0, or stands in an illegal symbol of the code
     negative : Out(count); trit is −1; undefined where ``zero`` is set
-    illegal : Out(1); a symbol is illegal, a filler's included
+    illegal : Out(bytes); a symbol in the byte is illegal, a filler's included
 
     Raises
     ------
@@ -226,7 +226,7 @@ class BeatDecoder(wiring.Component):
                 "packed": In(8 * self._code.packed_bytes(count)),
                 "zero": Out(count),
                 "negative": Out(count),
-                "illegal": Out(1),
+                "illegal": Out(self._code.packed_bytes(count)),
             }
         )
 
@@ -245,6 +245,6 @@ class BeatDecoder(wiring.Component):
         m.d.comb += [
             self.zero.eq(Cat(zero[: self._count])),
             self.negative.eq(Cat(negative[: self._count])),
-            self.illegal.eq(Cat(illegal).any()),
+            self.illegal.eq(Cat(illegal)),
         ]
         return m

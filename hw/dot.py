@@ -24,13 +24,15 @@ def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
 class DotProduct(wiring.Component):
     """One row of weights times several tokens of activations: a pipelined tree of adders.
 
-    A zero weight clears its operand register. A negative weight is not applied to its operand: its
-    sign travels up the tree beside the sum, and every node adds or subtracts by whether its two
-    inputs differ in sign. The sign that arrives at the top says whether to add or subtract the sum.
-    Signs depend on the weights alone and are shared by all tokens. No register has a reset.
+    A zero weight, taken in a register, clears its operand register. A negative weight is not
+    applied to its operand: its sign travels up the tree beside the sum, and every node adds or
+    subtracts by whether its two inputs differ in sign. The sign that arrives at the top says
+    whether to add or subtract the sum. Signs depend on the weights alone and are shared by all
+    tokens. No register has a reset.
 
-    Latency: ``1 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks, one for the operand
-    registers and the rest for the tree. Throughput: a dot product of each token per clock.
+    Latency: ``2 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights, one for the
+    weights' registers, one for the operands' and the rest for the tree; one less from the
+    activations. Throughput: a dot product of each token per clock.
 
     Parameters
     ----------
@@ -42,7 +44,7 @@ class DotProduct(wiring.Component):
     Members
     -------
     zero, negative : In(lanes); the weights, see ``BeatDecoder``
-    activations : In(tokens × lanes signed values)
+    activations : In(tokens × lanes signed values); a clock after their weights
     sums : Out(tokens signed values, as wide as the largest sum needs)
     subtract : Out(1); each dot product is ``−sums[t]`` if set, else ``+sums[t]``
     """
@@ -82,15 +84,19 @@ class DotProduct(wiring.Component):
             m.d["sync" if registered else "comb"] += out.eq(value)
             return out
 
+        zero = Signal(self._lanes, reset_less=True)
+        m.d.sync += zero.eq(self.zero)
         # Five trits share a byte, and two of its first four are worth decoding together.
         order = sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
         # A node: lanes below it, its sign one register ahead of its sums, and a sum for each token.
+        # Signs of lanes are two ahead: they wait behind the first exclusive or and not before it,
+        # because it shares look-up tables with the decoder.
         nodes: list[tuple[int, Value, list[Value]]] = []
         for lane in order:
             operands: list[Value] = []
             for token in range(self._tokens):
                 operand = Signal(signed(self._act_bits), name=f"x{token}_{lane}", reset_less=True)
-                with m.If(self.zero[lane]):
+                with m.If(zero[lane]):
                     m.d.sync += operand.eq(0)
                 with m.Else():
                     m.d.sync += operand.eq(self.activations[token][lane])
@@ -112,16 +118,22 @@ class DotProduct(wiring.Component):
                     other_lanes, other_sign, other_sums = pair[1]
                     lanes += other_lanes
                     differ = node(sign ^ other_sign, f"d{level}_{index}", registered)
+                    if level == 1:
+                        differ = node(differ, f"d_{index}")
                     sums = [
                         add_or_subtract(a, b, differ, self._width(lanes))
                         for a, b in zip(sums, other_sums, strict=True)
                     ]
                 sign = node(sign, f"s{level}_{index}", registered)
+                if level == 1:
+                    sign = node(sign, f"s_{index}")
                 sums = [node(u, f"u{level}_{t}_{index}", at_register) for t, u in enumerate(sums)]
                 nodes.append((lanes, sign, sums))
             registered = at_register
 
         _, sign, sums = nodes[0]
+        if level == 0:
+            sign = node(sign, "s_0")
         m.d.comb += self.subtract.eq(~node(sign, "sign", registered))
         m.d.comb += [self.sums[token].eq(value) for token, value in enumerate(sums)]
         return m

@@ -1,6 +1,6 @@
 """The multiplication-free matrix–vector engine."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -74,8 +74,8 @@ class MatVecEngine(wiring.Component):
     @property
     def latency(self) -> int:
         """Clocks from a group's last weight beat to its first result beat."""
-        # Weight register and buffer read, operands, tree; then capture, and the queue's two.
-        return 2 + self._config.tree_stages + 3
+        # Weight register and buffer read, dot product; then capture, and the queue's two.
+        return 1 + (2 + self._config.tree_stages) + 3
 
     @property
     def queue_depth(self) -> int:
@@ -132,7 +132,8 @@ class MatVecEngine(wiring.Component):
             self.weights.ready.eq(active & (room >= config.tokens) & ~too_soon),
             fire.eq(self.weights.valid & self.weights.ready),
             read.addr.eq(Cat(bank, chunk)),
-            read.en.eq(fire),
+            # Also where no beat comes: ``fire`` is too late in the clock to reach every block RAM.
+            read.en.eq(active),
             loader.offer.ready.eq(~active | (fire & last_chunk & last_rows)),
         ]
         if config.tokens > 1:
@@ -182,28 +183,46 @@ class MatVecEngine(wiring.Component):
             tag.tokens.eq(tokens),
             tag.valid_rows.eq(Mux(last_rows, n_left, config.rows)),
         ]
-        decoded_valid = Signal()
-        m.d.sync += decoded_valid.eq(fire)
-        for stage in range(1, config.tree_stages + 3):
+        beats = [(valid, tag)]
+        for stage in range(1, config.tree_stages + 4):
             next_valid = Signal(name=f"valid{stage}")
             next_tag = Signal(tag_shape, name=f"tag{stage}", reset_less=True)
             m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
             valid, tag = next_valid, next_tag
+            beats.append((valid, tag))
 
-        # Data path.
+        # Data path. A register behind the block RAM, whose output comes late in a clock.
         m.submodules.decoder = decoder = BeatDecoder(
             code=config.code, count=config.rows * config.lanes
         )
         packed = Signal.like(self.weights.p, reset_less=True)
-        m.d.sync += packed.eq(self.weights.p)
+        illegal = Signal.like(decoder.illegal, reset_less=True)
+        activations = Signal.like(read.data, reset_less=True)
+        m.d.sync += [
+            packed.eq(self.weights.p),
+            illegal.eq(decoder.illegal),
+            activations.eq(read.data),
+        ]
         m.d.comb += decoder.packed.eq(packed)
+
+        # What a group's end does to every accumulator, decided a clock ahead: registers reach far.
+        capture = Signal()
+        restart = Signal(init=1)
+        clear = Signal(config.rows, reset_less=True)
+        ahead_valid, ahead = beats[-2]
+        ends = Signal()
+        m.d.comb += ends.eq(ahead_valid & ahead.group_end)
+        m.d.sync += [capture.eq(ends), restart.eq(ends)]
+        m.d.sync += clear.eq(
+            Cat(Const(0, 1), (ends & (row >= ahead.valid_rows) for row in range(1, config.rows)))
+        )
 
         m.submodules.queue = queue = ResultQueue(config, depth=self.queue_depth)
         wiring.connect(m, queue.results, wiring.flipped(self.results))
         m.d.comb += [
-            queue.capture.eq(valid & tag.group_end),
+            queue.capture.eq(capture),
+            queue.clear.eq(clear),
             queue.tokens.eq(tag.tokens),
-            queue.valid_rows.eq(tag.valid_rows),
             queue.last.eq(tag.last),
         ]
         for row in range(config.rows):
@@ -218,22 +237,24 @@ class MatVecEngine(wiring.Component):
             m.d.comb += [
                 dot.zero.eq(decoder.zero[lanes]),
                 dot.negative.eq(decoder.negative[lanes]),
-                dot.activations.eq(read.data),
+                dot.activations.eq(activations),
             ]
             for token in range(config.tokens):
-                accumulator = Signal(config.acc_width, name=f"accumulator{row}_{token}")
+                accumulator = Signal(
+                    config.acc_width, name=f"accumulator{row}_{token}", reset_less=True
+                )
                 total = queue.sums[token][row]
                 m.d.comb += total.eq(
                     add_or_subtract(accumulator, dot.sums[token], dot.subtract, config.acc_width)
                 )
-                with m.If(valid & tag.group_end):
+                with m.If(restart):
                     m.d.sync += accumulator.eq(0)
                 with m.Elif(valid):
                     m.d.sync += accumulator.eq(total)
 
         used = Mux(fire & group_end, tokens, 0)
         m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))
-        with m.If(loader.error | (decoder.illegal & decoded_valid)):
+        with m.If(loader.error | (illegal.any() & beats[2][0])):
             m.d.sync += self.error.eq(1)
         m.d.comb += self.busy.eq(loader.busy | active | (room != self.queue_depth))
         return m

@@ -111,6 +111,8 @@ class JobLoader(wiring.Component):
         tokens_left = Signal.like(job.tokens, reset_less=True)
         left_inverted = Signal.like(job.k, reset_less=True)
         left = ~left_inverted
+        next_left_inverted = Signal.like(job.k)
+        step = Signal()
 
         m.d.comb += [
             self.offer.p.n.eq(job.n),
@@ -144,8 +146,8 @@ class JobLoader(wiring.Component):
                 m.d.sync += [
                     token_select.eq(1),
                     tokens_left.eq(job.tokens),
-                    left_inverted.eq(~job.k),
                 ]
+                m.d.comb += [next_left_inverted.eq(~job.k), step.eq(1)]
                 with m.If(out_of_range):
                     m.d.sync += self.error.eq(1)
                     m.next = "take"
@@ -160,20 +162,19 @@ class JobLoader(wiring.Component):
                     ]
                     m.next = "load"
             with m.State("load"):
-                m.d.comb += self.activations.ready.eq(1)
+                m.d.comb += [
+                    self.activations.ready.eq(1),
+                    next_left_inverted.eq(left_inverted + config.lanes),
+                ]
                 with m.If(self.activations.valid):
-                    m.d.comb += accepted.eq(1)
-                    m.d.sync += [
-                        self.write_enable.eq(token_select),
-                        chunk.eq(chunk + 1),
-                        left_inverted.eq(left_inverted + config.lanes),
-                    ]
+                    m.d.comb += [accepted.eq(1), step.eq(1)]
+                    m.d.sync += [self.write_enable.eq(token_select), chunk.eq(chunk + 1)]
                     with m.If(~above(left, config.lanes)):
                         m.d.sync += self.offer.p.last.eq(chunk)
                         if config.tokens > 1:
+                            m.d.comb += next_left_inverted.eq(~job.k)
                             m.d.sync += [
                                 chunk.eq(0),
-                                left_inverted.eq(~job.k),
                                 token_select.eq(token_select << 1),
                                 tokens_left.eq(tokens_left - 1),
                             ]
@@ -184,21 +185,24 @@ class JobLoader(wiring.Component):
                 with m.If(self.offer.ready):
                     m.next = "take"
 
-        # The lane at which K ends, split in eights: a lane is beyond it if its eight is, or if its
-        # place in the same eight is.
+        # The lane at which K ends, known before its beat comes, split in eights: a lane is beyond
+        # it if its eight is, or if the next eight is and so is its place in an eight.
         eights = -(-config.lanes // 8)
-        past_eight, same_eight, past_place = Signal(eights), Signal(eights), Signal(8)
-        m.d.comb += [
-            past_eight.eq(Cat(Const(0, 1), (left[3:] < eight for eight in range(1, eights)))),
-            same_eight.eq(Cat(left[3:] == eight for eight in range(eights))),
-            past_place.eq(Cat((left[:3] <= place for place in range(7)), Const(1, 1))),
-        ]
+        past_eight = Signal(eights + 1, reset_less=True)
+        past_place = Signal(8, reset_less=True)
+        next_left = ~next_left_inverted
+        with m.If(step):
+            m.d.sync += [
+                left_inverted.eq(next_left_inverted),
+                past_eight.eq(Cat(next_left[3:] < eight for eight in range(eights + 1))),
+                past_place.eq(Cat(next_left[:3] <= place for place in range(8))),
+            ]
         m.d.sync += self.write_address.eq(Cat(bank, chunk))
         illegal_lanes = []
         for lane in range(config.lanes):
             value = self.activations.p[lane]
             eight, place = divmod(lane, 8)
-            clear = past_eight[eight] | (same_eight[eight] & past_place[place])
+            clear = past_eight[eight] | (past_eight[eight + 1] & past_place[place])
             if config.act_bits == 2:
                 illegal_lanes.append((value == -2) & ~clear)
                 clear |= value == -2

@@ -23,7 +23,7 @@ class BareDotProduct(wiring.Component):
     Members
     -------
     packed : In; a beat of weights, taken in a register
-    activations : In; the beat's activations, a clock later
+    activations : In; the beat's activations, two clocks later
     valid, last : In; of the sum that the tree delivers now: it counts, it ends an accumulation
     total : Out; the accumulated sum, that of this clock included
     """

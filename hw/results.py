@@ -1,6 +1,6 @@
 """Holds finished results until the consumer takes them."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Module, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -30,7 +30,7 @@ class ResultQueue(wiring.Component):
     -------
     capture : In(1); take ``sums`` now
     sums : In(tokens × rows signed values)
-    valid_rows : In; rows from this one on are captured as 0
+    clear : In(rows); take 0 instead; set only with ``capture``
     tokens : In; tokens of the group
     last : In(1); the group is the job's final one
     results : Out(stream)
@@ -48,7 +48,7 @@ class ResultQueue(wiring.Component):
                         data.ArrayLayout(signed(config.acc_width), config.rows), config.tokens
                     )
                 ),
-                "valid_rows": In(range(config.rows + 1)),
+                "clear": In(config.rows),
                 "tokens": In(range(config.tokens + 1)),
                 "last": In(1),
                 "results": Out(stream.Signature(results_shape(config))),
@@ -86,11 +86,11 @@ class ResultQueue(wiring.Component):
             m.d.sync += left.eq(left - 1)
         with m.If(self.capture):
             m.d.sync += [held_last.eq(self.last), left.eq(self.tokens)]
-            for row in range(config.rows):
-                with m.If((row < self.valid_rows) if row else Const(1)):
-                    m.d.sync += [held[t][row].eq(self.sums[t][row]) for t in range(config.tokens)]
-                with m.Else():
-                    m.d.sync += [held[t][row].eq(0) for t in range(config.tokens)]
+        for row in range(config.rows):
+            with m.If(self.clear[row]):
+                m.d.sync += [held[t][row].eq(0) for t in range(config.tokens)]
+            with m.Elif(self.capture):
+                m.d.sync += [held[t][row].eq(self.sums[t][row]) for t in range(config.tokens)]
         m.d.comb += [
             write.en.eq(left != 0),
             write.addr.eq(produce),

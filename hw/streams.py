@@ -7,7 +7,7 @@ from ..golden.codes import CODES
 from ..golden.linear import check_activations, check_trits
 from .config import MatVecConfig
 
-__all__ = ["activation_beats", "result_values", "weight_beats"]
+__all__ = ["activation_beats", "result_values", "weight_beats", "weights_from_beats"]
 
 
 def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -31,6 +31,30 @@ def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.ui
     padded[:n, :k] = trits
     tiles = padded.reshape(groups, config.rows, chunks, config.lanes).transpose(0, 2, 1, 3)
     return code.pack(tiles.reshape(groups * chunks, config.rows * config.lanes))
+
+
+def weights_from_beats(
+    config: MatVecConfig, beats: NDArray[np.uint8], n: int, k: int
+) -> NDArray[np.int8]:
+    """Undo ``weight_beats``.
+
+    Parameters
+    ----------
+    beats : uint8[ceil(N / rows) · ceil(K / lanes), weight_bytes]
+
+    Returns
+    -------
+    int8[N, K]
+
+    Raises
+    ------
+    CodeError
+        If a byte is illegal.
+    """
+    groups, chunks = -(-n // config.rows), -(-k // config.lanes)
+    flat = CODES[config.code].unpack(beats, config.rows * config.lanes)
+    tiles = flat.reshape(groups, chunks, config.rows, config.lanes).transpose(0, 2, 1, 3)
+    return tiles.reshape(groups * config.rows, chunks * config.lanes)[:n, :k]
 
 
 def activation_beats(config: MatVecConfig, q: NDArray[np.int8]) -> NDArray[np.uint8]:

@@ -1,16 +1,31 @@
 """``make bench``: speed and size, as ratios taken in one run."""
 
+import json
+import os
+import resource
+import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from pathlib import Path
 
 from ..golden import bitnet
+from ..golden.convert import write_huggingface
+from ..golden.decoder import PYDOC, BitNetModel, KVCache, bits_per_byte, load_tokenizer
 from ..hw.config import PRESETS
 from ..sim.simulator import Job, MatVecSimulator, build_harness, write_run
 from ..sim.toolchain import ToolchainError
 from .area import print_bars
 
-__all__ = ["main", "simulation_speed"]
+__all__ = [
+    "checkpoint_speed",
+    "decode",
+    "language_model",
+    "main",
+    "make_checkpoint",
+    "simulation_speed",
+]
 
 _ROUNDS = 5
 
@@ -60,6 +75,91 @@ def simulation_speed() -> None:
     print(f"  cocotb / bare   {theirs / ours:.2f} of the speed (best of {_ROUNDS} rounds each)")
 
 
+def make_checkpoint(folder: str) -> None:
+    """Write a synthetic model of 2B4T's size."""
+    write_huggingface(bitnet.synthetic_checkpoint(), Path(folder))
+
+
+def _large_checkpoint() -> Path:
+    """Folder of a synthetic model of 2B4T's size, made once."""
+    build = Path(os.environ.get("TRILITH_BUILD", "build"))
+    source = build / "bench-2b4t"
+    if not source.is_dir():
+        build.mkdir(parents=True, exist_ok=True)
+        # In a process of its own: a child's peak memory begins with its parent's.
+        make = "from trilith.reports.bench import make_checkpoint as f; import sys; f(sys.argv[1])"
+        subprocess.run([sys.executable, "-c", make, str(source)], check=True)
+    return source
+
+
+def decode(folder: str) -> None:
+    """Print how long the golden model takes for a token, and its peak memory."""
+    model = BitNetModel.load(Path(folder))
+    cache = KVCache(model.config)
+    model.forward([1, 2, 3, 4], cache, last=True)
+    seconds = []
+    for token in range(2 * _ROUNDS):
+        start = time.perf_counter()
+        model.forward([token], cache, last=True)
+        seconds.append(time.perf_counter() - start)
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
+    print(
+        f"  golden decoding      {min(seconds):5.2f} s per token (best of {len(seconds)}, "
+        f"median {sorted(seconds)[_ROUNDS]:.2f}), {memory:.2f} GB"
+    )
+
+
+def language_model() -> None:
+    """Print how well the stored language model predicts texts that it has not seen."""
+    record = json.loads((PYDOC / "training.json").read_text())
+    texts = json.loads((PYDOC / "held_out.json").read_text())
+    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
+    print(f"Language model, bits per byte of {record['held_out_bytes']} held-out bytes")
+    print(f"  ternary, golden      {figure:.4f} (measured now)")
+    for kind, name in (("ternary", "ternary, PyTorch"), ("float", "float twin")):
+        print(f"  {name:<20} {record['bits_per_byte'][kind]:.4f} (measured when it was trained)")
+
+
+def checkpoint_speed() -> None:
+    """Print how long ``trilith model`` takes on a checkpoint of the size of 2B4T, and its memory.
+
+    Then the same of a token of the golden model. Peak memory counts the parts of mapped files that
+    were read. The rate is that of the packed weights alone; the file that is written has the
+    embeddings too, but for the stream.
+    """
+    source = _large_checkpoint()
+    target = source.with_name("bench-converted")
+    weights = sum(n * k for n, k in bitnet.LAYER_SHAPES.values()) * 30
+    size = (source / "model.safetensors").stat().st_size
+    print(f"Checkpoint of 2B4T's size ({weights / 4e6:.0f} of {size / 1e6:.0f} MB packed weights)")
+
+    def run(*arguments: str) -> tuple[float, str]:
+        """Seconds of wall clock; and these, of the processor, and peak memory, in words."""
+        command = [sys.executable, "-c", "from trilith.cli.main import main; main()", "model"]
+        start = time.perf_counter()
+        with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            raise RuntimeError(f"trilith model {' '.join(arguments)} failed")
+        seconds = time.perf_counter() - start
+        return seconds, (
+            f"{seconds:5.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU), "
+            f"{usage.ru_maxrss * 1024 / 1e9:.2f} GB"
+        )
+
+    print(f"  inspect              {run('inspect', str(source))[1]}")
+    for kind in ("i2_s", "tq2_0", "tq1_0", "huggingface", "stream"):
+        seconds, figures = run("convert", str(source), str(target), "--to", kind)
+        rate = weights / 4e6 / seconds
+        print(f"  convert {kind:<12} {figures}, {rate:.0f} MB/s of packed weights")
+        if kind in ("i2_s", "stream"):
+            print(f"  verify {kind:<13} {run('verify', str(target), str(source))[1]}")
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+    command = "from trilith.reports.bench import decode as f; import sys; f(sys.argv[1])"
+    subprocess.run([sys.executable, "-c", command, str(source)], check=True)
+
+
 def main() -> None:
     """Run all benches."""
     try:
@@ -67,6 +167,8 @@ def main() -> None:
     except ToolchainError as error:
         print(f"Area: not measured: {error}")
     simulation_speed()
+    checkpoint_speed()
+    language_model()
 
 
 if __name__ == "__main__":

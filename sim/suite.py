@@ -1,31 +1,38 @@
 """The cases of ``make sim``: the Verilated engine against the golden model."""
 
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import repeat
+from dataclasses import dataclass, replace
+from itertools import islice, repeat
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..golden import bitnet
+from ..golden.checkpoint import linear_shapes, load_checkpoint
 from ..golden.codes import CODES
-from ..golden.linear import ternary_matmul
+from ..golden.decoder import PYDOC, BitNetModel, load_tokenizer
 from ..golden.mlp import BitNetMLP, load_digits
 from ..hw.config import PRESETS, MatVecConfig
+from .product import EngineMatmul, EngineProduct
 from .simulator import Job, MatVecSimulator, build_harness
 from .toolchain import waves_suffix
 
-__all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "golden_results", "run_suite"]
+__all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
 
 #: Parts of the suite, and what each shows.
 PARTS = {
     "sweep": "random and corner cases over configurations and shapes",
     "digits": "a trained network classifying real images",
+    "language": "a trained language model generating text",
     "bitnet": "every matrix of a BitNet b1.58 2B4T decoder layer",
 }
+
+#: What the language model continues, and by how many tokens.
+LANGUAGE_PROMPT = "Return a list of"
+LANGUAGE_TOKENS = 6
 
 #: Configurations of the sweep: every code, activation width and kind of pipeline.
 SWEEP_CONFIGS = (
@@ -79,69 +86,28 @@ class CaseResult:
     detail: str = ""
 
 
-@dataclass(kw_only=True)
-class _Product:
-    """Matrix products of a case, run on the engine and compared with golden."""
-
-    simulator: MatVecSimulator
-    gaps: Mapping[str, Iterable[int]] = field(default_factory=dict)
-    macs: int = 0
-    cycles: int = 0
-    seconds: float = 0.0
-    wrong: int = 0
-
-    def __call__(self, trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
-        """Multiply in the RTL; usable as a ``Matmul``."""
-        run = self.simulator.run(trits, q, **self.gaps)
-        self.seconds += run.counters.seconds
-        self.macs += trits.size * len(q)
-        self.cycles += run.cycles
-        self.wrong += int((run.results != ternary_matmul(trits, q)).sum())
-        return run.results
-
-    def jobs(self, jobs: Sequence[Job]) -> None:
-        """Run jobs back to back."""
-        runs, counters = self.simulator.run_jobs(jobs, **self.gaps)
-        self.seconds += counters.seconds
-        self.cycles += counters.last_result - counters.first_job + 1
-        self.wrong += counters.error
-        for job, run in zip(jobs, runs, strict=True):
-            self.macs += job.trits.size * len(job.activations)
-            self.wrong += int((run.results != golden_results(self.simulator.config, job)).sum())
-
-    def result(self, *, part: str, name: str, shape: str, detail: str = "") -> CaseResult:
-        config = self.simulator.config
-        if self.wrong:
-            detail = f"{self.wrong} results differ from golden"
-        return CaseResult(
-            part=part,
-            name=name,
-            shape=shape,
-            engine=_engine_name(config),
-            code=config.code,
-            cycles=self.cycles,
-            utilization=self.macs / (self.cycles * config.macs_per_clock),
-            macs_per_second=self.macs / self.seconds,
-            passed=not self.wrong,
-            detail=detail,
-        )
+def _result(
+    product: EngineProduct, *, part: str, name: str, shape: str, detail: str = ""
+) -> CaseResult:
+    config = product.simulator.config
+    if product.wrong:
+        detail = f"{product.wrong} results differ from golden"
+    return CaseResult(
+        part=part,
+        name=name,
+        shape=shape,
+        engine=_engine_name(config),
+        code=config.code,
+        cycles=product.cycles,
+        utilization=product.macs / (product.cycles * config.macs_per_clock),
+        macs_per_second=product.macs / product.seconds,
+        passed=not product.wrong,
+        detail=detail,
+    )
 
 
 def _engine_name(config: MatVecConfig) -> str:
     return f"{config.lanes}x{config.rows}x{config.tokens}"
-
-
-def golden_results(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
-    """What a job must deliver: int32[T, N], or int32[S, T, N] with ``group_chunks``."""
-    if not job.group_chunks:
-        return ternary_matmul(job.trits, job.activations)
-    width = job.group_chunks * config.lanes
-    return np.stack(
-        [
-            ternary_matmul(job.trits[:, k : k + width], job.activations[:, k : k + width])
-            for k in range(0, job.trits.shape[1], width)
-        ]
-    )
 
 
 def _random_trits(
@@ -181,9 +147,9 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         "several passes": (rows + 1, lanes + 1, 2 * tokens + 1),
     }
     for name, (n, k, t) in shapes.items():
-        product = _Product(simulator=simulator)
+        product = EngineProduct(simulator=simulator)
         product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
-        yield product.result(part="sweep", name=name, shape=f"{n}x{k}x{t}")
+        yield _result(product, part="sweep", name=name, shape=f"{n}x{k}x{t}")
 
     n, k, t = 2 * rows + 1, min(config.k_max, 3 * lanes + 1), tokens
     gaps = {
@@ -191,16 +157,16 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         "activation_gaps": _idle(rng, 3),
         "result_stalls": _idle(rng, 8),
     }
-    product = _Product(simulator=simulator, gaps=gaps)
+    product = EngineProduct(simulator=simulator, gaps=gaps)
     product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
-    yield product.result(part="sweep", name="random gaps and stalls", shape=f"{n}x{k}x{t}")
+    yield _result(product, part="sweep", name="random gaps and stalls", shape=f"{n}x{k}x{t}")
 
     lowest, _ = _activation_range(config)
     k = config.k_max
-    product = _Product(simulator=simulator)
+    product = EngineProduct(simulator=simulator)
     product(np.full((rows, k), -1, np.int8), np.full((tokens, k), lowest, np.int8))
     shape = f"{rows}x{k}x{tokens}"
-    yield product.result(part="sweep", name=f"all -1 times all {lowest}, k_max", shape=shape)
+    yield _result(product, part="sweep", name=f"all -1 times all {lowest}, k_max", shape=shape)
 
     jobs: list[Job] = []
     for index in range(8):
@@ -218,23 +184,17 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
                 reuse=index % 3 == 2,
             )
         )
-    product = _Product(simulator=simulator, gaps=gaps)
+    product = EngineProduct(simulator=simulator, gaps=gaps)
     product.jobs(jobs)
-    yield product.result(part="sweep", name="jobs back to back, reuse, groups", shape="8 jobs")
+    yield _result(product, part="sweep", name="jobs back to back, reuse, groups", shape="8 jobs")
 
 
 def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
-    """The trained network on every test image, a case per layer and one for the answers."""
+    """The trained network on every test image, a case per layer, the last with the answers."""
     images, labels = load_digits()
-    products: list[_Product] = []
-
-    def multiply(trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
-        products.append(_Product(simulator=simulator))
-        shapes.append(f"{trits.shape[0]}x{trits.shape[1]}x{len(q)}")
-        return products[-1](trits, q)
-
-    shapes: list[str] = []
-    in_rtl = BitNetMLP.load(matmul=multiply).forward(images).argmax(axis=1)
+    multiply = EngineMatmul(simulator)
+    network = BitNetMLP.load(matmul=multiply)
+    in_rtl = network.forward(images).argmax(axis=1)
     in_golden = BitNetMLP.load().forward(images).argmax(axis=1)
     in_float = BitNetMLP.load_float().forward(images).argmax(axis=1)
     right, float_right = int((in_rtl == labels).sum()), int((in_float == labels).sum())
@@ -242,13 +202,47 @@ def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         f"{right} of {len(labels)} right ({right / len(labels):.2%}); "
         f"trained in float: {float_right} ({float_right / len(labels):.2%})"
     )
-    for index, (product, shape) in enumerate(zip(products, shapes, strict=True)):
-        last = index == len(products) - 1
-        result = product.result(
-            part="digits", name=f"layer {index}", shape=shape, detail=accuracy if last else ""
+    gains = [*network.gains, np.empty(labels.max() + 1)]
+    for index, product in enumerate(multiply.products.values()):
+        last = index == len(multiply.products) - 1
+        shape = f"{len(gains[index + 1])}x{len(gains[index])}x{len(images)}"
+        result = _result(
+            product,
+            part="digits",
+            name=f"layer {index}",
+            shape=shape,
+            detail=accuracy if last else "",
         )
         if last and not np.array_equal(in_rtl, in_golden):
             result = replace(result, passed=False, detail="classes differ from golden")
+        yield result
+
+
+def _language(simulator: MatVecSimulator) -> Iterator[CaseResult]:
+    """The trained language model continuing a text: a case per kind of matrix."""
+    tokenizer = load_tokenizer(PYDOC)
+    prompt = tokenizer.encode(LANGUAGE_PROMPT).ids
+    multiply = EngineMatmul(simulator)
+    in_rtl, in_golden = (
+        list(islice(model.generate(prompt), LANGUAGE_TOKENS))
+        for model in (BitNetModel.load(PYDOC, matmul=multiply), BitNetModel.load(PYDOC))
+    )
+    shapes = {
+        name.rpartition(".")[2]: f"{n}x{k}"
+        for name, (n, k) in linear_shapes(load_checkpoint(PYDOC).config, PYDOC).items()
+    }
+    positions = len(prompt) + LANGUAGE_TOKENS - 1
+    for kind, product in multiply.products.items():
+        last = kind == "down_proj"
+        result = _result(
+            product,
+            part="language",
+            name=kind,
+            shape=f"{shapes[kind]}x{positions}",
+            detail=f"{tokenizer.decode(prompt + in_rtl)!r}" if last else "",
+        )
+        if last and in_rtl != in_golden:
+            result = replace(result, passed=False, detail="tokens differ from golden")
         yield result
 
 
@@ -257,10 +251,11 @@ def _bitnet(
 ) -> Iterator[CaseResult]:
     """The seven matrices of a layer, one after the other."""
     for seed, (name, trits) in enumerate(matrices.items()):
-        product = _Product(simulator=simulator)
+        product = EngineProduct(simulator=simulator)
         product(trits, bitnet.synthetic_activations(name, seed=seed))
         zeros = (trits == 0).mean()
-        yield product.result(
+        yield _result(
+            product,
             part="bitnet",
             name=name,
             shape=f"{trits.shape[0]}x{trits.shape[1]}x1",
@@ -296,6 +291,8 @@ def run_suite(
         plan += zip(SWEEP_CONFIGS, repeat(_sweep), strict=False)
     if "digits" in parts:
         plan.append((PRESETS["block"], _digits))
+    if "language" in parts:
+        plan.append((PRESETS["block"], _language))
     if "bitnet" in parts:
         if checkpoint is not None:
             matrices = bitnet.read_layer(checkpoint, layer)

@@ -1,4 +1,71 @@
+import json
+import os
+
+# Before NumPy starts: threads of BLAS that wait for each other cost more than they save here.
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+
+import ml_dtypes
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
+
+from trilith.golden import pack_weights
+from trilith.golden.checkpoint import linear_shapes
+
+# transformers decorates with torch.compile, which would compile C++ for minutes.
+os.environ["TORCHDYNAMO_DISABLE"] = "1"
+
+OFFLINE = {
+    "quant_method": "bitnet",
+    "linear_class": "autobitlinear",
+    "quantization_mode": "offline",
+}
+CONFIG = {
+    "model_type": "bitnet",
+    "hidden_act": "relu2",
+    "hidden_size": 256,
+    "intermediate_size": 512,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "num_hidden_layers": 1,
+    "vocab_size": 10,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "quantization_config": OFFLINE,
+}
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """Make a folder with a one-layer model of random trits; return it, trits and scales."""
+
+    def make(name="source", tensors=None, *, scale_dtype=np.float32, seed=0, **config):
+        folder = tmp_path / name
+        folder.mkdir()
+        config = CONFIG | config
+        rng = np.random.default_rng(seed)
+        trits, scales, stored = {}, {}, {}
+        for layer in range(config["num_hidden_layers"]):
+            for short, shape in linear_shapes(config, folder).items():
+                module = f"model.layers.{layer}.{short}"
+                trits[module] = rng.integers(-1, 2, shape, np.int8)
+                scales[module] = rng.random(1, np.float32).astype(scale_dtype) + scale_dtype(0.5)
+                stored[f"{module}.weight"] = pack_weights(trits[module])
+                stored[f"{module}.weight_scale"] = scales[module]
+            norm = rng.standard_normal(config["hidden_size"]).astype(ml_dtypes.bfloat16)
+            stored[f"model.layers.{layer}.input_layernorm.weight"] = norm
+            if config["model_type"] == "bitnet":
+                stored[f"model.layers.{layer}.self_attn.attn_sub_norm.weight"] = norm * 2
+        stored["model.norm.weight"] = norm
+        embedding = rng.standard_normal((config["vocab_size"], config["hidden_size"]))
+        stored["model.embed_tokens.weight"] = embedding.astype(ml_dtypes.bfloat16)
+        stored |= tensors or {}
+        (folder / "config.json").write_text(json.dumps(config))
+        present = {name: x for name, x in stored.items() if x is not None}
+        save_file(present, folder / "model.safetensors")
+        return folder, trits, scales
+
+    return make
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -147,6 +147,8 @@ def export(folder: Path, ternary: DigitsNetwork, twin: DigitsNetwork, test: Samp
     """Write both networks, the configuration and the test set; equal inputs give equal bytes."""
     packed, master = {}, {}
     for index, (layer, twin_layer) in enumerate(zip(ternary.layers, twin.layers, strict=True)):
+        assert isinstance(layer, BitLinear)
+        assert isinstance(twin_layer, BitLinear)
         trits, scale = absmean_quantize(layer.weight.detach().numpy())
         packed[f"layers.{index}.weight"] = pack_weights(trits)
         packed[f"layers.{index}.weight_scale"] = np.array([scale], np.float32)

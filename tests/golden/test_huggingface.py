@@ -37,7 +37,7 @@ def test_illegal_code():
     [
         (
             np.zeros((2, 3), np.int8),
-            "packed weights must be uint8 of two dimensions, not int8 of shape (2, 3)",
+            "packed weights must be uint8 of two non-empty dimensions, not int8 of shape (2, 3)",
         ),
         (np.zeros((3, 3), np.uint8), "packed weights of 8 outputs must have 2 rows, not 3"),
     ],

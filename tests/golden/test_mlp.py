@@ -20,8 +20,8 @@ def test_digits_are_classified():
 
 def test_layers_are_what_the_config_says():
     network = BitNetMLP.load()
-    assert [layer.trits.shape for layer in network.layers] == [(256, 64), (256, 256), (10, 256)]
-    assert all(np.isin(layer.trits, (-1, 0, 1)).all() for layer in network.layers)
+    assert [layer.weight.shape for layer in network.layers] == [(256, 64), (256, 256), (10, 256)]
+    assert all(np.isin(layer.weight.trits, (-1, 0, 1)).all() for layer in network.layers)
 
 
 def test_a_folder_that_is_something_else(tmp_path):

@@ -29,11 +29,11 @@ def test_add_or_subtract_exhaustively():
 @pytest.mark.parametrize(
     ("lanes", "tokens", "act_bits", "levels_per_stage", "latency"),
     [
-        (5, 1, 8, 1, 4),
-        (7, 2, 4, 2, 3),
-        (9, 1, 2, 3, 3),
-        (16, 1, 8, 4, 2),
-        (1, 1, 8, 1, 1),
+        (5, 1, 8, 1, 5),
+        (7, 2, 4, 2, 4),
+        (9, 1, 2, 3, 4),
+        (16, 1, 8, 4, 3),
+        (1, 1, 8, 1, 2),
     ],
 )
 def test_a_dot_product_of_each_token_per_clock(lanes, tokens, act_bits, levels_per_stage, latency):
@@ -56,9 +56,10 @@ def test_a_dot_product_of_each_token_per_clock(lanes, tokens, act_bits, levels_p
                 # A zero's sign means nothing: give it either.
                 signs = np.where(trits[clock] == 0, rng.integers(0, 2, lanes), trits[clock] < 0)
                 ctx.set(dut.negative, sum(int(s) << i for i, s in enumerate(signs)))
+            if 1 <= clock <= clocks:
                 for t in range(tokens):
                     for lane in range(lanes):
-                        ctx.set(dut.activations[t][lane], int(x[clock, t, lane]))
+                        ctx.set(dut.activations[t][lane], int(x[clock - 1, t, lane]))
             if clock >= latency:
                 sign = -1 if ctx.get(dut.subtract) else 1
                 got = [sign * ctx.get(dut.sums[t]) for t in range(tokens)]

@@ -60,7 +60,7 @@ def test_the_measured_dot_product_computes():
     activations = rng.integers(-128, 128, (6, 10)).astype(int)
     packed = CODES["two_bit"].pack(trits)
     dut = BareDotProduct(config)
-    latency = 2 + config.tree_stages
+    latency = 3 + config.tree_stages
 
     async def testbench(ctx):
         ctx.set(dut.valid, 1)
@@ -68,8 +68,8 @@ def test_the_measured_dot_product_computes():
         for clock in range(6 + latency):
             if clock < 6:
                 ctx.set(dut.packed, int.from_bytes(packed[clock].tobytes(), "little"))
-            if 0 < clock <= 6:
-                ctx.set(dut.activations, [activations[clock - 1].tolist()])
+            if 1 < clock <= 7:
+                ctx.set(dut.activations, [activations[clock - 2].tolist()])
             if clock >= latency:
                 beat = clock - latency
                 assert ctx.get(dut.total) == trits[beat].astype(int) @ activations[beat]

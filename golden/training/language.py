@@ -1,0 +1,366 @@
+"""Train the stored language model: a small BitNet b1.58 decoder on Python's own documentation.
+
+Run `python -m trilith.golden.training.language`. The network has the shape of BitNet b1.58 2B4T
+(arXiv 2504.12285): sub-norms in front of the output and the down projection, squared ReLU in a
+gated feed-forward layer, rotary positions, grouped-query attention, a tied head. Every linear layer
+in a decoder layer is a BitLinear, trained quantization-aware as in ``digits``. The float twin has
+the same initialization, batches and recipe, without either quantizer.
+
+The text is what any machine with Python has: the documentation strings of the standard library and
+the topics of ``pydoc``, once each. A twentieth of these texts is held out, chosen by checksum and
+not by content; neither the tokenizer nor a network sees it before the end.
+"""
+
+import argparse
+import ast
+import inspect
+import json
+import math
+import platform
+import sys
+import sysconfig
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from safetensors.numpy import save
+
+from ..decoder import PYDOC
+from ..huggingface import pack_weights
+from ..quantize import absmean_quantize
+
+try:
+    import tokenizers
+    import torch
+    from torch.nn import functional
+
+    from .digits import round_through
+except ModuleNotFoundError:
+    if __name__ != "__main__":
+        raise
+    print("Training needs PyTorch and tokenizers: pip install 'trilith[train]'", file=sys.stderr)
+    sys.exit(2)
+
+HIDDEN, FFN, LAYERS = 256, 256, 3
+HEADS, KV_HEADS = 4, 2
+VOCABULARY = 1024
+END_OF_TEXT = "<|endoftext|>"
+ROPE_THETA = 10_000.0
+RMS_NORM_EPS = 1e-5
+CONTEXT = 256
+BATCH = 16
+STEPS = 1600
+WARMUP = 100
+LEARNING_RATE = 4e-3
+WEIGHT_DECAY = 0.05
+HELD_ONE_IN = 20
+
+
+def texts() -> Iterator[str]:
+    """Each documentation string of the standard library, tests apart, and each pydoc topic, once.
+
+    The order is that of sorted file names and of the places in a file.
+    """
+    from pydoc_data.topics import topics
+
+    library = Path(sysconfig.get_paths()["stdlib"])
+    seen = set()
+    for file in sorted(library.rglob("*.py")):
+        parts = file.relative_to(library).parts
+        if {"site-packages", "test", "tests", "idle_test", "pydoc_data"} & set(parts):
+            continue
+        try:
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+        except (SyntaxError, UnicodeDecodeError):
+            continue  # The library holds files that are wrong on purpose.
+        for node in ast.walk(tree):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                text = ast.get_docstring(node)
+                if text and text not in seen:
+                    seen.add(text)
+                    yield text
+    for name in sorted(topics):
+        yield inspect.cleandoc(topics[name])
+
+
+def split() -> tuple[list[str], list[str]]:
+    """The texts to train on and those held out."""
+    kept: list[str] = []
+    held: list[str] = []
+    for text in texts():
+        (held if zlib.crc32(text.encode()) % HELD_ONE_IN == 0 else kept).append(text)
+    return kept, held
+
+
+def train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
+    """Byte-level BPE."""
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=VOCABULARY,
+        special_tokens=[END_OF_TEXT],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(kept, trainer)
+    return tokenizer
+
+
+class RMSNorm(torch.nn.Module):
+    """RMSNorm with gain `weight` float32[K]."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Normalize x float32[..., K]."""
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_NORM_EPS) * self.weight
+
+
+class BitLinear(torch.nn.Module):
+    """y = Q(x) @ Q(W).T with trits and int8, or x @ W.T where `ternary` is false."""
+
+    def __init__(self, inputs: int, outputs: int, *, ternary: bool) -> None:
+        super().__init__()
+        self.ternary = ternary
+        self.weight = torch.nn.Parameter(torch.randn(outputs, inputs) / inputs**0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x float32[..., K] to y float32[..., N]."""
+        if not self.ternary:
+            return x @ self.weight.T
+        act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
+        weight_scale = self.weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
+        activations = round_through(x * act_scale, -128, 127)
+        trits = round_through(self.weight * (1 / weight_scale), -1, 1)
+        return activations @ trits.T * weight_scale / act_scale
+
+
+def rotate(x: torch.Tensor) -> torch.Tensor:
+    """Rotary positions of x float32[B, heads, T, size], halves split."""
+    size = x.shape[-1]
+    frequency = ROPE_THETA ** -(torch.arange(0, size, 2) / size)
+    angle = torch.outer(torch.arange(x.shape[-2]), frequency)
+    cos, sin = angle.cos().tile(2), angle.sin().tile(2)
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat([-second, first], dim=-1) * sin
+
+
+class DecoderLayer(torch.nn.Module):
+    """Attention and a gated feed-forward layer, named as in 2B4T's checkpoint."""
+
+    def __init__(self, *, ternary: bool) -> None:
+        super().__init__()
+        size = HIDDEN // HEADS
+        self.input_layernorm = RMSNorm(HIDDEN)
+        self.post_attention_layernorm = RMSNorm(HIDDEN)
+        self.self_attn = torch.nn.ModuleDict(
+            {
+                "q_proj": BitLinear(HIDDEN, HEADS * size, ternary=ternary),
+                "k_proj": BitLinear(HIDDEN, KV_HEADS * size, ternary=ternary),
+                "v_proj": BitLinear(HIDDEN, KV_HEADS * size, ternary=ternary),
+                "attn_sub_norm": RMSNorm(HIDDEN),
+                "o_proj": BitLinear(HIDDEN, HIDDEN, ternary=ternary),
+            }
+        )
+        self.mlp = torch.nn.ModuleDict(
+            {
+                "gate_proj": BitLinear(HIDDEN, FFN, ternary=ternary),
+                "up_proj": BitLinear(HIDDEN, FFN, ternary=ternary),
+                "ffn_sub_norm": RMSNorm(FFN),
+                "down_proj": BitLinear(FFN, HIDDEN, ternary=ternary),
+            }
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map x float32[B, T, HIDDEN] to the same shape."""
+        batch, length, _ = x.shape
+        attention, mlp = self.self_attn, self.mlp
+        h = self.input_layernorm(x)
+        q, k, v = (
+            attention[name](h).view(batch, length, -1, HIDDEN // HEADS).transpose(1, 2)
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        k, v = (value.repeat_interleave(HEADS // KV_HEADS, dim=1) for value in (rotate(k), v))
+        mixed = functional.scaled_dot_product_attention(rotate(q), k, v, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(batch, length, HIDDEN)
+        x = x + attention["o_proj"](attention["attn_sub_norm"](mixed))
+        h = self.post_attention_layernorm(x)
+        gated = mlp["gate_proj"](h).relu().square() * mlp["up_proj"](h)
+        return x + mlp["down_proj"](mlp["ffn_sub_norm"](gated))
+
+
+class LanguageModel(torch.nn.Module):
+    """Embedding, decoder layers, final norm, and the embedding again as head."""
+
+    def __init__(self, *, ternary: bool) -> None:
+        super().__init__()
+        self.embed_tokens = torch.nn.Embedding(VOCABULARY, HIDDEN)
+        torch.nn.init.normal_(self.embed_tokens.weight, std=HIDDEN**-0.5)
+        self.layers = torch.nn.ModuleList(DecoderLayer(ternary=ternary) for _ in range(LAYERS))
+        self.norm = RMSNorm(HIDDEN)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Map tokens int64[B, T] to logits float32[B, T, VOCABULARY]."""
+        x = self.embed_tokens(tokens)
+        for layer in self.layers:
+            x = layer(x)
+        return self.norm(x) @ self.embed_tokens.weight.T
+
+
+def train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> LanguageModel:
+    """Train one network on random windows of the text, with AdamW, warm-up and cosine decay."""
+    torch.manual_seed(0)
+    network = LanguageModel(ternary=ternary)
+    generator = torch.Generator().manual_seed(1)
+    optimizer = torch.optim.AdamW(
+        network.parameters(), LEARNING_RATE, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer,
+        lambda step: (
+            min(1.0, (step + 1) / WARMUP) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
+        ),
+    )
+    started = time.monotonic()
+    for step in range(steps):
+        places = torch.randint(len(tokens) - CONTEXT - 1, (BATCH,), generator=generator)
+        windows = torch.stack([tokens[place : place + CONTEXT + 1] for place in places.tolist()])
+        logits = network(windows[:, :-1])
+        loss = functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        schedule.step()
+        if step % 100 == 0 or step == steps - 1:
+            print(
+                f"{'ternary' if ternary else 'float'} step {step} of {steps}: loss {loss:.3f} "
+                f"nats per token, {time.monotonic() - started:.0f} s",
+                flush=True,
+            )
+    return network
+
+
+@torch.no_grad()
+def bits_per_byte(network: LanguageModel, held: list[list[int]], size: int) -> float:
+    """Bits that each byte of the held-out texts costs; each text alone, its end included.
+
+    A text longer than the context is cut into windows that start anew.
+    """
+    nats = 0.0
+    for text in held:
+        for start in range(0, len(text) - 1, CONTEXT):
+            window = torch.tensor(text[start : start + CONTEXT + 1])
+            logits = network(window[None, :-1])[0]
+            nats += functional.cross_entropy(logits, window[1:], reduction="sum").item()
+    return nats / math.log(2) / size
+
+
+def export(folder: Path, network: LanguageModel, tokenizer: tokenizers.Tokenizer) -> None:
+    """Write the ternary network as a Hugging Face folder in 2B4T's layout."""
+    tensors: dict[str, np.ndarray] = {}
+    for name, value in network.state_dict().items():
+        array = value.detach().numpy()
+        if name.endswith("_proj.weight"):
+            trits, scale = absmean_quantize(array)
+            tensors[f"model.{name}"] = pack_weights(trits)
+            tensors[f"model.{name}_scale"] = np.array([scale], np.float32)
+        else:
+            tensors[f"model.{name}"] = array.astype(ml_dtypes.bfloat16)
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    config: dict[str, Any] = {
+        "architectures": ["BitNetForCausalLM"],
+        "model_type": "bitnet",
+        "hidden_size": HIDDEN,
+        "intermediate_size": FFN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "num_key_value_heads": KV_HEADS,
+        "hidden_act": "relu2",
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": CONTEXT,
+        "rms_norm_eps": RMS_NORM_EPS,
+        "rope_theta": ROPE_THETA,
+        "tie_word_embeddings": True,
+        "bos_token_id": end,
+        "eos_token_id": end,
+        "torch_dtype": "bfloat16",
+        "quantization_config": {
+            "quant_method": "bitnet",
+            "linear_class": "autobitlinear",
+            "quantization_mode": "offline",
+        },
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps(
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "bos_token": END_OF_TEXT,
+                "eos_token": END_OF_TEXT,
+            },
+            indent=2,
+        )
+        + "\n"
+    )
+
+
+def main() -> int:
+    """Train both networks, print bits per byte, and store the ternary one."""
+    parser = argparse.ArgumentParser(description="Train the stored language model.")
+    parser.add_argument(
+        "--out", type=Path, default=PYDOC, metavar="DIR", help="folder to write (%(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="training steps (%(default)s)")
+    options = parser.parse_args()
+    if options.steps < 1:
+        parser.error(f"--steps must be at least 1, not {options.steps}")
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    kept, held = split()
+    size = sum(len(text.encode()) for text in held)
+    print(f"{sum(len(text.encode()) for text in kept)} bytes to train on, {size} held out")
+    tokenizer = train_tokenizer(kept)
+    end = tokenizer.token_to_id(END_OF_TEXT)
+    stream = [end]
+    for encoding in tokenizer.encode_batch(kept):
+        stream += [*encoding.ids, end]
+    held_tokens = [[end, *encoding.ids, end] for encoding in tokenizer.encode_batch(held)]
+    tokens = torch.tensor(stream)
+    print(f"{len(tokens)} tokens to train on")
+
+    figures: dict[str, float] = {}
+    for kind in ("ternary", "float"):
+        network = train(tokens, ternary=kind == "ternary", steps=options.steps)
+        figures[kind] = bits_per_byte(network, held_tokens, size)
+        print(f"{kind}: {figures[kind]:.4f} bits per byte of {size} held-out bytes", flush=True)
+        if kind == "ternary":
+            export(options.out, network, tokenizer)
+    (options.out / "held_out.json").write_text(json.dumps(held, indent=0) + "\n")
+    record = {
+        "label": "measured",
+        "bits_per_byte": figures,
+        "held_out_bytes": size,
+        "training_bytes": sum(len(text.encode()) for text in kept),
+        "steps": options.steps,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+    }
+    (options.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    print(f"stored in {options.out}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

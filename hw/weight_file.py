@@ -1,0 +1,199 @@
+"""A model's weights as an engine's streams: packed beats in a file, and a manifest in JSON."""
+
+import json
+from dataclasses import asdict, fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.checkpoint import Checkpoint, LazyTensors, TernaryTensor, read_json
+from ..golden.codes import CodeError
+from ..golden.convert import Progress, ignore_progress, new_folder
+from ..golden.huggingface import CheckpointError
+from .config import MatVecConfig
+from .streams import weight_beats, weights_from_beats
+
+__all__ = ["read_streams", "write_streams"]
+
+_FORMAT = "trilith weight streams 1"
+
+#: Matrices start at multiples of this, the widest bus word in bytes.
+_ALIGNMENT = 128
+
+
+def write_streams(
+    checkpoint: Checkpoint,
+    folder: Path,
+    config: MatVecConfig,
+    *,
+    progress: Progress = ignore_progress,
+) -> None:
+    """Write the ``weights`` stream of every matrix for one engine.
+
+    ``weights.bin`` holds the beats of each matrix one after another, byte 0 of a beat first, as
+    the engine takes them (group of rows, then chunk); ``scales.bin`` float32 scales [S, groups];
+    ``manifest.json`` the configuration, and for each matrix N, K, the places in both files in
+    bytes, and the number of beats. Embeddings and norms are not part of it.
+
+    Parameters
+    ----------
+    folder : must not exist, or be empty; it takes its name when it is complete
+    config : the engine
+    progress : called after each matrix
+
+    Raises
+    ------
+    CheckpointError
+        If the source is refused, or a matrix does not fit the engine or its code.
+    OSError
+        If a file cannot be written.
+    """
+    tensors: list[dict[str, Any]] = []
+    with new_folder(folder) as partial_folder:
+        with (
+            (partial_folder / "weights.bin").open("wb") as weights,
+            (partial_folder / "scales.bin").open("wb") as scales,
+        ):
+            for done, name in enumerate(checkpoint.ternary):
+                tensor = checkpoint.ternary[name]
+                n, k = tensor.shape
+                for size, letter, largest in ((n, "N", config.n_max), (k, "K", config.k_max)):
+                    if size > largest:
+                        raise CheckpointError(
+                            f"{name}: {letter} must be at most the engine's "
+                            f"{letter.lower()}_max {largest}, not {size}; give "
+                            f"--{letter.lower()}-max"
+                        )
+                try:
+                    beats = weight_beats(config, tensor.trits)
+                except CodeError as error:
+                    raise CheckpointError(f"{name}: {error}; choose another --code") from None
+                weights.seek(-(-weights.tell() // _ALIGNMENT) * _ALIGNMENT)
+                tensors.append(
+                    {
+                        "name": name,
+                        "n": n,
+                        "k": k,
+                        "offset": weights.tell(),
+                        "beats": len(beats),
+                        "scale_offset": scales.tell(),
+                        "scale_shape": list(tensor.scale.shape),
+                    }
+                )
+                beats.tofile(weights)
+                np.ascontiguousarray(tensor.scale).tofile(scales)
+                progress(done + 1, len(checkpoint.ternary))
+        manifest = {
+            "format": _FORMAT,
+            "config": asdict(config),
+            "beat_bytes": config.weight_bytes,
+            "tensors": tensors,
+        }
+        (partial_folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
+
+
+def read_streams(folder: Path) -> tuple[MatVecConfig, Checkpoint]:
+    """Read what ``write_streams`` wrote; matrices follow when they are asked for.
+
+    Returns
+    -------
+    The engine's configuration, and the matrices as a checkpoint without configuration and floats.
+
+    Raises
+    ------
+    CheckpointError
+        If a file is missing, damaged or truncated.
+    """
+    file = folder / "manifest.json"
+    manifest = read_json(file)
+    if manifest.get("format") != _FORMAT:
+        raise CheckpointError(f"{file}: format must be {_FORMAT!r}, not {manifest.get('format')!r}")
+    values, entries = manifest.get("config"), manifest.get("tensors")
+    names = {field.name for field in fields(MatVecConfig)}
+    if not isinstance(values, dict) or set(values) != names or not isinstance(entries, list):
+        raise CheckpointError(
+            f"{file}: must have an object config of {', '.join(sorted(names))} and an array tensors"
+        )
+    try:
+        config = MatVecConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{file}: config: {error}") from None
+    weights, scales = _map(folder / "weights.bin"), _map(folder / "scales.bin")
+    readers, stored = {}, {}
+    for entry in entries:
+        name, shape, parts = _entry(file, entry, config, len(weights), len(scales))
+        if name in readers:
+            raise CheckpointError(f"{file}: must have each matrix once, not {name!r} twice")
+        beats = weights[parts[0]].reshape(-1, config.weight_bytes)
+        scale = scales[parts[1]].view(np.float32).reshape(entry["scale_shape"])
+        readers[name] = partial(_read, folder, config, name, shape, beats, scale)
+        stored[name] = config.code, beats.size + scale.nbytes
+    return config, Checkpoint(
+        path=folder,
+        config={},
+        format=f"streams, {config.code}, {config.lanes} lanes x {config.rows} rows",
+        scale_convention="multiplied",
+        ternary=LazyTensors(folder, readers),
+        stored=stored,
+        tensors=LazyTensors(folder, {}),
+    )
+
+
+def _map(file: Path) -> NDArray[np.uint8]:
+    try:
+        if file.stat().st_size == 0:
+            return np.zeros(0, np.uint8)
+        return np.memmap(file, np.uint8, "r")
+    except OSError as error:
+        raise CheckpointError(f"{file}: must be readable: {error.strerror}") from None
+
+
+def _entry(
+    file: Path, entry: Any, config: MatVecConfig, weight_bytes: int, scale_bytes: int
+) -> tuple[str, tuple[int, int], tuple[slice, slice]]:
+    """Name, (N, K), and places of the beats and scales of a matrix, all checked."""
+    keys = ("n", "k", "offset", "beats", "scale_offset")
+    if (
+        not isinstance(entry, dict)
+        or not isinstance(entry.get("name"), str)
+        or any(type(entry.get(key)) is not int or entry[key] < 0 for key in keys)
+        or not isinstance(shape := entry.get("scale_shape"), list)
+        or len(shape) != 2
+        or any(type(size) is not int or not 0 < size < 2**31 for size in shape)
+    ):
+        raise CheckpointError(
+            f"{file}: a matrix must have a name, {', '.join(keys)} and scale_shape, not {entry!r}"
+        )
+    name, n, k = entry["name"], entry["n"], entry["k"]
+    if not (0 < n <= config.n_max and 0 < k <= config.k_max):
+        raise CheckpointError(f"{file}: {name} must fit the engine, not be {n} x {k}")
+    beats = -(-n // config.rows) * -(-k // config.lanes)
+    weights = slice(entry["offset"], entry["offset"] + beats * config.weight_bytes)
+    scales = slice(entry["scale_offset"], entry["scale_offset"] + 4 * shape[0] * shape[1])
+    if entry["beats"] != beats or weights.stop > weight_bytes or scales.stop > scale_bytes:
+        raise CheckpointError(
+            f"{file}: {name} must have {beats} beats within weights.bin and its scales within "
+            f"scales.bin; the manifest has {entry['beats']} beats, weights.bin {weight_bytes} "
+            f"bytes and scales.bin {scale_bytes}"
+        )
+    if k % shape[1]:
+        raise CheckpointError(f"{file}: {name} must have a divisor of {k} groups, not {shape[1]}")
+    return name, (n, k), (weights, scales)
+
+
+def _read(
+    folder: Path,
+    config: MatVecConfig,
+    name: str,
+    shape: tuple[int, int],
+    beats: NDArray[np.uint8],
+    scale: NDArray[np.float32],
+) -> TernaryTensor:
+    try:
+        trits = weights_from_beats(config, beats, *shape)
+        return TernaryTensor.from_trits(name, trits, scale, shape[1] // scale.shape[1])
+    except (CheckpointError, CodeError) as error:
+        raise CheckpointError(f"{folder}: {name}: {error}") from None

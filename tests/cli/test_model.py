@@ -1,0 +1,125 @@
+import json
+import subprocess
+
+import pytest
+
+from trilith.cli.main import main
+from trilith.golden.mlp import DIGITS
+
+
+@pytest.fixture
+def model(monkeypatch, capsys):
+    """Run the command in this process, which saves starting Python a few dozen times."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["trilith", "model", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        return subprocess.CompletedProcess(arguments, end.value.code or 0, *capsys.readouterr())
+
+    return run
+
+
+def refused(done, message):
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.removeprefix("trilith: ").removeprefix("Invalid value: ") == f"{message}\n"
+
+
+def test_inspect(model, tiny):
+    folder, trits, _ = tiny()
+    done = model("inspect", folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[:3] == [
+        "family  bitnet, relu2, sub-norms",
+        "format  huggingface packed",
+        "scale   multiplied (autobitlinear)",
+    ]
+    assert "        hidden_size 256" in lines
+    row = next(line for line in lines if line.startswith("model.layers.0.mlp.down_proj "))
+    t = trits["model.layers.0.mlp.down_proj"]
+    assert row.split()[1:7] == ["256", "x", "512", "U8", "1", "512"]
+    assert f"{(t == 0).mean():.2%}" in row
+    assert lines[-1].startswith("7 matrices, 589824 weights, 0.1 MB: ")
+    report = json.loads(model("inspect", folder, "--json").stdout)
+    assert report["total"]["weights"] == 589824
+    assert [x["name"] for x in report["tensors"]] == list(trits)
+    zeros = sum(x["zero_fraction"] * x["n"] * x["k"] for x in report["tensors"])
+    assert report["total"]["zero_fraction"] == pytest.approx(zeros / 589824)
+
+
+@pytest.mark.parametrize("to", ["huggingface", "tq1_0", "tq2_0", "i2_s", "stream"])
+def test_convert_and_verify(model, tmp_path, tiny, to):
+    folder, _, _ = tiny()
+    target = tmp_path / "target"
+    done = model("convert", folder, target, "--to", to)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{target}: 7 matrices; trilith model verify proves them\n"
+    done = model("verify", target, folder)
+    assert done.returncode == 0, done.stderr
+    others = 0 if to == "stream" else 4
+    assert done.stdout == (
+        f"7 matrices compared and equal: 589824 trits and 7 scales; {others} other tensors equal\n"
+    )
+
+
+def test_verify_finds_a_difference(model, tmp_path, tiny):
+    one, two = tiny("one", seed=1)[0], tiny("two", seed=2)[0]
+    done = model("verify", one, two)
+    assert done.returncode == 1
+    first, second = done.stdout.splitlines()
+    assert first == "0 matrices compared and equal: 0 trits and 0 scales; 0 other tensors equal"
+    assert second.startswith("DIFFERENT: model.layers.0.self_attn.q_proj has the trit ")
+    found = json.loads(model("verify", one, two, "--json").stdout)
+    assert (found["equal"], found["matrices"]) == (False, 0)
+
+
+def test_the_digits_as_an_engine_takes_them(model, tmp_path):
+    target = tmp_path / "weights"
+    done = model("convert", DIGITS, target, "--to", "stream", "--preset", "micro", "--code", "tq1")
+    assert done.returncode == 0, done.stderr
+    assert json.loads((target / "manifest.json").read_text())["config"]["code"] == "tq1"
+    report = json.loads(model("inspect", target, "--json").stdout)
+    assert report["format"] == "streams, tq1, 8 lanes x 5 rows"
+    assert [(x["n"], x["k"]) for x in report["tensors"]] == [(256, 64), (256, 256), (10, 256)]
+
+
+def test_refusals(model, tmp_path, tiny):
+    folder, _, _ = tiny()
+    out = tmp_path / "out"
+    nowhere = tmp_path / "nowhere"
+    refused(
+        model("convert", folder, nowhere / "x.gguf", "--to", "i2_s"),
+        f"{nowhere} must be a folder, and is none; make it first",
+    )
+    refused(
+        model("inspect", tmp_path / "none"),
+        f"{tmp_path}/none: must be a readable checkpoint: No such file or directory",
+    )
+    refused(
+        model("convert", folder, out, "--to", "q4_k"),
+        "--to must be one of huggingface, tq1_0, tq2_0, i2_s, stream, not 'q4_k'",
+    )
+    refused(
+        model("convert", folder, out, "--to", "stream", "--preset", "big"),
+        "--preset must be one of micro, line, block, bitnet, not 'big'",
+    )
+    refused(
+        model("convert", folder, out, "--to", "stream", "--code", "base4"),
+        "code must be one of base3, escape, tq1, two_bit, binary, not 'base4'",
+    )
+    refused(
+        model("convert", folder, out, "--to", "i2_s", "--code", "base3"),
+        "--code, --k-max and --n-max are for --to stream only",
+    )
+    refused(
+        model("convert", folder, out, "--to", "stream", "--k-max", "300"),
+        "model.layers.0.mlp.down_proj: K must be at most the engine's k_max 300, not 512; give "
+        "--k-max",
+    )
+    refused(
+        model("inspect", folder, "--quantize", "int4"),
+        "quantize must be None or 'absmean', not 'int4'",
+    )
+    assert not out.exists()

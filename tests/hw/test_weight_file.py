@@ -1,0 +1,96 @@
+import json
+import re
+
+import numpy as np
+import pytest
+
+from trilith.golden import CheckpointError, load_checkpoint
+from trilith.golden.convert import compare
+from trilith.hw import PRESETS, MatVecConfig
+from trilith.hw.streams import weight_beats, weights_from_beats
+from trilith.hw.weight_file import read_streams, write_streams
+
+Q = "model.layers.0.self_attn.q_proj"
+
+
+@pytest.mark.parametrize("code", ["base3", "escape", "tq1", "two_bit"])
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 11), (40, 64), (41, 129)])
+def test_beats_and_back(code, n, k):
+    config = MatVecConfig(lanes=8, rows=5, code=code, k_max=999, n_max=999)
+    trits = np.random.default_rng(n).integers(-1, 2, (n, k), np.int8)
+    np.testing.assert_array_equal(
+        weights_from_beats(config, weight_beats(config, trits), n, k), trits
+    )
+
+
+@pytest.mark.parametrize("preset", ["micro", "bitnet"])
+def test_streams_hold_the_checkpoint(tmp_path, tiny, preset):
+    folder, trits, scales = tiny(num_hidden_layers=2)
+    source = load_checkpoint(folder)
+    seen = []
+    write_streams(
+        source, tmp_path / "out", PRESETS[preset], progress=lambda *done: seen.append(done)
+    )
+    assert seen == [(i + 1, 14) for i in range(14)]
+    config, streams = read_streams(tmp_path / "out")
+    assert config == PRESETS[preset]
+    found = compare(streams, source)
+    assert (found.matrices, found.others, found.difference) == (14, 0, "")
+    # Anyone can use the files with the manifest alone.
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text())
+    entry = manifest["tensors"][7]
+    assert entry["name"] == "model.layers.1.self_attn.q_proj"
+    weights = (tmp_path / "out" / "weights.bin").read_bytes()[entry["offset"] :]
+    expected = weight_beats(config, trits[entry["name"]])
+    assert weights[: entry["beats"] * manifest["beat_bytes"]] == expected.tobytes()
+    assert entry["offset"] % 128 == 0
+    scale = np.fromfile(tmp_path / "out" / "scales.bin", np.float32)[entry["scale_offset"] // 4]
+    assert scale == scales[entry["name"]][0]
+
+
+def test_what_does_not_fit_the_engine(tmp_path, tiny):
+    folder, _, _ = tiny()
+    source = load_checkpoint(folder)
+    config = MatVecConfig(lanes=8, rows=5, k_max=200, n_max=999)
+    message = f"{Q}: K must be at most the engine's k_max 200, not 256; give --k-max"
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        write_streams(source, tmp_path / "out", config)
+    config = MatVecConfig(lanes=8, rows=5, k_max=999, n_max=999, code="binary")
+    message = rf"^{re.escape(Q)}: code 'binary' holds -1 and \+1 only, not 0 at .*another --code$"
+    with pytest.raises(CheckpointError, match=message):
+        write_streams(source, tmp_path / "out", config)
+    assert {file.name for file in tmp_path.iterdir()} == {"source"}
+
+
+def test_damaged_streams(tmp_path, tiny):
+    out = tmp_path / "out"
+    config = PRESETS["micro"]
+    write_streams(load_checkpoint(tiny()[0]), out, config)
+    manifest = json.loads((out / "manifest.json").read_text())
+
+    def refuses(message, **changes):
+        (out / "manifest.json").write_text(json.dumps(manifest | changes))
+        with pytest.raises(CheckpointError, match=f"^{re.escape(f'{out}{message}')}"):
+            list(read_streams(out)[1].ternary.values())
+
+    refuses("/manifest.json: format must be 'trilith weight streams 1', not 2", format=2)
+    refuses("/manifest.json: must have an object config of act_bits, ", config=[])
+    refuses(
+        "/manifest.json: config: lanes must be from 5 to 320, not 1000000",
+        config=manifest["config"] | {"lanes": 10**6},
+    )
+    first, *others = manifest["tensors"]
+    for key in first:
+        for value in (None, -1, 2**62, [], [0, 0], [2**40, 1], {}):
+            refuses("/manifest.json: ", tensors=[first | {key: value}, *others])
+    refuses(f"/manifest.json: must have each matrix once, not '{Q}' twice", tensors=[first, first])
+    refuses("/manifest.json: a matrix must have a name, n, k, ", tensors=[3])
+    weights = (out / "weights.bin").read_bytes()
+    (out / "weights.bin").write_bytes(b"\xff" + weights[1:])
+    refuses(f": {Q}: byte 0xff at [0, 0] is illegal in code 'base3'")
+    (out / "weights.bin").write_bytes(weights[:-1])
+    refuses("/manifest.json: model.layers.0.mlp.down_proj must have 3328 beats within weights.bin")
+    (out / "weights.bin").write_bytes(b"")
+    refuses(f"/manifest.json: {Q} must have 1664 beats within weights.bin")
+    (out / "weights.bin").unlink()
+    refuses("/weights.bin: must be readable: No such file or directory")
