@@ -1,5 +1,7 @@
 """Dot products of floating-point numbers that align, add integers and round once."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.floats import FloatFormat, IntFormat
@@ -56,6 +58,15 @@ class FusedDot(DotUnit):
     window : bits kept of the largest product; by default three more than a significand of ``to``
     levels_per_stage : levels of the tree between two registers
     """
+
+    parts: ClassVar[dict[str, str]] = {
+        "operands": "weights|activations|packed",
+        "product": "p[0-9]+",
+        "align": "t[0-9]+|e[0-9]+_|maximum|running|largest|before|grown",
+        "tree": "[us][0-9]+",
+        "accumulator": "accumulator|exponent|seen",
+        "result": "r[12]_|total",
+    }
 
     def __init__(
         self,

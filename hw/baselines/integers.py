@@ -1,5 +1,7 @@
 """Dot products of integers, trits and bits."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.codes import Code
@@ -20,11 +22,25 @@ class _ExactDot(DotUnit):
     """What units with an exact accumulator share.
 
     Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks: operands, products, the tree
-    and the accumulator. Throughput: a beat per clock.
+    and the accumulator, unless a unit says otherwise. Throughput: a beat per clock.
     """
 
+    parts: ClassVar[dict[str, str]] = {
+        "operands": "weights|activations|packed",
+        "product": "[pc][0-9]+",
+        "tree": "u[0-9]+_",
+        "accumulator": "accumulator|total",
+    }
+
     def __init__(
-        self, *, lanes: int, weights: int, activations: int, largest: int, latency: int
+        self,
+        *,
+        lanes: int,
+        weights: int,
+        activations: int,
+        largest: int,
+        latency: int,
+        skew: int = 0,
     ) -> None:
         super().__init__(
             lanes=lanes,
@@ -32,6 +48,7 @@ class _ExactDot(DotUnit):
             activations=activations,
             total=_width(largest),
             latency=latency,
+            skew=skew,
         )
 
     def _accumulate(self, m: Module, value: Value, subtract: Value | None = None) -> None:
@@ -101,7 +118,11 @@ class IntegerDot(_ExactDot):
 class TernaryDot(_ExactDot):
     """Packed trits, or bits for ±1, times integers: the engine's decoder and ``DotProduct``.
 
-    Latency and throughput: see ``_ExactDot``; the decoder stands in front of the products.
+    The decoder stands between the registers of the weights and those of its trits, beside which the
+    activations are registered; the last registers before the tree hold an activation or zero.
+
+    Latency: ``4 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights, one less
+    from the activations. Throughput: a beat per clock.
 
     Parameters
     ----------
@@ -109,6 +130,14 @@ class TernaryDot(_ExactDot):
     activation_bits : 8, 4 or 2, at two bits −1, 0 and +1
     lanes, k_max, levels_per_stage : see ``IntegerDot``
     """
+
+    parts: ClassVar[dict[str, str]] = {
+        "operands": "weights|activations|packed",
+        "decode": r"dot\.(zero|[sd]1?_)",
+        "select": r"dot\.x",
+        "tree": r"dot\.",
+        "accumulator": "accumulator|total",
+    }
 
     def __init__(
         self,
@@ -127,7 +156,8 @@ class TernaryDot(_ExactDot):
             weights=8 * code.packed_bytes(lanes),
             activations=lanes * activation_bits,
             largest=k_max * (1 if activation_bits == 2 else 2 ** (activation_bits - 1)),
-            latency=3 + _stages(lanes, levels_per_stage),
+            latency=4 + _stages(lanes, levels_per_stage),
+            skew=1,
         )
 
     def elaborate(self, platform: object) -> Module:

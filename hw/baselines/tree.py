@@ -1,5 +1,7 @@
 """Dot products of floating-point numbers by IEEE 754 multipliers and adders."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Cat, Const, Module, Mux, Value
 
 from ...golden.floats import FloatFormat, IntFormat
@@ -25,6 +27,13 @@ class TreeDot(DotUnit):
     lanes : products in a beat
     adder_stages : clocks of an adder, 1 to 3
     """
+
+    parts: ClassVar[dict[str, str]] = {
+        "operands": "weights|activations|packed",
+        "product": r"multiplier[0-9]+\.",
+        "tree": r"adder[0-9]+_|odd",
+        "accumulator": r"accumulator\.",
+    }
 
     def __init__(
         self,

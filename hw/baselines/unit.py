@@ -1,5 +1,7 @@
 """The interface that all measured dot products share, and what they have in common."""
 
+from typing import ClassVar
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -17,8 +19,12 @@ class DotUnit(wiring.Component):
     bring a beat. With ``interleave`` above 1 the accumulator's loop takes that many clocks and
     serves as many dot products in turn: beats that many clocks apart belong together.
 
-    Latency: ``latency`` clocks from the last beat to its result. Throughput: a beat per clock, and
-    where a dot product is one beat a result per clock.
+    Latency: ``latency`` clocks from the last beat's weights to its result. Throughput: a beat per
+    clock, and where a dot product is one beat a result per clock.
+
+    ``skew`` is by how many clocks a beat's activations enter after its weights. ``parts`` says what
+    registers, and the logic in front of them, are for: patterns of names from the operands on, the
+    first that matches; what none matches is control.
 
     Members
     -------
@@ -27,6 +33,9 @@ class DotUnit(wiring.Component):
     done : Out; ``total`` is a result
     total : Out; the result while ``done`` is set
     """
+
+    #: Part to the pattern of its registers' names.
+    parts: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
@@ -37,10 +46,12 @@ class DotUnit(wiring.Component):
         total: int,
         latency: int,
         interleave: int = 1,
+        skew: int = 0,
     ) -> None:
         self.lanes = lanes
         self.latency = latency
         self.interleave = interleave
+        self.skew = skew
         super().__init__(
             {
                 "weights": In(weights),

@@ -183,7 +183,9 @@ class Run:
         unit, baseline = self.unit, self.baseline
         return {
             f"{prefix}weights": port(baseline.weight_port(self.w), len(unit.weights)),
-            f"{prefix}activations": port(baseline.activation_port(self.x), len(unit.activations)),
+            f"{prefix}activations": port(
+                baseline.activation_port(np.roll(self.x, unit.skew, axis=0)), len(unit.activations)
+            ),
             f"{prefix}valid": port(self.valid.astype(np.int64), 1),
             f"{prefix}last": port(self.last.astype(np.int64), 1),
         }
