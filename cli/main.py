@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from .characterize import characterize
 from .generate import generate
 from .model import model
 
@@ -122,6 +123,7 @@ def _case_line(result) -> str:
 
 
 app.command()(generate)
+app.command()(characterize)
 app.add_typer(model, name="model")
 
 report = typer.Typer(no_args_is_help=True, help="Print tables of measured figures.")
@@ -424,11 +426,12 @@ def main() -> None:
         # Not imported above, as none of the commands' rooms is: printing help must be quick.
         from ..golden.huggingface import CheckpointError
         from ..hw.export import ExportError
+        from ..sim.gatelevel import LibertyError
         from ..sim.simulator import SimulationError
         from ..sim.toolchain import ToolchainError
 
         if isinstance(error, SimulationError):
             sys.exit(_fail(str(error), 1))
-        if isinstance(error, (CheckpointError, ExportError, ToolchainError)):
+        if isinstance(error, (CheckpointError, ExportError, LibertyError, ToolchainError)):
             sys.exit(_fail(str(error), 2))
         raise

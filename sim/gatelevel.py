@@ -30,6 +30,10 @@ from .toolchain import ToolchainError, find_program
 __all__ = ["Cell", "Group", "LibertyError", "Library", "Netlist", "Power", "map_component"]
 
 
+#: Precedes a report in OpenSTA's output.
+_MARK = "=report="
+
+
 class LibertyError(ValueError):
     """A Liberty file that cannot be used; the message names the file and what is wrong."""
 
@@ -276,13 +280,21 @@ class Library:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Of a netlist at its clock, in W; ``slack_ps`` is the worst, ``area`` the library's unit."""
+    """Of a netlist at its clock, in W.
+
+    Parameters
+    ----------
+    internal, switching, leakage : which add up to all power; nets that ports drive, the clock's
+        among them, are not switched by any cell and not counted
+    parts : the same power by what it is for: ``clock`` is what flip-flops take while nothing
+        changes, without their leakage, the rest that of ``DotUnit.parts`` and ``control``
+    slack_ps : the worst
+    """
 
     internal: float
     switching: float
     leakage: float
-    sequential: float
-    combinational: float
+    parts: dict[str, float]
     slack_ps: float
 
     @property
@@ -332,12 +344,11 @@ def map_component(component: wiring.Component, library: Library, period_ps: floa
     script = f"""
 read_verilog unit.v
 synth -flatten -booth -top unit -run begin:check
+rename -wire
 dfflibmap {dont_use} -liberty {registers}
 opt -full
 abc {liberty} {dont_use} -D {period_ps:.0f} -constr unit.constr
 opt_clean -purge
-rename -enumerate -pattern gate%
-write_verilog -noattr -noexpr netlist.v
 write_json netlist.json
 """
     constraints = f"set_driving_cell {library.buffer.name}\nset_load 1.0\n"
@@ -351,7 +362,7 @@ write_json netlist.json
             for file in library.files:
                 os.link(file, work / file.name)
             _yosys(work, script)
-            for name in ("netlist.v", "netlist.json", "yosys.log", "map.ys"):
+            for name in ("netlist.json", "yosys.log", "map.ys"):
                 shutil.move(work / name, making / name)
     return Netlist(folder, component, library, period_ps)
 
@@ -361,7 +372,7 @@ class Netlist:
 
     Parameters
     ----------
-    folder : that holds ``netlist.v`` and ``netlist.json``
+    folder : that holds ``netlist.json``
     component : what was mapped, for its ports
     library : the cells
     period_ps : of the clock
@@ -379,8 +390,11 @@ class Netlist:
         ]
         #: Instance to type and connections.
         self.cells: dict[str, tuple[str, dict[str, list[int | str]]]] = {
-            name: (cell["type"], cell["connections"]) for name, cell in module["cells"].items()
+            f"c{i}": (cell["type"], cell["connections"])
+            for i, cell in enumerate(module["cells"].values())
         }
+        #: What yosys called them: flip-flops after their register.
+        self._names = {f"c{i}": name for i, name in enumerate(module["cells"])}
         unknown = {kind for kind, _ in self.cells.values()} - set(library.cells)
         if unknown:
             raise ToolchainError(f"yosys must map all cells and left {', '.join(sorted(unknown))}")
@@ -465,6 +479,36 @@ class Netlist:
         text = "\n".join([*lines, *same, "endmodule", ""])
         return text.replace("[0:0] ", "")
 
+    def owners(self) -> dict[str, str]:
+        """The part of each cell: logic belongs to the first register of ``parts`` it leads to."""
+        patterns: dict[str, str] = getattr(self._component, "parts", {})
+        driver = {
+            pins[pin][0]: name
+            for name, (kind, pins) in self.cells.items()
+            for pin, _ in self.library.cells[kind].outputs
+            if pins.get(pin)
+        }
+        owner: dict[str, str] = {}
+        for name, (kind, _) in self.cells.items():
+            if self.library.cells[kind].flip_flop:
+                matching = (
+                    part
+                    for part, pattern in patterns.items()
+                    if re.match(pattern, self._names[name])
+                )
+                owner[name] = next(matching, "control")
+        registers = dict(owner)
+        for part in (*patterns, "control"):
+            front = [name for name, p in registers.items() if p == part]
+            while front:
+                kind, pins = self.cells[front.pop()]
+                for pin in self.library.cells[kind].inputs:
+                    source = driver.get(pins[pin][0])
+                    if source is not None and source not in owner:
+                        owner[source] = part
+                        front.append(source)
+        return {name: owner.get(name, "control") for name in self.cells}
+
     def power(self, activity: Mapping[tuple[str, str], float]) -> Power:
         """Power and slack by OpenSTA, with the activity of every pin but clocks.
 
@@ -483,33 +527,50 @@ class Netlist:
             # Without a report before them, annotations are ignored in silence (2.0.17).
             "report_power",
         ]
-        lines += [
-            f"sta::set_power_pin_activity [get_pins {{{instance}/{pin}}}] {value:.6f} 0.5"
-            for (instance, pin), value in activity.items()
-        ]
-        lines += ["report_power -digits 6", "report_worst_slack", "exit"]
+        for share in (0, 1):
+            lines += [
+                f"sta::set_power_pin_activity [get_pins {{{instance}/{pin}}}] "
+                f"{share * value:.6f} 0.5"
+                for (instance, pin), value in activity.items()
+            ]
+            lines += [
+                f"puts {_MARK}",
+                "report_power -instances [get_cells *] -digits 6",
+                "report_power -digits 6",
+            ]
+        lines += ["report_worst_slack", "exit"]
         (self.folder / "structure.v").write_text(self._structure())
         script = self.folder / "power.tcl"
         script.write_text("\n".join(lines) + "\n")
         done = subprocess.run([program, script], capture_output=True, text=True, check=False)
         (self.folder / "sta.log").write_text(done.stdout + done.stderr)
-        rows = {
-            match[1]: [float(value) for value in match[2].split()[:4]]
-            for match in re.finditer(r"^(Sequential|Combinational|Total) +(.*)$", done.stdout, re.M)
-        }
         slack = re.search(r"worst slack\s+(\S+)", done.stdout)
+        reports = done.stdout.split(_MARK)[1:]
         wrong = [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line]
-        if wrong or set(rows) != {"Sequential", "Combinational", "Total"} or slack is None:
+        # Internal, switching, leakage and total power of cells.
+        tables = [
+            {
+                match[2]: [float(value) for value in match[1].split()]
+                for match in re.finditer(r"^((?: *[-+.e\d]+){4}) +(c\d+)$", report, re.M)
+            }
+            for report in reports
+        ]
+        if wrong or slack is None or [set(t) for t in tables] != [set(self.cells)] * 2:
             raise ToolchainError(
                 f"sta must report power and did not: {wrong[0] if wrong else 'no message'}"
             )
-        internal, switching, leakage, _ = rows["Total"]
+        idle, full = tables
+        parts = {"clock": 0.0}
+        for name, part in self.owners().items():
+            clock = idle[name][0] if self.library.cells[self.cells[name][0]].flip_flop else 0
+            parts["clock"] += clock
+            parts[part] = parts.get(part, 0.0) + full[name][3] - clock
+        internal, switching, leakage, _ = np.sum(list(full.values()), axis=0)
         return Power(
-            internal=internal,
-            switching=switching,
-            leakage=leakage,
-            sequential=rows["Sequential"][3],
-            combinational=rows["Combinational"][3],
+            internal=float(internal),
+            switching=float(switching),
+            leakage=float(leakage),
+            parts=parts,
             slack_ps=float(slack[1]) * unit,
         )
 

@@ -151,7 +151,14 @@ def operands(
     lanes : products in a beat; a matrix whose K is less is left out
     interleave : dot products that take turns, see ``DotUnit``
     seed : of all that is random
+
+    Raises
+    ------
+    ValueError
+        If ``lanes`` is above 256, the trained network's largest K.
     """
+    if lanes > 256:
+        raise ValueError(f"lanes must be at most 256, not {lanes}")
     rng = np.random.default_rng(seed)
     layers = _trained(rng) if source == "trained" else _like_2b4t(rng)
     ternary = isinstance(baseline.weights, Code) and len(baseline.weights.values) == 3

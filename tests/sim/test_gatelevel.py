@@ -147,6 +147,8 @@ def test_a_netlist_computes_and_its_power_follows_its_activity():
     ]
     idle, half, full = (power.total for power in powers)
     assert full - idle == pytest.approx(2 * (half - idle), rel=0.001)
-    assert powers[2].combinational > 20 * powers[0].combinational
+    assert powers[2].parts["product"] > 20 * powers[0].parts["product"]
+    assert sum(powers[2].parts.values()) == pytest.approx(full)
+    assert powers[2].parts["clock"] == pytest.approx(powers[0].parts["clock"])
     assert powers[2].slack_ps > 0
     assert netlist.flip_flops > 2 * 2 * 4
