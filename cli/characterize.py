@@ -33,10 +33,10 @@ def characterize(
 ) -> None:
     """Measure a dot product's energy, area and speed in a cell library.
 
-    yosys maps it for the clock, Verilator runs the netlist on the operands and holds it to the
-    golden model, OpenSTA turns the transitions of every pin into power. Cells only: no wires, no
-    clock tree, no glitches. Energy is per MAC, all lanes busy; clock is what flip-flops take while
-    nothing changes. Ends with status 1 where the clock is not met.
+    yosys maps it for the clock; Verilator runs the netlist on the operands and holds it to the
+    golden model; the transitions of every pin and OpenSTA's slews give power. Cells only: no wires,
+    no clock tree, no glitches. Energy is per MAC, all lanes busy; clock is what the clock pins of
+    flip-flops take. Ends with status 1 where the clock is not met.
 
     Examples:
       trilith characterize --unit ternaryxint8-escape --lanes 80 --library asap7 --liberty
@@ -89,6 +89,7 @@ def _print(row) -> None:
     print(f"energy          {row.energy_fj:.3f} fJ per MAC")
     for kind in ("internal", "switching", "leakage"):
         print(f"  {kind:<13} {getattr(row, f'{kind}_fj'):.3f}")
+    print(f"  (OpenSTA's own internal energy, not used: {row.opensta_internal_fj:.3f})")
     print("of it for")
     for part, energy in row.parts_fj.items():
         print(f"  {part:<13} {energy:.3f}")

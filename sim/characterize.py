@@ -39,6 +39,7 @@ class Characterization:
     max_ghz : what the worst path allows, without wires, clock tree and skew
     energy_fj : total, the sum of the next three and of ``parts_fj``
     internal_fj, switching_fj, leakage_fj : its kinds
+    opensta_internal_fj : OpenSTA 2.0.17's internal energy, see ``Netlist.power``; not in the total
     parts_fj : what it is for, see ``Power``
     area : in the library's unit, mostly µm²
     cells, flip_flops : of the netlist
@@ -60,6 +61,7 @@ class Characterization:
     internal_fj: float
     switching_fj: float
     leakage_fj: float
+    opensta_internal_fj: float
     parts_fj: dict[str, float]
     area: float
     cells: int
@@ -73,6 +75,10 @@ class Characterization:
     label: str = "measured"
 
 
+def _bits(unit: DotUnit, port: str) -> int:
+    return len(getattr(unit, port))
+
+
 def port_rows(baseline: Baseline, unit: DotUnit, found: Operands) -> dict[str, NDArray[np.uint8]]:
     """Inputs of a unit as ``run_clocked`` takes them, a beat in every clock."""
 
@@ -83,8 +89,8 @@ def port_rows(baseline: Baseline, unit: DotUnit, found: Operands) -> dict[str, N
 
     activations = np.roll(found.activations, unit.skew, axis=0)
     return {
-        "weights": rows(baseline.weight_port(found.weights), len(unit.weights)),
-        "activations": rows(baseline.activation_port(activations), len(unit.activations)),
+        "weights": rows(baseline.weight_port(found.weights), _bits(unit, "weights")),
+        "activations": rows(baseline.activation_port(activations), _bits(unit, "activations")),
         "valid": np.ones((len(found.last), 1), np.uint8),
         "last": found.last[:, np.newaxis].astype(np.uint8),
     }
@@ -101,7 +107,7 @@ def check_results(
         If one differs, or none was compared.
     """
     baseline = BASELINES[name]
-    totals = baseline.results(outputs["total"], len(unit.total))
+    totals = baseline.results(outputs["total"], _bits(unit, "total"))
     clocks = len(found.last)
     done = np.zeros(clocks, bool)
     done[unit.latency :] = found.last[: clocks - unit.latency]
@@ -183,6 +189,7 @@ def characterize(
         internal_fj=power.internal * fj,
         switching_fj=power.switching * fj,
         leakage_fj=power.leakage * fj,
+        opensta_internal_fj=power.opensta_internal * fj,
         parts_fj={part: value * fj for part, value in power.parts.items()},
         area=netlist.area,
         cells=len(netlist.cells),

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +30,6 @@ from .clocked import run_verilog
 from .toolchain import ToolchainError, find_program
 
 __all__ = ["Cell", "Group", "LibertyError", "Library", "Netlist", "Power", "map_component"]
-
-
-#: Precedes a report in OpenSTA's output.
-_MARK = "=report="
 
 
 class LibertyError(ValueError):
@@ -123,6 +121,7 @@ class Cell:
     area : in the library's unit
     inputs : pins
     outputs : pins and their functions, in Liberty's notation
+    loads : capacitance of each input, in the library's unit
     flip_flop : None, or the two state variables, ``next_state`` and ``clocked_on``
     usable : it may be mapped to
     """
@@ -131,6 +130,7 @@ class Cell:
     area: float
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, str], ...]
+    loads: dict[str, float]
     flip_flop: tuple[str, str, str, str] | None
     usable: bool
 
@@ -185,6 +185,11 @@ def _reduce(group: Group) -> list[Cell]:
                 area=float(cell.get("area", "0")),
                 inputs=tuple(p.names[0] for p in pins if p.get("direction") == "input"),
                 outputs=outputs,
+                loads={
+                    p.names[0]: float(p.get("capacitance", "0"))
+                    for p in pins
+                    if p.get("direction") == "input"
+                },
                 flip_flop=flip_flop,
                 usable=cell.get("dont_use") != "true"
                 and bool(outputs)
@@ -193,6 +198,67 @@ def _reduce(group: Group) -> list[Cell]:
             )
         )
     return cells
+
+
+def _numbers(text: Sequence[str]) -> list[float]:
+    return [float(word) for part in text for word in part.replace(",", " ").split()]
+
+
+def _energies(cell: Group, templates: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """The internal power groups of a cell, what its ground pins take left out (it is the same)."""
+    ground = {pg.names[0] for pg in cell.all("pg_pin") if "ground" in pg.get("pg_type")}
+    found = []
+    for pin in cell.all("pin"):
+        for group in pin.all("internal_power"):
+            if group.get("related_pg_pin") in ground:
+                continue
+            tables = []
+            for table in group.groups:
+                axes = [_numbers(table.attributes.get(f"index_{i}", [])) for i in (1, 2)]
+                values = _numbers(table.attributes["values"])
+                names = templates.get(table.names[0] if table.names else "", [])
+                tables.append([names, axes, values])
+            found.append(
+                {
+                    "pin": pin.names[0],
+                    "related": group.get("related_pin"),
+                    "when": group.get("when"),
+                    "tables": tables,
+                }
+            )
+    return found
+
+
+def _read(table: list[Any], slew: float, load: float) -> float:
+    """A table's value, between and beyond its points along straight lines."""
+    names, axes, values = table
+    grid = np.array(values)
+    for name, points in reversed(list(zip(names, axes, strict=False))):
+        if not points:
+            continue
+        x = load if "capacitance" in name else slew
+        grid = grid.reshape(-1, len(points))
+        if len(points) == 1:
+            grid = grid[:, 0]
+            continue
+        i = int(np.clip(np.searchsorted(points, x) - 1, 0, len(points) - 2))
+        share = (x - points[i]) / (points[i + 1] - points[i])
+        grid = grid[:, i] * (1 - share) + grid[:, i + 1] * share
+    return float(grid.reshape(-1)[0])
+
+
+@cache
+def _probability(when: str) -> float:
+    """Of a condition, all pins being one half of the time and independent."""
+    if not when:
+        return 1.0
+    names = sorted(set(re.findall(r"[A-Za-z_]\w*", when)))
+    verilog = _expression(when, {}).replace("1'b", "")
+    true = [
+        eval(verilog, {"__builtins__": {}}, dict(zip(names, bits, strict=True))) & 1
+        for bits in product((0, 1), repeat=len(names))
+    ]
+    return sum(true) / len(true)
 
 
 class Library:
@@ -225,16 +291,31 @@ class Library:
                     group = parse_liberty(text.decode("latin-1"), file.name)
                     if b"internal_power" not in text:
                         raise LibertyError(f"{file.name} must have power tables, and has none")
+                    volt = group.get("voltage_unit", "1V")
+                    if volt.upper() != "1V":
+                        raise LibertyError(
+                            f"{file.name} must have a voltage_unit of 1V, not {volt!r}"
+                        )
                     cells += _reduce(group)
+                    templates = {
+                        t.names[0]: [t.get("variable_1"), t.get("variable_2")]
+                        for kind in ("power_lut_template", "lu_table_template")
+                        for t in group.all(kind)
+                    }
+                    for cell in group.all("cell"):
+                        energies = json.dumps(_energies(cell, templates))
+                        (making / f"{cell.names[0]}.json").write_text(energies)
                     if i == 0:
                         about = {
                             "time_unit": group.get("time_unit", "1ns"),
                             "voltage": group.get("nom_voltage"),
                             "temperature": group.get("nom_temperature"),
+                            "capacitance": " ".join(group.attributes["capacitive_load_unit"]),
                         }
                     (making / f"{i}.lib").write_bytes(text)
                 document = {"about": about, "cells": [cell.__dict__ for cell in cells]}
                 (making / "cells.json").write_text(json.dumps(document))
+        self._folder = folder
         document = json.loads((folder / "cells.json").read_text())
         self.files = sorted(folder.glob("*.lib"))
         self.about: dict[str, str] = document["about"]
@@ -269,6 +350,16 @@ class Library:
         #: What drives the inputs.
         self.buffer = min(buffers, key=lambda cell: cell.area)
 
+    def energies(self, cell: str) -> list[dict[str, Any]]:
+        """Internal power groups of a cell: pin, related pin, condition, tables of rise and fall."""
+        return json.loads((self._folder / f"{cell}.json").read_text())
+
+    @property
+    def capacitance_unit(self) -> float:
+        """The library's unit of capacitance, in F; times its unit 1 V² that of energies, in J."""
+        number, unit = self.about["capacitance"].split()
+        return float(number) * {"pf": 1e-12, "ff": 1e-15}[unit.lower()]
+
     @property
     def time_unit_ps(self) -> float:
         """The library's unit of time."""
@@ -286,14 +377,16 @@ class Power:
     ----------
     internal, switching, leakage : which add up to all power; nets that ports drive, the clock's
         among them, are not switched by any cell and not counted
-    parts : the same power by what it is for: ``clock`` is what flip-flops take while nothing
-        changes, without their leakage, the rest that of ``DotUnit.parts`` and ``control``
+    opensta_internal : what OpenSTA says instead of ``internal``, see ``Netlist.power``
+    parts : the same power by what it is for: ``clock`` is what flip-flops' clock pins take,
+        the rest that of ``DotUnit.parts`` and ``control``
     slack_ps : the worst
     """
 
     internal: float
     switching: float
     leakage: float
+    opensta_internal: float
     parts: dict[str, float]
     slack_ps: float
 
@@ -352,7 +445,7 @@ opt_clean -purge
 write_json netlist.json
 """
     constraints = f"set_driving_cell {library.buffer.name}\nset_load 1.0\n"
-    key = "\0".join([text, script, constraints, *(str(f) for f in library.files)])
+    key = "\0".join([text, script, constraints, *(f["sha256"] for f in library.provenance)])
     with keep("netlist", key) as (folder, making):
         if making is not None:
             work = making.parent / "work"
@@ -509,8 +602,65 @@ class Netlist:
                         front.append(source)
         return {name: owner.get(name, "control") for name in self.cells}
 
+    def loads(self) -> dict[int | str, float]:
+        """Of each net the capacitance of the pins it drives, in the library's unit."""
+        loads: dict[int | str, float] = {}
+        for kind, pins in self.cells.values():
+            for pin, load in self.library.cells[kind].loads.items():
+                net = pins[pin][0]
+                loads[net] = loads.get(net, 0.0) + load
+        return loads
+
+    def internal(
+        self, activity: Mapping[tuple[str, str], float], slews: Mapping[tuple[str, str], float]
+    ) -> dict[str, tuple[float, float]]:
+        """Internal power of each cell in W: by its clock pin, and by all other pins.
+
+        A transition of a pin takes the mean of its rise and fall energies. Where several groups
+        describe an output, they share its transitions by how often their condition holds and their
+        related pin changes; conditions are weighed as if all pins were one half of the time.
+
+        Parameters
+        ----------
+        activity : transitions per clock of pins but clocks'
+        slews : of pins, in the library's unit of time
+        """
+        loads = self.loads()
+        unit = self.library.capacitance_unit / (self.period_ps * 1e-12)
+        kinds = {kind for kind, _ in self.cells.values()}
+        energies = {kind: self.library.energies(kind) for kind in kinds}
+        power = {}
+        for name, (kind, pins) in self.cells.items():
+            cell = self.library.cells[kind]
+            clock = cell.flip_flop[3] if cell.flip_flop else None
+            changes = {pin: 2.0 if pin == clock else activity.get((name, pin), 0.0) for pin in pins}
+            shares = [
+                _probability(group["when"]) * (changes.get(group["related"], 1.0))
+                for group in energies[kind]
+            ]
+            sums: dict[str, float] = {}
+            for group, share in zip(energies[kind], shares, strict=True):
+                if group["related"]:
+                    sums[group["pin"]] = sums.get(group["pin"], 0.0) + share
+            by = {True: 0.0, False: 0.0}
+            for group, share in zip(energies[kind], shares, strict=True):
+                pin, related = group["pin"], group["related"]
+                if not changes.get(pin) or not share:
+                    continue
+                if related:
+                    share /= sums[pin]
+                slew = slews[name, related or pin]
+                load = loads.get(pins[pin][0], 0.0) if related else 0.0
+                energy = np.mean([_read(table, slew, load) for table in group["tables"]])
+                by[pin == clock] += float(energy) * share * changes[pin] * unit
+            power[name] = by[True], by[False]
+        return power
+
     def power(self, activity: Mapping[tuple[str, str], float]) -> Power:
-        """Power and slack by OpenSTA, with the activity of every pin but clocks.
+        """Power and slack, with the activity of every pin but clocks.
+
+        OpenSTA gives slews, switching and leakage. Internal power is summed here: OpenSTA 2.0.17
+        adds a pin's rise and fall energies for each of its transitions, of which it has only one.
 
         Raises
         ------
@@ -527,49 +677,49 @@ class Netlist:
             # Without a report before them, annotations are ignored in silence (2.0.17).
             "report_power",
         ]
-        for share in (0, 1):
-            lines += [
-                f"sta::set_power_pin_activity [get_pins {{{instance}/{pin}}}] "
-                f"{share * value:.6f} 0.5"
-                for (instance, pin), value in activity.items()
-            ]
-            lines += [
-                f"puts {_MARK}",
-                "report_power -instances [get_cells *] -digits 6",
-                "report_power -digits 6",
-            ]
-        lines += ["report_worst_slack", "exit"]
+        lines += [
+            f"sta::set_power_pin_activity [get_pins {{{instance}/{pin}}}] {value:.6f} 0.5"
+            for (instance, pin), value in activity.items()
+        ]
+        lines += [
+            "report_power -instances [get_cells *] -digits 6",
+            "report_worst_slack",
+            "foreach pin [get_pins */*] { foreach vertex [$pin vertices] {",
+            'puts "slew [get_full_name $pin] [$vertex slew rise max] [$vertex slew fall max]" } }',
+            "exit",
+        ]
         (self.folder / "structure.v").write_text(self._structure())
         script = self.folder / "power.tcl"
         script.write_text("\n".join(lines) + "\n")
         done = subprocess.run([program, script], capture_output=True, text=True, check=False)
         (self.folder / "sta.log").write_text(done.stdout + done.stderr)
         slack = re.search(r"worst slack\s+(\S+)", done.stdout)
-        reports = done.stdout.split(_MARK)[1:]
         wrong = [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line]
         # Internal, switching, leakage and total power of cells.
-        tables = [
-            {
-                match[2]: [float(value) for value in match[1].split()]
-                for match in re.finditer(r"^((?: *[-+.e\d]+){4}) +(c\d+)$", report, re.M)
-            }
-            for report in reports
-        ]
-        if wrong or slack is None or [set(t) for t in tables] != [set(self.cells)] * 2:
+        rows = {
+            match[2]: [float(value) for value in match[1].split()]
+            for match in re.finditer(r"^((?: *[-+.e\d]+){4}) +(c\d+)$", done.stdout, re.M)
+        }
+        slews = {
+            (match[1], match[2]): (float(match[3]) + float(match[4])) / 2 * 1e12 / unit
+            for match in re.finditer(r"^slew (\w+)/(\w+) (\S+) (\S+)$", done.stdout, re.M)
+        }
+        if wrong or slack is None or set(rows) != set(self.cells):
             raise ToolchainError(
                 f"sta must report power and did not: {wrong[0] if wrong else 'no message'}"
             )
-        idle, full = tables
+        inner = self.internal(activity, slews)
         parts = {"clock": 0.0}
         for name, part in self.owners().items():
-            clock = idle[name][0] if self.library.cells[self.cells[name][0]].flip_flop else 0
+            clock, rest = inner[name]
             parts["clock"] += clock
-            parts[part] = parts.get(part, 0.0) + full[name][3] - clock
-        internal, switching, leakage, _ = np.sum(list(full.values()), axis=0)
+            parts[part] = parts.get(part, 0.0) + rest + sum(rows[name][1:3])
+        _, switching, leakage, _ = np.sum(list(rows.values()), axis=0)
         return Power(
-            internal=float(internal),
+            internal=sum(map(sum, inner.values())),
             switching=float(switching),
             leakage=float(leakage),
+            opensta_internal=sum(row[0] for row in rows.values()),
             parts=parts,
             slack_ps=float(slack[1]) * unit,
         )
