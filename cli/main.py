@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from .characterize import characterize
 from .claims import claims
 from .energy import energy
 from .estimate import estimate
@@ -126,6 +127,7 @@ def _case_line(result) -> str:
 
 
 app.command()(generate)
+app.command()(characterize)
 app.add_typer(model, name="model")
 app.add_typer(energy, name="energy")
 app.command()(estimate)
@@ -225,6 +227,64 @@ def _area_line(row) -> str:
         f"{row.ff:>7} {row.carry:>6} {row.wide_mux:>5} {row.bram:>5} {row.dsp:>4} "
         f"{row.levels:>6} {mhz:>6}"
     )
+
+
+@report.command()
+def baselines(
+    name: Annotated[
+        list[str] | None, typer.Option(help="Keep to a dot product; may be repeated.")
+    ] = None,
+    family: Annotated[str, typer.Option(help="xcup or ecp5.")] = "xcup",
+    lanes: Annotated[int, typer.Option(help="Products per clock, 2 to 320.")] = 8,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Measure the dot products that the ternary one is compared with, in look-up tables alone.
+
+    Names are weights x activations, then the format of the sum and the form, or the weight code.
+    Levels are look-up tables in the longest path, a carry chain being one; latency is in clocks;
+    turns is how many dot products an accumulator serves in turn.
+
+    Examples:
+      trilith report baselines --name fp16xfp16-fp32-fused --name int8xint8 --lanes 16
+    """
+    from rich.console import Console
+
+    from ..hw.baselines import BASELINES
+    from ..reports.area import PUBLISHED_MACS, measure_baseline
+
+    if family not in ("xcup", "ecp5"):
+        raise typer.BadParameter(f"--family must be one of xcup, ecp5, not {family!r}")
+    if not 2 <= lanes <= 320:
+        raise typer.BadParameter(f"--lanes must be from 2 to 320, not {lanes}")
+    for value in name or ():
+        if value not in BASELINES:
+            raise typer.BadParameter(f"--name must be one of {', '.join(BASELINES)}, not {value!r}")
+    rows = []
+    if not as_json:
+        print(
+            f"{'':<10} {'dot product':<24} {'family':<6} {'lanes':>5} {'LUT':>7} {'per MAC':>8} "
+            f"{'FF':>7} {'DSP':>4} {'levels':>6} {'latency':>7} {'turns':>5}"
+        )
+    with Console(stderr=True).status("measuring") as status:
+        for value in name or BASELINES:
+            status.update(f"measuring {value}")
+            row = measure_baseline(value, family, lanes)
+            rows.append(row)
+            if not as_json:
+                print(
+                    f"{row.label:<10} {row.name:<24} {row.family:<6} {row.lanes:>5} {row.lut:>7} "
+                    f"{row.lut / row.lanes:>8.1f} {row.ff:>7} {row.dsp:>4} {row.levels:>6} "
+                    f"{row.latency:>7} {row.interleave:>5}",
+                    flush=True,
+                )
+    if as_json:
+        measured = [asdict(row) | {"per_mac": row.lut / row.lanes} for row in rows]
+        published = [asdict(figure) for figure in PUBLISHED_MACS]
+        print(json.dumps({"measured": measured, "published": published}, indent=2))
+        return
+    for figure in PUBLISHED_MACS:
+        print(f"published  {figure.design}: {figure.figure} ({figure.what})")
+    print(f"measured with {rows[0].tool}: {rows[0].command}")
 
 
 @app.command()
@@ -374,13 +434,14 @@ def main() -> None:
         # Not imported above, as none of the commands' rooms is: printing help must be quick.
         from ..golden.huggingface import CheckpointError
         from ..hw.export import ExportError
+        from ..sim.gatelevel import LibertyError
         from ..sim.models import EstimateError
         from ..sim.simulator import SimulationError
         from ..sim.toolchain import ToolchainError
 
         if isinstance(error, SimulationError):
             sys.exit(_fail(str(error), 1))
-        refusals = CheckpointError, EstimateError, ExportError, ToolchainError
+        refusals = CheckpointError, EstimateError, ExportError, LibertyError, ToolchainError
         if isinstance(error, refusals):
             sys.exit(_fail(str(error), 2))
         raise

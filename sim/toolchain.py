@@ -97,9 +97,8 @@ def find_program(name: str) -> str:
     """
     path = shutil.which(name)
     if path is None:
-        raise ToolchainError(
-            f"{name} must be on PATH and was not found: {_REMEDIES.get(name, 'install it')}"
-        )
+        remedy = (_REMEDIES | _OPTIONAL).get(name, "install it")
+        raise ToolchainError(f"{name} must be on PATH and was not found: {remedy}")
     return path
 
 
@@ -108,6 +107,8 @@ _REMEDIES = {
     "make": "install GNU make (Debian: apt-get install make)",
     "perl": "install Perl (Debian: apt-get install perl)",
 }
+
+_OPTIONAL = {"sta": "install OpenSTA (Debian: apt-get install opensta)"}
 
 
 def waves_suffix() -> str:
@@ -171,6 +172,11 @@ def doctor() -> list[Tool]:
         if name == "perl" and shutil.which(name):
             line = _first_line([name, "-e", "print qq(perl $^V)"])
         tools.append(Tool(name=name, needed_for="make sim", found=line, remedy=remedy))
+    for name, remedy in _OPTIONAL.items():
+        line = _first_line([name, "-version"]) if shutil.which(name) else None
+        tools.append(
+            Tool(name=name, needed_for="characterize (optional)", found=line, remedy=remedy)
+        )
     tools.append(
         Tool(
             name="lz4.h",

@@ -120,3 +120,14 @@ def test_full_disk(monkeypatch, capsys):
 def test_unknown_verb_and_option():
     refused(trilith("simulate"), "No such command 'simulate'.")
     refused(trilith("sim", "--preset"), "No such option: --preset")
+
+
+def test_report_of_unknown_baselines():
+    refused(
+        trilith("report", "baselines", "--family", "ice40"),
+        "--family must be one of xcup, ecp5, not 'ice40'",
+    )
+    refused(trilith("report", "baselines", "--lanes", "1"), "--lanes must be from 2 to 320, not 1")
+    done = trilith("report", "baselines", "--name", "fp4")
+    refused(done, "--name must be one of fp32xfp32-fp32-fused, ")
+    assert done.stderr.endswith(", not 'fp4'\n")

