@@ -95,23 +95,33 @@ class MatVecEngine(wiring.Component):
         wiring.connect(m, wiring.flipped(self.jobs), loader.jobs)
         wiring.connect(m, wiring.flipped(self.activations), loader.activations)
 
-        m.submodules.buffer = buffer = memory.Memory(
-            shape=config.tokens * activations_shape(config).size,
-            depth=2 * config.max_chunks,
-            init=[],
-            attrs={"ram_style": "block"},
-        )
-        write = buffer.write_port(granularity=activations_shape(config).size)
-        read = buffer.read_port()
-        m.d.comb += [
-            write.addr.eq(loader.write_address),
-            write.data.eq(loader.write_data.as_value().replicate(config.tokens)),
-        ]
+        # A memory and an address for each token: one address would have to reach too far. Each
+        # counts for itself, which keeps tools from making them one again.
+        reads, addresses, banks, reading = [], [], [], []
+        for token in range(config.tokens):
+            m.submodules[f"buffer{token}"] = buffer = memory.Memory(
+                shape=activations_shape(config).size,
+                depth=2 * config.max_chunks,
+                init=[],
+                attrs={"ram_style": "block"},
+            )
+            write = buffer.write_port()
+            reads.append(buffer.read_port())
+            addresses.append(
+                Signal(range(config.max_chunks), name=f"chunk{token}", reset_less=True)
+            )
+            banks.append(bank := Signal(name=f"bank{token}"))
+            reading.append(Signal(name=f"reading{token}"))
+            m.d.comb += [
+                write.addr.eq(loader.write_address[token]),
+                write.data.eq(loader.write_data),
+                # Never both in one half: said so, because tools that cannot prove it add logic.
+                write.en.eq(loader.write_enable[token] & (loader.write_address[token][0] ^ bank)),
+            ]
 
         # Issue: which weight beat comes next, and may it come.
         active = Signal()
-        bank = Signal()
-        chunk = Signal(range(config.max_chunks), reset_less=True)
+        chunk = addresses[0]
         last = Signal.like(chunk, reset_less=True)
         # Inverted, because counting up takes no logic in front of the carries.
         n_left_inverted = Signal(range(config.n_max + 1), reset_less=True)
@@ -121,10 +131,6 @@ class MatVecEngine(wiring.Component):
         group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
         # Result beats that the queue can still promise.
         room = Signal(range(self.queue_depth + 1), init=self.queue_depth)
-
-        # Never both in one half: said so, because tools that cannot prove it add logic for it.
-        apart = loader.write_address[0] ^ bank
-        m.d.comb += write.en.eq(loader.write_enable & apart.replicate(config.tokens))
 
         fire = Signal()
         last_chunk = Signal()
@@ -137,11 +143,14 @@ class MatVecEngine(wiring.Component):
             last_rows.eq(~above(n_left, config.rows)),
             self.weights.ready.eq(active & (room >= config.tokens) & ~too_soon),
             fire.eq(self.weights.valid & self.weights.ready),
-            read.addr.eq(Cat(bank, chunk)),
-            # Also where no beat comes: ``fire`` is too late in the clock to reach every block RAM.
-            read.en.eq(active),
             loader.offer.ready.eq(~active | (fire & last_chunk & last_rows)),
         ]
+        for read, bank, address, enable in zip(reads, banks, addresses, reading, strict=True):
+            m.d.comb += [
+                read.addr.eq(Cat(bank, address)),
+                # Also where no beat comes: ``fire`` is too late to reach every block RAM.
+                read.en.eq(enable),
+            ]
         if config.tokens > 1:
             # Clocks until the queue has taken in the tokens of the group before.
             spacing = Signal(range(config.tokens))
@@ -153,22 +162,25 @@ class MatVecEngine(wiring.Component):
         start = Signal()
         m.d.comb += start.eq(loader.offer.valid & loader.offer.ready)
         with m.If(fire):
-            m.d.sync += [chunk.eq(chunk + 1), group_chunk.eq(group_chunk + 1)]
+            m.d.sync += [address.eq(address + 1) for address in addresses]
+            m.d.sync += group_chunk.eq(group_chunk + 1)
             with m.If(last_chunk):
                 m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
                 with m.If(last_rows):
-                    m.d.sync += active.eq(0)
+                    m.d.sync += [active.eq(0), *(enable.eq(0) for enable in reading)]
         with m.If(start):
             m.d.sync += [
                 active.eq(1),
-                bank.eq(loader.offer.p.bank),
+                *(enable.eq(loader.offer.p.tokens > token) for token, enable in enumerate(reading)),
                 last.eq(loader.offer.p.last),
                 n_left_inverted.eq(~loader.offer.p.n),
                 tokens.eq(loader.offer.p.tokens),
                 group_chunks.eq(loader.offer.p.group_chunks),
             ]
+        with m.If(start & (loader.offer.p.bank != banks[0])):
+            m.d.sync += [bank.eq(~bank) for bank in banks]
         with m.If(start | (fire & last_chunk)):
-            m.d.sync += chunk.eq(0)
+            m.d.sync += [address.eq(0) for address in addresses]
         with m.If(start | (fire & group_end)):
             m.d.sync += group_chunk.eq(1)
 
@@ -203,11 +215,13 @@ class MatVecEngine(wiring.Component):
         )
         packed = Signal.like(self.weights.p, reset_less=True)
         illegal = Signal.like(decoder.illegal, reset_less=True)
-        activations = Signal.like(read.data, reset_less=True)
+        activations = Signal(
+            data.ArrayLayout(activations_shape(config), config.tokens), reset_less=True
+        )
         m.d.sync += [
             packed.eq(self.weights.p),
             illegal.eq(decoder.illegal),
-            activations.eq(read.data),
+            activations.eq(Cat(read.data for read in reads)),
         ]
         m.d.comb += decoder.packed.eq(packed)
 

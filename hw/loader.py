@@ -62,8 +62,8 @@ class JobLoader(wiring.Component):
     activations : In(stream)
     offer : Out(stream); ``n``, ``tokens``, ``group_chunks`` of a job whose activations are loaded,
         ``bank`` and ``last``: their half of the buffer and the last chunk there
-    write_address, write_data, write_enable : Out; port of the buffer, an enable per token. The
-        address of a chunk is twice its number, plus the half.
+    write_address, write_data, write_enable : Out; ports of the buffers, an address and an enable
+        per token. The address of a chunk is twice its number, plus the half.
     error : Out(1); one clock
     busy : Out(1); a job is being taken, loaded or offered
     """
@@ -71,7 +71,6 @@ class JobLoader(wiring.Component):
     def __init__(self, config: MatVecConfig) -> None:
         self._config = config
         job = job_shape(config)
-        chunk = range(config.max_chunks)
         super().__init__(
             {
                 "jobs": In(stream.Signature(job)),
@@ -84,12 +83,12 @@ class JobLoader(wiring.Component):
                                 "tokens": range(config.tokens + 1),
                                 "group_chunks": range(config.max_chunks + 1),
                                 "bank": 1,
-                                "last": chunk,
+                                "last": range(config.max_chunks),
                             }
                         )
                     )
                 ),
-                "write_address": Out(range(2 * config.max_chunks)),
+                "write_address": Out(data.ArrayLayout(range(2 * config.max_chunks), config.tokens)),
                 "write_data": Out(activations_shape(config)),
                 "write_enable": Out(config.tokens),
                 "error": Out(1),
@@ -103,10 +102,15 @@ class JobLoader(wiring.Component):
         job = Signal(job_shape(config), reset_less=True)
         loaded_k = Signal.like(job.k)
         loaded_tokens = Signal.like(job.tokens)
-        bank = Signal()
-        # Of the activation beat that comes next: its chunk, its token, and K from it on, inverted
-        # because counting up takes no logic in front of the carries.
-        chunk = Signal(range(config.max_chunks), reset_less=True)
+        # Of each token, the half and the chunk that came last; each counts for itself, which keeps
+        # tools from making them one, whose wires would be long.
+        banks = [Signal(name=f"bank{token}") for token in range(config.tokens)]
+        chunks = [
+            Signal(range(config.max_chunks), name=f"chunk{token}", reset_less=True)
+            for token in range(config.tokens)
+        ]
+        # Of the activation beat that comes next: its token, and K from it on, inverted because
+        # counting up takes no logic in front of the carries.
         token_select = Signal(config.tokens, reset_less=True)
         tokens_left = Signal.like(job.tokens, reset_less=True)
         left_inverted = Signal.like(job.k, reset_less=True)
@@ -118,7 +122,8 @@ class JobLoader(wiring.Component):
             self.offer.p.n.eq(job.n),
             self.offer.p.tokens.eq(job.tokens),
             self.offer.p.group_chunks.eq(job.group_chunks),
-            self.offer.p.bank.eq(bank),
+            self.offer.p.bank.eq(banks[0]),
+            self.offer.p.last.eq(chunks[0]),
         ]
         out_of_range = job.reuse & ((job.k != loaded_k) | (job.tokens > loaded_tokens))
         for value, low, high in (
@@ -155,8 +160,8 @@ class JobLoader(wiring.Component):
                     m.next = "offer"
                 with m.Else():
                     m.d.sync += [
-                        bank.eq(~bank),
-                        chunk.eq(0),
+                        *(bank.eq(~bank) for bank in banks),
+                        *(chunk.eq(~0) for chunk in chunks),
                         loaded_k.eq(job.k),
                         loaded_tokens.eq(job.tokens),
                     ]
@@ -168,13 +173,14 @@ class JobLoader(wiring.Component):
                 ]
                 with m.If(self.activations.valid):
                     m.d.comb += [accepted.eq(1), step.eq(1)]
-                    m.d.sync += [self.write_enable.eq(token_select), chunk.eq(chunk + 1)]
+                    m.d.sync += self.write_enable.eq(token_select)
+                    for token, chunk in enumerate(chunks):
+                        with m.If(token_select[token]):
+                            m.d.sync += chunk.eq(chunk + 1)
                     with m.If(~above(left, config.lanes)):
-                        m.d.sync += self.offer.p.last.eq(chunk)
                         if config.tokens > 1:
                             m.d.comb += next_left_inverted.eq(~job.k)
                             m.d.sync += [
-                                chunk.eq(0),
                                 token_select.eq(token_select << 1),
                                 tokens_left.eq(tokens_left - 1),
                             ]
@@ -197,7 +203,10 @@ class JobLoader(wiring.Component):
                 past_eight.eq(Cat(next_left[3:] < eight for eight in range(eights + 1))),
                 past_place.eq(Cat(next_left[:3] <= place for place in range(8))),
             ]
-        m.d.sync += self.write_address.eq(Cat(bank, chunk))
+        m.d.comb += [
+            self.write_address[token].eq(Cat(banks[token], chunks[token]))
+            for token in range(config.tokens)
+        ]
         illegal_lanes = []
         for lane in range(config.lanes):
             value = self.activations.p[lane]
