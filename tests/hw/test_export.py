@@ -138,7 +138,7 @@ def test_that_a_multiplication_would_be_seen() -> None:
             m.d.comb += self.y.eq(self.a * self.b)
             return m
 
-    assert "a * b" in component_verilog(Multiplier(), "multiplier")
+    assert "*" in component_verilog(Multiplier(), "multiplier")
 
 
 def test_yosys_finds_no_multiplication(exported: Path) -> None:
