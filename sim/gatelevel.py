@@ -5,14 +5,17 @@ wires and no clock tree: what is measured is cells. Activity is that of zero del
 every net and clock, so that glitches are not in it.
 """
 
+import ast
 import gzip
 import hashlib
 import json
+import operator
 import os
 import re
 import shutil
 import subprocess
 import sys
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -161,10 +164,13 @@ def _expression(function: str, names: Mapping[str, str]) -> str:
 
 
 def _reduce(group: Group) -> list[Cell]:
-    """The cells of a library."""
+    """The cells of a library, whose names go into scripts and netlists."""
     cells = []
     for cell in group.all("cell"):
         pins = list(cell.all("pin"))
+        for name in (cell.names[0], *(pin.names[0] for pin in pins)):
+            if not re.fullmatch(r"[\w\[\]]+", name):
+                raise ValueError(f"the name {name!r}")
         flip_flop = None
         for ff in cell.all("ff"):
             if not {"clear", "preset"} & set(ff.attributes) and len(ff.names) == 2:
@@ -247,18 +253,62 @@ def _read(table: list[Any], slew: float, load: float) -> float:
     return float(grid.reshape(-1)[0])
 
 
+_OPERATORS = {ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor}
+
+
+def _holds(node: ast.expr, bits: Mapping[str, int]) -> int:
+    """The value of an expression of Verilog's operators, which are Python's."""
+    match node:
+        case ast.Name(id=name):
+            return bits[name]
+        case ast.Constant(value=0):
+            return 0
+        case ast.Constant(value=1):
+            return 1
+        case ast.UnaryOp(op=ast.Invert(), operand=operand):
+            return 1 - _holds(operand, bits)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_holds(left, bits), _holds(right, bits))
+    raise ValueError(f"an operation that is not known: {ast.dump(node)}")
+
+
 @cache
 def _probability(when: str) -> float:
-    """Of a condition, all pins being one half of the time and independent."""
+    """Of a condition, all pins being one half of the time and independent.
+
+    Raises
+    ------
+    LibertyError
+        If it is not an expression of at most 12 pins.
+    """
     if not when:
         return 1.0
     names = sorted(set(re.findall(r"[A-Za-z_]\w*", when)))
-    verilog = _expression(when, {}).replace("1'b", "")
-    true = [
-        eval(verilog, {"__builtins__": {}}, dict(zip(names, bits, strict=True))) & 1
-        for bits in product((0, 1), repeat=len(names))
-    ]
+    # Names of our own: a pin may be called as one of Python's words.
+    ours = {name: f"p{index}" for index, name in enumerate(names)}
+    try:
+        if len(names) > 12:
+            raise ValueError(f"{len(names)} pins")
+        tree = ast.parse(_expression(when, ours).replace("1'b", ""), mode="eval").body
+        true = [
+            _holds(tree, dict(zip(ours.values(), bits, strict=True)))
+            for bits in product((0, 1), repeat=len(names))
+        ]
+    except (ValueError, SyntaxError, IndexError) as error:
+        raise LibertyError(
+            f"the condition {when!r} must be an expression of at most 12 pins, and has {error}"
+        ) from None
     return sum(true) / len(true)
+
+
+def _read_file(file: Path) -> bytes:
+    """The content of a Liberty file, gzipped or not."""
+    try:
+        content = file.read_bytes()
+        return gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise LibertyError(f"{file} must be a readable Liberty file: {reason}") from None
 
 
 class Library:
@@ -271,13 +321,12 @@ class Library:
     Raises
     ------
     LibertyError
-        If a file does not parse, has no power tables, or all together lack a flip-flop or a buffer.
+        If a file cannot be read, does not parse, has no power tables, or all together lack a
+        flip-flop or a buffer.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        data = [
-            gzip.decompress(f.read_bytes()) if f.suffix == ".gz" else f.read_bytes() for f in files
-        ]
+        data = [_read_file(file) for file in files]
         self.provenance = [
             {"file": f.name, "sha256": hashlib.sha256(f.read_bytes()).hexdigest()} for f in files
         ]
@@ -286,6 +335,7 @@ class Library:
         with keep("liberty", key + Path(__file__).read_text()) as (folder, making):
             if making is not None:
                 cells: list[Cell] = []
+                tables: list[list[dict[str, Any]]] = []
                 about: dict[str, str] = {}
                 for i, (file, text) in enumerate(zip(files, data, strict=True)):
                     group = parse_liberty(text.decode("latin-1"), file.name)
@@ -296,25 +346,25 @@ class Library:
                         raise LibertyError(
                             f"{file.name} must have a voltage_unit of 1V, not {volt!r}"
                         )
-                    cells += _reduce(group)
-                    templates = {
-                        t.names[0]: [t.get("variable_1"), t.get("variable_2")]
-                        for kind in ("power_lut_template", "lu_table_template")
-                        for t in group.all(kind)
-                    }
-                    for cell in group.all("cell"):
-                        energies = json.dumps(_energies(cell, templates))
-                        (making / f"{cell.names[0]}.json").write_text(energies)
-                    if i == 0:
-                        about = {
-                            "time_unit": group.get("time_unit", "1ns"),
-                            "voltage": group.get("nom_voltage"),
-                            "temperature": group.get("nom_temperature"),
-                            "capacitance": " ".join(group.attributes["capacitive_load_unit"]),
-                        }
+                    try:
+                        cells += _reduce(group)
+                        tables += self._tables(group)
+                        if i == 0:
+                            about = {
+                                "time_unit": group.get("time_unit", "1ns"),
+                                "voltage": group.get("nom_voltage"),
+                                "temperature": group.get("nom_temperature"),
+                                "capacitance": " ".join(group.attributes["capacitive_load_unit"]),
+                            }
+                    except (IndexError, KeyError, ValueError) as error:
+                        raise LibertyError(
+                            f"{file.name} must describe cells as Liberty does, and has not: {error}"
+                        ) from None
                     (making / f"{i}.lib").write_bytes(text)
                 document = {"about": about, "cells": [cell.__dict__ for cell in cells]}
                 (making / "cells.json").write_text(json.dumps(document))
+                for place, energies in enumerate(tables):
+                    (making / f"{place}.json").write_text(json.dumps(energies))
         self._folder = folder
         document = json.loads((folder / "cells.json").read_text())
         self.files = sorted(folder.glob("*.lib"))
@@ -331,6 +381,7 @@ class Library:
             for cell in document["cells"]
         ]
         self.cells = {cell.name: cell for cell in cells}
+        self._places = {cell.name: place for place, cell in enumerate(cells)}
         flip_flops = [
             c
             for c in cells
@@ -352,7 +403,17 @@ class Library:
 
     def energies(self, cell: str) -> list[dict[str, Any]]:
         """Internal power groups of a cell: pin, related pin, condition, tables of rise and fall."""
-        return json.loads((self._folder / f"{cell}.json").read_text())
+        return json.loads((self._folder / f"{self._places[cell]}.json").read_text())
+
+    @staticmethod
+    def _tables(group: Group) -> list[list[dict[str, Any]]]:
+        """The internal power groups of each cell of a file."""
+        templates = {
+            t.names[0]: [t.get("variable_1"), t.get("variable_2")]
+            for kind in ("power_lut_template", "lu_table_template")
+            for t in group.all(kind)
+        }
+        return [_energies(cell, templates) for cell in group.all("cell")]
 
     @property
     def capacitance_unit(self) -> float:
@@ -669,9 +730,9 @@ class Netlist:
         """
         program = find_program("sta")
         unit = self.library.time_unit_ps
-        lines = [f"read_liberty {file}" for file in self.library.files]
+        lines = [f"read_liberty {{{file}}}" for file in self.library.files]
         lines += [
-            f"read_verilog {self.folder / 'structure.v'}",
+            f"read_verilog {{{self.folder / 'structure.v'}}}",
             "link_design unit",
             f"create_clock -name clk -period {self.period_ps / unit} clk",
             # Without a report before them, annotations are ignored in silence (2.0.17).

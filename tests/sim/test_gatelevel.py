@@ -1,3 +1,4 @@
+import gzip
 import re
 import shutil
 from itertools import product
@@ -90,11 +91,37 @@ def test_a_library_is_read(build):
         (LIBRARY.replace("internal_power", "x"), "small.lib must have power tables, and has none"),
         (LIBRARY.replace("!D", ""), "small.lib must have a plain flip-flop"),
         (LIBRARY.replace('"A"', '"!A"'), "small.lib must have a buffer"),
+        (
+            LIBRARY.replace("cell (BUF)", 'cell ("../BUF")'),
+            "small.lib must describe cells as Liberty does, and has not: the name '../BUF'",
+        ),
+        (
+            LIBRARY.replace("cell (BUF)", "cell ()"),
+            "small.lib must describe cells as Liberty does, and has not: list index out of range",
+        ),
+        (
+            LIBRARY.replace("2.5", "large"),
+            "small.lib must describe cells as Liberty does, and has not: could not convert string "
+            "to float: 'large'",
+        ),
     ],
 )
 def test_a_library_is_refused(build, text, message):
     with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
         library(build, text)
+
+
+def test_files_that_cannot_be_read(build):
+    file = build / "whole.lib.gz"
+    file.write_bytes(gzip.compress(LIBRARY.encode())[:-20])
+    for path, reason in (
+        (file, "Compressed file ended before the end-of-stream marker was reached"),
+        (build / "nowhere.lib", "No such file or directory"),
+        (build, "Is a directory"),
+    ):
+        message = f"{path} must be a readable Liberty file: {reason}"
+        with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
+            Library([path])
 
 
 @pytest.mark.parametrize(
@@ -129,10 +156,23 @@ def test_energies_are_read_between_and_beyond_points():
 
 @pytest.mark.parametrize(
     ("when", "share"),
-    [("", 1), ("A", 0.5), ("(A1 * !B) + (!A1 * B)", 0.5), ("!(A+B+C)", 0.125), ("A B'", 0.25)],
+    [
+        ("", 1),
+        ("A", 0.5),
+        ("(A1 * !B) + (!A1 * B)", 0.5),
+        ("!(A+B+C)", 0.125),
+        ("A B'", 0.25),
+        ("in * is", 0.25),
+    ],
 )
 def test_probabilities_of_conditions(when, share):
     assert _probability(when) == share
+
+
+@pytest.mark.parametrize("when", ["A +", "A & (B", " + ".join(f"A{i}" for i in range(13)), "2"])
+def test_conditions_that_are_none(when):
+    with pytest.raises(LibertyError, match=r"^the condition .* must be an expression of at most"):
+        _probability(when)
 
 
 OSU018 = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
