@@ -51,7 +51,7 @@ def sim(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="A BitNet b1.58 2B4T checkpoint (safetensors file or folder, packed weights): run "
+            help="A checkpoint of BitNet b1.58 2B4T (folder, safetensors or GGUF file): run "
             "the matrices of one of its layers instead of the suite.",
             show_default=False,
         ),
@@ -77,7 +77,7 @@ def sim(
 
       trilith sim --part digits
 
-      trilith sim --checkpoint bitnet-b1.58-2B-4T/model.safetensors --layer 0
+      trilith sim --checkpoint bitnet-b1.58-2B-4T --layer 0
     """
     from rich.console import Console
 

@@ -1,4 +1,4 @@
-"""The matrices of a decoder layer of BitNet b1.58 2B4T."""
+"""BitNet b1.58 2B4T: its sizes, the matrices of a layer, and random ones of the same shapes."""
 
 from functools import partial
 from pathlib import Path
@@ -6,11 +6,9 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import save_file
 
-from .checkpoint import Checkpoint, LazyTensors, TernaryTensor
-from .huggingface import pack_weights, read_packed
+from .checkpoint import Checkpoint, LazyTensors, TernaryTensor, linear_shapes
+from .huggingface import CheckpointError, pack_weights
 from .quantize import absmax_quantize
 
 __all__ = [
@@ -20,19 +18,7 @@ __all__ = [
     "read_layer",
     "synthetic_activations",
     "synthetic_checkpoint",
-    "write_synthetic_layer",
 ]
-
-#: (N, K) of the seven ternary matrices of one layer (config.json of microsoft/bitnet-b1.58-2B-4T).
-LAYER_SHAPES = {
-    "self_attn.q_proj": (2560, 2560),
-    "self_attn.k_proj": (640, 2560),
-    "self_attn.v_proj": (640, 2560),
-    "self_attn.o_proj": (2560, 2560),
-    "mlp.gate_proj": (6912, 2560),
-    "mlp.up_proj": (6912, 2560),
-    "mlp.down_proj": (2560, 6912),
-}
 
 #: What the released config.json says, as far as it is needed here.
 CONFIG = {
@@ -50,6 +36,9 @@ CONFIG = {
     "rope_theta": 500000.0,
     "tie_word_embeddings": True,
 }
+
+#: (N, K) of the seven ternary matrices of one layer.
+LAYER_SHAPES = linear_shapes(CONFIG, Path("2B4T's config.json"))
 
 #: Share of zeros among the released weights.
 ZERO_FRACTION = 0.422
@@ -89,14 +78,15 @@ def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
         return values.astype(ml_dtypes.bfloat16)
 
     layers = range(CONFIG["num_hidden_layers"])
-    norms = {"model.norm": 2560} | {
+    hidden, ffn = CONFIG["hidden_size"], CONFIG["intermediate_size"]
+    norms = {"model.norm": hidden} | {
         f"model.layers.{layer}.{name}": size
         for layer in layers
         for name, size in (
-            ("input_layernorm", 2560),
-            ("self_attn.attn_sub_norm", 2560),
-            ("post_attention_layernorm", 2560),
-            ("mlp.ffn_sub_norm", 6912),
+            ("input_layernorm", hidden),
+            ("self_attn.attn_sub_norm", hidden),
+            ("post_attention_layernorm", hidden),
+            ("mlp.ffn_sub_norm", ffn),
         )
     }
     where = Path("synthetic")
@@ -116,30 +106,8 @@ def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
     )
 
 
-def write_synthetic_layer(path: Path, *, layer: int = 0, seed: int = 0) -> None:
-    """Write one layer of random trits with the released model's shapes and share of zeros.
-
-    The file has the released checkpoint's names and packed layout (unit scales), so that it is
-    read as the released one is.
-
-    Raises
-    ------
-    OSError
-        If the file cannot be written.
-    """
-    rng = np.random.default_rng(seed)
-    tensors: dict[str, NDArray] = {}
-    for short, name in _full_names(layer).items():
-        tensors[f"{name}.weight"] = pack_weights(_random_trits(rng, LAYER_SHAPES[short]))
-        tensors[f"{name}.weight_scale"] = np.ones(1, np.float32)
-    try:
-        save_file(tensors, path, metadata={"format": "np"})
-    except SafetensorError as error:
-        raise OSError(f"{path}: must be writable: {error}") from error
-
-
-def read_layer(path: Path, layer: int = 0) -> dict[str, NDArray[np.int8]]:
-    """Read the seven matrices of one layer of a packed 2B4T checkpoint.
+def read_layer(checkpoint: Checkpoint, layer: int = 0) -> dict[str, NDArray[np.int8]]:
+    """Read the seven matrices of one layer of a checkpoint of 2B4T's shapes.
 
     Returns
     -------
@@ -148,11 +116,18 @@ def read_layer(path: Path, layer: int = 0) -> dict[str, NDArray[np.int8]]:
     Raises
     ------
     CheckpointError
-        If the file is not such a checkpoint.
+        If the checkpoint has no such layer, or other shapes.
     """
-    names = _full_names(layer)
-    trits = read_packed(path, {names[short]: shape for short, shape in LAYER_SHAPES.items()})
-    return {short: trits[name] for short, name in names.items()}
+    trits = {}
+    for short, name in _full_names(layer).items():
+        matrix = checkpoint.ternary[name]
+        if matrix.shape != LAYER_SHAPES[short]:
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} must be {LAYER_SHAPES[short]} as in BitNet b1.58 2B4T, "
+                f"not {matrix.shape}"
+            )
+        trits[short] = matrix.trits
+    return trits
 
 
 def synthetic_activations(short: str, *, tokens: int = 1, seed: int = 0) -> NDArray[np.int8]:

@@ -26,7 +26,7 @@ __all__ = ["Checkpoint", "LazyTensors", "TernaryTensor", "load_checkpoint"]
 
 _T = TypeVar("_T")
 
-#: The linear layers of a decoder layer, all ternary, and their (N, K) as sizes of ``_Sizes``.
+#: The linear layers of a decoder layer, all ternary; their (N, K) in words of ``linear_shapes``.
 DECODER_LINEARS = {
     "self_attn.q_proj": ("q", "hidden"),
     "self_attn.k_proj": ("kv", "hidden"),

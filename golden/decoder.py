@@ -199,10 +199,9 @@ class BitNetModel:
     """A decoder whose linear layers are ternary.
 
     Every BitLinear computes exact integers from its quantized input; norms, attention, and the
-    head are float32. Hugging Face's modules compute with fake-quantized floats instead, the
-    released ones in bfloat16, whose rounding alone flips quantized activations now and then: they
-    agree with this model as far as ``tests/golden/test_parity.py`` says in float32, and less so in
-    bfloat16.
+    head are float32. Hugging Face's modules compute with fake-quantized floats instead: in
+    float32 they agree with this model as far as ``tests/golden/test_parity.py`` says; in bfloat16,
+    in which the released ones run, they were not compared.
 
     Parameters
     ----------

@@ -7,8 +7,8 @@ token. What it knows of other types, the sizes and how to dequantize them, is us
 Sources: the GGUF specification (ggml/docs/gguf.md); ``dequantize_row_tq1_0`` and ``_tq2_0`` of
 ggml-quants.c; bitnet.cpp's ggml-bitnet-mad.cpp for I2_S; for the order of rows, llama.cpp's
 convert_hf_to_gguf.py: ``LlamaModel`` permutes the rows of q and k from Hugging Face's halves to
-neighboring pairs, for its RoPE, and so does ``MiniCPMModel``; ``BitnetModel``, ``Qwen3Model`` and
-bitnet.cpp's convert-ms-to-gguf-bitnet.py (2B4T) do not.
+neighboring pairs, for its RoPE; ``BitnetModel`` and bitnet.cpp's convert-ms-to-gguf-bitnet.py
+(2B4T) do not. That ``MiniCPMModel`` does and ``Qwen3Model`` does not is unconfirmed.
 """
 
 import mmap
@@ -264,7 +264,7 @@ class GgufFile:
         Raises
         ------
         CheckpointError
-            If its type is not known.
+            If its type is not known, or its rows are no whole blocks.
         """
         entry, raw = self.entries[name], self.raw(name)
         if entry.kind in _FLOATS:
@@ -272,11 +272,19 @@ class GgufFile:
             return array if array.flags.aligned else array.copy()
         try:
             kind = GGMLQuantizationType(entry.kind)
+            block, _ = GGML_QUANT_SIZES[kind]
+            if entry.shape[-1] % block:
+                raise CheckpointError(
+                    f"{self.path}: {name} must have rows of a multiple of {block} values for "
+                    f"{kind.name}, not {entry.shape[-1]}"
+                )
             rows = raw.reshape(prod(entry.shape[:-1]), -1)
             # An inf that a damaged scale gives is the reader's to refuse, not a warning.
             with np.errstate(all="ignore"):
                 return dequantize(rows, kind).reshape(entry.shape)
-        except (ValueError, NotImplementedError):
+        except CheckpointError:
+            raise
+        except (ValueError, NotImplementedError):  # No such number, or none that it dequantizes.
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that can be read, "
                 f"not {type_name(entry.kind)}"

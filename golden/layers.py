@@ -28,7 +28,7 @@ Matmul = Callable[[TernaryTensor, NDArray[np.int8]], NDArray[np.int32]]
 #: Quantizes activations: x float32[T, K] to q int8[T, K] and scale float32[T, 1], x ≈ q / scale.
 Quantizer = Callable[[NDArray[np.float32]], tuple[NDArray[np.int8], NDArray[np.float32]]]
 
-#: Largest K for which every sum of codes 0 to 2 times int8 is below 2²⁴, hence exact in float32.
+#: Largest K for which no sum of codes 0 to 2 times int8 exceeds 2²⁴, up to which float32 is exact.
 _EXACT_K = 2**24 // (2 * 128)
 #: Packed bytes unpacked at once: few calls of NumPy, and float32 copies that stay near.
 _BLOCK = 2**16
@@ -48,7 +48,7 @@ def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int3
 
     Equal to ``ternary_matmul`` of the unpacked weights, and much faster. Blocks of packed rows are
     unpacked to the codes t + 1 as float32 and multiplied by BLAS, which is exact because no sum
-    reaches 2²⁴ whatever its order; the sum of the activations then undoes the + 1.
+    exceeds 2²⁴ whatever its order; the sum of the activations then undoes the + 1.
 
     Parameters
     ----------

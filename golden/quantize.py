@@ -93,8 +93,8 @@ def a48_quantize(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
     """Activations to four bits by their mean magnitude, one scale per token, as BitNet a4.8 does.
 
     ``q = clip(round(x · s), −8, 7)`` with ``s = √7 / (β + 1e-5)`` and ``β = mean|x|`` of the token,
-    rounded half to even, in float32 (arXiv 2411.04965, section 2). Unlike ``absmax_quantize`` it
-    clips the largest values.
+    rounded half to even, in float32 (arXiv 2411.04965; the factor √7 is unconfirmed). Unlike
+    ``absmax_quantize`` it clips the largest values.
 
     Parameters
     ----------

@@ -39,11 +39,9 @@ def simulation_speed() -> None:
     config = PRESETS["bitnet"]
     bare = build_harness(config, main=Path(__file__).parents[1] / "sim" / "bare.cpp")
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        file = Path(scratch) / "model.safetensors"
-        bitnet.write_synthetic_layer(file)
         jobs = {
             name: Job(trits=trits, activations=bitnet.synthetic_activations(name))
-            for name, trits in bitnet.read_layer(file).items()
+            for name, trits in bitnet.read_layer(bitnet.synthetic_checkpoint()).items()
         }
         write_run(Path(scratch), config, list(jobs.values()))
         macs = sum(job.trits.size for job in jobs.values())

@@ -1,10 +1,12 @@
 """What language models compute and move: sizes, counted for prefill and decode."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from ..golden.bitnet import CONFIG
+from ..golden.checkpoint import read_json
 
 __all__ = [
     "GPT3",
@@ -499,9 +501,9 @@ def _matmul_free(name: str, hidden: int, layers: int) -> ModelShape:
 
 
 _BITNET = "config.json of microsoft/bitnet-b1.58-2B-4T"
-_ONE_BIT = "config.json of 1bitLLM's checkpoint"
+_ONE_BIT = "config.json of 1bitLLM's checkpoint, heads and vocabulary unconfirmed"
 _FALCON = "config.json and weight count of the checkpoint, partly inferred"
-_QWEN3 = "Qwen3's config.json"
+_QWEN3 = "Qwen3's config.json, unconfirmed"
 
 
 def _trilm(name: str, hidden: int, ffn: int, layers: int, head_size: int = 64) -> ModelShape:
@@ -548,18 +550,7 @@ GPT3: dict[str, ModelShape] = {
 }
 
 _NAMED = (
-    _transformer(
-        "bitnet-2b4t",
-        hidden=2560,
-        ffn=6912,
-        layers=30,
-        heads=20,
-        kv_heads=5,
-        vocabulary=128_256,
-        tied=True,
-        sub_norms=True,
-        source=_BITNET,
-    ),
+    replace(read_model(CONFIG, _BITNET), name="bitnet-2b4t"),
     _transformer(
         "bitnet-large",
         hidden=1536,
@@ -667,7 +658,7 @@ _NAMED = (
         kv_heads=8,
         vocabulary=128_256,
         tied=True,
-        source="config.json of meta-llama/Llama-3.2-1B",
+        source="config.json of meta-llama/Llama-3.2-1B, unconfirmed",
     ),
     _transformer(
         "gemma3-1b",
@@ -682,7 +673,7 @@ _NAMED = (
         norms=4,
         head_norms=True,
         windows=((512, 22), (None, 4)),
-        source="config.json of google/gemma-3-1b-it",
+        source="config.json of google/gemma-3-1b-it, unconfirmed",
     ),
     _transformer(
         "qwen2.5-1.5b",
@@ -693,7 +684,7 @@ _NAMED = (
         kv_heads=2,
         vocabulary=151_936,
         tied=True,
-        source="config.json of Qwen/Qwen2.5-1.5B",
+        source="config.json of Qwen/Qwen2.5-1.5B, unconfirmed",
     ),
     _transformer(
         "smollm2-1.7b",
@@ -703,7 +694,7 @@ _NAMED = (
         heads=32,
         vocabulary=49_152,
         tied=True,
-        source="config.json of HuggingFaceTB/SmolLM2-1.7B",
+        source="config.json of HuggingFaceTB/SmolLM2-1.7B, unconfirmed",
     ),
     _transformer(
         "minicpm-2b",
@@ -713,7 +704,7 @@ _NAMED = (
         heads=36,
         vocabulary=122_753,
         tied=True,
-        source="config.json of openbmb/MiniCPM-2B",
+        source="config.json of openbmb/MiniCPM-2B, unconfirmed",
     ),
 )
 
@@ -728,6 +719,8 @@ def find_model(name: str) -> ModelShape:
     ------
     EstimateError
         If there is no such name and no such file, or the file does not describe a known model.
+    CheckpointError
+        If the file is not JSON.
     """
     if name in MODELS:
         return MODELS[name]
@@ -738,11 +731,5 @@ def find_model(name: str) -> ModelShape:
         raise EstimateError(
             f"the model must be a config.json or one of {', '.join(MODELS)}, not {name!r}"
         )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise EstimateError(f"{path}: must be JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise EstimateError(f"{path}: must be a JSON object, not {type(config).__name__}")
-    model = read_model(config, str(path))
+    model = read_model(read_json(path), str(path))
     return model if model.name != "config" else replace(model, name=path.parent.name or "model")

@@ -1,6 +1,5 @@
 """The cases of ``make sim``: the Verilated engine against the golden model."""
 
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -276,7 +275,8 @@ def run_suite(
     Parameters
     ----------
     parts : keys of ``PARTS``
-    checkpoint : a packed 2B4T checkpoint for the part ``bitnet`` instead of made-up weights
+    checkpoint : for the part ``bitnet``, of 2B4T's shapes and as ``load_checkpoint`` takes it,
+        instead of made-up weights
     layer : its layer
     waves : a folder to write the waves of each engine to
     built : called with simulations built and simulations needed
@@ -284,7 +284,7 @@ def run_suite(
     Raises
     ------
     ToolchainError, CheckpointError, SimulationError, OSError
-        See ``MatVecSimulator`` and ``read_layer``.
+        See ``MatVecSimulator``, ``load_checkpoint`` and ``read_layer``.
     """
     plan: list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]] = []
     if "sweep" in parts:
@@ -294,13 +294,8 @@ def run_suite(
     if "language" in parts:
         plan.append((PRESETS["block"], _language))
     if "bitnet" in parts:
-        if checkpoint is not None:
-            matrices = bitnet.read_layer(checkpoint, layer)
-        else:
-            with tempfile.TemporaryDirectory(prefix="trilith-") as folder:
-                file = Path(folder) / "model.safetensors"
-                bitnet.write_synthetic_layer(file)
-                matrices = bitnet.read_layer(file)
+        source = load_checkpoint(checkpoint) if checkpoint else bitnet.synthetic_checkpoint()
+        matrices = bitnet.read_layer(source, layer)
         plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, matrices)))
 
     waves_files: dict[MatVecConfig, Path] = {}

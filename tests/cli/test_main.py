@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trilith.cli.main import main
+from trilith.golden.bitnet import CONFIG
 
 TRILITH = Path(sys.executable).parent / "trilith"
 
@@ -84,17 +85,20 @@ def test_part_and_checkpoint():
 @pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
 def test_unreadable_checkpoint(tmp_path, content):
     file = tmp_path / "model.safetensors"
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     if content is not None:
         file.write_bytes(content)
-    refused(trilith("sim", "--checkpoint", file), f"trilith: {file}: must be a")
+    what = "readable checkpoint" if content is None else "whole safetensors file"
+    refused(trilith("sim", "--checkpoint", file), f"trilith: {file}: must be a {what}: ")
 
 
 def test_checkpoint_of_something_else(tmp_path):
     file = tmp_path / "model.safetensors"
     save_file({"a": np.zeros(1, np.float32)}, file)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     refused(
         trilith("sim", "--checkpoint", file),
-        f"trilith: {file}: must contain the tensor 'model.layers.0.self_attn.q_proj.weight'",
+        f"trilith: {file}: must have linear layers named model.layers.0.self_attn.q_proj.weight",
     )
 
 

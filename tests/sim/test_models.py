@@ -3,6 +3,7 @@ import re
 
 import pytest
 
+from trilith.golden import CheckpointError
 from trilith.sim.models import GPT3, MODELS, EstimateError, decode, find_model, prefill, read_model
 
 LLAMA = {
@@ -213,10 +214,13 @@ def test_bad_files(tmp_path):
         find_model("gpt-5")
     file = tmp_path / "config.json"
     file.write_text("{")
-    with pytest.raises(EstimateError, match=f"^{re.escape(str(file))}: must be JSON: "):
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must be readable JSON: "):
+        find_model(str(file))
+    file.write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must be readable JSON: "):
         find_model(str(file))
     file.write_text("[]")
-    with pytest.raises(EstimateError, match=r"must be a JSON object, not list$"):
+    with pytest.raises(CheckpointError, match=r"must hold an object, not a list$"):
         find_model(str(file))
 
 
