@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf, log2
 
+from ..golden.bitnet import ZERO_FRACTION
 from ..golden.codes import CODES
 from ..sim.energy import FORMATS, accumulator_bits, find_profile, paper_energy, paper_ratio
 from ..sim.models import GPT3, MODELS, ModelShape
-from ..sim.systems import DESIGNS, Design, Memory, estimate
+from ..sim.systems import DESIGNS, EFFICIENCY, Design, Memory, estimate
 
 __all__ = ["QUALITY", "Claim", "claims"]
-
-#: Zero fraction of the real weights of BitNet b1.58 2B4T, as measured by others.
-_ZEROS = 0.422
 
 #: Mean of the benchmarks of Table 1 in the 2B4T report (arXiv 2504.12285), in percent.
 QUALITY = {
@@ -88,13 +86,15 @@ def claims() -> Iterator[Claim]:
     bitnet, three, small = MODELS["bitnet-2b4t"], MODELS["bitnet-3b"], GPT3["gpt3-2.7b"]
     seventy, thirteen, seven_b = GPT3["gpt3-70b"], GPT3["gpt3-13b"], GPT3["gpt3-6.7b"]
 
-    entropy = -_ZEROS * log2(_ZEROS) - (1 - _ZEROS) * log2((1 - _ZEROS) / 2)
-    best = min(8 / code.trits_per_byte for name, code in CODES.items() if name != "binary")
+    entropy = -ZERO_FRACTION * log2(ZERO_FRACTION) - (1 - ZERO_FRACTION) * log2(
+        (1 - ZERO_FRACTION) / 2
+    )
+    best = min(code.bits_per_trit for name, code in CODES.items() if name != "binary")
     yield Claim(
         claim="1.58 bits per weight",
         figure=f"log2 3 = {log2(3):.3f}; entropy of the 2B4T weights {entropy:.3f}; stored in "
         f"{best:.1f} bits by the densest code, 2.0 in most files",
-        how=f"entropy at {_ZEROS:.1%} zeros (published); bits of the engine's codes",
+        how=f"entropy at {ZERO_FRACTION:.1%} zeros (published); bits of the engine's codes",
         verdict="holds only if it means information: no format stores less than 1.6 bits",
     )
     whole = _gigabytes(bitnet, 16) / _gigabytes(bitnet, 1.6)
@@ -129,13 +129,14 @@ def claims() -> Iterator[Claim]:
         verdict="holds only if a single sequence is decoded and memory is the bound",
     )
     wide = accumulator_bits(FORMATS["ternary-1.6"], 2560)
+    moved = [16 / FORMATS[name].weight_bits for name in ("ternary-2.0", "ternary-1.6")]
     real = fp16 / seven.integer_add(wide).pj
     yield Claim(
         claim="71.4x lower energy per matrix multiplication",
         figure=f"{fp16 / add:.1f}x at 7 nm and "
         f"{(old.figure('fp16 mul').pj + old.figure('fp16 add').pj) / old.figure('int8 add').pj:.1f}"
         f"x at 45 nm by the paper's recipe; {real:.1f}x with an adder as wide as the sum "
-        f"({wide} bits); 8.0x to 10.0x in bits moved at batch 1",
+        f"({wide} bits); {moved[0]:.1f}x to {moved[1]:.1f}x in bits moved at batch 1",
         how="published energies per operation; FP16 multiply and add over one 8-bit add",
         verdict="holds only if registers, memory and the adder's width are left out",
     )
@@ -158,6 +159,7 @@ def claims() -> Iterator[Claim]:
         verdict="does not hold: weights shrink tenfold at most, cache and head not at all",
     )
     needed = 100 / _rate(three, "fp16", 1)
+    sustained = needed * EFFICIENCY["fabric"][0]
     yield Claim(
         claim="3B: FP16 6 GB, INT8 3 GB, ternary 0.6 GB and under 1 GB in use; "
         "100 / 220 / 500+ tokens/s",
@@ -165,7 +167,7 @@ def claims() -> Iterator[Claim]:
         f"{_gigabytes(three, 1.6, embedding_bits=0):.2f} GB, {_gigabytes(three, 1.6):.2f} GB with "
         f"a 16-bit embedding; 100 / {_rate(three, 'int8', needed):.0f} / "
         f"{_rate(three, 'ternary-1.6', needed):.0f} tokens/s",
-        how=f"1bitLLM's 3B; the bandwidth that gives FP16 100 tokens/s ({needed * 0.89:.0f} GB/s "
+        how=f"1bitLLM's 3B; the bandwidth that gives FP16 100 tokens/s ({sustained:.0f} GB/s "
         "sustained), batch 1, 16-bit head and cache, context 512",
         verdict="holds only if memory is the bound; the cache of a long context breaks 1 GB",
     )
@@ -180,7 +182,7 @@ def claims() -> Iterator[Claim]:
     )
     yield Claim(
         claim="multiplying by +1, -1, 0 requires no operation",
-        figure=f"{1 - _ZEROS:.1%} of the products still add, in {wide} bits: "
+        figure=f"{1 - ZERO_FRACTION:.1%} of the products still add, in {wide} bits: "
         f"{seven.integer_add(wide).pj:.4f} pJ of {fp16:.2f} pJ; an array adds the zeros too",
         how="zero fraction of 2B4T (published); adder by width at 7 nm",
         verdict="does not hold: no multiplication, but an addition",

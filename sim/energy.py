@@ -313,10 +313,7 @@ def find_profile(name: str) -> Profile:
     if name not in profiles():
         hint = ""
         if name.startswith("gate:"):
-            hint = (
-                f": sim/data/gate-{name[5:]}.json has not been measured; "
-                "'trilith characterize' makes it"
-            )
+            hint = f": this version has no table of measured figures sim/data/gate-{name[5:]}.json"
         raise EstimateError(
             f"the energy profile must be one of {', '.join(profiles())}, not {name!r}{hint}"
         )

@@ -154,7 +154,7 @@ def test_a_measured_profile(tmp_path, monkeypatch):
     monkeypatch.setattr(energy, "_DATA", tmp_path)
     message = (
         "the energy profile must be one of horowitz45, jouppi7, bitnet-paper, not 'gate:demo': "
-        "sim/data/gate-demo.json has not been measured; 'trilith characterize' makes it"
+        "this version has no table of measured figures sim/data/gate-demo.json"
     )
     with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
         find_profile("gate:demo")
