@@ -120,8 +120,7 @@ class MatVecEngine(wiring.Component):
             ]
 
         # Issue: which weight beat comes next, and may it come.
-        active = Signal()
-        chunk = addresses[0]
+        active, chunk = reading[0], addresses[0]
         last = Signal.like(chunk, reset_less=True)
         # Inverted, because counting up takes no logic in front of the carries.
         n_left_inverted = Signal(range(config.n_max + 1), reset_less=True)
@@ -167,11 +166,14 @@ class MatVecEngine(wiring.Component):
             with m.If(last_chunk):
                 m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
                 with m.If(last_rows):
-                    m.d.sync += [active.eq(0), *(enable.eq(0) for enable in reading)]
+                    m.d.sync += [enable.eq(0) for enable in reading]
         with m.If(start):
             m.d.sync += [
-                active.eq(1),
-                *(enable.eq(loader.offer.p.tokens > token) for token, enable in enumerate(reading)),
+                # A job has a token at least.
+                *(
+                    enable.eq(loader.offer.p.tokens > token if token else 1)
+                    for token, enable in enumerate(reading)
+                ),
                 last.eq(loader.offer.p.last),
                 n_left_inverted.eq(~loader.offer.p.n),
                 tokens.eq(loader.offer.p.tokens),
