@@ -19,7 +19,10 @@ def characterize(
     ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
     clock_ghz: Annotated[float, typer.Option(help="Clock to map for and measure at.")] = 1.0,
-    lanes: Annotated[int, typer.Option(help="Products per clock, 2 to 256.")] = 16,
+    lanes: Annotated[int, typer.Option(help="Products of a row per clock, 2 to 256.")] = 16,
+    rows: Annotated[
+        int, typer.Option(help="Rows of weights that share the activations, 1 to 64.")
+    ] = 1,
     levels_per_stage: Annotated[
         int, typer.Option(help="Levels of integer adders between two registers, 1 to 4.")
     ] = 1,
@@ -52,6 +55,8 @@ def characterize(
         raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     if not 2 <= lanes <= 256:
         raise typer.BadParameter(f"--lanes must be from 2 to 256, not {lanes}")
+    if not 1 <= rows <= 64:
+        raise typer.BadParameter(f"--rows must be from 1 to 64, not {rows}")
     if not 1 <= levels_per_stage <= 4:
         raise typer.BadParameter(f"--levels-per-stage must be from 1 to 4, not {levels_per_stage}")
     if not 0.001 <= clock_ghz <= 100:
@@ -67,6 +72,7 @@ def characterize(
             [*liberty, *(more or ())],
             clock_ghz=clock_ghz,
             lanes=lanes,
+            rows=rows,
             levels_per_stage=levels_per_stage,
             source=operands,
         )
@@ -81,8 +87,9 @@ def characterize(
 def _print(row) -> None:
     origin = row.provenance
     print(
-        f"{row.label} {row.unit}, {row.lanes} lanes, {row.levels_per_stage} adder levels per "
-        f"stage, latency {row.latency} clocks, in {row.library} at {row.clock_ghz:g} GHz"
+        f"{row.label} {row.unit}, {row.lanes} lanes x {row.rows} rows, {row.levels_per_stage} "
+        f"adder levels per stage, latency {row.latency} clocks, in {row.library} at "
+        f"{row.clock_ghz:g} GHz"
     )
     verdict = "met" if row.met else "NOT MET: the energies are of a circuit that is too slow"
     print(f"clock           {verdict}; {row.max_ghz:.2f} GHz at most, without wires")

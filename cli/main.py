@@ -324,6 +324,12 @@ def verilog(
         int | None,
         typer.Option(help="Adder levels between two registers, 1 to 4; fewer for a faster clock."),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="fpga or asic: registers or gates in front of the adders, equal results."
+        ),
+    ] = None,
     name: Annotated[
         str, typer.Option(help="Top module; submodules are NAME__..., so two exports can meet.")
     ] = "trilith_matvec",
@@ -369,6 +375,7 @@ def verilog(
         "k_max": k_max,
         "n_max": n_max,
         "levels_per_stage": levels_per_stage,
+        "target": target,
     }
     given: dict[str, Any] = {field: x for field, x in options.items() if x is not None}
     if preset is not None and preset not in PRESETS:

@@ -25,6 +25,7 @@ class MatVecConfig:
     n_max : 1 to 262,144; the largest N of a job
     levels_per_stage : 1 to 4; levels of the adder tree between two pipeline registers. More save
         registers (area, energy) and latency, and lower the clock frequency.
+    target : ``fpga`` or ``asic``; which of two equal dot products is built, see ``DotProduct``
 
     Raises
     ------
@@ -42,11 +43,12 @@ class MatVecConfig:
     k_max: int
     n_max: int
     levels_per_stage: int = 1
+    target: str = "fpga"
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
-            kind = str if field.name == "code" else int
+            kind = str if field.name in ("code", "target") else int
             if not isinstance(value, kind) or isinstance(value, bool):
                 raise TypeError(f"{field.name} must be of type {kind.__name__}, not {value!r}")
         for name, low, high in (
@@ -64,6 +66,8 @@ class MatVecConfig:
             raise ValueError(f"act_bits must be 8, 4 or 2, not {self.act_bits}")
         if self.code not in CODES:
             raise ValueError(f"code must be one of {', '.join(CODES)}, not {self.code!r}")
+        if self.target not in ("fpga", "asic"):
+            raise ValueError(f"target must be fpga or asic, not {self.target!r}")
 
     @property
     def macs_per_clock(self) -> int:
@@ -95,6 +99,11 @@ class MatVecConfig:
     def tree_stages(self) -> int:
         """Pipeline stages of the adder tree."""
         return ceil(self.tree_levels / self.levels_per_stage)
+
+    @property
+    def dot_latency(self) -> int:
+        """Clocks from a beat's decoded weights to their sum."""
+        return (2 if self.target == "fpga" else 1) + self.tree_stages
 
 
 #: Configurations with names. Beats of base-3 weights are 8, 16, 64 and 256 bytes.

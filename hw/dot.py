@@ -24,15 +24,18 @@ def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
 class DotProduct(wiring.Component):
     """One row of weights times several tokens of activations: a pipelined tree of adders.
 
-    A zero weight, taken in a register, clears its operand register. A negative weight is not
-    applied to its operand: its sign travels up the tree beside the sum, and every node adds or
-    subtracts by whether its two inputs differ in sign. The sign that arrives at the top says
-    whether to add or subtract the sum. Signs depend on the weights alone and are shared by all
-    tokens. No register has a reset.
+    A negative weight is not applied to its operand: its sign travels up the tree beside the sum,
+    and every node adds or subtracts by whether its two inputs differ in sign. The sign that arrives
+    at the top says whether to add or subtract the sum. Signs depend on the weights alone and are
+    shared by all tokens. No register has a reset.
 
-    Latency: ``2 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights, one for the
-    weights' registers, one for the operands' and the rest for the tree; one less from the
-    activations. Throughput: a dot product of each token per clock.
+    A zero weight, taken in a register, makes its operand zero: for an FPGA it clears the operand's
+    own register, which costs no logic there; for an ASIC gates in front of the first adder do, and
+    the operand needs no register, whose clock would cost more energy than they.
+
+    Latency: ``1 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights, one for the
+    weights' registers and the rest for the tree, and for an FPGA one more for the operands'; one
+    less from the activations. Throughput: a dot product of each token per clock.
 
     Parameters
     ----------
@@ -40,6 +43,7 @@ class DotProduct(wiring.Component):
     tokens : activation vectors
     act_bits : 8, 4 or 2; at two bits a value is −1, 0 or +1
     levels_per_stage : levels of the tree between two registers
+    target : ``fpga`` or ``asic``
 
     Members
     -------
@@ -49,11 +53,14 @@ class DotProduct(wiring.Component):
     subtract : Out(1); each dot product is ``−sums[t]`` if set, else ``+sums[t]``
     """
 
-    def __init__(self, *, lanes: int, tokens: int, act_bits: int, levels_per_stage: int) -> None:
+    def __init__(
+        self, *, lanes: int, tokens: int, act_bits: int, levels_per_stage: int, target: str
+    ) -> None:
         self._lanes = lanes
         self._tokens = tokens
         self._act_bits = act_bits
         self._levels_per_stage = levels_per_stage
+        self._cleared_registers = target == "fpga"
         super().__init__(
             {
                 "zero": In(lanes),
@@ -88,23 +95,26 @@ class DotProduct(wiring.Component):
         m.d.sync += zero.eq(self.zero)
         # Five trits share a byte, and two of its first four are worth decoding together.
         order = sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
-        # A node: lanes below it, its sign one register ahead of its sums, and a sum for each token.
-        # Signs of lanes are two ahead: they wait behind the first exclusive or and not before it,
-        # because it shares look-up tables with the decoder.
+        # A node: lanes below it, its sign, and a sum for each token. Where operands have registers,
+        # signs are one register ahead of sums, and those of lanes two: they wait behind the first
+        # exclusive or and not before it, because it shares look-up tables with the decoder.
+        ahead = self._cleared_registers
         nodes: list[tuple[int, Value, list[Value]]] = []
         for lane in order:
             operands: list[Value] = []
             for token in range(self._tokens):
                 operand = Signal(signed(self._act_bits), name=f"x{token}_{lane}", reset_less=True)
+                domain = m.d["sync" if self._cleared_registers else "comb"]
                 with m.If(zero[lane]):
-                    m.d.sync += operand.eq(0)
+                    domain += operand.eq(0)
                 with m.Else():
-                    m.d.sync += operand.eq(self.activations[token][lane])
+                    domain += operand.eq(self.activations[token][lane])
                 operands.append(operand)
-            nodes.append((1, ~self.negative[lane], operands))
+            sign = ~self.negative[lane]
+            nodes.append((1, sign if ahead else node(sign, f"s0_{lane}"), operands))
 
         level = 0
-        registered = True
+        registered = ahead
         while len(nodes) > 1:
             level += 1
             # From the other end each time: an odd node does not wait twice.
@@ -117,23 +127,23 @@ class DotProduct(wiring.Component):
                 if len(pair) == 2:
                     other_lanes, other_sign, other_sums = pair[1]
                     lanes += other_lanes
-                    differ = node(sign ^ other_sign, f"d{level}_{index}", registered)
-                    if level == 1:
+                    differ = node(sign ^ other_sign, f"d{level}_{index}", ahead and registered)
+                    if ahead and level == 1:
                         differ = node(differ, f"d_{index}")
                     sums = [
                         add_or_subtract(a, b, differ, self._width(lanes))
                         for a, b in zip(sums, other_sums, strict=True)
                     ]
-                sign = node(sign, f"s{level}_{index}", registered)
-                if level == 1:
+                sign = node(sign, f"s{level}_{index}", registered if ahead else at_register)
+                if ahead and level == 1:
                     sign = node(sign, f"s_{index}")
                 sums = [node(u, f"u{level}_{t}_{index}", at_register) for t, u in enumerate(sums)]
                 nodes.append((lanes, sign, sums))
             registered = at_register
 
         _, sign, sums = nodes[0]
-        if level == 0:
+        if ahead and level == 0:
             sign = node(sign, "s_0")
-        m.d.comb += self.subtract.eq(~node(sign, "sign", registered))
+        m.d.comb += self.subtract.eq(~node(sign, "sign", ahead and registered))
         m.d.comb += [self.sums[token].eq(value) for token, value in enumerate(sums)]
         return m

@@ -204,7 +204,7 @@ class MatVecEngine(wiring.Component):
             tag.valid_rows.eq(Mux(last_rows, n_left, config.rows)),
         ]
         beats = [(valid, tag)]
-        for stage in range(1, config.tree_stages + 4):
+        for stage in range(1, config.dot_latency + 2):
             next_valid = Signal(name=f"valid{stage}")
             next_tag = Signal(tag_shape, name=f"tag{stage}", reset_less=True)
             m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
@@ -253,6 +253,7 @@ class MatVecEngine(wiring.Component):
                 tokens=config.tokens,
                 act_bits=config.act_bits,
                 levels_per_stage=config.levels_per_stage,
+                target=config.target,
             )
             m.submodules[f"dot{row}"] = dot
             lanes = slice(row * config.lanes, (row + 1) * config.lanes)

@@ -50,6 +50,7 @@ class BareDotProduct(wiring.Component):
             tokens=1,
             act_bits=config.act_bits,
             levels_per_stage=config.levels_per_stage,
+            target=config.target,
         )
         packed = Signal(8 * config.weight_bytes, reset_less=True)
         accumulator = Signal(config.acc_width)

@@ -82,7 +82,7 @@ class EngineTiming:
             # Taken, checked, offered.
             job_latency=3,
             # Weight register and buffer read, dot product; then capture, and the queue's two.
-            latency=1 + (2 + config.tree_stages) + 3,
+            latency=1 + config.dot_latency + 3,
         )
 
 

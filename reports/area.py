@@ -465,7 +465,7 @@ def measure_baseline(name: str, family: str, lanes: int) -> BaselineRow:
     ToolchainError
         If a tool is missing or fails.
     """
-    unit = BASELINES[name].unit(lanes=lanes, k_max=6912)
+    unit = BASELINES[name].unit(lanes=lanes, k_max=6912, target="fpga")
     synthesis = FAMILIES[family].replace(" -top", " -nodsp -top")
     result, tool, command = _synthesize(unit, family, synthesis, False)
     cells = result["cells"]

@@ -32,7 +32,7 @@ class Characterization:
     ----------
     unit : key of ``BASELINES``
     library : as the user calls it
-    lanes, levels_per_stage : see ``Baseline.unit``
+    lanes, rows, levels_per_stage : see ``Baseline.unit``
     interleave, latency : see ``DotUnit``
     clock_ghz : that was asked for, and energies are for
     met : the clock is met; if not, energies are of a circuit that does not work at it
@@ -51,6 +51,7 @@ class Characterization:
     unit: str
     library: str
     lanes: int
+    rows: int
     levels_per_stage: int
     interleave: int
     latency: int
@@ -107,7 +108,8 @@ def check_results(
         If one differs, or none was compared.
     """
     baseline = BASELINES[name]
-    totals = baseline.results(outputs["total"], _bits(unit, "total"))
+    rows = found.weights.shape[1]
+    totals = baseline.results(outputs["total"], _bits(unit, "total"), rows)
     clocks = len(found.last)
     done = np.zeros(clocks, bool)
     done[unit.latency :] = found.last[: clocks - unit.latency]
@@ -117,14 +119,17 @@ def check_results(
     dots = [dot for dot in found.dots if dot[-1] + unit.latency < clocks]
     for length in sorted({len(dot) for dot in dots}):
         places = np.array([dot for dot in dots if len(dot) == length])
-        expected = baseline.golden(found.weights[places], found.activations[places])
-        wrong = np.flatnonzero(totals[places[:, -1] + unit.latency] != expected)
-        if len(wrong):
+        activations = found.activations[places]
+        expected = np.stack(
+            [baseline.golden(found.weights[places, row], activations) for row in range(rows)], 1
+        )
+        wrong = np.count_nonzero(totals[places[:, -1] + unit.latency] != expected)
+        if wrong:
             raise SimulationError(
-                f"the netlist of {name} must equal golden, and differs in {len(wrong)} of "
-                f"{len(places)} results with {length} beats: no figures are given"
+                f"the netlist of {name} must equal golden, and differs in {wrong} of "
+                f"{expected.size} results with {length} beats: no figures are given"
             )
-        compared += len(places)
+        compared += expected.size
     if not compared:
         raise SimulationError(f"{clocks} beats must complete a dot product, and do not")
     return compared
@@ -137,6 +142,7 @@ def characterize(
     *,
     clock_ghz: float,
     lanes: int,
+    rows: int = 1,
     levels_per_stage: int = 1,
     source: str = "trained",
     beats: int = BEATS,
@@ -149,7 +155,7 @@ def characterize(
     library_name : for the record
     files : see ``Library``
     clock_ghz : to map for and to measure at
-    lanes, levels_per_stage : see ``Baseline.unit``
+    lanes, rows, levels_per_stage : see ``Baseline.unit``
     source : of the operands, see ``operands``
     beats : clocks that are simulated
 
@@ -166,19 +172,22 @@ def characterize(
     verilator = find_verilator()
     library = Library(files)
     baseline = BASELINES[name]
-    unit = baseline.unit(lanes=lanes, k_max=K_MAX, levels_per_stage=levels_per_stage)
-    found = operands(baseline, source, beats=beats, lanes=lanes, interleave=unit.interleave)
+    unit = baseline.unit(lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels_per_stage)
+    found = operands(
+        baseline, source, beats=beats, lanes=lanes, rows=rows, interleave=unit.interleave
+    )
     period_ps = 1000 / clock_ghz
     netlist = map_component(unit, library, period_ps)
     outputs, activity = netlist.run(port_rows(baseline, unit, found))
     results = check_results(name, unit, found, outputs)
     power = netlist.power(activity)
-    fj = period_ps * 1e3 / lanes  # W · ps = 1e-12 J.
+    fj = period_ps * 1e3 / (lanes * rows)  # W · ps = 1e-12 J.
     version = subprocess.run([sta, "-version"], capture_output=True, text=True, check=False)
     return Characterization(
         unit=name,
         library=library_name,
         lanes=lanes,
+        rows=rows,
         levels_per_stage=levels_per_stage,
         interleave=unit.interleave,
         latency=unit.latency,

@@ -635,7 +635,7 @@ class Netlist:
 
     def owners(self) -> dict[str, str]:
         """The part of each cell: logic belongs to the first register of ``parts`` it leads to."""
-        patterns: dict[str, str] = getattr(self._component, "parts", {})
+        patterns: Mapping[str, str] = getattr(self._component, "parts", {})
         driver = {
             pins[pin][0]: name
             for name, (kind, pins) in self.cells.items()

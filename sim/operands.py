@@ -36,7 +36,8 @@ class Operands:
 
     Parameters
     ----------
-    weights, activations : int64[beats, lanes], as ``Baseline`` has them
+    weights : int64[beats, rows, lanes], as ``Baseline`` has them
+    activations : int64[beats, lanes], the same for all rows
     last : bool[beats]; the beat ends its dot product
     dots : of each dot product the places of its beats
     zero_weights, zero_activations : shares of the operands
@@ -135,9 +136,16 @@ def _convert(fmt: FloatFormat | IntFormat | Code, values: _Floats) -> NDArray[np
 
 
 def operands(
-    baseline: Baseline, source: str, *, beats: int, lanes: int, interleave: int = 1, seed: int = 0
+    baseline: Baseline,
+    source: str,
+    *,
+    beats: int,
+    lanes: int,
+    rows: int = 1,
+    interleave: int = 1,
+    seed: int = 0,
 ) -> Operands:
-    """Operands in the order in which an engine of one row and one token sees them.
+    """Operands in the order in which an engine of one token sees them.
 
     Floating-point patterns are the twin's values rounded; integers are scaled by the largest of
     a token, or of a matrix for weights; weights of codes are the network's trits, for ``binary``
@@ -148,7 +156,8 @@ def operands(
     baseline : for its formats
     source : of ``SOURCES``
     beats : how many
-    lanes : products in a beat; a matrix whose K is less is left out
+    lanes : products of a row in a beat; a matrix whose K is less is left out
+    rows : outputs at once
     interleave : dot products that take turns, see ``DotUnit``
     seed : of all that is random
 
@@ -175,7 +184,7 @@ def operands(
         if not chunks:
             continue
         # A token stays for some beats, as it does for all outputs of a layer.
-        rows = interleave * max(1, 32 // chunks)
+        outputs = rows * interleave * max(1, 32 // (chunks * rows))
         if ternary:
             weights = layer.trits.astype(np.int64)
             inputs = layer.inputs
@@ -186,16 +195,18 @@ def operands(
             inputs = layer.float_inputs
         tokens = _convert(baseline.activations, inputs)
         for token in tokens:
-            start = int(rng.integers(max(len(weights) - rows, 0) + 1))
-            w = np.resize(weights[start : start + rows], (rows, k))[:, : chunks * lanes]
-            # [turn, slot, chunk, lane] to [turn, chunk, slot, lane].
-            w = w.reshape(-1, interleave, chunks, lanes).swapaxes(1, 2).reshape(-1, lanes)
+            start = int(rng.integers(max(len(weights) - outputs, 0) + 1))
+            w = np.resize(weights[start : start + outputs], (outputs, k))[:, : chunks * lanes]
+            # [turn, slot, row, chunk, lane] to [turn, chunk, slot, row, lane].
+            w = w.reshape(-1, interleave, rows, chunks, lanes).transpose(0, 3, 1, 2, 4)
+            w = w.reshape(-1, rows, lanes)
             x = np.repeat(token[: chunks * lanes].reshape(chunks, lanes), interleave, axis=0)
             ws.append(w)
-            xs.append(np.tile(x, (rows // interleave, 1)))
+            turns = outputs // (rows * interleave)
+            xs.append(np.tile(x, (turns, 1)))
             place = done + np.arange(len(w)).reshape(-1, chunks, interleave)
             dots += list(place.swapaxes(1, 2).reshape(-1, chunks))
-            ends = np.zeros((rows // interleave, chunks, interleave), bool)
+            ends = np.zeros((turns, chunks, interleave), bool)
             ends[:, -1] = True
             last.append(ends.reshape(-1))
             done += len(w)

@@ -33,13 +33,30 @@ PARTS = {
 LANGUAGE_PROMPT = "Return a list of"
 LANGUAGE_TOKENS = 6
 
-#: Configurations of the sweep: every code, activation width and kind of pipeline.
+#: Configurations of the sweep: every code, activation width, kind of pipeline and target.
 SWEEP_CONFIGS = (
     MatVecConfig(lanes=7, rows=2, code="base3", k_max=100, n_max=64),
     MatVecConfig(lanes=8, rows=5, tokens=2, code="escape", k_max=512, n_max=256),
     MatVecConfig(lanes=40, rows=3, code="tq1", k_max=1024, n_max=256),
-    MatVecConfig(lanes=16, rows=4, tokens=4, act_bits=4, code="two_bit", k_max=512, n_max=256),
-    MatVecConfig(lanes=33, rows=2, code="binary", k_max=700, n_max=256, levels_per_stage=3),
+    MatVecConfig(
+        lanes=16,
+        rows=4,
+        tokens=4,
+        act_bits=4,
+        code="two_bit",
+        k_max=512,
+        n_max=256,
+        target="asic",
+    ),
+    MatVecConfig(
+        lanes=33,
+        rows=2,
+        code="binary",
+        k_max=700,
+        n_max=256,
+        levels_per_stage=3,
+        target="asic",
+    ),
     MatVecConfig(
         lanes=20,
         rows=6,

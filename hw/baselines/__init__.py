@@ -21,7 +21,7 @@ from ...golden.floats import (
 from .fused import FusedDot
 from .integers import BinaryDot, IntegerDot, TernaryDot
 from .tree import TreeDot
-from .unit import DotUnit
+from .unit import DotRows, DotUnit
 
 __all__ = ["BASELINES", "Baseline", "DotUnit"]
 
@@ -46,15 +46,29 @@ class Baseline:
     to: FloatFormat | None = None
     form: str = "exact"
 
-    def unit(self, *, lanes: int, k_max: int, levels_per_stage: int = 1) -> DotUnit:
+    def unit(
+        self,
+        *,
+        lanes: int,
+        k_max: int,
+        rows: int = 1,
+        levels_per_stage: int = 1,
+        target: str = "asic",
+    ) -> DotUnit:
         """The hardware.
 
         Parameters
         ----------
-        lanes : products per clock
+        lanes : products per clock and row
         k_max : products in a dot product, at most
+        rows : dot products with the same activations, side by side, see ``DotRows``
         levels_per_stage : levels of a tree of integer adders between two registers
+        target : ``asic`` or ``fpga``, see ``DotProduct``; the others are the same for both
         """
+        units = [self._row(lanes, k_max, levels_per_stage, target) for _ in range(rows)]
+        return DotRows(units) if rows > 1 else units[0]
+
+    def _row(self, lanes: int, k_max: int, levels_per_stage: int, target: str) -> DotUnit:
         weights, activations = self.weights, self.activations
         if isinstance(activations, Code):
             return BinaryDot(lanes=lanes, k_max=k_max, levels_per_stage=levels_per_stage)
@@ -65,6 +79,7 @@ class Baseline:
                 lanes=lanes,
                 k_max=k_max,
                 levels_per_stage=levels_per_stage,
+                target=target,
             )
         if isinstance(activations, IntFormat):
             return IntegerDot(
@@ -101,19 +116,34 @@ class Baseline:
         return dot(weights, self.weights, activations, self.activations, self.to)
 
     def weight_port(self, weights: NDArray[np.integer]) -> NDArray[np.uint8]:
-        """What the unit's port takes: int[beats, lanes] to uint8[beats, bytes], byte 0 lowest."""
-        return _port(self.weights, weights)
+        """What the port takes: int[beats, lanes] to uint8[beats, bytes], byte 0 lowest.
+
+        Of several rows int[beats, rows, lanes].
+
+        Raises
+        ------
+        ValueError
+            If there are several rows, and a row's bits are no whole bytes.
+        """
+        beats, *rows, lanes = weights.shape
+        if rows and not isinstance(self.weights, Code) and lanes * self.weights.bits % 8:
+            raise ValueError(
+                f"rows of {lanes} lanes must be whole bytes, not {lanes * self.weights.bits} bits"
+            )
+        return _port(self.weights, weights.reshape(-1, lanes)).reshape(beats, -1)
 
     def activation_port(self, activations: NDArray[np.integer]) -> NDArray[np.uint8]:
         """What the unit's port takes: int[beats, lanes] to uint8[beats, bytes], byte 0 lowest."""
         return _port(self.activations, activations)
 
-    def results(self, total: NDArray[np.uint8], bits: int) -> NDArray[np.int64]:
-        """Results from the unit's port: uint8[results, bytes] of so many bits to int64[results]."""
-        words = np.zeros((len(total), 8), np.uint8)
-        words[:, : total.shape[1]] = total
-        values = words.view("<i8")[:, 0]
-        return values if self.to is not None else values << (64 - bits) >> (64 - bits)
+    def results(self, total: NDArray[np.uint8], bits: int, rows: int) -> NDArray[np.int64]:
+        """Results from the port: uint8[results, bytes] of so many bits to int64[results, rows]."""
+        each = bits // rows
+        flat = np.unpackbits(total, axis=1, count=bits, bitorder="little")
+        words = np.zeros((len(total), rows, 64), np.uint8)
+        words[..., :each] = flat.reshape(len(total), rows, each)
+        values = np.packbits(words, axis=2, bitorder="little").view("<i8")[..., 0]
+        return values if self.to is not None else values << (64 - each) >> (64 - each)
 
 
 def _port(fmt: FloatFormat | IntFormat | Code, values: NDArray[np.integer]) -> NDArray[np.uint8]:

@@ -1,7 +1,5 @@
 """Dot products of floating-point numbers that align, add integers and round once."""
 
-from typing import ClassVar
-
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.floats import FloatFormat, IntFormat
@@ -59,15 +57,6 @@ class FusedDot(DotUnit):
     levels_per_stage : levels of the tree between two registers
     """
 
-    parts: ClassVar[dict[str, str]] = {
-        "operands": "weights|activations|packed",
-        "product": "p[0-9]+",
-        "align": "t[0-9]+|e[0-9]+_|maximum|running|largest|before|grown",
-        "tree": "[us][0-9]+",
-        "accumulator": "accumulator|exponent|seen",
-        "result": "r[12]_|total",
-    }
-
     def __init__(
         self,
         *,
@@ -91,6 +80,14 @@ class FusedDot(DotUnit):
             activations=lanes * activation_format.bits,
             total=to.bits,
             latency=8 - (-(lanes - 1).bit_length() // levels_per_stage),
+            parts={
+                "operands": "weights|activations|packed",
+                "product": "p[0-9]+",
+                "align": "t[0-9]+|e[0-9]+_|maximum|running|largest|before|grown",
+                "tree": "[us][0-9]+",
+                "accumulator": "accumulator|exponent|seen",
+                "result": "r[12]_|total",
+            },
         )
 
     def elaborate(self, platform: object) -> Module:

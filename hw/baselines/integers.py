@@ -1,6 +1,6 @@
 """Dot products of integers, trits and bits."""
 
-from typing import ClassVar
+from collections.abc import Mapping
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
@@ -18,19 +18,21 @@ def _width(largest: int) -> int:
     return largest.bit_length() + 1
 
 
+#: What registers are for, in most units.
+_PARTS = {
+    "operands": "weights|activations|packed",
+    "product": "[pc][0-9]+",
+    "tree": "u[0-9]+_",
+    "accumulator": "accumulator|total",
+}
+
+
 class _ExactDot(DotUnit):
     """What units with an exact accumulator share.
 
     Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks: operands, products, the tree
     and the accumulator, unless a unit says otherwise. Throughput: a beat per clock.
     """
-
-    parts: ClassVar[dict[str, str]] = {
-        "operands": "weights|activations|packed",
-        "product": "[pc][0-9]+",
-        "tree": "u[0-9]+_",
-        "accumulator": "accumulator|total",
-    }
 
     def __init__(
         self,
@@ -40,6 +42,7 @@ class _ExactDot(DotUnit):
         activations: int,
         largest: int,
         latency: int,
+        parts: Mapping[str, str] = _PARTS,
         skew: int = 0,
     ) -> None:
         super().__init__(
@@ -48,6 +51,7 @@ class _ExactDot(DotUnit):
             activations=activations,
             total=_width(largest),
             latency=latency,
+            parts=parts,
             skew=skew,
         )
 
@@ -119,25 +123,18 @@ class TernaryDot(_ExactDot):
     """Packed trits, or bits for ±1, times integers: the engine's decoder and ``DotProduct``.
 
     The decoder stands between the registers of the weights and those of its trits, beside which the
-    activations are registered; the last registers before the tree hold an activation or zero.
+    activations are registered. For an FPGA further registers hold an activation or zero.
 
-    Latency: ``4 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights, one less
-    from the activations. Throughput: a beat per clock.
+    Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights and for an
+    FPGA one more, one less from the activations. Throughput: a beat per clock.
 
     Parameters
     ----------
     code : of the weights
     activation_bits : 8, 4 or 2, at two bits −1, 0 and +1
     lanes, k_max, levels_per_stage : see ``IntegerDot``
+    target : ``fpga`` or ``asic``, see ``DotProduct``
     """
-
-    parts: ClassVar[dict[str, str]] = {
-        "operands": "weights|activations|packed",
-        "decode": r"dot\.(zero|[sd]1?_)",
-        "select": r"dot\.x",
-        "tree": r"dot\.",
-        "accumulator": "accumulator|total",
-    }
 
     def __init__(
         self,
@@ -147,16 +144,25 @@ class TernaryDot(_ExactDot):
         lanes: int,
         k_max: int,
         levels_per_stage: int = 1,
+        target: str = "asic",
     ) -> None:
         self._code = code
         self._activation_bits = activation_bits
         self._levels_per_stage = levels_per_stage
+        self._target = target
         super().__init__(
             lanes=lanes,
             weights=8 * code.packed_bytes(lanes),
             activations=lanes * activation_bits,
             largest=k_max * (1 if activation_bits == 2 else 2 ** (activation_bits - 1)),
-            latency=4 + _stages(lanes, levels_per_stage),
+            latency=(4 if target == "fpga" else 3) + _stages(lanes, levels_per_stage),
+            parts={
+                "operands": "weights|activations|packed",
+                "decode": r"dot\.(zero|s0_|[sd]1?_)",
+                "select": r"dot\.x",
+                "tree": r"dot\.",
+                "accumulator": "accumulator|total",
+            },
             skew=1,
         )
 
@@ -168,6 +174,7 @@ class TernaryDot(_ExactDot):
             tokens=1,
             act_bits=self._activation_bits,
             levels_per_stage=self._levels_per_stage,
+            target=self._target,
         )
         m.d.comb += [
             decoder.packed.eq(register(m, self.weights, "weights_register")),

@@ -1,7 +1,5 @@
 """Dot products of floating-point numbers by IEEE 754 multipliers and adders."""
 
-from typing import ClassVar
-
 from amaranth.hdl import Cat, Const, Module, Mux, Value
 
 from ...golden.floats import FloatFormat, IntFormat
@@ -28,13 +26,6 @@ class TreeDot(DotUnit):
     adder_stages : clocks of an adder, 1 to 3
     """
 
-    parts: ClassVar[dict[str, str]] = {
-        "operands": "weights|activations|packed",
-        "product": r"multiplier[0-9]+\.",
-        "tree": r"adder[0-9]+_|odd",
-        "accumulator": r"accumulator\.",
-    }
-
     def __init__(
         self,
         *,
@@ -54,6 +45,12 @@ class TreeDot(DotUnit):
             activations=lanes * activation_format.bits,
             total=to.bits,
             latency=3 + adder_stages * ((lanes - 1).bit_length() + 1),
+            parts={
+                "operands": "weights|activations|packed",
+                "product": r"multiplier[0-9]+\.",
+                "tree": r"adder[0-9]+_|odd",
+                "accumulator": r"accumulator\.",
+            },
             interleave=adder_stages,
         )
 

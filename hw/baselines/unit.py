@@ -1,6 +1,6 @@
 """The interface that all measured dot products share, and what they have in common."""
 
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from ..dot import add_or_subtract
 from .floats import register, wire
 
-__all__ = ["DotUnit", "add_magnitudes", "add_pairs", "delay", "slots"]
+__all__ = ["DotRows", "DotUnit", "add_magnitudes", "add_pairs", "delay", "slots"]
 
 
 class DotUnit(wiring.Component):
@@ -34,9 +34,6 @@ class DotUnit(wiring.Component):
     total : Out; the result while ``done`` is set
     """
 
-    #: Part to the pattern of its registers' names.
-    parts: ClassVar[dict[str, str]] = {}
-
     def __init__(
         self,
         *,
@@ -45,9 +42,12 @@ class DotUnit(wiring.Component):
         activations: int,
         total: int,
         latency: int,
+        parts: Mapping[str, str],
         interleave: int = 1,
         skew: int = 0,
     ) -> None:
+        #: Part to the pattern of its registers' names.
+        self.parts = parts
         self.lanes = lanes
         self.latency = latency
         self.interleave = interleave
@@ -71,6 +71,48 @@ class DotUnit(wiring.Component):
             layout = data.ArrayLayout(len(port) // self.lanes, self.lanes)
             views.append(data.View(layout, register(m, port, f"{name}_register")))
         return views[0], views[1]
+
+
+class DotRows(DotUnit):
+    """Several equal units that share their activations, each with weights of its own.
+
+    What the rows have in common, the registers of the activations above all, synthesis makes one.
+    Ports are a single unit's, ``weights`` and ``total`` once for every row, the first row lowest.
+
+    Latency and throughput: the units'.
+
+    Parameters
+    ----------
+    units : equal ones
+    """
+
+    def __init__(self, units: Sequence[DotUnit]) -> None:
+        first = units[0]
+        self._units = units
+        super().__init__(
+            lanes=first.lanes,
+            weights=len(units) * len(first.weights),
+            activations=len(first.activations),
+            total=len(units) * len(first.total),
+            latency=first.latency,
+            parts={part: rf"row\d+\.({names})" for part, names in first.parts.items()},
+            interleave=first.interleave,
+            skew=first.skew,
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for row, unit in enumerate(self._units):
+            m.submodules[f"row{row}"] = unit
+            m.d.comb += [
+                unit.weights.eq(self.weights.word_select(row, len(unit.weights))),
+                unit.activations.eq(self.activations),
+                unit.valid.eq(self.valid),
+                unit.last.eq(self.last),
+                self.total.word_select(row, len(unit.total)).eq(unit.total),
+            ]
+        m.d.comb += self.done.eq(self._units[0].done)
+        return m
 
 
 def delay(m: Module, value: Value, clocks: int, name: str, *, reset: bool = False) -> Value:

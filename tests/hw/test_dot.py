@@ -27,18 +27,29 @@ def test_add_or_subtract_exhaustively():
 
 
 @pytest.mark.parametrize(
-    ("lanes", "tokens", "act_bits", "levels_per_stage", "latency"),
+    ("lanes", "tokens", "act_bits", "levels_per_stage", "target", "latency"),
     [
-        (5, 1, 8, 1, 5),
-        (7, 2, 4, 2, 4),
-        (9, 1, 2, 3, 4),
-        (16, 1, 8, 4, 3),
-        (1, 1, 8, 1, 2),
+        (5, 1, 8, 1, "fpga", 5),
+        (7, 2, 4, 2, "fpga", 4),
+        (9, 1, 2, 3, "fpga", 4),
+        (16, 1, 8, 4, "fpga", 3),
+        (1, 1, 8, 1, "fpga", 2),
+        (5, 1, 8, 1, "asic", 4),
+        (7, 2, 4, 2, "asic", 3),
+        (9, 1, 2, 3, "asic", 3),
+        (16, 1, 8, 4, "asic", 2),
+        (1, 1, 8, 1, "asic", 1),
     ],
 )
-def test_a_dot_product_of_each_token_per_clock(lanes, tokens, act_bits, levels_per_stage, latency):
+def test_a_dot_product_of_each_token_per_clock(
+    lanes, tokens, act_bits, levels_per_stage, target, latency
+):
     dut = DotProduct(
-        lanes=lanes, tokens=tokens, act_bits=act_bits, levels_per_stage=levels_per_stage
+        lanes=lanes,
+        tokens=tokens,
+        act_bits=act_bits,
+        levels_per_stage=levels_per_stage,
+        target=target,
     )
     rng = np.random.default_rng(lanes)
     clocks = 40

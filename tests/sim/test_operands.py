@@ -16,12 +16,15 @@ CASES = [
 
 
 @pytest.mark.parametrize("source", SOURCES)
+@pytest.mark.parametrize("rows", [1, 3])
 @pytest.mark.parametrize(("name", "interleave"), CASES)
-def test_beats_are_whole_dot_products_in_turn(name, interleave, source):
+def test_beats_are_whole_dot_products_in_turn(name, interleave, rows, source):
     baseline = BASELINES[name]
-    found = operands(baseline, source, beats=300, lanes=20, interleave=interleave)
-    again = operands(baseline, source, beats=300, lanes=20, interleave=interleave)
-    assert found.weights.shape == found.activations.shape == (300, 20)
+    shape = {"beats": 300, "lanes": 20, "rows": rows, "interleave": interleave}
+    found = operands(baseline, source, **shape)
+    again = operands(baseline, source, **shape)
+    assert found.weights.shape == (300, rows, 20)
+    assert found.activations.shape == (300, 20)
     assert np.array_equal(found.weights, again.weights)
     assert np.array_equal(found.activations, again.activations)
     ends = np.flatnonzero(found.last)
@@ -51,7 +54,7 @@ def test_trained_operands_are_those_that_the_layers_multiply():
     single = [dot[0] for dot in found.dots if len(dot) == 1]
     assert len(single) >= 32
     for beat in single:
-        assert found.weights[beat].tobytes() in rows
+        assert found.weights[beat, 0].tobytes() in rows
         assert found.activations[beat].tobytes() in tokens
     assert 0.2 < found.zero_weights < 0.6
 

@@ -13,7 +13,7 @@ from trilith.sim import SimulationError
 from trilith.sim.testbench import run_testbench
 
 #: For each code an engine whose bytes straddle rows; between them they have every width of
-#: activations, one to four tokens, and one to three levels of the tree in a stage.
+#: activations, one to four tokens, one to three levels of the tree in a stage, and both targets.
 ENGINES = {
     "base3": {"lanes": 7, "rows": 2, "tokens": 4, "levels_per_stage": 3, "k_max": 32, "n_max": 18},
     "escape": {"lanes": 8, "rows": 1, "tokens": 3, "act_bits": 2, "k_max": 40, "n_max": 9},
@@ -21,6 +21,8 @@ ENGINES = {
     "two_bit": {"lanes": 7, "rows": 3, "tokens": 2, "act_bits": 2, "k_max": 32, "n_max": 20},
     "binary": {"lanes": 5, "rows": 3, "levels_per_stage": 2, "k_max": 19, "n_max": 10},
 }
+for _code in ("escape", "two_bit", "binary"):
+    ENGINES[_code]["target"] = "asic"
 
 #: Trits of each code's decoder.
 DECODER_COUNTS = {code.name: 2 * code.trits_per_byte - 1 for code in CODES.values()}
