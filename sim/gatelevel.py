@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 
 from ..hw.verilog import component_verilog
 from .build import keep
-from .clocked import port_bytes
+from .clocked import port_bytes, run_verilog
 from .simulator import SimulationError
 from .toolchain import ToolchainError, find_program
 
@@ -186,7 +186,7 @@ def _holds(node: ast.expr, bits: Mapping[str, int]) -> int:
     raise ValueError(f"an operation that is not known: {ast.dump(node)}")
 
 
-def _names(function: str) -> list[str]:
+def names_in(function: str) -> list[str]:
     """The names in a Liberty function, sorted."""
     return sorted(set(re.findall(r"[A-Za-z_]\w*", function)))
 
@@ -205,11 +205,11 @@ def _probability(
     """
     if not when:
         return np.ones(count)
-    names = tuple(_names(when))
+    names = tuple(names_in(when))
     half = np.full(count, 0.5)
     shares = [ones.get(name, half) for name in names]
     total = np.zeros(count)
-    for place, value in enumerate(_truth(when, names)):
+    for place, value in enumerate(truth(when, names)):
         if value:
             each = [s if place >> i & 1 else 1 - s for i, s in enumerate(shares)]
             total += np.prod(each, axis=0)
@@ -217,7 +217,7 @@ def _probability(
 
 
 @cache
-def _truth(function: str, names: tuple[str, ...]) -> tuple[int, ...]:
+def truth(function: str, names: tuple[str, ...]) -> tuple[int, ...]:
     """A Liberty function's values, the first name the lowest bit of the place.
 
     Raises
@@ -245,9 +245,9 @@ def _inactive(pins: Sequence[str], functions: Sequence[str]) -> dict[str, int] |
     """Constants for the pins that make all functions zero; None where there are none."""
     for bits in product((1, 0), repeat=len(pins)):
         place = sum(bit << i for i, bit in enumerate(bits))
-        if not all(set(_names(function)) <= set(pins) for function in functions):
+        if not all(set(names_in(function)) <= set(pins) for function in functions):
             return None
-        if not any(_truth(function, tuple(pins))[place] for function in functions):
+        if not any(truth(function, tuple(pins))[place] for function in functions):
             return dict(zip(pins, bits, strict=True))
     return None
 
@@ -264,7 +264,7 @@ def _reduce(group: Group) -> list[Cell]:
         flip_flop, ties = None, {}
         for ff in cell.all("ff"):
             clock, following = ff.get("clocked_on").strip("() "), ff.get("next_state")
-            others = [pin for pin in inputs if pin != clock and pin not in _names(following)]
+            others = [pin for pin in inputs if pin != clock and pin not in names_in(following)]
             found = _inactive(others, [ff.get("clear", "0"), ff.get("preset", "0")])
             if len(ff.names) == 2 and found is not None:
                 flip_flop, ties = (ff.names[0], ff.names[1], following, clock), found
@@ -350,7 +350,7 @@ def _read(
     ) * q
 
 
-def _read_file(file: Path) -> bytes:
+def read_liberty(file: Path) -> bytes:
     """The content of a Liberty file, gzipped or not."""
     try:
         content = file.read_bytes()
@@ -375,7 +375,7 @@ class Library:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        data = [_read_file(file) for file in files]
+        data = [read_liberty(file) for file in files]
         self.provenance = [
             {"file": f.name, "sha256": hashlib.sha256(f.read_bytes()).hexdigest()} for f in files
         ]
@@ -439,7 +439,7 @@ class Library:
             and c.flip_flop
             and c.flip_flop[3] in c.inputs
             and len(c.inputs) == 2 + len(c.ties)
-            and _names(c.flip_flop[2])
+            and names_in(c.flip_flop[2])
             == [pin for pin in c.inputs if pin != c.flip_flop[3] and pin not in c.ties]
         ]
         buffers = [
@@ -448,7 +448,7 @@ class Library:
             if c.usable
             and not c.flip_flop
             and len(c.inputs) == len(c.outputs) == 1
-            and _truth(c.outputs[0][1], c.inputs) == (0, 1)
+            and truth(c.outputs[0][1], c.inputs) == (0, 1)
         ]
         for what, found in (("a plain flip-flop", flip_flops), ("a buffer", buffers)):
             if not found:
@@ -467,15 +467,15 @@ class Library:
         cell = self.flip_flop
         assert cell.flip_flop
         state, inverse, following, clock = cell.flip_flop
-        (pin,) = _names(following)
-        invert = _truth(following, (pin,)) == (1, 0)
+        (pin,) = names_in(following)
+        invert = truth(following, (pin,)) == (1, 0)
         out, function = cell.outputs[0]
         for name, what in cell.outputs:
-            if _names(what) == [state]:
+            if names_in(what) == [state]:
                 out, function = name, what
         names = (state, inverse)
         # The state and its inverse, which differ: 01 and 10.
-        invert ^= _truth(function, names)[1] == 0
+        invert ^= truth(function, names)[1] == 0
         ties = "".join(f", .{tied}(1'b{value})" for tied, value in cell.ties.items())
         gate = "\\$_NOT_ negate(.A(q), .Y(Q));" if invert else "assign Q = q;"
         return (
@@ -674,31 +674,88 @@ class Netlist:
             raise ToolchainError(f"yosys must map all cells and left {', '.join(sorted(unknown))}")
         self._ports: dict[str, dict[str, Any]] = module["ports"]
 
-    def _model(self) -> str:
-        """The netlist for simulation, without delays: a wire for each net, an equation per pin."""
+    def _model(self, *, delays: bool) -> str:
+        """The netlist for simulation: a net for each output pin, with an equation.
+
+        With delays, a cell's outputs follow its inputs, and a flip-flop's its clock, after one unit
+        of time, and each transition of each net is counted while ``counting``.
+        """
         lines = [f"module unit({', '.join(self._ports)});"]
         clocked = ["always @(posedge clk) begin"]
+        driven = []
+        if delays:
+            lines.append("reg counting = 0;")
         for name, port in self._ports.items():
             bits = port["bits"]
             lines.append(f"{port['direction']} [{len(bits) - 1}:0] {name};")
             for index, bit in enumerate(bits):
                 if port["direction"] == "input":
                     lines.append(f"wire n{bit} = {name}[{index}];")
+                    driven.append(bit)
                 else:
                     lines.append(f"assign {name}[{index}] = {_net(bit)};")
         for kind, pins in self.cells.values():
             cell = self.library.cells[kind]
             names = {pin: _net(pins[pin][0]) for pin in cell.inputs}
-            driven = {pin: f for pin, f in cell.outputs if pins.get(pin)}
+            outputs = {pin: f for pin, f in cell.outputs if pins.get(pin)}
             if cell.flip_flop:
                 state, inverse, following, _ = cell.flip_flop
-                register = f"s{pins[next(iter(driven))][0]}"
+                register = f"s{pins[next(iter(outputs))][0]}"
                 lines.append(f"reg {register};")
+                if delays:
+                    # Everything leaves the unknown at a time when it is waited for.
+                    lines.append(f"initial #1 {register} = 0;")
                 clocked.append(f"{register} <= {_expression(following, names)};")
                 names |= {state: register, inverse: f"(~{register})"}
-            for pin, function in driven.items():
-                lines.append(f"wire {_net(pins[pin][0])} = {_expression(function, names)};")
+            for pin, function in outputs.items():
+                net, value = _net(pins[pin][0]), _expression(function, names)
+                # Not an assignment with a delay, which would swallow a pulse of one unit.
+                if delays and re.search("[ns][0-9]", value):
+                    lines.append(f"reg {net}; always @* {net} <= #1 {value};")
+                    driven.append(pins[pin][0])
+                else:
+                    lines.append(f"wire {net} = {value};")
+        if delays:
+            for bit in driven:
+                lines.append(
+                    f"integer k{bit} = 0; always @(n{bit}) if (counting) k{bit} = k{bit} + 1;"
+                )
+            shown = "".join(f'$fdisplay(file, "{bit} %0d", k{bit});\n' for bit in driven)
+            lines.append(f"task show(input integer file); begin\n{shown}end endtask")
         return "\n".join([*lines, *clocked, "end", "endmodule", ""])
+
+    def _bits(self, direction: str) -> list[tuple[str, list[int | str]]]:
+        """Ports but the clock, and their nets."""
+        return [
+            (name, port["bits"])
+            for name, port in self._ports.items()
+            if name != "clk" and port["direction"] == direction
+        ]
+
+    def _stimuli(self, inputs: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """A bit for each input and clock: uint8[1 + clocks, bits], the first the reset's."""
+        clocks = len(next(iter(inputs.values())))
+        rows = []
+        for name, bits in self._bits("input"):
+            row = np.zeros((clocks + 1, len(bits)), np.uint8)
+            if name == "rst":
+                row[0] = 1
+            else:
+                all_bits = np.unpackbits(inputs[name], axis=1, bitorder="little")
+                row[1:] = all_bits[:, : len(bits)]
+            rows.append(row)
+        return np.concatenate(rows, axis=1)
+
+    def _outputs(self, found: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+        """Outputs as ``run_clocked`` has them, of a bit for each output and clock."""
+        outputs, place = {}, 0
+        for name, bits in self._bits("output"):
+            packed = np.zeros((len(found), port_bytes(len(bits))), np.uint8)
+            some = np.packbits(found[:, place : place + len(bits)], axis=1, bitorder="little")
+            packed[:, : some.shape[1]] = some
+            outputs[name] = packed
+            place += len(bits)
+        return outputs
 
     @property
     def area(self) -> float:
@@ -723,45 +780,117 @@ class Netlist:
             If it fails.
         """
         order, registers, tables, net = self._flat()
-        ports = [(name, port) for name, port in self._ports.items() if name != "clk"]
-        ins = [(name, port["bits"]) for name, port in ports if port["direction"] == "input"]
-        outs = [(name, port["bits"]) for name, port in ports if port["direction"] == "output"]
-        clocks = len(next(iter(inputs.values())))
-        rows = []
-        for name, bits in ins:
-            row = np.zeros((clocks + 1, len(bits)), np.uint8)
-            if name == "rst":
-                row[0] = 1
-            else:
-                all_bits = np.unpackbits(inputs[name], axis=1, bitorder="little")
-                row[1:] = all_bits[:, : len(bits)]
-            rows.append(row)
-        nets_in = [net[bit] for _, bits in ins for bit in bits]
-        nets_out = [net[bit] for _, bits in outs for bit in bits]
+        nets_in = [net[bit] for _, bits in self._bits("input") for bit in bits]
+        nets_out = [net[bit] for _, bits in self._bits("output") for bit in bits]
         head = [len(net), len(nets_in), len(nets_out), len(registers) // 2, len(order), len(tables)]
         lists = np.array([*head, *nets_in, *nets_out, *registers, *order], np.int32)
+        stimuli = self._stimuli(inputs)
+        clocks = len(stimuli) - 1
         with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
             work = Path(scratch)
             (work / "netlist.bin").write_bytes(lists.tobytes() + bytes(tables))
-            np.concatenate(rows, axis=1).tofile(work / "in.bin")
+            stimuli.tofile(work / "in.bin")
             done = subprocess.run([_interpreter()], cwd=work, capture_output=True, check=False)
             found = np.fromfile(work / "out.bin", np.uint8)
             counts = np.fromfile(work / "counts.bin", np.int64)
         if done.returncode or len(found) != clocks * len(nets_out):
             raise SimulationError(f"the netlist must run and ended with {done.returncode}")
-        found = found.reshape(clocks, -1)
-        outputs, place = {}, 0
-        for name, bits in outs:
-            packed = np.zeros((clocks, port_bytes(len(bits))), np.uint8)
-            some = np.packbits(found[:, place : place + len(bits)], axis=1, bitorder="little")
-            packed[:, : some.shape[1]] = some
-            outputs[name] = packed
-            place += len(bits)
         changes, ones = counts.reshape(2, -1)
-        return outputs, Activity(
+        return self._outputs(found.reshape(clocks, -1)), Activity(
             changes={bit: float(changes[i]) / (clocks - 1) for bit, i in net.items()},
             ones={bit: float(ones[i]) / clocks for bit, i in net.items()},
         )
+
+    def run_verilator(
+        self, inputs: Mapping[str, NDArray[np.uint8]]
+    ) -> tuple[dict[str, NDArray[np.uint8]], dict[int | str, float]]:
+        """The same in Verilator, which is slow to build: outputs, and changes by its SAIF.
+
+        Raises
+        ------
+        SimulationError, ToolchainError
+            If it fails.
+        """
+        model = self._model(delays=False)
+        outputs, counts = run_verilog(self._component, "unit", model, inputs, count=True)
+        clocks = len(next(iter(inputs.values())))
+        changes: dict[int | str, float] = {
+            int(name[1:]): count / (clocks - 1)
+            for (name, _), count in counts.items()
+            if re.fullmatch("n[0-9]+", name)
+        }
+        return outputs, changes
+
+    def run_delayed(
+        self, inputs: Mapping[str, NDArray[np.uint8]]
+    ) -> tuple[dict[str, NDArray[np.uint8]], dict[int | str, float]]:
+        """The same in Icarus with a delay of one unit per cell: outputs, and changes with glitches.
+
+        Raises
+        ------
+        SimulationError, ToolchainError
+            If it fails.
+        """
+        compiler, program = find_program("iverilog"), find_program("vvp")
+        stimuli = self._stimuli(inputs)
+        ins = [f"{name}[{i}]" for name, bits in self._bits("input") for i in range(len(bits))]
+        outs = [f"{name}[{i}]" for name, bits in self._bits("output") for i in range(len(bits))]
+        kinds = {"input": "reg", "output": "wire"}
+        ports = [
+            f"{kinds[port['direction']]} [{len(port['bits']) - 1}:0] {name};"
+            for name, port in self._ports.items()
+        ]
+        bench = f"""
+module bench;
+{chr(10).join(ports)}
+unit unit({", ".join(f".{name}({name})" for name in self._ports)});
+reg [0:{len(ins) - 1}] stimuli [0:{len(stimuli) - 1}];
+integer clock, out, counts;
+initial begin
+    $readmemb("in.txt", stimuli);
+    out = $fopen("out.txt");
+    clk = 0;
+    #1 {{{", ".join(ins)}}} = stimuli[0];
+    for (clock = 1; clock < {len(stimuli)}; clock = clock + 1) begin
+        unit.counting = clock > 1;
+        #1000 clk = 1;
+        // As if from a register of the same kind.
+        #1 {{{", ".join(ins)}}} = stimuli[clock];
+        #999 clk = 0;
+        #1 $fdisplay(out, "%b", {{{", ".join(outs)}}});
+    end
+    counts = $fopen("counts.txt");
+    unit.show(counts);
+    $finish;
+end
+endmodule
+"""
+        with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
+            work = Path(scratch)
+            text = np.pad(stimuli + ord("0"), ((0, 0), (0, 1)), constant_values=ord("\n"))
+            (work / "in.txt").write_bytes(text.astype(np.uint8).tobytes())
+            (work / "unit.v").write_text(self._model(delays=True) + bench)
+            for command in (
+                [compiler, "-g2005", "-o", "bench", "unit.v"],
+                [program, "-n", "bench"],
+            ):
+                done = subprocess.run(
+                    command, cwd=work, capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    raise SimulationError(
+                        f"{Path(command[0]).name} must run the netlist and ended with "
+                        f"{done.returncode}: {(done.stderr or done.stdout).strip()[:200]}"
+                    )
+            found = (work / "out.txt").read_text().split()
+            counts = [line.split() for line in (work / "counts.txt").read_text().splitlines()]
+        if len(found) != len(stimuli) - 1 or any(set(row) - {"0", "1"} for row in found):
+            raise SimulationError("the netlist with delays must know its outputs in every clock")
+        bits = np.array([[char == "1" for char in row] for row in found], np.uint8)
+        changes: dict[int | str, float] = {
+            int(bit): int(count) / (len(found) - 1) for bit, count in counts
+        }
+        return self._outputs(bits), changes
 
     def _flat(self) -> tuple[list[int], list[int], list[int], dict[int | str, int]]:
         """What ``toggles.cpp`` runs: cells in order, registers, truth tables, and nets' places."""
@@ -786,7 +915,7 @@ class Netlist:
                 ready.append(f"{name} state")
                 wanted += [(f"!{state}", f"{name} inverse"), (following, f"{name} next")]
             for function, driven in wanted:
-                names = tuple(_names(function))
+                names = tuple(names_in(function))
                 cells.append((function, names, [values[pin] for pin in names], driven))
         readers: dict[int | str, list[int]] = {}
         missing = []
@@ -809,7 +938,7 @@ class Netlist:
                 function, names, sources, driven = cells[index]
                 if (function, names) not in places:
                     places[function, names] = len(tables)
-                    tables += _truth(function, names)
+                    tables += truth(function, names)
                 net.setdefault(driven, len(net) - 1)
                 order += [places[function, names], net[driven], len(names)]
                 order += [net[source] for source in sources]

@@ -1,226 +1,234 @@
-"""The table of measured dot products: what is in it, how it is filled, and how it is read.
+"""Tables of dot products measured at gate level: how they are stored, read and compared.
 
-A library's table is ``sim/data/gate-<library>.json``: its files, node and corner, and a row for
-each unit, operands and clock. Rows are kept by a hash of all that decides them, so that filling a
-table again measures what changed.
+A library's table is ``sim/data/gate-<library>.json``. Reading one needs neither the library nor a
+tool; ``trilith characterize --all`` fills it.
 """
 
-import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..hw.baselines import BASELINES
-from ..hw.verilog import component_verilog
-from .characterize import K_MAX, METHOD, characterize
-from .gatelevel import Library
-from .operands import BEATS
+from .models import EstimateError
 
-__all__ = ["DATA", "HEADLINES", "Task", "fill", "tasks"]
+__all__ = [
+    "DATA",
+    "FP16",
+    "HEADLINES",
+    "LANES",
+    "Characterization",
+    "Sram",
+    "Table",
+    "load_table",
+    "tables",
+]
 
 #: Where the tables are.
 DATA = Path(__file__).parent / "data"
 
-#: The units of the comparison that also run 2B4T-like operands, and glitches where asked.
-HEADLINES = (
-    "ternaryxint8-escape",
-    "fp16xfp16-fp32-fused",
-    "int8xint8",
-    "int4xfp16-fp32-fused",
-)
+#: The units of the comparison that 2B4T's statistics and glitches are measured of too, and the bits
+#: of their activations.
+HEADLINES = {
+    "ternaryxint8-escape": 8,
+    "fp16xfp16-fp32-fused": 16,
+    "int8xint8": 8,
+    "int4xfp16-fp32-fused": 16,
+}
 
-#: Shares of zero trits at which the ternary unit is measured too.
-ZERO_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
+#: What ratios are against.
+FP16 = "fp16xfp16-fp32-fused"
+
+#: Lanes at which all units are measured, with a register behind each level of adders.
+LANES = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
-    """Rows that share a netlist: see ``characterize``."""
-
-    unit: str
-    lanes: int
-    levels_per_stage: int
-    sources: tuple[str, ...]
-    glitches: bool = False
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.unit}, {self.lanes} lanes, {self.levels_per_stage} levels"
-
-
-def tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
-    """All that a table has, the units of the comparison first and the large ones last.
+class Characterization:
+    """What was measured of a unit; energies in fJ per MAC, all lanes busy in every clock.
 
     Parameters
     ----------
-    unit : only this one
-    glitches : only ``HEADLINES``, with unit delays too
+    unit : key of ``BASELINES``
+    library : as the user calls it
+    lanes, levels_per_stage : see ``Baseline.unit``
+    interleave, latency : see ``DotUnit``
+    clock_ghz : that was asked for, and energies are for
+    met : the clock is met; if not, energies are of a circuit that does not work at it
+    max_ghz : what the worst path allows, without wires, clock tree and skew
+    energy_fj : total, the sum of the next three and of ``parts_fj``
+    internal_fj, switching_fj, leakage_fj : its kinds
+    opensta_internal_fj : OpenSTA 2.0.17's internal energy, see ``Netlist.power``; not in the total
+    refused : see ``Power``; where it is not zero, the energy is a lower bound
+    glitches_fj : the total with the transitions that a delay of one unit per cell adds; None where
+        that was not simulated
+    glitch_transitions : how many times the transitions those are
+    parts_fj : what it is for, see ``Power``
+    area : in the library's unit, mostly µm²
+    cells, flip_flops : of the netlist
+    results : dot products that equaled golden's
+    operands, beats, zero_weights, zero_activations : what was multiplied, see ``Operands``
+    provenance : library files with SHA-256, voltage, temperature, tool versions, date
     """
 
-    def task(unit: str, lanes: int = 16, levels: int = 1, more: Sequence[str] = ()) -> Task:
-        sources = ("trained", *more)
-        return Task(
-            unit=unit, lanes=lanes, levels_per_stage=levels, sources=sources, glitches=glitches
-        )
-
-    ternary = HEADLINES[0]
-    shares = [f"2b4t:{share}" for share in ZERO_SHARES]
-    found = [task(name, more=("2b4t",)) for name in HEADLINES]
-    if not glitches:
-        found[0] = task(ternary, more=("2b4t", *shares))
-        found += [task(ternary, 80, levels) for levels in (1, 2, 3, 4)]
-        rest = [name for name in BASELINES if name not in HEADLINES]
-        # Trees of floating-point adders, and FP32, are the largest.
-        rest.sort(key=lambda name: (name.endswith("tree"), name.startswith("fp32")))
-        found += [task(name) for name in rest]
-    return [one for one in found if unit in (None, one.unit)]
-
-
-def _key(task: Task, source: str, clock: float, first: float, hashes: Sequence[str]) -> str:
-    """A hash of all that decides a row."""
-    unit = BASELINES[task.unit].unit(
-        lanes=task.lanes, k_max=K_MAX, levels_per_stage=task.levels_per_stage
-    )
-    what = [component_verilog(unit, "unit"), source, clock, first, BEATS, METHOD, *hashes]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-
-
-def _round(value: Any) -> Any:
-    """Five digits are more than the figures are worth."""
-    if isinstance(value, float):
-        return float(f"{value:.5g}")
-    if isinstance(value, dict):
-        return {key: _round(one) for key, one in value.items()}
-    return value
+    unit: str
+    library: str
+    lanes: int
+    levels_per_stage: int
+    interleave: int
+    latency: int
+    clock_ghz: float
+    met: bool
+    max_ghz: float
+    energy_fj: float
+    internal_fj: float
+    switching_fj: float
+    leakage_fj: float
+    opensta_internal_fj: float
+    refused: float
+    glitches_fj: float | None
+    glitch_transitions: float | None
+    parts_fj: dict[str, float]
+    area: float
+    cells: int
+    flip_flops: int
+    results: int
+    operands: str
+    beats: int
+    zero_weights: float
+    zero_activations: float
+    provenance: dict[str, Any]
+    label: str = "measured"
 
 
-def _measure(task: Task, files: Sequence[Path], name: str, clocks: Sequence[float]) -> list[dict]:
-    """The rows of a task, in a process of its own."""
-    rows = characterize(
-        task.unit,
-        Library(files),
-        name,
-        clocks_ghz=clocks,
-        lanes=task.lanes,
-        levels_per_stage=task.levels_per_stage,
-        sources=task.sources,
-        glitches=task.glitches,
-    )
-    return [_round(asdict(row)) for row in rows]
-
-
-def _write(file: Path, table: Mapping[str, Any]) -> None:
-    """All of it or nothing; a row is a line."""
-    rows = ",\n".join(json.dumps(row) for row in table["rows"])
-    others = {key: value for key, value in table.items() if key != "rows"}
-    text = json.dumps(others, indent=1)[:-2] + f',\n "rows": [\n{rows}\n]\n}}\n'
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as made:
-        made.write(text)
-    os.chmod(made.name, 0o644)
-    os.replace(made.name, file)
-
-
-def fill(
-    file: Path,
-    *,
-    library: str,
-    node: str,
-    liberty: Sequence[Path],
-    clocks_ghz: Sequence[float],
-    wanted: Sequence[Task],
-    jobs: int = 1,
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
-) -> Iterator[dict[str, Any] | tuple[Task, Exception]]:
-    """Measure what a table lacks and write it after each unit.
+@dataclass(frozen=True, kw_only=True)
+class Sram:
+    """A memory macro's energies, from its Liberty file.
 
     Parameters
     ----------
-    file : of the table; made where there is none
-    library, node : for the record
-    liberty : see ``Library``
-    clocks_ghz : the fastest first, which units are mapped for
-    wanted : see ``tasks``
-    jobs : processes
-    progress : told how many tasks are done, of how many, and what is next
+    name : of the macro
+    words, bits : its size
+    read_pj, write_pj : per access of a word, all bits written
+    area : in µm²
+    leakage_nw : of the macro
+    source : file and SHA-256, and what the energies are
+    """
 
-    Yields
-    ------
-    New rows as they are measured; a task and its exception where it failed
+    name: str
+    words: int
+    bits: int
+    read_pj: float
+    write_pj: float
+    area: float
+    leakage_nw: float
+    source: str
+
+    @property
+    def kilobytes(self) -> float:
+        """Its size."""
+        return self.words * self.bits / 8192
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A library's table.
+
+    Parameters
+    ----------
+    library, node : its name, process and voltage
+    rows : measured units
+    sram : macros of the same process; empty where the library has none
+    """
+
+    library: str
+    node: str
+    rows: tuple[Characterization, ...]
+    sram: tuple[Sram, ...]
+
+    @property
+    def clocks(self) -> list[float]:
+        """The clocks that units were measured at, in GHz."""
+        return sorted({row.clock_ghz for row in self.rows})
+
+    @property
+    def common_clock(self) -> float:
+        """The fastest clock that all units of the comparison meet, else the slowest, in GHz."""
+        compared = [row for row in self.rows if row.lanes == LANES and row.levels_per_stage == 1]
+        missed = {row.clock_ghz for row in compared if not row.met}
+        return max((clock for clock in self.clocks if clock not in missed), default=self.clocks[0])
+
+    def row(
+        self,
+        unit: str,
+        *,
+        clock_ghz: float | None = None,
+        lanes: int = LANES,
+        levels_per_stage: int = 1,
+        operands: str = "trained",
+    ) -> Characterization | None:
+        """A row, by default at ``common_clock``; None where it was not measured."""
+        wanted = (
+            unit,
+            self.common_clock if clock_ghz is None else clock_ghz,
+            lanes,
+            levels_per_stage,
+            operands,
+        )
+        for row in self.rows:
+            if wanted == (
+                row.unit,
+                row.clock_ghz,
+                row.lanes,
+                row.levels_per_stage,
+                row.operands,
+            ):
+                return row
+        return None
+
+    def ratio(self, row: Characterization) -> float | None:
+        """FP16's energy over a row's, at its clock and on such operands; None without it."""
+        fp16 = self.row(FP16, clock_ghz=row.clock_ghz, operands=row.operands)
+        return None if fp16 is None else fp16.energy_fj / row.energy_fj
+
+    def buffer(self, kilobytes: float = 8) -> Sram | None:
+        """The macro of that size; None where there is none."""
+        return next((macro for macro in self.sram if macro.kilobytes == kilobytes), None)
+
+
+def tables() -> list[str]:
+    """Names of the libraries that have a table."""
+    return sorted(file.stem.removeprefix("gate-") for file in DATA.glob("gate-*.json"))
+
+
+def load_table(library: str) -> Table:
+    """A library's table.
 
     Raises
     ------
-    LibertyError
-        If the library cannot be used.
+    EstimateError
+        If there is none, or it is damaged.
     """
-    provenance = Library(liberty).provenance
-    hashes = [one["sha256"] for one in provenance]
-    table: dict[str, Any] = {"library": library, "node": node, "provenance": [], "rows": []}
-    if file.exists():
-        table |= json.loads(file.read_text(encoding="utf-8"))
-        table["node"] = node
-    file.parent.mkdir(parents=True, exist_ok=True)
-
-    def identity(row: Mapping[str, Any]) -> tuple:
-        return tuple(
-            row[key] for key in ("unit", "lanes", "levels_per_stage", "operands", "clock_ghz")
+    if library not in tables():
+        raise EstimateError(
+            f"the library must be one of {', '.join(tables()) or 'none yet'}, not {library!r}: "
+            "'trilith characterize --all' measures another"
         )
-
-    have = {row["key"]: row for row in table["rows"]}
-    missing = []
-    for task in wanted:
-        keys = [
-            _key(task, source, clock, clocks_ghz[0], hashes)
-            for source in task.sources
-            for clock in clocks_ghz
+    file = DATA / f"gate-{library}.json"
+    try:
+        stored: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        names = {one.name for one in fields(Characterization)} - {"library", "provenance", "label"}
+        rows = [
+            Characterization(
+                library=library,
+                provenance=stored["provenance"][row["provenance"]],
+                **{name: row[name] for name in names},
+            )
+            for row in stored["rows"]
         ]
-        done = all(k in have and (have[k]["glitches_fj"] or not task.glitches) for k in keys)
-        if not done:
-            missing.append((task, keys))
-    total = len(wanted)
-    progress(total - len(missing), total, "")
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        running: dict[Future, tuple[Task, list[str]]] = {}
-        queue = list(missing)
-        try:
-            while queue or running:
-                while queue and len(running) < jobs:
-                    task, keys = queue.pop(0)
-                    future = pool.submit(_measure, task, liberty, library, clocks_ghz)
-                    running[future] = task, keys
-                left = len(queue) + len(running)
-                progress(total - left, total, ", ".join(task.name for task, _ in running.values()))
-                finished, _ = wait(running, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    task, keys = running.pop(future)
-                    try:
-                        rows = future.result()
-                    except (RuntimeError, ValueError) as error:
-                        yield task, error
-                        continue
-                    for key, row in zip(keys, rows, strict=True):
-                        origin = row.pop("provenance")
-                        if origin not in table["provenance"]:
-                            table["provenance"].append(origin)
-                        row |= {"provenance": table["provenance"].index(origin), "key": key}
-                        del row["library"], row["label"]
-                        same = identity(row)
-                        old = [one for one in table["rows"] if identity(one) == same]
-                        if old and old[0]["key"] == key and row["glitches_fj"] is None:
-                            row |= {
-                                name: old[0][name] for name in ("glitches_fj", "glitch_transitions")
-                            }
-                        table["rows"] = [one for one in table["rows"] if identity(one) != same]
-                        table["rows"].append(row)
-                        yield row
-                    table["rows"].sort(key=identity)
-                    _write(file, table)
-        finally:
-            for future in running:
-                future.cancel()
+        macros = [Sram(**macro) for macro in stored["sram"]]
+        return Table(
+            library=library, node=str(stored["node"]), rows=tuple(rows), sram=tuple(macros)
+        )
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
