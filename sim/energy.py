@@ -4,18 +4,18 @@ Energies are in pJ per operation unless a name says otherwise. Nothing is scaled
 node to another: a profile has one node, and what it has no figure for it refuses.
 """
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from math import ceil
-from pathlib import Path
 
 from .models import EstimateError, ModelShape
+from .table import HEADLINES, Table, load_table, tables
 
 __all__ = [
     "DRAM",
     "FORMATS",
     "SRAM_KILOBYTES",
+    "Buffered",
     "Dram",
     "Figure",
     "MissingFigureError",
@@ -24,6 +24,7 @@ __all__ = [
     "Parts",
     "Profile",
     "accumulator_bits",
+    "buffered",
     "find_profile",
     "matmul_energy",
     "paper_energy",
@@ -31,8 +32,6 @@ __all__ = [
     "profiles",
     "ternary_ratios",
 ]
-
-_DATA = Path(__file__).parent / "data"
 
 
 class MissingFigureError(EstimateError):
@@ -66,7 +65,7 @@ class NumberFormat:
     multiply : name of the figure of the multiplication, None where there is none
     add : name of the figure of the addition, None for an integer of the accumulator's width
     product_bits : of an integer product, without sign growth: the accumulator grows from it
-    measured : name under which gate-level tables have the whole MAC
+    measured : the unit that gate-level tables have for it
     """
 
     name: str
@@ -85,7 +84,8 @@ def _format(
     multiply: str | None,
     add: str | None = None,
     product_bits: int = 0,
-    measured: str | None = None,
+    *,
+    measured: str,
 ) -> NumberFormat:
     return NumberFormat(
         name=name,
@@ -94,7 +94,7 @@ def _format(
         multiply=multiply,
         add=add,
         product_bits=product_bits,
-        measured=measured or name,
+        measured=measured,
     )
 
 
@@ -102,16 +102,16 @@ def _format(
 FORMATS: dict[str, NumberFormat] = {
     one.name: one
     for one in (
-        _format("fp32", 32, 32, "fp32 mul", "fp32 add"),
-        _format("fp16", 16, 16, "fp16 mul", "fp16 add"),
-        _format("bf16", 16, 16, "bf16 mul", "bf16 add"),
-        _format("fp8", 8, 8, "fp8 mul", "fp16 add"),
-        _format("int8", 8, 8, "int8 mul", product_bits=15),
-        _format("int4", 4, 8, "int8 x int4 mul", product_bits=11),
-        _format("w4a16", 4, 16, "fp16 mul", "fp16 add"),
-        _format("ternary-2.0", 2.0, 8, None, product_bits=8, measured="ternary"),
-        _format("ternary-1.6", 1.6, 8, None, product_bits=8, measured="ternary"),
-        _format("binary", 1.0, 8, None, product_bits=8),
+        _format("fp32", 32, 32, "fp32 mul", "fp32 add", measured="fp32xfp32-fp32-fused"),
+        _format("fp16", 16, 16, "fp16 mul", "fp16 add", measured="fp16xfp16-fp32-fused"),
+        _format("bf16", 16, 16, "bf16 mul", "bf16 add", measured="bf16xbf16-fp32-fused"),
+        _format("fp8", 8, 8, "fp8 mul", "fp16 add", measured="e4m3xe4m3-fp32-fused"),
+        _format("int8", 8, 8, "int8 mul", product_bits=15, measured="int8xint8"),
+        _format("int4", 4, 8, "int8 x int4 mul", product_bits=11, measured="int4xint8"),
+        _format("w4a16", 4, 16, "fp16 mul", "fp16 add", measured="int4xfp16-fp32-fused"),
+        _format("ternary-2.0", 2.0, 8, None, product_bits=8, measured="ternaryxint8-two_bit"),
+        _format("ternary-1.6", 1.6, 8, None, product_bits=8, measured="ternaryxint8-escape"),
+        _format("binary", 1.0, 8, None, product_bits=8, measured="binaryxint8"),
     )
 }
 
@@ -143,8 +143,10 @@ class Profile:
     name : of the profile
     node : process node and voltage
     boundary : what the figures leave out
-    figures : by name, such as ``fp16 mul`` or ``sram 8 KB`` (a read of 64 bits)
+    figures : by name, such as ``fp16 mul`` or ``sram 8 KB`` (a read of 64 bits); a measured one
+        has ``… mac`` and ``… register`` of units instead of arithmetic
     adder_bits : width that every integer addition is taken to have; None for the accumulator's
+    areas : in µm² per MAC, of measured units
     """
 
     name: str
@@ -152,6 +154,7 @@ class Profile:
     boundary: str
     figures: dict[str, Figure]
     adder_bits: int | None = None
+    areas: Mapping[str, float] = field(default_factory=dict)
 
     def figure(self, name: str) -> Figure:
         """The figure of that name.
@@ -162,9 +165,10 @@ class Profile:
             If there is none.
         """
         if name not in self.figures:
+            own = [key for key in self.figures if not key.endswith(" register")]
             raise MissingFigureError(
                 f"profile {self.name} must have a figure for {name!r} and its source has none; it "
-                f"has {', '.join(self.figures)}"
+                f"has {', '.join(own)}"
             )
         return self.figures[name]
 
@@ -190,6 +194,8 @@ class Profile:
     ) -> dict[str, Figure]:
         """What one MAC costs, by part: ``multiply``, ``add``, or a measured ``mac``, ``register``.
 
+        The measured register is what flip-flops' clock pins take.
+
         Parameters
         ----------
         number_format : of the operands
@@ -201,11 +207,11 @@ class Profile:
         MissingFigureError
             If the profile has no figure for it.
         """
-        whole = self.figures.get(f"{number_format.measured} mac")
-        if whole is not None:
-            parts = {"mac": whole}
-            register = self.figures.get(f"{number_format.measured} register")
-            return parts if register is None else parts | {"register": register}
+        if f"{number_format.measured} mac" in self.figures:
+            return {
+                part: self.figures[f"{number_format.measured} {part}"]
+                for part in ("mac", "register")
+            }
         parts = {}
         if number_format.multiply is not None:
             parts["multiply"] = self.figure(number_format.multiply)
@@ -292,21 +298,16 @@ _PROFILES = {
 
 def profiles() -> list[str]:
     """Names of the profiles that there are, the measured ones too."""
-    measured = sorted(file.stem.removeprefix("gate-") for file in _DATA.glob("gate-*.json"))
-    return [*_PROFILES, *(f"gate:{name}" for name in measured)]
+    return [*_PROFILES, *(f"gate:{name}" for name in tables())]
 
 
 def find_profile(name: str) -> Profile:
     """A profile by name: published, or ``gate:<library>`` as measured at gate level.
 
-    The latter reads ``sim/data/gate-<library>.json``: an object with ``node``, ``boundary``, and
-    ``figures``, each of which has ``pj`` and ``source`` under a name such as ``ternary mac``,
-    ``fp16 register`` or ``sram 8 KB``.
-
     Raises
     ------
     EstimateError
-        If there is no such profile.
+        If there is no such profile, or its table is damaged.
     """
     if name in _PROFILES:
         return _PROFILES[name]
@@ -317,16 +318,98 @@ def find_profile(name: str) -> Profile:
         raise EstimateError(
             f"the energy profile must be one of {', '.join(profiles())}, not {name!r}{hint}"
         )
-    file = _DATA / f"gate-{name[5:]}.json"
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        figures = {
-            key: Figure(pj=float(one["pj"]), source=str(one["source"]), label="measured")
-            for key, one in stored["figures"].items()
-        }
-        return Profile(name=name, node=stored["node"], boundary=stored["boundary"], figures=figures)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
+    return _measured(load_table(name[5:]))
+
+
+#: Libraries of which no memory is at hand, and the published figures of the same node.
+_PUBLISHED_SRAM = {"asap7": _sram(f"{_JOUPPI}, another 7 nm process", 7.5, 8.5, 14)}
+
+
+def _measured(table: Table) -> Profile:
+    """A profile of a library's table: units of 16 lanes on the trained network's operands."""
+    figures, areas = {}, {}
+    clock = table.common_clock
+    for row in table.rows:
+        if row != table.row(row.unit):
+            continue
+        source = f"{row.unit}, {row.lanes} lanes, {table.library} at {clock:g} GHz"
+        if row.refused:
+            source += "; a lower bound, the library's internal energies being incomplete"
+        register = row.parts_fj["clock"]
+        for part, fj in (("mac", row.energy_fj - register), ("register", register)):
+            figures[f"{row.unit} {part}"] = Figure(pj=fj / 1e3, source=source, label="measured")
+        areas[row.unit] = row.area / row.lanes
+    for macro in table.sram:
+        if macro.bits == 64:
+            figures[f"sram {macro.kilobytes:g} KB"] = Figure(
+                pj=macro.read_pj, source=f"read of {macro.name}, its Liberty file", label="measured"
+            )
+    if not table.sram:
+        figures |= _PUBLISHED_SRAM.get(table.library, {})
+    memory = "measured" if table.sram else "published" if "sram 8 KB" in figures else "none"
+    return Profile(
+        name=f"gate:{table.library}",
+        node=table.node,
+        boundary="cells with decoder, operand and pipeline registers, zero-delay activity: no "
+        f"wires, clock tree or glitches; SRAM: {memory}",
+        figures=figures,
+        areas=areas,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Buffered:
+    """What an activation buffer of 8 KB adds to a MAC.
+
+    Parameters
+    ----------
+    unit : of ``HEADLINES``
+    rows : outputs that share a read
+    mac_fj : the unit
+    buffer_fj : the buffer
+    source, label : of the buffer's energies
+    """
+
+    unit: str
+    rows: int
+    mac_fj: float
+    buffer_fj: float
+    source: str
+    label: str
+
+
+def buffered(table: Table, rows: Sequence[int], *, n: int) -> list[Buffered]:
+    """Energy per MAC with an activation buffer, of the units of ``HEADLINES``.
+
+    An activation is written once and serves ``n`` outputs, ``rows`` of them by each read. Where no
+    energy of a write is known, it counts as a read.
+
+    Returns
+    -------
+    A value for each unit that was measured and each of ``rows``; none where no memory of the same
+    node is known
+    """
+    read = _measured(table).figures.get("sram 8 KB")
+    if read is None:
+        return []
+    macro = table.buffer(8)
+    write = macro.write_pj if macro else read.pj
+    found = []
+    for unit, bits in HEADLINES.items():
+        row = table.row(unit)
+        for count in rows if row else ():
+            reads = ceil(n / count)
+            found.append(
+                Buffered(
+                    unit=unit,
+                    rows=count,
+                    mac_fj=row.energy_fj if row else 0.0,
+                    buffer_fj=1000 * bits / 64 * (read.pj * reads + write) / n,
+                    source=read.source + ("" if macro else "; a write counted as a read"),
+                    label=read.label,
+                )
+            )
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)

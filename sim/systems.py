@@ -430,20 +430,29 @@ _AREA_SOURCE = "Horowitz, ISSCC 2014, as tabled by Dally (unconfirmed): arithmet
 #: How two designs are made comparable, and what is held equal.
 MODES = {
     "macs": "as many MACs per clock",
-    "area": f"arithmetic of the same area ({_AREA_SOURCE})",
+    "area": f"arithmetic of the same area ({_AREA_SOURCE}; as measured by profiles gate:LIBRARY)",
     "bandwidth": "the same memory, and arithmetic that is never the bound, on both sides",
     "power": "the same power of arithmetic at full rate, by the energy profile",
 }
 
 
-def mac_area(number_format: NumberFormat, k: int) -> float:
-    """Area of one MAC's arithmetic in µm² at 45 nm; an integer adder grows with its width.
+def mac_area(number_format: NumberFormat, k: int, profile: Profile | None = None) -> float:
+    """Area of one MAC in µm²: as a profile has measured it, else its arithmetic's at 45 nm.
+
+    Of the latter an integer adder grows with its width.
 
     Raises
     ------
     EstimateError
-        If no area is published for the format.
+        If the format has no area.
     """
+    if profile is not None and profile.areas:
+        if number_format.measured not in profile.areas:
+            raise EstimateError(
+                f"equal area needs an area for {number_format.measured!r}, and profile "
+                f"{profile.name} has one for {', '.join(profile.areas)}"
+            )
+        return profile.areas[number_format.measured]
     area = 0.0
     for name in (number_format.multiply, number_format.add):
         if name is None:
@@ -471,7 +480,7 @@ def rival(
     number_format : the rival's, a key of ``FORMATS``
     mode : a key of ``MODES``
     k : products in a sum, which sets the width of integer adders
-    profile : for equal power; by default ``jouppi7``
+    profile : for equal power, by default ``jouppi7``; for equal area if it has areas
 
     Returns
     -------
@@ -487,7 +496,7 @@ def rival(
     ours, theirs = find_format(design.weight_format), find_format(number_format)
     macs = design.macs
     if mode == "area":
-        macs *= mac_area(ours, k) / mac_area(theirs, k)
+        macs *= mac_area(ours, k, profile) / mac_area(theirs, k, profile)
     elif mode == "power":
         figures = profile or find_profile("jouppi7")
         one, other = (

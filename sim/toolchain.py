@@ -108,7 +108,10 @@ _REMEDIES = {
     "perl": "install Perl (Debian: apt-get install perl)",
 }
 
-_OPTIONAL = {"sta": "install OpenSTA (Debian: apt-get install opensta)"}
+_OPTIONAL = {
+    "sta": "install OpenSTA (Debian: apt-get install opensta)",
+    "iverilog": "install Icarus Verilog (Debian: apt-get install iverilog)",
+}
 
 
 def waves_suffix() -> str:
@@ -173,7 +176,8 @@ def doctor() -> list[Tool]:
             line = _first_line([name, "-e", "print qq(perl $^V)"])
         tools.append(Tool(name=name, needed_for="make sim", found=line, remedy=remedy))
     for name, remedy in _OPTIONAL.items():
-        line = _first_line([name, "-version"]) if shutil.which(name) else None
+        asked = "-V" if name == "iverilog" else "-version"
+        line = _first_line([name, asked]) if shutil.which(name) else None
         tools.append(
             Tool(name=name, needed_for="characterize (optional)", found=line, remedy=remedy)
         )
