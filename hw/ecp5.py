@@ -19,11 +19,9 @@ _COLUMNS = [
     for left in (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
     for place in range(4)
 ]
-_ROWS = (22, 46, 70, 82)
+_ROWS = (46, 70, 22, 82)
 #: Block RAMs that a row takes before the next is used: more than that lie too far apart.
 _FEW = 30
-#: Block RAMs that the plan is left of the middle, because the placer drifts to the left and down.
-_DRIFT = 3
 #: Every twelfth row of tiles holds block RAM or multipliers.
 _NO_LOGIC = 10
 #: Tiles in height that belong to a row of weights, and the most that all of them take.
@@ -130,13 +128,16 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
         raise ValueError(
             f"block RAMs must be at most {rows * len(_COLUMNS)} on this device, not {len(blocks)}"
         )
-    first = max(0, (len(_COLUMNS) - columns) // 2 - _DRIFT)
+    first = (len(_COLUMNS) - columns) // 2
     for place, (_, _, name) in enumerate(blocks):
         x, bel = _COLUMNS[first + place // rows]
         cells[name]["attributes"]["BEL"] = f"X{x}/Y{_ROWS[place % rows]}/{bel}"
 
-    left, right = (_COLUMNS[column][0] for column in (first, first + columns - 1))
-    middle = sum(_ROWS[:rows]) / rows
+    # The placer spreads the logic wider than the block RAMs, and more to the left and down: what it
+    # leaves 1,280 MACs at was measured.
+    drift = 2 * columns // 3
+    left, right = max(2, _COLUMNS[first][0] - drift), _COLUMNS[first + columns - 1][0]
+    middle = sum(_ROWS[:rows]) / rows - drift
     # A register behind a look-up table moves with it.
     logic = {
         cell["connections"][port][0]
@@ -165,7 +166,7 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
 
     def put(bits: list[int], x: float, y: float) -> None:
         """Bind registers to the tiles from a place on to the right, eight in each."""
-        column, row = round(x), round(y)
+        column, row = round(x), max(3, round(y))
         row += row % 12 == _NO_LOGIC
         for start in range(0, len(bits), 8):
             column = next(free for free in count(column) if (free, row) not in taken)

@@ -86,7 +86,7 @@ def test_a_floor_plan_orders_lanes_and_rows(tmp_path):
     # Five block RAMs of 36 bits for the 160 of each token; eight bytes of weights, and a job.
     assert kinds == {"DP16KD": 10, "TRELLIS_FF": 8 * 8 + 19}
     blocks = [places[f"buffer{token}.0.{index}"][0] for index in range(5) for token in (0, 1)]
-    assert all(int(match[2]) == 22 and match[3].startswith("EBR") for match in blocks)
+    assert all(int(match[2]) == 46 and match[3].startswith("EBR") for match in blocks)
     columns = [int(match[1]) for match in blocks]
     assert columns == sorted(columns)
 
