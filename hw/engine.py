@@ -277,7 +277,10 @@ class MatVecEngine(wiring.Component):
 
         used = Mux(fire & group_end, tokens, 0)
         m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))
-        with m.If(loader.error | (illegal.any() & beats[2][0])):
+        # In two clocks, because the decoders lie far apart.
+        illegal_beat = Signal(reset_less=True)
+        m.d.sync += illegal_beat.eq(illegal.any())
+        with m.If(loader.error | (illegal_beat & beats[3][0])):
             m.d.sync += self.error.eq(1)
         m.d.comb += self.busy.eq(loader.busy | active | (room != self.queue_depth))
         return m

