@@ -94,7 +94,6 @@ def characterize(
     from ..hw.baselines import BASELINES
     from ..sim.characterize import characterize as measure
     from ..sim.fill import fill, fill_sram, tasks
-    from ..sim.gatelevel import Library
     from ..sim.operands import zero_share
     from ..sim.table import DATA
 
@@ -142,8 +141,8 @@ def characterize(
     with Console(stderr=True).status("measuring"):
         rows = measure(
             unit,
-            Library(files),
             library,
+            files,
             clocks_ghz=clocks,
             lanes=lanes,
             levels_per_stage=levels_per_stage,

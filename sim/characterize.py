@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,9 @@ __all__ = ["K_MAX", "METHOD", "characterize", "check_results", "port_rows"]
 
 #: Of the accumulators: the largest K of BitNet b1.58 2B4T.
 K_MAX = 6912
+
+#: Of the operands, that are simulated with delays: a quarter.
+GLITCH_BEATS = BEATS // 4
 
 #: Raised when rows measured before are no longer what would be measured now.
 METHOD = 1
@@ -83,8 +87,8 @@ def check_results(
 
 def characterize(
     name: str,
-    library: Library,
     library_name: str,
+    files: Sequence[Path],
     *,
     clocks_ghz: Sequence[float],
     lanes: int,
@@ -101,13 +105,14 @@ def characterize(
     Parameters
     ----------
     name : key of ``BASELINES``
-    library : to map to
     library_name : for the record
+    files : see ``Library``
     clocks_ghz : the fastest first
     lanes, levels_per_stage : see ``Baseline.unit``
     sources : of the operands, see ``operands``
     beats : clocks that are simulated
-    glitches : simulate with a delay of one unit per cell too, in Icarus
+    glitches : simulate the first ``GLITCH_BEATS`` with a delay of one unit per cell too, in
+        Icarus, and add the energy that this adds
 
     Returns
     -------
@@ -115,6 +120,8 @@ def characterize(
 
     Raises
     ------
+    LibertyError
+        If the library cannot be used.
     SimulationError
         If the netlist differs from golden.
     ToolchainError
@@ -123,6 +130,7 @@ def characterize(
     sta = find_program("sta")
     if glitches:
         find_program("iverilog")
+    library = Library(files)
     baseline = BASELINES[name]
     unit = baseline.unit(lanes=lanes, k_max=K_MAX, levels_per_stage=levels_per_stage)
     period_ps = 1000 / clocks_ghz[0]
@@ -136,12 +144,15 @@ def characterize(
         outputs, activity = netlist.run(inputs)
         results = check_results(name, unit, found, outputs)
         power = netlist.power(activity)
-        delayed, times = None, None
+        added, times = None, None
         if glitches:
-            outputs, busy = netlist.run_delayed(inputs)
-            check_results(name, unit, found, outputs)
-            delayed = netlist.power(replace(activity, changes=busy))
-            times = sum(busy.values()) / sum(activity.changes[net] for net in busy)
+            some = {port: values[:GLITCH_BEATS] for port, values in inputs.items()}
+            _, quiet = netlist.run(some)
+            outputs, changes = netlist.run_delayed(some)
+            check_results(name, unit, found.first(GLITCH_BEATS), outputs)
+            busy = netlist.power(replace(quiet, changes=quiet.changes | changes))
+            added = (busy.total - netlist.power(quiet).total) * fj
+            times = sum(changes.values()) / sum(quiet.changes[net] for net in changes)
         for clock in clocks_ghz:
             slower = clocks_ghz[0] / clock
             leakage = power.leakage * fj
@@ -167,7 +178,7 @@ def characterize(
                     leakage_fj=leakage + more,
                     opensta_internal_fj=power.opensta_internal * fj,
                     refused=power.refused,
-                    glitches_fj=delayed and delayed.total * fj + more,
+                    glitches_fj=None if added is None else power.total * fj + more + added,
                     glitch_transitions=times,
                     parts_fj=parts,
                     area=netlist.area,

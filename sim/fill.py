@@ -63,7 +63,7 @@ def tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
 
     ternary = "ternaryxint8-escape"
     shares = [f"2b4t:{share}" for share in ZERO_SHARES]
-    found = [task(name, more=("2b4t",)) for name in HEADLINES]
+    found = [task(name, more=() if glitches else ("2b4t",)) for name in HEADLINES]
     if not glitches:
         found[0] = task(ternary, more=("2b4t", *shares))
         found += [task(ternary, 80, levels) for levels in (1, 2, 3, 4)]
@@ -96,8 +96,8 @@ def _measure(task: Task, files: Sequence[Path], name: str, clocks: Sequence[floa
     """The rows of a task, in a process of its own."""
     rows = characterize(
         task.unit,
-        Library(files),
         name,
+        files,
         clocks_ghz=clocks,
         lanes=task.lanes,
         levels_per_stage=task.levels_per_stage,
