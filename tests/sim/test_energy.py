@@ -202,8 +202,11 @@ def test_a_measured_profile(tmp_path, monkeypatch):
     assert profile.areas == {"ternaryxint8-escape": 20, "fp16xfp16-fp32-fused": 150}
     with pytest.raises(MissingFigureError, match="'int8 mul'"):
         profile.mac(FORMATS["int8"], 100)
-    with pytest.raises(MissingFigureError, match="'sram 32 KB'"):
-        profile.sram_bit(32)
+    # Four banks of the only macro.
+    assert profile.sram_bit(32) == profile.sram_bit(8) == 1
+    assert profile.figure("sram 32 KB").label == "modelled"
+    with pytest.raises(MissingFigureError, match="'sram 1024 KB'"):
+        profile.sram_bit(1024)
     (tmp_path / "gate-demo.json").write_text('{"rows": {"a": 1}}')
     with pytest.raises(EstimateError, match="must be a table of measured figures: "):
         find_profile("gate:demo")

@@ -23,7 +23,7 @@ def test_shipped_tables_hold_together(library):
         assert kinds == pytest.approx(row.energy_fj, rel=1e-3)
         assert sum(row.parts_fj.values()) == pytest.approx(row.energy_fj, rel=1e-3)
         assert row.met == (row.max_ghz >= row.clock_ghz)
-        assert row.results > 20
+        assert row.results >= 8
         assert zero_share(row.operands) is None or row.operands != "trained"
         assert all(len(file["sha256"]) == 64 for file in row.provenance["files"])
         seen.add((row.unit, row.lanes, row.levels_per_stage, row.operands, row.clock_ghz))
