@@ -67,6 +67,8 @@ def tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
     if not glitches:
         found[0] = task(ternary, more=("2b4t", *shares))
         found += [task(ternary, 80, levels) for levels in (1, 2, 3, 4)]
+        # The whole tree between two registers.
+        found += [task(name, levels=4) for name in HEADLINES]
         rest = [name for name in BASELINES if name not in HEADLINES]
         # Trees of floating-point adders, and FP32, are the largest.
         rest.sort(key=lambda name: (name.endswith("tree"), name.startswith("fp32")))

@@ -1,4 +1,5 @@
 import gzip
+import os
 import re
 import shutil
 from copy import copy
@@ -490,3 +491,33 @@ def test_energy_that_a_cell_would_give_back_counts_as_zero(measured):
             assert powers[name] == (0, 0)
         else:
             assert powers[name] == whole[name]
+
+
+@pytest.mark.skipif("TRILITH_PDK" not in os.environ, reason="TRILITH_PDK must name the libraries")
+@pytest.mark.parametrize(
+    ("pattern", "clock_ghz", "flip_flop", "ties", "refused"),
+    [
+        ("asap7/*.lib.gz", 1, "DFFHQNx1_ASAP7_75t_R", 0, False),
+        ("gt2n/*.lib.gz", 1, "gt2_6t_dffasync_x1_w31_svt", 2, True),
+        ("sky130hd/*.lib.gz", 0.1, "sky130_fd_sc_hd__dfxtp_1", 0, False),
+        ("ihp-sg13g2/sg13g2_*.lib.gz", 0.1, "sg13g2_dfrbpq_1", 1, False),
+    ],
+)
+def test_open_libraries(pattern, clock_ghz, flip_flop, ties, refused):
+    if shutil.which("sta") is None:
+        pytest.skip("sta is missing: apt-get install opensta")
+    some = Library(sorted(Path(os.environ["TRILITH_PDK"]).glob(pattern)))
+    assert some.flip_flop.name == flip_flop
+    assert list(some.flip_flop.ties.values()) == [1] * ties
+    name = "ternaryxternary-two_bit"
+    baseline = BASELINES[name]
+    unit = baseline.unit(lanes=5, k_max=64)
+    netlist = map_component(unit, some, 1000 / clock_ghz)
+    found = operands(baseline, "trained", beats=300, lanes=5)
+    outputs, activity = netlist.run(port_rows(baseline, unit, found))
+    assert check_results(name, unit, found, outputs) > 10
+    power = netlist.power(activity)
+    assert power.slack_ps > 0
+    assert min(power.internal, power.switching, power.leakage) > 0
+    # GT2N's energies of rising outputs are negative at all loads that occur.
+    assert (power.refused > 0.1) == refused
