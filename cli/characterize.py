@@ -45,6 +45,13 @@ def characterize(
     glitches: Annotated[
         bool, typer.Option("--glitches", help="Count glitches too, with unit delays in Icarus.")
     ] = False,
+    verilator: Annotated[
+        bool,
+        typer.Option(
+            "--verilator",
+            help="Run the netlist in Verilator too, and hold every output and net to it (slow).",
+        ),
+    ] = False,
     everything: Annotated[
         bool,
         typer.Option(
@@ -148,6 +155,7 @@ def characterize(
             levels_per_stage=levels_per_stage,
             sources=[operands],
             glitches=glitches,
+            verilator=verilator,
         )
     if as_json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
@@ -174,7 +182,7 @@ def _fill(fill: Callable[..., Iterator[Any]], as_json: bool) -> None:
     rows = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("reading the library")
+        bar = progress.add_task("reading the library", total=None)
 
         def told(done: int, total: int, what: str) -> None:
             progress.update(bar, completed=done, total=total, description=what or "measured")

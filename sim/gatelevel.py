@@ -1,8 +1,10 @@
 """Gate level: a component mapped to a cell library, simulated, and its power.
 
-yosys maps, Verilator runs the netlist and counts transitions, OpenSTA turns them into power. No
-wires and no clock tree: what is measured is cells. Activity is that of zero delay, a value for
-every net and clock, so that glitches are not in it.
+yosys maps; an interpreter runs the netlist and counts transitions, because to compile a large one
+in Verilator takes longer than all the rest (tests hold it to Verilator, net by net); OpenSTA gives
+slews, loads' power and leakage, and Liberty's tables internal power. No wires and no clock tree:
+what is measured is cells. Activity is that of zero delay, a value for every net and clock, so that
+glitches are not in it; ``Netlist.run_delayed`` counts them.
 """
 
 import ast
