@@ -176,3 +176,35 @@ def test_glitches_are_added():
     assert 1.2 < row["glitch_transitions"] < 3
     text = characterize(*arguments).stdout
     assert f"with glitches   {row['glitches_fj']:.3f} fJ per MAC; " in text
+
+
+#: No gate that everything can be made of.
+POOR = """
+library (poor) {
+  time_unit : "1ns"; nom_voltage : 1.8; nom_temperature : 25; capacitive_load_unit (1, pf);
+  cell (BUF) {
+    area : 1;
+    pin (A) { direction : input; capacitance : 0.01; }
+    pin (Y) { direction : output; function : "A"; internal_power () { values ("1"); } }
+  }
+  cell (DFF) {
+    area : 8;
+    ff (IQ, IQN) { next_state : "D"; clocked_on : "CLK"; }
+    pin (CLK) { direction : input; }
+    pin (D) { direction : input; }
+    pin (Q) { direction : output; function : "IQ"; }
+  }
+}
+"""
+
+
+@needs_sta
+def test_units_that_cannot_be_measured_are_said(tmp_path):
+    (tmp_path / "poor.lib").write_text(POOR)
+    out = tmp_path / "gate-poor.json"
+    arguments = ("--all", "--out", out, "--liberty", tmp_path / "poor.lib")
+    done = characterize(*arguments, unit="ternaryxternary-two_bit")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "FAILED  ternaryxternary-two_bit, 16 lanes, 1 levels: yosys must map" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()
