@@ -48,6 +48,13 @@ def characterize(
     glitches: Annotated[
         bool, typer.Option("--glitches", help="Count glitches too, with unit delays in Icarus.")
     ] = False,
+    verilator: Annotated[
+        bool,
+        typer.Option(
+            "--verilator",
+            help="Run the netlist in Verilator too, and hold every output and net to it (slow).",
+        ),
+    ] = False,
     everything: Annotated[
         bool,
         typer.Option(
@@ -97,7 +104,6 @@ def characterize(
     from ..hw.baselines import BASELINES
     from ..sim.characterize import characterize as measure
     from ..sim.fill import fill, fill_sram, tasks
-    from ..sim.gatelevel import Library
     from ..sim.operands import zero_share
     from ..sim.table import DATA
 
@@ -147,14 +153,15 @@ def characterize(
     with Console(stderr=True).status("measuring"):
         found = measure(
             unit,
-            Library(files),
             library,
+            files,
             clocks_ghz=clocks,
             lanes=lanes,
             rows=rows,
             levels_per_stage=levels_per_stage,
             sources=[operands],
             glitches=glitches,
+            verilator=verilator,
         )
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=2))
@@ -181,7 +188,7 @@ def _fill(fill: Callable[..., Iterator[Any]], as_json: bool) -> None:
     rows = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("reading the library")
+        bar = progress.add_task("reading the library", total=None)
 
         def told(done: int, total: int, what: str) -> None:
             progress.update(bar, completed=done, total=total, description=what or "measured")

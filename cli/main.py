@@ -287,6 +287,34 @@ def baselines(
     print(f"measured with {rows[0].tool}: {rows[0].command}")
 
 
+@report.command("energy")
+def energy_figures(
+    out: Annotated[Path, typer.Option(help="Folder to write to.", metavar="FOLDER")] = Path(
+        "energy-figures"
+    ),
+) -> None:
+    """Draw energy at gate level from the stored tables: PNG, SVG and CSV each, and a page of all.
+
+    Energy per MAC by format and its ratio to FP16; what it is spent on; energy against the share of
+    zero weights; area against energy, with published chips. Measured, but for what is marked
+    published. Needs matplotlib (the extra plots), and neither a library nor OpenSTA.
+
+    Examples:
+      trilith report energy --out figures
+    """
+    from importlib.util import find_spec
+
+    from ..sim.toolchain import ToolchainError
+
+    if find_spec("matplotlib") is None:
+        raise ToolchainError("figures need matplotlib: pip install 'trilith[plots]'")
+    from ..reports.gate import GATE_FIGURES
+    from ..reports.plots import draw
+
+    for file in draw(out, GATE_FIGURES):
+        print(file)
+
+
 @app.command()
 def verilog(
     out: Annotated[

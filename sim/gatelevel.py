@@ -1,8 +1,10 @@
 """Gate level: a component mapped to a cell library, simulated, and its power.
 
-yosys maps, Verilator runs the netlist and counts transitions, OpenSTA turns them into power. No
-wires and no clock tree: what is measured is cells. Activity is that of zero delay, a value for
-every net and clock, so that glitches are not in it.
+yosys maps; an interpreter runs the netlist and counts transitions, because to compile a large one
+in Verilator takes longer than all the rest (tests hold it to Verilator, net by net); OpenSTA gives
+slews, loads' power and leakage, and Liberty's tables internal power. No wires and no clock tree:
+what is measured is cells. Activity is that of zero delay, a value for every net and clock, so that
+glitches are not in it; ``Netlist.run_delayed`` counts them.
 """
 
 import ast
@@ -404,6 +406,7 @@ class Library:
                                 "voltage": group.get("nom_voltage"),
                                 "temperature": group.get("nom_temperature"),
                                 "capacitance": " ".join(group.attributes["capacitive_load_unit"]),
+                                "conditions": self._conditions(group),
                             }
                     except (IndexError, KeyError, ValueError) as error:
                         raise LibertyError(
@@ -483,6 +486,19 @@ class Library:
             f"{cell.name} _TECHMAP_REPLACE_ (.{clock}(C), .{pin}(D), .{out}(q){ties});\n"
             f"{gate}\nendmodule\n"
         )
+
+    @staticmethod
+    def _conditions(group: Group) -> str:
+        """The operating conditions that OpenSTA must be told, or nothing.
+
+        Without any it takes the voltage, and with it all dynamic power, for zero.
+        """
+        if group.get("default_operating_conditions"):
+            return ""
+        name = next((one.names[0] for one in group.all("operating_conditions")), "")
+        if not re.fullmatch(r"[\w.]*", name):
+            raise ValueError(f"the name {name!r}")
+        return name
 
     @staticmethod
     def _tables(group: Group) -> list[list[dict[str, Any]]]:
@@ -1098,11 +1114,13 @@ endmodule
         """
         program = find_program("sta")
         unit = self.library.time_unit_ps
+        conditions = self.library.about["conditions"]
         lines = [f"read_liberty {{{file}}}" for file in self.library.files]
         lines += [
             f"read_verilog {{{self.folder / 'structure.v'}}}",
             "link_design unit",
             f"create_clock -name clk -period {self.period_ps / unit} clk",
+            *([f"set_operating_conditions {conditions}"] if conditions else []),
             # Without a report before them, annotations are ignored in silence (2.0.17).
             "report_power",
         ]
@@ -1143,6 +1161,11 @@ endmodule
             raise ToolchainError(
                 f"sta must report power and did not: {wrong[0] if wrong else 'no message'}"
             )
+        _, switching, leakage, _ = np.sum(list(rows.values()), axis=0)
+        if switching <= 0 < sum(activity.changes.values()):
+            raise ToolchainError(
+                "sta must see the activity and the voltage, and reports no switching power"
+            )
         inner, refused = self.internal(activity, slews)
         parts, leakage_parts = {"clock": 0.0}, {"clock": 0.0}
         for name, part in self.owners().items():
@@ -1150,7 +1173,6 @@ endmodule
             parts["clock"] += clock
             parts[part] = parts.get(part, 0.0) + rest + sum(rows[name][1:3])
             leakage_parts[part] = leakage_parts.get(part, 0.0) + rows[name][2]
-        _, switching, leakage, _ = np.sum(list(rows.values()), axis=0)
         return Power(
             internal=sum(map(sum, inner.values())),
             switching=float(switching),

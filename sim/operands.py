@@ -52,6 +52,16 @@ class Operands:
     zero_weights: float
     zero_activations: float
 
+    def first(self, beats: int) -> "Operands":
+        """The first beats; the shares of zeros stay those of all."""
+        return replace(
+            self,
+            weights=self.weights[:beats],
+            activations=self.activations[:beats],
+            last=self.last[:beats],
+            dots=tuple(dot for dot in self.dots if dot[-1] < beats),
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:

@@ -33,10 +33,15 @@ def characterize(*arguments, unit="ternaryxint4-escape", path=os.environ["PATH"]
 @needs_sta
 @needs_osu018
 def test_a_unit_from_end_to_end():
-    arguments = ("--lanes", 5, "--clock-ghz", 0.05, "--liberty", OSU018)
+    arguments = ("--lanes", 5, "--clock-ghz", 0.05, "--clock-ghz", 0.1, "--liberty", OSU018)
     done = characterize(*arguments, "--json")
     assert done.returncode == 0, done.stderr
-    row = json.loads(done.stdout)
+    fast, row = json.loads(done.stdout)
+    # A netlist at two clocks: leakage alone is by time.
+    assert (fast["clock_ghz"], row["clock_ghz"]) == (0.1, 0.05)
+    assert row["leakage_fj"] == pytest.approx(2 * fast["leakage_fj"])
+    assert row["switching_fj"] == fast["switching_fj"]
+    assert row["max_ghz"] == pytest.approx(fast["max_ghz"])
     assert row["label"] == "measured"
     assert row["met"]
     assert row["max_ghz"] > 0.05
@@ -70,7 +75,16 @@ def test_a_clock_that_is_not_met_is_said():
         (("--lanes", 1), "--lanes must be from 2 to 256, not 1"),
         (("--levels-per-stage", 5), "--levels-per-stage must be from 1 to 4, not 5"),
         (("--clock-ghz", 0), "--clock-ghz must be from 0.001 to 100, not 0.0"),
-        (("--operands", "x"), "--operands must be one of trained, 2b4t, not 'x'"),
+        (
+            ("--operands", "2b4t:1.5"),
+            "--operands must be trained, 2b4t, or 2b4t and a share of zeros such as 2b4t:0.3, not "
+            "'2b4t:1.5'",
+        ),
+        (("--jobs", 0), "--jobs must be from 1 to 64, not 0"),
+        (
+            ("--all", "--library", "a/b"),
+            "--library must be of letters, digits, '.', '-' and '_', not 'a/b'",
+        ),
     ],
 )
 def test_bad_options_are_one_line(arguments, message):
@@ -109,3 +123,88 @@ def test_a_bad_library_is_one_line(tmp_path):
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
     assert "none.lib" in done.stderr
+
+
+def test_something_to_measure_must_be_said():
+    done = subprocess.run(
+        [str(TRILITH), "characterize", "--library", "x", "--liberty", "none.lib"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"COLUMNS": "200"},
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("--unit, --all or --sram must be given\n")
+
+
+@needs_sta
+@needs_osu018
+def test_a_table_is_filled_once(tmp_path):
+    file = tmp_path / "gate-osu018.json"
+    arguments = ("--all", "--clock-ghz", 0.05, "--node", "180 nm", "--out", file)
+    arguments = (*arguments, "--liberty", OSU018)
+    done = characterize(*arguments, unit="ternaryxternary-two_bit")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    table = json.loads(file.read_text())
+    (row,) = table["rows"]
+    assert f"{row['energy_fj']:.2f} fJ per MAC" in line
+    assert (table["node"], table["sram"]) == ("180 nm", [])
+    assert table["provenance"][row["provenance"]]["files"][0]["file"] == OSU018.name
+
+    done = characterize(*arguments, unit="ternaryxternary-two_bit")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert json.loads(file.read_text()) == table
+
+    # Measured from something else: again, in its place.
+    row["key"] = "0"
+    file.write_text(json.dumps(table))
+    done = characterize(*arguments, "--json", unit="ternaryxternary-two_bit")
+    (again,) = json.loads(done.stdout)
+    assert again["energy_fj"] == row["energy_fj"]
+    assert len(json.loads(file.read_text())["rows"]) == 1
+
+
+@needs_sta
+@needs_osu018
+def test_glitches_are_added():
+    if shutil.which("iverilog") is None:
+        pytest.skip("iverilog is missing: apt-get install iverilog")
+    arguments = ("--lanes", 5, "--clock-ghz", 0.05, "--liberty", OSU018, "--glitches")
+    (row,) = json.loads(characterize(*arguments, "--json").stdout)
+    assert row["energy_fj"] < row["glitches_fj"] < 2 * row["energy_fj"]
+    assert 1.2 < row["glitch_transitions"] < 3
+    text = characterize(*arguments).stdout
+    assert f"with glitches   {row['glitches_fj']:.3f} fJ per MAC; " in text
+
+
+#: No gate that everything can be made of.
+POOR = """
+library (poor) {
+  time_unit : "1ns"; nom_voltage : 1.8; nom_temperature : 25; capacitive_load_unit (1, pf);
+  cell (BUF) {
+    area : 1;
+    pin (A) { direction : input; capacitance : 0.01; }
+    pin (Y) { direction : output; function : "A"; internal_power () { values ("1"); } }
+  }
+  cell (DFF) {
+    area : 8;
+    ff (IQ, IQN) { next_state : "D"; clocked_on : "CLK"; }
+    pin (CLK) { direction : input; }
+    pin (D) { direction : input; }
+    pin (Q) { direction : output; function : "IQ"; }
+  }
+}
+"""
+
+
+@needs_sta
+def test_units_that_cannot_be_measured_are_said(tmp_path):
+    (tmp_path / "poor.lib").write_text(POOR)
+    out = tmp_path / "gate-poor.json"
+    arguments = ("--all", "--out", out, "--liberty", tmp_path / "poor.lib")
+    done = characterize(*arguments, unit="ternaryxternary-two_bit")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "FAILED  ternaryxternary-two_bit, 16 lanes, 1 levels: yosys must map" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not out.exists()

@@ -1,4 +1,5 @@
 from trilith.reports.claims import QUALITY, claims
+from trilith.sim.table import FP16, load_table
 
 
 def test_every_claim_has_a_figure_and_a_verdict():
@@ -11,6 +12,9 @@ def test_every_claim_has_a_figure_and_a_verdict():
     figures = rows["71.4x lower energy per matrix multiplication"].figure
     assert figures.startswith("71.4x at 7 nm and 50.0x at 45 nm")
     assert "28.6x" in figures
+    table = load_table("asap7")
+    ratio = table.row(FP16).energy_fj / table.row("ternaryxint8-escape").energy_fj
+    assert f"; {ratio:.1f}x measured at gate level" in figures
     assert rows["1.58 bits per weight"].figure.startswith("log2 3 = 1.585; entropy of the 2B4T")
     assert "1.560" in rows["1.58 bits per weight"].figure
     assert rows["compression over 16x against FP16"].figure.startswith("10.0x")

@@ -4,6 +4,7 @@ import re
 import pytest
 
 from trilith.reports.plots import FIGURES, draw
+from trilith.sim.table import FP16, HEADLINES, load_table, tables
 
 
 @pytest.fixture(scope="module")
@@ -60,4 +61,39 @@ def test_published_energies_keep_their_units(tmp_path):
     )
     assert float(rows["VitaLLM, BitNet 3B"]["pj_per_mac"]) == pytest.approx(0.290, rel=0.01)
     assert float(rows["RedMulE, FP16"]["pj_per_mac"]) == pytest.approx(2.78, rel=0.01)
-    assert len(FIGURES) == 7
+    assert len(FIGURES) == 11
+
+
+def test_measured_energies_are_those_of_the_tables(tmp_path):
+    draw(tmp_path, ["gate_mac", "gate_split", "gate_zeros"])
+    with open(tmp_path / "gate_mac.csv") as file:
+        rows = list(csv.DictReader(file))
+    for library in tables():
+        table = load_table(library)
+        some = {row["unit"]: row for row in rows if row["library"] == library}
+        assert set(some) >= set(HEADLINES)
+        for unit in HEADLINES:
+            measured = table.row(unit)
+            assert float(some[unit]["fj_per_mac"]) == pytest.approx(measured.energy_fj)
+            ratio = table.row(FP16).energy_fj / measured.energy_fj
+            assert float(some[unit]["fp16_over_it"]) == pytest.approx(ratio)
+    published = [row["fp16_over_it"] for row in rows if row["library"] == "published"]
+    assert [round(float(ratio), 1) for ratio in published] == [71.4, 28.6, 16.7]
+    with open(tmp_path / "gate_split.csv") as file:
+        split = list(csv.DictReader(file))
+    for row in split:
+        parts = [
+            float(one["part_fj"])
+            for one in split
+            if (one["library"], one["unit"]) == (row["library"], row["unit"])
+        ]
+        assert sum(parts) == pytest.approx(float(row["fj_per_mac"]), rel=1e-3)
+    with open(tmp_path / "gate_zeros.csv") as file:
+        zeros = list(csv.DictReader(file))
+    for library in tables():
+        shares = [float(row["zero_weights"]) for row in zeros if row["library"] == library]
+        assert shares == sorted(shares)
+        assert (shares[0], round(shares[-1], 1)) == (0, 0.8)
+    text = re.sub(r"\s+", " ", (tmp_path / "gate_mac.svg").read_text())
+    assert "zero-delay activity: no wires, clock tree or" in text
+    assert "energy per MAC (fJ, log scale)" in text

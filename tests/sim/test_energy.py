@@ -3,12 +3,13 @@ import re
 
 import pytest
 
-from trilith.sim import energy
+from trilith.sim import table
 from trilith.sim.energy import (
     DRAM,
     FORMATS,
     MissingFigureError,
     accumulator_bits,
+    buffered,
     find_dram,
     find_format,
     find_profile,
@@ -18,6 +19,7 @@ from trilith.sim.energy import (
     ternary_ratios,
 )
 from trilith.sim.models import GPT3, MODELS, EstimateError
+from trilith.sim.table import load_table
 
 #: BitNet (arXiv 2310.11453), Table 1: J for 512 tokens; 7 nm MUL and ADD, 45 nm MUL and ADD.
 TABLE1 = {
@@ -150,30 +152,85 @@ def test_what_no_source_has_is_refused():
         profile.mac(FORMATS["int4"], 100)
 
 
+def stored_row(unit, clock_ghz, energy_fj, area, met=True):
+    return {
+        **{"unit": unit, "lanes": 16, "levels_per_stage": 1, "interleave": 1, "latency": 9},
+        **{"clock_ghz": clock_ghz, "met": met, "max_ghz": 1.0, "energy_fj": energy_fj},
+        **{"internal_fj": 1.0, "switching_fj": 1.0, "leakage_fj": 1.0, "refused": 0.0},
+        **{"opensta_internal_fj": 2.0, "glitches_fj": None, "glitch_transitions": None},
+        **{"parts_fj": {"clock": 13.0}, "area": area, "cells": 10, "flip_flops": 5, "results": 9},
+        **{"operands": "trained", "beats": 99, "zero_weights": 0.4, "zero_activations": 0.2},
+        **{"provenance": 0, "key": "0"},
+    }
+
+
+def stored_table():
+    macro = {"name": "m", "words": 1024, "bits": 64, "read_pj": 64.0, "write_pj": 128.0}
+    return {
+        "library": "demo",
+        "node": "7 nm, 0.7 V",
+        "provenance": [{"files": [], "voltage": "0.7"}],
+        "sram": [macro | {"area": 1.0, "leakage_nw": 1.0, "source": "a file"}],
+        "rows": [
+            stored_row("ternaryxint8-escape", 1.0, 39.0, 320.0),
+            stored_row("ternaryxint8-escape", 0.5, 40.0, 320.0),
+            stored_row("fp16xfp16-fp32-fused", 1.0, 279.0, 2400.0, met=False),
+            stored_row("fp16xfp16-fp32-fused", 0.5, 280.0, 2400.0),
+        ],
+    }
+
+
 def test_a_measured_profile(tmp_path, monkeypatch):
-    monkeypatch.setattr(energy, "_DATA", tmp_path)
+    monkeypatch.setattr(table, "DATA", tmp_path)
     message = (
         "the energy profile must be one of horowitz45, jouppi7, bitnet-paper, not 'gate:demo': "
         "this version has no table of measured figures sim/data/gate-demo.json"
     )
     with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
         find_profile("gate:demo")
-    figures = {
-        "ternary mac": {"pj": 0.004, "source": "a netlist"},
-        "ternary register": {"pj": 0.013, "source": "a netlist"},
-        "sram 8 KB": {"pj": 7.5, "source": "published"},
-    }
-    table = {"node": "7 nm", "boundary": "no wires", "figures": figures}
-    (tmp_path / "gate-demo.json").write_text(json.dumps(table))
+    (tmp_path / "gate-demo.json").write_text(json.dumps(stored_table()))
     profile = find_profile("gate:demo")
+    assert (profile.name, profile.node) == ("gate:demo", "7 nm, 0.7 V")
     parts = matmul_energy(
         1, 1000, 1, number_format=FORMATS["ternary-1.6"], profile=profile, dram=None
     )
-    assert (parts.mac, parts.register) == (pytest.approx(4), pytest.approx(13))
-    assert profile.figure("ternary mac").label == "measured"
-    (tmp_path / "gate-demo.json").write_text('{"figures": {"a": 1}}')
+    # 40 fJ at the clock that FP16 meets too, 13 of them for clock pins; a read is 64 pJ,
+    # a result of 18 bits.
+    assert (parts.mac, parts.register) == (pytest.approx(27), pytest.approx(13))
+    assert parts.sram == pytest.approx(8 * 1000 + 18)
+    assert profile.figure("ternaryxint8-escape mac").label == "measured"
+    assert profile.areas == {"ternaryxint8-escape": 20, "fp16xfp16-fp32-fused": 150}
+    with pytest.raises(MissingFigureError, match="'int8 mul'"):
+        profile.mac(FORMATS["int8"], 100)
+    # Four banks of the only macro.
+    assert profile.sram_bit(32) == profile.sram_bit(8) == 1
+    assert profile.figure("sram 32 KB").label == "modelled"
+    with pytest.raises(MissingFigureError, match="'sram 1024 KB'"):
+        profile.sram_bit(1024)
+    (tmp_path / "gate-demo.json").write_text('{"rows": {"a": 1}}')
     with pytest.raises(EstimateError, match="must be a table of measured figures: "):
         find_profile("gate:demo")
+
+
+def test_the_activation_buffer_is_shared_by_rows(tmp_path, monkeypatch):
+    monkeypatch.setattr(table, "DATA", tmp_path)
+    (tmp_path / "gate-demo.json").write_text(json.dumps(stored_table()))
+    found = {(one.unit, one.rows): one for one in buffered(load_table("demo"), (1, 4), n=10)}
+    # Ten outputs: ten reads or three, and a write, of 8 or 16 bits at 1 and 2 pJ.
+    for rows, reads in ((1, 10), (4, 3)):
+        ternary = found["ternaryxint8-escape", rows]
+        assert (ternary.mac_fj, ternary.label) == (40, "measured")
+        assert ternary.buffer_fj == pytest.approx(8 * 1000 * (reads * 1 + 2) / 10)
+        assert found["fp16xfp16-fp32-fused", rows].buffer_fj == 2 * ternary.buffer_fj
+    assert len(found) == 4
+    bare = stored_table() | {"sram": []}
+    (tmp_path / "gate-demo.json").write_text(json.dumps(bare))
+    assert buffered(load_table("demo"), (1,), n=10) == []
+    # Another process of the same node is published.
+    (tmp_path / "gate-asap7.json").write_text(json.dumps(bare))
+    (first, *_) = buffered(load_table("asap7"), (1,), n=10)
+    assert first.label == "published"
+    assert first.buffer_fj == pytest.approx(8 * 1000 * 7.5 / 64 * 11 / 10)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,96 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from trilith.cli.main import main
+from trilith.sim.table import FP16, tables
+
+
+@pytest.fixture
+def trilith(monkeypatch, capsys):
+    """The command in this process: another takes seconds to start on a busy machine."""
+
+    def run(*arguments):
+        monkeypatch.setattr("sys.argv", ["trilith", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            main()
+        printed = capsys.readouterr()
+        return SimpleNamespace(
+            returncode=end.value.code or 0, stdout=printed.out, stderr=printed.err
+        )
+
+    return run
+
+
+def test_the_measured_table_and_its_ratios(trilith):
+    done = trilith("energy", "mac", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [one["library"] for one in document["libraries"]] == tables()
+    (asap7,) = [one for one in document["libraries"] if one["library"] == "asap7"]
+    rows = {
+        row["unit"]: row
+        for row in asap7["rows"]
+        if (row["lanes"], row["levels_per_stage"], row["operands"], row["clock_ghz"])
+        == (16, 1, "trained", asap7["common_clock_ghz"])
+    }
+    for row in rows.values():
+        assert row["fp16_over_it"] == pytest.approx(rows[FP16]["energy_fj"] / row["energy_fj"])
+    # The measured ratio is far from the paper's 71.4.
+    assert 3 < rows["ternaryxint8-escape"]["fp16_over_it"] < 30
+    assert {one["label"] for one in asap7["with_buffer"]} == {"published"}
+    by_rows = {
+        one["rows"]: one["buffer_fj"]
+        for one in asap7["with_buffer"]
+        if one["unit"] == "ternaryxint8-escape"
+    }
+    assert list(by_rows) == [1, 2, 4, 8, 16, 32, 64]
+    assert by_rows[1] > 20 * by_rows[64]
+
+    text = trilith("energy", "mac", "--library", "asap7").stdout
+    assert text.startswith("asap7: 7 nm predictive FinFET, 0.7 V (measured; fJ per MAC)\n")
+    ratio = rows["ternaryxint8-escape"]["fp16_over_it"]
+    assert any(
+        line.startswith("ternaryxint8-escape ") and f" {ratio:.2f} " in line
+        for line in text.splitlines()
+    )
+    assert "no memory of this node is known" not in text
+
+
+def test_an_unknown_library_is_one_line(trilith):
+    done = trilith("energy", "mac", "--library", "tsmc")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"trilith: the library must be one of {', '.join(tables())}, not 'tsmc': 'trilith "
+        "characterize --all' measures another\n"
+    )
+
+
+def test_formats_that_only_tables_know(trilith):
+    done = trilith("estimate", "bitnet-2b4t", "--versus", "fp8,int4,w4a16")
+    assert done.returncode == 2
+    arguments = ("--profile", "gate:asap7", "--versus", "int4,w4a16,fp16", "--json")
+    for equal in ("macs", "area", "power"):
+        done = trilith("estimate", "bitnet-2b4t", *arguments, "--equal", equal)
+        assert done.returncode == 0, done.stderr
+        ours, int4, w4a16, fp16 = json.loads(done.stdout)["rows"]
+        assert ours["joules_per_token"] < int4["joules_per_token"] < w4a16["joules_per_token"]
+        assert ours["energy_pj"]["register"] > 0
+        if equal != "macs":
+            assert ours["macs_per_clock"] > int4["macs_per_clock"] > fp16["macs_per_clock"]
+    assert "SRAM: published" in done.stdout
+
+
+def test_what_a_library_lacks_is_said(trilith):
+    done = trilith("estimate", "bitnet-2b4t", "--profile", "gate:sky130hd")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(
+        "trilith: profile gate:sky130hd must have a figure for 'sram 32 KB' and its source has none"
+    )
+
+
+def test_macros_stand_for_larger_buffers(trilith):
+    done = trilith("estimate", "bitnet-2b4t", "--profile", "gate:ihp-sg13g2")
+    assert done.returncode == 0, done.stderr
+    assert "SRAM: measured" in done.stdout

@@ -1,0 +1,54 @@
+import json
+
+from trilith.sim.fill import _put, _write
+
+
+def row(unit, key, *, date="today", clock=1.0, glitches=None):
+    return {
+        **{"unit": unit, "lanes": 16, "levels_per_stage": 1, "operands": "trained"},
+        **{"clock_ghz": clock, "key": key, "library": "x", "label": "measured"},
+        **{"glitches_fj": glitches, "glitch_transitions": glitches, "provenance": {"date": date}},
+    }
+
+
+def empty():
+    return {"library": "x", "node": "1 nm", "provenance": [], "sram": [], "rows": []}
+
+
+def test_a_row_replaces_the_one_it_measures_again():
+    table = empty()
+    _put(table, row("b", "1"))
+    _put(table, row("a", "2", clock=0.5))
+    _put(table, row("a", "3"))
+    _put(table, row("b", "4", date="tomorrow"))
+    assert [(one["unit"], one["key"]) for one in table["rows"]] == [
+        ("a", "2"),
+        ("a", "3"),
+        ("b", "4"),
+    ]
+    assert [one["provenance"] for one in table["rows"]] == [0, 0, 1]
+    assert "library" not in table["rows"][0]
+
+
+def test_glitches_stay_while_the_unit_does():
+    table = empty()
+    _put(table, row("a", "1", glitches=2.0))
+    _put(table, row("a", "1"))
+    assert table["rows"][0]["glitches_fj"] == 2.0
+    _put(table, row("a", "2"))
+    assert table["rows"][0]["glitches_fj"] is None
+
+
+def test_origins_that_no_row_has_are_left_out(tmp_path):
+    table = empty()
+    _put(table, row("a", "1", date="yesterday"))
+    _put(table, row("b", "1", date="today"))
+    _put(table, row("a", "2", date="today"))
+    file = tmp_path / "folder" / "gate-x.json"
+    _write(file, table)
+    stored = json.loads(file.read_text())
+    assert stored["provenance"] == [{"date": "today"}]
+    assert [one["provenance"] for one in stored["rows"]] == [0, 0]
+    # A row is a line, so that what changed can be seen.
+    assert file.read_text().count('\n{"unit": ') == 2
+    assert list(file.parent.iterdir()) == [file]
