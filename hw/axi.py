@@ -165,9 +165,7 @@ class AxiMatVec(wiring.Component):
 
         m.submodules.bank = bank = RegisterBank(REGISTERS)
         weights = AxiStreamReader(bus_bits=widths.weights, beat_bytes=config.weight_bytes)
-        activations = AxiStreamReader(
-            bus_bits=widths.activations, beat_bytes=self.activation_bytes
-        )
+        activations = AxiStreamReader(bus_bits=widths.activations, beat_bytes=self.activation_bytes)
         queue = fifo.SyncFIFO(width=job_shape(config).size, depth=JOB_QUEUE_DEPTH)
         m.submodules.writer = writer = AxiStreamWriter(
             beat_bytes=RESULT_BYTES * config.rows, bus_bits=widths.results

@@ -48,9 +48,9 @@ class JobLoader(wiring.Component):
 
     Lanes at or beyond K are written as 0. At ``act_bits`` 2 the illegal −2 is written as 0 and
     raises ``bad_activation``. A job that is out of range raises ``bad_job`` and is dropped: it
-    consumes no activations. Out of range are n, k or tokens of 0 or above the configuration's maximum,
-    group_chunks above ``max_chunks``, and ``reuse`` where nothing is loaded, or with another k or
-    more tokens than what is loaded.
+    consumes no activations. Out of range are n, k or tokens of 0 or above the configuration's
+    maximum, group_chunks above ``max_chunks``, and ``reuse`` where nothing is loaded, or with
+    another k or more tokens than what is loaded.
 
     Latency: a job taken in clock 0 accepts its first activation beat in clock 2 at the earliest or,
     with ``reuse``, is offered in clock 2; the offer comes 1 clock after the last activation beat.

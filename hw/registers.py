@@ -1,4 +1,4 @@
-"""The register map of the AXI wrapper: the one source of its decoder, its page and its constants."""
+"""The AXI wrapper's register map: the one source of its decoder, its page and its constants."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -259,7 +259,9 @@ def _constants(registers: Sequence[Register]) -> list[tuple[str, int, str]]:
     return constants
 
 
-def c_header(name: str, values: Mapping[str, int], registers: Sequence[Register] = REGISTERS) -> str:
+def c_header(
+    name: str, values: Mapping[str, int], registers: Sequence[Register] = REGISTERS
+) -> str:
     """The map as C macros ``NAME_…``.
 
     Parameters

@@ -39,6 +39,7 @@ class ProbedAxiMatVec(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Pass the ports through, and look inside."""
         m = Module()
         m.submodules.inner = inner = self._inner
         for name, member in inner.signature.members.items():
