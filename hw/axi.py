@@ -134,6 +134,11 @@ class AxiMatVec(wiring.Component):
         return -(-activations_shape(self._engine.config).size // 8)
 
     @property
+    def result_bytes(self) -> int:
+        """Of a result beat on its bus."""
+        return RESULT_BYTES * self._engine.config.rows
+
+    @property
     def register_values(self) -> dict[str, int]:
         """What the registers hold that do not change."""
         config, widths = self._engine.config, self._widths
@@ -168,7 +173,7 @@ class AxiMatVec(wiring.Component):
         activations = AxiStreamReader(bus_bits=widths.activations, beat_bytes=self.activation_bytes)
         queue = fifo.SyncFIFO(width=job_shape(config).size, depth=JOB_QUEUE_DEPTH)
         m.submodules.writer = writer = AxiStreamWriter(
-            beat_bytes=RESULT_BYTES * config.rows, bus_bits=widths.results
+            beat_bytes=self.result_bytes, bus_bits=widths.results
         )
         dropped = ResetInserter(bank.control[0])
         m.submodules.engine = dropped(engine)

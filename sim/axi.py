@@ -17,7 +17,7 @@ from ..hw.config import MatVecConfig
 from .testbench import run_testbench
 from .toolchain import ToolchainError
 
-__all__ = ["ProbedAxiMatVec", "run_axi_testbench"]
+__all__ = ["ProbedAxiMatVec", "check_cocotbext", "run_axi_testbench"]
 
 
 class ProbedAxiMatVec(wiring.Component):
@@ -51,6 +51,15 @@ class ProbedAxiMatVec(wiring.Component):
         return m
 
 
+def check_cocotbext() -> None:
+    """Raise ``ToolchainError`` unless ``cocotbext-axi`` is there."""
+    if find_spec("cocotbext") is None or find_spec("cocotbext.axi") is None:
+        raise ToolchainError(
+            "cocotbext-axi must be installed to test the AXI wrapper, and was not found: "
+            "run 'make setup', or 'pip install cocotbext-axi'"
+        )
+
+
 def run_axi_testbench(
     config: MatVecConfig, widths: BusWidths, *, tests: Sequence[str] = ()
 ) -> tuple[int, list[dict[str, Any]]]:
@@ -64,7 +73,7 @@ def run_axi_testbench(
     Returns
     -------
     How many passed, and of each test that runs a series of jobs what it measured: ``pattern``,
-    ``jobs``, ``macs`` and ``cycles``, the counter of the wrapper
+    ``jobs``, ``macs``, ``seconds`` and ``cycles``, the counter of the wrapper
 
     Raises
     ------
@@ -73,11 +82,7 @@ def run_axi_testbench(
     SimulationError
         If a test fails.
     """
-    if find_spec("cocotbext") is None or find_spec("cocotbext.axi") is None:
-        raise ToolchainError(
-            "cocotbext-axi must be installed to test the AXI wrapper, and was not found: "
-            "run 'make setup', or 'pip install cocotbext-axi'"
-        )
+    check_cocotbext()
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
         report = Path(scratch) / "report.jsonl"
         settings = {"config": asdict(config), "widths": asdict(widths), "report": str(report)}

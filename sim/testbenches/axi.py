@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import cocotb
@@ -399,12 +400,14 @@ async def jobs_are_exact(dut, pattern: str) -> None:
     bench = Bench(dut, pattern, seed=1)
     await bench.reset()
     jobs = list(islice(random_jobs(bench.config, np.random.default_rng(2)), 14))
+    started = perf_counter()
     await bench.run(jobs)
     await bench.settle()
+    seconds = perf_counter() - started
     assert bench.seen.jobs_done == len(jobs)
     await bench.expect_errors()
     cycles = await bench.read("cycles")
-    bench.report(pattern=pattern, jobs=len(jobs), macs=macs(jobs), cycles=cycles)
+    bench.report(pattern=pattern, jobs=len(jobs), macs=macs(jobs), cycles=cycles, seconds=seconds)
 
 
 @_limited_test
