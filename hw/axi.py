@@ -75,8 +75,8 @@ class AxiMatVec(wiring.Component):
       sign; rows beyond N are 0. TLAST is with the last word of a job.
 
     ``s_axi_ctrl`` has the registers of ``REGISTERS``; jobs are started there. ``irq`` is high
-    while a pending bit is enabled. No output depends on an input of the same clock but those of
-    reset; all is synchronous to ``aclk``, ``aresetn`` too.
+    while a pending bit is enabled. No output depends on an input of the same clock, and all is
+    synchronous to ``aclk``, ``aresetn`` too.
 
     Latency: a job is offered to the engine 3 clocks after the write to ``job_start`` is taken, if
     it is the only one. A weight beat reaches the engine in the clock after its last word, and the

@@ -155,7 +155,7 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
         "",
         "## Ports",
         "One clock, `aclk`; `aresetn` is synchronous to it and active low. No output depends on an "
-        "input of the same clock, but on reset. AWPROT and ARPROT are ignored.",
+        "input of the same clock. AWPROT and ARPROT are ignored.",
         "",
         "| port | direction | bits | meaning |",
         "|---|---|---|---|",
@@ -211,7 +211,8 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
         "A job out of range (n, k or tokens 0 or above the maximum, group_chunks above "
         f"{config.max_chunks}, or reuse with another K or more tokens than loaded) sets error bit "
         "`job` and is dropped; it takes no data. To recover from a wrong stream, stop its sources "
-        "and write 1 to `reset` in `control`.",
+        "and write 1 to `reset` in `control`; the packet of results that was under way stays "
+        "without an end, so start its consumer anew too.",
         "",
         "## Registers",
         *markdown_table(),

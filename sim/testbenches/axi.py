@@ -514,7 +514,7 @@ async def interrupts(dut) -> None:
     assert not dut.irq.value
     # It rises when the last result is taken, not before.
     bench.results.pause = True
-    job = random_job(bench.config, bench.rng)
+    job = random_job(bench.config, bench.rng, n=1, tokens=1, group_chunks=0)
     bench.send(job)
     await bench.start(job)
     await bench.wait_until(lambda: dut.m_axis_results_tvalid.value)
@@ -668,19 +668,26 @@ async def holes_are_reported(dut, stream: str) -> None:
 async def torn_packets_are_reported(dut, stream: str) -> None:
     """Of a packet that ends inside a beat, the beat is dropped, and what follows is right."""
     bench = Bench(dut, seed=18)
-    beat = {"weights": bench.config.weight_bytes, "activations": bench.hardware.activation_bytes}
+    config = bench.config
+    beat = {"weights": config.weight_bytes, "activations": bench.hardware.activation_bytes}[stream]
     await bench.reset()
-    extras = sorted({1, beat[stream] // 2, beat[stream] - 1} - {0, beat[stream]})
+    extras = sorted({1, beat // 2, beat - 1} - {0, beat})
     assert extras, "the configuration must allow the test"
-    for extra in extras:
-        torn, whole = (random_job(bench.config, bench.rng) for _ in range(2))
-        more = {stream: bench.rng.bytes(extra)}
-        await deliver(
-            bench, torn, lambda name, data, more=more: AxiStreamFrame(data + more.get(name, b""))
-        )
-        await deliver(bench, whole, lambda name, data: AxiStreamFrame(data))
-        await bench.receive(torn)
-        await bench.receive(whole)
+    for extra in extras * 2:
+        job = random_job(config, bench.rng, n=config.n_max, k=config.k_max, tokens=config.tokens)
+        parts: dict[str, bytes] = {}
+        parts["activations"], parts["weights"] = bench.job_bytes(job)
+        data = parts.pop(stream)
+        # In the middle of the job, where the engine would take another beat.
+        cut = len(data) // beat // 2 * beat
+        source = getattr(bench, stream)
+        source.send_nowait(AxiStreamFrame(data[:cut] + bench.rng.bytes(extra)))
+        for other, whole in parts.items():
+            getattr(bench, other).send_nowait(AxiStreamFrame(whole))
+        await bench.start(job)
+        await bench.wait(2 * len(data))
+        source.send_nowait(AxiStreamFrame(data[cut:]))
+        await bench.receive(job)
         await bench.expect_errors(f"{stream}_frame")
     await bench.settle()
 
@@ -752,8 +759,9 @@ async def the_control_reset_keeps_the_registers(dut, phase: str) -> None:
         bench.results.pause = True
         await bench.write("interrupt_enable", 3)
         bench.send(job)
-        await bench.start(job)
-        await bench.start(job)
+        # The engine itself can hold two.
+        for _ in range(4):
+            await bench.start(job)
         if phase == "compute":
             await bench.wait_until(lambda: bench.beats)
         elif phase == "drain":
