@@ -149,7 +149,7 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
         f"| `{stem}_ip.tcl` | packs the IP for Vivado: `vivado -mode batch -source {stem}_ip.tcl`; "
         "written from AMD's documentation, not run in Vivado |",
         f"| `{stem}_litex.py` | a LiteX module with DMA for the streams, and a SoC that has it; "
-        "elaborated with LiteX 2024.12 for the preset micro, not run on a board |",
+        "simulated with LiteX 2024.12 for the preset micro, not run on a board |",
         f"| `{stem}.sdc`, `{stem}.core`, `{stem}.vlt` | clock, FuseSoC, Verilator waivers for "
         "`-Wall` |",
         "",
@@ -331,8 +331,8 @@ def _litex(hardware: AxiMatVec, top: str, stem: str) -> str:
 
 The registers are at the region "{top}" (see {stem}_regs.h); the DMAs have LiteX's own registers.
 LiteX's DMAs move whole words: where data do not fill the last, pad each packet and expect its error
-bit, or choose narrower buses. Elaborated with LiteX 2024.12 for the preset micro; not run on a
-board.
+bit, or choose narrower buses. Simulated with LiteX 2024.12 for the preset micro: a product through
+its bus and DMAs; not run on a board.
 """
 
 # SPDX-License-Identifier: Apache-2.0
@@ -420,7 +420,8 @@ def add_engine(soc, origin=0x9000_0000):
         ("results", WishboneDMAWriter, engine.results),
     ):
         master = wishbone.Interface(data_width=len(end.data), address_width=32, addressing="word")
-        mover = dma(master, endianness="little", with_csr=True)
+        # "big" moves words as they are: the byte at the lowest address stays in bits 7:0.
+        mover = dma(master, endianness="big", with_csr=True)
         setattr(soc, f"engine_{{name}}", mover)
         soc.comb += end.connect(mover.sink) if end is engine.results else mover.source.connect(end)
         bus.add_master(f"engine_{{name}}", master)
