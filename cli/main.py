@@ -45,7 +45,8 @@ def sim(
     part: Annotated[
         list[str] | None,
         typer.Option(
-            help="Part to run: sweep, digits, language or bitnet; may be repeated. Default: all."
+            help="Part to run: sweep, digits, language, bitnet or axi; may be repeated. "
+            "Default: all."
         ),
     ] = None,
     checkpoint: Annotated[
@@ -364,6 +365,29 @@ def verilog(
     testbench: Annotated[
         bool, typer.Option("--testbench", help="Write the self-checking testbench too.")
     ] = False,
+    wrapper: Annotated[
+        str | None,
+        typer.Option(
+            help="axi: the engine behind AXI4-Stream and AXI4-Lite, with register map, C header, "
+            "and scripts for Vivado and LiteX.",
+            show_default=False,
+        ),
+    ] = None,
+    weights_width: Annotated[
+        int | None,
+        typer.Option(
+            help="With --wrapper: bits of the weights bus, 32 to 1024. Default: the narrowest "
+            "that carries a beat per clock.",
+            show_default=False,
+        ),
+    ] = None,
+    activations_width: Annotated[
+        int | None,
+        typer.Option(help="The same for activations. Default: 64.", show_default=False),
+    ] = None,
+    results_width: Annotated[
+        int | None, typer.Option(help="The same for results. Default: 64.", show_default=False)
+    ] = None,
     period_ns: Annotated[float, typer.Option(help="Clock period in the SDC file, ns.")] = 10.0,
     family: Annotated[
         str | None,
@@ -382,15 +406,22 @@ def verilog(
     -Wall), and with --testbench OUT_tb.v, which prints PASS or the first difference. Options
     override the preset. All files are written, or none.
 
+    With --wrapper axi OUT.v is AXI IP, OUT.md has its register map, and beside it are OUT_regs.h,
+    OUT_regs.py, OUT_ip.tcl (packs it for Vivado) and OUT_litex.py, and no testbench.
+
     Examples:
       trilith verilog --preset line --out line.v --testbench
 
       trilith verilog --preset micro --code escape --family ice40up5k --out micro.v
 
+      trilith verilog --preset line --wrapper axi --name ternary_line --out line.v
+
       iverilog -o tb line.v line_tb.v && vvp tb
     """
     from dataclasses import replace
 
+    from ..hw.axi import BusWidths
+    from ..hw.axi_export import export_axi
     from ..hw.config import PRESETS, MatVecConfig
     from ..hw.export import ExportError, export_engine
 
@@ -413,13 +444,25 @@ def verilog(
             if field not in given:
                 option = f"--{field.replace('_', '-')}"
                 raise ExportError(f"{option} must be given where --preset is not")
+    buses = {"weights": weights_width, "activations": activations_width, "results": results_width}
+    widths = {bus: bits for bus, bits in buses.items() if bits is not None}
+    if wrapper not in (None, "axi"):
+        raise ExportError(f"--wrapper must be axi, not {wrapper!r}")
+    for bus in widths:
+        if wrapper is None:
+            raise ExportError(f"--{bus}-width must be given with --wrapper axi only")
+    if wrapper and testbench:
+        raise ExportError("--testbench must not be given with --wrapper axi: it is the engine's")
     try:
         config = replace(PRESETS[preset], **given) if preset else MatVecConfig(**given)
+        bus_widths = replace(BusWidths.of(config), **widths)
     except ValueError as error:
         raise ExportError(str(error)) from None
-    files = export_engine(
-        config, out, name=name, testbench=testbench, period_ns=period_ns, family=family
-    )
+    common: dict[str, Any] = {"name": name, "period_ns": period_ns, "family": family}
+    if wrapper:
+        files = export_axi(config, out, widths=bus_widths, **common)
+    else:
+        files = export_engine(config, out, testbench=testbench, **common)
     if as_json:
         print(json.dumps({"top": name, "files": [str(file) for file in files]}, indent=2))
     else:

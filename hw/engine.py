@@ -11,7 +11,12 @@ from .loader import JobLoader, above, activations_shape, job_shape
 from .results import ResultQueue, results_shape
 from .timing import EngineTiming
 
-__all__ = ["MatVecEngine"]
+__all__ = ["MatVecEngine", "faults_shape"]
+
+
+def faults_shape() -> data.StructLayout:
+    """What an engine complains of: an illegal weight code or activation, a job out of range."""
+    return data.StructLayout({"weight": 1, "activation": 1, "job": 1})
 
 
 class MatVecEngine(wiring.Component):
@@ -51,6 +56,7 @@ class MatVecEngine(wiring.Component):
     error : Out(1); sticky until reset: an illegal weight code (which counts as zero), an illegal
         activation (which counts as zero), or a job out of range (which is dropped, see
         ``JobLoader``)
+    faults : Out(``faults_shape``); what sets ``error``, one clock for each
     """
 
     def __init__(self, config: MatVecConfig) -> None:
@@ -65,6 +71,7 @@ class MatVecEngine(wiring.Component):
                 "results": Out(stream.Signature(results_shape(config))),
                 "busy": Out(1),
                 "error": Out(1),
+                "faults": Out(faults_shape()),
             }
         )
 
@@ -280,7 +287,12 @@ class MatVecEngine(wiring.Component):
         # In two clocks, because the decoders lie far apart.
         illegal_beat = Signal(reset_less=True)
         m.d.sync += illegal_beat.eq(illegal.any())
-        with m.If(loader.error | (illegal_beat & beats[3][0])):
+        m.d.comb += [
+            self.faults.weight.eq(illegal_beat & beats[3][0]),
+            self.faults.activation.eq(loader.bad_activation),
+            self.faults.job.eq(loader.bad_job),
+        ]
+        with m.If(self.faults.as_value().any()):
             m.d.sync += self.error.eq(1)
         m.d.comb += self.busy.eq(loader.busy | active | (room != self.queue_depth))
         return m

@@ -3,7 +3,7 @@
 import json
 import os
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
@@ -23,7 +23,18 @@ from .selfcheck import example_trits, selfcheck_verilog, worked_example
 from .timing import EngineTiming
 from .verilog import check_name, component_verilog
 
-__all__ = ["ExportError", "check_fit", "export_engine"]
+__all__ = [
+    "ExportError",
+    "check_fit",
+    "check_target",
+    "constraints",
+    "core_file",
+    "describe",
+    "export_engine",
+    "header",
+    "waivers",
+    "write_files",
+]
 
 #: What the ports and the fields of payloads mean.
 _MEANINGS = {
@@ -38,6 +49,8 @@ _MEANINGS = {
     "busy": "a job is being loaded or computed, or results wait",
     "error": "sticky until reset: an illegal weight code or activation (counts as 0), or a job out "
     "of range (is dropped)",
+    "faults": "what sets error, a clock for each: an illegal weight code (bit 0), an illegal "
+    "activation (bit 1), a job out of range (bit 2)",
 }
 _FIELDS = {
     "n": "N, outputs; 1 to n_max",
@@ -111,7 +124,7 @@ def _fields(layout: data.StructLayout) -> dict[str, dict[str, Any]]:
     return fields
 
 
-def _sidecar(engine: MatVecEngine, top: str) -> dict[str, Any]:
+def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
     """What tools need to know of an exported engine: the content of its JSON file."""
     config = engine.config
     activation_bits = activations_shape(config).size
@@ -282,8 +295,8 @@ def _page(config: MatVecConfig, description: Mapping[str, Any], stem: str) -> st
     return "\n".join(lines) + "\n"
 
 
-def _core(top: str, stem: str, version: str, testbench: bool) -> str:
-    """FuseSoC's description."""
+def core_file(top: str, stem: str, version: str, testbench: bool) -> str:
+    """Describe the files to FuseSoC."""
     tb_files = f"""
   tb:
     files: [{stem}_tb.v]
@@ -333,15 +346,17 @@ targets:
 {tb_target if testbench else ""}"""
 
 
-def _constraints(period_ns: float) -> str:
+def constraints(clock: str, period_ns: float) -> str:
+    """The period of the clock port, as SDC."""
     return f"""\
 # SPDX-License-Identifier: Apache-2.0
 # The only clock of the engine, {1000 / period_ns:g} MHz. Delays of the ports are the integrator's.
-create_clock -name clk -period {period_ns:g} [get_ports clk]
+create_clock -name {clock} -period {period_ns:g} [get_ports {clock}]
 """
 
 
-def _waivers(stem: str) -> str:
+def waivers(stem: str) -> str:
+    """What Verilator's -Wall is not to say."""
     return f"""\
 // SPDX-License-Identifier: Apache-2.0
 // For verilator -Wall; its default rules need no waiver.
@@ -356,7 +371,8 @@ lint_off -rule DECLFILENAME -file "*{stem}.v"
 """
 
 
-def _header(config: MatVecConfig, version: str) -> str:
+def header(config: MatVecConfig, version: str) -> str:
+    """The comment above the Verilog."""
     fields = ", ".join(f"{key} {value}" for key, value in asdict(config).items())
     return f"""\
 // Ternary matrix-vector engine without multipliers.
@@ -385,6 +401,54 @@ def _all_or_none(folder: Path) -> Iterator[Path]:
             for file in moved:
                 file.unlink(missing_ok=True)
             raise
+
+
+def check_target(
+    config: MatVecConfig, file: Path, *, name: str, period_ns: float, family: str | None
+) -> None:
+    """Raise ``ExportError`` unless the arguments of an export are legal; see ``export_engine``."""
+    if file.suffix != ".v" or not file.stem:
+        raise ExportError(f"the file to write must end in .v, not {str(file)!r}")
+    if not file.parent.is_dir():
+        raise ExportError(f"{file}: must be in a folder that exists, and {file.parent} does not")
+    if not period_ns > 0 or period_ns == float("inf"):
+        raise ExportError(f"the clock period must be above 0 ns, not {period_ns:g}")
+    try:
+        check_name(name)
+    except ValueError as error:
+        raise ExportError(str(error)) from None
+    if family is not None:
+        check_fit(config, family)
+
+
+def write_files(file: Path, texts: Iterable[tuple[str, str]]) -> list[Path]:
+    """Write files beside ``file``, all or none.
+
+    Parameters
+    ----------
+    file : gives folder and stem
+    texts : of each file what follows the stem, and its content; what they raise leaves no file
+
+    Returns
+    -------
+    The files, in this order
+
+    Raises
+    ------
+    ExportError
+        If a name is taken by a folder, or the folder is not writable.
+    OSError
+        If a file cannot be written.
+    """
+    files = []
+    with _all_or_none(file.parent) as making:
+        for end, text in texts:
+            target = file.with_name(file.stem + end)
+            if target.is_dir():
+                raise ExportError(f"{target}: must be a file, and is a folder")
+            (making / target.name).write_text(text, encoding="utf-8")
+            files.append(target)
+    return files
 
 
 def export_engine(
@@ -422,40 +486,21 @@ def export_engine(
     OSError
         If a file cannot be written; none is left then.
     """
-    if file.suffix != ".v" or not file.stem:
-        raise ExportError(f"the file to write must end in .v, not {str(file)!r}")
-    if not file.parent.is_dir():
-        raise ExportError(f"{file}: must be in a folder that exists, and {file.parent} does not")
-    if not period_ns > 0 or period_ns == float("inf"):
-        raise ExportError(f"the clock period must be above 0 ns, not {period_ns:g}")
-    try:
-        check_name(name)
-    except ValueError as error:
-        raise ExportError(str(error)) from None
-    if family is not None:
-        check_fit(config, family)
+    check_target(config, file, name=name, period_ns=period_ns, family=family)
     stem = file.stem
-    names = [f"{stem}{end}" for end in (".v", ".json", ".md", ".core", ".sdc", ".vlt")]
-    for target in [*names, *([f"{stem}_tb.v"] if testbench else [])]:
-        if (file.parent / target).is_dir():
-            raise ExportError(f"{file.parent / target}: must be a file, and is a folder")
+    engine = MatVecEngine(config)
+    description = describe(engine, name)
+    version = description["version"]
 
-    with _all_or_none(file.parent) as making:
-        engine = MatVecEngine(config)
-        description = _sidecar(engine, name)
-        version = description["version"]
-        texts = {
-            f"{stem}.v": _header(config, version) + component_verilog(engine, name),
-            f"{stem}.json": json.dumps(description, indent=2) + "\n",
-            f"{stem}.md": _page(config, description, stem),
-            f"{stem}.core": _core(name, stem, version, testbench),
-            f"{stem}.sdc": _constraints(period_ns),
-            f"{stem}.vlt": _waivers(stem),
-        }
+    def texts() -> Iterator[tuple[str, str]]:
+        yield ".v", header(config, version) + component_verilog(engine, name)
+        yield ".json", json.dumps(description, indent=2) + "\n"
+        yield ".md", _page(config, description, stem)
+        yield ".core", core_file(name, stem, version, testbench)
+        yield ".sdc", constraints("clk", period_ns)
+        yield ".vlt", waivers(stem)
         if testbench:
-            texts[f"{stem}_tb.v"] = selfcheck_verilog(
-                config, top=name, timing=EngineTiming.of(config), stem=stem
-            )
-        for target, text in texts.items():
-            (making / target).write_text(text, encoding="utf-8")
-    return [file.parent / target for target in texts]
+            timing = EngineTiming.of(config)
+            yield "_tb.v", selfcheck_verilog(config, top=name, timing=timing, stem=stem)
+
+    return write_files(file, texts())

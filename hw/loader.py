@@ -47,10 +47,10 @@ class JobLoader(wiring.Component):
     computing the one before. A job with ``reuse`` is offered with the half as it is.
 
     Lanes at or beyond K are written as 0. At ``act_bits`` 2 the illegal −2 is written as 0 and
-    raises ``error``. A job that is out of range raises ``error`` and is dropped: it consumes no
-    activations. Out of range are n, k or tokens of 0 or above the configuration's maximum,
-    group_chunks above ``max_chunks``, and ``reuse`` where nothing is loaded, or with another k or
-    more tokens than what is loaded.
+    raises ``bad_activation``. A job that is out of range raises ``bad_job`` and is dropped: it
+    consumes no activations. Out of range are n, k or tokens of 0 or above the configuration's
+    maximum, group_chunks above ``max_chunks``, and ``reuse`` where nothing is loaded, or with
+    another k or more tokens than what is loaded.
 
     Latency: a job taken in clock 0 accepts its first activation beat in clock 2 at the earliest or,
     with ``reuse``, is offered in clock 2; the offer comes 1 clock after the last activation beat.
@@ -64,7 +64,7 @@ class JobLoader(wiring.Component):
         ``bank`` and ``last``: their half of the buffer and the last chunk there
     write_address, write_data, write_enable : Out; ports of the buffers, an address and an enable
         per token. The address of a chunk is twice its number, plus the half.
-    error : Out(1); one clock
+    bad_job, bad_activation : Out(1); one clock each
     busy : Out(1); a job is being taken, loaded or offered
     """
 
@@ -91,7 +91,8 @@ class JobLoader(wiring.Component):
                 "write_address": Out(data.ArrayLayout(range(2 * config.max_chunks), config.tokens)),
                 "write_data": Out(activations_shape(config)),
                 "write_enable": Out(config.tokens),
-                "error": Out(1),
+                "bad_job": Out(1),
+                "bad_activation": Out(1),
                 "busy": Out(1),
             }
         )
@@ -137,7 +138,7 @@ class JobLoader(wiring.Component):
             out_of_range |= above(value, high)
 
         illegal_activation = Signal()
-        m.d.sync += self.error.eq(illegal_activation)
+        m.d.sync += [self.bad_activation.eq(illegal_activation), self.bad_job.eq(0)]
         accepted = Signal()
         m.d.sync += self.write_enable.eq(0)
         with m.FSM() as fsm:
@@ -154,7 +155,7 @@ class JobLoader(wiring.Component):
                 ]
                 m.d.comb += [next_left_inverted.eq(~job.k), step.eq(1)]
                 with m.If(out_of_range):
-                    m.d.sync += self.error.eq(1)
+                    m.d.sync += self.bad_job.eq(1)
                     m.next = "take"
                 with m.Elif(job.reuse):
                     m.next = "offer"

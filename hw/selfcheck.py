@@ -258,7 +258,7 @@ module {top}_tb;
     .activations__payload(activation),
     .weights__valid(weights_valid), .weights__ready(weights_ready), .weights__payload(weight),
     .results__valid(results_valid), .results__ready(results_ready), .results__payload(result),
-    .busy(busy), .error(error)
+    .busy(busy), .error(error), .faults()
   );
 
   integer clocks, started, jobs_sent, activations_sent, weights_sent, received, row;

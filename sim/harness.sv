@@ -53,7 +53,7 @@ module harness #(
         .weights__payload(weight[WEIGHT_BITS - 1:0]),
         .results__valid(results_valid), .results__ready(results_ready),
         .results__payload(result),
-        .busy(busy), .error(error)
+        .busy(busy), .error(error), .faults()
     );
 
     // A gap from a file, or none.

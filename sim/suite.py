@@ -14,9 +14,11 @@ from ..golden.checkpoint import linear_shapes, load_checkpoint
 from ..golden.codes import CODES
 from ..golden.decoder import PYDOC, BitNetModel, load_tokenizer
 from ..golden.mlp import BitNetMLP, load_digits
+from ..hw.axi import BusWidths
 from ..hw.config import PRESETS, MatVecConfig
+from .axi import check_cocotbext, run_axi_testbench
 from .product import EngineMatmul, EngineProduct
-from .simulator import Job, MatVecSimulator, build_harness
+from .simulator import Job, MatVecSimulator, SimulationError, build_harness
 from .toolchain import waves_suffix
 
 __all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
@@ -27,6 +29,7 @@ PARTS = {
     "digits": "a trained network classifying real images",
     "language": "a trained language model generating text",
     "bitnet": "every matrix of a BitNet b1.58 2B4T decoder layer",
+    "axi": "jobs through the AXI wrapper, its buses paused at random",
 }
 
 #: What the language model continues, and by how many tokens.
@@ -69,6 +72,19 @@ SWEEP_CONFIGS = (
     ),
     PRESETS["line"],
     PRESETS["block"],
+)
+
+
+#: Of the part ``axi``: beats and words that do not divide each other, and words wider than beats.
+AXI_CASES = (
+    (
+        MatVecConfig(lanes=7, rows=2, tokens=2, k_max=60, n_max=9),
+        BusWidths(weights=32, activations=64, results=32),
+    ),
+    (
+        MatVecConfig(lanes=16, rows=4, tokens=4, act_bits=2, code="two_bit", k_max=200, n_max=30),
+        BusWidths(weights=256, activations=128, results=1024),
+    ),
 )
 
 
@@ -279,6 +295,31 @@ def _bitnet(
         )
 
 
+def _axi(config: MatVecConfig, widths: BusWidths) -> Iterator[CaseResult]:
+    """Jobs of many shapes through the AXI wrapper, a case per kind of pauses."""
+    nothing = {"pattern": "all", "jobs": 0, "macs": 0, "cycles": 1, "seconds": 1}
+    detail = f"buses of {widths.weights}, {widths.activations} and {widths.results} bits"
+    passed = True
+    try:
+        _, reports = run_axi_testbench(config, widths, tests=["jobs_are_exact"])
+    except SimulationError as error:
+        passed, reports, detail = False, [nothing], str(error).partition("\n")[0]
+    for report in reports:
+        macs, cycles, pattern = report["macs"], report["cycles"], report["pattern"]
+        yield CaseResult(
+            part="axi",
+            name="no pauses" if pattern == "none" else f"pauses: {pattern}",
+            shape=f"{report['jobs']} jobs",
+            engine=_engine_name(config),
+            code=config.code,
+            cycles=cycles,
+            utilization=macs / (cycles * config.macs_per_clock),
+            macs_per_second=macs / report["seconds"],
+            passed=passed,
+            detail=detail,
+        )
+
+
 def run_suite(
     parts: Sequence[str],
     *,
@@ -303,6 +344,8 @@ def run_suite(
     ToolchainError, CheckpointError, SimulationError, OSError
         See ``MatVecSimulator``, ``load_checkpoint`` and ``read_layer``.
     """
+    if "axi" in parts:
+        check_cocotbext()
     plan: list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]] = []
     if "sweep" in parts:
         plan += zip(SWEEP_CONFIGS, repeat(_sweep), strict=False)
@@ -338,3 +381,5 @@ def run_suite(
                     yield from cases(simulator)
         finally:
             pool.shutdown(cancel_futures=True)
+    for config, widths in AXI_CASES if "axi" in parts else ():
+        yield from _axi(config, widths)

@@ -191,6 +191,14 @@ def doctor() -> list[Tool]:
     )
     tools.append(
         Tool(
+            name="cocotbext-axi",
+            needed_for="trilith sim --part axi and its tests (optional)",
+            found=_package("cocotbext-axi"),
+            remedy="run 'make setup', or 'pip install cocotbext-axi'",
+        )
+    )
+    tools.append(
+        Tool(
             name="torch",
             needed_for="training the stored networks anew (optional)",
             found=_package("torch"),

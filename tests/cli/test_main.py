@@ -71,7 +71,7 @@ def test_sim_of_the_digits():
 
 
 def test_unknown_part():
-    message = "--part must be one of sweep, digits, language, bitnet, not 'all'"
+    message = "--part must be one of sweep, digits, language, bitnet, axi, not 'all'"
     refused(trilith("sim", "--part", "all"), message)
 
 

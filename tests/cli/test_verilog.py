@@ -42,6 +42,23 @@ def test_json_without_a_preset(tmp_path: Path) -> None:
     assert "create_clock -name clk -period 4 [get_ports clk]" in (tmp_path / "e.sdc").read_text()
 
 
+def test_the_axi_wrapper(tmp_path: Path) -> None:
+    buses = ("--wrapper", "axi", "--weights-width", "32", "--results-width", "128")
+    done = trilith(tmp_path, "verilog", *SMALL, *buses, "--out", "e.v", "--name", "tiny")
+    ends = (".v", ".json", ".md", ".core", ".sdc", ".vlt")
+    ends += ("_regs.h", "_regs.py", "_ip.tcl", "_litex.py")
+    names = [f"e{end}" for end in ends]
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, names, "")
+    assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
+    sidecar = json.loads((tmp_path / "e.json").read_text())
+    widths = {port["name"]: port["width"] for port in sidecar["ports"]}
+    assert widths["s_axis_weights_tdata"] == 32
+    assert widths["s_axis_activations_tdata"] == 64
+    assert widths["m_axis_results_tdata"] == 128
+    assert "create_clock -name aclk -period 10 [get_ports aclk]" in (tmp_path / "e.sdc").read_text()
+    assert "#define TINY_JOB_START 0x74u" in (tmp_path / "e_regs.h").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -71,6 +88,19 @@ def test_json_without_a_preset(tmp_path: Path) -> None:
             "lanes, tokens or act_bits, or k_max where the buffer is deep",
         ),
         (SMALL, "Missing option '--out'."),
+        ((*SMALL, "--wrapper", "ahb", "--out", "e.v"), "--wrapper must be axi, not 'ahb'"),
+        (
+            (*SMALL, "--wrapper", "axi", "--testbench", "--out", "e.v"),
+            "--testbench must not be given with --wrapper axi: it is the engine's",
+        ),
+        (
+            (*SMALL, "--results-width", "64", "--out", "e.v"),
+            "--results-width must be given with --wrapper axi only",
+        ),
+        (
+            (*SMALL, "--wrapper", "axi", "--activations-width", "2048", "--out", "e.v"),
+            "the width of the activations bus must be one of 32, 64, 128, 256, 512, 1024, not 2048",
+        ),
     ],
 )
 def test_bad_input(tmp_path: Path, arguments: tuple[str, ...], message: str) -> None:

@@ -162,7 +162,7 @@ def test_the_sidecar(exported: Path) -> None:
         )
     }
     assert {port["name"]: (port["direction"], port["width"]) for port in sidecar["ports"]} == ports
-    assert len(ports) == 16
+    assert len(ports) == 17
     assert re.search(rf"^module {sidecar['top']}\(", top, re.M)
     assert sidecar["parameters"] == asdict(CONFIG)
     for stream, fields in sidecar["payloads"].items():
