@@ -16,6 +16,7 @@ from .characterize import characterize
 from .claims import claims
 from .energy import energy
 from .estimate import estimate
+from .fpga import fpga
 from .generate import generate
 from .model import model
 from .sweep import sweep
@@ -130,6 +131,7 @@ app.command()(generate)
 app.command()(characterize)
 app.add_typer(model, name="model")
 app.add_typer(energy, name="energy")
+app.add_typer(fpga, name="fpga")
 app.command()(estimate)
 app.command()(claims)
 app.command()(sweep)
@@ -432,6 +434,7 @@ def main() -> None:
         sys.exit(_fail(message, 2))
     except (ValueError, RuntimeError) as error:
         # Not imported above, as none of the commands' rooms is: printing help must be quick.
+        from ..fpga.host import BoardError
         from ..golden.huggingface import CheckpointError
         from ..hw.export import ExportError
         from ..sim.gatelevel import LibertyError
@@ -441,7 +444,14 @@ def main() -> None:
 
         if isinstance(error, SimulationError):
             sys.exit(_fail(str(error), 1))
-        refusals = CheckpointError, EstimateError, ExportError, LibertyError, ToolchainError
+        refusals = (
+            BoardError,
+            CheckpointError,
+            EstimateError,
+            ExportError,
+            LibertyError,
+            ToolchainError,
+        )
         if isinstance(error, refusals):
             sys.exit(_fail(str(error), 2))
         raise

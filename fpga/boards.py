@@ -1,6 +1,6 @@
 """The boards, and what goes on each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
@@ -9,7 +9,14 @@ from ..hw.config import MatVecConfig
 from .top import TopConfig
 from .weight_memory import MemoryShape
 
-__all__ = ["BOARDS", "SIMULATED", "BoardDescription", "find_board"]
+__all__ = [
+    "BOARDS",
+    "SIMULATED",
+    "BoardDescription",
+    "find_board",
+    "fitting_boards",
+    "memory_bytes",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,3 +144,19 @@ def find_board(name: str) -> BoardDescription:
     if name not in BOARDS:
         raise ValueError(f"the board must be one of {', '.join(BOARDS)}, not {name!r}")
     return BOARDS[name]
+
+
+def memory_bytes(config: MatVecConfig, shapes: Sequence[tuple[int, int]]) -> int:
+    """Bytes that matrices (N, K) take in the weight memory of an engine, padding included."""
+    beats = sum(-(-n // config.rows) * -(-k // config.lanes) for n, k in shapes)
+    return beats * config.weight_bytes
+
+
+def fitting_boards(shapes: Sequence[tuple[int, int]]) -> list[str]:
+    """Names of the boards whose weight memory holds all matrices."""
+    return [
+        name
+        for name, board in BOARDS.items()
+        if memory_bytes(board.top.engine, shapes) <= board.top.identity.memory_bytes
+        and all(n <= board.top.engine.n_max and k <= board.top.engine.k_max for n, k in shapes)
+    ]

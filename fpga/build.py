@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -324,15 +324,40 @@ def build_board(
     return summary
 
 
+#: What a summary counts: its name, and nextpnr's by family.
+_USED = {
+    "logic cells": {"ice40": "ICESTORM_LC", "ecp5": "TRELLIS_COMB", "gowin": "LUT4"},
+    "flip-flops": {"ecp5": "TRELLIS_FF", "gowin": "DFF"},
+    "block RAM": {"ice40": "ICESTORM_RAM", "ecp5": "DP16KD", "gowin": "BSRAM"},
+    "SPRAM": {"ice40": "ICESTORM_SPRAM"},
+    "DSP": {"ice40": "ICESTORM_DSP", "ecp5": "MULT18X18D", "gowin": "MULT36X36"},
+}
+
+
 def _summary(
     board: BoardDescription, tools: _Tools, folder: Path, seed: int, seconds: float
 ) -> dict[str, Any]:
     report = json.loads((folder / "report.json").read_text())
+    # Of the clocks, the one that everything but the reset's counter runs on.
+    mhz = min(clock["achieved"] for clock in report["fmax"].values())
+    clock_mhz = board.top.clock_hz / 1e6
     return {
-        "report": report["utilization"],
-        "fmax": report["fmax"],
+        "board": board.name,
+        "device": board.device,
+        "top": asdict(board.top),
+        "macs_per_clock": board.top.engine.macs_per_clock,
+        "used": {
+            name: report["utilization"][kinds[board.family]]
+            for name, kinds in _USED.items()
+            if board.family in kinds
+        },
+        "clock_mhz": clock_mhz,
+        "mhz": mhz,
+        "met": mhz >= clock_mhz,
         "seconds": round(seconds),
         "seed": seed,
+        "file": str(folder / tools.bitstream),
+        "note": "",
         "tools": [f"{name} {metadata.version(name)}" for name in tools.packages],
         "label": "measured",
     }

@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from ..golden.checkpoint import TernaryTensor
 from ..golden.linear import check_activations, check_trits, ternary_matmul
-from ..hw.config import MatVecConfig
 from ..hw.results import results_shape
 from ..hw.streams import activation_beats, result_values, weight_beats
 from .frames import DONE, JOB, MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
 
-__all__ = ["Board", "BoardError", "BoardMatmul", "JobCounters", "Link"]
+__all__ = ["Board", "BoardError", "BoardMatmul", "JobCounters", "Link", "Resident"]
 
 #: Frames under way that are not acknowledged yet: 4 KB, 40 ms at 1 Mbaud, more than the delay of a
 #: USB adapter.
@@ -34,7 +33,7 @@ class BoardError(RuntimeError):
     """A board that cannot be used; the message says what to try."""
 
 
-class _LostError(Exception):
+class _AnswerLostError(Exception):
     """A session in which an answer was lost: begin another, and repeat."""
 
 
@@ -71,6 +70,7 @@ class Link:
     """
 
     def __init__(self, port: str, baud: int) -> None:
+        self.baud = baud
         self._name = f"{port} at {baud} baud"
         try:
             self._serial = serial.Serial(port, baud, timeout=0, write_timeout=10, exclusive=True)
@@ -167,10 +167,10 @@ class Link:
         ------
         BoardError
             If the board stops answering.
-        _LostError
+        _AnswerLostError
             If an answer is lost.
         """
-        done = sent = base = 0
+        sent = base = 0
         results = bytearray()
         counters: JobCounters | None = None
         error = False
@@ -197,14 +197,14 @@ class Link:
                     break
                 if frame.kind in (Kind.RESULTS, Kind.DONE):
                     if not answer or frame.sequence != self._expected:
-                        raise _LostError
+                        raise _AnswerLostError
                     self._expected = (self._expected + 1) % 256
                     tries = 0
                     if frame.kind == Kind.RESULTS:
                         results += frame.payload
                         continue
                     if len(frame.payload) != DONE.size:
-                        raise _LostError
+                        raise _AnswerLostError
                     clocks, waits, flags = DONE.unpack(frame.payload)
                     counters = JobCounters(clocks=clocks, waits=waits)
                     error = bool(flags & 1)
@@ -217,7 +217,7 @@ class Link:
                         "reset the board"
                     )
                 if base == len(frames):
-                    raise _LostError  # Only the answer can be missing.
+                    raise _AnswerLostError  # Only the answer can be missing.
                 sent, rewound = base, False
         self._base = (self._base + len(frames)) % 256
         return bytes(results), counters, error
@@ -285,15 +285,25 @@ class Board:
                 f"engine's maximum, not {n} and {k}"
             )
 
-    def place(
-        self, trits: NDArray[np.int8], *, progress: Callable[[int], None] = lambda _: None
-    ) -> Resident:
+    def place(self, trits: NDArray[np.int8]) -> Resident:
         """Write a matrix into the weight memory, behind those that are there.
+
+        Raises
+        ------
+        BoardError
+            If it does not fit.
+        """
+        resident = self.write(self.used, trits)
+        self.used += self.beats(resident.n, resident.k)
+        return resident
+
+    def write(self, address: int, trits: NDArray[np.int8]) -> Resident:
+        """Write a matrix into the weight memory.
 
         Parameters
         ----------
+        address : its first beat
         trits : int8[N, K]
-        progress : called with the bytes written so far
 
         Raises
         ------
@@ -304,23 +314,13 @@ class Board:
         n, k = trits.shape
         self.check("the matrix", n, k)
         beats = weight_beats(self.config, trits)
-        if self.used + len(beats) > self.identity.beats:
+        if address + len(beats) > self.identity.beats:
             raise BoardError(
-                f"the matrix must fit the {self.identity.beats - self.used} free beats of the "
-                f"weight memory, not take {len(beats)}"
+                f"the matrix must fit the {self.identity.beats - address} beats of the weight "
+                f"memory from {address} on, not take {len(beats)}"
             )
-        # In pieces of some frames, so that there is something to see.
-        step = max(1, 8192 // self.config.weight_bytes)
-        for start in range(0, len(beats), step):
-            self._repeat(
-                lambda start=start: self.link.deliver(
-                    self._write_frames(self.used + start, beats[start : start + step])
-                )
-            )
-            progress(min(start + step, len(beats)) * self.config.weight_bytes)
-        resident = Resident(address=self.used, n=n, k=k)
-        self.used += len(beats)
-        return resident
+        self._repeat(lambda: self.link.deliver(self._write_frames(address, beats)))
+        return Resident(address=address, n=n, k=k)
 
     def multiply(self, weights: Resident | NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
         """``weights (N, K) @ q (T, K) -> int32[T, N]``, exactly.
@@ -412,12 +412,12 @@ class Board:
             raise BoardError("the engine must not flag an error on a legal job, and it did")
         groups = -(-n // config.rows)
         if len(answer) != groups * len(q) * self._result_bytes:
-            raise _LostError
+            raise _AnswerLostError
         values, last = result_values(
             config, np.frombuffer(answer, np.uint8).reshape(-1, self._result_bytes)
         )
         if not last[-1] or last[:-1].any():
-            raise _LostError
+            raise _AnswerLostError
         assert counters is not None
         self._loaded = q.copy()
         self.clocks += counters.clocks
@@ -429,7 +429,7 @@ class Board:
         for _ in range(_TRIES):
             try:
                 return action()
-            except _LostError:
+            except _AnswerLostError:
                 self._loaded = None
                 if self.link.begin() != self.identity:
                     raise BoardError("the board must stay the same, and another answers") from None
@@ -464,46 +464,41 @@ def _port_message(port: str, error: Exception) -> str:
 class BoardMatmul:
     """Multiplies on a board what a golden model multiplies: a ``trilith.golden.layers.Matmul``.
 
-    Every result is held to golden's. Matrices that were placed stay on the board, others are sent
-    with each product.
+    Every result is held to golden's. A matrix is placed when it is first used and stays on the
+    board, as far as there is room; the others are sent with each product.
 
     Parameters
     ----------
     board : the board
-
+    shapes : (N, K) of all matrices, to know whether they fit
     """
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, shapes: Iterable[tuple[int, int]]) -> None:
         self._board = board
-        self._residents: dict[str, Resident] = {}
+        shapes = list(shapes)
+        for n, k in shapes:
+            board.check("a matrix of the checkpoint", n, k)
+        self._limit = board.identity.beats
+        if sum(board.beats(n, k) for n, k in shapes) > self._limit:
+            # What does not fit goes through the rest, which takes a group of rows at least.
+            chunks = max(-(-k // board.config.lanes) for _, k in shapes)
+            self._limit -= min(max(self._limit // 8, chunks), self._limit)
+        #: By identity, with the tensor itself, so that no other takes its place: the groups of one
+        #: matrix share a name.
+        self._residents: dict[int, tuple[TernaryTensor, Resident]] = {}
         #: Results so far that differed from golden's, and multiply-accumulates.
         self.wrong = self.macs = 0
 
-    def place(
-        self, tensors: Iterable[TernaryTensor], *, progress: Callable[[int], None] = lambda _: None
-    ) -> None:
-        """Write as many matrices as fit into the weight memory, and check that all can be run."""
-        tensors = list(tensors)
-        board = self._board
-        sizes = [board.beats(*tensor.shape) for tensor in tensors]
-        for tensor in tensors:
-            board.check(tensor.name, *tensor.shape)
-        limit = board.identity.beats
-        if sum(sizes) > limit:
-            # What does not fit goes through the rest, which takes at least a group of rows.
-            limit -= max(limit // 8, max(-(-t.shape[1] // board.config.lanes) for t in tensors))
-        done = 0
-        for tensor, size in zip(tensors, sizes, strict=True):
-            if board.used + size <= limit:
-                self._residents[tensor.name] = board.place(
-                    tensor.trits, progress=lambda now, done=done: progress(done + now)
-                )
-                done += size * board.config.weight_bytes
-
     def __call__(self, weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int32]:
         """Multiply ``weight (N, K) @ q (T, K) -> int32[T, N]``."""
+        board = self._board
         trits = weight.trits
-        results = self._board.multiply(self._residents.get(weight.name, trits), q)
+        if id(weight) not in self._residents and (
+            board.used + board.beats(*weight.shape) <= self._limit
+        ):
+            self._residents[id(weight)] = weight, board.place(trits)
+        _, resident = self._residents.get(id(weight), (weight, trits))
+        results = board.multiply(resident, q)
         self.macs += trits.size * len(q)
         self.wrong += int((results != ternary_matmul(trits, q)).sum())
         return results
