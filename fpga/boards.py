@@ -31,7 +31,8 @@ class BoardDescription:
     family : ``ice40``, ``ecp5``, ``gowin`` or ``xilinx``: which tools build it
     platform : module and class, of ``amaranth_boards`` or here
     top : what goes on it
-    memory_bytes_per_second : of its external memory at the pins, 0 where it has none; for estimates
+    dram_bytes, dram_bytes_per_second : of its external memory, and at that one's pins; 0 where it
+        has none. No design here uses it: for estimates
     note : what to know about it
     """
 
@@ -41,7 +42,8 @@ class BoardDescription:
     family: str
     platform: str
     top: TopConfig
-    memory_bytes_per_second: float = 0.0
+    dram_bytes: int = 0
+    dram_bytes_per_second: float = 0.0
     note: str = ""
 
     def make_platform(self) -> Any:
@@ -93,6 +95,8 @@ BOARDS = {
                 baud=3_000_000,
                 queue=2048,
             ),
+            dram_bytes=32 * 2**20,
+            dram_bytes_per_second=286e6,  # 16 bits at 143 MHz.
         ),
         BoardDescription(
             name="ecpix5",
@@ -107,6 +111,8 @@ BOARDS = {
                 baud=3_000_000,
                 queue=2048,
             ),
+            dram_bytes=512 * 2**20,
+            dram_bytes_per_second=1.6e9,  # 16 bits at 800 MT/s.
         ),
         BoardDescription(
             name="tang-nano-9k",

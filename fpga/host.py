@@ -25,8 +25,10 @@ __all__ = ["Board", "BoardError", "BoardMatmul", "JobCounters", "Link", "Residen
 #: USB adapter.
 _WINDOW = 16
 
-#: Times that something is tried without any progress.
-_TRIES = 12
+#: Times that something is tried without any progress, each time for twice as long, up to
+#: ``_LONGEST`` seconds.
+_TRIES = 10
+_LONGEST = 1.0
 
 
 class BoardError(RuntimeError):
@@ -73,15 +75,15 @@ class Link:
         self.baud = baud
         self._name = f"{port} at {baud} baud"
         try:
-            self._serial = serial.Serial(port, baud, timeout=0, write_timeout=10, exclusive=True)
+            self._serial = serial.Serial(port, baud, timeout=0, write_timeout=60, exclusive=True)
         except (serial.SerialException, OSError, ValueError) as error:
             raise BoardError(_port_message(port, error)) from None
         self._reader = FrameReader()
         self._answers: deque[Frame] = deque()
         #: Sessions begun, and frames sent again.
         self.sessions = self.repeated = 0
-        #: Seconds in which an answer must come, from how long the first took.
-        self._patience = 0.5
+        #: Seconds in which an answer must come, from how long others took.
+        self._patience = _LONGEST / 2
         try:
             self.identity = self.begin()
         except BaseException:
@@ -110,10 +112,10 @@ class Link:
         self._expected = self._base = 0
         self._answers.clear()
         hello = Frame(kind=Kind.HELLO, sequence=0, payload=nonce).encode()
-        for _ in range(_TRIES):
+        for tries in range(_TRIES):
             begin = time.monotonic()
             self._write(hello)
-            for frame in self._frames(self._patience):
+            for frame in self._frames(self._wait(tries)):
                 if frame.kind == Kind.IDENTITY and frame.payload[:4] == nonce:
                     try:
                         identity = Identity.decode(frame.payload[4:])
@@ -122,12 +124,19 @@ class Link:
                             f"{self._name}: {error}: build the bitstream and the host from one "
                             "version of trilith"
                         ) from None
-                    self._patience = 0.05 + 20 * (time.monotonic() - begin)
+                    self._learn(time.monotonic() - begin)
                     return identity
         raise BoardError(
             f"{self._name}: a board must answer and none does: is its bitstream loaded, is it this "
             "port, and is --baud that of the bitstream (trilith fpga boards)?"
         )
+
+    def _learn(self, seconds: float) -> None:
+        """Adapt to how long an answer took, slowly, as the window fills and machines are busy."""
+        self._patience += (0.1 + 4 * seconds - self._patience) / 4
+
+    def _wait(self, tries: int) -> float:
+        return max(min(self._patience * 2**tries, _LONGEST), self._patience)
 
     def _write(self, data: bytes) -> None:
         try:
@@ -175,25 +184,39 @@ class Link:
         counters: JobCounters | None = None
         error = False
         tries = 0
-        rewound = False  # For the frame at ``base``, since it last moved.
         highest = 0
+        #: When each frame was sent first, or None if it was sent again: which one was answered?
+        when: list[float | None] = []
+        stale = 0  # Refusals that may still come for what was sent before going back.
+        rejected = self.rejected
         while base < len(frames) or (answer and counters is None):
             while sent < min(len(frames), base + _WINDOW):
                 kind, payload = frames[sent]
                 number = (self._base + sent) % 256
                 self._write(Frame(kind=kind, sequence=number, payload=payload).encode())
-                self.repeated += sent < highest
+                if sent < highest:
+                    self.repeated += 1
+                    when[sent] = None
+                else:
+                    when.append(time.monotonic())
                 sent += 1
                 highest = max(highest, sent)
-            for frame in self._frames(self._patience):
-                if frame.kind == Kind.ACK:
+            for frame in self._frames(self._wait(tries)):
+                if frame.kind in (Kind.ACK, Kind.REFUSAL):
                     moved = (frame.sequence - self._base - base) % 256
                     if 0 < moved <= highest - base:
                         base += moved
                         sent = max(sent, base)
-                        tries, rewound = 0, False
-                    elif moved == 0 and base < sent and not rewound:
-                        sent, rewound = base, True
+                        then = when[base - 1]
+                        if then is not None:
+                            self._learn(time.monotonic() - then)
+                        tries = stale = 0
+                    if frame.kind == Kind.REFUSAL and moved <= highest - base:
+                        if stale:
+                            stale -= 1
+                        else:
+                            stale = max(sent - base - 1, 0)
+                            sent = base
                     break
                 if frame.kind in (Kind.RESULTS, Kind.DONE):
                     if not answer or frame.sequence != self._expected:
@@ -216,9 +239,10 @@ class Link:
                         f"{self._name}: the board must answer and stopped: check the cable, and "
                         "reset the board"
                     )
-                if base == len(frames):
-                    raise _AnswerLostError  # Only the answer can be missing.
-                sent, rewound = base, False
+                if base < len(frames):
+                    sent, stale = base, 0
+                elif self.rejected > rejected or tries == _TRIES // 2:
+                    raise _AnswerLostError
         self._base = (self._base + len(frames)) % 256
         return bytes(results), counters, error
 

@@ -147,21 +147,24 @@ int main(int argc, char** argv) {
     top.rst = 0;
     // Clocks since something last moved; what is on its way through registers takes less than this.
     constexpr int kSettled = 64;
+    // Bytes that may cross the line between two looks at the terminal.
+    constexpr int kBytes = 32;
     int quiet = 0;
     for (;;) {
-        // A look at the terminal every so often, and a long one where nothing moves.
+        // A short look at the terminal, and a long one where nothing moves.
         const bool settled = quiet >= kSettled;
-        unsigned char buffer[256];
-        if (to_board.size() < sizeof buffer) {
+        unsigned char buffer[4096];
+        if (to_board.size() < kBytes) {
             pollfd files[2] = {{host, POLLIN, 0}, {0, POLLIN, 0}};
             if (settled) poll(files, until_eof ? 2 : 1, -1);
             const ssize_t size = read(host, buffer, sizeof buffer);
             for (ssize_t i = 0; i < size; ++i) noise.pass(buffer[i], to_board);
+            if (!to_board.empty()) quiet = 0;
             if (settled && until_eof && files[1].revents) {
                 if (read(0, buffer, sizeof buffer) <= 0) break;
             }
         }
-        for (int i = 0; i < 10 * divisor; ++i) {
+        for (int i = 0; i < kBytes * 10 * divisor && quiet < kSettled + 1; ++i) {
             top.rx = sender.clock(to_board);
             unsigned char byte;
             if (receiver.clock(top.tx, byte)) noise.pass(byte, to_host);
@@ -169,16 +172,22 @@ int main(int argc, char** argv) {
             quiet = top.active || !sender.idle() || receiver.bits ? 0 : quiet + 1;
         }
         while (!to_host.empty()) {
-            const unsigned char byte = to_host.front();
-            if (write(host, &byte, 1) == 1) {
+            size_t count = 0;
+            for (; count < to_host.size() && count < sizeof buffer; ++count) {
+                buffer[count] = to_host[count];
+            }
+            ssize_t taken = write(host, buffer, count);
+            if (taken > 0) {
                 listened = true;
             } else if (listened) {
                 // The host is behind, or gone: a second tells.
                 pollfd file = {host, POLLOUT, 0};
                 listened = poll(&file, 1, 1000) > 0;
                 continue;
+            } else {
+                taken = count;  // Nobody reads: lost, as on a wire.
             }
-            to_host.pop_front();
+            to_host.erase(to_host.begin(), to_host.begin() + taken);
         }
     }
     top.final();

@@ -48,8 +48,8 @@ class Noise:
 
 def _verilog(config: TopConfig) -> Path:
     """Verilog of the top as module ``board``; kept by configuration and sources."""
-    folders = _HERE, _HERE.parent / "hw"
-    sources = [source for folder in folders for source in sorted(folder.glob("*.py"))]
+    sources = [_HERE / f"{name}.py" for name in ("frames", "link", "top", "uart", "weight_memory")]
+    sources += sorted((_HERE.parent / "hw").glob("*.py"))
     sources.append(_HERE.parent / "golden" / "codes.py")
     key = [repr(config), amaranth.__version__, *(source.read_text() for source in sources)]
     with keep("verilog", "\0".join(key)) as (folder, making):

@@ -78,7 +78,7 @@ class _Session(wiring.Component):
     kind, length : In; of it
     address, payload : the bytes of it, read a clock after the address
     free : Out(1); nothing is being executed
-    received : In(1); a frame must be acknowledged
+    received, refused : In(1); a frame must be acknowledged, and was not taken
     expected : In(8); the next frame's number
     line : Out(stream of bytes)
     active : Out(1); something moves, and not only at the pace of the host
@@ -95,6 +95,7 @@ class _Session(wiring.Component):
                 "payload": In(8),
                 "free": Out(1),
                 "received": In(1),
+                "refused": In(1),
                 "expected": In(8),
                 "line": Out(stream.Signature(8)),
                 "active": Out(1),
@@ -250,7 +251,7 @@ class _Session(wiring.Component):
             m.d.sync += [clocks.eq(clocks + 1), waits.eq(waits + (hungry | stuck))]
 
         # Answers, the most urgent first. What a frame holds does not change once it has started.
-        identify, acknowledge = Signal(), Signal()
+        identify, acknowledge, refuse = Signal(), Signal(), Signal()
         number = Signal(8)
         answer = Signal(_Answer, reset_less=True)
         index = Signal(range(IDENTITY_BYTES), reset_less=True)
@@ -271,7 +272,7 @@ class _Session(wiring.Component):
             with m.Elif(acknowledge):
                 m.d.comb += [
                     sender.start.eq(1),
-                    sender.kind.eq(Kind.ACK),
+                    sender.kind.eq(Mux(refuse, Kind.REFUSAL, Kind.ACK)),
                     sender.sequence.eq(self.expected),
                 ]
                 m.d.sync += acknowledge.eq(0)
@@ -290,7 +291,7 @@ class _Session(wiring.Component):
                 ]
                 m.d.sync += [number.eq(number + 1), answer.eq(_Answer.DONE)]
         with m.If(self.received):
-            m.d.sync += acknowledge.eq(1)
+            m.d.sync += [acknowledge.eq(1), refuse.eq(self.refused)]
         with m.If(deliver & (kind == Kind.HELLO)):
             m.d.sync += identify.eq(1)
         identity = Array(
@@ -373,13 +374,13 @@ class BoardTop(wiring.Component):
         wiring.connect(m, session.line, to_line.data)
         expected = Signal(8)
         hello, in_order = Signal(), Signal()
+        ahead = Signal(8)
         m.d.comb += [
             from_line.rx.eq(self.rx),
             self.tx.eq(to_line.tx),
             receiver.data.eq(from_line.data),
             receiver.strobe.eq(from_line.strobe),
             hello.eq(receiver.frame & (receiver.kind == Kind.HELLO)),
-            # What comes out of order, or too soon, is acknowledged as what it is not, and repeated.
             in_order.eq(
                 receiver.frame & ~hello & (receiver.sequence == expected) & session.free
             ),
@@ -387,6 +388,9 @@ class BoardTop(wiring.Component):
             receiver.take.eq(hello | in_order),
             receiver.address.eq(session.address),
             session.received.eq(receiver.frame & ~hello),
+            # Not what was taken before: that is sent again if its acknowledgement was lost.
+            ahead.eq(receiver.sequence - expected),
+            session.refused.eq(~in_order & ~ahead[-1]),
             session.payload.eq(receiver.payload),
             session.kind.eq(receiver.kind),
             session.length.eq(receiver.length),

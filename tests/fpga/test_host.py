@@ -59,11 +59,11 @@ def test_self_test_sees_wrong_results(port, monkeypatch):
 @pytest.mark.parametrize(
     "noise",
     [
-        Noise(flip=2e-3, seed=1),
-        Noise(drop=2e-3, seed=2),
-        Noise(repeat=2e-3, seed=3),
-        Noise(insert=2e-3, seed=4),
-        Noise(flip=1e-3, drop=1e-3, repeat=1e-3, insert=1e-3, seed=5),
+        Noise(flip=5e-4, seed=1),
+        Noise(drop=5e-4, seed=2),
+        Noise(repeat=5e-4, seed=3),
+        Noise(insert=5e-4, seed=4),
+        Noise(flip=2e-4, drop=2e-4, repeat=2e-4, insert=2e-4, seed=5),
     ],
     ids=["flip", "drop", "repeat", "insert", "all"],
 )
