@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TRILITH_BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-all verilog lint plots bench clean
+.PHONY: help setup sim test test-all verilog lint bitstream plots bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ $(VENV)/.fpga: $(STAMP)
 	@$(VENV)/bin/python -m pip install --editable '.[fpga]' >> $(VENV)/install.log 2>&1 || \
 	    { tail -n 20 $(VENV)/install.log; exit 2; }
 	@touch $@
+
+bitstream: $(VENV)/.fpga ## build a board's bitstream: make bitstream BOARD=icebreaker
+	@$(VENV)/bin/trilith fpga build --board "$(BOARD)"
 
 plots: $(STAMP) ## draw the figures and report.html into reports/figures
 	@$(VENV)/bin/python -m trilith.reports.plots

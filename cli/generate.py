@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-__all__ = ["generate"]
+__all__ = ["encode_prompt", "generate", "show_tokens"]
 
 
 def generate(
@@ -84,9 +84,9 @@ def generate(
     draws: dict[str, Any] = {"temperature": temperature, "seed": seed}
     if backend == "golden":
         network = BitNetModel.load(path, **options)
-        prompt_tokens = _encode(tokenizer, prompt, network)
+        prompt_tokens = encode_prompt(tokenizer, prompt, network)
         tokens = list(
-            _shown(
+            show_tokens(
                 network.generate(prompt_tokens, **draws),
                 prompt,
                 max_tokens,
@@ -114,10 +114,10 @@ def generate(
                         f"{linear.weight.name} must fit the engine's {config.n_max} outputs and "
                         f"{config.k_max} inputs, and has {n} and {k}; choose another --preset"
                     )
-        prompt_tokens = _encode(tokenizer, prompt, network)
+        prompt_tokens = encode_prompt(tokenizer, prompt, network)
         tokens, cycles = [], []
         stream = network.generate(prompt_tokens, **draws)
-        for token in _shown(stream, prompt, max_tokens, network, tokenizer, as_json):
+        for token in show_tokens(stream, prompt, max_tokens, network, tokenizer, as_json):
             tokens.append(token)
             cycles.append(multiply.cycles)
             if multiply.wrong:
@@ -145,7 +145,8 @@ def generate(
         print(f"  {kind:<10} {share:6.1%} of all clocks")
 
 
-def _encode(tokenizer, prompt: str, network) -> list[int]:
+def encode_prompt(tokenizer, prompt: str, network) -> list[int]:
+    """Token numbers of a prompt, if it has any and the model has them."""
     tokens = tokenizer.encode(prompt).ids
     if not tokens:
         raise typer.BadParameter("--prompt must have at least one token, and is empty")
@@ -157,7 +158,7 @@ def _encode(tokenizer, prompt: str, network) -> list[int]:
     return tokens
 
 
-def _shown(
+def show_tokens(
     stream: Iterator[int], prompt: str, most: int, network, tokenizer, silent: bool
 ) -> Iterator[int]:
     """Pass the tokens on; print the prompt, and what follows it as it comes."""

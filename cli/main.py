@@ -16,6 +16,7 @@ from .characterize import characterize
 from .claims import claims
 from .energy import energy
 from .estimate import estimate
+from .fpga import fpga
 from .generate import generate
 from .model import model
 from .sweep import sweep
@@ -131,6 +132,7 @@ app.command()(generate)
 app.command()(characterize)
 app.add_typer(model, name="model")
 app.add_typer(energy, name="energy")
+app.add_typer(fpga, name="fpga")
 app.command()(estimate)
 app.command()(claims)
 app.command()(sweep)
@@ -228,6 +230,45 @@ def _area_line(row) -> str:
         f"{row.ff:>7} {row.carry:>6} {row.wide_mux:>5} {row.bram:>5} {row.dsp:>4} "
         f"{row.levels:>6} {mhz:>6}"
     )
+
+
+@report.command(name="fpga")
+def fpga_report(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
+) -> None:
+    """Print what goes on each board, what its last build measured, and what it would do.
+
+    GMAC/s are at full rate, for one token and for as many as the engine serves at once. Tokens per
+    second are modelled: clocks of the cycle model and bytes on the link, without the host's own
+    time. Logic, block RAM and frequency are measured after routing; nothing was run on a board.
+    """
+    from ..reports.fpga import PUBLISHED_BOARDS, board_rows
+
+    rows = board_rows()
+    if as_json:
+        boards = [asdict(row) for row in rows]
+        published = [asdict(figure) for figure in PUBLISHED_BOARDS]
+        print(json.dumps({"boards": boards, "published": published}, indent=2))
+        return
+    print(
+        f"{'board':<15} {'engine':<8} {'MACs':>5} {'logic':>6} {'/MAC':>5} {'BRAM':>5} {'MHz':>6} "
+        f"{'of':>4} {'GMAC/s: 1':>9} {'full':>6} {'weights':>8} {'model':>10} {'2B4T by link':>12} "
+        f"{'by DRAM':>10}"
+    )
+    for row in rows:
+        built = row.measured
+        logic = f"{row.logic:>6} {row.logic / row.macs:>5.1f}" if row.logic else f"{'-':>6} {'-':>5}"
+        ram = f"{built['used']['block RAM']['used']:>5}" if built else f"{'-':>5}"
+        mhz = f"{built['mhz']:>6.1f}" if built and built["mhz"] else f"{'-':>6}"
+        dram = f"{row.big_memory_tokens:.2f} tok/s" if row.big_memory_tokens else "-"
+        print(
+            f"{row.title:<15} {row.engine:<8} {row.macs:>5} {logic} {ram} {mhz} {row.clock_mhz:>4g} "
+            f"{row.gmacs_single:>9.2f} {row.gmacs_full:>6.2f} {row.weight_bytes // 1024:>5} KB "
+            f"{row.model_tokens:>4.1f} tok/s {row.big_seconds:>8.0f} s/t {dram:>10}"
+        )
+    print("measured: logic, BRAM and MHz, by the tools of each build; modelled: the tokens")
+    for figure in PUBLISHED_BOARDS:
+        print(f"published  {figure.design}: {figure.figure} ({figure.what})")
 
 
 @report.command()
@@ -510,6 +551,7 @@ def main() -> None:
         sys.exit(_fail(message, 2))
     except (ValueError, RuntimeError) as error:
         # Not imported above, as none of the commands' rooms is: printing help must be quick.
+        from ..fpga.host import BoardError
         from ..golden.huggingface import CheckpointError
         from ..hw.export import ExportError
         from ..sim.gatelevel import LibertyError
@@ -519,7 +561,14 @@ def main() -> None:
 
         if isinstance(error, SimulationError):
             sys.exit(_fail(str(error), 1))
-        refusals = CheckpointError, EstimateError, ExportError, LibertyError, ToolchainError
+        refusals = (
+            BoardError,
+            CheckpointError,
+            EstimateError,
+            ExportError,
+            LibertyError,
+            ToolchainError,
+        )
         if isinstance(error, refusals):
             sys.exit(_fail(str(error), 2))
         raise

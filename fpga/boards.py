@@ -1,0 +1,168 @@
+"""The boards, and what goes on each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
+
+from ..hw.config import MatVecConfig
+from .top import TopConfig
+from .weight_memory import MemoryShape
+
+__all__ = [
+    "BOARDS",
+    "SIMULATED",
+    "BoardDescription",
+    "find_board",
+    "fitting_boards",
+    "memory_bytes",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardDescription:
+    """A board and its design.
+
+    Parameters
+    ----------
+    name : key of ``BOARDS``
+    title : as its maker calls it
+    device : its FPGA
+    family : ``ice40``, ``ecp5``, ``gowin`` or ``xilinx``: which tools build it
+    platform : module and class, of ``amaranth_boards`` or here
+    top : what goes on it
+    dram_bytes, dram_bytes_per_second : of its external memory, and at that one's pins; 0 where it
+        has none. No design here uses it: for estimates
+    note : what to know about it
+    """
+
+    name: str
+    title: str
+    device: str
+    family: str
+    platform: str
+    top: TopConfig
+    dram_bytes: int = 0
+    dram_bytes_per_second: float = 0.0
+    note: str = ""
+
+    def make_platform(self) -> Any:
+        """The platform of Amaranth.
+
+        Raises
+        ------
+        ModuleNotFoundError
+            If the extra ``fpga`` is not installed.
+        """
+        module, _, kind = self.platform.rpartition(".")
+        make: Callable[[], Any] = getattr(import_module(module), kind)
+        return make()
+
+
+def _engine(lanes: int, rows: int, tokens: int, **rest: int) -> MatVecConfig:
+    return MatVecConfig(
+        lanes=lanes, rows=rows, tokens=tokens, code="escape", **{"k_max": 6912, "n_max": 6912, **rest}
+    )
+
+
+#: The boards by name.
+BOARDS = {
+    board.name: board
+    for board in (
+        BoardDescription(
+            name="icebreaker",
+            title="iCEBreaker",
+            device="iCE40UP5K-SG48",
+            family="ice40",
+            platform="amaranth_boards.icebreaker.ICEBreakerPlatform",
+            top=TopConfig(
+                engine=_engine(16, 5, 1, k_max=2560, levels_per_stage=4),
+                memory=MemoryShape(beats=8192, words_per_beat=2, spram=True),
+                clock_hz=24_000_000,
+                baud=3_000_000,
+            ),
+        ),
+        BoardDescription(
+            name="ulx3s",
+            title="ULX3S-85F",
+            device="LFE5U-85F-6BG381",
+            family="ecp5",
+            platform="amaranth_boards.ulx3s.ULX3S_85F_Platform",
+            top=TopConfig(
+                engine=_engine(64, 5, 4),
+                memory=MemoryShape(beats=4096),
+                clock_hz=60_000_000,
+                baud=3_000_000,
+                queue=2048,
+            ),
+            dram_bytes=32 * 2**20,
+            dram_bytes_per_second=286e6,  # 16 bits at 143 MHz.
+        ),
+        BoardDescription(
+            name="ecpix5",
+            title="ECPIX-5 85F",
+            device="LFE5UM5G-85F-8BG554",
+            family="ecp5",
+            platform="amaranth_boards.ecpix5.ECPIX585Platform",
+            top=TopConfig(
+                engine=_engine(64, 5, 4),
+                memory=MemoryShape(beats=4096),
+                clock_hz=75_000_000,
+                baud=3_000_000,
+                queue=2048,
+            ),
+            dram_bytes=512 * 2**20,
+            dram_bytes_per_second=1.6e9,  # 16 bits at 800 MT/s.
+        ),
+        BoardDescription(
+            name="tang-nano-9k",
+            title="Tang Nano 9K",
+            device="GW1NR-LV9QN88PC6/I5",
+            family="gowin",
+            platform="amaranth_boards.tang_nano_9k.TangNano9kPlatform",
+            top=TopConfig(
+                engine=_engine(40, 2, 1, k_max=2560, levels_per_stage=4),
+                memory=MemoryShape(beats=1536),
+                clock_hz=27_000_000,
+                baud=1_000_000,
+            ),
+        ),
+    )
+}
+
+#: A small engine whose memory holds the trained language model, for simulation only.
+SIMULATED = TopConfig(
+    engine=_engine(8, 5, 2, k_max=1024, n_max=1024),
+    memory=MemoryShape(beats=32_768),
+    clock_hz=16_000_000,
+    baud=4_000_000,
+)
+
+
+def find_board(name: str) -> BoardDescription:
+    """A board by name.
+
+    Raises
+    ------
+    ValueError
+        If it is unknown.
+    """
+    if name not in BOARDS:
+        raise ValueError(f"the board must be one of {', '.join(BOARDS)}, not {name!r}")
+    return BOARDS[name]
+
+
+def memory_bytes(config: MatVecConfig, shapes: Sequence[tuple[int, int]]) -> int:
+    """Bytes that matrices (N, K) take in the weight memory of an engine, padding included."""
+    beats = sum(-(-n // config.rows) * -(-k // config.lanes) for n, k in shapes)
+    return beats * config.weight_bytes
+
+
+def fitting_boards(shapes: Sequence[tuple[int, int]]) -> list[str]:
+    """Names of the boards whose weight memory holds all matrices."""
+    return [
+        name
+        for name, board in BOARDS.items()
+        if memory_bytes(board.top.engine, shapes) <= board.top.identity.memory_bytes
+        and all(n <= board.top.engine.n_max and k <= board.top.engine.k_max for n, k in shapes)
+    ]

@@ -1,0 +1,147 @@
+"""A table of the boards: what was measured of each, and what it would do."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..fpga.boards import BOARDS, BoardDescription, memory_bytes
+from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
+from ..golden.checkpoint import linear_shapes, read_json
+from ..golden.decoder import PYDOC
+from ..hw.loader import activations_shape
+from ..hw.results import results_shape
+from ..hw.timing import JobShape, job_times
+from ..sim.build import build_folder
+from ..sim.models import find_model
+from .area import Published
+
+__all__ = ["PUBLISHED_BOARDS", "BoardRow", "board_rows"]
+
+_STORED = Path(__file__).parent.parent / "fpga" / "data"
+
+#: Of others, whole systems.
+PUBLISHED_BOARDS = (
+    Published(
+        design="bitnet-kv260 (KV260)",
+        figure="16.78 tokens/s, 42,271 LUT, 320 weights per clock at 250 MHz",
+        what="BitNet 2B4T whole, 6.21 W",
+    ),
+    Published(
+        design="TeLLMe v2 (KV260)", figure="25 tokens/s", what="BitNet 0.73B, 4.8 W, HLS"
+    ),
+    Published(
+        design="TerEffic (U280)", figure="727 tokens/s", what="2.7B, weights in HBM, 46 W"
+    ),
+    Published(
+        design="ternfpga (Arty A7-35T)",
+        figure="8 MACs per clock at 100 MHz",
+        what="tiles; DDR3 at 1.42 GB/s",
+    ),
+    Published(design="Trinity/t27 (Artix-7)", figure="63 tokens/s", what="a toy model, about 1 W"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoardRow:
+    """A board.
+
+    Parameters
+    ----------
+    name, title, device : see ``BoardDescription``
+    engine : lanes x rows x tokens
+    macs : multiply-accumulates per clock
+    clock_mhz : that the design runs at
+    gmacs_single, gmacs_full : 1e9 MACs per second at full rate, for one token and for as many as
+        the engine serves at once
+    weight_bytes : of the weight memory on the chip
+    model_tokens, model_stream_bytes : tokens per second of the trained model, the link included,
+        and bytes of weights that go over the link for each
+    big_seconds : per token of BitNet 2B4T, all weights over the link
+    big_memory_tokens : None, or tokens per second of it if its weights came from the board's memory
+        at the pins' rate
+    measured : None, or the summary of the last build: see ``trilith.fpga.build.build_board``
+    """
+
+    name: str
+    title: str
+    device: str
+    engine: str
+    macs: int
+    clock_mhz: float
+    gmacs_single: float
+    gmacs_full: float
+    weight_bytes: int
+    model_tokens: float
+    model_stream_bytes: int
+    big_seconds: float
+    big_memory_tokens: float | None
+    measured: dict[str, Any] | None
+
+    @property
+    def logic(self) -> int | None:
+        """Logic cells used."""
+        return self.measured["used"]["logic cells"]["used"] if self.measured else None
+
+
+def board_rows() -> list[BoardRow]:
+    """All boards: measured by the last build here, else by the one that came with this."""
+    return [_row(board) for board in BOARDS.values()]
+
+
+def _summary(name: str) -> dict[str, Any] | None:
+    for file in (build_folder() / "fpga" / name / "summary.json", _STORED / f"{name}.json"):
+        if file.is_file():
+            return json.loads(file.read_text())
+    return None
+
+
+def _row(board: BoardDescription) -> BoardRow:
+    config, top = board.top.engine, board.top
+    # Beats come at the rate of the memory.
+    hz = top.clock_hz / top.memory.words_per_beat
+    model = read_json(PYDOC / "config.json")
+    layers = model["num_hidden_layers"]
+    shapes = list(linear_shapes(model, PYDOC).values()) * layers
+    need = memory_bytes(config, shapes)
+    stream = max(0, need - top.identity.memory_bytes)
+    line = _line_bytes(stream)
+    clocks = 0
+    result_bytes = -(-results_shape(config).size // 8)
+    activation_bytes = -(-activations_shape(config).size // 8)
+    for n, k in shapes:
+        job = JobShape(n=n, k=k, tokens=1)
+        times = next(job_times(config, [job]))
+        beats = job.row_groups(config) * job.chunks(config)
+        clocks += times.cycles + (top.memory.words_per_beat - 1) * beats
+        line += len(Frame(kind=0, sequence=0, payload=bytes(sum(JOB.values()))).encode())
+        line += _line_bytes(job.chunks(config) * activation_bytes)
+        line += _line_bytes(job.row_groups(config) * result_bytes)
+    seconds = clocks / top.clock_hz + line * 10 / top.baud
+    big_bytes = find_model("bitnet-2b4t").linear_weights / 5
+    memory_tokens = None
+    if board.dram_bytes >= big_bytes:
+        compute = config.lanes * config.rows / 5 * hz
+        memory_tokens = min(board.dram_bytes_per_second, compute) / big_bytes
+    return BoardRow(
+        name=board.name,
+        title=board.title,
+        device=board.device,
+        engine=f"{config.lanes}x{config.rows}x{config.tokens}",
+        macs=config.macs_per_clock,
+        clock_mhz=top.clock_hz / 1e6,
+        gmacs_single=config.lanes * config.rows * hz / 1e9,
+        gmacs_full=config.macs_per_clock * hz / 1e9,
+        weight_bytes=top.identity.memory_bytes,
+        model_tokens=1 / seconds,
+        model_stream_bytes=stream,
+        big_seconds=_line_bytes(big_bytes) * 10 / top.baud,
+        big_memory_tokens=memory_tokens,
+        measured=_summary(board.name),
+    )
+
+
+def _line_bytes(payload: float) -> float:
+    """Bytes on the line for so many of payload, in full frames."""
+    frame = Frame(kind=0, sequence=0, payload=bytes(MAX_PAYLOAD)).encode()
+    return payload * len(frame) / MAX_PAYLOAD

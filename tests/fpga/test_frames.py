@@ -1,0 +1,138 @@
+import numpy as np
+import pytest
+
+from trilith.fpga.frames import MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
+from trilith.hw import PRESETS
+
+
+def frames(rng, count):
+    """Frames of all lengths, rich in zeros, as weights and small integers are."""
+    for _ in range(count):
+        size = int(rng.integers(MAX_PAYLOAD + 1))
+        payload = rng.integers(0, 256, size) * (rng.random(size) < rng.choice([0.1, 0.5, 1.0]))
+        yield Frame(
+            kind=int(rng.integers(256)),
+            sequence=int(rng.integers(256)),
+            payload=payload.astype(np.uint8).tobytes(),
+        )
+
+
+def test_frames_come_back():
+    rng = np.random.default_rng(0)
+    sent = [Frame(kind=1, sequence=0), Frame(kind=0, sequence=0, payload=bytes(MAX_PAYLOAD))]
+    sent += frames(rng, 500)
+    line = b"".join(frame.encode() for frame in sent)
+    reader = FrameReader()
+    # In pieces of any size.
+    cuts = np.sort(rng.integers(0, len(line), 400))
+    pieces = (line[start:end] for start, end in zip([0, *cuts], [*cuts, len(line)], strict=True))
+    assert [frame for piece in pieces for frame in reader.feed(piece)] == sent
+    assert reader.rejected == 0
+
+
+def test_a_frame_is_what_the_protocol_says():
+    # PROTOCOL.md has these bytes as its example.
+    frame = Frame(kind=Kind.ADDRESS, sequence=7, payload=bytes([0, 1, 0]))
+    assert frame.encode().hex(" ") == "00 04 02 07 03 02 01 01 a1 f8 9b cf 8e 00"
+    assert len(Frame(kind=3, sequence=0, payload=bytes(MAX_PAYLOAD)).encode()) == 251
+
+
+def corrupt(rng, line):
+    """A line that noise has changed: bits, bursts, bytes lost, repeated, inserted, exchanged."""
+    data = bytearray(line)
+    how = rng.integers(7)
+    place = int(rng.integers(len(data)))
+    if how == 0:
+        for bit in rng.choice(8 * len(data), rng.integers(1, 5), replace=False):
+            data[bit // 8] ^= 1 << bit % 8
+    elif how == 1:
+        start, size = int(rng.integers(8 * len(data))), int(rng.integers(1, 65))
+        for bit in range(start, min(start + size, 8 * len(data))):
+            data[bit // 8] ^= int(rng.integers(2)) << bit % 8
+    elif how == 2:
+        del data[place : place + int(rng.integers(1, 9))]
+    elif how == 3:
+        size = int(rng.integers(1, 9))
+        data[place:place] = data[place : place + size]
+    elif how == 4:
+        data[place:place] = rng.integers(0, 256, rng.integers(1, 9)).astype(np.uint8).tobytes()
+    elif how == 5:
+        data[place] = int(rng.integers(256))
+    else:
+        del data[place:]
+    return bytes(data)
+
+
+def accepted_but_corrupt(count, seed):
+    """Of so many damaged frames between good ones, those accepted that were never sent."""
+    rng = np.random.default_rng(seed)
+    sent = list(frames(rng, 200))
+    lines = [frame.encode() for frame in sent]
+    known = {(frame.kind, frame.sequence, frame.payload) for frame in sent}
+    wrong = damaged = lost = 0
+    while damaged < count:
+        index = int(rng.integers(len(sent) - 1))
+        bad = corrupt(rng, lines[index])
+        if bad == lines[index]:
+            continue
+        damaged += 1
+        found = list(FrameReader().feed(bad + lines[index + 1]))
+        wrong += sum((frame.kind, frame.sequence, frame.payload) not in known for frame in found)
+        # Resynchronization: the frame behind the damaged one arrives.
+        lost += sent[index + 1] not in found
+    return wrong, lost
+
+
+def test_no_damaged_frame_is_accepted():
+    assert accepted_but_corrupt(20_000, 1) == (0, 0)
+
+
+@pytest.mark.long
+def test_no_damaged_frame_is_accepted_in_a_million():
+    assert accepted_but_corrupt(1_000_000, 2) == (0, 0)
+
+
+def test_up_to_three_wrong_bits_are_never_accepted():
+    # All single bits and all pairs of a short frame, exhaustively.
+    line = Frame(kind=3, sequence=9, payload=bytes([0, 255, 128])).encode()
+    bits = 8 * len(line)
+    for first in range(bits):
+        for second in range(first, bits):
+            data = bytearray(line)
+            data[first // 8] ^= 1 << first % 8
+            if second != first:
+                data[second // 8] ^= 1 << second % 8
+            for frame in FrameReader().feed(bytes(data) + b"\0"):
+                assert frame.encode() == line  # Only a delimiter was hit.
+
+
+def test_noise_does_not_grow():
+    reader = FrameReader()
+    assert list(reader.feed(b"\x01" * 100_000)) == []
+    frame = Frame(kind=2, sequence=1)
+    assert list(reader.feed(frame.encode())) == [frame]
+    assert reader.rejected == 1
+
+
+def test_identities_come_back():
+    for config in PRESETS.values():
+        identity = Identity(config=config, beats=12_345, clock_hz=80_000_000)
+        assert Identity.decode(identity.encode()) == identity
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda data: b"NOPE" + data[4:], "^the answer must begin with b'TRLT', not b'NOPE'$"),
+        (
+            lambda data: data[:4] + b"\x09" + data[5:],
+            "^the bitstream's protocol must be 1, not 9$",
+        ),
+        (lambda data: data[:-1], "^an identity must have 25 bytes, not 24$"),
+        (lambda data: data[:10] + b"\x63" + data[11:], "^the weight code must be known, not num"),
+    ],
+)
+def test_identities_that_are_none(change, message):
+    data = Identity(config=PRESETS["micro"], beats=1, clock_hz=1).encode()
+    with pytest.raises(ValueError, match=message):
+        Identity.decode(change(data))
