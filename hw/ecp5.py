@@ -133,11 +133,8 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
         x, bel = _COLUMNS[first + place // rows]
         cells[name]["attributes"]["BEL"] = f"X{x}/Y{_ROWS[place % rows]}/{bel}"
 
-    # The placer spreads the logic wider than the block RAMs, and more to the left and down: what it
-    # leaves 1,280 MACs at was measured.
-    drift = 2 * columns // 3
-    left, right = max(2, _COLUMNS[first][0] - drift), _COLUMNS[first + columns - 1][0]
-    middle = sum(_ROWS[:rows]) / rows - drift
+    left, right = _COLUMNS[first][0], _COLUMNS[first + columns - 1][0]
+    middle = sum(_ROWS[:rows]) / rows
     # A register behind a look-up table moves with it.
     logic = {
         cell["connections"][port][0]
