@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 export TRILITH_BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-all verilog lint bitstream plots bench clean
+.PHONY: help setup sim test test-all verilog lint bitstream plots bench tables clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,32 @@ plots: $(STAMP) ## draw the figures and report.html into reports/figures
 
 bench: $(VENV)/.fpga ## measure speed and size
 	@$(VENV)/bin/python -m trilith.reports.bench
+
+# A library's table: its name, process, clocks and files; what has not changed is kept. Headline units
+# are measured with glitches in two of them.
+JOBS ?= 2
+MEASURE = $(VENV)/bin/trilith characterize --all --jobs $(JOBS)
+GIGAHERTZ = --clock-ghz 1 --clock-ghz 0.5
+MEGAHERTZ = --clock-ghz 0.1 --clock-ghz 0.05
+ASAP7 = --library asap7 --node "7 nm predictive FinFET, 0.7 V" $(GIGAHERTZ) \
+    --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
+IHP = --library ihp-sg13g2 --node "130 nm BiCMOS, 1.2 V"
+CELLS = $(MEGAHERTZ) --liberty $(wildcard $(PDK)/ihp-sg13g2/sg13g2_*.lib.gz)
+OSU018 = /usr/share/qflow/tech/osu018/osu018_stdcells.lib
+
+tables: $(VENV)/.fpga ## measure energy at gate level anew: make tables PDK=FOLDER
+	@test -d "$(PDK)/asap7" || { echo "PDK must be a folder of asap7, ihp-sg13g2, sky130hd and" \
+	    "gt2n with their Liberty files, not '$(PDK)'" >&2; exit 2; }
+	$(MEASURE) $(ASAP7)
+	$(MEASURE) --glitches $(ASAP7)
+	$(MEASURE) $(IHP) $(CELLS)
+	$(MEASURE) --glitches $(IHP) $(CELLS)
+	$(VENV)/bin/trilith characterize --sram $(IHP) --liberty $(wildcard $(PDK)/ihp-sg13g2/RM_*.lib.gz)
+	$(MEASURE) --library sky130hd --node "130 nm, 1.8 V" $(MEGAHERTZ) \
+	    --liberty $(wildcard $(PDK)/sky130hd/*.lib.gz)
+	$(MEASURE) --library gt2n --node "2 nm predictive gate-all-around, 0.7 V" $(GIGAHERTZ) \
+	    --liberty $(wildcard $(PDK)/gt2n/*.lib.gz)
+	$(MEASURE) --library osu018 --node "180 nm, 1.8 V" $(MEGAHERTZ) --liberty $(OSU018)
 
 clean: ## remove build/ and .venv
 	rm -rf build $(VENV) *.egg-info

@@ -141,15 +141,17 @@ def _mac() -> Drawing:
     figure = Figure(figsize=(13, 3 + 0.27 * len(order)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     rows: list[dict[str, Any]] = []
-    for table in shown:
+    for index, table in enumerate(shown):
         color, marker = _style(table)
+        # Beside each other, where two libraries have the same figure.
+        aside = 0.13 * (index - (len(shown) - 1) / 2)
         places, energies, ratios = [], [], []
         for place, unit in enumerate(order):
             row = table.row(unit)
             ratio = table.ratio(row) if row else None
             if row is None or ratio is None:
                 continue
-            places.append(place)
+            places.append(place + aside)
             energies.append(row.energy_fj)
             ratios.append(ratio)
             rows.append(_row(table, row, fp16_over_it=ratio, met=row.met, max_ghz=row.max_ghz))
@@ -161,7 +163,6 @@ def _mac() -> Drawing:
                 marker=marker,
                 linestyle="none",
                 markersize=6,
-                alpha=0.9,
                 label=table.library,
             )
     left.set_yticks(range(len(order)), labels=[_name(unit) for unit in order], fontsize=9)
@@ -336,8 +337,8 @@ def _area() -> Drawing:
             edgecolors=color,
             marker=marker,
             s=45,
-            label=table.library,
         )
+        axes.plot([], [], color=color, marker=marker, linestyle="none", label=table.library)
         for row in found:
             rows.append(_row(table, row, um2_per_mac=row.area / row.lanes))
         short = dict(zip(HEADLINES, ("ternary", "FP16", "INT8", "W4A16"), strict=True))
@@ -347,8 +348,9 @@ def _area() -> Drawing:
                 axes.annotate(
                     label,
                     (row.area / row.lanes, row.energy_fj / 1e3),
-                    xytext=(6, -7),
+                    xytext=(-6, 4),
                     textcoords="offset points",
+                    ha="right",
                     fontsize=8,
                     color=color,
                 )
@@ -368,7 +370,7 @@ def _area() -> Drawing:
         xlabel="cell area per MAC (µm², log scale)",
         ylabel="energy per MAC (pJ, log scale)",
     )
-    axes.legend(frameon=False, loc="upper left", title="filled: named units")
+    axes.legend(frameon=False, loc="upper left", title="hollow: other formats")
     points = [point for point in PUBLISHED_MACS if point[0] != "FP8/FP4 MAC"]
     points.sort(key=lambda point: point[3])
     # Labels apart by at least a step on the log axis.
