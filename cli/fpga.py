@@ -311,7 +311,12 @@ def run(
             tensor = tensors[name]
             n, k = tensor.shape
             x = rng.integers(1 - limit, limit, (board.config.tokens, k)).astype(np.int8)
-            wrong, clocks, waits, begin = multiply.wrong, board.clocks, board.waits, time.monotonic()
+            wrong, clocks, waits, begin = (
+                multiply.wrong,
+                board.clocks,
+                board.waits,
+                time.monotonic(),
+            )
             multiply(tensor, x)
             row = {
                 "name": name,
@@ -414,8 +419,9 @@ def generate(
         if decoded:
             work = facts["clocks_per_token"] - facts["waits_per_token"]
             print(
-                f"  each token after the first: {work:.0f} clocks, and {facts['waits_per_token']:.0f} "
-                f"waiting for the link; {facts['seconds_per_token']:.2f} s"
+                f"  each token after the first: {work:.0f} clocks, and "
+                f"{facts['waits_per_token']:.0f} waiting for the link; "
+                f"{facts['seconds_per_token']:.2f} s"
             )
     if wrong:
         raise typer.Exit(1)

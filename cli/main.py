@@ -257,12 +257,15 @@ def fpga_report(
     )
     for row in rows:
         built = row.measured
-        logic = f"{row.logic:>6} {row.logic / row.macs:>5.1f}" if row.logic else f"{'-':>6} {'-':>5}"
+        logic = (
+            f"{row.logic:>6} {row.logic / row.macs:>5.1f}" if row.logic else f"{'-':>6} {'-':>5}"
+        )
         ram = f"{built['used']['block RAM']['used']:>5}" if built else f"{'-':>5}"
         mhz = f"{built['mhz']:>6.1f}" if built and built["mhz"] else f"{'-':>6}"
         dram = f"{row.big_memory_tokens:.2f} tok/s" if row.big_memory_tokens else "-"
         print(
-            f"{row.title:<15} {row.engine:<8} {row.macs:>5} {logic} {ram} {mhz} {row.clock_mhz:>4g} "
+            f"{row.title:<15} {row.engine:<8} {row.macs:>5} {logic} {ram} {mhz} "
+            f"{row.clock_mhz:>4g} "
             f"{row.gmacs_single:>9.2f} {row.gmacs_full:>6.2f} {row.weight_bytes // 1024:>5} KB "
             f"{row.model_tokens:>4.1f} tok/s {row.big_seconds:>8.0f} s/t {dram:>10}"
         )

@@ -61,7 +61,11 @@ class BoardDescription:
 
 def _engine(lanes: int, rows: int, tokens: int, **rest: int) -> MatVecConfig:
     return MatVecConfig(
-        lanes=lanes, rows=rows, tokens=tokens, code="escape", **{"k_max": 6912, "n_max": 6912, **rest}
+        lanes=lanes,
+        rows=rows,
+        tokens=tokens,
+        code="escape",
+        **{"k_max": 6912, "n_max": 6912, **rest},
     )
 
 

@@ -152,9 +152,9 @@ def _ecp5_pll(crystal: int, hz: int) -> tuple[int, int, int]:
     raise ValueError(f"clock_hz must be what a PLL makes of {crystal}, not {hz}")
 
 
-#: No memory here is read in the clock in which the same word is written: buffers have halves, queues
-#: are read where they are not empty, and the weight memory does one of both. Without being told,
-#: yosys adds registers and multiplexers that deliver the old word.
+#: No memory here is read in the clock in which the same word is written: buffers have halves,
+#: queues are read where they are not empty, and the weight memory does one of both. Without being
+#: told, yosys adds registers and multiplexers that deliver the old word.
 _NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
 
 #: Synthesis by family; the file that is read is ``top.il``.

@@ -10,8 +10,8 @@ from typing import Any, Self
 
 import numpy as np
 import serial
-from serial.tools.list_ports import comports
 from numpy.typing import NDArray
+from serial.tools.list_ports import comports
 
 from ..golden.checkpoint import TernaryTensor
 from ..golden.linear import check_activations, check_trits, ternary_matmul
@@ -142,7 +142,9 @@ class Link:
         try:
             self._serial.write(data)
         except (serial.SerialException, OSError) as error:
-            raise BoardError(f"{self._name}: the port must stay there and failed: {error}") from None
+            raise BoardError(
+                f"{self._name}: the port must stay there and failed: {error}"
+            ) from None
 
     def _frames(self, seconds: float) -> Iterator[Frame]:
         """Frames as they come, until so long after the last of them."""
@@ -346,7 +348,9 @@ class Board:
         self._repeat(lambda: self.link.deliver(self._write_frames(address, beats)))
         return Resident(address=address, n=n, k=k)
 
-    def multiply(self, weights: Resident | NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
+    def multiply(
+        self, weights: Resident | NDArray[np.int8], q: NDArray[np.int8]
+    ) -> NDArray[np.int32]:
         """``weights (N, K) @ q (T, K) -> int32[T, N]``, exactly.
 
         Parameters
@@ -376,8 +380,8 @@ class Board:
             groups = (self.identity.beats - self.used) // -(-k // config.lanes)
             if not groups:
                 raise BoardError(
-                    f"the weight memory must have {-(-k // config.lanes)} free beats for a group of "
-                    f"rows of {k} inputs, not {self.identity.beats - self.used}; place less"
+                    f"the weight memory must have {-(-k // config.lanes)} free beats for a group "
+                    f"of rows of {k} inputs, not {self.identity.beats - self.used}; place less"
                 )
         self.check("the matrix", n, k)
         if q.shape[1] != k:
@@ -392,7 +396,9 @@ class Board:
             if trits is None:
                 place += self.beats(start, k)
             else:
-                frames = self._write_frames(address, weight_beats(config, trits[start : start + size]))
+                frames = self._write_frames(
+                    address, weight_beats(config, trits[start : start + size])
+                )
             for token in range(0, len(q), config.tokens):
                 part = q[token : token + config.tokens]
                 results[token : token + len(part), start : start + size] = self._repeat(
@@ -465,9 +471,7 @@ class Board:
 
 def _pieces(kind: Kind, beats: NDArray[np.uint8]) -> list[tuple[Kind, bytes]]:
     data = np.ascontiguousarray(beats).tobytes()
-    return [
-        (kind, data[start : start + MAX_PAYLOAD]) for start in range(0, len(data), MAX_PAYLOAD)
-    ]
+    return [(kind, data[start : start + MAX_PAYLOAD]) for start in range(0, len(data), MAX_PAYLOAD)]
 
 
 def _port_message(port: str, error: Exception) -> str:

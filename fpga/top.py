@@ -381,9 +381,7 @@ class BoardTop(wiring.Component):
             receiver.data.eq(from_line.data),
             receiver.strobe.eq(from_line.strobe),
             hello.eq(receiver.frame & (receiver.kind == Kind.HELLO)),
-            in_order.eq(
-                receiver.frame & ~hello & (receiver.sequence == expected) & session.free
-            ),
+            in_order.eq(receiver.frame & ~hello & (receiver.sequence == expected) & session.free),
             begin.eq(hello),
             receiver.take.eq(hello | in_order),
             receiver.address.eq(session.address),

@@ -27,12 +27,8 @@ PUBLISHED_BOARDS = (
         figure="16.78 tokens/s, 42,271 LUT, 320 weights per clock at 250 MHz",
         what="BitNet 2B4T whole, 6.21 W",
     ),
-    Published(
-        design="TeLLMe v2 (KV260)", figure="25 tokens/s", what="BitNet 0.73B, 4.8 W, HLS"
-    ),
-    Published(
-        design="TerEffic (U280)", figure="727 tokens/s", what="2.7B, weights in HBM, 46 W"
-    ),
+    Published(design="TeLLMe v2 (KV260)", figure="25 tokens/s", what="BitNet 0.73B, 4.8 W, HLS"),
+    Published(design="TerEffic (U280)", figure="727 tokens/s", what="2.7B, weights in HBM, 46 W"),
     Published(
         design="ternfpga (Arty A7-35T)",
         figure="8 MACs per clock at 100 MHz",

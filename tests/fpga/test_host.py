@@ -51,7 +51,9 @@ def test_self_test(port):
 
 
 def test_self_test_sees_wrong_results(port, monkeypatch):
-    monkeypatch.setattr("trilith.fpga.selftest.ternary_matmul", lambda w, x: ternary_matmul(w, x) + 1)
+    monkeypatch.setattr(
+        "trilith.fpga.selftest.ternary_matmul", lambda w, x: ternary_matmul(w, x) + 1
+    )
     with Board(port, BAUD) as board:
         assert not any(row.passed for row in self_test(board))
 
@@ -78,14 +80,18 @@ def test_results_are_right_on_a_noisy_line(noise):
 
 def test_a_line_with_too_much_noise_is_reported():
     with SimulatedBoard(SIMULATED, Noise(flip=0.2)) as simulated:
-        with pytest.raises(BoardError, match="a board must answer and none does: is its bitstream"):
+        with pytest.raises(
+            BoardError, match=r"a board must answer and none does: is its bitstream"
+        ):
             Board(simulated.port, BAUD)
 
 
 def test_text_on_a_noisy_line():
     tokenizer = load_tokenizer(PYDOC)
     prompt = tokenizer.encode("Return the").ids
-    expected = [token for token, _ in zip(BitNetModel.load(PYDOC).generate(prompt), "ab", strict=False)]
+    expected = [
+        token for token, _ in zip(BitNetModel.load(PYDOC).generate(prompt), "ab", strict=False)
+    ]
     noise = Noise(flip=2e-5, drop=2e-5, repeat=2e-5, insert=2e-5, seed=6)
     with SimulatedBoard(SIMULATED, noise) as simulated, Board(simulated.port, BAUD) as board:
         golden = BitNetModel.load(PYDOC)
@@ -141,13 +147,14 @@ def test_more_than_fits_goes_through_what_is_left(port):
         board.used = board.identity.beats - 4
         with pytest.raises(
             BoardError,
-            match="^the weight memory must have 5 free beats for a group of rows of 40 inputs, not "
-            "4; place less$",
+            match=r"^the weight memory must have 5 free beats for a group of rows of 40 inputs, "
+            "not 4; place less$",
         ):
             product(board, n=33, k=40)
         with pytest.raises(
             BoardError,
-            match="^the matrix must fit the 4 beats of the weight memory from 32764 on, not take 5$",
+            match=r"^the matrix must fit the 4 beats of the weight memory from 32764 on, not "
+            "take 5$",
         ):
             board.place(np.zeros((5, 40), np.int8))
 
@@ -168,8 +175,8 @@ def test_too_large_for_the_engine(port):
     with Board(port, BAUD) as board:
         with pytest.raises(
             BoardError,
-            match="^the matrix must have at most 1024 outputs and 1024 inputs, the engine's maximum, "
-            "not 1 and 1025$",
+            match=r"^the matrix must have at most 1024 outputs and 1024 inputs, the engine's "
+            "maximum, not 1 and 1025$",
         ):
             product(board, n=1, k=1025)
 
@@ -178,8 +185,8 @@ def test_a_bitstream_of_another_version(monkeypatch, port):
     monkeypatch.setattr("trilith.fpga.frames.VERSION", 2)
     with pytest.raises(
         BoardError,
-        match=r"^/dev/pts/\d+ at 4000000 baud: the bitstream's protocol must be 2, not 1: build the "
-        "bitstream and the host from one version of trilith$",
+        match=r"^/dev/pts/\d+ at 4000000 baud: the bitstream's protocol must be 2, not 1: build "
+        "the bitstream and the host from one version of trilith$",
     ):
         Board(port, BAUD)
 
@@ -188,7 +195,7 @@ def test_a_board_that_stops_answering():
     simulated = SimulatedBoard(SIMULATED)
     with Board(simulated.port, BAUD) as board:
         simulated.close()
-        with pytest.raises(BoardError, match="the (board must answer and stopped|port must stay)"):
+        with pytest.raises(BoardError, match=r"the (board must answer and stopped|port must stay)"):
             product(board)
 
 
@@ -202,22 +209,20 @@ def test_a_port_in_use(port):
 
 def test_no_port():
     with pytest.raises(
-        BoardError, match="^--port must be a serial port, and there is no /dev/ttyNOWHERE; found: "
+        BoardError, match=r"^--port must be a serial port, and there is no /dev/ttyNOWHERE; found: "
     ):
         Board("/dev/ttyNOWHERE", BAUD)
 
 
 def test_a_file_is_no_port(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BoardError, match="file must be a serial port: "):
+    with pytest.raises(BoardError, match=r"file must be a serial port: "):
         Board(str(tmp_path / "file"), BAUD)
 
 
 def test_the_example_in_c(port, tmp_path):
     program = tmp_path / "example"
-    subprocess.run(
-        ["gcc", "-Wall", "-Wextra", "-Werror", "-o", program, EXAMPLE], check=True
-    )
+    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-o", program, EXAMPLE], check=True)
     done = subprocess.run([program, port], capture_output=True, text=True, check=False, timeout=60)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "8 lanes x 5 rows x 2 tokens\n+1 * -42 = -42\n"
@@ -263,5 +268,5 @@ def test_noise_that_is_none(options, message):
 
 
 def test_a_rate_that_no_divisor_makes():
-    with pytest.raises(ValueError, match="^baud must be a whole part of 16000000 Hz, 4 or more"):
+    with pytest.raises(ValueError, match=r"^baud must be a whole part of 16000000 Hz, 4 or more"):
         replace(SIMULATED, baud=6_000_000)
