@@ -95,7 +95,7 @@ BOARDS = {
             top=TopConfig(
                 engine=_engine(64, 5, 4),
                 memory=MemoryShape(beats=4096),
-                clock_hz=60_000_000,
+                clock_hz=80_000_000,
                 baud=3_000_000,
                 queue=2048,
             ),

