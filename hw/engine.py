@@ -277,9 +277,9 @@ class MatVecEngine(wiring.Component):
         used = Mux(fire & group_end, tokens, 0)
         m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))
         # In two clocks, because the decoders lie far apart.
-        illegal_beat = Signal(reset_less=True)
-        m.d.sync += illegal_beat.eq(illegal.any())
-        with m.If(loader.error | (illegal_beat & beats[3][0])):
+        illegal_beat = Signal()
+        m.d.sync += illegal_beat.eq(illegal.any() & beats[2][0])
+        with m.If(loader.error | illegal_beat):
             m.d.sync += self.error.eq(1)
         m.d.comb += self.busy.eq(loader.busy | active | (room != self.queue_depth))
         return m
