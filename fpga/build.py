@@ -216,6 +216,7 @@ def _tools(board: BoardDescription, platform: Any) -> _Tools:
                 *("--lpf", "top.lpf", "--textcfg", "top.config"),
                 # Three times the default: wires take more of a clock than logic.
                 *("--placer-heap-timingweight", "30", "--router", "router2"),
+                "--tmg-ripup",
             ),
             pack=("yowasp-ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"),
             bitstream="top.bit",

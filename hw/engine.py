@@ -285,10 +285,10 @@ class MatVecEngine(wiring.Component):
         used = Mux(fire & group_end, tokens, 0)
         m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))
         # In two clocks, because the decoders lie far apart.
-        illegal_beat = Signal(reset_less=True)
-        m.d.sync += illegal_beat.eq(illegal.any())
+        illegal_beat = Signal()
+        m.d.sync += illegal_beat.eq(illegal.any() & beats[2][0])
         m.d.comb += [
-            self.faults.weight.eq(illegal_beat & beats[3][0]),
+            self.faults.weight.eq(illegal_beat),
             self.faults.activation.eq(loader.bad_activation),
             self.faults.job.eq(loader.bad_job),
         ]
