@@ -341,6 +341,8 @@ def _area() -> Drawing:
         axes.plot([], [], color=color, marker=marker, linestyle="none", label=table.library)
         for row in found:
             rows.append(_row(table, row, um2_per_mac=row.area / row.lanes))
+        # On the side where no other library's points are.
+        right = table.library in ("asap7", "ihp-sg13g2")
         short = dict(zip(HEADLINES, ("ternary", "FP16", "INT8", "W4A16"), strict=True))
         for unit, label in short.items():
             row = table.row(unit)
@@ -348,9 +350,9 @@ def _area() -> Drawing:
                 axes.annotate(
                     label,
                     (row.area / row.lanes, row.energy_fj / 1e3),
-                    xytext=(-6, 4),
+                    xytext=(6, -8) if right else (-6, 4),
                     textcoords="offset points",
-                    ha="right",
+                    ha="left" if right else "right",
                     fontsize=8,
                     color=color,
                 )

@@ -70,11 +70,12 @@ def test_an_unknown_library_is_one_line(trilith):
 def test_formats_that_only_tables_know(trilith):
     done = trilith("estimate", "bitnet-2b4t", "--versus", "fp8,int4,w4a16")
     assert done.returncode == 2
-    arguments = ("--profile", "gate:asap7", "--versus", "int4,w4a16,fp16", "--json")
+    arguments = ("--profile", "gate:asap7", "--versus", "int4,w4a16,fp16,fp8", "--json")
     for equal in ("macs", "area", "power"):
         done = trilith("estimate", "bitnet-2b4t", *arguments, "--equal", equal)
         assert done.returncode == 0, done.stderr
-        ours, int4, w4a16, fp16 = json.loads(done.stdout)["rows"]
+        ours, int4, w4a16, fp16, fp8 = json.loads(done.stdout)["rows"]
+        assert fp8["joules_per_token"] < fp16["joules_per_token"]
         assert ours["joules_per_token"] < int4["joules_per_token"] < w4a16["joules_per_token"]
         assert ours["energy_pj"]["register"] > 0
         if equal != "macs":
