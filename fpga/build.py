@@ -341,7 +341,7 @@ _USED = {
     "flip-flops": {"ecp5": "TRELLIS_FF", "gowin": "DFF"},
     "block RAM": {"ice40": "ICESTORM_RAM", "ecp5": "DP16KD", "gowin": "BSRAM"},
     "SPRAM": {"ice40": "ICESTORM_SPRAM"},
-    "DSP": {"ice40": "ICESTORM_DSP", "ecp5": "MULT18X18D", "gowin": "MULT36X36"},
+    "DSP": {"ice40": "ICESTORM_DSP", "ecp5": "MULT18X18D", "gowin": "MULTALU18X18"},
 }
 
 
