@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -89,16 +90,14 @@ def test_a_line_with_too_much_noise_is_reported():
 def test_text_on_a_noisy_line():
     tokenizer = load_tokenizer(PYDOC)
     prompt = tokenizer.encode("Return the").ids
-    expected = [
-        token for token, _ in zip(BitNetModel.load(PYDOC).generate(prompt), "ab", strict=False)
-    ]
+    expected = list(islice(BitNetModel.load(PYDOC).generate(prompt), 2))
     noise = Noise(flip=2e-5, drop=2e-5, repeat=2e-5, insert=2e-5, seed=6)
     with SimulatedBoard(SIMULATED, noise) as simulated, Board(simulated.port, BAUD) as board:
         golden = BitNetModel.load(PYDOC)
         shapes = [m.weight.shape for layer in golden.layers for m in layer.linears.values()]
         multiply = BoardMatmul(board, shapes)
         network = BitNetModel.load(PYDOC, matmul=multiply)
-        tokens = [token for token, _ in zip(network.generate(prompt), "ab", strict=False)]
+        tokens = list(islice(network.generate(prompt), 2))
     assert tokens == expected
     assert multiply.wrong == 0
     assert multiply.macs == len(prompt) * 1_179_648 + 1_179_648
