@@ -139,8 +139,7 @@ def build(
     """Build a board's bitstream with yosys, nextpnr and a packer, all from PyPI.
 
     Writes bitstream, log, nextpnr's report and summary.json into build/fpga/BOARD. Takes minutes;
-    ends with status 1 where the clock was not reached. For Xilinx boards it writes sources,
-    constraints and scripts, and what yosys makes of them: Vivado has to finish.
+    ends with status 1 where the clock was not reached. No board here was programmed with it yet.
 
     Examples:
       trilith fpga build --board icebreaker

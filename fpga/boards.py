@@ -28,7 +28,7 @@ class BoardDescription:
     name : key of ``BOARDS``
     title : as its maker calls it
     device : its FPGA
-    family : ``ice40``, ``ecp5``, ``gowin`` or ``xilinx``: which tools build it
+    family : ``ice40``, ``ecp5`` or ``gowin``: which tools build it
     platform : module and class, of ``amaranth_boards`` or here
     top : what goes on it
     dram_bytes, dram_bytes_per_second : of its external memory, and at that one's pins; 0 where it

@@ -292,7 +292,6 @@ class MatVecEngine(wiring.Component):
             self.faults.activation.eq(loader.bad_activation),
             self.faults.job.eq(loader.bad_job),
         ]
-        with m.If(self.faults.as_value().any()):
-            m.d.sync += self.error.eq(1)
+        m.d.sync += self.error.eq(self.error | self.faults.as_value().any())
         m.d.comb += self.busy.eq(loader.busy | active | (room != self.queue_depth))
         return m

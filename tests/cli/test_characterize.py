@@ -205,6 +205,9 @@ def test_units_that_cannot_be_measured_are_said(tmp_path):
     arguments = ("--all", "--out", out, "--liberty", tmp_path / "poor.lib")
     done = characterize(*arguments, unit="ternaryxternary-two_bit")
     assert (done.returncode, done.stdout) == (1, "")
-    assert "FAILED  ternaryxternary-two_bit, 16 lanes, 1 levels: yosys must map" in done.stderr
+    assert (
+        "FAILED  ternaryxternary-two_bit, 16 lanes x 1 rows, 1 levels: yosys must map"
+        in done.stderr
+    )
     assert "Traceback" not in done.stderr
     assert not out.exists()

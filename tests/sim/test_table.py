@@ -26,7 +26,7 @@ def test_shipped_tables_hold_together(library):
         assert row.results >= 8
         assert zero_share(row.operands) is None or row.operands != "trained"
         assert all(len(file["sha256"]) == 64 for file in row.provenance["files"])
-        seen.add((row.unit, row.lanes, row.levels_per_stage, row.operands, row.clock_ghz))
+        seen.add((row.unit, row.lanes, row.rows, row.levels_per_stage, row.operands, row.clock_ghz))
     assert len(seen) == len(table.rows)
 
 
