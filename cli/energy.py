@@ -249,7 +249,7 @@ def _print_table(table: Any) -> None:
     print(f"{table.library}: {table.node} (measured; fJ per MAC)")
     heads = " ".join(f"{f'{clock:g} GHz':>10}" for clock in clocks)
     print(
-        f"{'unit':<24} {'lanes':>5} {'levels':>6} {'operands':<9} {heads} {'FP16/it':>8} "
+        f"{'unit':<24} {'lanes x rows':>12} {'levels':>6} {'operands':<9} {heads} {'FP16/it':>8} "
         f"{'clock pins':>10} {'leakage':>8} {'glitches':>9} {'max GHz':>8} {'area/MAC':>9}"
     )
     slow = False
@@ -262,6 +262,7 @@ def _print_table(table: Any) -> None:
                 row.unit,
                 clock_ghz=clock,
                 lanes=row.lanes,
+                rows=row.rows,
                 levels_per_stage=row.levels_per_stage,
                 operands=row.operands,
             )
@@ -269,12 +270,13 @@ def _print_table(table: Any) -> None:
             energies.append(f"{one.energy_fj:.1f}{'' if one.met else '!'}" if one else "-")
         ratio = table.ratio(row)
         glitches = "-" if row.glitches_fj is None else f"{row.glitches_fj:.1f}"
+        shape = f"{row.lanes} x {row.rows}"
         print(
-            f"{row.unit:<24} {row.lanes:>5} {row.levels_per_stage:>6} {row.operands:<9} "
+            f"{row.unit:<24} {shape:>12} {row.levels_per_stage:>6} {row.operands:<9} "
             + " ".join(f"{text:>10}" for text in energies)
             + f" {'-' if ratio is None else f'{ratio:.2f}':>8} {row.parts_fj['clock']:>10.1f} "
             f"{row.leakage_fj:>8.3f} {glitches:>9} {row.max_ghz:>8.3f} "
-            f"{row.area / row.lanes:>9.2f}"
+            f"{row.area_per_mac:>9.2f}"
         )
     print(f"FP16/it, clock pins, leakage and glitches at {table.common_clock:g} GHz")
     if slow:

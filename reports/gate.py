@@ -125,6 +125,7 @@ def _row(table: Table, row: Characterization, **more: Any) -> dict[str, Any]:
         "unit": row.unit,
         "operands": row.operands,
         "lanes": row.lanes,
+        "rows": row.rows,
         "clock_ghz": row.clock_ghz,
         "fj_per_mac": row.energy_fj,
         **more,
@@ -331,7 +332,7 @@ def _area() -> Drawing:
         color, marker = _style(table)
         found = [row for row in table.rows if row == table.row(row.unit)]
         axes.scatter(
-            [row.area / row.lanes for row in found],
+            [row.area_per_mac for row in found],
             [row.energy_fj / 1e3 for row in found],
             facecolors=[color if row.unit in HEADLINES else "none" for row in found],
             edgecolors=color,
@@ -340,7 +341,7 @@ def _area() -> Drawing:
         )
         axes.plot([], [], color=color, marker=marker, linestyle="none", label=table.library)
         for row in found:
-            rows.append(_row(table, row, um2_per_mac=row.area / row.lanes))
+            rows.append(_row(table, row, um2_per_mac=row.area_per_mac))
         # On the side where no other library's points are.
         right = table.library in ("asap7", "ihp-sg13g2")
         short = dict(zip(HEADLINES, ("ternary", "FP16", "INT8", "W4A16"), strict=True))
@@ -349,7 +350,7 @@ def _area() -> Drawing:
             if row:
                 axes.annotate(
                     label,
-                    (row.area / row.lanes, row.energy_fj / 1e3),
+                    (row.area_per_mac, row.energy_fj / 1e3),
                     xytext=(6, -8) if right else (-6, 4),
                     textcoords="offset points",
                     ha="left" if right else "right",

@@ -338,7 +338,7 @@ def _measured(table: Table) -> Profile:
         register = row.parts_fj["clock"]
         for part, fj in (("mac", row.energy_fj - register), ("register", register)):
             figures[f"{row.unit} {part}"] = Figure(pj=fj / 1e3, source=source, label="measured")
-        areas[row.unit] = row.area / row.lanes
+        areas[row.unit] = row.area_per_mac
     words = [macro for macro in table.sram if macro.bits == 64]
     for macro in words:
         figures[f"sram {macro.kilobytes:g} KB"] = Figure(

@@ -101,6 +101,11 @@ class Characterization:
     provenance: dict[str, Any]
     label: str = "measured"
 
+    @property
+    def area_per_mac(self) -> float:
+        """In the library's unit, mostly µm²."""
+        return self.area / (self.lanes * self.rows)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Sram:
