@@ -95,8 +95,8 @@ BOARDS = {
             top=TopConfig(
                 engine=_engine(64, 5, 4),
                 memory=MemoryShape(beats=4096),
-                clock_hz=80_000_000,
-                baud=3_000_000,
+                clock_hz=40_000_000,
+                baud=2_000_000,
                 queue=2048,
             ),
             dram_bytes=32 * 2**20,
@@ -111,8 +111,8 @@ BOARDS = {
             top=TopConfig(
                 engine=_engine(64, 5, 4),
                 memory=MemoryShape(beats=4096),
-                clock_hz=75_000_000,
-                baud=3_000_000,
+                clock_hz=40_000_000,
+                baud=2_000_000,
                 queue=2048,
             ),
             dram_bytes=512 * 2**20,
