@@ -154,7 +154,14 @@ def test_what_no_source_has_is_refused():
 
 def stored_row(unit, clock_ghz, energy_fj, area, met=True):
     return {
-        **{"unit": unit, "lanes": 16, "levels_per_stage": 1, "interleave": 1, "latency": 9},
+        **{
+            "unit": unit,
+            "lanes": 16,
+            "rows": 1,
+            "levels_per_stage": 1,
+            "interleave": 1,
+            "latency": 9,
+        },
         **{"clock_ghz": clock_ghz, "met": met, "max_ghz": 1.0, "energy_fj": energy_fj},
         **{"internal_fj": 1.0, "switching_fj": 1.0, "leakage_fj": 1.0, "refused": 0.0},
         **{"opensta_internal_fj": 2.0, "glitches_fj": None, "glitch_transitions": None},

@@ -5,7 +5,7 @@ from trilith.sim.fill import _put, _write
 
 def row(unit, key, *, date="today", clock=1.0, glitches=None):
     return {
-        **{"unit": unit, "lanes": 16, "levels_per_stage": 1, "operands": "trained"},
+        **{"unit": unit, "lanes": 16, "rows": 1, "levels_per_stage": 1, "operands": "trained"},
         **{"clock_ghz": clock, "key": key, "library": "x", "label": "measured"},
         **{"glitches_fj": glitches, "glitch_transitions": glitches, "provenance": {"date": date}},
     }
