@@ -223,7 +223,7 @@ _AREA_HEAD = (
 
 def _area_line(row) -> str:
     shape = f"{row.lanes} x {row.rows} x {row.tokens}"
-    mhz = f"{row.mhz:.0f}" if row.mhz else "-"
+    mhz = f"{row.mhz:.1f}" if row.mhz else "-"
     return (
         f"{row.label:<10} {row.unit:<8} {shape:<21} {row.act_bits:>5}  {row.code:<8}  "
         f"{row.family:<6} {row.lut:>7} {row.per_mac:>8.2f} {row.srl:>5} {row.lutram:>6} "
