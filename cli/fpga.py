@@ -29,7 +29,9 @@ _Port = Annotated[
 ]
 _Baud = Annotated[
     int | None,
-    typer.Option(help="Of the bitstream; without it 3000000, as most boards have it."),
+    typer.Option(
+        help="Of the bitstream, see trilith fpga boards; without it 3000000, the iCEBreaker's."
+    ),
 ]
 _Stream = Annotated[
     bool,
