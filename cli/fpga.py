@@ -149,6 +149,7 @@ def build(
     from rich.console import Console
 
     from ..fpga.build import build_board
+    from ..sim.build import build_folder
 
     found = _find(board)
     if seed < 0:
@@ -165,7 +166,7 @@ def build(
         if summary["mhz"]:
             reached = "met" if summary["met"] else "missed"
             print(f"clock        {summary['mhz']:.1f} MHz of {summary['clock_mhz']:g}: {reached}")
-        print(f"{summary['file']}  ({summary['seconds']} s)")
+        print(f"{build_folder() / 'fpga' / board / summary['file']}  ({summary['seconds']} s)")
         if summary["note"]:
             print(summary["note"])
     if summary["met"] is False:

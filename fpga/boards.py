@@ -94,8 +94,8 @@ BOARDS = {
             platform="amaranth_boards.ulx3s.ULX3S_85F_Platform",
             top=TopConfig(
                 engine=_engine(64, 5, 4),
-                memory=MemoryShape(beats=4096),
-                clock_hz=40_000_000,
+                memory=MemoryShape(beats=4096, parts=8),
+                clock_hz=80_000_000,
                 baud=2_000_000,
                 queue=2048,
             ),
@@ -110,8 +110,8 @@ BOARDS = {
             platform="amaranth_boards.ecpix5.ECPIX585Platform",
             top=TopConfig(
                 engine=_engine(64, 5, 4),
-                memory=MemoryShape(beats=4096),
-                clock_hz=40_000_000,
+                memory=MemoryShape(beats=4096, parts=8),
+                clock_hz=80_000_000,
                 baud=2_000_000,
                 queue=2048,
             ),

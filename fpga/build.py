@@ -155,8 +155,9 @@ def _ecp5_pll(crystal: int, hz: int) -> tuple[int, int, int]:
 
 #: No memory here is read in the clock in which the same word is written: buffers have halves,
 #: queues are read where they are not empty, and the weight memory does one of both. Without being
-#: told, yosys adds registers and multiplexers that deliver the old word.
-_NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2"
+#: told, yosys adds registers and multiplexers that deliver the old word. Reads without a clock have
+#: no such word.
+_NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 
 #: Synthesis by family; the file that is read is ``top.il``.
 _SYNTHESIS = {
@@ -292,7 +293,8 @@ def build_board(
     Returns
     -------
     What ``summary.json`` there holds: configuration, what was used of what there is, clock
-    frequencies demanded and reached, seconds, and the versions of the tools.
+    frequencies demanded and reached, seconds, the bitstream's name there, and the versions of the
+    tools.
 
     Raises
     ------
@@ -367,7 +369,7 @@ def _summary(
         "met": mhz >= clock_mhz,
         "seconds": round(seconds),
         "seed": seed,
-        "file": str(folder / tools.bitstream),
+        "file": tools.bitstream,
         "note": "",
         "tools": [f"{name} {metadata.version(name)}" for name in tools.packages],
         "label": "measured",

@@ -107,7 +107,7 @@ class _Session(wiring.Component):
         config, engine_config = self._config, self._config.engine
         m.submodules.engine = engine = MatVecEngine(engine_config)
         m.submodules.memory = weights = WeightMemory(
-            config.memory, beat_bytes=engine_config.weight_bytes
+            config.memory, beat_bytes=engine_config.weight_bytes, rows=engine_config.rows
         )
         m.submodules.sender = sender = FrameTransmitter()
         m.submodules.queue = queue = SyncFIFOBuffered(width=8, depth=config.queue)
@@ -237,6 +237,7 @@ class _Session(wiring.Component):
         clocks, waits = Signal(32, reset_less=True), Signal(32, reset_less=True)
         hungry = Signal()
         stuck = Signal()
+        waited = Signal()
         m.d.comb += [
             hungry.eq(engine.activations.ready & ~engine.activations.valid),
             stuck.eq(
@@ -247,8 +248,10 @@ class _Session(wiring.Component):
         ]
         with m.If(engine.jobs.valid & engine.jobs.ready):
             m.d.sync += [running.eq(1), counting.eq(1), clocks.eq(1), waits.eq(0)]
-        with m.Elif(counting):
-            m.d.sync += [clocks.eq(clocks + 1), waits.eq(waits + (hungry | stuck))]
+        with m.Else():
+            m.d.sync += [clocks.eq(clocks + counting), waits.eq(waits + waited)]
+        # A clock late: what the engine waits for is known late in a clock.
+        m.d.sync += waited.eq(counting & (hungry | stuck))
 
         # Answers, the most urgent first. What a frame holds does not change once it has started.
         identify, acknowledge, refuse = Signal(), Signal(), Signal()
@@ -257,8 +260,12 @@ class _Session(wiring.Component):
         index = Signal(range(IDENTITY_BYTES), reset_less=True)
         level = queue.r_level
         full = level >= MAX_PAYLOAD
-        m.d.comb += sender.sequence.eq(number)
-        with m.If(sender.payload.ready & sender.payload.valid):
+        moved = Signal()
+        m.d.comb += [
+            sender.sequence.eq(number),
+            moved.eq(sender.payload.valid & sender.payload.ready),
+        ]
+        with m.If(moved):
             m.d.sync += index.eq(index + 1)
         with m.If(sender.ready):
             m.d.sync += index.eq(0)
@@ -306,22 +313,23 @@ class _Session(wiring.Component):
                 Cat(engine.error, Const(0, 7)),
             ]
         )
-        with m.Switch(answer):
-            with m.Case(_Answer.IDENTITY):
-                m.d.comb += [sender.payload.valid.eq(1), sender.payload.p.eq(identity[index])]
-            with m.Case(_Answer.RESULTS):
-                m.d.comb += [
-                    sender.payload.valid.eq(queue.r_rdy),
-                    sender.payload.p.eq(queue.r_data),
-                    queue.r_en.eq(sender.payload.ready),
-                ]
-            with m.Default():
-                m.d.comb += [
-                    sender.payload.valid.eq(1),
-                    sender.payload.p.eq(counters[index[:4]]),
-                ]
-                with m.If(sender.payload.ready & (index == DONE.size - 1)):
-                    m.d.sync += [done.eq(0), running.eq(0)]
+        # A clock from a byte's number to the byte, which stuffing then takes a whole clock for.
+        byte = Signal(8, reset_less=True)
+        chosen = Signal()
+        m.d.sync += [
+            byte.eq(Mux(answer == _Answer.IDENTITY, identity[index], counters[index[:4]])),
+            chosen.eq(~moved),
+        ]
+        with m.If(answer == _Answer.RESULTS):
+            m.d.comb += [
+                sender.payload.valid.eq(queue.r_rdy),
+                sender.payload.p.eq(queue.r_data),
+                queue.r_en.eq(sender.payload.ready),
+            ]
+        with m.Else():
+            m.d.comb += [sender.payload.valid.eq(chosen), sender.payload.p.eq(byte)]
+        with m.If((answer == _Answer.DONE) & moved & (index == DONE.size - 1)):
+            m.d.sync += [done.eq(0), running.eq(0)]
 
         starving = engine.weights.ready & ~engine.weights.valid & ~weights.reading
         m.d.comb += self.active.eq(
@@ -369,6 +377,7 @@ class BoardTop(wiring.Component):
         m.submodules.uart_transmitter = to_line = UartTransmitter(divisor=divisor)
         m.submodules.receiver = receiver = FrameReceiver()
         session = _Session(self._config)
+        # A clock late, because it reaches far.
         begin = Signal()
         m.submodules.session = ResetInserter(begin)(session)
         wiring.connect(m, session.line, to_line.data)
@@ -382,7 +391,6 @@ class BoardTop(wiring.Component):
             receiver.strobe.eq(from_line.strobe),
             hello.eq(receiver.frame & (receiver.kind == Kind.HELLO)),
             in_order.eq(receiver.frame & ~hello & (receiver.sequence == expected) & session.free),
-            begin.eq(hello),
             receiver.take.eq(hello | in_order),
             receiver.address.eq(session.address),
             session.received.eq(receiver.frame & ~hello),
@@ -396,7 +404,8 @@ class BoardTop(wiring.Component):
             self.active.eq(session.active | to_line.busy),
         ]
         # After the reset that a new session begins with.
-        m.d.sync += session.start.eq(receiver.take)
+        taken = Signal()
+        m.d.sync += [begin.eq(hello), taken.eq(receiver.take), session.start.eq(taken)]
         with m.If(hello):
             m.d.sync += expected.eq(0)
         with m.Elif(in_order):

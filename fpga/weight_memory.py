@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Value
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,9 @@ __all__ = ["MemoryShape", "WeightMemory"]
 
 #: Words of 16 bits in one SB_SPRAM256KA of an iCE40UP5K, which has four.
 _SPRAM_WORDS, _SPRAMS = 16_384, 4
+#: Beats that a memory in parts reads ahead, a power of two, and the most parts: with these the
+#: first of so many beats is gone before the last is asked for.
+_AHEAD, _PARTS = 16, 12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,15 +24,25 @@ class MemoryShape:
     beats : how many it holds
     words_per_beat : 1, or 2 where a beat is read in two clocks
     spram : made of the iCE40UP5K's four single-port RAMs, 64 bits in all, and not of block RAM
+    parts : 1 to 12; more than one for a memory that spans a chip, see ``WeightMemory``
+
+    Raises
+    ------
+    ValueError
+        If a value is not legal, or there are parts and not one word per beat of block RAM.
     """
 
     beats: int
     words_per_beat: int = 1
     spram: bool = False
+    parts: int = 1
 
     def __post_init__(self) -> None:
         if self.words_per_beat not in (1, 2):
             raise ValueError(f"words_per_beat must be 1 or 2, not {self.words_per_beat}")
+        most = _PARTS if self.words_per_beat == 1 and not self.spram else 1
+        if not 1 <= self.parts <= most:
+            raise ValueError(f"parts must be from 1 to {most}, not {self.parts}")
         words = self.beats * self.words_per_beat
         if self.beats < 1 or self.beats >= 2**24 or (self.spram and words > _SPRAM_WORDS):
             raise ValueError(f"beats must fit the memory, not be {self.beats}")
@@ -38,17 +51,25 @@ class MemoryShape:
 class WeightMemory(wiring.Component):
     """A single-port memory of weight beats with one address, which counts up.
 
-    Latency: 3 clocks from ``load`` to the first beat (4 with two words). Throughput: a beat in
-    ``words_per_beat`` clocks; a word written per clock.
+    In one part, it is read as the beats are taken. Latency: 3 clocks from ``load`` to the first
+    beat (4 with two words). Throughput: a beat in ``words_per_beat`` clocks; a word written per
+    clock.
+
+    In several parts, each holds some of a beat's bytes, and addresses and enables go from part to
+    part, a register in each: no register reaches farther than its part and the next. What a part
+    reads waits in a queue there. Latency: ``parts + 5`` clocks from ``load`` to the first beat.
+    Throughput: a beat per clock; a word written in ``parts + 1`` clocks.
 
     Parameters
     ----------
     shape : size and make
     beat_bytes : of a beat
+    rows : of weights in a beat, one behind the other; a part holds the same lanes of all of them
 
     Members
     -------
-    load : In(1); set the address, in beats, and begin to read ``count`` beats, if any
+    load : In(1); set the address, in beats, and begin to read ``count`` beats, if any; not while
+        ``reading``
     address, count : In(24)
     write : In(stream of words); goes to the address, which then counts up; waits while reading
     beats : Out(stream of beats)
@@ -57,10 +78,11 @@ class WeightMemory(wiring.Component):
     Raises
     ------
     ValueError
-        If a beat is not a whole number of words, or words do not fit the memory's make.
+        If a beat is not a whole number of words, words do not fit the memory's make, or a part has
+        no byte of a beat.
     """
 
-    def __init__(self, shape: MemoryShape, *, beat_bytes: int) -> None:
+    def __init__(self, shape: MemoryShape, *, beat_bytes: int, rows: int = 1) -> None:
         if beat_bytes % shape.words_per_beat:
             raise ValueError(
                 f"beat_bytes must be a multiple of {shape.words_per_beat}, not {beat_bytes}"
@@ -70,6 +92,15 @@ class WeightMemory(wiring.Component):
         self.word = 8 * beat_bytes // shape.words_per_beat
         if shape.spram and self.word != 16 * _SPRAMS:
             raise ValueError(f"words of SPRAM must have {16 * _SPRAMS} bits, not {self.word}")
+        # Of each part. A row's bytes go from the first part to the last.
+        self._bytes: list[list[int]] = [[] for _ in range(shape.parts)]
+        for index in range(beat_bytes):
+            place = (2 * index + 1) * rows % (2 * beat_bytes)
+            self._bytes[place * shape.parts // (2 * beat_bytes)].append(index)
+        if not all(self._bytes):
+            raise ValueError(
+                f"parts must have a byte each of {beat_bytes} in {rows} rows, not be {shape.parts}"
+            )
         super().__init__(
             {
                 "load": In(1),
@@ -83,18 +114,62 @@ class WeightMemory(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        shape = self._shape
-        ratio = shape.words_per_beat
-        words = shape.beats * ratio
+        ratio = self._shape.words_per_beat
+        words = self._shape.beats * ratio
         place = Signal(range(words), reset_less=True)
         left = Signal(range(words + 1))
-        read = Signal()
+        # A word goes from or to the address.
+        read, stored = Signal(), Signal()
+        m.d.comb += stored.eq(self.write.valid & self.write.ready)
+        with m.If(self.load):
+            m.d.sync += [
+                place.eq(Cat(Const(0, ratio - 1), self.address)),
+                left.eq(Cat(Const(0, ratio - 1), self.count)),
+            ]
+        with m.Elif(stored | read):
+            m.d.sync += place.eq(place + 1)
+        with m.If(read):
+            m.d.sync += left.eq(left - 1)
+        if self._shape.parts == 1:
+            self._whole(m, platform, place, left, read, stored)
+        else:
+            self._parts(m, place, left, read)
+        return m
+
+    def _block_ram(
+        self, m: Module, name: str, address: Signal, read: Signal, write: Signal, words: Value
+    ) -> Value:
+        """A block RAM as a submodule; what it read."""
+        m.submodules[name] = storage = memory.Memory(
+            shape=len(words),
+            depth=self._shape.beats * self._shape.words_per_beat,
+            init=[],
+            attrs={"ram_style": "block"},
+        )
+        write_port, read_port = storage.write_port(), storage.read_port()
+        m.d.comb += [
+            write_port.addr.eq(address),
+            write_port.data.eq(words),
+            write_port.en.eq(write),
+            read_port.addr.eq(address),
+            read_port.en.eq(read),
+        ]
+        return read_port.data
+
+    def _whole(
+        self,
+        m: Module,
+        platform: object,
+        place: Signal,
+        left: Signal,
+        read: Signal,
+        stored: Signal,
+    ) -> None:
+        shape = self._shape
         data = Signal(self.word)
-        store = Signal()
         m.d.comb += [
             self.reading.eq((left != 0) | self.beats.valid),
             self.write.ready.eq(~self.reading),
-            store.eq(self.write.valid & self.write.ready),
         ]
         if shape.spram and platform is not None:
             for index in range(_SPRAMS):
@@ -105,38 +180,19 @@ class WeightMemory(wiring.Component):
                     i_ADDRESS=place,
                     i_DATAIN=self.write.p[part],
                     i_MASKWREN=Const(0b1111, 4),
-                    i_WREN=store,
-                    i_CHIPSELECT=store | read,
+                    i_WREN=stored,
+                    i_CHIPSELECT=stored | read,
                     i_STANDBY=Const(0, 1),
                     i_SLEEP=Const(0, 1),
                     i_POWEROFF=Const(1, 1),  # Low turns it off.
                     o_DATAOUT=data[part],
                 )
         else:
-            m.submodules.words = storage = memory.Memory(
-                shape=self.word, depth=words, init=[], attrs={"ram_style": "block"}
+            m.d.comb += data.eq(
+                self._block_ram(m, "words", place, read, stored, Value.cast(self.write.p))
             )
-            write_port, read_port = storage.write_port(), storage.read_port()
-            m.d.comb += [
-                write_port.addr.eq(place),
-                write_port.data.eq(self.write.p),
-                write_port.en.eq(store),
-                read_port.addr.eq(place),
-                read_port.en.eq(read),
-                data.eq(read_port.data),
-            ]
-        with m.If(self.load):
-            m.d.sync += [
-                place.eq(Cat(Const(0, ratio - 1), self.address)),
-                left.eq(Cat(Const(0, ratio - 1), self.count)),
-            ]
-        with m.Elif(store | read):
-            m.d.sync += place.eq(place + 1)
-        with m.If(read):
-            m.d.sync += left.eq(left - 1)
-
         taken = ~self.beats.valid | self.beats.ready
-        if ratio == 1:
+        if shape.words_per_beat == 1:
             m.d.comb += [read.eq((left != 0) & taken), self.beats.p.eq(data)]
             with m.If(taken):
                 m.d.sync += self.beats.valid.eq(left != 0)
@@ -154,4 +210,64 @@ class WeightMemory(wiring.Component):
                 m.d.sync += [low.eq(data), self.beats.valid.eq(1)]
             with m.Elif(self.beats.ready):
                 m.d.sync += self.beats.valid.eq(0)
-        return m
+
+    def _parts(self, m: Module, place: Signal, left: Signal, read: Signal) -> None:
+        # Beats asked for and not yet taken, and those of them that are in every queue.
+        ahead = Signal(range(_AHEAD + 1))
+        waiting = Signal.like(ahead)
+        store, storing = Signal(), Signal()
+        taken, arrived = Signal(), Signal()
+        m.d.comb += [
+            self.reading.eq((left != 0) | (ahead != 0)),
+            read.eq((left != 0) & ~ahead[-1]),
+            taken.eq(self.beats.valid & self.beats.ready),
+            # What is written stays until the last part has it.
+            store.eq(self.write.valid & ~self.reading & ~storing),
+        ]
+        with m.If(read & ~taken):
+            m.d.sync += ahead.eq(ahead + 1)
+        with m.Elif(~read & taken):
+            m.d.sync += ahead.eq(ahead - 1)
+        with m.If(arrived & ~taken):
+            m.d.sync += [waiting.eq(waiting + 1), self.beats.valid.eq(1)]
+        with m.Elif(~arrived & taken):
+            m.d.sync += [waiting.eq(waiting - 1), self.beats.valid.eq(waiting != 1)]
+        with m.If(store):
+            m.d.sync += storing.eq(1)
+        with m.Elif(self.write.ready):
+            m.d.sync += storing.eq(0)
+
+        address, fetch, write = place, read, store
+        for part, indices in enumerate(self._bytes):
+            next_address = Signal.like(place, name=f"address{part}", reset_less=True)
+            next_fetch, next_write = Signal(name=f"fetch{part}"), Signal(name=f"write{part}")
+            m.d.sync += [next_address.eq(address), next_fetch.eq(fetch), next_write.eq(write)]
+            address, fetch, write = next_address, next_fetch, next_write
+            words, data = [
+                Cat(value[8 * index : 8 * index + 8] for index in indices)
+                for value in (Value.cast(self.write.p), Value.cast(self.beats.p))
+            ]
+            found = self._block_ram(m, f"words{part}", address, fetch, write, words)
+            # A register behind the block RAM, whose output comes late in a clock.
+            kept = Signal.like(found, name=f"kept{part}", reset_less=True)
+            came, come = Signal(name=f"came{part}"), Signal(name=f"come{part}")
+            m.d.sync += [came.eq(fetch), come.eq(came), kept.eq(found)]
+            m.submodules[f"queue{part}"] = queue = memory.Memory(
+                shape=len(words), depth=_AHEAD, init=[]
+            )
+            put, get = queue.write_port(), queue.read_port(domain="comb")
+            # Each counts for itself, which keeps tools from making the counters one again.
+            produce = Signal(range(_AHEAD), name=f"produce{part}")
+            consume = Signal(range(_AHEAD), name=f"consume{part}")
+            with m.If(come):
+                m.d.sync += produce.eq(produce + 1)
+            with m.If(taken):
+                m.d.sync += consume.eq(consume + 1)
+            m.d.comb += [
+                put.addr.eq(produce),
+                put.data.eq(kept),
+                put.en.eq(come),
+                get.addr.eq(consume),
+                data.eq(get.data),
+            ]
+        m.d.comb += [arrived.eq(come), self.write.ready.eq(write)]

@@ -98,13 +98,22 @@ def _parity(cell: Mapping[str, Any] | None) -> tuple[list[int], bool] | None:
     return [bit for bit, _ in inputs], bool(inverted)
 
 
+def _block_rams(cells: Mapping[str, Any], kind: str) -> list[tuple[int, int, str]]:
+    """Number of the memory, number in it, and name of the block RAMs of memories of a kind."""
+    pattern = re.compile(rf"(?:^|\.){kind}(\d+)\.\d+\.(\d+)$")
+    return [
+        (int(match[1]), int(match[2]), name) for name in cells if (match := pattern.search(name))
+    ]
+
+
 def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
     """Give an engine's block RAMs and input registers their places on an LFE5U-85.
 
     Without them nextpnr has little to start from: its first solution is a point, and the spreading
     that follows puts what belongs together far apart. Lanes go along x, rows of weights along y
     between the block RAMs of the tokens, and the registers of jobs, which stand for the control
-    logic, into the middle. The placer does the rest.
+    logic, into the middle. The block RAMs of a weight memory in parts, where there is one, take
+    what is left, from the first part to the last as the lanes. The placer does the rest.
 
     Parameters
     ----------
@@ -114,32 +123,38 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
     Raises
     ------
     ValueError
-        If the engine has more block RAMs than the device.
+        If there are more block RAMs than in the device.
     """
     cells, nets = module["cells"], module["netnames"]
-    blocks = sorted(
-        (int(match[2]), int(match[1]), name)
-        for name in cells
-        if (match := re.search(r"(?:^|\.)buffer(\d+)\.\d+\.(\d+)$", name))
-    )
+    blocks = sorted((index, token, name) for token, index, name in _block_rams(cells, "buffer"))
+    words = sorted(_block_rams(cells, "words"))
+    capacity = len(_ROWS) * len(_COLUMNS)
+    if len(blocks) + len(words) > capacity:
+        raise ValueError(
+            f"block RAMs must be at most {capacity} on this device, not {len(blocks) + len(words)}"
+        )
     rows = next((n for n in (1, 2, 4) if len(blocks) <= n * _FEW), 4)
     columns = -(-len(blocks) // rows)
-    if columns > len(_COLUMNS):
-        raise ValueError(
-            f"block RAMs must be at most {rows * len(_COLUMNS)} on this device, not {len(blocks)}"
-        )
     first = (len(_COLUMNS) - columns) // 2
+    free = [(column, row) for column in range(len(_COLUMNS)) for row in _ROWS]
+    places = []
     for place, (_, _, name) in enumerate(blocks):
-        x, bel = _COLUMNS[first + place // rows]
-        cells[name]["attributes"]["BEL"] = f"X{x}/Y{_ROWS[place % rows]}/{bel}"
+        places.append((name, (first + place // rows, _ROWS[place % rows])))
+        free.remove(places[-1][1])
+    places += [
+        (name, free[place * len(free) // len(words)]) for place, (_, _, name) in enumerate(words)
+    ]
+    for name, (column, row) in places:
+        x, bel = _COLUMNS[column]
+        cells[name]["attributes"]["BEL"] = f"X{x}/Y{row}/{bel}"
 
     left, right = _COLUMNS[first][0], _COLUMNS[first + columns - 1][0]
     middle = sum(_ROWS[:rows]) / rows
-    # A register behind a look-up table moves with it.
+    # A register behind a look-up table moves with it; one behind a memory does not.
     logic = {
         cell["connections"][port][0]
         for cell in cells.values()
-        if cell["type"] not in ("TRELLIS_FF", "DP16KD")
+        if cell["type"] not in ("TRELLIS_FF", "DP16KD", "TRELLIS_DPR16X4")
         for port, direction in cell["port_directions"].items()
         if direction == "output"
     }
@@ -174,7 +189,7 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
                     registers[bit]["attributes"]["BEL"] = bel
 
     # yosys keeps one of the names that the weights have.
-    packed = bits("decoder.packed") or []
+    packed = bits("packed") or []
     for index in range(config.weight_bytes):
         row, lane = divmod((index + 0.5) * config.rows / config.weight_bytes, 1)
         above = (row - (config.rows - 1) / 2) * min(_PITCH, _HEIGHT / config.rows)

@@ -1,7 +1,7 @@
 """A table of the boards: what was measured of each, and what it would do."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -85,10 +85,15 @@ def board_rows() -> list[BoardRow]:
     return [_row(board) for board in BOARDS.values()]
 
 
-def _summary(name: str) -> dict[str, Any] | None:
-    for file in (build_folder() / "fpga" / name / "summary.json", _STORED / f"{name}.json"):
+def _summary(board: BoardDescription) -> dict[str, Any] | None:
+    """Of the board as it is now: what was measured of another design does not count."""
+    design = json.loads(json.dumps(asdict(board.top)))
+    folder = build_folder() / "fpga" / board.name
+    for file in (folder / "summary.json", _STORED / f"{board.name}.json"):
         if file.is_file():
-            return json.loads(file.read_text())
+            summary = json.loads(file.read_text())
+            if summary.get("top") == design:
+                return summary
     return None
 
 
@@ -133,7 +138,7 @@ def _row(board: BoardDescription) -> BoardRow:
         model_stream_bytes=stream,
         big_seconds=_line_bytes(big_bytes) * 10 / top.baud,
         big_memory_tokens=memory_tokens,
-        measured=_summary(board.name),
+        measured=_summary(board),
     )
 
 

@@ -50,9 +50,10 @@ def session(config, frames, idle):
     return list(FrameReader().feed(data)), data, starts
 
 
-@pytest.mark.parametrize("words", [1, 2])
-def test_a_job_on_the_wires_at_the_line_rate(words):
-    config = replace(SIMULATED, memory=MemoryShape(beats=512, words_per_beat=words))
+@pytest.mark.parametrize(("words", "parts"), [(1, 1), (2, 1), (1, 2)])
+def test_a_job_on_the_wires_at_the_line_rate(words, parts):
+    memory = MemoryShape(beats=512, words_per_beat=words, parts=parts)
+    config = replace(SIMULATED, memory=memory)
     rng = np.random.default_rng(1)
     n, k = 120, 150
     trits = rng.integers(-1, 2, (n, k), np.int8)

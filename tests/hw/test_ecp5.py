@@ -91,8 +91,28 @@ def test_a_floor_plan_orders_lanes_and_rows(tmp_path):
     assert columns == sorted(columns)
 
 
+def test_weights_take_the_block_rams_that_are_left():
+    def cells(memory, count, parts=1):
+        return {
+            f"top.{memory}{part}.0.{index}": {"type": "DP16KD", "attributes": {}}
+            for part in range(parts)
+            for index in range(count)
+        }
+
+    blocks = cells("buffer", 30) | cells("words", 11, parts=12)
+    module = {"cells": blocks, "netnames": {}, "ports": {}}
+    floorplan(module, CONFIG)
+    places = {name: cell["attributes"]["BEL"] for name, cell in blocks.items()}
+    assert len(set(places.values())) == len(blocks)
+    columns = [int(re.match(r"X(\d+)/", places[f"top.words{p}.0.5"])[1]) for p in range(12)]
+    assert columns == sorted(columns)
+    assert columns[0] < 20
+    assert columns[-1] > 100
+
+
 def test_more_block_rams_than_the_device_has_are_refused():
-    cells = {f"engine.buffer0.0.{index}": {"type": "DP16KD"} for index in range(209)}
+    cells = {f"engine.buffer0.0.{index}": {"type": "DP16KD"} for index in range(200)}
+    cells |= {f"memory.words3.0.{index}": {"type": "DP16KD"} for index in range(9)}
     module = {"cells": cells, "netnames": {}, "ports": {}}
     with pytest.raises(
         ValueError, match=r"^block RAMs must be at most 208 on this device, not 209$"

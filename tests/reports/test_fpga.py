@@ -1,0 +1,39 @@
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+import trilith.fpga
+from trilith.fpga.boards import BOARDS
+from trilith.reports.fpga import board_rows
+
+STORED = sorted((Path(trilith.fpga.__file__).parent / "data").glob("*.json"))
+
+
+@pytest.mark.parametrize("file", STORED, ids=lambda file: file.stem)
+def test_what_is_stored_was_measured_of_the_board_as_it_is(file):
+    stored = json.loads(file.read_text())
+    board = BOARDS[file.stem]
+    assert stored["board"] == board.name
+    assert stored["device"] == board.device
+    assert stored["top"] == json.loads(json.dumps(asdict(board.top)))
+    assert stored["clock_mhz"] == board.top.clock_hz / 1e6
+    assert stored["met"] == (stored["mhz"] >= stored["clock_mhz"])
+    assert all(use["used"] <= use["available"] for use in stored["used"].values())
+    assert Path(stored["file"]).name == stored["file"]
+
+
+def test_what_was_measured_of_another_design_does_not_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
+    folder = tmp_path / "fpga" / "icebreaker"
+    folder.mkdir(parents=True)
+
+    def measured(**change):
+        design = asdict(BOARDS["icebreaker"].top) | change
+        (folder / "summary.json").write_text(json.dumps({"top": design, "mhz": 12.5}))
+        (row,) = (row for row in board_rows() if row.name == "icebreaker")
+        return row.measured and row.measured["mhz"]
+
+    assert measured() == 12.5
+    assert measured(baud=1_000_000) != 12.5
