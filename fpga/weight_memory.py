@@ -237,7 +237,7 @@ class WeightMemory(wiring.Component):
         with m.Elif(self.write.ready):
             m.d.sync += storing.eq(0)
 
-        address, fetch, write = place, read, store
+        address, fetch, write, come = place, read, store, read
         for part, indices in enumerate(self._bytes):
             next_address = Signal.like(place, name=f"address{part}", reset_less=True)
             next_fetch, next_write = Signal(name=f"fetch{part}"), Signal(name=f"write{part}")
