@@ -177,6 +177,8 @@ class _Session(wiring.Component):
         m.d.comb += [job[name].eq(fields[name]) for name in job_shape(engine_config).members]
         #: From a job's acceptance until its last answer is on its way.
         running = Signal()
+        busy = Signal()
+        m.d.comb += busy.eq(running | weights.reading)
         with m.Switch(kind):
             with m.Case(Kind.HELLO):
                 m.d.comb += delivered.eq(1)
@@ -186,8 +188,8 @@ class _Session(wiring.Component):
                 m.d.comb += [weights.write.valid.eq(deliver), delivered.eq(weights.write.ready)]
             with m.Case(Kind.JOB):
                 m.d.comb += [
-                    engine.jobs.valid.eq(deliver & ~running),
-                    delivered.eq(engine.jobs.ready & ~running),
+                    engine.jobs.valid.eq(deliver & ~busy),
+                    delivered.eq(engine.jobs.ready & ~busy),
                     weights.count.eq(fields["count"]),
                 ]
             with m.Default():

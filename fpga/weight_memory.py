@@ -73,7 +73,7 @@ class WeightMemory(wiring.Component):
     address, count : In(24)
     write : In(stream of words); goes to the address, which then counts up; waits while reading
     beats : Out(stream of beats)
-    reading : Out(1); beats are still to come
+    reading : Out(1); beats are still to come, or were to come before a reset
 
     Raises
     ------
@@ -212,62 +212,76 @@ class WeightMemory(wiring.Component):
                 m.d.sync += self.beats.valid.eq(0)
 
     def _parts(self, m: Module, place: Signal, left: Signal, read: Signal) -> None:
+        # Only what begins something has a reset, which would otherwise reach every part. After a
+        # reset, beats that were asked for come and go.
+        drain = Signal(init=1)
         # Beats asked for and not yet taken, and those of them that are in every queue.
-        ahead = Signal(range(_AHEAD + 1))
+        ahead = Signal(range(_AHEAD + 1), reset_less=True)
         waiting = Signal.like(ahead)
-        store, storing = Signal(), Signal()
+        valid = Signal(reset_less=True)
+        store, storing = Signal(), Signal(reset_less=True)
         taken, arrived = Signal(), Signal()
         m.d.comb += [
             self.reading.eq((left != 0) | (ahead != 0)),
+            self.beats.valid.eq(valid),
             read.eq((left != 0) & ~ahead[-1]),
-            taken.eq(self.beats.valid & self.beats.ready),
+            taken.eq(valid & (self.beats.ready | drain)),
             # What is written stays until the last part has it.
             store.eq(self.write.valid & ~self.reading & ~storing),
         ]
+        with m.If(ahead == 0):
+            m.d.sync += drain.eq(0)
         with m.If(read & ~taken):
             m.d.sync += ahead.eq(ahead + 1)
         with m.Elif(~read & taken):
             m.d.sync += ahead.eq(ahead - 1)
         with m.If(arrived & ~taken):
-            m.d.sync += [waiting.eq(waiting + 1), self.beats.valid.eq(1)]
+            m.d.sync += [waiting.eq(waiting + 1), valid.eq(1)]
         with m.Elif(~arrived & taken):
-            m.d.sync += [waiting.eq(waiting - 1), self.beats.valid.eq(waiting != 1)]
+            m.d.sync += [waiting.eq(waiting - 1), valid.eq(waiting != 1)]
         with m.If(store):
             m.d.sync += storing.eq(1)
         with m.Elif(self.write.ready):
             m.d.sync += storing.eq(0)
 
-        address, fetch, write, come = place, read, store, read
+        def behind(value: Signal, name: str) -> Signal:
+            """A register behind a value."""
+            register = Signal.like(value, name=name, reset_less=True)
+            m.d.sync += register.eq(value)
+            return register
+
+        address, fetch, write, came = place, read, store, read
         for part, indices in enumerate(self._bytes):
-            next_address = Signal.like(place, name=f"address{part}", reset_less=True)
-            next_fetch, next_write = Signal(name=f"fetch{part}"), Signal(name=f"write{part}")
-            m.d.sync += [next_address.eq(address), next_fetch.eq(fetch), next_write.eq(write)]
-            address, fetch, write = next_address, next_fetch, next_write
+            address = behind(address, f"address{part}")
+            fetch = behind(fetch, f"fetch{part}")
+            write = behind(write, f"write{part}")
             words, data = [
                 Cat(value[8 * index : 8 * index + 8] for index in indices)
                 for value in (Value.cast(self.write.p), Value.cast(self.beats.p))
             ]
-            found = self._block_ram(m, f"words{part}", address, fetch, write, words)
-            # A register behind the block RAM, whose output comes late in a clock.
+            # Registers on both sides of the block RAMs, which lie far away and answer late.
+            given = Signal.like(words, name=f"given{part}", reset_less=True)
+            m.d.sync += given.eq(words)
+            found = self._block_ram(m, f"words{part}", address, fetch, write, given)
             kept = Signal.like(found, name=f"kept{part}", reset_less=True)
-            came, come = Signal(name=f"came{part}"), Signal(name=f"come{part}")
-            m.d.sync += [came.eq(fetch), come.eq(came), kept.eq(found)]
+            m.d.sync += kept.eq(found)
+            came = behind(behind(fetch, f"coming{part}"), f"came{part}")
             m.submodules[f"queue{part}"] = queue = memory.Memory(
                 shape=len(words), depth=_AHEAD, init=[]
             )
             put, get = queue.write_port(), queue.read_port(domain="comb")
             # Each counts for itself, which keeps tools from making the counters one again.
-            produce = Signal(range(_AHEAD), name=f"produce{part}")
-            consume = Signal(range(_AHEAD), name=f"consume{part}")
-            with m.If(come):
+            produce = Signal(range(_AHEAD), name=f"produce{part}", reset_less=True)
+            consume = Signal(range(_AHEAD), name=f"consume{part}", reset_less=True)
+            with m.If(came):
                 m.d.sync += produce.eq(produce + 1)
             with m.If(taken):
                 m.d.sync += consume.eq(consume + 1)
             m.d.comb += [
                 put.addr.eq(produce),
                 put.data.eq(kept),
-                put.en.eq(come),
+                put.en.eq(came),
                 get.addr.eq(consume),
                 data.eq(get.data),
             ]
-        m.d.comb += [arrived.eq(come), self.write.ready.eq(write)]
+        m.d.comb += [arrived.eq(came), self.write.ready.eq(write)]

@@ -5,6 +5,7 @@ import re
 
 import numpy as np
 import pytest
+from amaranth.hdl import ResetInserter, Signal
 from amaranth.sim import Simulator
 
 from trilith.fpga.weight_memory import MemoryShape, WeightMemory
@@ -24,17 +25,25 @@ def case(request):
     return SHAPES[request.param]
 
 
-def run(shape, testbench):
-    dut = WeightMemory(shape, beat_bytes=BEAT_BYTES, rows=ROWS)
-    simulator = Simulator(dut)
+def simulate(design, testbench):
+    simulator = Simulator(design)
     simulator.add_clock(1e-6)
+    ended = False
 
     async def bench(ctx):
+        nonlocal ended
         await ctx.tick().repeat(2)
-        await testbench(ctx, dut)
+        await testbench(ctx)
+        ended = True
 
     simulator.add_testbench(bench)
     simulator.run_until(1e-6 * 20_000)
+    assert ended
+
+
+def run(shape, testbench):
+    dut = WeightMemory(shape, beat_bytes=BEAT_BYTES, rows=ROWS)
+    simulate(dut, lambda ctx: testbench(ctx, dut))
 
 
 async def load(ctx, dut, address, count):
@@ -144,6 +153,31 @@ def test_a_consumer_that_stalls_loses_nothing(case):
             assert got == beats[first : first + count]
 
     run(shape, testbench)
+
+
+def test_nothing_is_left_of_what_was_read_before_a_reset(case):
+    shape, *_ = case
+    beats = random_beats(6, BEATS)
+    reset = Signal()
+    dut = WeightMemory(shape, beat_bytes=BEAT_BYTES, rows=ROWS)
+
+    async def testbench(ctx):
+        await load(ctx, dut, 0, 0)
+        await write(ctx, dut, words_of(shape, beats))
+        for clocks in (1, 2, 6, 30):
+            await load(ctx, dut, 7, 40)
+            await read(ctx, dut, 2, ones())
+            ctx.set(dut.beats.ready, 0)
+            await ctx.tick().repeat(clocks)
+            ctx.set(reset, 1)
+            await ctx.tick()
+            ctx.set(reset, 0)
+            await ctx.tick().until(~dut.reading)
+            await load(ctx, dut, 3, 9)
+            _, got = await read(ctx, dut, 9, ones())
+            assert got == beats[3:12]
+
+    simulate(ResetInserter(reset)(dut), testbench)
 
 
 def test_words_are_written_where_the_address_says(case):
