@@ -162,7 +162,11 @@ _NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 
 #: Synthesis by family; the file that is read is ``top.il``.
 _SYNTHESIS = {
     "ice40": "synth_ice40 -device u -top top -json top.json",
-    "ecp5": "synth_ecp5 -top top -json top.json",
+    # ABC9 at times fails an assertion where names are left that nothing needs.
+    "ecp5": (
+        "synth_ecp5 -top top -run begin:map_luts; opt_clean -purge; "
+        "synth_ecp5 -top top -run map_luts: -json top.json"
+    ),
     # As synth_gowin ends without a word in ABC9, with ABC in its place.
     "gowin": (
         "synth_gowin -top top -run :map_luts; abc -lut 4; opt_clean; "
