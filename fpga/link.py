@@ -138,7 +138,7 @@ class FrameReceiver(wiring.Component):
 class FrameTransmitter(wiring.Component):
     """Stuffs a frame into a buffer, then sends it.
 
-    Latency: ``length + 5`` clocks from ``start`` to the opening delimiter, if the payload has no
+    Latency: ``length + 6`` clocks from ``start`` to the opening delimiter, if the payload has no
     gaps. Throughput: the line's, but for these clocks.
 
     Members
@@ -178,7 +178,9 @@ class FrameTransmitter(wiring.Component):
         run = Signal(8)  # and what it is so far.
         place = Signal(8)  # Of the byte being sent.
         trailer = Signal(range(5))
-        byte = Signal(8)
+        byte = Signal(8)  # Comes from far, and is stuffed in the next clock.
+        take = Signal()
+        taken = Signal(8, reset_less=True)
         stuff = Signal()
         moved = Signal()
         m.d.comb += [
@@ -186,14 +188,15 @@ class FrameTransmitter(wiring.Component):
             read.addr.eq(place),
             crc.data.eq(read.data),
         ]
+        m.d.sync += [taken.eq(byte), stuff.eq(take)]
         with m.If(stuff):
             m.d.comb += write.en.eq(1)
             m.d.sync += end.eq(end + 1)
-            with m.If(byte == 0):
+            with m.If(taken == 0):
                 m.d.comb += [write.addr.eq(code), write.data.eq(run)]
                 m.d.sync += [code.eq(end), run.eq(1)]
             with m.Else():
-                m.d.comb += [write.addr.eq(end), write.data.eq(byte)]
+                m.d.comb += [write.addr.eq(end), write.data.eq(taken)]
                 m.d.sync += run.eq(run + 1)
         with m.FSM():
             with m.State("idle"):
@@ -211,19 +214,19 @@ class FrameTransmitter(wiring.Component):
                 with m.If(self.start):
                     m.next = "header"
             with m.State("header"):
-                m.d.comb += [byte.eq(header[:8]), stuff.eq(1)]
+                m.d.comb += [byte.eq(header[:8]), take.eq(1)]
                 m.d.sync += [header.eq(header >> 8), header_left.eq(header_left - 1)]
                 with m.If(header_left == 1):
                     m.next = "payload"
             with m.State("payload"):
                 m.d.comb += byte.eq(self.payload.p)
-                with m.If(left == 0):
-                    m.d.comb += [write.en.eq(1), write.addr.eq(code), write.data.eq(run)]
-                    m.next = "open"
-                with m.Else():
-                    m.d.comb += [self.payload.ready.eq(1), stuff.eq(self.payload.valid)]
+                with m.If(left != 0):
+                    m.d.comb += [self.payload.ready.eq(1), take.eq(self.payload.valid)]
                     with m.If(self.payload.valid):
                         m.d.sync += left.eq(left - 1)
+                with m.Elif(~stuff):
+                    m.d.comb += [write.en.eq(1), write.addr.eq(code), write.data.eq(run)]
+                    m.next = "open"
             with m.State("open"):
                 m.d.comb += self.line.valid.eq(1)
                 with m.If(self.line.ready):

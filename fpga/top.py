@@ -315,21 +315,17 @@ class _Session(wiring.Component):
                 Cat(engine.error, Const(0, 7)),
             ]
         )
-        # A clock from a byte's number to the byte, which stuffing then takes a whole clock for.
-        byte = Signal(8, reset_less=True)
-        chosen = Signal()
-        m.d.sync += [
-            byte.eq(Mux(answer == _Answer.IDENTITY, identity[index], counters[index[:4]])),
-            chosen.eq(~moved),
-        ]
-        with m.If(answer == _Answer.RESULTS):
-            m.d.comb += [
-                sender.payload.valid.eq(queue.r_rdy),
-                sender.payload.p.eq(queue.r_data),
-                queue.r_en.eq(sender.payload.ready),
-            ]
-        with m.Else():
-            m.d.comb += [sender.payload.valid.eq(chosen), sender.payload.p.eq(byte)]
+        with m.Switch(answer):
+            with m.Case(_Answer.IDENTITY):
+                m.d.comb += [sender.payload.valid.eq(1), sender.payload.p.eq(identity[index])]
+            with m.Case(_Answer.RESULTS):
+                m.d.comb += [
+                    sender.payload.valid.eq(queue.r_rdy),
+                    sender.payload.p.eq(queue.r_data),
+                    queue.r_en.eq(sender.payload.ready),
+                ]
+            with m.Default():
+                m.d.comb += [sender.payload.valid.eq(1), sender.payload.p.eq(counters[index[:4]])]
         with m.If((answer == _Answer.DONE) & moved & (index == DONE.size - 1)):
             m.d.sync += [done.eq(0), running.eq(0)]
 
