@@ -30,7 +30,8 @@ _Port = Annotated[
 _Baud = Annotated[
     int | None,
     typer.Option(
-        help="Of the bitstream, see trilith fpga boards; without it 3000000, the iCEBreaker's."
+        help="Of the bitstream. Default: the rates of all boards (trilith fpga boards) are tried.",
+        show_default=False,
     ),
 ]
 _Stream = Annotated[
@@ -61,7 +62,7 @@ def _open(port: str, baud: int | None) -> "Iterator[Board]":
         with SimulatedBoard(SIMULATED) as simulated, Board(simulated.port, SIMULATED.baud) as board:
             yield board
         return
-    with Board(port, baud or 3_000_000) as board:
+    with Board(port, baud) as board:
         yield board
 
 
