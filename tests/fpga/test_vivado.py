@@ -5,6 +5,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -18,7 +19,7 @@ from trilith.fpga.vivado import PllTop, write_sources
 from trilith.fpga.weight_memory import MemoryShape
 from trilith.hw import MatVecConfig
 from trilith.hw.verilog import component_verilog
-from trilith.sim.toolchain import environment, find_verilator
+from trilith.sim.toolchain import ToolchainError, environment, find_verilator
 
 ENGINE = MatVecConfig(lanes=5, rows=2, code="escape", k_max=40, n_max=16)
 ARTY = replace(
@@ -170,6 +171,21 @@ def test_that_sources_name_no_folder_and_do_not_change(built, folder, tmp_path, 
             text = (new / name).read_text()
             assert text == (old / name).read_text()
             assert str(tmp_path) not in text
+
+
+def test_that_nothing_is_touched_without_the_pins(tmp_path, monkeypatch):
+    monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "amaranth_boards.arty_a7", None)
+    kept = tmp_path / "fpga" / ARTY.name / "top.bit"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("")
+    message = (
+        "amaranth_boards.arty_a7 must be installed and is not: make bitstream does it, or pip "
+        "install 'trilith[fpga]'"
+    )
+    with pytest.raises(ToolchainError, match=f"^{re.escape(message)}$"):
+        write_sources(ARTY)
+    assert list(kept.parent.iterdir()) == [kept]
 
 
 def test_that_every_pin_is_the_board_makers(built, folder):
