@@ -172,7 +172,7 @@ set board [lindex [lsort -dictionary [get_board_parts -quiet *:kv260_som:*]] end
 if {{$board ne ""}} {{
     set_property board_part $board [current_project]
 }}
-set_property ip_repo_paths engine_ip [current_project]
+set_property ip_repo_paths [file normalize engine_ip] [current_project]
 update_ip_catalog
 
 create_bd_design system
@@ -181,18 +181,19 @@ if {{$board ne ""}} {{
     apply_bd_automation -rule xilinx.com:bd_rule:zynq_ultra_ps_e \\
         -config {{apply_board_preset 1}} $ps
 }}
-# HPM0 has the registers, HP0 reads weights, HP1 moves activations and results.
+# HPM0 has the registers, HP0 reads weights, HP1 moves activations and results. A port's width is in
+# a register of the processing system, which no bitstream sets; the board's firmware leaves 128 bits.
 set_property -dict {{
     CONFIG.PSU__FPGA_PL0_ENABLE 1
     CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ {mhz:g}
     CONFIG.PSU__USE__M_AXI_GP0 1
     CONFIG.PSU__USE__M_AXI_GP1 0
     CONFIG.PSU__USE__M_AXI_GP2 0
-    CONFIG.PSU__MAXIGP0__DATA_WIDTH 32
+    CONFIG.PSU__MAXIGP0__DATA_WIDTH 128
     CONFIG.PSU__USE__S_AXI_GP2 1
-    CONFIG.PSU__SAXIGP2__DATA_WIDTH {port}
+    CONFIG.PSU__SAXIGP2__DATA_WIDTH 128
     CONFIG.PSU__USE__S_AXI_GP3 1
-    CONFIG.PSU__SAXIGP3__DATA_WIDTH {port}
+    CONFIG.PSU__SAXIGP3__DATA_WIDTH 128
     CONFIG.PSU__USE__IRQ0 1
 }} $ps
 
