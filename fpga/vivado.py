@@ -182,7 +182,7 @@ if {{$board ne ""}} {{
         -config {{apply_board_preset 1}} $ps
 }}
 # HPM0 has the registers, HP0 reads weights, HP1 moves activations and results. A port's width is in
-# a register of the processing system, which no bitstream sets; the board's firmware leaves 128 bits.
+# a register of the processing system, which no bitstream sets; the firmware leaves 128 bits.
 set_property -dict {{
     CONFIG.PSU__FPGA_PL0_ENABLE 1
     CONFIG.PSU__CRL_APB__PL0_REF_CTRL__FREQMHZ {mhz:g}
