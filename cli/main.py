@@ -274,7 +274,10 @@ def fpga_report(
             f"{row.gmacs_single:>9.2f} {row.gmacs_full:>6.2f} {held:>8} "
             f"{model:>10} {big:>12} {dram:>10}{note}"
         )
-    print("measured: logic, BRAM and MHz, by the tools of each build; modelled: the tokens")
+    print(
+        "measured: logic, BRAM and MHz, by the tools of each build; modelled: the tokens; GMAC/s and "
+        "tokens are at the clock of the column 'of', not known to be reached without MHz"
+    )
     for figure in PUBLISHED_BOARDS:
         print(f"published  {figure.design}: {figure.figure} ({figure.what})")
 
