@@ -275,8 +275,8 @@ def fpga_report(
             f"{model:>10} {big:>12} {dram:>10}{note}"
         )
     print(
-        "measured: logic, BRAM and MHz, by the tools of each build; modelled: the tokens; GMAC/s and "
-        "tokens are at the clock of the column 'of', not known to be reached without MHz"
+        "measured: logic, BRAM and MHz, by the tools of each build; modelled: the tokens; GMAC/s "
+        "and tokens are at the clock of the column 'of', not known to be reached without MHz"
     )
     for figure in PUBLISHED_BOARDS:
         print(f"published  {figure.design}: {figure.figure} ({figure.what})")
