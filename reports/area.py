@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from collections import Counter, defaultdict
@@ -24,6 +23,18 @@ from ..hw.decoder import BeatDecoder
 from ..hw.engine import MatVecEngine
 from ..hw.measured import BareDotProduct, SerialPins
 from ..sim.build import keep
+from ..sim.cells import (
+    BRAM,
+    CARRY,
+    DSP,
+    FF,
+    LUT,
+    LUTRAM,
+    SRL,
+    WIDE_MUX,
+    count_cells,
+    count_luts,
+)
 from ..sim.toolchain import ToolchainError
 
 __all__ = [
@@ -275,33 +286,6 @@ _ROUTE = {
     ),
     "ice40": ("nextpnr-ice40", "--up5k --package sg48 --freq 20 --timing-allow-fail"),
 }
-_LUT = re.compile(r"LUT[1-6]|INV|LUT4|SB_LUT4")
-_FF = re.compile(r"FD[RSCP]E(_1)?|TRELLIS_FF|SB_DFF\w*")
-_CARRY = re.compile(r"CARRY[48]|CCU2C|SB_CARRY")
-_WIDE_MUX = re.compile(r"MUXF[789]|PFUMX|L6MUX21")
-_BRAM = re.compile(r"RAMB(18|36)E[12]|DP16KD|SB_RAM40_4K\w*|SB_SPRAM256KA")
-_DSP = re.compile(r"DSP48E[12]?|MULT18X18D|ALU54B|SB_MAC16")
-_SRL = {"SRL16E": 1, "SRLC32E": 1}
-#: Look-up tables that a memory cell occupies; of TRELLIS_DPR16X4, logic cells.
-_LUTRAM = {
-    "RAM16X1D": 2,
-    "RAM32X1S": 1,
-    "RAM32X1D": 2,
-    "RAM64X1S": 1,
-    "RAM64X1D": 2,
-    "RAM128X1S": 2,
-    "RAM128X1D": 4,
-    "RAM256X1D": 8,
-    "RAM32M": 4,
-    "RAM64M": 4,
-    "RAM32M16": 8,
-    "RAM64M8": 8,
-    "TRELLIS_DPR16X4": 4,
-}
-
-
-def _sum(cells: Mapping[str, int], pattern: re.Pattern[str]) -> int:
-    return sum(count for name, count in cells.items() if pattern.fullmatch(name))
 
 
 def _levels(module: Mapping[str, Any]) -> int:
@@ -311,8 +295,8 @@ def _levels(module: Mapping[str, Any]) -> int:
     drivers: dict[int, list[tuple[int, int]]] = {}
     for cell in cells:
         kind, pins = cell["type"], cell["connections"]
-        carry, wide = _CARRY.fullmatch(kind), _WIDE_MUX.fullmatch(kind)
-        if not (carry or wide or _LUT.fullmatch(kind)):
+        carry, wide = CARRY.fullmatch(kind), WIDE_MUX.fullmatch(kind)
+        if not (carry or wide or LUT.fullmatch(kind)):
             continue
         ins = [(p, b) for p in pins if cell["port_directions"][p] == "input" for b in pins[p]]
         for pin in pins:
@@ -489,9 +473,9 @@ def measure_baseline(name: str, family: str, lanes: int) -> BaselineRow:
         name=name,
         family=family,
         lanes=lanes,
-        lut=_luts(cells, family),
-        ff=_sum(cells, _FF),
-        dsp=_sum(cells, _DSP),
+        lut=count_luts(cells, family),
+        ff=count_cells(cells, FF),
+        dsp=count_cells(cells, DSP),
         levels=result["levels"],
         latency=unit.latency,
         interleave=unit.interleave,
@@ -500,19 +484,12 @@ def measure_baseline(name: str, family: str, lanes: int) -> BaselineRow:
     )
 
 
-def _luts(cells: Mapping[str, int], family: str) -> int:
-    """Look-up tables that a netlist takes before placement, shift registers and memory included."""
-    made = sum(cells.get(name, 0) * size for name, size in (_SRL | _LUTRAM).items())
-    # On ECP5 an adder is made of the look-up tables.
-    return _sum(cells, _LUT) + made + 2 * cells.get("CCU2C", 0) * (family == "ecp5")
-
-
 def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> AreaRow:
     cells = result["cells"]
-    srl = sum(cells.get(name, 0) * size for name, size in _SRL.items())
-    lutram = sum(cells.get(name, 0) * size for name, size in _LUTRAM.items())
-    carry = _sum(cells, _CARRY)
-    lut = _luts(cells, unit.family)
+    srl = sum(cells.get(name, 0) * size for name, size in SRL.items())
+    lutram = sum(cells.get(name, 0) * size for name, size in LUTRAM.items())
+    carry = count_cells(cells, CARRY)
+    lut = count_luts(cells, unit.family)
     mhz = None
     if "report" in result:
         used: dict[str, int] = defaultdict(int)
@@ -534,11 +511,11 @@ def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> Area
         lut=lut,
         srl=srl,
         lutram=lutram,
-        ff=_sum(cells, _FF),
+        ff=count_cells(cells, FF),
         carry=carry,
-        wide_mux=_sum(cells, _WIDE_MUX),
-        bram=_sum(cells, _BRAM),
-        dsp=_sum(cells, _DSP),
+        wide_mux=count_cells(cells, WIDE_MUX),
+        bram=count_cells(cells, BRAM),
+        dsp=count_cells(cells, DSP),
         levels=result["levels"],
         mhz=mhz,
         tool=tool,

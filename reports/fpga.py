@@ -1,11 +1,11 @@
 """A table of the boards: what was measured of each, and what it would do."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..fpga.boards import BOARDS, BoardDescription, memory_bytes
+from ..fpga.boards import BOARDS, SOCS, BoardDescription, SocDescription, memory_bytes
 from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
 from ..golden.checkpoint import linear_shapes, read_json
 from ..golden.decoder import PYDOC
@@ -50,12 +50,12 @@ class BoardRow:
     clock_mhz : that the design runs at
     gmacs_single, gmacs_full : 1e9 MACs per second at full rate, for one token and for as many as
         the engine serves at once
-    weight_bytes : of the weight memory on the chip
+    weight_bytes : of the weight memory on the chip; None where there is none
     model_tokens, model_stream_bytes : tokens per second of the trained model, the link included,
-        and bytes of weights that go over the link for each
-    big_seconds : per token of BitNet 2B4T, all weights over the link
+        and bytes of weights that go over the link for each; None where there is no link
+    big_seconds : per token of BitNet 2B4T, all weights over the link; None where there is none
     big_memory_tokens : None, or tokens per second of it if its weights came from the board's memory
-        at the pins' rate
+        at the pins' rate, or at that of the DMA that the design has
     measured : None, or the summary of the last build: see ``trilith.fpga.build.build_board``
     """
 
@@ -67,12 +67,17 @@ class BoardRow:
     clock_mhz: float
     gmacs_single: float
     gmacs_full: float
-    weight_bytes: int
-    model_tokens: float
-    model_stream_bytes: int
-    big_seconds: float
+    weight_bytes: int | None
+    model_tokens: float | None
+    model_stream_bytes: int | None
+    big_seconds: float | None
     big_memory_tokens: float | None
     measured: dict[str, Any] | None
+
+    @property
+    def placed(self) -> bool:
+        """Whether what was measured was placed and routed, and not only synthesized."""
+        return self.measured is not None and self.measured["mhz"] is not None
 
     @property
     def logic(self) -> int | None:
@@ -82,17 +87,17 @@ class BoardRow:
 
 def board_rows() -> list[BoardRow]:
     """All boards: measured by the last build here, else by the one that came with this."""
-    return [_row(board) for board in BOARDS.values()]
+    return [_row(board) for board in BOARDS.values()] + [_soc_row(soc) for soc in SOCS.values()]
 
 
-def _summary(board: BoardDescription) -> dict[str, Any] | None:
+def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
     """Of the board as it is now: what was measured of another design does not count."""
-    design = json.loads(json.dumps(asdict(board.top)))
+    design = json.loads(json.dumps(board.design))
     folder = build_folder() / "fpga" / board.name
     for file in (folder / "summary.json", _STORED / f"{board.name}.json"):
         if file.is_file():
             summary = json.loads(file.read_text())
-            if summary.get("top") == design:
+            if design.items() <= summary.items():
                 return summary
     return None
 
@@ -119,7 +124,7 @@ def _row(board: BoardDescription) -> BoardRow:
         line += _line_bytes(job.chunks(config) * activation_bytes)
         line += _line_bytes(job.row_groups(config) * result_bytes)
     seconds = clocks / top.clock_hz + line * 10 / top.baud
-    big_bytes = find_model("bitnet-2b4t").linear_weights / 5
+    big_bytes = _big_bytes()
     memory_tokens = None
     if board.dram_bytes >= big_bytes:
         compute = config.lanes * config.rows / 5 * hz
@@ -140,6 +145,32 @@ def _row(board: BoardDescription) -> BoardRow:
         big_memory_tokens=memory_tokens,
         measured=_summary(board),
     )
+
+
+def _soc_row(board: SocDescription) -> BoardRow:
+    config = board.engine
+    compute = config.lanes * config.rows / 5 * board.clock_hz
+    return BoardRow(
+        name=board.name,
+        title=board.title,
+        device=board.device,
+        engine=f"{config.lanes}x{config.rows}x{config.tokens}",
+        macs=config.macs_per_clock,
+        clock_mhz=board.clock_hz / 1e6,
+        gmacs_single=config.lanes * config.rows * board.clock_hz / 1e9,
+        gmacs_full=config.macs_per_clock * board.clock_hz / 1e9,
+        weight_bytes=None,
+        model_tokens=None,
+        model_stream_bytes=None,
+        big_seconds=None,
+        big_memory_tokens=min(board.weight_bytes_per_second, compute) / _big_bytes(),
+        measured=_summary(board),
+    )
+
+
+def _big_bytes() -> float:
+    """Bytes of BitNet 2B4T's matrices, five trits in each."""
+    return find_model("bitnet-2b4t").linear_weights / 5
 
 
 def _line_bytes(payload: float) -> float:

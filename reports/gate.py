@@ -278,8 +278,7 @@ def _zeros() -> Drawing:
         found = [
             row
             for row in table.rows
-            if (row.unit, row.lanes, row.clock_ghz) == (unit, LANES, table.common_clock)
-            and row.operands.startswith("2b4t")
+            if row.operands.startswith("2b4t") and row == table.row(unit, operands=row.operands)
         ]
         if len(found) < 3:
             continue

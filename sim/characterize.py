@@ -230,10 +230,16 @@ def _check_in_verilator(
     Raises
     ------
     SimulationError
-        If an output differs, or how often a net changes.
+        If an output differs, or how often a net changes, or a net that a cell drives is not seen.
     """
     others, changes = netlist.run_verilator(inputs)
     clocks = len(next(iter(inputs.values())))
+    unseen = netlist.driven - set(changes)
+    if unseen:
+        raise SimulationError(
+            f"Verilator must see every net of {name}, and does not see {len(unseen)} of "
+            f"{len(netlist.driven)}: no figures are given"
+        )
     # SAIF takes a net's first value for a transition if it is one.
     wrong = [
         net

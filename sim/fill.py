@@ -22,6 +22,7 @@ from ..hw.verilog import component_verilog
 from .build import keep
 from .characterize import K_MAX, METHOD, characterize
 from .gatelevel import Library
+from .models import EstimateError
 from .operands import BEATS
 from .sram import read_sram
 from .table import HEADLINES, LANES
@@ -168,8 +169,13 @@ def _stored(file: Path, library: str, node: str) -> dict[str, Any]:
     """A table to fill."""
     table = {"library": library, "node": node, "provenance": [], "sram": [], "rows": []}
     if file.exists():
-        table |= json.loads(file.read_text(encoding="utf-8"))
-        table["node"] = node or table["node"]
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            table |= stored | {"node": node or stored["node"]}
+            if not all("key" in row for row in stored["rows"]):
+                raise ValueError("a row has no key")
+        except (ValueError, KeyError, TypeError) as error:
+            raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
     return table
 
 
@@ -205,6 +211,8 @@ def fill_sram(
 
     Raises
     ------
+    EstimateError
+        If the table is damaged.
     LibertyError
         If one is not a macro.
     """
@@ -242,6 +250,8 @@ def fill(
 
     Raises
     ------
+    EstimateError
+        If the table is damaged.
     LibertyError
         If the library cannot be used.
     ToolchainError

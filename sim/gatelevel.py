@@ -707,7 +707,8 @@ class Netlist:
             for index, bit in enumerate(bits):
                 if port["direction"] == "input":
                     lines.append(f"wire n{bit} = {name}[{index}];")
-                    driven.append(bit)
+                    if name != "clk":  # Which ``run`` does not count either.
+                        driven.append(bit)
                 else:
                     lines.append(f"assign {name}[{index}] = {_net(bit)};")
         for kind, pins in self.cells.values():
@@ -772,6 +773,16 @@ class Netlist:
             outputs[name] = packed
             place += len(bits)
         return outputs
+
+    @property
+    def driven(self) -> set[int | str]:
+        """The nets that cells drive."""
+        return {
+            pins[pin][0]
+            for kind, pins in self.cells.values()
+            for pin, _ in self.library.cells[kind].outputs
+            if pins.get(pin)
+        }
 
     @property
     def area(self) -> float:

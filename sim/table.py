@@ -196,8 +196,18 @@ class Table:
         return None
 
     def ratio(self, row: Characterization) -> float | None:
-        """FP16's energy over a row's, at its clock and on such operands; None without it."""
-        fp16 = self.row(FP16, clock_ghz=row.clock_ghz, operands=row.operands)
+        """FP16's energy over a row's, equal in shape, stages, clock and operands; None without it.
+
+        FP16 with more registers or fewer lanes would flatter the row.
+        """
+        fp16 = self.row(
+            FP16,
+            clock_ghz=row.clock_ghz,
+            lanes=row.lanes,
+            rows=row.rows,
+            levels_per_stage=row.levels_per_stage,
+            operands=row.operands,
+        )
         return None if fp16 is None else fp16.energy_fj / row.energy_fj
 
     def buffer(self, kilobytes: float = 8) -> Sram | None:

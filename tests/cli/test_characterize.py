@@ -94,6 +94,26 @@ def test_bad_options_are_one_line(arguments, message):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_macros_are_no_units():
+    done = characterize("--sram", "--liberty", "none.lib")
+    assert (done.returncode, done.stdout) == (2, "")
+    message = "--sram excludes --unit and --all: it measures no dot product\n"
+    assert done.stderr.endswith(message)
+
+
+@needs_sta
+@needs_osu018
+@pytest.mark.parametrize("text", ["{", "[]", '{"node": "", "rows": [{}]}'])
+def test_a_damaged_table_is_one_line(tmp_path, text):
+    file = tmp_path / "gate-osu018.json"
+    file.write_text(text)
+    done = characterize("--all", "--out", file, "--liberty", OSU018)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"trilith: {file}: must be a table of measured figures: " in done.stderr
+    assert "Traceback" not in done.stderr
+    assert file.read_text() == text
+
+
 def test_an_unknown_unit_is_one_line():
     done = characterize("--liberty", "none.lib", unit="fp7")
     assert done.returncode == 2

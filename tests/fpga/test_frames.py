@@ -37,6 +37,15 @@ def test_a_frame_is_what_the_protocol_says():
     assert len(Frame(kind=3, sequence=0, payload=bytes(MAX_PAYLOAD)).encode()) == 251
 
 
+def test_a_frame_that_is_too_long_is_none():
+    # The hardware has no room for it.
+    reader = FrameReader()
+    assert (
+        list(reader.feed(Frame(kind=3, sequence=0, payload=bytes(MAX_PAYLOAD + 1)).encode())) == []
+    )
+    assert reader.rejected == 1
+
+
 def corrupt(rng, line):
     """A line that noise has changed: bits, bursts, bytes lost, repeated, inserted, exchanged."""
     data = bytearray(line)
@@ -92,7 +101,7 @@ def test_no_damaged_frame_is_accepted_in_a_million():
     assert accepted_but_corrupt(1_000_000, 2) == (0, 0)
 
 
-def test_up_to_three_wrong_bits_are_never_accepted():
+def test_one_or_two_wrong_bits_are_never_accepted():
     # All single bits and all pairs of a short frame, exhaustively.
     line = Frame(kind=3, sequence=9, payload=bytes([0, 255, 128])).encode()
     bits = 8 * len(line)

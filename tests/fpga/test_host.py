@@ -3,16 +3,20 @@ import random
 import signal
 import subprocess
 import sys
+import termios
 import time
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
 
 from trilith.fpga.boards import SIMULATED
-from trilith.fpga.host import Board, BoardError, BoardMatmul
+from trilith.fpga.frames import Frame, FrameReader, Kind
+from trilith.fpga.host import Board, BoardError, BoardMatmul, Link
 from trilith.fpga.selftest import self_test
 from trilith.fpga.simulate import Noise, SimulatedBoard
 from trilith.golden import ternary_matmul
@@ -194,8 +198,96 @@ def test_a_board_that_stops_answering():
     simulated = SimulatedBoard(SIMULATED)
     with Board(simulated.port, BAUD) as board:
         simulated.close()
-        with pytest.raises(BoardError, match=r"the (board must answer and stopped|port must stay)"):
+        with pytest.raises(BoardError, match=r"the (board must get on and stopped|port must stay)"):
             product(board)
+
+
+def test_a_port_that_goes_while_the_host_waits():
+    simulated = SimulatedBoard(SIMULATED)
+    with Board(simulated.port, BAUD) as board:
+        simulated.close()
+        with pytest.raises(
+            BoardError,
+            match=r"^/dev/pts/\d+ at 4000000 baud: the port must stay there and failed: ",
+        ):
+            list(board.link._frames(1))
+
+
+@contextmanager
+def fake_board(answer):
+    """A terminal behind which a thread answers frames: ``answer(frame, rate)`` gives frames."""
+    host, device = os.openpty()
+
+    def run():
+        reader = FrameReader()
+        while True:
+            try:
+                data = os.read(host, 4096)
+            except OSError:
+                return
+            for frame in reader.feed(data):
+                for one in answer(frame, termios.tcgetattr(host)[4]):
+                    os.write(host, one.encode())
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield os.ttyname(device)
+    finally:
+        os.close(device)
+        thread.join(timeout=10)
+        os.close(host)
+
+
+def identity(frame):
+    """The answer to ``HELLO``."""
+    payload = frame.payload + SIMULATED.identity.encode()
+    return Frame(kind=Kind.IDENTITY, sequence=0, payload=payload)
+
+
+@pytest.mark.parametrize(
+    ("rate", "baud"), [(termios.B3000000, 3_000_000), (termios.B1000000, 1_000_000)]
+)
+def test_the_rate_is_found(rate, baud):
+    def answer(frame, at):
+        return [identity(frame)] if frame.kind == Kind.HELLO and at == rate else []
+
+    with fake_board(answer) as port, closing(Link(port)) as link:
+        assert (link.baud, link.sessions) == (baud, 1)
+        # And kept.
+        link.begin()
+        assert (link.baud, link.sessions) == (baud, 2)
+
+
+def test_a_rate_that_is_given_is_the_only_one():
+    def answer(frame, at):
+        return [identity(frame)] if at == termios.B3000000 else []
+
+    with (
+        fake_board(answer) as port,
+        pytest.raises(BoardError, match=r"^/dev/pts/\d+ at 2000000 baud: a board must answer and"),
+    ):
+        Link(port, 2_000_000)
+
+
+def test_a_board_that_refuses_for_ever():
+    def answer(frame, at):
+        hello = frame.kind == Kind.HELLO
+        return [identity(frame) if hello else Frame(kind=Kind.REFUSAL, sequence=0)]
+
+    with (
+        fake_board(answer) as port,
+        Board(port, BAUD) as board,
+        pytest.raises(BoardError, match=r"^/dev/pts/\d+ at 4000000 baud: the board must get on"),
+    ):
+        product(board)
+
+
+def test_a_rate_that_no_port_has(port):
+    with pytest.raises(
+        BoardError, match=r"^/dev/pts/\d+ must be a serial port that can run at 10{12} baud: "
+    ):
+        Board(port, 10**12)
 
 
 def test_a_port_in_use(port):
@@ -215,7 +307,9 @@ def test_no_port():
 
 def test_a_file_is_no_port(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(BoardError, match=r"file must be a serial port: "):
+    with pytest.raises(
+        BoardError, match=r"file must be a serial port that can run at 4000000 baud: "
+    ):
         Board(str(tmp_path / "file"), BAUD)
 
 

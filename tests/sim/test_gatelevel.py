@@ -275,6 +275,7 @@ def test_the_netlist_does_in_verilator_what_it_does_here(measured):
     _check_in_verilator(name, netlist, inputs, outputs, activity)
     _, changes = netlist.run_verilator(inputs)
     assert len(changes) > 400
+    assert netlist.driven <= set(changes)
     total = sum(activity.changes[net] for net in changes)
     assert sum(changes.values()) == pytest.approx(total, rel=0.02)
     # One transition more of one net is seen.

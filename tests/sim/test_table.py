@@ -43,6 +43,21 @@ def test_the_order_of_the_headlines(library):
     assert table.ratio(fp16) == 1
 
 
+def test_ratios_are_between_equals():
+    table = load_table("asap7")
+    for levels in (1, 4):
+        fp16, ternary = (
+            table.row(unit, levels_per_stage=levels) for unit in (FP16, "ternaryxint8-escape")
+        )
+        assert fp16 is not None
+        assert ternary is not None
+        assert table.ratio(ternary) == fp16.energy_fj / ternary.energy_fj
+    # FP16 was not measured at 80 lanes.
+    wide = table.row("ternaryxint8-escape", lanes=80, levels_per_stage=4)
+    assert wide is not None
+    assert table.ratio(wide) is None
+
+
 def test_what_a_table_has():
     all_tasks = tasks()
     assert {task.unit for task in all_tasks if task.lanes == 16} == set(BASELINES)
