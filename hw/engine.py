@@ -128,24 +128,26 @@ class MatVecEngine(wiring.Component):
 
         # Issue: which weight beat comes next, and may it come.
         active, chunk = reading[0], addresses[0]
-        last = Signal.like(chunk, reset_less=True)
+        offer = loader.offer.p
+        before_last = Signal.like(offer.before_last, reset_less=True)
         # Inverted, because counting up takes no logic in front of the carries.
         n_left_inverted = Signal(range(config.n_max + 1), reset_less=True)
         n_left = ~n_left_inverted
         tokens = Signal(range(config.tokens + 1), reset_less=True)
         group_chunks = Signal(range(config.max_chunks + 1), reset_less=True)
-        group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
+        each = Signal(reset_less=True)
+        # Of the beat after this one, counted from 1 in its result group.
+        next_in_group = Signal(range(2, config.max_chunks + 2), reset_less=True)
         # Result beats that the queue can still promise.
         room = Signal(range(self.queue_depth + 1), init=self.queue_depth)
 
         fire = Signal()
-        last_chunk = Signal()
-        group_end = Signal()
+        # Known before the beat comes: much hangs on them.
+        last_chunk = Signal(reset_less=True)
+        group_end = Signal(reset_less=True)
         last_rows = Signal()
         too_soon = Signal()
         m.d.comb += [
-            last_chunk.eq(chunk == last),
-            group_end.eq(last_chunk | (group_chunk == group_chunks)),
             last_rows.eq(~above(n_left, config.rows)),
             self.weights.ready.eq(active & (room >= config.tokens) & ~too_soon),
             fire.eq(self.weights.valid & self.weights.ready),
@@ -166,10 +168,18 @@ class MatVecEngine(wiring.Component):
                 m.d.sync += spacing.eq(spacing - 1)
             m.d.comb += too_soon.eq(group_end & (spacing != 0))
         start = Signal()
-        m.d.comb += start.eq(loader.offer.valid & loader.offer.ready)
+        next_last = Signal()
+        m.d.comb += [
+            start.eq(loader.offer.valid & loader.offer.ready),
+            next_last.eq(Mux(last_chunk, before_last[-1], chunk == before_last[:-1])),
+        ]
         with m.If(fire):
             m.d.sync += [address.eq(address + 1) for address in addresses]
-            m.d.sync += group_chunk.eq(group_chunk + 1)
+            m.d.sync += [
+                next_in_group.eq(next_in_group + 1),
+                last_chunk.eq(next_last),
+                group_end.eq(next_last | Mux(group_end, each, next_in_group == group_chunks)),
+            ]
             with m.If(last_chunk):
                 m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
                 with m.If(last_rows):
@@ -178,20 +188,23 @@ class MatVecEngine(wiring.Component):
             m.d.sync += [
                 # A job has a token at least.
                 *(
-                    enable.eq(loader.offer.p.tokens > token if token else 1)
+                    enable.eq(offer.tokens > token if token else 1)
                     for token, enable in enumerate(reading)
                 ),
-                last.eq(loader.offer.p.last),
-                n_left_inverted.eq(~loader.offer.p.n),
-                tokens.eq(loader.offer.p.tokens),
-                group_chunks.eq(loader.offer.p.group_chunks),
+                before_last.eq(offer.before_last),
+                last_chunk.eq(offer.before_last[-1]),
+                group_end.eq(offer.before_last[-1] | offer.each),
+                n_left_inverted.eq(~offer.n),
+                tokens.eq(offer.tokens),
+                group_chunks.eq(offer.group_chunks),
+                each.eq(offer.each),
             ]
-        with m.If(start & (loader.offer.p.bank != banks[0])):
+        with m.If(start & (offer.bank != banks[0])):
             m.d.sync += [bank.eq(~bank) for bank in banks]
         with m.If(start | (fire & last_chunk)):
             m.d.sync += [address.eq(0) for address in addresses]
         with m.If(start | (fire & group_end)):
-            m.d.sync += group_chunk.eq(1)
+            m.d.sync += next_in_group.eq(2)
 
         # What accompanies a beat down the data path. Only ``valid`` needs a reset.
         tag_shape = data.StructLayout(

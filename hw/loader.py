@@ -61,7 +61,8 @@ class JobLoader(wiring.Component):
     jobs : In(stream)
     activations : In(stream)
     offer : Out(stream); ``n``, ``tokens``, ``group_chunks`` of a job whose activations are loaded,
-        ``bank`` and ``last``: their half of the buffer and the last chunk there
+        ``each``: a partial result at every chunk, ``bank``: their half of the buffer, and
+        ``before_last``: the chunk there before the last one, or −1
     write_address, write_data, write_enable : Out; ports of the buffers, an address and an enable
         per token. The address of a chunk is twice its number, plus the half.
     bad_job, bad_activation : Out(1); one clock each
@@ -82,8 +83,9 @@ class JobLoader(wiring.Component):
                                 "n": range(config.n_max + 1),
                                 "tokens": range(config.tokens + 1),
                                 "group_chunks": range(config.max_chunks + 1),
+                                "each": 1,
                                 "bank": 1,
-                                "last": range(config.max_chunks),
+                                "before_last": range(-1, config.max_chunks),
                             }
                         )
                     )
@@ -103,13 +105,14 @@ class JobLoader(wiring.Component):
         job = Signal(job_shape(config), reset_less=True)
         loaded_k = Signal.like(job.k)
         loaded_tokens = Signal.like(job.tokens)
-        # Of each token, the half and the chunk that came last; each counts for itself, which keeps
-        # tools from making them one, whose wires would be long.
+        # Of each token, the half and the chunk that came last, −1 before the first; each counts for
+        # itself, which keeps tools from making them one, whose wires would be long.
         banks = [Signal(name=f"bank{token}") for token in range(config.tokens)]
         chunks = [
-            Signal(range(config.max_chunks), name=f"chunk{token}", reset_less=True)
+            Signal(range(-1, config.max_chunks), name=f"chunk{token}", reset_less=True)
             for token in range(config.tokens)
         ]
+        before_last = Signal.like(chunks[0], reset_less=True)
         # Of the activation beat that comes next: its token, and K from it on, inverted because
         # counting up takes no logic in front of the carries.
         token_select = Signal(config.tokens, reset_less=True)
@@ -118,24 +121,30 @@ class JobLoader(wiring.Component):
         left = ~left_inverted
         next_left_inverted = Signal.like(job.k)
         step = Signal()
+        bad = Signal(reset_less=True)
+        each = Signal(reset_less=True)
 
         m.d.comb += [
             self.offer.p.n.eq(job.n),
             self.offer.p.tokens.eq(job.tokens),
             self.offer.p.group_chunks.eq(job.group_chunks),
+            self.offer.p.each.eq(each),
             self.offer.p.bank.eq(banks[0]),
-            self.offer.p.last.eq(chunks[0]),
+            self.offer.p.before_last.eq(before_last),
         ]
-        out_of_range = job.reuse & ((job.k != loaded_k) | (job.tokens > loaded_tokens))
+        # What can be known of a job as it comes is, to leave little for the clock that checks it.
+        asked = self.jobs.p
+        out_of_range: Value = Const(0, 1)
         for value, low, high in (
-            (job.n, 1, config.n_max),
-            (job.k, 1, config.k_max),
-            (job.tokens, 1, config.tokens),
-            (job.group_chunks, 0, config.max_chunks),
+            (asked.n, 1, config.n_max),
+            (asked.k, 1, config.k_max),
+            (asked.tokens, 1, config.tokens),
+            (asked.group_chunks, 0, config.max_chunks),
         ):
             if low:
                 out_of_range |= value == 0
             out_of_range |= above(value, high)
+        other = (job.k != loaded_k) | (job.tokens > loaded_tokens)
 
         illegal_activation = Signal()
         m.d.sync += [self.bad_activation.eq(illegal_activation), self.bad_job.eq(0)]
@@ -146,7 +155,11 @@ class JobLoader(wiring.Component):
             with m.State("take"):
                 m.d.comb += self.jobs.ready.eq(1)
                 with m.If(self.jobs.valid):
-                    m.d.sync += job.eq(self.jobs.p)
+                    m.d.sync += [
+                        job.eq(asked),
+                        bad.eq(out_of_range),
+                        each.eq(asked.group_chunks == 1),
+                    ]
                     m.next = "check"
             with m.State("check"):
                 m.d.sync += [
@@ -154,7 +167,7 @@ class JobLoader(wiring.Component):
                     tokens_left.eq(job.tokens),
                 ]
                 m.d.comb += [next_left_inverted.eq(~job.k), step.eq(1)]
-                with m.If(out_of_range):
+                with m.If(bad | (job.reuse & other)):
                     m.d.sync += self.bad_job.eq(1)
                     m.next = "take"
                 with m.Elif(job.reuse):
@@ -162,12 +175,11 @@ class JobLoader(wiring.Component):
                 with m.Else():
                     m.d.sync += [
                         *(bank.eq(~bank) for bank in banks),
-                        *(chunk.eq(~0) for chunk in chunks),
-                        loaded_k.eq(job.k),
-                        loaded_tokens.eq(job.tokens),
+                        *(chunk.eq(-1) for chunk in chunks),
                     ]
                     m.next = "load"
             with m.State("load"):
+                m.d.sync += [loaded_k.eq(job.k), loaded_tokens.eq(job.tokens)]
                 m.d.comb += [
                     self.activations.ready.eq(1),
                     next_left_inverted.eq(left_inverted + config.lanes),
@@ -178,6 +190,8 @@ class JobLoader(wiring.Component):
                     for token, chunk in enumerate(chunks):
                         with m.If(token_select[token]):
                             m.d.sync += chunk.eq(chunk + 1)
+                            if not token:
+                                m.d.sync += before_last.eq(chunk)
                     with m.If(~above(left, config.lanes)):
                         if config.tokens > 1:
                             m.d.comb += next_left_inverted.eq(~job.k)
@@ -205,7 +219,7 @@ class JobLoader(wiring.Component):
                 past_place.eq(Cat(next_left[:3] <= place for place in range(8))),
             ]
         m.d.comb += [
-            self.write_address[token].eq(Cat(banks[token], chunks[token]))
+            self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
             for token in range(config.tokens)
         ]
         illegal_lanes = []
