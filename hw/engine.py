@@ -135,19 +135,18 @@ class MatVecEngine(wiring.Component):
         n_left = ~n_left_inverted
         tokens = Signal(range(config.tokens + 1), reset_less=True)
         group_chunks = Signal(range(config.max_chunks + 1), reset_less=True)
-        each = Signal(reset_less=True)
-        # Of the beat after this one, counted from 1 in its result group.
-        next_in_group = Signal(range(2, config.max_chunks + 2), reset_less=True)
+        group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
         # Result beats that the queue can still promise.
         room = Signal(range(self.queue_depth + 1), init=self.queue_depth)
 
         fire = Signal()
-        # Known before the beat comes: much hangs on them.
+        # Known before the beat comes, because much hangs on it.
         last_chunk = Signal(reset_less=True)
-        group_end = Signal(reset_less=True)
+        group_end = Signal()
         last_rows = Signal()
         too_soon = Signal()
         m.d.comb += [
+            group_end.eq(last_chunk | (group_chunk == group_chunks)),
             last_rows.eq(~above(n_left, config.rows)),
             self.weights.ready.eq(active & (room >= config.tokens) & ~too_soon),
             fire.eq(self.weights.valid & self.weights.ready),
@@ -168,18 +167,12 @@ class MatVecEngine(wiring.Component):
                 m.d.sync += spacing.eq(spacing - 1)
             m.d.comb += too_soon.eq(group_end & (spacing != 0))
         start = Signal()
-        next_last = Signal()
-        m.d.comb += [
-            start.eq(loader.offer.valid & loader.offer.ready),
-            next_last.eq(Mux(last_chunk, before_last[-1], chunk == before_last[:-1])),
-        ]
+        m.d.comb += start.eq(loader.offer.valid & loader.offer.ready)
         with m.If(fire):
             m.d.sync += [address.eq(address + 1) for address in addresses]
-            m.d.sync += [
-                next_in_group.eq(next_in_group + 1),
-                last_chunk.eq(next_last),
-                group_end.eq(next_last | Mux(group_end, each, next_in_group == group_chunks)),
-            ]
+            m.d.sync += group_chunk.eq(group_chunk + 1)
+            # The beat after the last one is the first again.
+            m.d.sync += last_chunk.eq((chunk == before_last[:-1]) | before_last[-1])
             with m.If(last_chunk):
                 m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
                 with m.If(last_rows):
@@ -193,18 +186,16 @@ class MatVecEngine(wiring.Component):
                 ),
                 before_last.eq(offer.before_last),
                 last_chunk.eq(offer.before_last[-1]),
-                group_end.eq(offer.before_last[-1] | offer.each),
                 n_left_inverted.eq(~offer.n),
                 tokens.eq(offer.tokens),
                 group_chunks.eq(offer.group_chunks),
-                each.eq(offer.each),
             ]
         with m.If(start & (offer.bank != banks[0])):
             m.d.sync += [bank.eq(~bank) for bank in banks]
         with m.If(start | (fire & last_chunk)):
             m.d.sync += [address.eq(0) for address in addresses]
         with m.If(start | (fire & group_end)):
-            m.d.sync += next_in_group.eq(2)
+            m.d.sync += group_chunk.eq(1)
 
         # What accompanies a beat down the data path. Only ``valid`` needs a reset.
         tag_shape = data.StructLayout(

@@ -61,8 +61,8 @@ class JobLoader(wiring.Component):
     jobs : In(stream)
     activations : In(stream)
     offer : Out(stream); ``n``, ``tokens``, ``group_chunks`` of a job whose activations are loaded,
-        ``each``: a partial result at every chunk, ``bank``: their half of the buffer, and
-        ``before_last``: the chunk there before the last one, or −1
+        ``bank`` and ``before_last``: their half of the buffer and the chunk there before the last
+        one, or −1
     write_address, write_data, write_enable : Out; ports of the buffers, an address and an enable
         per token. The address of a chunk is twice its number, plus the half.
     bad_job, bad_activation : Out(1); one clock each
@@ -83,7 +83,6 @@ class JobLoader(wiring.Component):
                                 "n": range(config.n_max + 1),
                                 "tokens": range(config.tokens + 1),
                                 "group_chunks": range(config.max_chunks + 1),
-                                "each": 1,
                                 "bank": 1,
                                 "before_last": range(-1, config.max_chunks),
                             }
@@ -113,22 +112,20 @@ class JobLoader(wiring.Component):
             for token in range(config.tokens)
         ]
         before_last = Signal.like(chunks[0], reset_less=True)
-        # Of the activation beat that comes next: its token, and K from it on, inverted because
-        # counting up takes no logic in front of the carries.
+        # Of the activation beat that comes next: its token, whether it is that token's last, and K
+        # from it on, inverted because counting up takes no logic in front of the carries.
         token_select = Signal(config.tokens, reset_less=True)
         tokens_left = Signal.like(job.tokens, reset_less=True)
         left_inverted = Signal.like(job.k, reset_less=True)
-        left = ~left_inverted
+        final = Signal(reset_less=True)
         next_left_inverted = Signal.like(job.k)
         step = Signal()
         bad = Signal(reset_less=True)
-        each = Signal(reset_less=True)
 
         m.d.comb += [
             self.offer.p.n.eq(job.n),
             self.offer.p.tokens.eq(job.tokens),
             self.offer.p.group_chunks.eq(job.group_chunks),
-            self.offer.p.each.eq(each),
             self.offer.p.bank.eq(banks[0]),
             self.offer.p.before_last.eq(before_last),
         ]
@@ -155,11 +152,7 @@ class JobLoader(wiring.Component):
             with m.State("take"):
                 m.d.comb += self.jobs.ready.eq(1)
                 with m.If(self.jobs.valid):
-                    m.d.sync += [
-                        job.eq(asked),
-                        bad.eq(out_of_range),
-                        each.eq(asked.group_chunks == 1),
-                    ]
+                    m.d.sync += [job.eq(asked), bad.eq(out_of_range)]
                     m.next = "check"
             with m.State("check"):
                 m.d.sync += [
@@ -192,7 +185,7 @@ class JobLoader(wiring.Component):
                             m.d.sync += chunk.eq(chunk + 1)
                             if not token:
                                 m.d.sync += before_last.eq(chunk)
-                    with m.If(~above(left, config.lanes)):
+                    with m.If(final):
                         if config.tokens > 1:
                             m.d.comb += next_left_inverted.eq(~job.k)
                             m.d.sync += [
@@ -215,7 +208,10 @@ class JobLoader(wiring.Component):
         with m.If(step):
             m.d.sync += [
                 left_inverted.eq(next_left_inverted),
-                past_eight.eq(Cat(next_left[3:] < eight for eight in range(eights + 1))),
+                final.eq(~above(next_left, config.lanes)),
+                past_eight.eq(
+                    Cat(Const(0, 1), (~above(next_left[3:], eight) for eight in range(eights)))
+                ),
                 past_place.eq(Cat(next_left[:3] <= place for place in range(8))),
             ]
         m.d.comb += [
