@@ -24,8 +24,10 @@ _ROWS = (46, 70, 22, 82)
 _FEW = 30
 #: Every twelfth row of tiles holds block RAM or multipliers.
 _NO_LOGIC = 10
-#: Tiles in height that belong to a row of weights, and the most that all of them take.
-_PITCH, _HEIGHT = 4, 60
+#: Tiles in height that belong to a row of weights and a token, and the most that all of them take.
+_PITCH, _HEIGHT = 3, 66
+#: Tiles in width that belong to a lane: with that height, twice what its operands and sums fill.
+_WIDTH = 1.5
 #: INIT of half a CCU2C as yosys maps adders: carry from A; with D = 1 the sum of A, B and C.
 _ADD, _ADD_INVERTED = (format(init, "016b") for init in (0x96AA, 0x69AA))
 
@@ -107,12 +109,13 @@ def _block_rams(cells: Mapping[str, Any], kind: str) -> list[tuple[int, int, str
 
 
 def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
-    """Give an engine's block RAMs and input registers their places on an LFE5U-85.
+    """Give an engine's block RAMs, weights and operands their places on an LFE5U-85.
 
     Without them nextpnr has little to start from: its first solution is a point, and the spreading
-    that follows puts what belongs together far apart. Lanes go along x, rows of weights along y
-    between the block RAMs of the tokens, and the registers of jobs, which stand for the control
-    logic, into the middle. The block RAMs of a weight memory in parts, where there is one, take
+    that follows puts what belongs together far apart. Lanes go along x, rows of weights along y,
+    tokens in each of them, and the registers of jobs, which stand for the control logic, into the
+    middle. An operand fills the registers of a tile: they share a reset of their own, for which the
+    placer finds no room later. The block RAMs of a weight memory in parts, where there is one, take
     what is left, from the first part to the last as the lanes. The placer does the rest.
 
     Parameters
@@ -135,11 +138,14 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
         )
     rows = next((n for n in (1, 2, 4) if len(blocks) <= n * _FEW), 4)
     columns = -(-len(blocks) // rows)
-    first = (len(_COLUMNS) - columns) // 2
+    tiles = _COLUMNS[-1][0] - _COLUMNS[0][0]
+    span = max(columns, min(len(_COLUMNS), round(config.lanes * _WIDTH / tiles * len(_COLUMNS))))
+    first = (len(_COLUMNS) - span) // 2
     free = [(column, row) for column in range(len(_COLUMNS)) for row in _ROWS]
     places = []
     for place, (_, _, name) in enumerate(blocks):
-        places.append((name, (first + place // rows, _ROWS[place % rows])))
+        column = first + place // rows * span // columns
+        places.append((name, (column, _ROWS[place % rows])))
         free.remove(places[-1][1])
     places += [
         (name, free[place * len(free) // len(words)]) for place, (_, _, name) in enumerate(words)
@@ -148,7 +154,7 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
         x, bel = _COLUMNS[column]
         cells[name]["attributes"]["BEL"] = f"X{x}/Y{row}/{bel}"
 
-    left, right = _COLUMNS[first][0], _COLUMNS[first + columns - 1][0]
+    left, right = _COLUMNS[first][0], _COLUMNS[first + span - 1][0]
     middle = sum(_ROWS[:rows]) / rows
     # A register behind a look-up table moves with it; one behind a memory does not.
     logic = {
@@ -188,11 +194,22 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
                     bel = f"X{column}/Y{row}/SLICE{'ABCD'[place // 2]}.FF{place % 2}"
                     registers[bit]["attributes"]["BEL"] = bel
 
+    pitch = min(_PITCH, _HEIGHT / (config.rows * config.tokens))
+
+    def put_lane(bits: list[int], lane: float, row: float, token: float) -> None:
+        """Bind what belongs to a lane of a row of weights and a token, or to the middle of all."""
+        above = row * config.tokens + token - (config.rows * config.tokens - 1) / 2
+        put(bits, left + lane / config.lanes * (right - left), middle + above * pitch)
+
+    put(bits("loader.job") or [], (left + right) / 2, middle)
     # yosys keeps one of the names that the weights have.
     packed = bits("packed") or []
+    trits = config.rows * config.lanes
     for index in range(config.weight_bytes):
-        row, lane = divmod((index + 0.5) * config.rows / config.weight_bytes, 1)
-        above = (row - (config.rows - 1) / 2) * min(_PITCH, _HEIGHT / config.rows)
+        row, lane = divmod((index + 0.5) * trits / config.weight_bytes, config.lanes)
         byte = bits(f"decoder.byte{index}") or packed[8 * index : 8 * index + 8]
-        put(byte, left + lane * (right - left), middle + above)
-    put(bits("loader.job") or [], (left + right) / 2, middle)
+        put_lane(byte, lane, row, (config.tokens - 1) / 2)
+    for row in range(config.rows):
+        for token in range(config.tokens):
+            for lane in range(config.lanes):
+                put_lane(bits(f"dot{row}.x{token}_{lane}") or [], lane, row, token)

@@ -144,13 +144,22 @@ class MatVecEngine(wiring.Component):
         last_chunk = Signal(reset_less=True)
         group_end = Signal()
         last_rows = Signal()
-        too_soon = Signal()
+        # The queue has taken in the tokens of the group before.
+        settled = Signal(init=1)
+        # A beat that may come if it does not end a group too soon. What else hangs on beats is
+        # written without ``fire``, which comes last of all.
+        may_fire = Signal()
+        fire_group_end = Signal()
+        fire_last_chunk = Signal()
         m.d.comb += [
             group_end.eq(last_chunk | (group_chunk == group_chunks)),
             last_rows.eq(~above(n_left, config.rows)),
-            self.weights.ready.eq(active & (room >= config.tokens) & ~too_soon),
+            self.weights.ready.eq(active & (room >= config.tokens) & (settled | ~group_end)),
             fire.eq(self.weights.valid & self.weights.ready),
-            loader.offer.ready.eq(~active | (fire & last_chunk & last_rows)),
+            may_fire.eq(self.weights.valid & active & (room >= config.tokens) & settled),
+            fire_group_end.eq(may_fire & group_end),
+            fire_last_chunk.eq(may_fire & last_chunk),
+            loader.offer.ready.eq(~active | (fire_last_chunk & last_rows)),
         ]
         for read, bank, address, enable in zip(reads, banks, addresses, reading, strict=True):
             m.d.comb += [
@@ -159,13 +168,13 @@ class MatVecEngine(wiring.Component):
                 read.en.eq(enable),
             ]
         if config.tokens > 1:
-            # Clocks until the queue has taken in the tokens of the group before.
+            # Clocks until then.
             spacing = Signal(range(config.tokens))
-            with m.If(fire & group_end):
+            with m.If(fire_group_end):
                 m.d.sync += spacing.eq(tokens - 1)
-            with m.Elif(spacing != 0):
+            with m.Elif(~settled):
                 m.d.sync += spacing.eq(spacing - 1)
-            m.d.comb += too_soon.eq(group_end & (spacing != 0))
+            m.d.comb += settled.eq(spacing == 0)
         start = Signal()
         m.d.comb += start.eq(loader.offer.valid & loader.offer.ready)
         with m.If(fire):
@@ -173,10 +182,10 @@ class MatVecEngine(wiring.Component):
             m.d.sync += group_chunk.eq(group_chunk + 1)
             # The beat after the last one is the first again.
             m.d.sync += last_chunk.eq((chunk == before_last[:-1]) | before_last[-1])
-            with m.If(last_chunk):
-                m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
-                with m.If(last_rows):
-                    m.d.sync += [enable.eq(0) for enable in reading]
+        with m.If(fire_last_chunk):
+            m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
+            with m.If(last_rows):
+                m.d.sync += [enable.eq(0) for enable in reading]
         with m.If(start):
             m.d.sync += [
                 # A job has a token at least.
@@ -192,9 +201,9 @@ class MatVecEngine(wiring.Component):
             ]
         with m.If(start & (offer.bank != banks[0])):
             m.d.sync += [bank.eq(~bank) for bank in banks]
-        with m.If(start | (fire & last_chunk)):
+        with m.If(start | fire_last_chunk):
             m.d.sync += [address.eq(0) for address in addresses]
-        with m.If(start | (fire & group_end)):
+        with m.If(start | fire_group_end):
             m.d.sync += group_chunk.eq(1)
 
         # What accompanies a beat down the data path. Only ``valid`` needs a reset.
@@ -286,7 +295,7 @@ class MatVecEngine(wiring.Component):
                 with m.Elif(valid):
                     m.d.sync += accumulator.eq(total)
 
-        used = Mux(fire & group_end, tokens, 0)
+        used = Mux(fire_group_end, tokens, 0)
         m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))
         # In two clocks, because the decoders lie far apart.
         illegal_beat = Signal()

@@ -96,9 +96,10 @@ class ResultQueue(wiring.Component):
             write.addr.eq(produce),
             write.data.eq(Cat(values, held_last & (left == 1))),
             waiting.eq(produce != consume),
-            take.eq(waiting & (self.results.ready | ~self.results.valid)),
+            take.eq(waiting & read.en),
             read.addr.eq(consume),
-            read.en.eq(take),
+            # Also where nothing waits: what is read then is not valid, and is read again.
+            read.en.eq(self.results.ready | ~self.results.valid),
             self.results.p.eq(read.data),
             self.busy.eq((left != 0) | waiting | self.results.valid),
         ]

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from amaranth.back import verilog
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -43,15 +44,15 @@ def yosys(folder: Path, script: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def synthesize(component: wiring.Component, folder: Path) -> dict:
-    (folder / "unit.v").write_text(component_verilog(component, "unit"))
+def synthesize(text: str, folder: Path) -> dict:
+    (folder / "unit.v").write_text(text)
     yosys(folder, "read_verilog unit.v; synth_ecp5 -top unit; write_json unit.json")
     return json.loads((folder / "unit.json").read_text())
 
 
 @needs_yosys
 def test_an_adder_takes_the_inversion_in_front_of_it(tmp_path):
-    netlist = synthesize(AddOrSubtract(), tmp_path)
+    netlist = synthesize(component_verilog(AddOrSubtract(), "unit"), tmp_path)
     module = netlist["modules"]["unit"]
     before = [cell["type"] for cell in module["cells"].values()]
     fold_inversions(module)
@@ -74,7 +75,8 @@ def test_an_adder_takes_the_inversion_in_front_of_it(tmp_path):
 
 @needs_yosys
 def test_a_floor_plan_orders_lanes_and_rows(tmp_path):
-    module = synthesize(MatVecEngine(CONFIG), tmp_path)["modules"]["unit"]
+    text = verilog.convert(MatVecEngine(CONFIG), name="unit", emit_src=False)
+    module = synthesize(text, tmp_path)["modules"]["unit"]
     floorplan(module, CONFIG)
     places = {
         name: (re.fullmatch(r"X(\d+)/Y(\d+)/(\w+)(\.\w+)?", cell["attributes"]["BEL"]), cell)
@@ -83,11 +85,27 @@ def test_a_floor_plan_orders_lanes_and_rows(tmp_path):
     }
     assert len({match[0] for match, _ in places.values()}) == len(places)
     kinds = Counter(cell["type"] for _, cell in places.values())
-    # Five block RAMs of 36 bits for the 160 of each token; eight bytes of weights, and a job.
-    assert kinds == {"DP16KD": 10, "TRELLIS_FF": 8 * 8 + 19}
+    # Five block RAMs of 36 bits for the 160 of each token; eight bytes of weights, a job, operands.
+    assert kinds == {"DP16KD": 10, "TRELLIS_FF": 8 * 8 + 19 + 2 * 2 * 20 * 8}
     blocks = [places[f"buffer{token}.0.{index}"][0] for index in range(5) for token in (0, 1)]
     assert all(int(match[2]) == 46 and match[3].startswith("EBR") for match in blocks)
     columns = [int(match[1]) for match in blocks]
+    assert columns == sorted(columns)
+    tiles = {}
+    for match, cell in places.values():
+        if cell["type"] == "TRELLIS_FF":
+            tiles[cell["connections"]["Q"][0]] = int(match[1]), int(match[2])
+    operand = {
+        (row, token, lane): {tiles[bit] for bit in module["netnames"][name]["bits"]}
+        for row in range(2)
+        for token in range(2)
+        for lane in range(20)
+        for name in [f"dot{row}.x{token}_{lane}"]
+    }
+    assert all(len(tile) == 1 for tile in operand.values())
+    first = [[min(operand[row, token, 0])[1] for token in range(2)] for row in range(2)]
+    assert first[0] + first[1] == sorted(set(first[0] + first[1]))
+    columns = [min(operand[1, 0, lane])[0] for lane in range(20)]
     assert columns == sorted(columns)
 
 
