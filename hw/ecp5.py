@@ -22,8 +22,8 @@ _COLUMNS = [
 _ROWS = (46, 70, 22, 82)
 #: Block RAMs that a row takes before the next is used: more than that lie too far apart.
 _FEW = 30
-#: Every twelfth row of tiles holds block RAM or multipliers.
-_NO_LOGIC = 10
+#: Every twelfth row of tiles holds block RAM or multipliers; the last column with logic.
+_NO_LOGIC, _LAST = 10, 120
 #: Tiles in height that belong to a row of weights and a token, and the most that all of them take.
 _PITCH, _HEIGHT = 3, 66
 #: Tiles in width that belong to a lane: with that height, twice what its operands and sums fill.
@@ -183,11 +183,15 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
         )
 
     def put(bits: list[int], x: float, y: float) -> None:
-        """Bind registers to the tiles from a place on to the right, eight in each."""
-        column, row = round(x), max(3, round(y))
-        row += row % 12 == _NO_LOGIC
+        """Bind registers to the tiles from a place on, to the right and then up, eight in each."""
+        tiles = (
+            (column, row)
+            for row in count(max(3, round(y)))
+            if row % 12 != _NO_LOGIC
+            for column in range(round(x), _LAST + 1)
+        )
         for start in range(0, len(bits), 8):
-            column = next(free for free in count(column) if (free, row) not in taken)
+            column, row = next(tile for tile in tiles if tile not in taken)
             taken.add((column, row))
             for place, bit in enumerate(bits[start : start + 8]):
                 if bit in registers:
