@@ -17,7 +17,6 @@ __all__ = [
     "SOCS",
     "BoardDescription",
     "SocDescription",
-    "find_board",
     "fitting_boards",
     "memory_bytes",
 ]
@@ -228,19 +227,6 @@ SIMULATED = TopConfig(
     clock_hz=16_000_000,
     baud=4_000_000,
 )
-
-
-def find_board(name: str) -> BoardDescription:
-    """A board by name.
-
-    Raises
-    ------
-    ValueError
-        If it is unknown.
-    """
-    if name not in BOARDS:
-        raise ValueError(f"the board must be one of {', '.join(BOARDS)}, not {name!r}")
-    return BOARDS[name]
 
 
 def memory_bytes(config: MatVecConfig, shapes: Sequence[tuple[int, int]]) -> int:

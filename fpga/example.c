@@ -2,8 +2,8 @@
  *
  *   cc -Wall -o example example.c && ./example /dev/ttyUSB1
  *
- * Sets 3,000,000 baud. Sends one frame at a time and gives up at the first error: a host that lasts
- * sends again, as PROTOCOL.md says.
+ * Sets 3,000,000 baud, the iCEBreaker's rate ('trilith fpga boards' has the others'). Sends one frame
+ * at a time and gives up at the first error: a host that lasts sends again, as PROTOCOL.md says.
  */
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
