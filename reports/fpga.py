@@ -97,7 +97,7 @@ def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
     for file in (folder / "summary.json", _STORED / f"{board.name}.json"):
         if file.is_file():
             summary = json.loads(file.read_text())
-            if design.items() <= summary.items():
+            if summary | design == summary:
                 return summary
     return None
 
