@@ -6,7 +6,6 @@ Both steps change the netlist that yosys writes as JSON. Modules are flat.
 import re
 from collections import Counter
 from collections.abc import Mapping
-from itertools import count
 from typing import Any
 
 from .config import MatVecConfig
@@ -22,8 +21,10 @@ _COLUMNS = [
 _ROWS = (46, 70, 22, 82)
 #: Block RAMs that a row takes before the next is used: more than that lie too far apart.
 _FEW = 30
-#: Every twelfth row of tiles holds block RAM or multipliers; the last column with logic.
-_NO_LOGIC, _LAST = 10, 120
+#: Every twelfth row of tiles holds block RAM or multipliers, from this one on.
+_NO_LOGIC = 10
+#: Tiles with logic on this side of the pins: from this row on, and the last row and column.
+_BOTTOM, _TOP, _LAST = 3, 93, 120
 #: Tiles in height that belong to a row of weights and a token, and the most that all of them take.
 _PITCH, _HEIGHT = 3, 66
 #: Tiles in width that belong to a lane: with that height, twice what its operands and sums fill.
@@ -183,15 +184,18 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
         )
 
     def put(bits: list[int], x: float, y: float) -> None:
-        """Bind registers to the tiles from a place on, to the right and then up, eight in each."""
+        """Bind registers to the tiles from a place on, to the right and then up, eight in each.
+
+        What finds no tile up to the top of the device is left to the placer.
+        """
         tiles = (
             (column, row)
-            for row in count(max(3, round(y)))
+            for row in range(max(_BOTTOM, round(y)), _TOP + 1)
             if row % 12 != _NO_LOGIC
             for column in range(round(x), _LAST + 1)
+            if (column, row) not in taken
         )
-        for start in range(0, len(bits), 8):
-            column, row = next(tile for tile in tiles if tile not in taken)
+        for start, (column, row) in zip(range(0, len(bits), 8), tiles, strict=False):
             taken.add((column, row))
             for place, bit in enumerate(bits[start : start + 8]):
                 if bit in registers:

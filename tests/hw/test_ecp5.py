@@ -128,6 +128,30 @@ def test_weights_take_the_block_rams_that_are_left():
     assert columns[-1] > 100
 
 
+def test_registers_go_on_in_the_row_above_and_end_below_the_top():
+    bits = list(range(8 * 6000))
+    cells = {
+        f"r{bit}": {
+            "type": "TRELLIS_FF",
+            "attributes": {},
+            "port_directions": {"DI": "input", "Q": "output"},
+            "connections": {"DI": [len(bits) + bit], "Q": [bit]},
+        }
+        for bit in bits
+    }
+    floorplan({"cells": cells, "netnames": {"top.loader.job": {"bits": bits}}, "ports": {}}, CONFIG)
+    bels = [cell["attributes"].get("BEL") for cell in cells.values()]
+    bound = [re.fullmatch(r"X(\d+)/Y(\d+)/SLICE.\.FF.", bel) for bel in bels if bel]
+    assert 20_000 < len(bound) < len(bits)
+    assert not any(bels[len(bound) :])
+    assert len(set(bels[: len(bound)])) == len(bound)
+    tiles = list(dict.fromkeys((int(match[2]), int(match[1])) for match in bound))
+    assert tiles == sorted(tiles)
+    assert tiles[-1] == (93, 120)
+    # No logic in the rows of block RAM and multipliers.
+    assert {row for row, _ in tiles} == {row for row in range(tiles[0][0], 94) if row % 12 != 10}
+
+
 def test_more_block_rams_than_the_device_has_are_refused():
     cells = {f"engine.buffer0.0.{index}": {"type": "DP16KD"} for index in range(200)}
     cells |= {f"memory.words3.0.{index}": {"type": "DP16KD"} for index in range(9)}
