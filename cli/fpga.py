@@ -1,12 +1,12 @@
 """``trilith fpga``: builds bitstreams, and drives boards, real or simulated."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -44,18 +44,10 @@ _Stream = Annotated[
 ]
 
 
-def _find(name: str) -> "BoardDescription":
-    from ..fpga.boards import BOARDS
-
-    if name not in BOARDS:
-        raise typer.BadParameter(f"--board must be one of {', '.join(BOARDS)}, not {name!r}")
-    return BOARDS[name]
+_Described = TypeVar("_Described")
 
 
-def _find_any(name: str) -> "BoardDescription | SocDescription":
-    from ..fpga.boards import BOARDS, SOCS
-
-    boards = BOARDS | SOCS
+def _find(name: str, boards: Mapping[str, _Described]) -> _Described:
     if name not in boards:
         raise typer.BadParameter(f"--board must be one of {', '.join(boards)}, not {name!r}")
     return boards[name]
@@ -176,12 +168,12 @@ def build(
     """
     from rich.console import Console
 
-    from ..fpga.boards import SocDescription
+    from ..fpga.boards import BOARDS, SOCS, SocDescription
     from ..fpga.build import build_board
     from ..fpga.vivado import write_sources
     from ..sim.build import build_folder
 
-    found = _find_any(board)
+    found = _find(board, BOARDS | SOCS)
     if isinstance(found, SocDescription) or found.family == "xc7":
         if seed is not None:
             raise typer.BadParameter(f"--seed must be left out for {board}, which Vivado places")
@@ -229,10 +221,10 @@ def simulate(
     Examples:
       trilith fpga simulate --flip 1e-4
     """
-    from ..fpga.boards import SIMULATED
+    from ..fpga.boards import BOARDS, SIMULATED
     from ..fpga.simulate import Noise, SimulatedBoard
 
-    config = _find(board).top if board else SIMULATED
+    config = _find(board, BOARDS).top if board else SIMULATED
     try:
         noise = Noise(flip=flip, drop=drop, repeat=repeat, insert=insert, seed=seed)
     except ValueError as error:

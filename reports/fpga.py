@@ -9,6 +9,7 @@ from ..fpga.boards import BOARDS, SOCS, BoardDescription, SocDescription, memory
 from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
 from ..golden.checkpoint import linear_shapes, read_json
 from ..golden.decoder import PYDOC
+from ..hw.config import MatVecConfig
 from ..hw.loader import activations_shape
 from ..hw.results import results_shape
 from ..hw.timing import JobShape, job_times
@@ -102,6 +103,23 @@ def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
     return None
 
 
+def _common(
+    board: BoardDescription | SocDescription, config: MatVecConfig, clock_hz: float, beats_hz: float
+) -> dict[str, Any]:
+    """What rows of boards and of chips have in common; ``beats_hz`` is the rate of beats."""
+    return {
+        "name": board.name,
+        "title": board.title,
+        "device": board.device,
+        "engine": f"{config.lanes}x{config.rows}x{config.tokens}",
+        "macs": config.macs_per_clock,
+        "clock_mhz": clock_hz / 1e6,
+        "gmacs_single": config.lanes * config.rows * beats_hz / 1e9,
+        "gmacs_full": config.macs_per_clock * beats_hz / 1e9,
+        "measured": _summary(board),
+    }
+
+
 def _row(board: BoardDescription) -> BoardRow:
     config, top = board.top.engine, board.top
     # Beats come at the rate of the memory.
@@ -130,20 +148,12 @@ def _row(board: BoardDescription) -> BoardRow:
         compute = config.lanes * config.rows / 5 * hz
         memory_tokens = min(board.dram_bytes_per_second, compute) / big_bytes
     return BoardRow(
-        name=board.name,
-        title=board.title,
-        device=board.device,
-        engine=f"{config.lanes}x{config.rows}x{config.tokens}",
-        macs=config.macs_per_clock,
-        clock_mhz=top.clock_hz / 1e6,
-        gmacs_single=config.lanes * config.rows * hz / 1e9,
-        gmacs_full=config.macs_per_clock * hz / 1e9,
+        **_common(board, config, top.clock_hz, hz),
         weight_bytes=top.identity.memory_bytes,
         model_tokens=1 / seconds,
         model_stream_bytes=stream,
         big_seconds=_line_bytes(big_bytes) * 10 / top.baud,
         big_memory_tokens=memory_tokens,
-        measured=_summary(board),
     )
 
 
@@ -151,20 +161,12 @@ def _soc_row(board: SocDescription) -> BoardRow:
     config = board.engine
     compute = config.lanes * config.rows / 5 * board.clock_hz
     return BoardRow(
-        name=board.name,
-        title=board.title,
-        device=board.device,
-        engine=f"{config.lanes}x{config.rows}x{config.tokens}",
-        macs=config.macs_per_clock,
-        clock_mhz=board.clock_hz / 1e6,
-        gmacs_single=config.lanes * config.rows * board.clock_hz / 1e9,
-        gmacs_full=config.macs_per_clock * board.clock_hz / 1e9,
+        **_common(board, config, board.clock_hz, board.clock_hz),
         weight_bytes=None,
         model_tokens=None,
         model_stream_bytes=None,
         big_seconds=None,
         big_memory_tokens=min(board.weight_bytes_per_second, compute) / _big_bytes(),
-        measured=_summary(board),
     )
 
 
