@@ -13,7 +13,17 @@ import typer
 __all__ = ["characterize"]
 
 
+#: Options that a way of measuring would ignore.
+_ONE = ("lanes", "rows", "levels_per_stage", "operands", "verilator")
+_IGNORED = {
+    "--all": _ONE,
+    "--sram": (*_ONE, "clock_ghz", "glitches", "jobs"),
+    "--unit": ("node", "out", "jobs"),
+}
+
+
 def characterize(
+    context: typer.Context,
     library: Annotated[str, typer.Option(help="What to call the library.")],
     liberty: Annotated[
         list[Path],
@@ -111,6 +121,13 @@ def characterize(
         raise typer.BadParameter("--unit, --all or --sram must be given")
     if sram and (everything or unit is not None):
         raise typer.BadParameter("--sram excludes --unit and --all: it measures no dot product")
+    way = "--sram" if sram else "--all" if everything else "--unit"
+    for name in _IGNORED[way]:
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE":
+            raise typer.BadParameter(
+                f"--{name.replace('_', '-')} must not be given with {way}, which has no use for it"
+            )
     if unit is not None and unit not in BASELINES:
         raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     if not 2 <= lanes <= 256:
@@ -229,6 +246,10 @@ def _print(row) -> None:
     for kind in ("internal", "switching", "leakage"):
         print(f"  {kind:<13} {getattr(row, f'{kind}_fj'):.3f}")
     print(f"  (OpenSTA's own internal energy, not used: {row.opensta_internal_fj:.3f})")
+    print(
+        f"with ports      {row.energy_fj + row.ports_fj:.3f} fJ per MAC, with the charge of the "
+        "pins that no cell drives, clock pins above all"
+    )
     if row.glitches_fj is not None:
         print(
             f"with glitches   {row.glitches_fj:.3f} fJ per MAC; {row.glitch_transitions:.2f} times "

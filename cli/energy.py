@@ -206,8 +206,8 @@ def mac(
     """Measured energy per MAC of all dot products at gate level, and ratios to FP16.
 
     From the stored tables, which 'trilith characterize --all' fills: no library and no tool is
-    needed. Cells only, with decoder and all registers; no wires, no clock tree, nor the charge of
-    pins that no cell drives: clock pins, and the inputs of the operands' registers. FP16 is the
+    needed. Cells only, with decoder and all registers; no wires and no clock tree. The charge of
+    the pins that no cell drives, clock pins above all, has columns of its own: ports. FP16 is the
     fused dot product with an FP32 result, of as many lanes, rows and adder levels per stage, or -
     where that was not measured. The activation buffer, where one is known, is 8 KB, for 2560
     outputs.
@@ -231,7 +231,14 @@ def mac(
                 "library": table.library,
                 "node": table.node,
                 "common_clock_ghz": table.common_clock,
-                "rows": [asdict(row) | {"fp16_over_it": table.ratio(row)} for row in table.rows],
+                "rows": [
+                    asdict(row)
+                    | {
+                        "fp16_over_it": table.ratio(row),
+                        "fp16_over_it_with_ports": table.ratio(row, ports=True),
+                    }
+                    for row in table.rows
+                ],
                 "sram": [asdict(macro) for macro in table.sram],
                 "with_buffer": [asdict(one) for one in buffers],
             }
@@ -252,7 +259,8 @@ def _print_table(table: Any) -> None:
     heads = " ".join(f"{f'{clock:g} GHz':>10}" for clock in clocks)
     print(
         f"{'unit':<24} {'lanes x rows':>12} {'levels':>6} {'operands':<9} {heads} {'FP16/it':>8} "
-        f"{'clock pins':>10} {'leakage':>8} {'glitches':>9} {'max GHz':>8} {'area/MAC':>9}"
+        f"{'with ports':>10} {'FP16/it':>8} {'clock pins':>10} {'leakage':>8} {'glitches':>9} "
+        f"{'max GHz':>8} {'area/MAC':>9}"
     )
     slow = False
     for row in table.rows:
@@ -270,17 +278,24 @@ def _print_table(table: Any) -> None:
             )
             slow = slow or bool(one and not one.met)
             energies.append(f"{one.energy_fj:.1f}{'' if one.met else '!'}" if one else "-")
-        ratio = table.ratio(row)
+        ratio, other = (
+            "-" if value is None else f"{value:.2f}"
+            for value in (table.ratio(row), table.ratio(row, ports=True))
+        )
         glitches = "-" if row.glitches_fj is None else f"{row.glitches_fj:.1f}"
         shape = f"{row.lanes} x {row.rows}"
         print(
             f"{row.unit:<24} {shape:>12} {row.levels_per_stage:>6} {row.operands:<9} "
             + " ".join(f"{text:>10}" for text in energies)
-            + f" {'-' if ratio is None else f'{ratio:.2f}':>8} {row.parts_fj['clock']:>10.1f} "
-            f"{row.leakage_fj:>8.3f} {glitches:>9} {row.max_ghz:>8.3f} "
-            f"{row.area_per_mac:>9.2f}"
+            + f" {ratio:>8} {row.energy_fj + row.ports_fj:>10.1f} {other:>8} "
+            f"{row.parts_fj['clock']:>10.1f} {row.leakage_fj:>8.3f} {glitches:>9} "
+            f"{row.max_ghz:>8.3f} {row.area_per_mac:>9.2f}"
         )
-    print(f"FP16/it, clock pins, leakage and glitches at {table.common_clock:g} GHz")
+    print(f"all but the energies at {table.common_clock:g} GHz alone")
+    print(
+        "with ports: and the charge of the pins that no cell drives, which are the clock pins and "
+        "the inputs of the operands' registers; clock pins: what flip-flops take inside of it all"
+    )
     if slow:
         print("!: the clock is not met; the energy is of a circuit that is too slow")
     refused = max((row.refused for row in table.rows), default=0.0)

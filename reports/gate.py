@@ -65,6 +65,10 @@ _PARTS = {
 }
 
 
+#: See ``Characterization.ports_fj``.
+_PORTS = "charge of clock\nand input pins"
+
+
 def _tables() -> list[Table]:
     """The stored tables, those of known style first."""
     names = tables()
@@ -230,9 +234,19 @@ def _split() -> Drawing:
                         label=label,
                     )
                     left[side] += width
+            rows.append(_row(table, row, part="ports", part_fj=row.ports_fj))
+            axes[line][0].barh(
+                place,
+                row.ports_fj,
+                left=left[0],
+                color="white",
+                edgecolor="#777777",
+                linestyle=":",
+                label=_PORTS,
+            )
             axes[line][0].annotate(
-                _number(row.energy_fj),
-                (left[0], place),
+                f"{_number(row.energy_fj)} + {_number(row.ports_fj)}",
+                (left[0] + row.ports_fj, place),
                 xytext=(3, 0),
                 textcoords="offset points",
                 va="center",
@@ -244,7 +258,7 @@ def _split() -> Drawing:
         labels = [_name(unit).replace(" to FP32, fused", "") for unit in units]
         axes[line][0].set_yticks(range(len(labels)), labels=labels, fontsize=9)
         axes[line][1].set_yticks([])
-        axes[line][0].margins(x=0.15)
+        axes[line][0].margins(x=0.22)
         axes[line][1].set_xlim(0, 100)
         axes[line][0].set_title(f"{table.library}, {table.node}", fontsize=10, loc="left")
     axes[-1][0].set_xlabel("energy per MAC (fJ)")
@@ -254,7 +268,7 @@ def _split() -> Drawing:
         for one in axes.flat
         for handle, label in zip(*one.get_legend_handles_labels(), strict=True)
     }
-    names = [_PARTS[part][0] for part in _PARTS if part in used]
+    names = [*(_PARTS[part][0] for part in _PARTS if part in used), _PORTS]
     figure.legend(
         [handles[name] for name in names], names, loc="outside right center", frameon=False
     )
@@ -263,8 +277,10 @@ def _split() -> Drawing:
         rows=rows,
         title="Where the energy of a MAC goes",
         caption="Measured: logic counts for the first register that it leads to; clock pins are "
-        f"what flip-flops take for being clocked. {LANES} lanes, one adder level per stage, the "
-        f"trained network's operands. {_where(shown)}",
+        "what flip-flops take for being clocked. White, behind the plus: the charge of the pins "
+        "that no cell drives, clock pins above all; it is in no other figure. "
+        f"{LANES} lanes, one adder level per stage, the trained network's operands. "
+        f"{_where(shown)}",
     )
 
 

@@ -27,7 +27,7 @@ K_MAX = 6912
 GLITCH_BEATS = BEATS // 4
 
 #: Raised when rows measured before are no longer what would be measured now.
-METHOD = 1
+METHOD = 2
 
 
 def _bits(unit: DotUnit, port: str) -> int:
@@ -189,6 +189,7 @@ def characterize(
                     internal_fj=power.internal * fj,
                     switching_fj=power.switching * fj,
                     leakage_fj=leakage + more,
+                    ports_fj=power.ports * fj,
                     opensta_internal_fj=power.opensta_internal * fj,
                     refused=power.refused,
                     glitches_fj=None if added is None else power.total * fj + more + added,

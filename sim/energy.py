@@ -194,7 +194,8 @@ class Profile:
     ) -> dict[str, Figure]:
         """What one MAC costs, by part: ``multiply``, ``add``, or a measured ``mac``, ``register``.
 
-        The measured register is what flip-flops' clock pins take.
+        The measured register is what flip-flops' clock pins take, and the charge of them and of
+        the other pins that no cell drives.
 
         Parameters
         ----------
@@ -335,8 +336,8 @@ def _measured(table: Table) -> Profile:
         source = f"{row.unit}, {row.lanes} lanes, {table.library} at {clock:g} GHz"
         if row.refused:
             source += "; a lower bound, the library's internal energies being incomplete"
-        register = row.parts_fj["clock"]
-        for part, fj in (("mac", row.energy_fj - register), ("register", register)):
+        clocked = row.parts_fj["clock"]
+        for part, fj in (("mac", row.energy_fj - clocked), ("register", clocked + row.ports_fj)):
             figures[f"{row.unit} {part}"] = Figure(pj=fj / 1e3, source=source, label="measured")
         areas[row.unit] = row.area_per_mac
     words = [macro for macro in table.sram if macro.bits == 64]
@@ -358,8 +359,8 @@ def _measured(table: Table) -> Profile:
     return Profile(
         name=f"gate:{table.library}",
         node=table.node,
-        boundary="cells with decoder, operand and pipeline registers, zero-delay activity: no "
-        f"wires, clock tree or glitches; SRAM: {memory}",
+        boundary="cells with decoder, operand and pipeline registers, clock pins charged, "
+        f"zero-delay activity: no wires, clock tree or glitches; SRAM: {memory}",
         figures=figures,
         areas=areas,
     )

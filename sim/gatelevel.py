@@ -557,8 +557,9 @@ class Power:
 
     Parameters
     ----------
-    internal, switching, leakage : which add up to all power; nets that ports drive, the clock's
-        among them, are not switched by any cell and not counted
+    internal, switching, leakage : which add up to all power; what cells take
+    ports : what nets that ports drive take on top, the clock above all: the charge of the pins
+        on them, which none of the cells delivers
     opensta_internal : what OpenSTA says instead of ``internal``, see ``Netlist.power``
     parts : the same power by what it is for: ``clock`` is what flip-flops' clock pins take,
         the rest that of ``DotUnit.parts`` and ``control``
@@ -571,6 +572,7 @@ class Power:
     internal: float
     switching: float
     leakage: float
+    ports: float
     opensta_internal: float
     parts: dict[str, float]
     leakage_parts: dict[str, float]
@@ -1033,6 +1035,17 @@ endmodule
                 loads[net] = loads.get(net, 0.0) + load
         return loads
 
+    def charge(self, activity: Activity) -> float:
+        """Power in W that the pins on the nets take that ports drive; the clock's change twice."""
+        loads = self.loads()
+        changes = {self._ports["clk"]["bits"][0]: 2.0}
+        for _, bits in self._bits("input"):
+            changes |= {bit: activity.changes[bit] for bit in bits}
+        charged = sum(loads.get(bit, 0.0) * times for bit, times in changes.items())
+        voltage = float(self.library.about["voltage"])
+        unit = self.library.capacitance_unit / (self.period_ps * 1e-12)
+        return charged * unit * voltage**2 / 2
+
     def internal(
         self, activity: Activity, slews: Mapping[tuple[str, str], float]
     ) -> tuple[dict[str, tuple[float, float]], float]:
@@ -1188,6 +1201,7 @@ endmodule
             internal=sum(map(sum, inner.values())),
             switching=float(switching),
             leakage=float(leakage),
+            ports=self.charge(activity),
             opensta_internal=sum(row[0] for row in rows.values()),
             parts=parts,
             leakage_parts=leakage_parts,

@@ -58,6 +58,7 @@ class Characterization:
     max_ghz : what the worst path allows, without wires, clock tree and skew
     energy_fj : total, the sum of the next three and of ``parts_fj``
     internal_fj, switching_fj, leakage_fj : its kinds
+    ports_fj : not in the total: the charge of the pins that ports drive, see ``Power``
     opensta_internal_fj : OpenSTA 2.0.17's internal energy, see ``Netlist.power``; not in the total
     refused : see ``Power``; where it is not zero, the energy is a lower bound
     glitches_fj : the total with the transitions that a delay of one unit per cell adds; None where
@@ -85,6 +86,7 @@ class Characterization:
     internal_fj: float
     switching_fj: float
     leakage_fj: float
+    ports_fj: float
     opensta_internal_fj: float
     refused: float
     glitches_fj: float | None
@@ -195,10 +197,11 @@ class Table:
                 return row
         return None
 
-    def ratio(self, row: Characterization) -> float | None:
+    def ratio(self, row: Characterization, *, ports: bool = False) -> float | None:
         """FP16's energy over a row's, equal in shape, stages, clock and operands; None without it.
 
-        FP16 with more registers or fewer lanes would flatter the row.
+        FP16 with more registers or fewer lanes would flatter the row. With ``ports``, both take in
+        ``ports_fj``.
         """
         fp16 = self.row(
             FP16,
@@ -208,7 +211,10 @@ class Table:
             levels_per_stage=row.levels_per_stage,
             operands=row.operands,
         )
-        return None if fp16 is None else fp16.energy_fj / row.energy_fj
+        if fp16 is None:
+            return None
+        own, other = (one.energy_fj + ports * one.ports_fj for one in (row, fp16))
+        return other / own
 
     def buffer(self, kilobytes: float = 8) -> Sram | None:
         """The macro of that size; None where there is none."""

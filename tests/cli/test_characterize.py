@@ -49,6 +49,8 @@ def test_a_unit_from_end_to_end():
     assert kinds == pytest.approx(row["energy_fj"], rel=1e-6)
     assert sum(row["parts_fj"].values()) == pytest.approx(row["energy_fj"], rel=1e-5)
     assert row["parts_fj"]["clock"] > row["energy_fj"] / 10
+    assert row["ports_fj"] == pytest.approx(fast["ports_fj"])
+    assert row["energy_fj"] / 10 < row["ports_fj"] < row["energy_fj"]
     assert row["results"] > 50
     assert row["provenance"]["voltage"] == "1.8"
     (file,) = row["provenance"]["files"]
@@ -58,6 +60,7 @@ def test_a_unit_from_end_to_end():
     done = characterize(*arguments)
     assert done.returncode == 0, done.stderr
     assert f"energy          {row['energy_fj']:.3f} fJ per MAC" in done.stdout
+    assert f"with ports      {row['energy_fj'] + row['ports_fj']:.3f} fJ per MAC" in done.stdout
     assert "clock           met; " in done.stdout
 
 
@@ -80,7 +83,7 @@ def test_a_clock_that_is_not_met_is_said():
             "--operands must be trained, 2b4t, or 2b4t and a share of zeros such as 2b4t:0.3, not "
             "'2b4t:1.5'",
         ),
-        (("--jobs", 0), "--jobs must be from 1 to 64, not 0"),
+        (("--all", "--jobs", 0), "--jobs must be from 1 to 64, not 0"),
         (
             ("--all", "--library", "a/b"),
             "--library must be of letters, digits, '.', '-' and '_', not 'a/b'",
@@ -92,6 +95,28 @@ def test_bad_options_are_one_line(arguments, message):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].endswith(message)
     assert len(done.stderr.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("way", "option", "value"),
+    [
+        ("--all", "--lanes", 80),
+        ("--all", "--rows", 1),
+        ("--all", "--levels-per-stage", 4),
+        ("--all", "--operands", "2b4t"),
+        ("--all", "--verilator", None),
+        ("--unit", "--node", "7 nm"),
+        ("--unit", "--out", "gate-x.json"),
+        ("--unit", "--jobs", 2),
+    ],
+)
+def test_an_option_without_use_is_refused(way, option, value):
+    more = ["--all"] if way == "--all" else []
+    more += [option] if value is None else [option, value]
+    done = characterize(*more, "--liberty", "none.lib")
+    assert (done.returncode, done.stdout) == (2, "")
+    message = f"{option} must not be given with {way}, which has no use for it\n"
+    assert done.stderr.endswith(message)
 
 
 def test_macros_are_no_units():

@@ -37,6 +37,8 @@ def test_the_measured_table_and_its_ratios(trilith):
     }
     for row in rows.values():
         assert row["fp16_over_it"] == pytest.approx(rows[FP16]["energy_fj"] / row["energy_fj"])
+        fp16, own = (one["energy_fj"] + one["ports_fj"] for one in (rows[FP16], row))
+        assert row["fp16_over_it_with_ports"] == pytest.approx(fp16 / own)
     # The measured ratio is far from the paper's 71.4.
     assert 3 < rows["ternaryxint8-escape"]["fp16_over_it"] < 30
     assert {one["label"] for one in asap7["with_buffer"]} == {"published"}

@@ -347,6 +347,32 @@ def test_switching_and_leakage_are_the_direct_sums(measured):
     assert power.switching > 1e-5
 
 
+def test_the_charge_of_ports_by_hand(measured):
+    """The clock, and a bit of the weights, which changes as its operands do."""
+    _, netlist, found, _, activity = measured
+    text = OSU018.read_text()
+    cell = text[text.index("cell (DFFPOSX1)") :]
+    pin = {
+        name: float(re.search(rf"pin\({name}\).*?capacitance : (\S+);", cell, re.S)[1]) * 1e-12
+        for name in ("CLK", "D")
+    }
+    energy = 1.8**2 / 2 / 20e-9
+    clock = 2 * netlist.flip_flops * pin["CLK"] * energy
+    quiet = Activity(changes=dict.fromkeys(activity.changes, 0.0), ones=activity.ones)
+    assert netlist.charge(quiet) == pytest.approx(clock, rel=1e-6)
+    # Operands go to one flip-flop a bit.
+    inputs = port_rows(BASELINES["ternaryxint4-escape"], netlist._component, found)
+    operands_only, times = dict(quiet.changes), 0.0
+    for name, bits in netlist._bits("input"):
+        if name in ("weights", "activations"):
+            operands_only |= {bit: activity.changes[bit] for bit in bits}
+            rows = np.unpackbits(inputs[name], axis=1)
+            times += np.count_nonzero(rows[1:] != rows[:-1]) / (len(rows) - 1)
+    charge = netlist.charge(Activity(changes=operands_only, ones=activity.ones))
+    assert charge == pytest.approx(clock + times * pin["D"] * energy, rel=1e-6)
+    assert charge < netlist.power(activity).ports < 1.1 * charge
+
+
 def test_clock_energy_by_hand(measured):
     """DFFPOSX1's clock pin at a slew of zero: its tables start at 0.06 and 0.24 ns."""
     _, netlist, _, _, activity = measured

@@ -22,6 +22,8 @@ def test_shipped_tables_hold_together(library):
         kinds = row.internal_fj + row.switching_fj + row.leakage_fj
         assert kinds == pytest.approx(row.energy_fj, rel=1e-3)
         assert sum(row.parts_fj.values()) == pytest.approx(row.energy_fj, rel=1e-3)
+        # A flip-flop's clock pin takes about as much inside as to be charged.
+        assert 0.05 < row.ports_fj / row.parts_fj["clock"] < 5
         assert row.met == (row.max_ghz >= row.clock_ghz)
         assert row.results >= 8
         assert zero_share(row.operands) is None or row.operands != "trained"
@@ -52,10 +54,10 @@ def test_ratios_are_between_equals():
         assert fp16 is not None
         assert ternary is not None
         assert table.ratio(ternary) == fp16.energy_fj / ternary.energy_fj
-    # FP16 was not measured at 80 lanes.
-    wide = table.row("ternaryxint8-escape", lanes=80, levels_per_stage=4)
-    assert wide is not None
-    assert table.ratio(wide) is None
+    # FP16 was not measured in 20 rows.
+    engine = table.row("ternaryxint8-escape", lanes=64, rows=20, levels_per_stage=4)
+    assert engine is not None
+    assert table.ratio(engine) is None
 
 
 def test_what_a_table_has():
