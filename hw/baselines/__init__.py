@@ -63,7 +63,7 @@ class Baseline:
         k_max : products in a dot product, at most
         rows : dot products with the same activations, side by side, see ``DotRows``
         levels_per_stage : levels of a tree of integer adders between two registers
-        target : ``asic`` or ``fpga``, see ``DotProduct``; the others are the same for both
+        target : ``asic`` or ``fpga``, see ``DotProduct`` and ``multiply``
         """
         units = [self._row(lanes, k_max, levels_per_stage, target) for _ in range(rows)]
         return DotRows(units) if rows > 1 else units[0]
@@ -88,11 +88,16 @@ class Baseline:
                 lanes=lanes,
                 k_max=k_max,
                 levels_per_stage=levels_per_stage,
+                target=target,
             )
         assert self.to is not None
         if self.form == "tree":
             return TreeDot(
-                weight_format=weights, activation_format=activations, to=self.to, lanes=lanes
+                weight_format=weights,
+                activation_format=activations,
+                to=self.to,
+                lanes=lanes,
+                target=target,
             )
         return FusedDot(
             weight_format=weights,
@@ -101,6 +106,7 @@ class Baseline:
             lanes=lanes,
             k_max=k_max,
             levels_per_stage=levels_per_stage,
+            target=target,
         )
 
     def golden(self, weights: NDArray[np.integer], activations: NDArray[np.integer]) -> NDArray:

@@ -8,6 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden.floats import FloatFormat, IntFormat
+from .multiply import multiply
 
 __all__ = [
     "FloatAdder",
@@ -228,6 +229,7 @@ class FloatMultiplier(wiring.Component):
     ----------
     a_format, b_format : of the operands
     to : of the product
+    target : see ``multiply``
 
     Members
     -------
@@ -236,8 +238,14 @@ class FloatMultiplier(wiring.Component):
     """
 
     def __init__(
-        self, *, a_format: FloatFormat | IntFormat, b_format: FloatFormat, to: FloatFormat
+        self,
+        *,
+        a_format: FloatFormat | IntFormat,
+        b_format: FloatFormat,
+        to: FloatFormat,
+        target: str = "asic",
     ) -> None:
+        self._target = target
         self._a_format = a_format
         self._b_format = b_format
         self._to = to
@@ -249,7 +257,8 @@ class FloatMultiplier(wiring.Component):
         a = unpack(m, self._a_format, self.a, "a")
         b = unpack(m, self._b_format, self.b, "b")
         infinite = a.infinite | b.infinite
-        product = register(m, a.significand * b.significand, "product")
+        product = multiply(m, a.significand, b.significand, "product", self._target)
+        product = register(m, product, "product")
         exponent = register(m, a.exponent + b.exponent, "exponent")
         negative = register(m, a.negative ^ b.negative, "negative")
         nan = register(m, a.nan | b.nan | (infinite & (a.zero | b.zero)), "nan")

@@ -14,6 +14,7 @@ from .floats import (
     unpack,
     wire,
 )
+from .multiply import multiply
 from .unit import DotUnit, add_magnitudes, delay, slots
 
 __all__ = ["FusedDot"]
@@ -55,6 +56,7 @@ class FusedDot(DotUnit):
     k_max : products in a dot product, at most
     window : bits kept of the largest product; by default three more than a significand of ``to``
     levels_per_stage : levels of the tree between two registers
+    target : see ``multiply``
     """
 
     def __init__(
@@ -67,7 +69,9 @@ class FusedDot(DotUnit):
         k_max: int,
         window: int | None = None,
         levels_per_stage: int = 1,
+        target: str = "asic",
     ) -> None:
+        self._target = target
         self._weight_format = weight_format
         self._activation_format = activation_format
         self._to = to
@@ -114,7 +118,8 @@ class FusedDot(DotUnit):
             nans.append(w.nan | x.nan | (infinite & zero))
             infinities[0].append(infinite & ~negative)
             infinities[1].append(infinite & negative)
-            products.append(register(m, w.significand * x.significand, f"p{lane}"))
+            product = multiply(m, w.significand, x.significand, f"p{lane}", self._target)
+            products.append(register(m, product, f"p{lane}"))
             exponents.append(wire(m, exponent, f"e{lane}"))
             negatives.append(register(m, negative, f"s{lane}"))
         specials = register(m, Cat(Cat(lanes).any() for lanes in (nans, *infinities)), "specials")

@@ -8,6 +8,7 @@ from ...golden.codes import Code
 from ..decoder import BeatDecoder
 from ..dot import DotProduct, add_or_subtract
 from .floats import register
+from .multiply import multiply
 from .unit import DotUnit, add_pairs, delay, slots
 
 __all__ = ["BinaryDot", "IntegerDot", "TernaryDot"]
@@ -88,6 +89,7 @@ class IntegerDot(_ExactDot):
     lanes : products in a beat
     k_max : products in a dot product, at most
     levels_per_stage : levels of the tree between two registers
+    target : see ``multiply``
     """
 
     def __init__(
@@ -98,8 +100,10 @@ class IntegerDot(_ExactDot):
         lanes: int,
         k_max: int,
         levels_per_stage: int = 1,
+        target: str = "asic",
     ) -> None:
         self._levels_per_stage = levels_per_stage
+        self._target = target
         super().__init__(
             lanes=lanes,
             weights=lanes * weight_bits,
@@ -112,9 +116,10 @@ class IntegerDot(_ExactDot):
         m = Module()
         weights, activations = self.operands(m)
         products = [
-            register(m, weights[lane].as_signed() * activations[lane].as_signed(), f"p{lane}")
-            for lane in range(self.lanes)
+            multiply(m, w.as_signed(), x.as_signed(), f"p{lane}", self._target)
+            for lane, (w, x) in enumerate(zip(weights, activations, strict=True))
         ]
+        products = [register(m, product, f"p{lane}") for lane, product in enumerate(products)]
         self._accumulate(m, add_pairs(m, products, self._levels_per_stage))
         return m
 

@@ -24,6 +24,7 @@ class TreeDot(DotUnit):
     to : of products, sums and the result
     lanes : products in a beat
     adder_stages : clocks of an adder, 1 to 3
+    target : see ``multiply``
     """
 
     def __init__(
@@ -34,7 +35,9 @@ class TreeDot(DotUnit):
         to: FloatFormat,
         lanes: int,
         adder_stages: int = 2,
+        target: str = "asic",
     ) -> None:
+        self._target = target
         self._weight_format = weight_format
         self._activation_format = activation_format
         self._to = to
@@ -60,7 +63,10 @@ class TreeDot(DotUnit):
         values: list[Value] = []
         for lane in range(self.lanes):
             m.submodules[f"multiplier{lane}"] = multiplier = FloatMultiplier(
-                a_format=self._weight_format, b_format=self._activation_format, to=self._to
+                a_format=self._weight_format,
+                b_format=self._activation_format,
+                to=self._to,
+                target=self._target,
             )
             m.d.comb += [multiplier.a.eq(weights[lane]), multiplier.b.eq(activations[lane])]
             values.append(multiplier.y)
