@@ -13,8 +13,8 @@ import typer
 __all__ = ["characterize"]
 
 
-#: Options that a way of measuring would ignore.
 _ONE = ("lanes", "rows", "levels_per_stage", "operands", "verilator")
+#: Options that a way of measuring would ignore.
 _IGNORED = {
     "--all": _ONE,
     "--sram": (*_ONE, "clock_ghz", "glitches", "jobs"),
@@ -69,18 +69,22 @@ def characterize(
         bool,
         typer.Option(
             "--all",
-            help="Fill the library's table: all units, or those of --unit; with --glitches the "
-            "headline units. What was measured before and has not changed is kept.",
+            help="Fill the library's table: all units in the shapes that it has, or those of "
+            "--unit; with --glitches the headline units. What was measured before and has not "
+            "changed is kept.",
         ),
     ] = False,
     node: Annotated[
-        str, typer.Option(help="With --all, the process for the record, such as '130 nm, 1.8 V'.")
+        str,
+        typer.Option(
+            help="With --all or --sram, the process for the record, such as '130 nm, 1.8 V'."
+        ),
     ] = "",
     out: Annotated[
         Path | None,
         typer.Option(
-            help="With --all, the table's file. Default: where 'trilith energy mac' and the energy "
-            "profile gate:LIBRARY find it.",
+            help="With --all or --sram, the table's file. Default: where 'trilith energy mac' and "
+            "the energy profile gate:LIBRARY find it.",
             show_default=False,
         ),
     ] = None,
@@ -99,8 +103,9 @@ def characterize(
 
     yosys maps it for the clock; its netlist runs on the operands and must equal the golden model;
     the transitions of every pin and OpenSTA's slews give power. Cells only: no wires, no clock
-    tree, and no glitches but with --glitches. Energy is per MAC, all lanes busy; clock is what the
-    clock pins of flip-flops take. Ends with status 1 where a clock is not met.
+    tree, and no glitches but with --glitches. Energy is per MAC, all lanes busy; clock is what
+    flip-flops take inside for being clocked; the charge of clock and input pins, which no cell
+    delivers, is added as "with ports". Ends with status 1 where a clock is not met.
 
     Examples:
       trilith characterize --unit ternaryxint8-escape --lanes 80 --library asap7 --liberty
@@ -115,7 +120,7 @@ def characterize(
     from ..sim.characterize import characterize as measure
     from ..sim.fill import fill, fill_sram, tasks
     from ..sim.operands import zero_share
-    from ..sim.table import DATA
+    from ..sim.table import DATA, HEADLINES
 
     if unit is None and not (everything or sram):
         raise typer.BadParameter("--unit, --all or --sram must be given")
@@ -124,12 +129,17 @@ def characterize(
     way = "--sram" if sram else "--all" if everything else "--unit"
     for name in _IGNORED[way]:
         source = context.get_parameter_source(name)
-        if source and source.name == "COMMANDLINE":
+        assert source is not None, name
+        if source.name == "COMMANDLINE":
             raise typer.BadParameter(
                 f"--{name.replace('_', '-')} must not be given with {way}, which has no use for it"
             )
     if unit is not None and unit not in BASELINES:
         raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
+    if everything and glitches and unit is not None and unit not in HEADLINES:
+        raise typer.BadParameter(
+            f"--unit must be one of {', '.join(HEADLINES)} with --all --glitches, not {unit!r}"
+        )
     if not 2 <= lanes <= 256:
         raise typer.BadParameter(f"--lanes must be from 2 to 256, not {lanes}")
     if not 1 <= rows <= 64:
@@ -247,8 +257,8 @@ def _print(row) -> None:
         print(f"  {kind:<13} {getattr(row, f'{kind}_fj'):.3f}")
     print(f"  (OpenSTA's own internal energy, not used: {row.opensta_internal_fj:.3f})")
     print(
-        f"with ports      {row.energy_fj + row.ports_fj:.3f} fJ per MAC, with the charge of the "
-        "pins that no cell drives, clock pins above all"
+        f"with ports      {row.with_ports_fj:.3f} fJ per MAC, with the charge of the pins that no "
+        "cell drives, clock pins above all"
     )
     if row.glitches_fj is not None:
         print(

@@ -206,11 +206,10 @@ def mac(
     """Measured energy per MAC of all dot products at gate level, and ratios to FP16.
 
     From the stored tables, which 'trilith characterize --all' fills: no library and no tool is
-    needed. Cells only, with decoder and all registers; no wires and no clock tree. The charge of
-    the pins that no cell drives, clock pins above all, has columns of its own: ports. FP16 is the
-    fused dot product with an FP32 result, of as many lanes, rows and adder levels per stage, or -
-    where that was not measured. The activation buffer, where one is known, is 8 KB, for 2560
-    outputs.
+    needed. Cells only, with decoder and all registers; no wires and no clock tree. "with ports"
+    adds the charge of the pins that no cell drives, clock pins above all. FP16 is the fused dot
+    product with an FP32 result, of as many lanes, rows and adder levels per stage, or - where that
+    was not measured. The activation buffer, where one is known, is 8 KB, for 2560 outputs.
 
     Examples:
       trilith energy mac
@@ -234,6 +233,7 @@ def mac(
                 "rows": [
                     asdict(row)
                     | {
+                        "with_ports_fj": row.with_ports_fj,
                         "fp16_over_it": table.ratio(row),
                         "fp16_over_it_with_ports": table.ratio(row, ports=True),
                     }
@@ -259,7 +259,7 @@ def _print_table(table: Any) -> None:
     heads = " ".join(f"{f'{clock:g} GHz':>10}" for clock in clocks)
     print(
         f"{'unit':<24} {'lanes x rows':>12} {'levels':>6} {'operands':<9} {heads} {'FP16/it':>8} "
-        f"{'with ports':>10} {'FP16/it':>8} {'clock pins':>10} {'leakage':>8} {'glitches':>9} "
+        f"{'with ports':>10} {'ratio then':>10} {'clock pins':>10} {'leakage':>8} {'glitches':>9} "
         f"{'max GHz':>8} {'area/MAC':>9}"
     )
     slow = False
@@ -287,14 +287,15 @@ def _print_table(table: Any) -> None:
         print(
             f"{row.unit:<24} {shape:>12} {row.levels_per_stage:>6} {row.operands:<9} "
             + " ".join(f"{text:>10}" for text in energies)
-            + f" {ratio:>8} {row.energy_fj + row.ports_fj:>10.1f} {other:>8} "
+            + f" {ratio:>8} {row.with_ports_fj:>10.1f} {other:>10} "
             f"{row.parts_fj['clock']:>10.1f} {row.leakage_fj:>8.3f} {glitches:>9} "
             f"{row.max_ghz:>8.3f} {row.area_per_mac:>9.2f}"
         )
-    print(f"all but the energies at {table.common_clock:g} GHz alone")
+    print(f"all columns behind the energies are at {table.common_clock:g} GHz")
     print(
-        "with ports: and the charge of the pins that no cell drives, which are the clock pins and "
-        "the inputs of the operands' registers; clock pins: what flip-flops take inside of it all"
+        "with ports: the charge of the pins that no cell drives added, of the clock pins and those "
+        "at the inputs; clock pins: the part of the energy that flip-flops take inside for being "
+        "clocked; glitches: the energy with them, without ports"
     )
     if slow:
         print("!: the clock is not met; the energy is of a circuit that is too slow")
@@ -319,7 +320,7 @@ def _print_buffers(table: Any, buffers: list[Any]) -> None:
         return
     print(
         f"with an activation buffer of 8 KB ({buffers[0].label}: {buffers[0].source}), by the rows "
-        "that share a read, fJ per MAC"
+        "that share a read, fJ per MAC, ports included"
     )
     print(f"{'unit':<24} {'without':>9} " + " ".join(f"{rows:>9}" for rows in _ROWS))
     for unit in dict.fromkeys(one.unit for one in buffers):

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -105,19 +106,20 @@ def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
 
 def _common(
     board: BoardDescription | SocDescription, config: MatVecConfig, clock_hz: float, beats_hz: float
-) -> dict[str, Any]:
+) -> partial[BoardRow]:
     """What rows of boards and of chips have in common; ``beats_hz`` is the rate of beats."""
-    return {
-        "name": board.name,
-        "title": board.title,
-        "device": board.device,
-        "engine": f"{config.lanes}x{config.rows}x{config.tokens}",
-        "macs": config.macs_per_clock,
-        "clock_mhz": clock_hz / 1e6,
-        "gmacs_single": config.lanes * config.rows * beats_hz / 1e9,
-        "gmacs_full": config.macs_per_clock * beats_hz / 1e9,
-        "measured": _summary(board),
-    }
+    return partial(
+        BoardRow,
+        name=board.name,
+        title=board.title,
+        device=board.device,
+        engine=f"{config.lanes}x{config.rows}x{config.tokens}",
+        macs=config.macs_per_clock,
+        clock_mhz=clock_hz / 1e6,
+        gmacs_single=config.lanes * config.rows * beats_hz / 1e9,
+        gmacs_full=config.macs_per_clock * beats_hz / 1e9,
+        measured=_summary(board),
+    )
 
 
 def _row(board: BoardDescription) -> BoardRow:
@@ -147,8 +149,7 @@ def _row(board: BoardDescription) -> BoardRow:
     if board.dram_bytes >= big_bytes:
         compute = config.lanes * config.rows / 5 * hz
         memory_tokens = min(board.dram_bytes_per_second, compute) / big_bytes
-    return BoardRow(
-        **_common(board, config, top.clock_hz, hz),
+    return _common(board, config, top.clock_hz, hz)(
         weight_bytes=top.identity.memory_bytes,
         model_tokens=1 / seconds,
         model_stream_bytes=stream,
@@ -160,8 +161,7 @@ def _row(board: BoardDescription) -> BoardRow:
 def _soc_row(board: SocDescription) -> BoardRow:
     config = board.engine
     compute = config.lanes * config.rows / 5 * board.clock_hz
-    return BoardRow(
-        **_common(board, config, board.clock_hz, board.clock_hz),
+    return _common(board, config, board.clock_hz, board.clock_hz)(
         weight_bytes=None,
         model_tokens=None,
         model_stream_bytes=None,

@@ -258,11 +258,11 @@ def _split() -> Drawing:
         labels = [_name(unit).replace(" to FP32, fused", "") for unit in units]
         axes[line][0].set_yticks(range(len(labels)), labels=labels, fontsize=9)
         axes[line][1].set_yticks([])
-        axes[line][0].margins(x=0.22)
+        axes[line][0].margins(x=0.3)
         axes[line][1].set_xlim(0, 100)
         axes[line][0].set_title(f"{table.library}, {table.node}", fontsize=10, loc="left")
     axes[-1][0].set_xlabel("energy per MAC (fJ)")
-    axes[-1][1].set_xlabel("share of it (%)")
+    axes[-1][1].set_xlabel("share of the energy without the white part (%)")
     handles = {
         label: handle
         for one in axes.flat
@@ -277,8 +277,8 @@ def _split() -> Drawing:
         rows=rows,
         title="Where the energy of a MAC goes",
         caption="Measured: logic counts for the first register that it leads to; clock pins are "
-        "what flip-flops take for being clocked. White, behind the plus: the charge of the pins "
-        "that no cell drives, clock pins above all; it is in no other figure. "
+        "what flip-flops take inside for being clocked. White, behind the plus: the charge of the "
+        "pins that no cell drives, clock pins above all; it is in no share and no other plot. "
         f"{LANES} lanes, one adder level per stage, the trained network's operands. "
         f"{_where(shown)}",
     )

@@ -359,8 +359,8 @@ def _measured(table: Table) -> Profile:
     return Profile(
         name=f"gate:{table.library}",
         node=table.node,
-        boundary="cells with decoder, operand and pipeline registers, clock pins charged, "
-        f"zero-delay activity: no wires, clock tree or glitches; SRAM: {memory}",
+        boundary="cells with decoder, operand and pipeline registers, clock and input pins "
+        f"charged, zero-delay activity: no wires, clock tree or glitches; SRAM: {memory}",
         figures=figures,
         areas=areas,
     )
@@ -374,7 +374,7 @@ class Buffered:
     ----------
     unit : of ``HEADLINES``
     rows : outputs that share a read
-    mac_fj : the unit
+    mac_fj : the unit, ports included
     buffer_fj : the buffer
     source, label : of the buffer's energies
     """
@@ -412,7 +412,7 @@ def buffered(table: Table, rows: Sequence[int], *, n: int) -> list[Buffered]:
                 Buffered(
                     unit=unit,
                     rows=count,
-                    mac_fj=row.energy_fj if row else 0.0,
+                    mac_fj=row.with_ports_fj if row else 0.0,
                     buffer_fj=1000 * bits / 64 * (read.pj * reads + write) / n,
                     source=read.source + ("" if macro else "; a write counted as a read"),
                     label=read.label,
@@ -489,7 +489,8 @@ class Parts:
     Parameters
     ----------
     mac : arithmetic
-    register : pipeline registers, 0 where the profile has none
+    register : flip-flops' clock pins, and what it takes to charge them and the inputs; 0 where the
+        profile has no figure
     sram : activations from their buffer and results into it
     dram : weights
     """

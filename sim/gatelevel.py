@@ -254,6 +254,17 @@ def _inactive(pins: Sequence[str], functions: Sequence[str]) -> dict[str, int] |
     return None
 
 
+def _capacitance(pin: Group, library: Group) -> float:
+    """Of an input, in the library's unit; 0 where the library has none."""
+    own = pin.get("capacitance")
+    if own:
+        return float(own)
+    edges = [pin.get(f"{edge}_capacitance") for edge in ("rise", "fall")]
+    if all(edges):
+        return sum(map(float, edges)) / 2
+    return float(library.get("default_input_pin_cap", "0"))
+
+
 def _reduce(group: Group) -> list[Cell]:
     """The cells of a library, whose names go into scripts and netlists."""
     cells = []
@@ -283,7 +294,7 @@ def _reduce(group: Group) -> list[Cell]:
                 inputs=inputs,
                 outputs=outputs,
                 loads={
-                    p.names[0]: float(p.get("capacitance", "0"))
+                    p.names[0]: _capacitance(p, group)
                     for p in pins
                     if p.get("direction") == "input"
                 },
@@ -373,7 +384,7 @@ class Library:
     ------
     LibertyError
         If a file cannot be read, does not parse, has no power tables, or all together lack a
-        flip-flop or a buffer.
+        flip-flop, what its pins weigh, or a buffer.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -458,6 +469,11 @@ class Library:
                 raise LibertyError(f"{', '.join(f.name for f in files)} must have {what}")
         #: The smallest without set and reset, else with, which all registers are mapped to.
         self.flip_flop = min(flip_flops, key=lambda cell: (len(cell.ties) > 0, cell.area))
+        if min(self.flip_flop.loads.values()) <= 0:
+            raise LibertyError(
+                f"{', '.join(f.name for f in files)} must have the capacitance of each input of "
+                f"{self.flip_flop.name}, and has not"
+            )
         #: What drives the inputs.
         self.buffer = min(buffers, key=lambda cell: cell.area)
 
@@ -561,7 +577,7 @@ class Power:
     ports : what nets that ports drive take on top, the clock above all: the charge of the pins
         on them, which none of the cells delivers
     opensta_internal : what OpenSTA says instead of ``internal``, see ``Netlist.power``
-    parts : the same power by what it is for: ``clock`` is what flip-flops' clock pins take,
+    parts : ``total`` by what it is for: ``clock`` is what flip-flops take inside for being clocked,
         the rest that of ``DotUnit.parts`` and ``control``
     leakage_parts : what of them is leakage
     slack_ps : the worst
@@ -581,7 +597,7 @@ class Power:
 
     @property
     def total(self) -> float:
-        """All power."""
+        """What cells take: without ``ports``."""
         return self.internal + self.switching + self.leakage
 
 

@@ -104,6 +104,11 @@ class Characterization:
     label: str = "measured"
 
     @property
+    def with_ports_fj(self) -> float:
+        """The total and the charge of the pins that ports drive."""
+        return self.energy_fj + self.ports_fj
+
+    @property
     def area_per_mac(self) -> float:
         """In the library's unit, mostly µm²."""
         return self.area / (self.lanes * self.rows)
@@ -213,8 +218,9 @@ class Table:
         )
         if fp16 is None:
             return None
-        own, other = (one.energy_fj + ports * one.ports_fj for one in (row, fp16))
-        return other / own
+        if ports:
+            return fp16.with_ports_fj / row.with_ports_fj
+        return fp16.energy_fj / row.energy_fj
 
     def buffer(self, kilobytes: float = 8) -> Sram | None:
         """The macro of that size; None where there is none."""
@@ -256,4 +262,7 @@ def load_table(library: str) -> Table:
             library=library, node=str(stored["node"]), rows=tuple(rows), sram=tuple(macros)
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
+        raise EstimateError(
+            f"{file}: must be a table of measured figures, as this version has them: {error!r}; "
+            "'trilith characterize --all' measures it again"
+        ) from None

@@ -20,8 +20,9 @@ needs_osu018 = pytest.mark.skipif(
 
 
 def characterize(*arguments, unit="ternaryxint4-escape", path=os.environ["PATH"]):
+    units = ["--unit", unit] if unit else []
     return subprocess.run(
-        [str(TRILITH), "characterize", "--unit", unit, "--library", "osu018"]
+        [str(TRILITH), "characterize", *units, "--library", "osu018"]
         + [str(argument) for argument in arguments],
         capture_output=True,
         text=True,
@@ -88,6 +89,11 @@ def test_a_clock_that_is_not_met_is_said():
             ("--all", "--library", "a/b"),
             "--library must be of letters, digits, '.', '-' and '_', not 'a/b'",
         ),
+        (
+            ("--all", "--glitches"),
+            "--unit must be one of ternaryxint8-escape, fp16xfp16-fp32-fused, int8xint8, "
+            "int4xfp16-fp32-fused with --all --glitches, not 'ternaryxint4-escape'",
+        ),
     ],
 )
 def test_bad_options_are_one_line(arguments, message):
@@ -108,12 +114,21 @@ def test_bad_options_are_one_line(arguments, message):
         ("--unit", "--node", "7 nm"),
         ("--unit", "--out", "gate-x.json"),
         ("--unit", "--jobs", 2),
+        ("--sram", "--lanes", 80),
+        ("--sram", "--rows", 1),
+        ("--sram", "--levels-per-stage", 4),
+        ("--sram", "--operands", "2b4t"),
+        ("--sram", "--verilator", None),
+        ("--sram", "--clock-ghz", 1),
+        ("--sram", "--glitches", None),
+        ("--sram", "--jobs", 2),
     ],
 )
 def test_an_option_without_use_is_refused(way, option, value):
-    more = ["--all"] if way == "--all" else []
+    more = [] if way == "--unit" else [way]
     more += [option] if value is None else [option, value]
-    done = characterize(*more, "--liberty", "none.lib")
+    unit = "int8xint8" if way == "--unit" else None
+    done = characterize(*more, "--liberty", "none.lib", unit=unit)
     assert (done.returncode, done.stdout) == (2, "")
     message = f"{option} must not be given with {way}, which has no use for it\n"
     assert done.stderr.endswith(message)
@@ -235,8 +250,8 @@ library (poor) {
   cell (DFF) {
     area : 8;
     ff (IQ, IQN) { next_state : "D"; clocked_on : "CLK"; }
-    pin (CLK) { direction : input; }
-    pin (D) { direction : input; }
+    pin (CLK) { direction : input; capacitance : 0.01; }
+    pin (D) { direction : input; capacitance : 0.01; }
     pin (Q) { direction : output; function : "IQ"; }
   }
 }

@@ -1,6 +1,8 @@
 import json
+from dataclasses import asdict
 
-from trilith.sim.fill import _put, _write
+from trilith.sim.fill import _put, _stored, _write
+from trilith.sim.table import load_table
 
 
 def row(unit, key, *, date="today", clock=1.0, glitches=None):
@@ -52,3 +54,12 @@ def test_origins_that_no_row_has_are_left_out(tmp_path):
     # A row is a line, so that what changed can be seen.
     assert file.read_text().count('\n{"unit": ') == 2
     assert list(file.parent.iterdir()) == [file]
+
+
+def test_rows_of_an_older_version_are_left_out(tmp_path):
+    table = load_table("asap7")
+    rows = [asdict(row) | {"key": str(place)} for place, row in enumerate(table.rows[:3])]
+    del rows[1]["ports_fj"]
+    file = tmp_path / "gate-x.json"
+    file.write_text(json.dumps({"library": "x", "node": "1 nm", "rows": rows}))
+    assert [row["key"] for row in _stored(file, "x", "")["rows"]] == ["0", "2"]

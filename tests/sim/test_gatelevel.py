@@ -31,6 +31,7 @@ library (small) {
   time_unit : "1ns";
   nom_voltage : 1.8;
   capacitive_load_unit (1, pf);
+  default_input_pin_cap : 0.005;
   cell (BUF) {
     area : 2.5
     pin (A) { direction : input; }
@@ -46,8 +47,8 @@ library (small) {
   cell (DFF) {
     area : 8;
     ff (IQ, IQN) { next_state : "!D"; clocked_on : "CLK"; }
-    pin (CLK) { direction : input; }
-    pin (D) { direction : input; }
+    pin (CLK) { direction : input; rise_capacitance : 0.002; fall_capacitance : 0.004; }
+    pin (D) { direction : input; capacitance : 0.001; rise_capacitance : 0.007; }
     pin (QN) { direction : output; function : "IQ"; }
   }
   cell (DFFR) {
@@ -87,6 +88,9 @@ def test_a_library_is_read(build):
         "\\$_NOT_ negate(.A(q), .Y(Q));\nendmodule\n"
     )
     assert small.time_unit_ps == 1000
+    # As it is said, as the mean of what is said of edges, and as for all inputs.
+    assert small.flip_flop.loads == {"CLK": pytest.approx(0.003), "D": 0.001}
+    assert small.buffer.loads == {"A": 0.005}
     tables = [g for g in parse_liberty(LIBRARY, "x").groups[0].groups if g.names == ["Y"]]
     assert tables[0].groups[0].attributes["values"] == ["1, 2", "3, 4"]
 
@@ -128,6 +132,10 @@ def test_cells_of_power_islands_are_not_used(build):
             LIBRARY.replace("2.5", "large"),
             "small.lib must describe cells as Liberty does, and has not: could not convert string "
             "to float: 'large'",
+        ),
+        (
+            LIBRARY.replace("capacitance : 0.001; ", "").replace("default_input_pin_cap", "x"),
+            "small.lib must have the capacitance of each input of DFF, and has not",
         ),
     ],
 )

@@ -22,14 +22,15 @@ def test_shipped_tables_hold_together(library):
         kinds = row.internal_fj + row.switching_fj + row.leakage_fj
         assert kinds == pytest.approx(row.energy_fj, rel=1e-3)
         assert sum(row.parts_fj.values()) == pytest.approx(row.energy_fj, rel=1e-3)
-        # A flip-flop's clock pin takes about as much inside as to be charged.
-        assert 0.05 < row.ports_fj / row.parts_fj["clock"] < 5
         assert row.met == (row.max_ghz >= row.clock_ghz)
         assert row.results >= 8
         assert zero_share(row.operands) is None or row.operands != "trained"
         assert all(len(file["sha256"]) == 64 for file in row.provenance["files"])
         seen.add((row.unit, row.lanes, row.rows, row.levels_per_stage, row.operands, row.clock_ghz))
     assert len(seen) == len(table.rows)
+    # A library has one kind of flip-flop, whose clock pins are most of what ports charge.
+    each = [row.ports_fj * row.lanes * row.rows / row.flip_flops for row in table.rows]
+    assert max(each) < 1.1 * min(each)
 
 
 @pytest.mark.parametrize("library", tables())
