@@ -79,8 +79,9 @@ def tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
         found[0] = task(ternary, more=("2b4t", *shares))
         found += [task(ternary, lanes=80, levels=levels) for levels in (1, 2, 3, 4)]
         found.append(task(ternary, lanes=64, rows=20, levels=4))
-        # The whole tree between two registers, and what stands beside the engine's own width.
-        found += [task(name, levels=4) for name in HEADLINES]
+        # The whole tree between two registers, with rows that share the activations too, and what
+        # stands beside the engine's own width.
+        found += [task(name, rows=rows, levels=4) for rows in (1, 4) for name in HEADLINES]
         found += [task(name, lanes=80, levels=4) for name in HEADLINES if name != ternary]
         rest = [name for name in BASELINES if name not in HEADLINES]
         # Trees of floating-point adders, and FP32, are the largest.
