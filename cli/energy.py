@@ -294,8 +294,9 @@ def _print_table(table: Any) -> None:
     print(f"all columns behind the energies are at {table.common_clock:g} GHz")
     print(
         "with ports: the charge of the pins that no cell drives added, of the clock pins and those "
-        "at the inputs; clock pins: the part of the energy that flip-flops take inside for being "
-        "clocked; glitches: the energy with them, without ports"
+        "at the inputs; ratio then: FP16/it with ports in both; clock pins: the part of the energy "
+        "that flip-flops take inside for being clocked; glitches: the energy with them, without "
+        "ports"
     )
     if slow:
         print("!: the clock is not met; the energy is of a circuit that is too slow")

@@ -136,13 +136,15 @@ def claims() -> Iterator[Claim]:
     measured = table.row(FORMATS["ternary-1.6"].measured)
     assert measured is not None
     gate, charged = table.ratio(measured), table.ratio(measured, ports=True)
+    assert gate is not None
+    assert charged is not None
     yield Claim(
         claim="71.4x lower energy per matrix multiplication",
         figure=f"{fp16 / add:.1f}x at 7 nm and "
         f"{(old.figure('fp16 mul').pj + old.figure('fp16 add').pj) / old.figure('int8 add').pj:.1f}"
         f"x at 45 nm by the paper's recipe; {real:.1f}x with an adder as wide as the sum "
         f"({wide} bits); {gate:.1f}x measured at gate level, whole dot products in ASAP7, "
-        f"{charged:.1f}x with clock pins charged; "
+        f"{charged:.1f}x with clock and input pins charged; "
         f"{moved[0]:.1f}x to {moved[1]:.1f}x in bits moved at batch 1",
         how="published energies per operation, FP16 multiply and add over one 8-bit add; gate "
         "level: measured, with decoder and registers, 'trilith energy mac'",

@@ -10,7 +10,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib import metadata
 from multiprocessing import get_context
@@ -25,7 +25,7 @@ from .gatelevel import Library
 from .models import EstimateError
 from .operands import BEATS
 from .sram import read_sram
-from .table import HEADLINES, LANES, Characterization
+from .table import HEADLINES, LANES
 from .toolchain import find_program
 
 __all__ = ["Task", "fill", "fill_sram", "tasks"]
@@ -176,9 +176,6 @@ def _stored(file: Path, library: str, node: str) -> dict[str, Any]:
             table |= stored | {"node": node or stored["node"]}
             if not all("key" in row for row in stored["rows"]):
                 raise ValueError("a row has no key")
-            # Rows of an older version cannot be read, and are measured again.
-            known = {one.name for one in fields(Characterization)} - {"library", "label"}
-            table["rows"] = [row for row in stored["rows"] if known <= row.keys()]
         except (ValueError, KeyError, TypeError) as error:
             raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
     return table

@@ -238,7 +238,7 @@ def load_table(library: str) -> Table:
     Raises
     ------
     EstimateError
-        If there is none, or it is damaged.
+        If there is none, it is damaged or empty, or of an older version.
     """
     if library not in tables():
         raise EstimateError(
@@ -249,6 +249,7 @@ def load_table(library: str) -> Table:
     try:
         stored: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         names = {one.name for one in fields(Characterization)} - {"library", "provenance", "label"}
+        older = any("key" in row and not names <= row.keys() for row in stored["rows"])
         rows = [
             Characterization(
                 library=library,
@@ -256,13 +257,15 @@ def load_table(library: str) -> Table:
                 **{name: row[name] for name in names},
             )
             for row in stored["rows"]
+            if not older
         ]
         macros = [Sram(**macro) for macro in stored["sram"]]
-        return Table(
+        table = Table(
             library=library, node=str(stored["node"]), rows=tuple(rows), sram=tuple(macros)
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise EstimateError(
-            f"{file}: must be a table of measured figures, as this version has them: {error!r}; "
-            "'trilith characterize --all' measures it again"
-        ) from None
+        raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
+    if not rows:
+        what = "rows of this version, not an older one's" if older else "a row at least"
+        raise EstimateError(f"{file}: must have {what}: 'trilith characterize --all' measures them")
+    return table

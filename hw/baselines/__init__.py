@@ -64,7 +64,14 @@ class Baseline:
         rows : dot products with the same activations, side by side, see ``DotRows``
         levels_per_stage : levels of a tree of integer adders between two registers
         target : ``asic`` or ``fpga``, see ``DotProduct`` and ``multiply``
+
+        Raises
+        ------
+        ValueError
+            If the target is neither.
         """
+        if target not in ("asic", "fpga"):
+            raise ValueError(f"target must be asic or fpga, not {target!r}")
         units = [self._row(lanes, k_max, levels_per_stage, target) for _ in range(rows)]
         return DotRows(units) if rows > 1 else units[0]
 

@@ -8,7 +8,7 @@ from collections import Counter
 import ml_dtypes
 import numpy as np
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Shape, signed, unsigned
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -16,6 +16,7 @@ from trilith.golden.codes import Code
 from trilith.golden.floats import BF16, E4M3, E5M2, FP16, FP32, FloatFormat, IntFormat
 from trilith.hw.baselines import BASELINES
 from trilith.hw.baselines.floats import FloatAdder, FloatMultiplier
+from trilith.hw.baselines.multiply import multiply
 from trilith.sim.clocked import port_bytes, run_clocked
 
 LANES = 3
@@ -236,6 +237,56 @@ class Run:
         return products
 
 
+class Products(wiring.Component):
+    """Every width that a product may have, signed and not, side by side."""
+
+    def __init__(self) -> None:
+        widths = [(4, 4), (4, 7), (5, 5), (5, 8), (7, 4), (8, 8), (9, 6), (11, 11), (11, 4)]
+        #: Name to the shapes of the operands.
+        self.shapes = {
+            f"p{a}_{b}_{kind(1).signed:d}": (kind(a), kind(b))
+            for a, b in widths
+            for kind in (signed, unsigned)
+        }
+        members = {}
+        for name, (a, b) in self.shapes.items():
+            members |= {f"{name}_a": In(a), f"{name}_b": In(b)}
+            members[f"{name}_y"] = Out(Shape(a.width + b.width, a.signed))
+        super().__init__(members)
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for name in self.shapes:
+            a, b, y = (getattr(self, f"{name}_{port}") for port in "aby")
+            m.d.sync += y.eq(multiply(m, a, b, name, "fpga"))
+        return m
+
+
+def test_products_for_fpgas():
+    rng = np.random.default_rng(0)
+    products, inputs, expected = Products(), {}, {}
+    for name, shapes in products.shapes.items():
+        values = []
+        for shape in shapes:
+            low = -(2 ** (shape.width - 1)) if shape.signed else 0
+            every = np.arange(low, low + 2**shape.width)
+            # Ends with ends, then anything with anything.
+            ends = np.resize(every[[0, 1, -2, -1]], 16)
+            values.append((every, ends if not values else np.repeat(ends[:4], 4)))
+        a, b = (
+            np.concatenate([ends, rng.choice(every, 20_000 - len(ends))]) for every, ends in values
+        )
+        if len(values[0][0]) * len(values[1][0]) <= 20_000:
+            pairs = np.resize(np.arange(len(values[0][0]) * len(values[1][0])), 20_000)
+            a, b = values[0][0][pairs // len(values[1][0])], values[1][0][pairs % len(values[1][0])]
+        for letter, shape, numbers in zip("ab", shapes, (a, b), strict=True):
+            inputs[f"{name}_{letter}"] = port(numbers & (2**shape.width - 1), shape.width)
+        expected[name] = a * b & (2 ** sum(shape.width for shape in shapes) - 1)
+    outputs = run_clocked(products, inputs)
+    for name, product in expected.items():
+        assert np.array_equal(number(outputs[f"{name}_y"])[1:], product[:-1]), name
+
+
 def run_everything(clocks: int, seed: int) -> dict[str, int]:
     """Simulate all; return by name how many operations were compared."""
     rng = np.random.default_rng(seed)
@@ -265,7 +316,8 @@ def run_everything(clocks: int, seed: int) -> dict[str, int]:
 
 def test_all_bit_for_bit():
     counts = run_everything(2**16 + 3, seed=0)
-    assert len(counts) > len(BASELINES) + len(FPGA)
+    units = [("asic", name) for name in BASELINES] + [("fpga", name) for name in FPGA]
+    assert set(counts) > {f"{target}_{name.replace('-', '_')}" for target, name in units}
     assert min(counts.values()) >= 2**16
 
 

@@ -77,5 +77,6 @@ def test_a_baseline_is_measured_without_multiplier_blocks():
         measure_baseline(name, "xcup", 4) for name in ("int4xint4", "ternaryxint4-two_bit")
     )
     assert four.dsp == ternary.dsp == 0
-    assert four.lut > ternary.lut > 0
+    # yosys' own multipliers would take 151.
+    assert 100 > four.lut > ternary.lut > 0
     assert (four.latency, four.interleave) == (5, 1)

@@ -220,7 +220,7 @@ def test_a_measured_profile(tmp_path, monkeypatch):
     with pytest.raises(MissingFigureError, match="'sram 1024 KB'"):
         profile.sram_bit(1024)
     (tmp_path / "gate-demo.json").write_text('{"rows": {"a": 1}}')
-    with pytest.raises(EstimateError, match="must be a table of measured figures, as this "):
+    with pytest.raises(EstimateError, match="must be a table of measured figures: "):
         find_profile("gate:demo")
 
 

@@ -1,7 +1,11 @@
 import json
 from dataclasses import asdict
 
-from trilith.sim.fill import _put, _stored, _write
+import pytest
+
+from trilith.sim import table as table_module
+from trilith.sim.fill import _put, _write, fill_sram
+from trilith.sim.models import EstimateError
 from trilith.sim.table import load_table
 
 
@@ -56,10 +60,25 @@ def test_origins_that_no_row_has_are_left_out(tmp_path):
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_rows_of_an_older_version_are_left_out(tmp_path):
-    table = load_table("asap7")
-    rows = [asdict(row) | {"key": str(place)} for place, row in enumerate(table.rows[:3])]
+def test_a_table_of_an_older_version_is_kept_until_it_is_measured_again(tmp_path, monkeypatch):
+    measured = load_table("asap7").rows[:3]
+    monkeypatch.setattr(table_module, "DATA", tmp_path)
+    origins, rows = ["today"], []
+    for place, one in enumerate(measured):
+        rows.append(asdict(one) | {"key": str(place), "provenance": 0})
     del rows[1]["ports_fj"]
     file = tmp_path / "gate-x.json"
-    file.write_text(json.dumps({"library": "x", "node": "1 nm", "rows": rows}))
-    assert [row["key"] for row in _stored(file, "x", "")["rows"]] == ["0", "2"]
+    stored = {"library": "x", "node": "1 nm", "provenance": origins, "sram": [], "rows": rows}
+    file.write_text(json.dumps(stored))
+    message = "must have rows of this version, not an older one's: 'trilith characterize --all'"
+    with pytest.raises(EstimateError, match=message):
+        load_table("x")
+    fill_sram(file, library="x", node="", macros=[])
+    assert len(json.loads(file.read_text())["rows"]) == 3
+
+
+def test_a_table_without_rows_is_one_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(table_module, "DATA", tmp_path)
+    fill_sram(tmp_path / "gate-x.json", library="x", node="1 nm", macros=[])
+    with pytest.raises(EstimateError, match="must have a row at least: 'trilith characterize"):
+        load_table("x")

@@ -548,7 +548,10 @@ def test_energy_that_a_cell_would_give_back_counts_as_zero(measured):
 def test_open_libraries(pattern, clock_ghz, flip_flop, ties, refused):
     if shutil.which("sta") is None:
         pytest.skip("sta is missing: apt-get install opensta")
-    some = Library(sorted(Path(os.environ["TRILITH_PDK"]).glob(pattern)))
+    files = sorted(Path(os.environ["TRILITH_PDK"]).glob(pattern))
+    if not files:
+        pytest.skip(f"there is no {pattern} in TRILITH_PDK")
+    some = Library(files)
     assert some.flip_flop.name == flip_flop
     assert list(some.flip_flop.ties.values()) == [1] * ties
     name = "ternaryxternary-two_bit"

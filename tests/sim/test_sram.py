@@ -66,7 +66,10 @@ def test_what_is_no_macro_is_refused(tmp_path, old, new, what):
 def test_macros_of_ihp():
     """Clock energies as the file's text has them."""
     folder = Path(os.environ["TRILITH_PDK"]) / "ihp-sg13g2"
-    macro = read_sram(next(folder.glob("RM_IHPSG13_1P_1024x64*")))
+    file = next(folder.glob("RM_IHPSG13_1P_1024x64*"), None)
+    if file is None:
+        pytest.skip("there is no macro of IHP in TRILITH_PDK")
+    macro = read_sram(file)
     assert (macro.kilobytes, macro.bits) == (8, 64)
     assert macro.read_pj == pytest.approx(91.8272 + 5 * (0.0107 + 0.0055) / 2)
     assert macro.write_pj == pytest.approx(
