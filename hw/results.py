@@ -34,6 +34,7 @@ class ResultQueue(wiring.Component):
     tokens : In; tokens of the group
     last : In(1); the group is the job's final one
     results : Out(stream)
+    busy : Out(1); a beat is captured or queued
     """
 
     def __init__(self, config: MatVecConfig, *, depth: int) -> None:
@@ -51,6 +52,7 @@ class ResultQueue(wiring.Component):
                 "tokens": In(range(config.tokens + 1)),
                 "last": In(1),
                 "results": Out(stream.Signature(results_shape(config))),
+                "busy": Out(1),
             }
         )
 
@@ -99,6 +101,7 @@ class ResultQueue(wiring.Component):
             # Also where nothing waits: what is read then is not valid, and is read again.
             read.en.eq(self.results.ready | ~self.results.valid),
             self.results.p.eq(read.data),
+            self.busy.eq((left != 0) | waiting | self.results.valid),
         ]
         with m.If(write.en):
             m.d.sync += produce.eq(produce + 1)
