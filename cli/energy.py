@@ -254,6 +254,8 @@ def mac(
 
 
 def _print_table(table: Any) -> None:
+    from ..sim.table import FP16
+
     clocks = table.clocks
     print(f"{table.library}: {table.node} (measured; fJ per MAC)")
     heads = " ".join(f"{f'{clock:g} GHz':>10}" for clock in clocks)
@@ -298,6 +300,16 @@ def _print_table(table: Any) -> None:
         "that flip-flops take inside for being clocked; glitches: the energy with them, without "
         "ports"
     )
+    glitchy = [row for row in table.rows if row.glitches_fj and row == table.row(row.unit)]
+    fp16 = next((row for row in glitchy if row.unit == FP16), None)
+    for row in glitchy:
+        if fp16 is None:
+            break
+        both = (fp16.glitches_fj + fp16.ports_fj) / (row.glitches_fj + row.ports_fj)
+        print(
+            f"FP16/it with glitches: {row.unit} {fp16.glitches_fj / row.glitches_fj:.2f}, with "
+            f"ports too {both:.2f}"
+        )
     if slow:
         print("!: the clock is not met; the energy is of a circuit that is too slow")
     refused = max((row.refused for row in table.rows), default=0.0)

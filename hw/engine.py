@@ -168,7 +168,7 @@ class MatVecEngine(wiring.Component):
                 read.en.eq(enable),
             ]
         if config.tokens > 1:
-            # Clocks until then.
+            # Clocks until it is settled.
             spacing = Signal(range(config.tokens))
             with m.If(fire_group_end):
                 m.d.sync += spacing.eq(tokens - 1)

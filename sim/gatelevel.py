@@ -384,7 +384,7 @@ class Library:
     ------
     LibertyError
         If a file cannot be read, does not parse, has no power tables, or all together lack a
-        flip-flop, what its pins weigh, or a buffer.
+        flip-flop, its inputs' capacitances, or a buffer.
     """
 
     def __init__(self, files: Sequence[Path]) -> None:
@@ -1052,7 +1052,7 @@ endmodule
         return loads
 
     def charge(self, activity: Activity) -> float:
-        """Power in W that the pins on the nets take that ports drive; the clock's change twice."""
+        """Power in W to charge the pins on all nets that ports drive; the clock changes twice."""
         loads = self.loads()
         changes = {self._ports["clk"]["bits"][0]: 2.0}
         for _, bits in self._bits("input"):

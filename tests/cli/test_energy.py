@@ -39,6 +39,14 @@ def test_the_measured_table_and_its_ratios(trilith):
         assert row["fp16_over_it"] == pytest.approx(rows[FP16]["energy_fj"] / row["energy_fj"])
         fp16, own = (one["energy_fj"] + one["ports_fj"] for one in (rows[FP16], row))
         assert row["fp16_over_it_with_ports"] == pytest.approx(fp16 / own)
+    ternary = rows["ternaryxint8-escape"]
+    glitches, both = (
+        (rows[FP16]["glitches_fj"] + times * rows[FP16]["ports_fj"])
+        / (ternary["glitches_fj"] + times * ternary["ports_fj"])
+        for times in (0, 1)
+    )
+    line = f"{ternary['unit']} {glitches:.2f}, with ports too {both:.2f}\n"
+    assert f"FP16/it with glitches: {line}" in trilith("energy", "mac").stdout
     # The measured ratio is far from the paper's 71.4.
     assert 3 < rows["ternaryxint8-escape"]["fp16_over_it"] < 30
     assert {one["label"] for one in asap7["with_buffer"]} == {"published"}

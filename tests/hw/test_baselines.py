@@ -238,7 +238,7 @@ class Run:
 
 
 class Products(wiring.Component):
-    """Every width that a product may have, signed and not, side by side."""
+    """Products of several widths, signed and unsigned, side by side."""
 
     def __init__(self) -> None:
         widths = [(4, 4), (4, 7), (5, 5), (5, 8), (7, 4), (8, 8), (9, 6), (11, 11), (11, 4)]
@@ -263,25 +263,23 @@ class Products(wiring.Component):
 
 
 def test_products_for_fpgas():
+    """All pairs of operands, or many and the corners."""
+    clocks = 20_000
     rng = np.random.default_rng(0)
     products, inputs, expected = Products(), {}, {}
     for name, shapes in products.shapes.items():
-        values = []
-        for shape in shapes:
-            low = -(2 ** (shape.width - 1)) if shape.signed else 0
-            every = np.arange(low, low + 2**shape.width)
-            # Ends with ends, then anything with anything.
-            ends = np.resize(every[[0, 1, -2, -1]], 16)
-            values.append((every, ends if not values else np.repeat(ends[:4], 4)))
         a, b = (
-            np.concatenate([ends, rng.choice(every, 20_000 - len(ends))]) for every, ends in values
+            np.arange(2**shape.width) - shape.signed * 2 ** (shape.width - 1) for shape in shapes
         )
-        if len(values[0][0]) * len(values[1][0]) <= 20_000:
-            pairs = np.resize(np.arange(len(values[0][0]) * len(values[1][0])), 20_000)
-            a, b = values[0][0][pairs // len(values[1][0])], values[1][0][pairs % len(values[1][0])]
-        for letter, shape, numbers in zip("ab", shapes, (a, b), strict=True):
+        pairs = np.stack(np.meshgrid(a, b), -1).reshape(-1, 2)
+        if len(pairs) > clocks:
+            corners = np.stack(np.meshgrid(a[[0, 1, -2, -1]], b[[0, 1, -2, -1]]), -1)
+            some = rng.choice(pairs, clocks - corners.size // 2)
+            pairs = np.concatenate([corners.reshape(-1, 2), some])
+        x, y = np.resize(pairs, (clocks, 2)).T
+        for letter, shape, numbers in zip("ab", shapes, (x, y), strict=True):
             inputs[f"{name}_{letter}"] = port(numbers & (2**shape.width - 1), shape.width)
-        expected[name] = a * b & (2 ** sum(shape.width for shape in shapes) - 1)
+        expected[name] = x * y & (2 ** sum(shape.width for shape in shapes) - 1)
     outputs = run_clocked(products, inputs)
     for name, product in expected.items():
         assert np.array_equal(number(outputs[f"{name}_y"])[1:], product[:-1]), name

