@@ -117,10 +117,10 @@ def characterize(
     from rich.console import Console
 
     from ..hw.baselines import BASELINES
-    from ..sim.characterize import characterize as measure
-    from ..sim.fill import fill, fill_sram, tasks
-    from ..sim.operands import zero_share
-    from ..sim.table import DATA, HEADLINES
+    from ..sim.gatelevel.campaign import fill, fill_sram, tasks
+    from ..sim.gatelevel.characterize import characterize as measure
+    from ..sim.gatelevel.operands import zero_share
+    from ..sim.gatelevel.table import DATA, HEADLINES
 
     if unit is None and not (everything or sram):
         raise typer.BadParameter("--unit, --all or --sram must be given")

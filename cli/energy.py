@@ -45,7 +45,13 @@ def matmul(
 
       trilith energy matmul --n 2560 --k 2560 --tokens 512 --pass-tokens 512 --profile horowitz45
     """
-    from ..sim.energy import FORMATS, MissingFigureError, find_dram, find_profile, matmul_energy
+    from ..sim.cost.energy import (
+        FORMATS,
+        MissingFigureError,
+        find_dram,
+        find_profile,
+        matmul_energy,
+    )
 
     figures = find_profile(profile)
     memory = None if dram == "none" else find_dram(dram)
@@ -133,8 +139,8 @@ def paper(
 
       trilith energy paper --config bitnet-2b4t --config model/config.json
     """
-    from ..sim.energy import find_profile, paper_energy, paper_ratio, ternary_ratios
-    from ..sim.models import GPT3, find_model
+    from ..sim.cost.energy import find_profile, paper_energy, paper_ratio, ternary_ratios
+    from ..sim.cost.workload import GPT3, find_model
 
     if not 1 <= tokens <= 2**20:
         raise typer.BadParameter(f"--tokens must be from 1 to {2**20}, not {tokens}")
@@ -216,8 +222,8 @@ def mac(
 
       trilith energy mac --library asap7 --json
     """
-    from ..sim.energy import buffered
-    from ..sim.table import load_table, tables
+    from ..sim.cost.energy import buffered
+    from ..sim.gatelevel.table import load_table, tables
 
     found = []
     for name in library or tables():
@@ -254,7 +260,7 @@ def mac(
 
 
 def _print_table(table: Any) -> None:
-    from ..sim.table import FP16
+    from ..sim.gatelevel.table import FP16
 
     clocks = table.clocks
     print(f"{table.library}: {table.node} (measured; fJ per MAC)")

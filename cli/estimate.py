@@ -52,10 +52,10 @@ def estimate(
 
       trilith estimate --validation
     """
-    from ..sim.energy import find_profile
-    from ..sim.models import find_model
-    from ..sim.systems import EFFICIENCY, MODES, Estimate, find_design, find_memory, rival
-    from ..sim.systems import estimate as compute
+    from ..sim.cost.energy import find_profile
+    from ..sim.cost.system import EFFICIENCY, MODES, Estimate, find_design, find_memory, rival
+    from ..sim.cost.system import estimate as compute
+    from ..sim.cost.workload import find_model
 
     if validation:
         _print_validation(as_json)
@@ -147,8 +147,8 @@ def estimate(
 
 def _print_validation(as_json: bool) -> None:
     """Print predicted against published rates."""
-    from ..sim.systems import EFFICIENCY
-    from ..sim.validation import NOT_PREDICTED, predict, summary
+    from ..sim.cost.system import EFFICIENCY
+    from ..sim.cost.validation import NOT_PREDICTED, predict, summary
 
     predictions = predict()
     total = summary(predictions)

@@ -14,7 +14,7 @@ from .generate import encode_prompt, show_tokens
 
 if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
-    from ..fpga.host import Board
+    from ..fpga.host.host import Board
     from ..hw.config import MatVecConfig
 
 __all__ = ["fpga"]
@@ -56,8 +56,8 @@ def _find(name: str, boards: Mapping[str, _Described]) -> _Described:
 @contextmanager
 def _open(port: str, baud: int | None) -> "Iterator[Board]":
     from ..fpga.boards import SIMULATED
-    from ..fpga.host import Board
-    from ..fpga.simulate import SimulatedBoard
+    from ..fpga.host.host import Board
+    from ..fpga.host.simulated import SimulatedBoard
 
     if baud is not None and baud < 1:
         raise typer.BadParameter(f"--baud must be at least 1, not {baud}")
@@ -169,9 +169,9 @@ def build(
     from rich.console import Console
 
     from ..fpga.boards import BOARDS, SOCS, SocDescription
-    from ..fpga.build import build_board
-    from ..fpga.vivado import write_sources
-    from ..sim.build import build_folder
+    from ..fpga.flow.bitstream import build_board
+    from ..fpga.flow.vivado import write_sources
+    from ..sim.tools.cache import build_folder
 
     found = _find(board, BOARDS | SOCS)
     if isinstance(found, SocDescription) or found.family == "xc7":
@@ -222,7 +222,7 @@ def simulate(
       trilith fpga simulate --flip 1e-4
     """
     from ..fpga.boards import BOARDS, SIMULATED
-    from ..fpga.simulate import Noise, SimulatedBoard
+    from ..fpga.host.simulated import Noise, SimulatedBoard
 
     config = _find(board, BOARDS).top if board else SIMULATED
     try:
@@ -247,7 +247,7 @@ def selftest(port: _Port, baud: _Baud = None, as_json: _Json = False) -> None:
 
       trilith fpga selftest --port sim
     """
-    from ..fpga.selftest import self_test
+    from ..fpga.host.selftest import self_test
 
     rows = []
     with _open(port, baud) as board:
@@ -277,7 +277,7 @@ def selftest(port: _Port, baud: _Baud = None, as_json: _Json = False) -> None:
 def _check_size(path: Path, shapes: list[tuple[int, int]], board: "Board", stream: bool) -> None:
     """Refuse a checkpoint that does not fit, unless it may be streamed."""
     from ..fpga.boards import fitting_boards, memory_bytes
-    from ..fpga.host import BoardError
+    from ..fpga.host.host import BoardError
 
     config = board.config
     for n, k in shapes:
@@ -322,9 +322,9 @@ def run(
 
     import numpy as np
 
-    from ..fpga.host import BoardMatmul
-    from ..golden.checkpoint import load_checkpoint
-    from ..golden.decoder import PYDOC
+    from ..fpga.host.host import BoardMatmul
+    from ..golden.checkpoint.load import load_checkpoint
+    from ..golden.data import PYDOC
 
     path = checkpoint or PYDOC
     tensors = load_checkpoint(path).ternary
@@ -398,8 +398,10 @@ def generate(
     """
     import time
 
-    from ..fpga.host import BoardMatmul
-    from ..golden.decoder import PYDOC, BitNetModel, load_tokenizer
+    from ..fpga.host.host import BoardMatmul
+    from ..golden.data import PYDOC
+    from ..golden.network.text import load_tokenizer
+    from ..golden.network.transformer import BitNetModel
 
     if max_tokens < 1:
         raise typer.BadParameter(f"--max-tokens must be at least 1, not {max_tokens}")

@@ -62,7 +62,9 @@ def generate(
 
       trilith generate --model bitnet-b1.58-2B-4T --prompt "The capital of France is"
     """
-    from ..golden.decoder import ACTIVATIONS, PYDOC, BitNetModel, load_tokenizer
+    from ..golden.data import PYDOC
+    from ..golden.network.text import load_tokenizer
+    from ..golden.network.transformer import ACTIVATIONS, BitNetModel
     from ..hw.config import PRESETS
 
     for option, value, legal in (
@@ -99,8 +101,9 @@ def generate(
             print(json.dumps({"text": tokenizer.decode(tokens), "tokens": tokens}, indent=2))
         return
 
-    from ..sim.product import EngineMatmul
-    from ..sim.simulator import MatVecSimulator, SimulationError
+    from ..sim.rtl.product import EngineMatmul
+    from ..sim.rtl.simulator import MatVecSimulator
+    from ..sim.tools.errors import SimulationError
 
     config = PRESETS[preset]
     with MatVecSimulator(config) as simulator:

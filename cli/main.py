@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
+from ..golden.errors import TrilithError
 from .characterize import characterize
 from .claims import claims
 from .energy import energy
@@ -83,7 +84,7 @@ def sim(
     """
     from rich.console import Console
 
-    from ..sim.suite import PARTS, run_suite
+    from ..sim.rtl.suite import PARTS, run_suite
 
     if checkpoint is not None:
         if part:
@@ -357,12 +358,12 @@ def energy_figures(
     """
     from importlib.util import find_spec
 
-    from ..sim.toolchain import ToolchainError
+    from ..sim.tools.toolchain import ToolchainError
 
     if find_spec("matplotlib") is None:
         raise ToolchainError("figures need matplotlib: pip install 'trilith[plots]'")
-    from ..reports.gate import GATE_FIGURES
-    from ..reports.plots import draw
+    from ..reports.figures.gate import GATE_FIGURES
+    from ..reports.figures.plots import draw
 
     for file in draw(out, GATE_FIGURES):
         print(file)
@@ -472,10 +473,10 @@ def verilog(
     """
     from dataclasses import replace
 
-    from ..hw.axi import BusWidths
-    from ..hw.axi_export import export_axi
+    from ..hw.axi.wrapper import BusWidths
     from ..hw.config import PRESETS, MatVecConfig
-    from ..hw.export import ExportError, export_engine
+    from ..hw.export.axi_package import export_axi
+    from ..hw.export.package import ExportError, export_engine
 
     options = {
         "lanes": lanes,
@@ -530,7 +531,7 @@ def doctor(
 
     Ends with status 1 if something that 'make sim' needs is missing.
     """
-    from ..sim.toolchain import doctor as look
+    from ..sim.tools.toolchain import doctor as look
 
     tools = look()
     if as_json:
@@ -560,26 +561,5 @@ def main() -> None:
                 f"{tempfile.gettempdir()} (TMPDIR): free space there, or set these variables"
             )
         sys.exit(_fail(message, 2))
-    except (ValueError, RuntimeError) as error:
-        # Not imported above, as none of the commands' rooms is: printing help must be quick.
-        from ..fpga.host import BoardError
-        from ..golden.huggingface import CheckpointError
-        from ..hw.export import ExportError
-        from ..sim.gatelevel import LibertyError
-        from ..sim.models import EstimateError
-        from ..sim.simulator import SimulationError
-        from ..sim.toolchain import ToolchainError
-
-        if isinstance(error, SimulationError):
-            sys.exit(_fail(str(error), 1))
-        refusals = (
-            BoardError,
-            CheckpointError,
-            EstimateError,
-            ExportError,
-            LibertyError,
-            ToolchainError,
-        )
-        if isinstance(error, refusals):
-            sys.exit(_fail(str(error), 2))
-        raise
+    except TrilithError as error:
+        sys.exit(_fail(str(error), error.exit_status))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..golden.checkpoint import Checkpoint
+    from ..golden.checkpoint.tensors import Checkpoint
     from ..hw.config import MatVecConfig
 
 __all__ = ["model"]
@@ -42,7 +42,7 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 def _load(path: Path, quantize: str | None = None) -> "Checkpoint":
     """A checkpoint, or a folder of an engine's streams."""
-    from ..golden.checkpoint import load_checkpoint
+    from ..golden.checkpoint.load import load_checkpoint
     from ..hw.weight_file import read_streams
 
     if (path / "manifest.json").is_file():
@@ -66,7 +66,7 @@ def inspect(
 
       trilith model inspect model.gguf --json
     """
-    from ..golden.statistics import statistics
+    from ..golden.checkpoint.statistics import statistics
 
     checkpoint = _load(path, quantize)
     rows = []
@@ -181,7 +181,8 @@ def convert(
 
       trilith model convert model.gguf weights --to stream --preset bitnet --code escape
     """
-    from ..golden.convert import write_gguf, write_huggingface
+    from ..golden.checkpoint.write_gguf import write_gguf
+    from ..golden.checkpoint.write_huggingface import write_huggingface
     from ..hw.weight_file import write_streams
 
     if to not in _TARGETS:
@@ -235,7 +236,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from ..golden.convert import compare
+    from ..golden.checkpoint.compare import compare
 
     theirs = _load(source, quantize)
     ours = _load(converted)

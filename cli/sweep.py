@@ -55,7 +55,7 @@ def sweep(
     from rich.console import Console
     from rich.progress import Progress
 
-    from ..sim.sweep import Grid, run_sweep
+    from ..sim.cost.explore import Grid, run_sweep
 
     grid = Grid(
         models=tuple(model.split(",")),

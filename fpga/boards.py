@@ -5,11 +5,11 @@ from dataclasses import asdict, dataclass
 from importlib import import_module
 from typing import Any
 
-from ..hw.axi import BusWidths
+from ..hw.axi.wrapper import BusWidths
 from ..hw.config import MatVecConfig
-from ..sim.toolchain import ToolchainError
-from .top import TopConfig
-from .weight_memory import MemoryShape
+from ..sim.tools.toolchain import ToolchainError
+from .gateware.top import TopConfig
+from .gateware.weight_memory import MemoryShape
 
 __all__ = [
     "BOARDS",

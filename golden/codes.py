@@ -12,12 +12,13 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
-from .linear import check_trits
+from .errors import TrilithError
+from .matmul import check_trits
 
 __all__ = ["CODES", "Code", "CodeError", "look_up"]
 
 
-class CodeError(ValueError):
+class CodeError(TrilithError, ValueError):
     """Packed bytes or trits that a code does not allow; the message names the first place."""
 
 

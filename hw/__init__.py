@@ -1,10 +1,15 @@
-"""The hardware generator: decoders, dot products and the engine, in Amaranth."""
+"""The hardware generator, in Amaranth: weight decoders, dot products and the engine."""
 
-from .axi import AxiMatVec, BusWidths
-from .config import PRESETS, MatVecConfig
-from .decoder import BeatDecoder
-from .dot import DotProduct
-from .engine import MatVecEngine
+from typing import TYPE_CHECKING
+
+from ..golden.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .axi.wrapper import AxiMatVec, BusWidths
+    from .config import PRESETS, MatVecConfig
+    from .engine.dot import DotProduct
+    from .engine.engine import MatVecEngine
+    from .engine.weight_decoder import BeatDecoder
 
 __all__ = [
     "PRESETS",
@@ -15,3 +20,16 @@ __all__ = [
     "MatVecConfig",
     "MatVecEngine",
 ]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "AxiMatVec": "axi.wrapper",
+        "BeatDecoder": "engine.weight_decoder",
+        "BusWidths": "axi.wrapper",
+        "DotProduct": "engine.dot",
+        "MatVecConfig": "config",
+        "MatVecEngine": "engine.engine",
+        "PRESETS": "config",
+    },
+)

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.checkpoint import Checkpoint, LazyTensors, TernaryTensor, read_json
+from ..golden.checkpoint.tensors import Checkpoint, LazyTensors, TernaryTensor
 from ..golden.codes import CodeError
-from ..golden.convert import Progress, ignore_progress, new_folder
-from ..golden.huggingface import CheckpointError
+from ..golden.errors import CheckpointError
+from ..golden.files import Progress, ignore_progress, new_folder, read_json
+from .beats import weight_beats, weights_from_beats
 from .config import MatVecConfig
-from .streams import weight_beats, weights_from_beats
 
 __all__ = ["read_streams", "write_streams"]
 

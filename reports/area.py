@@ -15,15 +15,8 @@ from typing import Any
 from amaranth.back import verilog
 from amaranth.lib import wiring
 
-from ..golden.codes import CODES
-from ..hw import ecp5
-from ..hw.baselines import BASELINES
-from ..hw.config import MatVecConfig
-from ..hw.decoder import BeatDecoder
-from ..hw.engine import MatVecEngine
-from ..hw.measured import BareDotProduct, SerialPins
-from ..sim.build import keep
-from ..sim.cells import (
+from ..fpga.flow import ecp5
+from ..fpga.flow.cells import (
     BRAM,
     CARRY,
     DSP,
@@ -35,7 +28,14 @@ from ..sim.cells import (
     count_cells,
     count_luts,
 )
-from ..sim.toolchain import ToolchainError
+from ..fpga.flow.harness import BareDotProduct, SerialPins
+from ..golden.codes import CODES
+from ..hw.baselines import BASELINES
+from ..hw.config import MatVecConfig
+from ..hw.engine.engine import MatVecEngine
+from ..hw.engine.weight_decoder import BeatDecoder
+from ..sim.tools.cache import keep
+from ..sim.tools.toolchain import ToolchainError
 
 __all__ = [
     "FAMILIES",

@@ -10,12 +10,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from ..golden import bitnet
-from ..golden.convert import write_huggingface
-from ..golden.decoder import PYDOC, BitNetModel, KVCache, bits_per_byte, load_tokenizer
+from ..golden.checkpoint.write_huggingface import write_huggingface
+from ..golden.data import PYDOC
+from ..golden.network import bitnet_2b4t as bitnet
+from ..golden.network.text import bits_per_byte, load_tokenizer
+from ..golden.network.transformer import BitNetModel, KVCache
 from ..hw.config import PRESETS
-from ..sim.simulator import Job, MatVecSimulator, build_harness, write_run
-from ..sim.toolchain import ToolchainError
+from ..sim.rtl.simulator import Job, MatVecSimulator, build_harness, write_run
+from ..sim.tools.toolchain import ToolchainError
 from .area import print_bars
 
 __all__ = [
@@ -37,7 +39,7 @@ def simulation_speed() -> None:
     turns on the same files, and the fastest round of each counts: other load only ever adds time.
     """
     config = PRESETS["bitnet"]
-    bare = build_harness(config, main=Path(__file__).parents[1] / "sim" / "bare.cpp")
+    bare = build_harness(config, main=Path(__file__).parents[1] / "sim" / "rtl" / "bare.cpp")
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
         jobs = {
             name: Job(trits=trits, activations=bitnet.synthetic_activations(name))

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from math import inf, log2
 
-from ..golden.bitnet import ZERO_FRACTION
 from ..golden.codes import CODES
-from ..sim.energy import FORMATS, accumulator_bits, find_profile, paper_energy, paper_ratio
-from ..sim.models import GPT3, MODELS, ModelShape
-from ..sim.systems import DESIGNS, EFFICIENCY, Design, Memory, estimate
-from ..sim.table import load_table
+from ..golden.network.bitnet_2b4t import ZERO_FRACTION
+from ..sim.cost.energy import FORMATS, accumulator_bits, find_profile, paper_energy, paper_ratio
+from ..sim.cost.system import DESIGNS, EFFICIENCY, Design, Memory, estimate
+from ..sim.cost.workload import GPT3, MODELS, ModelShape
+from ..sim.gatelevel.table import load_table
 
 __all__ = ["QUALITY", "Claim", "claims"]
 

@@ -8,14 +8,15 @@ from typing import Any
 
 from ..fpga.boards import BOARDS, SOCS, BoardDescription, SocDescription, memory_bytes
 from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
-from ..golden.checkpoint import linear_shapes, read_json
-from ..golden.decoder import PYDOC
+from ..golden.checkpoint.model_config import linear_shapes
+from ..golden.data import PYDOC
+from ..golden.files import read_json
 from ..hw.config import MatVecConfig
-from ..hw.loader import activations_shape
-from ..hw.results import results_shape
-from ..hw.timing import JobShape, job_times
-from ..sim.build import build_folder
-from ..sim.models import find_model
+from ..hw.engine.loader import activations_shape
+from ..hw.engine.results import results_shape
+from ..hw.engine.timing import JobShape, job_times
+from ..sim.cost.workload import find_model
+from ..sim.tools.cache import build_folder
 from .area import Published
 
 __all__ = ["PUBLISHED_BOARDS", "BoardRow", "board_rows"]

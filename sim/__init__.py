@@ -1,6 +1,29 @@
-"""Runs the hardware under Verilator and holds it to the golden model."""
+"""Simulation of the hardware under Verilator, and estimates of its cycles and energy."""
 
-from .simulator import Job, MatVecRun, MatVecSimulator, SimulationError
-from .toolchain import ToolchainError
+from typing import TYPE_CHECKING
 
-__all__ = ["Job", "MatVecRun", "MatVecSimulator", "SimulationError", "ToolchainError"]
+from ..golden.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from .rtl.simulator import Job, MatVecRun, MatVecSimulator
+    from .tools.errors import SimulationError
+    from .tools.toolchain import ToolchainError
+
+__all__ = [
+    "Job",
+    "MatVecRun",
+    "MatVecSimulator",
+    "SimulationError",
+    "ToolchainError",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "Job": "rtl.simulator",
+        "MatVecRun": "rtl.simulator",
+        "MatVecSimulator": "rtl.simulator",
+        "SimulationError": "tools.errors",
+        "ToolchainError": "tools.toolchain",
+    },
+)

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trilith.golden import pack_weights
-from trilith.golden.checkpoint import linear_shapes
+from trilith.golden.checkpoint.model_config import linear_shapes
 
 # transformers decorates with torch.compile, which would compile C++ for minutes.
 os.environ["TORCHDYNAMO_DISABLE"] = "1"

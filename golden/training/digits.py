@@ -22,8 +22,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save
 
-from ..huggingface import pack_weights
-from ..mlp import DIGITS
+from ..checkpoint.packing import pack_weights
+from ..data import DIGITS
 from ..quantize import absmean_quantize
 
 try:

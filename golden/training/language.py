@@ -29,8 +29,8 @@ import ml_dtypes
 import numpy as np
 from safetensors.numpy import save
 
-from ..decoder import PYDOC
-from ..huggingface import pack_weights
+from ..checkpoint.packing import pack_weights
+from ..data import PYDOC
 from ..quantize import absmean_quantize
 
 try:

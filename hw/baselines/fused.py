@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.floats import FloatFormat, IntFormat
-from ..dot import add_or_subtract
+from ..engine.dot import add_or_subtract
 from .floats import (
     Normalized,
     normalize,

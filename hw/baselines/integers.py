@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.codes import Code
-from ..decoder import BeatDecoder
-from ..dot import DotProduct, add_or_subtract
+from ..engine.dot import DotProduct, add_or_subtract
+from ..engine.weight_decoder import BeatDecoder
 from .floats import register
 from .multiply import multiply
 from .unit import DotUnit, add_pairs, delay, slots

@@ -2,7 +2,7 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
-from ..dot import add_or_subtract
+from ..engine.dot import add_or_subtract
 
 __all__ = ["multiply"]
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..dot import add_or_subtract
+from ..engine.dot import add_or_subtract
 from .floats import register, wire
 
 __all__ = ["DotRows", "DotUnit", "add_magnitudes", "add_pairs", "delay", "slots"]

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from trilith.cli.main import main
-from trilith.sim.table import FP16, tables
+from trilith.sim.gatelevel.table import FP16, tables
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from trilith.golden.decoder import PYDOC
+from trilith.golden.data import PYDOC
 
 TRILITH = Path(sys.executable).parent / "trilith"
 

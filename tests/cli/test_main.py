@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trilith.cli.main import main
-from trilith.golden.bitnet import CONFIG
+from trilith.golden.network.bitnet_2b4t import CONFIG
 
 TRILITH = Path(sys.executable).parent / "trilith"
 
@@ -111,7 +111,7 @@ def test_full_disk(monkeypatch, capsys):
     def full(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("trilith.sim.suite.run_suite", full)
+    monkeypatch.setattr("trilith.sim.rtl.suite.run_suite", full)
     monkeypatch.setattr("sys.argv", ["trilith", "sim"])
     monkeypatch.setenv("TRILITH_BUILD", "/some/build")
     with pytest.raises(SystemExit) as end:

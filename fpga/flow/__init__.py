@@ -1,0 +1,1 @@
+"""Synthesis, placement and bitstreams, and the area that they measure."""

@@ -1,0 +1,1 @@
+"""Top levels of boards: engine, weight memory and host link."""

@@ -1,0 +1,1 @@
+"""Checkpoints of ternary models: readers, writers and comparison of every public format."""

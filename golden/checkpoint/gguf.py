@@ -1,0 +1,435 @@
+"""Reader of GGUF files."""
+
+import mmap
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
+from gguf.quants import dequantize
+from numpy.typing import NDArray
+
+from ..errors import CheckpointError
+from .gguf_blocks import packed_from_fields, packed_from_tq1, zero_blocks
+from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads
+from .model_config import transformer_linears
+from .scales import fewest_scales
+from .tensors import Checkpoint, LazyTensors, TernaryTensor
+
+__all__ = ["I2_S", "TQ1_0", "TQ2_0", "GgufFile", "load_gguf"]
+
+TQ1_0, TQ2_0 = int(GGMLQuantizationType.TQ1_0), int(GGMLQuantizationType.TQ2_0)
+
+
+#: bitnet.cpp's type of 2-bit weights with one scale; llama.cpp leaves the number unused.
+I2_S = 36
+
+
+_TERNARY = {TQ1_0: "TQ1_0", TQ2_0: "TQ2_0", I2_S: "I2_S"}
+
+
+#: bitnet.cpp's table formats; their tiles depend on a kernel configuration outside the file.
+_TABLES = {38: "TL1", 39: "TL2"}
+
+
+_FLOATS = {0: np.float32, 1: np.float16, 30: ml_dtypes.bfloat16, 28: np.float64}
+
+
+#: Struct letters of GGUF's value types; 8 is a string and 9 an array.
+_SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
+
+
+_STRING, _ARRAY = 8, 9
+
+
+@dataclass(frozen=True)
+class _Entry:
+    kind: int
+    #: (N, K): the reverse of GGUF's order.
+    shape: tuple[int, ...]
+    place: int
+
+
+class GgufFile:
+    """The metadata and tensor list of a GGUF file; data stays memory-mapped.
+
+    Parameters
+    ----------
+    path : the file
+
+    Attributes
+    ----------
+    metadata : values by key; an array of strings as the place of its first in the file
+    kinds : value type of each key, and of an array's elements
+    entries : tensors by name
+
+    Raises
+    ------
+    CheckpointError
+        If the file is not whole GGUF of version 2 or 3, little-endian.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata: dict[str, Any] = {}
+        self.kinds: dict[str, tuple[int, int | None]] = {}
+        self.entries: dict[str, _Entry] = {}
+        try:
+            with path.open("rb") as file:
+                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: must be a readable GGUF file: {error}") from None
+        self._data = np.frombuffer(mapped, np.uint8)
+        self._bytes = memoryview(mapped)
+        self._place = 0
+        try:
+            self._walk()
+        except (struct.error, UnicodeDecodeError) as error:
+            raise self._refuse(f"its header must be whole: {error}") from None
+
+    def _refuse(self, message: str) -> CheckpointError:
+        return CheckpointError(f"{self.path}: {message} (at byte {self._place})")
+
+    def _take(self, letters: str) -> tuple[Any, ...]:
+        values = struct.unpack_from(f"<{letters}", self._bytes, self._place)
+        self._place += struct.calcsize(f"<{letters}")
+        return values
+
+    def _skip(self, size: int) -> int:
+        """Step over ``size`` bytes, which the file must have; return where they are."""
+        place = self._place
+        if size > len(self._bytes) - place:
+            raise self._refuse(
+                f"its header must be whole: {size} bytes are announced, "
+                f"{len(self._bytes) - place} are left"
+            )
+        self._place += size
+        return place
+
+    def _string(self) -> str:
+        (size,) = self._take("Q")
+        place = self._skip(size)
+        return str(self._bytes[place : place + size], "utf-8")
+
+    def _name(self) -> str:
+        name = self._string()
+        if not name.isprintable():
+            raise self._refuse(f"names must be printable, not {name!r}")
+        return name
+
+    def strings(self, key: str) -> list[str]:
+        """An array of strings of the metadata; it was checked when the file was opened."""
+        self._place, count = self.metadata[key]
+        return [self._string() for _ in range(count)]
+
+    def _value(self, key: str, kind: int) -> Any:
+        self.kinds[key] = kind, None
+        if kind in _SCALARS:
+            return self._take(_SCALARS[kind])[0]
+        if kind == _STRING:
+            return self._string()
+        if kind != _ARRAY:
+            raise self._refuse(f"metadata must be of the types 0 to 12, not {kind}")
+        inner, count = self._take("IQ")
+        self.kinds[key] = kind, inner
+        if inner in _SCALARS:
+            dtype = np.dtype(_SCALARS[inner]).newbyteorder("<")
+            place = self._skip(count * dtype.itemsize)
+            return self._data[place : self._place].view(dtype)
+        if inner != _STRING:
+            raise self._refuse(f"arrays must be of scalars or strings, not of type {inner}")
+        first = self._place
+        for _ in range(count):
+            self._string()
+        return first, count
+
+    def _walk(self) -> None:
+        magic, version, tensors, keys = self._take("4sIQQ")
+        if magic != b"GGUF":
+            raise self._refuse(f"must start with GGUF, not {bytes(magic)!r}")
+        if version not in (2, 3):
+            raise self._refuse(
+                f"must be GGUF of version 2 or 3 in little-endian order, not {version:#x}; "
+                "convert it with llama.cpp's tools"
+            )
+        for _ in range(keys):
+            key = self._name()
+            if key in self.metadata:
+                raise self._refuse(f"metadata must have each key once, not {key!r} twice")
+            self.metadata[key] = self._value(key, *self._take("I"))
+        found: dict[str, tuple[int, tuple[int, ...], int]] = {}
+        for _ in range(tensors):
+            name = self._name()
+            (dims,) = self._take("I")
+            if not 1 <= dims <= 4:
+                raise self._refuse(f"{name} must have 1 to 4 dimensions, not {dims}")
+            shape = tuple(reversed(self._take(f"{dims}Q")))
+            kind, offset = self._take("IQ")
+            if 0 in shape or prod(shape) >= 2**48:
+                raise self._refuse(f"{name} must have a size from 1 to 2**48, not {shape}")
+            if name in found:
+                raise self._refuse(f"must have each tensor once, not {name!r} twice")
+            found[name] = kind, shape, offset
+        alignment = self.metadata.get("general.alignment", 32)
+        if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
+            raise self._refuse(f"general.alignment must be a power of two, not {alignment!r}")
+        start = -(-self._place // alignment) * alignment
+        for name, (kind, shape, offset) in found.items():
+            size = _stored_bytes(kind, shape)
+            if offset % alignment or start + offset + size > len(self._bytes):
+                raise self._refuse(
+                    f"{name} must be aligned to {alignment} bytes and lie in the file, not take "
+                    f"{size} bytes from {start + offset} in a file of {len(self._bytes)}; "
+                    "the file is damaged or truncated"
+                )
+            self.entries[name] = _Entry(kind, shape, start + offset)
+
+    def raw(self, name: str) -> NDArray[np.uint8]:
+        """The bytes of a tensor, flat."""
+        entry = self.entries[name]
+        return self._data[entry.place : entry.place + _stored_bytes(entry.kind, entry.shape)]
+
+    def array(self, name: str) -> NDArray:
+        """A tensor as an array: floats as they are stored, other types dequantized to float32.
+
+        Raises
+        ------
+        CheckpointError
+            If its type is not known, or its rows are no whole blocks.
+        """
+        entry, raw = self.entries[name], self.raw(name)
+        if entry.kind in _FLOATS:
+            array = raw.view(_FLOATS[entry.kind]).reshape(entry.shape)
+            return array if array.flags.aligned else array.copy()
+        try:
+            kind = GGMLQuantizationType(entry.kind)
+            block, _ = GGML_QUANT_SIZES[kind]
+            if entry.shape[-1] % block:
+                raise CheckpointError(
+                    f"{self.path}: {name} must have rows of a multiple of {block} values for "
+                    f"{kind.name}, not {entry.shape[-1]}"
+                )
+            rows = raw.reshape(prod(entry.shape[:-1]), -1)
+            # An inf that a damaged scale gives is the reader's to refuse, not a warning.
+            with np.errstate(all="ignore"):
+                return dequantize(rows, kind).reshape(entry.shape)
+        except CheckpointError:
+            raise
+        except (ValueError, NotImplementedError):  # No such number, or none that it dequantizes.
+            raise CheckpointError(
+                f"{self.path}: {name} must be of a type that can be read, "
+                f"not {type_name(entry.kind)}"
+            ) from None
+
+
+def type_name(kind: int) -> str:
+    """The name of a GGML type, by llama.cpp and bitnet.cpp."""
+    if kind in _TERNARY or kind in _TABLES:
+        return _TERNARY.get(kind) or _TABLES[kind]
+    try:
+        return GGMLQuantizationType(kind).name
+    except ValueError:
+        return f"unknown type {kind}"
+
+
+def _stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
+    """Bytes of a tensor; none that could be checked where the type is not known."""
+    count = prod(shape)
+    if kind == I2_S:
+        return -(-count // 4) + 32
+    try:
+        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
+    except (ValueError, KeyError):
+        return 0
+    return -(-count // block) * size
+
+
+def load_gguf(path: Path) -> Checkpoint:
+    """Read a GGUF file as ``load_checkpoint`` does.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is not GGUF, or its linear layers are not TQ1_0, TQ2_0 or I2_S.
+    """
+    file = GgufFile(path)
+    arch = file.metadata.get("general.architecture")
+    if not isinstance(arch, str) or arch not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{path}: general.architecture must be one of {', '.join(ARCHITECTURES)}, for which "
+            f"the order of rows is known, not {arch!r}; convert the original checkpoint instead"
+        )
+    if file.metadata.get("split.count", 1) != 1:
+        raise CheckpointError(
+            f"{path}: must be a whole model, and is one of {file.metadata['split.count']} parts; "
+            "join them with llama-gguf-split --merge"
+        )
+    names: dict[str, str] = {}
+    for name in file.entries:
+        other = names.setdefault(huggingface_name(name), name)
+        if other != name:
+            raise CheckpointError(f"{path}: {name!r} and {other!r} are the same tensor")
+    config = _config(file, arch, names)
+    shapes = transformer_linears(config, path, names)
+    readers: dict[str, Callable[[], TernaryTensor]] = {}
+    stored: dict[str, tuple[str, int]] = {}
+    taken = set()
+    for ours, shape in shapes.items():
+        name = names[ours]
+        entry = file.entries[name]
+        if entry.kind not in _TERNARY:
+            detail = ""
+            if entry.kind in _TABLES:
+                detail = (
+                    ", whose tiles depend on the machine it was made for; "
+                    "make an I2_S file (bitnet.cpp) from the original checkpoint"
+                )
+                if entry.kind == 39:
+                    detail = " (or MXFP4, which has the same number)" + detail
+            else:
+                detail = "; these weights are not ternary, take the original checkpoint"
+            raise CheckpointError(
+                f"{path}: {name} must be TQ1_0, TQ2_0 or I2_S, not {type_name(entry.kind)}{detail}"
+            )
+        if entry.shape != shape:
+            raise CheckpointError(
+                f"{path}: {name} must have the shape {shape} that the metadata ask for, "
+                f"not {entry.shape}"
+            )
+        block = 128 if entry.kind == I2_S else 256
+        if shape[1] % block:
+            raise CheckpointError(
+                f"{path}: {name} must have a multiple of {block} inputs in "
+                f"{type_name(entry.kind)}, not {shape[1]}"
+            )
+        heads = permuted_heads(arch, ours, config)
+        if heads and shape[0] % (2 * heads):
+            raise CheckpointError(
+                f"{path}: {name} must have an even number of outputs in each of {heads} heads, "
+                f"not {shape[0]} in all"
+            )
+        module = ours.removesuffix(".weight")
+        readers[module] = partial(_read_ternary, file, name, module, heads)
+        stored[module] = (
+            _TERNARY[entry.kind],
+            _stored_bytes(entry.kind, shape) + 4 * (_scale_name(name) in file.entries),
+        )
+        taken |= {name, _scale_name(name)}
+    has_scales = any(_scale_name(names[ours]) in file.entries for ours in shapes)
+    return Checkpoint(
+        path=path,
+        config=config,
+        format=f"gguf {', '.join(dict.fromkeys(kind for kind, _ in stored.values()))}",
+        scale_convention="multiplied" + (" with a .scale tensor" if has_scales else ""),
+        ternary=LazyTensors(path, readers),
+        stored=stored,
+        tensors=LazyTensors(
+            path,
+            {ours: partial(file.array, name) for ours, name in names.items() if name not in taken},
+        ),
+    )
+
+
+def _scale_name(name: str) -> str:
+    """The float32 beside a matrix that multiplies it, as llama.cpp's ``BitnetModel`` writes it."""
+    return f"{name.removesuffix('.weight')}.scale"
+
+
+def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
+    """Hugging Face's configuration keys, from the metadata."""
+    config: dict[str, Any] = {
+        "architectures": [ARCHITECTURES[arch].class_name],
+        "model_type": ARCHITECTURES[arch].model_type,
+        "hidden_act": ARCHITECTURES[arch].hidden_act,
+        "rope_theta": 10000.0,  # llama.cpp's default, and Hugging Face's.
+        "tie_word_embeddings": "lm_head.weight" not in names,
+    }
+    for ours, theirs in CONFIG_KEYS.items():
+        value = file.metadata.get(f"{arch}.{theirs}")
+        if type(value) is int:
+            config[ours] = value
+        elif type(value) is float:
+            # The shortest decimal of the float32 that GGUF holds: 1e-05 again.
+            config[ours] = float(str(np.float32(value)))
+    for ours, theirs in (("bos_token_id", "bos_token_id"), ("eos_token_id", "eos_token_id")):
+        value = file.metadata.get(f"tokenizer.ggml.{theirs}")
+        if type(value) is int:
+            config[ours] = value
+    scaling = file.metadata.get(f"{arch}.rope.scaling.type")
+    factor = file.metadata.get(f"{arch}.rope.scaling.factor", 1.0)
+    if isinstance(scaling, str) and (scaling, factor) not in (("none", factor), ("linear", 1.0)):
+        config["rope_scaling"] = {"rope_type": scaling, "factor": factor}
+    if "num_key_value_heads" not in config and "num_attention_heads" in config:
+        config["num_key_value_heads"] = config["num_attention_heads"]
+    embedding = file.entries.get("token_embd.weight")
+    if "vocab_size" not in config and embedding is not None:
+        config["vocab_size"] = embedding.shape[0]
+    return config
+
+
+def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> TernaryTensor:
+    """Repack a matrix. ``heads`` > 0: its rows are pairs of RoPE's halves, to be parted again."""
+    entry = file.entries[name]
+    n, k = entry.shape
+    raw = file.raw(name)
+    where = f"{file.path}: {name}"
+    scale = np.ones((1, 1), np.float32)
+    if entry.kind == I2_S:
+        scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
+        if not np.isfinite(scale).all() or scale[0, 0] < 0:
+            raise CheckpointError(
+                f"{where}: the scale after the weights must be finite and not negative, "
+                f"not {scale[0, 0]}; the file is damaged"
+            )
+        raw = raw[: n * k // 4]
+    rows = raw.reshape(n, -1)
+    if heads:
+        # Row 2j + i of a head is row i·(half) + j of Hugging Face's.
+        halves = rows.reshape(heads, n // heads // 2, 2, -1).swapaxes(1, 2)
+        rows = np.ascontiguousarray(halves).reshape(n, -1)
+    try:
+        if entry.kind == I2_S:
+            packed = packed_from_fields(rows, msb_first=True)
+        else:
+            size = 54 if entry.kind == TQ1_0 else 66
+            blocks = rows.reshape(n, k // 256, size)
+            d = np.ascontiguousarray(blocks[..., -2:]).view(np.float16)[..., 0].astype(np.float32)
+            if not (np.isfinite(d) & (d >= 0)).all():
+                bad = d[~(np.isfinite(d) & (d >= 0))][0]
+                raise CheckpointError(
+                    f"scales must be finite and not negative, not {bad}; the file is damaged"
+                )
+            if entry.kind == TQ1_0:
+                packed = packed_from_tq1(blocks)
+            else:
+                packed = packed_from_fields(blocks[..., :64].reshape(n, k // 4), msb_first=False)
+            # llama.cpp gives a block of zeros the scale 0, which says nothing of the tensor's.
+            scale = fewest_scales(d, zero_blocks(packed, d == 0))
+        extra = _scale_name(name)
+        if extra in file.entries:
+            factor = file.array(extra)
+            if factor.size != 1 or factor.dtype != np.float32:
+                raise CheckpointError(
+                    f"{extra} must be one float32, not {factor.dtype} of shape {factor.shape}"
+                )
+            if not np.isfinite(factor).all() or factor.ravel()[0] <= 0:
+                raise CheckpointError(
+                    f"{extra} must be finite and positive, not {factor.ravel()[0]}"
+                )
+            with np.errstate(over="ignore"):
+                scale = scale * factor.reshape(1, 1)
+        return TernaryTensor(
+            name=module,
+            packed=packed,
+            out_features=n,
+            scale=scale,
+            group_size=k // scale.shape[1],
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{where}: {error}") from None

@@ -1,0 +1,183 @@
+"""The layouts of two GGUF types and of bitnet.cpp's, to and from ``pack_weights``.
+
+Sources: ggml-quants.c (``quantize_row_tq1_0_ref``, ``quantize_row_tq2_0_ref``), and bitnet.cpp's
+ggml-bitnet-mad.cpp for I2_S.
+"""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..codes import look_up
+from ..errors import CheckpointError
+from .packing import pack_codes
+
+__all__ = [
+    "fields_from_packed",
+    "packed_from_fields",
+    "packed_from_tq1",
+    "tq1_from_packed",
+    "zero_blocks",
+]
+
+
+def _quarters(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Rows uint8[N, ...] as uint8[4, ceil(N / 4), ...], as ``pack_weights`` parts them."""
+    n = len(rows)
+    quarter = -(-n // 4)
+    if n % 4:
+        padded = np.zeros((4 * quarter, *rows.shape[1:]), np.uint8)
+        padded[:n] = rows
+        rows = padded
+    return rows.reshape(4, quarter, *rows.shape[1:])
+
+
+def _slices(quarter: int, k: int) -> Iterator[slice]:
+    """Rows of the packed matrix in parts whose temporary arrays stay in the cache."""
+    step = max(1, 2**17 // k)
+    for start in range(0, quarter, step):
+        yield slice(start, start + step)
+
+
+def _transpose(parts: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
+    """Transpose the 4 x 4 matrices of two-bit fields in uint8[4, ...]; its own inverse.
+
+    Field i of the result's byte n is field n of byte i, field 0 lowest.
+    """
+    a0, a1, a2, a3 = parts
+    low, high, four, two = np.uint8(0x0F), np.uint8(0xF0), np.uint8(4), np.uint8(2)
+    b0, b2 = a0 & low | a2 << four, a0 >> four | a2 & high
+    b1, b3 = a1 & low | a3 << four, a1 >> four | a3 & high
+    even, odd = np.uint8(0x33), np.uint8(0xCC)
+    return [
+        b0 & even | (b1 & even) << two,
+        b0 >> two & even | b1 & odd,
+        b2 & even | (b3 & even) << two,
+        b2 >> two & even | b3 & odd,
+    ]
+
+
+def packed_from_fields(rows: NDArray[np.uint8], *, msb_first: bool) -> NDArray[np.uint8]:
+    """Repack groups of 128 weights in 32 bytes, byte m holding weights m, m + 32, m + 64, m + 96.
+
+    Both layouts hold t + 1 in two bits, so no weight is taken out of its bits: four rows' bytes
+    and four bytes of ``pack_weights`` are transposed matrices of each other.
+
+    Parameters
+    ----------
+    rows : uint8[N, K / 4]
+    msb_first : weight m is in the highest bits (I2_S) or in the lowest (TQ2_0)
+
+    Returns
+    -------
+    uint8[ceil(N / 4), K] as ``pack_weights`` has it
+    """
+    n, size = rows.shape
+    quarters = _quarters(rows.reshape(n, size // 32, 32))
+    packed = np.empty((quarters.shape[1], size // 32, 4, 32), np.uint8)
+    for part in _slices(len(packed), 4 * size):
+        columns = _transpose(quarters[:, part])
+        for i, column in enumerate(reversed(columns) if msb_first else columns):
+            packed[part, :, i] = column
+    return packed.reshape(-1, 4 * size)
+
+
+def fields_from_packed(
+    packed: NDArray[np.uint8], out_features: int, *, msb_first: bool
+) -> NDArray[np.uint8]:
+    """Undo ``packed_from_fields``.
+
+    Returns
+    -------
+    uint8[N, K / 4]
+    """
+    quarter, k = packed.shape
+    columns = packed.reshape(quarter, k // 128, 4, 32).transpose(2, 0, 1, 3)
+    rows = np.empty((4, quarter, k // 128, 32), np.uint8)
+    for part in _slices(quarter, k):
+        fields = columns[::-1, part] if msb_first else columns[:, part]
+        for i, row in enumerate(_transpose(fields)):
+            rows[i, part] = row
+    return rows.reshape(4 * quarter, k // 4)[:out_features]
+
+
+#: Places of a TQ1_0 block's bytes, the first weight they hold, and how many trits each has.
+_TQ1_PARTS = ((0, 32, 0, 5), (32, 48, 160, 5), (48, 52, 240, 4))
+
+
+#: TQ1_0's byte of each number of five base-3 digits.
+_TQ1_BYTES = np.array([-(-256 * q // 243) for q in range(243)], np.uint8)
+
+
+def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repack TQ1_0, whose 256 weights are in 32, 16 and 4 bytes of five, five and four trits.
+
+    Byte m of them holds the weights m + 32n, 160 + m + 16n and 240 + m + 4n, n = 0 first.
+
+    Parameters
+    ----------
+    blocks : uint8[N, K / 256, 54]
+
+    Returns
+    -------
+    uint8[ceil(N / 4), K] as ``pack_weights`` has it
+
+    Raises
+    ------
+    CheckpointError
+        If a byte is not one that stands for trits.
+    """
+    n, groups, _ = blocks.shape
+    codes = np.empty((n, groups, 256), np.uint8)
+    for start, stop, first, trits in _TQ1_PARTS:
+        part = np.ascontiguousarray(blocks[..., start:stop])
+        # Where there are four digits, the fifth and last is 0.
+        legal = _TQ1_BYTES[:: 3 ** (5 - trits)]
+        if part.tobytes().translate(None, legal.tobytes()):
+            row, group, byte = (int(i) for i in np.argwhere(~np.isin(part, legal))[0])
+            raise CheckpointError(
+                f"byte {start + byte} of block {group} of row {row} must be one of TQ1_0's, "
+                f"not {part[row, group, byte]:#04x}; the file is damaged or of another layout"
+            )
+        size = stop - start
+        for index in range(trits):
+            # (3·byte) >> 8 is the digit, and the rest of 3·byte has the next.
+            place = codes[..., first + index * size : first + (index + 1) * size]
+            np.add(part >= 86, part >= 171, out=place, dtype=np.uint8, casting="unsafe")
+            part = part * np.uint8(3)
+    return pack_codes(codes.reshape(n, groups * 256))
+
+
+def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.uint8]:
+    """Undo ``packed_from_tq1``, but for the scale.
+
+    Returns
+    -------
+    uint8[N, K / 256, 52]
+    """
+    quarter, k = packed.shape
+    out = np.empty((4, quarter, k // 256, 52), np.uint8)
+    for part in _slices(quarter, k):
+        for i in range(4):
+            codes = packed[part] >> np.uint8(2 * i) & np.uint8(3)
+            blocks = codes.reshape(-1, k // 256, 256)
+            for start, stop, first, trits in _TQ1_PARTS:
+                size = stop - start
+                # Most significant digit first; where there are four, the last is 0.
+                q = blocks[..., first : first + size]
+                for index in range(1, trits):
+                    place = first + index * size
+                    q = q * np.uint8(3) + blocks[..., place : place + size]
+                out[i, part, :, start:stop] = look_up(_TQ1_BYTES, q * np.uint8(3 ** (5 - trits)))
+    return out.reshape(4 * quarter, k // 256, 52)[:out_features]
+
+
+def zero_blocks(packed: NDArray[np.uint8], places: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which of the marked blocks of 256 weights, bool[N, K / 256], hold zeros only."""
+    quarter = packed.shape[0]
+    zero = np.zeros_like(places)
+    for row, group in np.argwhere(places):
+        part = packed[row % quarter, 256 * group : 256 * group + 256]
+        zero[row, group] = (part >> np.uint8(2 * (row // quarter)) & np.uint8(3) == 1).all()
+    return zero

@@ -1,0 +1,119 @@
+"""Names of architectures, tensors and configuration keys in GGUF and Hugging Face."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import CheckpointError
+
+__all__ = ["ARCHITECTURES"]
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """What GGUF's ``general.architecture`` means to Hugging Face, and whether q, k are permuted."""
+
+    model_type: str
+    class_name: str
+    hidden_act: str
+    permuted: bool
+
+
+#: Architectures whose row order and names are known.
+ARCHITECTURES = {
+    "llama": Architecture("llama", "LlamaForCausalLM", "silu", True),
+    "bitnet": Architecture("bitnet", "BitNetForCausalLM", "silu", False),
+    "bitnet-b1.58": Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
+    "bitnet-25": Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
+    "qwen3": Architecture("qwen3", "Qwen3ForCausalLM", "silu", False),
+    "minicpm": Architecture("minicpm", "MiniCPMForCausalLM", "silu", True),
+}
+
+
+#: GGUF's names by Hugging Face's, without ``.weight``; those of a layer, without ``blk.N.``.
+NAMES = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
+
+
+LAYER_NAMES = {
+    "self_attn.q_proj": "attn_q",
+    "self_attn.k_proj": "attn_k",
+    "self_attn.v_proj": "attn_v",
+    "self_attn.o_proj": "attn_output",
+    "mlp.gate_proj": "ffn_gate",
+    "mlp.up_proj": "ffn_up",
+    "mlp.down_proj": "ffn_down",
+    "input_layernorm": "attn_norm",
+    "post_attention_layernorm": "ffn_norm",
+    "self_attn.attn_sub_norm": "attn_sub_norm",
+    "mlp.ffn_sub_norm": "ffn_sub_norm",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
+}
+
+
+#: Configuration keys of Hugging Face, and the metadata they come from, after the architecture.
+CONFIG_KEYS = {
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "intermediate_size": "feed_forward_length",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+    "max_position_embeddings": "context_length",
+    "vocab_size": "vocab_size",
+}
+
+
+def huggingface_name(name: str) -> str:
+    """Hugging Face's name of a GGUF tensor; its own where there is none."""
+    if not name.endswith(".weight"):
+        return name
+    stem = name.removesuffix(".weight")
+    parts = stem.split(".", 2)
+    if parts[0] == "blk" and len(parts) == 3:
+        for ours, theirs in LAYER_NAMES.items():
+            if parts[2] == theirs:
+                return f"model.layers.{parts[1]}.{ours}.weight"
+    for ours, theirs in NAMES.items():
+        if stem == theirs:
+            return f"{ours}.weight"
+    return name
+
+
+def gguf_name(name: str) -> str:
+    """GGUF's name of a tensor of Hugging Face's.
+
+    Raises
+    ------
+    CheckpointError
+        If it has none.
+    """
+    stem = name.removesuffix(".weight")
+    layer = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem)
+    if stem != name and layer and layer[2] in LAYER_NAMES:
+        return f"blk.{layer[1]}.{LAYER_NAMES[layer[2]]}.weight"
+    if stem == name or stem not in NAMES:
+        raise CheckpointError(f"{name} has no name in GGUF; convert to huggingface instead")
+    return f"{NAMES[stem]}.weight"
+
+
+def permuted_heads(arch: str, name: str, config: Mapping[str, Any]) -> int:
+    """Heads of a matrix whose rows GGUF has in another order than Hugging Face; 0 where it has not.
+
+    Parameters
+    ----------
+    arch : key of ``ARCHITECTURES``
+    name : Hugging Face's tensor name
+    config : with ``num_attention_heads`` and, where it differs, ``num_key_value_heads``
+    """
+    if not ARCHITECTURES[arch].permuted or not name.endswith(("q_proj.weight", "k_proj.weight")):
+        return 0
+    heads = config["num_attention_heads"]
+    return heads if "q_proj" in name else config.get("num_key_value_heads") or heads

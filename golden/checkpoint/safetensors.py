@@ -1,0 +1,380 @@
+"""Reader of safetensors files, packed or float."""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from safetensors import SafetensorError, safe_open
+
+from ..errors import CheckpointError
+from ..quantize import absmean_quantize
+from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
+from .packing import unpack_weights
+from .scales import ternary_from_float
+from .tensors import Checkpoint, LazyTensors, TernaryTensor
+
+__all__ = ["SafetensorsFile", "read_packed", "read_tensors"]
+
+
+def load_safetensors(
+    where: Path, config: dict[str, Any], files: list[Path], quantize: str | None
+) -> Checkpoint:
+    stored: dict[str, SafetensorsFile] = {}
+    for file in files:
+        opened = SafetensorsFile(file)
+        for name in opened:
+            if name in stored:
+                raise CheckpointError(
+                    f"{file}: has the tensor {name!r}, which {stored[name].path.name} has too"
+                )
+            stored[name] = opened
+    packed_names = [
+        name
+        for name, file in stored.items()
+        if name.endswith(".weight") and file.info(name)[0] == "U8"
+    ]
+    is_decoder = any(TRANSFORMER_LINEAR.fullmatch(name) for name in stored)
+    if not is_decoder and not packed_names:
+        raise CheckpointError(
+            f"{where}: must have linear layers named model.layers.0.self_attn.q_proj.weight and so "
+            f"on, or packed uint8 weights; found {len(stored)} tensors, such as "
+            f"{min(stored, default='none')!r}"
+        )
+    shapes = (
+        transformer_linears(config, where, stored) if is_decoder else mlp_linears(config, stored)
+    )
+    # In the order of the layers; the file's own is by type and name.
+    order = {name: place for place, name in enumerate(shapes)}
+    packed_names.sort(key=lambda name: order.get(name, len(order)))
+    if packed_names:
+        if quantize:
+            raise CheckpointError(
+                f"{where}: quantize is for float master weights, and {packed_names[0]} is packed "
+                "already; leave it out"
+            )
+        kind = "huggingface packed"
+        multiplies = scale_multiplies(config, where, packed_names[0])
+        convention = "multiplied (autobitlinear)" if multiplies else "divided by (bitlinear)"
+        readers = _packed_readers(where, stored, packed_names, shapes, multiplies)
+    else:
+        readers = _float_readers(where, stored, shapes, quantize)
+        first = next(iter(shapes))
+        if _is_ternary_valued(stored[first], first):
+            kind, convention = "huggingface ternary float", "the weights' magnitudes"
+        elif quantize:
+            kind, convention = f"huggingface float ({quantize})", "mean |W|, multiplied (absmean)"
+        else:
+            raise CheckpointError(_master_message(stored[first].path, first))
+    parts = ("weight", "weight_scale") if packed_names else ("weight",)
+    taken = {f"{module}.{part}" for module in readers for part in parts}
+    return Checkpoint(
+        path=where,
+        config=config,
+        format=kind,
+        scale_convention=convention,
+        ternary=LazyTensors(where, readers),
+        stored={
+            module: (
+                stored[f"{module}.weight"].info(f"{module}.weight")[0],
+                sum(stored[x].stored_bytes(x) for x in (f"{module}.{part}" for part in parts)),
+            )
+            for module in readers
+        },
+        tensors=LazyTensors(
+            where,
+            {
+                name: partial(file.__getitem__, name)
+                for name, file in stored.items()
+                if name not in taken
+            },
+        ),
+    )
+
+
+def _packed_readers(
+    where: Path,
+    stored: dict[str, SafetensorsFile],
+    names: list[str],
+    shapes: dict[str, tuple[int, int]],
+    multiplies: bool,
+) -> dict[str, Callable[[], TernaryTensor]]:
+    """What reads each packed matrix, by module; shapes and the presence of scales are checked."""
+    for name in shapes:
+        if name not in names:
+            raise CheckpointError(
+                f"{where}: {name} must be packed uint8 as {names[0]} is, "
+                f"not {stored[name].info(name)[0]}"
+            )
+    readers = {}
+    for name in names:
+        module = name.removesuffix(".weight")
+        shape = _check_packed_shape(where, name, stored[name].info(name)[1], shapes.get(name))
+        if f"{module}.weight_scale" not in stored:
+            raise CheckpointError(
+                f"{where}: {name} is packed and must have its scale {module}.weight_scale "
+                "beside it; without it the weights mean nothing"
+            )
+        readers[module] = partial(_read_packed_tensor, stored, module, shape, multiplies)
+    return readers
+
+
+def _float_readers(
+    where: Path,
+    stored: dict[str, SafetensorsFile],
+    shapes: dict[str, tuple[int, int]],
+    quantize: str | None,
+) -> dict[str, Callable[[], TernaryTensor]]:
+    """What reads each float matrix, by module; types and shapes are checked."""
+    for name, shape in shapes.items():
+        dtype, found = stored[name].info(name)
+        if dtype not in ("F64", "F32", "F16", "BF16"):
+            raise CheckpointError(
+                f"{where}: {name} must be packed uint8 or float, not {dtype}; "
+                "this quantization is not known here"
+            )
+        if found != shape:
+            raise CheckpointError(
+                f"{where}: {name} must have the shape {shape} that config asks for, not {found}"
+            )
+    return {
+        name.removesuffix(".weight"): partial(_read_float_tensor, stored[name], name, quantize)
+        for name in shapes
+    }
+
+
+def _check_packed_shape(
+    where: Path, name: str, found: tuple[int, ...], shape: tuple[int, int] | None
+) -> tuple[int, int]:
+    """(N, K) of a packed tensor; N is four times its rows where config does not say."""
+    if len(found) != 2 or 0 in found:
+        raise CheckpointError(
+            f"{where}: {name} is uint8 and must have two non-empty dimensions, not shape {found}"
+        )
+    if shape is None:
+        return 4 * found[0], found[1]
+    n, k = shape
+    if found != (-(-n // 4), k):
+        raise CheckpointError(
+            f"{where}: {name} must be packed with shape {(-(-n // 4), k)} for the {n} x {k} that "
+            f"config asks for, not {found}"
+        )
+    return shape
+
+
+def _read_packed_tensor(
+    stored: dict[str, SafetensorsFile], module: str, shape: tuple[int, int], multiplies: bool
+) -> TernaryTensor:
+    file, name = stored[f"{module}.weight_scale"], f"{module}.weight_scale"
+    value = file[name]
+    if value.size != 1 or file.info(name)[0] not in ("F64", "F32", "F16", "BF16"):
+        raise CheckpointError(
+            f"{file.path}: {name} must be one float, not {file.info(name)[0]} of shape "
+            f"{value.shape}"
+        )
+    # Through float32 first: transformers computes with what was stored, in float32 at most.
+    scale = value.reshape(1, 1).astype(np.float32)
+    if not np.isfinite(scale).all() or scale[0, 0] <= 0:
+        raise CheckpointError(
+            f"{file.path}: {name} must be finite and positive, not {scale[0, 0]}; "
+            "the file is damaged"
+        )
+    if not multiplies:
+        with np.errstate(over="ignore"):
+            scale = np.float32(1) / scale
+    weights = stored[f"{module}.weight"]
+    try:
+        return TernaryTensor(
+            name=module,
+            packed=weights[f"{module}.weight"],
+            out_features=shape[0],
+            scale=scale,
+            group_size=shape[1],
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f"{weights.path}: {error}") from None
+
+
+def _master_message(file: Path, name: str) -> str:
+    return (
+        f"{file}: {name} must be ternary (each scale's weights in -s, 0, +s), and holds float "
+        "master weights; quantize them with --quantize absmean (quantize='absmean')"
+    )
+
+
+def _is_ternary_valued(file: SafetensorsFile, name: str) -> bool:
+    try:
+        return ternary_from_float(name, file[name]) is not None
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from None
+
+
+def _read_float_tensor(file: SafetensorsFile, name: str, quantize: str | None) -> TernaryTensor:
+    module = name.removesuffix(".weight")
+    w = file[name]
+    try:
+        tensor = ternary_from_float(module, w)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file.path}: {error}") from None
+    if tensor is not None:
+        return tensor
+    if quantize is None:
+        raise CheckpointError(_master_message(file.path, name))
+    trits, scale = absmean_quantize(w.astype(np.float32))
+    return TernaryTensor.from_trits(module, trits, scale)
+
+
+#: Types of safetensors that NumPy can hold.
+_DTYPES: dict[str, DTypeLike] = {
+    "F64": np.float64,
+    "F32": np.float32,
+    "F16": np.float16,
+    "BF16": ml_dtypes.bfloat16,
+    "I64": np.int64,
+    "I32": np.int32,
+    "I16": np.int16,
+    "I8": np.int8,
+    "U64": np.uint64,
+    "U32": np.uint32,
+    "U16": np.uint16,
+    "U8": np.uint8,
+    "BOOL": np.bool_,
+}
+
+
+class SafetensorsFile(Mapping[str, NDArray]):
+    """The tensors of a safetensors file by name, memory-mapped and read-only.
+
+    The library ``safetensors`` checks the header: every size and place lies in the file, and the
+    tensors follow one another without a gap. So their places follow from their order.
+
+    Parameters
+    ----------
+    path : the file
+
+    Raises
+    ------
+    CheckpointError
+        If it is not a whole safetensors file; when a tensor is read, if NumPy has no such type.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            with safe_open(path, framework="numpy") as tensors:
+                specs = {}
+                for name in tensors.offset_keys():
+                    if not name.isprintable():
+                        raise ValueError(f"names must be printable, not {name!r}")
+                    part = tensors.get_slice(name)
+                    specs[name] = (str(part.get_dtype()), tuple(part.get_shape()))
+            with path.open("rb") as file:
+                self._data = np.frombuffer(
+                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8
+                )
+        except (SafetensorError, OSError, ValueError) as error:
+            raise CheckpointError(f"{path}: must be a whole safetensors file: {error}") from None
+        place = 8 + struct.unpack("<Q", self._data[:8].tobytes())[0]
+        self._specs: dict[str, tuple[str, tuple[int, ...], int]] = {}
+        for name, (dtype, shape) in specs.items():
+            self._specs[name] = (dtype, shape, place)
+            place += prod(shape) * _bits(dtype) // 8
+
+    def info(self, name: str) -> tuple[str, tuple[int, ...]]:
+        """Type, in safetensors' words, and shape of a tensor."""
+        dtype, shape, _ = self._specs[name]
+        return dtype, shape
+
+    def stored_bytes(self, name: str) -> int:
+        """Bytes of a tensor in the file."""
+        dtype, shape, _ = self._specs[name]
+        return prod(shape) * _bits(dtype) // 8
+
+    def __getitem__(self, name: str) -> NDArray:
+        dtype, shape, place = self._specs[name]
+        if dtype not in _DTYPES:
+            raise CheckpointError(
+                f"{self.path}: {name} must be of a type that NumPy has, not {dtype}"
+            )
+        array = (
+            self._data[place : place + self.stored_bytes(name)].view(_DTYPES[dtype]).reshape(shape)
+        )
+        return array if array.flags.aligned else array.copy()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._specs)
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+
+def _bits(dtype: str) -> int:
+    """Bits of an element; safetensors' names end in them but for two."""
+    if dtype == "BOOL":
+        return 8
+    digits = dtype.partition("_")[0].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    return int(digits)
+
+
+def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
+    """Read tensors by name from a safetensors file, or from ``model.safetensors`` in a folder.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is truncated, or lacks a name.
+    """
+    file = path / "model.safetensors" if path.is_dir() else path
+    if not file.is_file():
+        raise CheckpointError(
+            f"{path}: must be a safetensors file or a folder with model.safetensors; found neither"
+        )
+    tensors = SafetensorsFile(file)
+    missing = [name for name in names if name not in tensors]
+    if missing:
+        raise CheckpointError(
+            f"{file}: must contain the tensor {missing[0]!r}; "
+            f"it has {len(tensors)} others, such as {min(tensors, default='none')!r}"
+        )
+    return {name: tensors[name] for name in names}
+
+
+def read_packed(path: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[np.int8]]:
+    """Read and unpack the weights of linear layers.
+
+    Parameters
+    ----------
+    path : a safetensors file, or a folder with ``model.safetensors``
+    shapes : (N, K) of each layer by name; its tensor is ``<name>.weight``, uint8[ceil(N/4), K]
+
+    Returns
+    -------
+    dict of int8[N, K] by name
+
+    Raises
+    ------
+    CheckpointError
+        If the file or a tensor is not what it should be; the message names both.
+    """
+    trits = {}
+    tensors = read_tensors(path, [f"{name}.weight" for name in shapes])
+    for name, (n, k) in shapes.items():
+        packed = tensors.pop(f"{name}.weight")
+        if packed.dtype != np.uint8 or packed.shape != (-(-n // 4), k):
+            raise CheckpointError(
+                f"{path}: {name}.weight must be uint8 of shape {(-(-n // 4), k)}, "
+                f"not {packed.dtype} of shape {packed.shape}"
+            )
+        try:
+            trits[name] = unpack_weights(packed, n)
+        except CheckpointError as error:
+            raise CheckpointError(f"{path}: {name}.weight: {error}") from error
+    return trits

@@ -1,0 +1,165 @@
+"""Ternary tensors, lazy views of a file's tensors, and checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import CheckpointError
+from .packing import check_packed, pack_weights, unpack_weights
+
+__all__ = ["Checkpoint", "LazyTensors", "TernaryTensor"]
+
+_T = TypeVar("_T")
+
+
+class _MissingTensorError(CheckpointError, KeyError):
+    """A name that a checkpoint does not have; a KeyError too, as mappings promise."""
+
+    __str__ = Exception.__str__
+
+
+@dataclass(frozen=True, kw_only=True)
+class TernaryTensor:
+    """A matrix of trits with its scales.
+
+    ``W[n, k] = trits[n, k] · scale[n // (N / S), k // group_size]``: the rows are divided in S
+    equal blocks, each row in groups of ``group_size``, and each has its own scale.
+
+    Parameters
+    ----------
+    name : Hugging Face's name of the module: ``model.layers.0.self_attn.q_proj``
+    packed : uint8[ceil(N / 4), K] as ``pack_weights`` lays it out; may be memory-mapped
+    out_features : N
+    scale : float32[S, K / group_size], multiplicative, finite and not negative
+    group_size : K where there is one group
+
+    Raises
+    ------
+    CheckpointError
+        If shapes or types do not fit each other, a code is 3, or a scale is not legal.
+    """
+
+    name: str
+    packed: NDArray[np.uint8]
+    out_features: int
+    scale: NDArray[np.float32]
+    group_size: int
+
+    def __post_init__(self) -> None:
+        try:
+            check_packed(self.packed, self.out_features)
+        except CheckpointError as error:
+            raise CheckpointError(f"{self.name}: {error}") from None
+        k = self.packed.shape[1]
+        if not 0 < self.group_size <= k or k % self.group_size:
+            raise CheckpointError(
+                f"{self.name}: group_size must divide K = {k}, not be {self.group_size}"
+            )
+        scale = self.scale
+        if (
+            scale.dtype != np.float32
+            or scale.ndim != 2
+            or scale.shape[1] != k // self.group_size
+            or not scale.shape[0]
+            or self.out_features % scale.shape[0]
+        ):
+            raise CheckpointError(
+                f"{self.name}: scale must be float32[S, {k // self.group_size}] where S divides "
+                f"N = {self.out_features}, not {scale.dtype} of shape {scale.shape}"
+            )
+        legal = np.isfinite(scale) & (scale >= 0)
+        if not legal.all():
+            raise CheckpointError(
+                f"{self.name}: scales must be finite and not negative, not {scale[~legal][0]}; "
+                "the file is damaged, or was written after an overflow"
+            )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(N, K)."""
+        return self.out_features, self.packed.shape[1]
+
+    @property
+    def trits(self) -> NDArray[np.int8]:
+        """The trits int8[N, K], unpacked anew each time."""
+        return unpack_weights(self.packed, self.out_features)
+
+    @classmethod
+    def from_trits(
+        cls,
+        name: str,
+        trits: NDArray[np.int8],
+        scale: NDArray[np.float32] | np.float32 | float,
+        group_size: int | None = None,
+    ) -> Self:
+        """Pack trits int8[N, K]; a scale that is a number is the scale of the whole matrix."""
+        scale = np.asarray(scale, np.float32)
+        return cls(
+            name=name,
+            packed=pack_weights(trits),
+            out_features=trits.shape[0],
+            scale=scale if scale.ndim else scale.reshape(1, 1),
+            group_size=trits.shape[1] if group_size is None else group_size,
+        )
+
+
+class LazyTensors(Mapping[str, _T]):
+    """Tensors by name, each read when it is asked for, and anew each time.
+
+    Parameters
+    ----------
+    where : file or folder, for messages
+    readers : what reads each tensor
+    """
+
+    def __init__(self, where: Path, readers: dict[str, Callable[[], _T]]) -> None:
+        self._where = where
+        self._readers = readers
+
+    def __getitem__(self, name: str) -> _T:
+        if name not in self._readers:
+            raise _MissingTensorError(
+                f"{self._where}: must contain the tensor {name!r}; it has {len(self._readers)} "
+                f"others, such as {min(self._readers, default='none')!r}"
+            )
+        return self._readers[name]()
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._readers
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._readers)
+
+    def __len__(self) -> int:
+        return len(self._readers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A model's configuration and tensors, as ``load_checkpoint`` reads them.
+
+    Parameters
+    ----------
+    path : the file or folder
+    config : ``config.json``; for GGUF the same keys, derived from the file's metadata
+    format : how the ternary weights are stored, such as ``huggingface packed`` or ``gguf TQ1_0``
+    scale_convention : what the stored scale means, in words
+    ternary : matrices of trits by Hugging Face's module name, without ``.weight``
+    stored : of each of them the type in the file and the bytes there, scales included
+    tensors : all others (embeddings, norms, a separate head) by Hugging Face's name, with
+        ``.weight``; in the type stored (bfloat16 as ``ml_dtypes.bfloat16``), memory-mapped
+    """
+
+    path: Path
+    config: dict[str, Any]
+    format: str
+    scale_convention: str
+    ternary: Mapping[str, TernaryTensor]
+    stored: Mapping[str, tuple[str, int]]
+    tensors: Mapping[str, NDArray]

@@ -1,0 +1,1 @@
+"""Layers and whole networks, computed in NumPy."""

@@ -1,0 +1,147 @@
+"""BitNet b1.58 2B4T: its sizes, the matrices of a layer, and random ones of the same shapes."""
+
+from functools import partial
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checkpoint.model_config import linear_shapes
+from ..checkpoint.packing import pack_weights
+from ..checkpoint.tensors import Checkpoint, LazyTensors, TernaryTensor
+from ..errors import CheckpointError
+from ..quantize import absmax_quantize
+
+__all__ = [
+    "CONFIG",
+    "LAYER_SHAPES",
+    "ZERO_FRACTION",
+    "read_layer",
+    "synthetic_activations",
+    "synthetic_checkpoint",
+]
+
+#: What the released config.json says, as far as it is needed here.
+CONFIG = {
+    "architectures": ["BitNetForCausalLM"],
+    "model_type": "bitnet",
+    "hidden_act": "relu2",
+    "hidden_size": 2560,
+    "intermediate_size": 6912,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 20,
+    "num_key_value_heads": 5,
+    "vocab_size": 128256,
+    "max_position_embeddings": 4096,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 500000.0,
+    "tie_word_embeddings": True,
+}
+
+
+#: (N, K) of the seven ternary matrices of one layer.
+LAYER_SHAPES = linear_shapes(CONFIG, Path("2B4T's config.json"))
+
+
+#: Share of zeros among the released weights.
+ZERO_FRACTION = 0.422
+
+
+def _full_names(layer: int) -> dict[str, str]:
+    return {short: f"model.layers.{layer}.{short}" for short in LAYER_SHAPES}
+
+
+def _random_trits(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.int8]:
+    sign = rng.integers(0, 2, shape, np.int8) * np.int8(2) - np.int8(1)
+    return sign * (rng.random(shape, np.float32) >= ZERO_FRACTION)
+
+
+def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
+    """A whole model of random trits with the released one's shapes, names and share of zeros.
+
+    Its layers are one layer's matrices, turned by a byte along K for each; scales differ, norms
+    are 1, and embeddings are random bfloat16.
+    """
+    rng = np.random.default_rng(seed)
+    first = {short: pack_weights(_random_trits(rng, x)) for short, x in LAYER_SHAPES.items()}
+
+    def matrix(layer: int, short: str) -> TernaryTensor:
+        n, k = LAYER_SHAPES[short]
+        return TernaryTensor(
+            name=_full_names(layer)[short],
+            packed=np.roll(first[short], layer, axis=1),
+            out_features=n,
+            scale=np.full((1, 1), 1 + layer / 32, np.float32),
+            group_size=k,
+        )
+
+    def embedding() -> NDArray:
+        shape = CONFIG["vocab_size"], CONFIG["hidden_size"]
+        values = np.random.default_rng(seed).standard_normal(shape, np.float32)
+        return values.astype(ml_dtypes.bfloat16)
+
+    layers = range(CONFIG["num_hidden_layers"])
+    hidden, ffn = CONFIG["hidden_size"], CONFIG["intermediate_size"]
+    norms = {"model.norm": hidden} | {
+        f"model.layers.{layer}.{name}": size
+        for layer in layers
+        for name, size in (
+            ("input_layernorm", hidden),
+            ("self_attn.attn_sub_norm", hidden),
+            ("post_attention_layernorm", hidden),
+            ("mlp.ffn_sub_norm", ffn),
+        )
+    }
+    where = Path("synthetic")
+    names = {name: (layer, s) for layer in layers for s, name in _full_names(layer).items()}
+    return Checkpoint(
+        path=where,
+        config=CONFIG,
+        format="synthetic",
+        scale_convention="multiplied",
+        ternary=LazyTensors(where, {name: partial(matrix, *x) for name, x in names.items()}),
+        stored={},
+        tensors=LazyTensors(
+            where,
+            {"model.embed_tokens.weight": embedding}
+            | {f"{x}.weight": partial(np.ones, n, ml_dtypes.bfloat16) for x, n in norms.items()},
+        ),
+    )
+
+
+def read_layer(checkpoint: Checkpoint, layer: int = 0) -> dict[str, NDArray[np.int8]]:
+    """Read the seven matrices of one layer of a checkpoint of 2B4T's shapes.
+
+    Returns
+    -------
+    dict of int8[N, K], by names as ``self_attn.q_proj``
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint has no such layer, or other shapes.
+    """
+    trits = {}
+    for short, name in _full_names(layer).items():
+        matrix = checkpoint.ternary[name]
+        if matrix.shape != LAYER_SHAPES[short]:
+            raise CheckpointError(
+                f"{checkpoint.path}: {name} must be {LAYER_SHAPES[short]} as in BitNet b1.58 2B4T, "
+                f"not {matrix.shape}"
+            )
+        trits[short] = matrix.trits
+    return trits
+
+
+def synthetic_activations(short: str, *, tokens: int = 1, seed: int = 0) -> NDArray[np.int8]:
+    """Quantized random inputs for one matrix: normal values, and squared ReLU of them for down.
+
+    Returns
+    -------
+    int8[tokens, K]
+    """
+    x = np.random.default_rng(seed).standard_normal((tokens, LAYER_SHAPES[short][1]), np.float32)
+    if short == "mlp.down_proj":
+        x = np.maximum(x, 0) ** 2
+    return absmax_quantize(x)[0]

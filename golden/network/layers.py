@@ -1,0 +1,173 @@
+"""Layers of ternary networks: RMSNorm, quantized linear layers, rotary positions."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checkpoint.tensors import TernaryTensor
+from ..matmul import check_activations
+from ..quantize import absmax_quantize
+
+__all__ = ["BitLinear", "Matmul", "Quantizer", "packed_matmul", "rms_norm", "rotate", "to_float32"]
+
+#: Computes ``weight (N, K) @ q (T, K) -> y (T, N)`` in integers: golden, or simulated hardware.
+Matmul = Callable[[TernaryTensor, NDArray[np.int8]], NDArray[np.int32]]
+
+
+#: Quantizes activations: x float32[T, K] to q int8[T, K] and scale float32[T, 1], x ≈ q / scale.
+Quantizer = Callable[[NDArray[np.float32]], tuple[NDArray[np.int8], NDArray[np.float32]]]
+
+
+#: Largest K for which no sum of codes 0 to 2 times int8 exceeds 2²⁴, up to which float32 is exact.
+_EXACT_K = 2**24 // (2 * 128)
+
+
+#: Packed bytes unpacked at once: few calls of NumPy, and float32 copies that stay near.
+_BLOCK = 2**16
+
+
+#: Places of the four codes in a byte.
+_SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+
+
+def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
+    """The values of bfloat16, float16 or float32, exactly."""
+    if x.dtype == ml_dtypes.bfloat16:  # The upper half of a float32; faster than its own cast.
+        return (x.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
+    return x.astype(np.float32)
+
+
+def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int32]:
+    """The exact product ``W (N, K) @ q (T, K) -> y (T, N)``, from the packed weights.
+
+    Equal to ``ternary_matmul`` of the unpacked weights, and much faster. Blocks of packed rows are
+    unpacked to the codes t + 1 as float32 and multiplied by BLAS, which is exact because no sum
+    exceeds 2²⁴ whatever its order; the sum of the activations then undoes the + 1.
+
+    Parameters
+    ----------
+    weight : N × K
+    q : int8[T, K]
+
+    Returns
+    -------
+    int32[T, N]
+
+    Raises
+    ------
+    TypeError
+        If ``q`` is not an integer array.
+    ValueError
+        If a shape or an activation is not legal, or K is above 65,536.
+    """
+    check_activations(q)
+    n, k = weight.shape
+    tokens = len(q)
+    if q.shape[1] != k:
+        raise ValueError(f"weights and activations must share K, not have {k} and {q.shape[1]}")
+    if k > _EXACT_K:
+        raise ValueError(f"K must be at most {_EXACT_K} to be exact in float32, not {k}")
+    packed = weight.packed
+    quarter = len(packed)
+    columns = np.ascontiguousarray(q.T, np.float32)
+    sums = np.empty((4, quarter, tokens), np.float32)
+    height = min(quarter, max(1, _BLOCK // k))
+    # Kept for all blocks: fresh memory would cost more than the sums.
+    codes = np.empty((4, height, k), np.uint8)
+    floats = np.empty((4, height, k), np.float32)
+    for start in range(0, quarter, height):
+        block = packed[start : start + height]
+        part = slice(0, len(block))
+        np.right_shift(block, _SHIFTS, out=codes[:, part])
+        np.bitwise_and(codes[:, part], 3, out=codes[:, part])
+        np.copyto(floats[:, part], codes[:, part])
+        sums[:, start : start + height] = floats[:, part] @ columns
+    products = sums.reshape(4 * quarter, tokens)[:n].astype(np.int32)
+    return np.ascontiguousarray((products - q.sum(axis=1, dtype=np.int32)).T)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitLinear:
+    """A linear layer with trits for weights and integers for activations.
+
+    ``y = Σ_g (W_g · q_g) · scale_g / act_scale`` in float32, evaluated in this order, where
+    ``q, act_scale = quantize(x)`` and g runs over the groups of inputs that share a scale; mostly
+    there is one. ``W_g · q_g`` is exact; a sum below 2²⁴ is exact in float32 too, so that only the
+    scaling rounds.
+
+    Parameters
+    ----------
+    weight : N × K, with multiplicative scales
+    quantize : of the activations
+    matmul : what computes ``W_g · q_g``
+    """
+
+    weight: TernaryTensor
+    quantize: Quantizer = absmax_quantize
+    matmul: Matmul = packed_matmul
+    #: Of each group: its columns as a matrix of one group, and the scale of each output.
+    _groups: tuple[tuple[TernaryTensor, NDArray[np.float32]], ...] = field(
+        init=False, repr=False, compare=False
+    )
+
+    def __post_init__(self) -> None:
+        weight = self.weight
+        size = weight.group_size
+        groups = []
+        for index in range(weight.shape[1] // size):
+            group = weight
+            if size < weight.shape[1]:
+                group = replace(
+                    weight,
+                    packed=np.ascontiguousarray(
+                        weight.packed[:, index * size : (index + 1) * size]
+                    ),
+                    scale=weight.scale[:, index : index + 1],
+                )
+            rows = weight.out_features // len(weight.scale)
+            groups.append((group, np.repeat(group.scale[:, 0], rows)))
+        object.__setattr__(self, "_groups", tuple(groups))
+
+    def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply the layer: ``x`` float32[T, K] to float32[T, N]."""
+        q, act_scale = self.quantize(x)
+        y = np.float32(0)
+        for index, (group, scale) in enumerate(self._groups):
+            columns = slice(index * group.group_size, (index + 1) * group.group_size)
+            # The order in memory decides the order of later float sums: it must not depend on what
+            # multiplied.
+            y = y + np.ascontiguousarray(self.matmul(group, q[:, columns]), np.float32) * scale
+        return np.asarray(y / act_scale)
+
+
+def rms_norm(
+    x: NDArray[np.float32], gain: NDArray[np.float32], epsilon: float
+) -> NDArray[np.float32]:
+    """Llama's RMSNorm in float32: ``x · 1/sqrt(mean(x²) + ε) · gain`` over the last axis."""
+    mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
+    return x * np.reciprocal(np.sqrt(mean_square + np.float32(epsilon)), dtype=np.float32) * gain
+
+
+def rotate(x: NDArray[np.float32], start: int, theta: float) -> NDArray[np.float32]:
+    """Rotary positions (RoPE, arXiv 2104.09864) with the halves split, as in Hugging Face's Llama.
+
+    Element j of the first half and of the second are a point that turns by
+    ``position · theta^(−2j / size)``.
+
+    Parameters
+    ----------
+    x : float32[T, heads, size]; its first token stands at position ``start``
+    start : position
+    theta : base of the frequencies
+    """
+    tokens, _, size = x.shape
+    exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)
+    frequencies = np.float32(1) / np.float32(theta) ** exponents
+    angles = np.outer(np.arange(start, start + tokens, dtype=np.float32), frequencies)
+    cos, sin = np.cos(angles)[:, np.newaxis], np.sin(angles)[:, np.newaxis]
+    first, second = x[..., : size // 2], x[..., size // 2 :]
+    return np.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)

@@ -1,0 +1,56 @@
+"""Tokenizers, and bits per byte of a text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import CheckpointError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+from .transformer import BitNetModel
+
+__all__ = ["bits_per_byte", "load_tokenizer"]
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a Hugging Face folder: ``tokenizer.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is not a tokenizer.
+    """
+    from tokenizers import Tokenizer
+
+    file = (path if path.is_dir() else path.parent) / "tokenizer.json"
+    if not file.is_file():
+        raise CheckpointError(f"{file}: must hold the model's tokenizer; copy it there")
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as error:  # The library raises nothing more special.
+        raise CheckpointError(f"{file}: must be a tokenizer: {error}") from None
+
+
+def bits_per_byte(model: BitNetModel, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+    """Bits that each byte of some texts costs the model.
+
+    Each text stands alone between two end-of-text tokens, the second of which counts. A text longer
+    than the context is cut into windows that start anew.
+    """
+    (end,) = model.config.eos
+    context = model.config.max_positions
+    nats = 0.0
+    for text in texts:
+        tokens = np.array([end, *tokenizer.encode(text, add_special_tokens=False).ids, end])
+        for start in range(0, len(tokens) - 1, context):
+            window = tokens[start : start + context + 1]
+            logits = model.forward(window[:-1]).astype(np.float64)
+            logits -= logits.max(axis=1, keepdims=True)
+            chosen = logits[np.arange(len(logits)), window[1:]]
+            nats += float((np.log(np.exp(logits).sum(axis=1)) - chosen).sum())
+    return nats / np.log(2) / sum(len(text.encode()) for text in texts)

@@ -1,0 +1,316 @@
+"""Ternary transformer language models: BitNet b1.58 2B4T's shape, and Llama's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import ml_dtypes
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checkpoint.load import load_checkpoint
+from ..checkpoint.model_config import TRANSFORMER_LINEARS
+from ..checkpoint.tensors import Checkpoint
+from ..errors import CheckpointError
+from ..quantize import a48_quantize, absmax_quantize
+from .layers import BitLinear, Matmul, Quantizer, packed_matmul, rms_norm, rotate, to_float32
+
+if TYPE_CHECKING:
+    pass
+from ..checkpoint.model_config import TransformerConfig
+
+__all__ = ["ACTIVATIONS", "BitNetModel", "KVCache"]
+
+_INT8: Quantizer = absmax_quantize
+
+
+_INT4: Quantizer = partial(absmax_quantize, bits=4)
+
+
+#: How activations are quantized, by name: in front of q, k, v, gate and up, and of o and down.
+ACTIVATIONS: dict[str, tuple[Quantizer, Quantizer]] = {
+    "int8": (_INT8, _INT8),
+    "int4": (_INT4, _INT4),
+    "a4.8": (a48_quantize, _INT8),
+}
+
+
+class KVCache:
+    """Keys and values of the tokens so far, of each layer."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        self._config = config
+        self._stored: list[NDArray[np.float32]] = [
+            np.empty((2, 0, config.kv_heads, config.head_size), np.float32)
+            for _ in range(config.layers)
+        ]
+        #: Tokens held.
+        self.length = 0
+
+    def extend(
+        self, layer: int, keys: NDArray[np.float32], values: NDArray[np.float32]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Append float32[T, kv_heads, size] each; return all, float32[length + T, …]."""
+        end = self.length + len(keys)
+        stored = self._stored[layer]
+        if stored.shape[1] < end:
+            grown = np.empty((2, 2 * end, *stored.shape[2:]), np.float32)
+            grown[:, : self.length] = stored[:, : self.length]
+            self._stored[layer] = stored = grown
+        stored[0, self.length : end] = keys
+        stored[1, self.length : end] = values
+        return stored[0, :end], stored[1, :end]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """A decoder layer."""
+
+    linears: dict[str, BitLinear]
+    input_norm: NDArray[np.float32]
+    post_attention_norm: NDArray[np.float32]
+    attention_sub_norm: NDArray[np.float32] | None
+    ffn_sub_norm: NDArray[np.float32] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BitNetModel:
+    """A decoder whose linear layers are ternary.
+
+    Every BitLinear computes exact integers from its quantized input; norms, attention, and the
+    head are float32. Hugging Face's modules compute with fake-quantized floats instead: in
+    float32 they agree with this model as far as ``tests/golden/test_parity.py`` says; in bfloat16,
+    in which the released ones run, they were not compared.
+
+    Parameters
+    ----------
+    config : sizes and kind
+    embedding : [vocabulary, hidden], bfloat16, float16 or float32; may be memory-mapped
+    head : the same, where it is not the embedding
+    """
+
+    config: TransformerConfig
+    embedding: NDArray[Any]
+    head: NDArray[Any]
+    final_norm: NDArray[np.float32]
+    layers: tuple[_Layer, ...] = field(repr=False)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path,
+        *,
+        activations: str = "int8",
+        quantize: str | None = None,
+        matmul: Matmul = packed_matmul,
+    ) -> Self:
+        """Read a checkpoint; weights stay packed and, where the format allows, memory-mapped.
+
+        Parameters
+        ----------
+        path : see ``load_checkpoint``
+        activations : a key of ``ACTIVATIONS``. ``int8`` is BitNet b1.58's, ``int4`` the same with 4
+            bits; ``a4.8`` quantizes as BitNet a4.8 does: its mean-based 4 bits in front of q, k,
+            v, gate and up, and 8 bits in front of o and down (there without its top-k mask)
+        quantize : see ``load_checkpoint``
+        matmul : what multiplies; golden, or simulated hardware
+
+        Raises
+        ------
+        CheckpointError
+            If the checkpoint is not such a model.
+        ValueError
+            If ``activations`` is unknown.
+        """
+        if activations not in ACTIVATIONS:
+            raise ValueError(
+                f"activations must be one of {', '.join(ACTIVATIONS)}, not {activations!r}"
+            )
+        checkpoint = load_checkpoint(path, quantize=quantize)
+        config = TransformerConfig.from_dict(checkpoint.config, path)
+        if "rope_freqs.weight" in checkpoint.tensors:
+            raise CheckpointError(
+                f"{path}: must have plain rotary positions, and rope_freqs.weight scales them; "
+                "this is not known here"
+            )
+        hidden = config.hidden
+        table = (config.vocabulary, hidden)
+        embedding = _tensor(checkpoint, "model.embed_tokens.weight", table)
+        return cls(
+            config=config,
+            embedding=embedding,
+            head=embedding if config.tied else _tensor(checkpoint, "lm_head.weight", table),
+            final_norm=_gain(checkpoint, "model.norm", hidden),
+            layers=tuple(
+                _load_layer(checkpoint, config, index, ACTIVATIONS[activations], matmul)
+                for index in range(config.layers)
+            ),
+        )
+
+    def forward(
+        self,
+        tokens: Sequence[int] | NDArray[Any],
+        cache: KVCache | None = None,
+        *,
+        last: bool = False,
+    ) -> NDArray[np.float32]:
+        """Logits after each token, or after the ``last`` one only.
+
+        Parameters
+        ----------
+        tokens : T token numbers, which follow those that ``cache`` holds
+        cache : None to start anew; it is extended
+
+        Returns
+        -------
+        float32[T, vocabulary], or float32[1, vocabulary]
+
+        Raises
+        ------
+        ValueError
+            If there is no token, or one is not in the vocabulary.
+        """
+        ids = np.asarray(tokens)
+        if ids.ndim != 1 or not len(ids) or not np.issubdtype(ids.dtype, np.integer):
+            raise ValueError(f"tokens must be a non-empty sequence of integers, not {tokens!r}")
+        if ids.min() < 0 or ids.max() >= self.config.vocabulary:
+            raise ValueError(
+                f"tokens must be from 0 to {self.config.vocabulary - 1}, not {ids.min()} to "
+                f"{ids.max()}"
+            )
+        if cache is None:
+            cache = KVCache(self.config)
+        x = to_float32(self.embedding[ids])
+        for index, layer in enumerate(self.layers):
+            x = x + self._attention(layer, index, self._norm(x, layer.input_norm), cache)
+            x = x + self._feed_forward(layer, self._norm(x, layer.post_attention_norm))
+        cache.length += len(ids)
+        return _head_product(self.head, self._norm(x[-1:] if last else x, self.final_norm))
+
+    def generate(
+        self, prompt: Sequence[int], *, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[int]:
+        """Tokens that follow a prompt, without end: the likeliest each, or drawn at a temperature.
+
+        Equal logits are decided for the lowest token. A temperature of 1 draws from the model's own
+        distribution.
+        """
+        rng = np.random.default_rng(seed)
+        cache = KVCache(self.config)
+        logits = self.forward(prompt, cache, last=True)[0]
+        while True:
+            if temperature:
+                weights = np.exp((logits - logits.max()).astype(np.float64) / temperature)
+                token = int(rng.choice(len(weights), p=weights / weights.sum()))
+            else:
+                token = int(logits.argmax())
+            yield token
+            logits = self.forward([token], cache, last=True)[0]
+
+    def _norm(self, x: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+        return rms_norm(x, gain, self.config.epsilon)
+
+    def _attention(
+        self, layer: _Layer, index: int, x: NDArray[np.float32], cache: KVCache
+    ) -> NDArray[np.float32]:
+        """Grouped-query attention of float32[T, hidden] over the cache and itself."""
+        config = self.config
+        tokens = len(x)
+        q, k, v = (
+            layer.linears[f"self_attn.{name}"](x).reshape(tokens, -1, config.head_size)
+            for name in ("q_proj", "k_proj", "v_proj")
+        )
+        q = rotate(q, cache.length, config.theta)
+        keys, values = cache.extend(index, rotate(k, cache.length, config.theta), v)
+        # Heads that share keys: q (kv, heads/kv·T, size) @ keys (kv, size, S).
+        shared = config.heads // config.kv_heads
+        q = q.reshape(tokens, config.kv_heads, shared, -1).transpose(1, 2, 0, 3)
+        scores = q.reshape(config.kv_heads, shared * tokens, -1) @ keys.transpose(1, 2, 0)
+        scores = scores.reshape(config.kv_heads, shared, tokens, -1)
+        scores *= np.float32(config.head_size**-0.5)
+        if tokens > 1:
+            future = np.triu(np.ones((tokens, tokens), np.bool_), 1)
+            scores[..., cache.length :][..., future] = -np.inf
+        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        weights /= weights.sum(axis=-1, keepdims=True)
+        mixed = weights.reshape(config.kv_heads, shared * tokens, -1) @ values.transpose(1, 0, 2)
+        mixed = mixed.reshape(config.kv_heads, shared, tokens, -1).transpose(2, 0, 1, 3)
+        mixed = mixed.reshape(tokens, -1)
+        if layer.attention_sub_norm is not None:
+            mixed = self._norm(mixed, layer.attention_sub_norm)
+        return layer.linears["self_attn.o_proj"](mixed)
+
+    def _feed_forward(self, layer: _Layer, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Gated feed-forward of float32[T, hidden]."""
+        gate, up = layer.linears["mlp.gate_proj"](x), layer.linears["mlp.up_proj"](x)
+        if self.config.squared_relu:
+            gated = np.maximum(gate, 0) ** 2 * up
+        else:
+            gated = gate / (np.float32(1) + np.exp(-gate)) * up
+        if layer.ffn_sub_norm is not None:
+            gated = self._norm(gated, layer.ffn_sub_norm)
+        return layer.linears["mlp.down_proj"](gated)
+
+
+def _tensor(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
+    """A float tensor that is not ternary, checked for its shape."""
+    value = checkpoint.tensors[name]
+    if value.shape != shape:
+        raise CheckpointError(
+            f"{checkpoint.path}: {name} must have the shape {shape} that config asks for, "
+            f"not {value.shape}"
+        )
+    if value.dtype not in (np.float32, np.float16, ml_dtypes.bfloat16):
+        raise CheckpointError(
+            f"{checkpoint.path}: {name} must be float32, float16 or bfloat16, not {value.dtype}"
+        )
+    return value
+
+
+def _gain(checkpoint: Checkpoint, module: str, size: int) -> NDArray[np.float32]:
+    return to_float32(_tensor(checkpoint, f"{module}.weight", (size,)))
+
+
+def _load_layer(
+    checkpoint: Checkpoint,
+    config: TransformerConfig,
+    index: int,
+    quantizers: tuple[Quantizer, Quantizer],
+    matmul: Matmul,
+) -> _Layer:
+    prefix = f"model.layers.{index}"
+    linears = {}
+    for name in TRANSFORMER_LINEARS:
+        inner = name in ("self_attn.o_proj", "mlp.down_proj")
+        linears[name] = BitLinear(
+            weight=checkpoint.ternary[f"{prefix}.{name}"],
+            quantize=quantizers[inner],
+            matmul=matmul,
+        )
+    attention_size = config.heads * config.head_size
+    return _Layer(
+        linears=linears,
+        input_norm=_gain(checkpoint, f"{prefix}.input_layernorm", config.hidden),
+        post_attention_norm=_gain(checkpoint, f"{prefix}.post_attention_layernorm", config.hidden),
+        attention_sub_norm=_gain(checkpoint, f"{prefix}.self_attn.attn_sub_norm", attention_size)
+        if config.sub_norms
+        else None,
+        ffn_sub_norm=_gain(checkpoint, f"{prefix}.mlp.ffn_sub_norm", config.ffn)
+        if config.sub_norms
+        else None,
+    )
+
+
+def _head_product(head: NDArray[Any], x: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``head (V, K) @ x (T, K) -> (T, V)`` in float32, a block of the head at a time."""
+    logits = np.empty((len(x), len(head)), np.float32)
+    columns = np.ascontiguousarray(x.T)
+    height = max(1, 2**18 // x.shape[1])
+    for start in range(0, len(head), height):
+        rows = slice(start, start + height)
+        logits[:, rows] = (to_float32(head[rows]) @ columns).T
+    return logits

@@ -1,0 +1,1 @@
+"""The engine behind AXI4-Stream and AXI4-Lite."""

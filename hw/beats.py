@@ -1,0 +1,102 @@
+"""The engine's streams as arrays of bytes, a row per beat and byte 0 in bits 7:0."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..golden.codes import CODES
+from ..golden.matmul import check_activations, check_trits
+from .config import MatVecConfig
+
+__all__ = ["activation_beats", "result_values", "weight_beats", "weights_from_beats"]
+
+
+def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """The ``weights`` stream of a matrix: group of rows, then chunk; flat [row][lane].
+
+    Rows and lanes beyond the matrix hold the code's filler.
+
+    Parameters
+    ----------
+    trits : int8[N, K]
+
+    Returns
+    -------
+    uint8[ceil(N / rows) · ceil(K / lanes), weight_bytes]
+    """
+    check_trits(trits)
+    code = CODES[config.code]
+    n, k = trits.shape
+    groups, chunks = -(-n // config.rows), -(-k // config.lanes)
+    padded = np.full((groups * config.rows, chunks * config.lanes), code.filler, np.int8)
+    padded[:n, :k] = trits
+    tiles = padded.reshape(groups, config.rows, chunks, config.lanes).transpose(0, 2, 1, 3)
+    return code.pack(tiles.reshape(groups * chunks, config.rows * config.lanes))
+
+
+def weights_from_beats(
+    config: MatVecConfig, beats: NDArray[np.uint8], n: int, k: int
+) -> NDArray[np.int8]:
+    """Undo ``weight_beats``.
+
+    Parameters
+    ----------
+    beats : uint8[ceil(N / rows) · ceil(K / lanes), weight_bytes]
+
+    Returns
+    -------
+    int8[N, K]
+
+    Raises
+    ------
+    CodeError
+        If a byte is illegal.
+    """
+    groups, chunks = -(-n // config.rows), -(-k // config.lanes)
+    flat = CODES[config.code].unpack(beats, config.rows * config.lanes)
+    tiles = flat.reshape(groups, chunks, config.rows, config.lanes).transpose(0, 2, 1, 3)
+    return tiles.reshape(groups * config.rows, chunks * config.lanes)[:n, :k]
+
+
+def activation_beats(config: MatVecConfig, q: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """The ``activations`` stream of some tokens: token, then chunk; lane 0 lowest.
+
+    Parameters
+    ----------
+    q : int8[T, K]
+
+    Returns
+    -------
+    uint8[T · ceil(K / lanes), ceil(lanes · act_bits / 8)]
+    """
+    check_activations(q, config.act_bits)
+    tokens, k = q.shape
+    chunks = -(-k // config.lanes)
+    padded = np.zeros((tokens, chunks * config.lanes), np.int8)
+    padded[:, :k] = q
+    lanes = padded.reshape(tokens * chunks, config.lanes).view(np.uint8)
+    if config.act_bits == 8:
+        return lanes
+    bits = np.unpackbits(lanes[..., np.newaxis], axis=-1, bitorder="little")[..., : config.act_bits]
+    return np.packbits(bits.reshape(len(lanes), -1), axis=-1, bitorder="little")
+
+
+def result_values(
+    config: MatVecConfig, beats: NDArray[np.uint8]
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Values and ``last`` of beats of the ``results`` stream.
+
+    Parameters
+    ----------
+    beats : uint8[B, at least ceil((rows · acc_width + 1) / 8)]
+
+    Returns
+    -------
+    values : int32[B, rows]
+    last : bool[B]
+    """
+    size = config.rows * config.acc_width
+    bits = np.unpackbits(beats, axis=-1, bitorder="little")
+    weights = np.left_shift(1, np.arange(config.acc_width), dtype=np.int32)
+    weights[-1] *= -1
+    values = bits[:, :size].reshape(-1, config.rows, config.acc_width).astype(np.int32) @ weights
+    return values, bits[:, size].astype(np.bool_)

@@ -1,0 +1,1 @@
+"""The multiplication-free matrix-vector engine and its parts."""

@@ -1,0 +1,235 @@
+"""Takes jobs and loads their activations."""
+
+from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..config import MatVecConfig
+
+__all__ = ["JobLoader", "above", "activations_shape", "job_shape"]
+
+
+def job_shape(config: MatVecConfig) -> data.StructLayout:
+    """A beat of the ``jobs`` stream.
+
+    ``n``, ``k``, ``tokens``; ``group_chunks``: 0 for one result per output, else a partial result
+    every so many chunks; ``reuse``: keep the activations that the job before has used.
+    """
+    return data.StructLayout(
+        {
+            "n": range(config.n_max + 1),
+            "k": range(config.k_max + 1),
+            "tokens": range(config.tokens + 1),
+            "group_chunks": range(config.max_chunks + 1),
+            "reuse": 1,
+        }
+    )
+
+
+def activations_shape(config: MatVecConfig) -> data.ArrayLayout:
+    """A beat of the ``activations`` stream: ``lanes`` signed values of one token."""
+    return data.ArrayLayout(signed(config.act_bits), config.lanes)
+
+
+def above(value: Value, limit: int) -> Value:
+    """``value > limit``, as a few look-up tables instead of a carry chain as long as ``value``."""
+    greater: Value = Const(0, 1)
+    for index, bit in enumerate(value):
+        greater = bit & greater if limit >> index & 1 else bit | greater
+    return greater if limit < 2 ** len(value) else Const(0, 1)
+
+
+class JobLoader(wiring.Component):
+    """Takes a job, writes its activations into one half of the buffer, and offers it for computing.
+
+    The half is the one that the job offered before does not use. As a job is taken only after the
+    one before was handed over, the half is then no longer read, so that loading a job overlaps with
+    computing the one before. A job with ``reuse`` is offered with the half as it is.
+
+    Lanes at or beyond K are written as 0. At ``act_bits`` 2 the illegal −2 is written as 0 and
+    raises ``bad_activation``. A job that is out of range raises ``bad_job`` and is dropped: it
+    consumes no activations. Out of range are n, k or tokens of 0 or above the configuration's
+    maximum, group_chunks above ``max_chunks``, and ``reuse`` where nothing is loaded, or with
+    another k or more tokens than what is loaded.
+
+    Latency: a job taken in clock 0 accepts its first activation beat in clock 2 at the earliest or,
+    with ``reuse``, is offered in clock 2; the offer comes 1 clock after the last activation beat.
+    Throughput: an activation beat per clock.
+
+    Members
+    -------
+    jobs : In(stream)
+    activations : In(stream)
+    offer : Out(stream); ``n``, ``tokens``, ``group_chunks`` of a job whose activations are loaded,
+        ``bank`` and ``before_last``: their half of the buffer and the chunk there before the last
+        one, or −1
+    write_address, write_data, write_enable : Out; ports of the buffers, an address and an enable
+        per token. The address of a chunk is twice its number, plus the half.
+    bad_job, bad_activation : Out(1); one clock each
+    busy : Out(1); a job is being taken, loaded or offered
+    """
+
+    def __init__(self, config: MatVecConfig) -> None:
+        self._config = config
+        job = job_shape(config)
+        super().__init__(
+            {
+                "jobs": In(stream.Signature(job)),
+                "activations": In(stream.Signature(activations_shape(config))),
+                "offer": Out(
+                    stream.Signature(
+                        data.StructLayout(
+                            {
+                                "n": range(config.n_max + 1),
+                                "tokens": range(config.tokens + 1),
+                                "group_chunks": range(config.max_chunks + 1),
+                                "bank": 1,
+                                "before_last": range(-1, config.max_chunks),
+                            }
+                        )
+                    )
+                ),
+                "write_address": Out(data.ArrayLayout(range(2 * config.max_chunks), config.tokens)),
+                "write_data": Out(activations_shape(config)),
+                "write_enable": Out(config.tokens),
+                "bad_job": Out(1),
+                "bad_activation": Out(1),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        job = Signal(job_shape(config), reset_less=True)
+        loaded_k = Signal.like(job.k)
+        loaded_tokens = Signal.like(job.tokens)
+        # Of each token, the half and the chunk that came last, −1 before the first; each counts for
+        # itself, which keeps tools from making them one, whose wires would be long.
+        banks = [Signal(name=f"bank{token}") for token in range(config.tokens)]
+        chunks = [
+            Signal(range(-1, config.max_chunks), name=f"chunk{token}", reset_less=True)
+            for token in range(config.tokens)
+        ]
+        before_last = Signal.like(chunks[0], reset_less=True)
+        # Of the activation beat that comes next: its token, whether it is that token's last, and K
+        # from it on, inverted because counting up takes no logic in front of the carries.
+        token_select = Signal(config.tokens, reset_less=True)
+        tokens_left = Signal.like(job.tokens, reset_less=True)
+        left_inverted = Signal.like(job.k, reset_less=True)
+        final = Signal(reset_less=True)
+        next_left_inverted = Signal.like(job.k)
+        step = Signal()
+        bad = Signal(reset_less=True)
+
+        m.d.comb += [
+            self.offer.p.n.eq(job.n),
+            self.offer.p.tokens.eq(job.tokens),
+            self.offer.p.group_chunks.eq(job.group_chunks),
+            self.offer.p.bank.eq(banks[0]),
+            self.offer.p.before_last.eq(before_last),
+        ]
+        # What can be known of a job as it comes is, to leave little for the clock that checks it.
+        asked = self.jobs.p
+        out_of_range: Value = Const(0, 1)
+        for value, low, high in (
+            (asked.n, 1, config.n_max),
+            (asked.k, 1, config.k_max),
+            (asked.tokens, 1, config.tokens),
+            (asked.group_chunks, 0, config.max_chunks),
+        ):
+            if low:
+                out_of_range |= value == 0
+            out_of_range |= above(value, high)
+        other = (job.k != loaded_k) | (job.tokens > loaded_tokens)
+
+        illegal_activation = Signal()
+        m.d.sync += [self.bad_activation.eq(illegal_activation), self.bad_job.eq(0)]
+        accepted = Signal()
+        m.d.sync += self.write_enable.eq(0)
+        with m.FSM() as fsm:
+            m.d.comb += self.busy.eq(~fsm.ongoing("take"))
+            with m.State("take"):
+                m.d.comb += self.jobs.ready.eq(1)
+                with m.If(self.jobs.valid):
+                    m.d.sync += [job.eq(asked), bad.eq(out_of_range)]
+                    m.next = "check"
+            with m.State("check"):
+                m.d.sync += [
+                    token_select.eq(1),
+                    tokens_left.eq(job.tokens),
+                ]
+                m.d.comb += [next_left_inverted.eq(~job.k), step.eq(1)]
+                with m.If(bad | (job.reuse & other)):
+                    m.d.sync += self.bad_job.eq(1)
+                    m.next = "take"
+                with m.Elif(job.reuse):
+                    m.next = "offer"
+                with m.Else():
+                    m.d.sync += [
+                        *(bank.eq(~bank) for bank in banks),
+                        *(chunk.eq(-1) for chunk in chunks),
+                    ]
+                    m.next = "load"
+            with m.State("load"):
+                m.d.sync += [loaded_k.eq(job.k), loaded_tokens.eq(job.tokens)]
+                m.d.comb += [
+                    self.activations.ready.eq(1),
+                    next_left_inverted.eq(left_inverted + config.lanes),
+                ]
+                with m.If(self.activations.valid):
+                    m.d.comb += [accepted.eq(1), step.eq(1)]
+                    m.d.sync += self.write_enable.eq(token_select)
+                    for token, chunk in enumerate(chunks):
+                        with m.If(token_select[token]):
+                            m.d.sync += chunk.eq(chunk + 1)
+                            if not token:
+                                m.d.sync += before_last.eq(chunk)
+                    with m.If(final):
+                        if config.tokens > 1:
+                            m.d.comb += next_left_inverted.eq(~job.k)
+                            m.d.sync += [
+                                token_select.eq(token_select << 1),
+                                tokens_left.eq(tokens_left - 1),
+                            ]
+                        with m.If(tokens_left == 1):
+                            m.next = "offer"
+            with m.State("offer"):
+                m.d.comb += self.offer.valid.eq(1)
+                with m.If(self.offer.ready):
+                    m.next = "take"
+
+        # The lane at which K ends, known before its beat comes, split in eights: a lane is beyond
+        # it if its eight is, or if the next eight is and so is its place in an eight.
+        eights = -(-config.lanes // 8)
+        past_eight = Signal(eights + 1, reset_less=True)
+        past_place = Signal(8, reset_less=True)
+        next_left = ~next_left_inverted
+        with m.If(step):
+            m.d.sync += [
+                left_inverted.eq(next_left_inverted),
+                final.eq(~above(next_left, config.lanes)),
+                past_eight.eq(
+                    Cat(Const(0, 1), (~above(next_left[3:], eight) for eight in range(eights)))
+                ),
+                past_place.eq(Cat(next_left[:3] <= place for place in range(8))),
+            ]
+        m.d.comb += [
+            self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
+            for token in range(config.tokens)
+        ]
+        illegal_lanes = []
+        for lane in range(config.lanes):
+            value = self.activations.p[lane]
+            eight, place = divmod(lane, 8)
+            clear = past_eight[eight] | (past_eight[eight + 1] & past_place[place])
+            if config.act_bits == 2:
+                illegal_lanes.append((value == -2) & ~clear)
+                clear |= value == -2
+            with m.If(clear):
+                m.d.sync += self.write_data[lane].eq(0)
+            with m.Else():
+                m.d.sync += self.write_data[lane].eq(value)
+        if illegal_lanes:
+            m.d.comb += illegal_activation.eq(accepted & Cat(illegal_lanes).any())
+        return m

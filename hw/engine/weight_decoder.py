@@ -1,0 +1,250 @@
+"""Weight decoders: packed bytes to two select lines per trit, in logic."""
+
+from collections.abc import Callable, Sequence
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...golden.codes import CODES
+
+__all__ = ["BeatDecoder"]
+
+#: The select lines of the trits of a byte, and whether the byte is illegal.
+Decoded = tuple[Sequence[Value], Sequence[Value], Value]
+
+
+def _wire(m: Module, name: str, value: Value) -> Signal:
+    wire = Signal(name=name)
+    m.d.comb += wire.eq(value)
+    return wire
+
+
+def _lut(m: Module, name: str, table: int, *bits: Value) -> Signal:
+    """Bit ``Cat(bits)`` of a table: one look-up table of up to six inputs."""
+    return _wire(m, name, Const(table, 2 ** len(bits)).bit_select(Cat(*bits), 1))
+
+
+def _tabulate(m: Module, name: str, function: Callable[..., int], *arguments: Value) -> Signal:
+    """``function(*arguments)`` as a wire, tabulated over all values of the arguments."""
+    table = 0
+    for index in range(2 ** sum(len(argument) for argument in arguments)):
+        values, rest = [], index
+        for argument in arguments:
+            values.append(rest % 2 ** len(argument))
+            rest >>= len(argument)
+        table |= bool(function(*values)) << index
+    return _lut(m, name, table, *(bit for argument in arguments for bit in argument))
+
+
+def _base3(m: Module, byte: Signal) -> Decoded:
+    """Σ (tⱼ + 1)·3ʲ, in two levels of six-input tables.
+
+    The first level recodes byte[7:2], and every output is a function of at most six of byte[1:0],
+    w0 to w9 and byte[7:2] itself. w0, w1, w2 and w4 tell 4·byte[7:2] modulo 9 (trits 0 and 1), w3,
+    w5 and w6 modulo 27 (trit 2), w7 to w9 its place among the multiples of 27 (trits 3 and 4, and
+    legality). A SAT solver found the recoding. Trit 4 is −1 up to 80 and +1 from 162 on, so that
+    bit 7 is its sign.
+    """
+    b = byte
+    w0 = _lut(m, "w0", 0x230DA5E916B5B708, b[2], b[4], b[5], b[7], b[6], b[3])
+    w1 = _lut(m, "w1", 0x2C0FB4A9F2D05BFA, b[3], b[5], b[4], b[2], b[6], b[7])
+    w2 = _lut(m, "w2", 0xCBA5D6AD77A85DAE, b[6], b[7], b[2], b[3], b[4], b[5])
+    w3 = _lut(m, "w3", 0x41460D381C31E8B8, b[4], b[2], b[3], b[5], b[7], b[6])
+    w4 = _lut(m, "w4", 0xAF0BD0D0A4254A52, b[6], b[2], b[4], b[5], b[7], b[3])
+    w5 = _lut(m, "w5", 0x305E2BBAB5A6EB30, b[5], b[6], b[4], b[3], b[2], b[7])
+    w6 = _lut(m, "w6", 0x7294706F37E19688, b[6], b[5], b[3], b[7], b[2], b[4])
+    w7 = _lut(m, "w7", 0x1401B70B623950D0, b[2], b[3], b[4], b[6], b[5], b[7])
+    w8 = _lut(m, "w8", 0x5F5EDADA5E5ADADA, b[7], b[6], b[5], b[2], b[4], b[3])
+    w9 = _lut(m, "w9", 0x2C6F1D1A84F0057C, b[2], b[6], b[7], b[4], b[3], b[5])
+    illegal = _lut(m, "illegal", 0x008000F000000000, b[0], b[1], b[6], w8, w7, b[7])
+    zero = [
+        _lut(m, "zero0", 0x020904F202040984, b[1], b[0], illegal, w1, w0, w2),
+        _lut(m, "zero1", 0xECA83230020046D4, b[1], w1, w2, b[0], w0, w4),
+        _lut(m, "zero2", 0x1C258F0010A58D20, w3, b[1], w6, w5, w4, b[0]),
+        _lut(m, "zero3", 0xCCC8B3331F3F6040, b[1], w1, w7, b[0], w9, w2),
+        _lut(m, "zero4", 0x3E1E1E1CC0C0E0E0, w7, w8, b[7], b[0], b[1], b[6]),
+    ]
+    negative = [
+        _lut(m, "negative0", 0x1C219249, w2, w1, b[1], b[0], w0),
+        _lut(m, "negative1", 0x078042A0F800BD15, w1, b[0], b[1], w0, w2, w4),
+        _lut(m, "negative2", 0xD99CBB93DC9C9B11, w0, w5, b[2], b[1], w3, b[0]),
+        _lut(m, "negative3", 0x0F0F00000E00CFFF, b[0], b[1], b[7], w7, b[6], w8),
+        ~b[7],
+    ]
+    return zero, negative, illegal
+
+
+def _escape(m: Module, byte: Signal) -> Decoded:
+    """Four pairs whose bits say zero and negative, 11 escaping; see ``golden.codes``.
+
+    Each of t0 to t3 stands in its own pair or in one neighbour's: t0 in p0, t1 in p1 or p0, t2 in
+    p2 or p1, t3 in p3 or else where t2 would stand.
+    """
+    z, n = byte[0::2], byte[1::2]
+    e = [_wire(m, f"escape{i}", z[i] & n[i]) for i in range(4)]
+    low, high = e[0] | e[1], e[2] | e[3]
+    both_high = e[2] & e[3]
+    illegal = _wire(m, "illegal", Mux(both_high, low, high & e[0] & e[1]))
+    zero = [
+        Mux(
+            e[0],
+            ~(e[1] | high) | (high & e[1]) | both_high,
+            Mux(e[1], high & (z[0] | both_high), z[0]),
+        ),
+        Mux(
+            e[1],
+            Mux(high, e[0] | both_high, z[0]),
+            Mux(e[0] & high, both_high, both_high | z[1]),
+        ),
+        Mux(
+            e[0],
+            Mux(high, z[1] | both_high, z[2]),
+            Mux(high, (e[2] & ~e[3] & ~e[1]) | (e[1] & both_high), z[2]),
+        ),
+        Mux(e[3], Mux(e[2], z[1], z[2]), z[3]) | illegal,
+        ~(low | high) | illegal,
+    ]
+    negative = [
+        Mux(e[0], 1, n[0] & ~(e[1] & ~high)),
+        Mux(e[1], Mux(high, e[3], n[0]), Mux(e[0] & high, e[3], n[1])),
+        Mux(e[0], Mux(high, n[1], n[2]), Mux(high, e[1] | e[2], n[2])),
+        Mux(e[3], Mux(e[2], n[1], n[2]), n[3]),
+        e[0] | ~high,
+    ]
+    return zero, negative, illegal
+
+
+def _tq1(m: Module, byte: Signal) -> Decoded:
+    """ceil(256·q / 243), the first trit q's most significant digit.
+
+    Q = (972·v + 13) // 256 with v = byte[7:2] is the q of the first legal byte from 4·v on, so that
+    q = Q + d, where d is byte[1:0], less one past the illegal byte among the four if there is one.
+    The digits r, s, x, y of Q, lowest first, then take the carry of r + d upwards: a digit becomes
+    0, which is −1, exactly if it was 2 and took a carry.
+    """
+    upper, low = byte[2:], byte[:2]
+    illegal_bytes = [value for value in range(256) if 243 * value % 256 >= 243]
+
+    def first(v: int) -> int:
+        return (972 * v + 13) // 256
+
+    def hole(v: int) -> int:
+        """Which of the four bytes is illegal, plus 4; 0 if none."""
+        return next((4 + i for i in range(4) if 4 * v + i in illegal_bytes), 0)
+
+    def digit(name: str, power: int) -> Value:
+        return Cat(
+            _tabulate(m, f"{name}{i}", lambda v, i=i: first(v) // power % 3 >> i & 1, upper)
+            for i in range(2)
+        )
+
+    r, s, x, y = digit("r", 1), digit("s", 3), digit("x", 9), digit("y", 27)
+    at = Cat(_tabulate(m, f"hole{i}", lambda v, i=i: hole(v) >> i & 1, upper) for i in range(3))
+    illegal = _tabulate(m, "illegal", lambda at, b: at == 4 + b, at, low)
+    step = Cat(
+        _tabulate(m, f"step{i}", lambda at, b, i=i: b - (at > 3 and b > at - 4) >> i & 1, at, low)
+        for i in range(2)
+    )
+    n4 = _tabulate(m, "negative4", lambda r, d: (r + d) % 3 == 0, r, step)
+    z4 = _tabulate(m, "zero4", lambda r, d, bad: bad or (r + d) % 3 == 1, r, step, illegal)
+    n3 = _tabulate(m, "negative3", lambda r, s, d: (3 * s + r + d) // 3 % 3 == 0, r, s, step)
+    z3 = _tabulate(m, "zero3", lambda r, s, d: (3 * s + r + d) // 3 % 3 == 1, r, s, step)
+    n2 = _tabulate(m, "negative2", lambda x, s, n: (x + (s & n)) % 3 == 0, x, s[1], n3)
+    z2 = _tabulate(
+        m, "zero2", lambda x, s, n, bad: bad or (x + (s & n)) % 3 == 1, x, s[1], n3, illegal
+    )
+    n1 = _tabulate(
+        m, "negative1", lambda y, x, s, n: (y + (x == 2 and s & n)) % 3 == 0, y, x, s[1], n3
+    )
+    z1 = _tabulate(
+        m, "zero1", lambda y, x, n, bad: bad or (y + (x & n)) % 3 == 1, y, x[1], n2, illegal
+    )
+
+    def top(quarter: int, y: int, n: int) -> int:
+        """Digit 4 of q: of byte[7:6], digit 3 of Q, and the carry out of it."""
+        return (0, 0 if y == 2 else 1, 2 if y == 0 else 1, 2)[quarter] + (y == 2 and n)
+
+    z0 = _tabulate(
+        m, "zero0", lambda h, y, n, bad: bad or top(h, y, n) == 1, byte[6:], y, n1, illegal
+    )
+    return [z0, z1, z2, z3 | illegal, z4], [~byte[7], n1, n2, n3, n4], illegal
+
+
+def _two_bit(m: Module, byte: Signal) -> Decoded:
+    """T + 1 in two bits: bit 0 alone says zero, which makes the illegal 3 count as zero."""
+    pairs = [byte[2 * j : 2 * j + 2] for j in range(4)]
+    zero = [pair[0] for pair in pairs]
+    negative = [~pair[1] for pair in pairs]
+    return zero, negative, Cat(pair.all() for pair in pairs).any()
+
+
+def _binary(m: Module, byte: Signal) -> Decoded:
+    """1 is +1 and 0 is −1; nothing is zero or illegal."""
+    return [Const(0, 1)] * 8, [~bit for bit in byte], Const(0, 1)
+
+
+_DECODERS: dict[str, Callable[[Module, Signal], Decoded]] = {
+    "base3": _base3,
+    "escape": _escape,
+    "tq1": _tq1,
+    "two_bit": _two_bit,
+    "binary": _binary,
+}
+
+
+class BeatDecoder(wiring.Component):
+    """Decodes a beat of packed weights.
+
+    Latency: combinational. Throughput: a beat per clock.
+
+    Parameters
+    ----------
+    code : a key of ``trilith.golden.codes.CODES``
+    count : trits in the beat
+
+    Members
+    -------
+    packed : In(8 · bytes of count trits), byte 0 lowest
+    zero : Out(count); trit is 0, or stands in an illegal symbol of the code
+    negative : Out(count); trit is −1; undefined where ``zero`` is set
+    illegal : Out(bytes); a symbol in the byte is illegal, a filler's included
+
+    Raises
+    ------
+    ValueError
+        If the code is unknown.
+    """
+
+    def __init__(self, *, code: str, count: int) -> None:
+        if code not in CODES:
+            raise ValueError(f"code must be one of {', '.join(CODES)}, not {code!r}")
+        self._code = CODES[code]
+        self._count = count
+        super().__init__(
+            {
+                "packed": In(8 * self._code.packed_bytes(count)),
+                "zero": Out(count),
+                "negative": Out(count),
+                "illegal": Out(self._code.packed_bytes(count)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        zero: list[Value] = []
+        negative: list[Value] = []
+        illegal: list[Value] = []
+        for index in range(self._code.packed_bytes(self._count)):
+            byte = Signal(8, name=f"byte{index}")
+            m.d.comb += byte.eq(self.packed[8 * index : 8 * index + 8])
+            byte_zero, byte_negative, byte_illegal = _DECODERS[self._code.name](m, byte)
+            zero += byte_zero
+            negative += byte_negative
+            illegal.append(byte_illegal)
+        m.d.comb += [
+            self.zero.eq(Cat(zero[: self._count])),
+            self.negative.eq(Cat(negative[: self._count])),
+            self.illegal.eq(Cat(illegal)),
+        ]
+        return m

@@ -1,0 +1,1 @@
+"""Verilog with its description, constraints, testbench and packages."""

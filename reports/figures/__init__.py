@@ -1,0 +1,1 @@
+"""Figures and the drawn files of the last run."""

@@ -1,0 +1,1 @@
+"""Cycles, time and energy of models on designs, estimated without simulation."""

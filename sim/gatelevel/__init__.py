@@ -1,0 +1,1 @@
+"""Energy and area of synthesized netlists, measured with a cell library."""

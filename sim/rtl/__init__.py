@@ -1,0 +1,1 @@
+"""Simulation of the RTL under Verilator, by jobs and by cocotb testbenches."""

@@ -1,0 +1,198 @@
+"""Runs a component clock by clock on arrays, without Python in the clock loop."""
+
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In
+from numpy.typing import NDArray
+
+from ...hw.export.verilog import component_verilog
+from ..tools.cache import keep
+from ..tools.errors import SimulationError
+from .build import build_simulation
+
+__all__ = ["port_bytes", "run_clocked", "run_verilog"]
+
+#: Logic on single bits of a vector looks like a loop where one depends on another.
+_CONTROL = """`verilator_config
+lint_off -rule UNOPTFLAT -file "*.v"
+"""
+
+
+_MAIN = """// The Verilated component between two files, a record per clock in each.
+
+#include <cstdio>
+
+#include "Vtop.h"
+#include "verilated.h"
+{include}
+int main(int argc, char** argv) {{
+    VerilatedContext context;
+    context.commandArgs(argc, argv);
+    Vtop top{{&context}};
+    std::FILE* in = std::fopen("in.bin", "rb");
+    std::FILE* out = std::fopen("out.bin", "wb");
+    if (!in || !out) return 1;
+    const auto read = [in](void* port, size_t size) {{
+        return std::fread(port, size, 1, in) == 1;
+    }};
+    const auto write = [out](const void* port, size_t size) {{ std::fwrite(port, size, 1, out); }};
+    top.clk = 0;
+    top.rst = 1;
+    top.eval();
+    top.clk = 1;
+    top.eval();
+    top.rst = 0;
+    {open}
+    for (;;) {{
+        top.clk = 0;
+{reads}
+        top.eval();
+{writes}
+        {dump}
+        top.clk = 1;
+        top.eval();
+    }}
+    {close}
+    top.final();
+    return std::fclose(out) ? 1 : 0;
+}}
+"""
+
+
+#: Transitions are counted from clock to clock, so that a net has at most one in each.
+_COUNT = {
+    "include": '#include "verilated_saif_c.h"\n',
+    "open": "VerilatedSaifC saif; context.traceEverOn(true); top.trace(&saif, 99); "
+    'saif.open("nets.saif"); uint64_t now = 0;',
+    "dump": "saif.dump(now++);",
+    "close": "saif.close();",
+}
+
+
+def port_bytes(width: int) -> int:
+    """Bytes that Verilator keeps a port of so many bits in."""
+    for size in (1, 2, 4, 8):
+        if width <= 8 * size:
+            return size
+    return -(-width // 32) * 4
+
+
+def run_clocked(
+    component: wiring.Component, inputs: Mapping[str, NDArray[np.uint8]]
+) -> dict[str, NDArray[np.uint8]]:
+    """Apply inputs to a component, a row in each clock, after one clock of reset.
+
+    Parameters
+    ----------
+    component : its ports are ``In`` and ``Out``, without nesting
+    inputs : of each input port uint8[clocks, port_bytes(width)], lowest byte first
+
+    Returns
+    -------
+    Of each output port uint8[clocks, port_bytes(width)]: its value before the clock's edge, so that
+    what is combinational answers the row of the same clock.
+
+    Raises
+    ------
+    SimulationError
+        If the simulation fails.
+    ToolchainError
+        If it cannot be built.
+    """
+    return run_verilog(component, "dut", component_verilog(component, "dut"), inputs)[0]
+
+
+def run_verilog(
+    component: wiring.Component,
+    top: str,
+    text: str,
+    inputs: Mapping[str, NDArray[np.uint8]],
+    *,
+    count: bool = False,
+) -> tuple[dict[str, NDArray[np.uint8]], dict[tuple[str, int | None], int]]:
+    """The same for Verilog with the ports of a component.
+
+    Parameters
+    ----------
+    component : for its ports
+    top : name of the top module
+    text : Verilog
+    inputs : as ``run_clocked`` has them
+    count : count transitions
+
+    Returns
+    -------
+    outputs : as ``run_clocked`` has them
+    changes : of each bit of a net of the top module, by name and index (None of a single bit), in
+        how many clocks it changed; empty unless they are counted
+    """
+    members = {
+        "__".join(map(str, path)): (member, len(_plain(value)))
+        for path, member, value in component.signature.flatten(component)
+    }
+    ins = {name: width for name, (member, width) in members.items() if member.flow == In}
+    outs = {name: width for name, (member, width) in members.items() if member.flow != In}
+    main = _MAIN.format(
+        reads="\n".join(
+            f"        if (!read(&top.{_port(name)}, {port_bytes(width)})) break;"
+            for name, width in ins.items()
+        ),
+        writes="\n".join(
+            f"        write(&top.{_port(name)}, {port_bytes(width)});"
+            for name, width in outs.items()
+        ),
+        **(_COUNT if count else dict.fromkeys(_COUNT, "")),
+    )
+    with keep("clocked", _CONTROL + text + main) as (folder, making):
+        if making is not None:
+            (making / f"{top}.v").write_text(text)
+            (making / f"{top}.vlt").write_text(_CONTROL)
+            (making / "main.cpp").write_text(main)
+    program = build_simulation(
+        [folder / f"{top}.vlt", folder / f"{top}.v"],
+        top=top,
+        main=folder / "main.cpp",
+        waves=Path("nets.saif") if count else None,
+        short=count,
+    )
+    record = np.concatenate([inputs[name] for name in ins], axis=1)
+    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
+        (Path(scratch) / "in.bin").write_bytes(record.tobytes())
+        done = subprocess.run([program], cwd=scratch, capture_output=True, text=True, check=False)
+        size = sum(port_bytes(width) for width in outs.values())
+        result = np.fromfile(Path(scratch) / "out.bin", np.uint8)
+        changes = _changes(Path(scratch) / "nets.saif") if count and not done.returncode else {}
+    if done.returncode or len(result) != len(record) * size:
+        raise SimulationError(
+            f"the simulation must answer {len(record)} clocks and ended with {done.returncode}: "
+            f"{done.stderr.strip() or 'no message'}"
+        )
+    result = result.reshape(len(record), size)
+    places = np.cumsum([0, *map(port_bytes, outs.values())])
+    return {
+        name: result[:, start:end]
+        for name, start, end in zip(outs, places[:-1], places[1:], strict=True)
+    }, changes
+
+
+def _changes(saif: Path) -> dict[tuple[str, int | None], int]:
+    """Transitions of nets by name and index."""
+    nets = re.findall(
+        r"\((\w+)(?:\\?\[(\d+)\\?\])? \(T0 [^T]*?\(T1 .*?\(TC (\d+)\)", saif.read_text(), re.S
+    )
+    return {(name, int(index) if index else None): int(count) for name, index, count in nets}
+
+
+def _port(name: str) -> str:
+    """What Verilator's C++ calls a port."""
+    return name.replace("__", "___05F")
+
+
+def _plain(value):
+    return value.as_value() if hasattr(value, "as_value") else value

@@ -1,0 +1,393 @@
+"""The cases of ``make sim``: the Verilated engine against the golden model."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice, repeat
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...golden.checkpoint.load import load_checkpoint
+from ...golden.checkpoint.model_config import linear_shapes
+from ...golden.codes import CODES
+from ...golden.data import PYDOC
+from ...golden.network import bitnet_2b4t as bitnet
+from ...golden.network.mlp import BitNetMLP, load_digits
+from ...golden.network.text import load_tokenizer
+from ...golden.network.transformer import BitNetModel
+from ...hw.axi.wrapper import BusWidths
+from ...hw.config import PRESETS, MatVecConfig
+from ..tools.errors import SimulationError
+from ..tools.toolchain import waves_suffix
+from .axi_testbench import check_cocotbext, run_axi_testbench
+from .product import EngineMatmul, EngineProduct
+from .simulator import Job, MatVecSimulator, build_harness
+
+__all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
+
+#: Parts of the suite, and what each shows.
+PARTS = {
+    "sweep": "random and corner cases over configurations and shapes",
+    "digits": "a trained network classifying real images",
+    "language": "a trained language model generating text",
+    "bitnet": "every matrix of a BitNet b1.58 2B4T decoder layer",
+    "axi": "jobs through the AXI wrapper, its buses paused at random",
+}
+
+
+#: What the language model continues, and by how many tokens.
+LANGUAGE_PROMPT = "Return a list of"
+
+
+LANGUAGE_TOKENS = 6
+
+
+#: Configurations of the sweep: every code, activation width, kind of pipeline and target.
+SWEEP_CONFIGS = (
+    MatVecConfig(lanes=7, rows=2, code="base3", k_max=100, n_max=64),
+    MatVecConfig(lanes=8, rows=5, tokens=2, code="escape", k_max=512, n_max=256),
+    MatVecConfig(lanes=40, rows=3, code="tq1", k_max=1024, n_max=256),
+    MatVecConfig(
+        lanes=16,
+        rows=4,
+        tokens=4,
+        act_bits=4,
+        code="two_bit",
+        k_max=512,
+        n_max=256,
+        target="asic",
+    ),
+    MatVecConfig(
+        lanes=33,
+        rows=2,
+        code="binary",
+        k_max=700,
+        n_max=256,
+        levels_per_stage=3,
+        target="asic",
+    ),
+    MatVecConfig(
+        lanes=20,
+        rows=6,
+        tokens=8,
+        act_bits=2,
+        code="escape",
+        k_max=640,
+        n_max=512,
+        levels_per_stage=2,
+    ),
+    PRESETS["line"],
+    PRESETS["block"],
+)
+
+
+#: Of the part ``axi``: beats and words that do not divide each other, and words wider than beats.
+AXI_CASES = (
+    (
+        MatVecConfig(lanes=7, rows=2, tokens=2, k_max=60, n_max=9),
+        BusWidths(weights=32, activations=64, results=32),
+    ),
+    (
+        MatVecConfig(lanes=16, rows=4, tokens=4, act_bits=2, code="two_bit", k_max=200, n_max=30),
+        BusWidths(weights=256, activations=128, results=1024),
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseResult:
+    """A line of the suite.
+
+    Parameters
+    ----------
+    part : a key of ``PARTS``
+    name : what the case is about
+    shape : N × K × T, N outputs, K inputs, T activation vectors
+    engine : lanes × rows × tokens
+    code : weight code
+    cycles : clocks from the first job's acceptance to the last result
+    utilization : MACs of the case over MACs that the engine could do in those clocks
+    macs_per_second : MACs of the case over the time its simulation took
+    passed : every result equals golden's
+    detail : what differed, or what else there is to say
+    """
+
+    part: str
+    name: str
+    shape: str
+    engine: str
+    code: str
+    cycles: int
+    utilization: float
+    macs_per_second: float
+    passed: bool
+    detail: str = ""
+
+
+def _result(
+    product: EngineProduct, *, part: str, name: str, shape: str, detail: str = ""
+) -> CaseResult:
+    config = product.simulator.config
+    if product.wrong:
+        detail = f"{product.wrong} results differ from golden"
+    return CaseResult(
+        part=part,
+        name=name,
+        shape=shape,
+        engine=_engine_name(config),
+        code=config.code,
+        cycles=product.cycles,
+        utilization=product.macs / (product.cycles * config.macs_per_clock),
+        macs_per_second=product.macs / product.seconds,
+        passed=not product.wrong,
+        detail=detail,
+    )
+
+
+def _engine_name(config: MatVecConfig) -> str:
+    return f"{config.lanes}x{config.rows}x{config.tokens}"
+
+
+def _random_trits(
+    rng: np.random.Generator, config: MatVecConfig, n: int, k: int
+) -> NDArray[np.int8]:
+    return rng.choice(np.array(CODES[config.code].values, np.int8), (n, k))
+
+
+def _random_activations(
+    rng: np.random.Generator, config: MatVecConfig, tokens: int, k: int
+) -> NDArray[np.int8]:
+    low, high = _activation_range(config)
+    return rng.integers(low, high + 1, (tokens, k), np.int8)
+
+
+def _activation_range(config: MatVecConfig) -> tuple[int, int]:
+    high = 2 ** (config.act_bits - 1) - 1
+    return (-1 if config.act_bits == 2 else -high - 1), high
+
+
+def _idle(rng: np.random.Generator, most: int) -> Iterator[int]:
+    """Idle clocks, mostly none."""
+    while True:
+        yield int(max(0, rng.integers(-most, most + 1)))
+
+
+def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
+    """Cases of one configuration."""
+    config = simulator.config
+    rng = np.random.default_rng([config.lanes, config.rows, config.tokens, config.act_bits])
+    lanes, rows, tokens = config.lanes, config.rows, config.tokens
+    k_fit = min(4, config.k_max // lanes) * lanes
+    shapes = {
+        "whole chunks and rows": (3 * rows, k_fit, tokens),
+        "part of a chunk and of the rows": (2 * rows + 1, k_fit - lanes // 2, tokens),
+        "one output, one input": (1, 1, 1),
+        "several passes": (rows + 1, lanes + 1, 2 * tokens + 1),
+    }
+    for name, (n, k, t) in shapes.items():
+        product = EngineProduct(simulator=simulator)
+        product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
+        yield _result(product, part="sweep", name=name, shape=f"{n}x{k}x{t}")
+
+    n, k, t = 2 * rows + 1, min(config.k_max, 3 * lanes + 1), tokens
+    gaps = {
+        "weight_gaps": _idle(rng, 3),
+        "activation_gaps": _idle(rng, 3),
+        "result_stalls": _idle(rng, 8),
+    }
+    product = EngineProduct(simulator=simulator, gaps=gaps)
+    product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
+    yield _result(product, part="sweep", name="random gaps and stalls", shape=f"{n}x{k}x{t}")
+
+    lowest, _ = _activation_range(config)
+    k = config.k_max
+    product = EngineProduct(simulator=simulator)
+    product(np.full((rows, k), -1, np.int8), np.full((tokens, k), lowest, np.int8))
+    shape = f"{rows}x{k}x{tokens}"
+    yield _result(product, part="sweep", name=f"all -1 times all {lowest}, k_max", shape=shape)
+
+    jobs: list[Job] = []
+    for index in range(8):
+        n, k, t = (
+            int(rng.integers(1, most + 1)) for most in (4 * rows, min(k_fit, config.k_max), tokens)
+        )
+        activations = _random_activations(rng, config, t, k)
+        if index % 3 == 2:
+            activations = jobs[-1].activations[:t]
+        jobs.append(
+            Job(
+                trits=_random_trits(rng, config, n, activations.shape[1]),
+                activations=activations,
+                group_chunks=index % 4,
+                reuse=index % 3 == 2,
+            )
+        )
+    product = EngineProduct(simulator=simulator, gaps=gaps)
+    product.jobs(jobs)
+    yield _result(product, part="sweep", name="jobs back to back, reuse, groups", shape="8 jobs")
+
+
+def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
+    """The trained network on every test image, a case per layer, the last with the answers."""
+    images, labels = load_digits()
+    multiply = EngineMatmul(simulator)
+    network = BitNetMLP.load(matmul=multiply)
+    in_rtl = network.forward(images).argmax(axis=1)
+    in_golden = BitNetMLP.load().forward(images).argmax(axis=1)
+    in_float = BitNetMLP.load_float().forward(images).argmax(axis=1)
+    right, float_right = int((in_rtl == labels).sum()), int((in_float == labels).sum())
+    accuracy = (
+        f"{right} of {len(labels)} right ({right / len(labels):.2%}); "
+        f"trained in float: {float_right} ({float_right / len(labels):.2%})"
+    )
+    gains = [*network.gains, np.empty(labels.max() + 1)]
+    for index, product in enumerate(multiply.products.values()):
+        last = index == len(multiply.products) - 1
+        shape = f"{len(gains[index + 1])}x{len(gains[index])}x{len(images)}"
+        result = _result(
+            product,
+            part="digits",
+            name=f"layer {index}",
+            shape=shape,
+            detail=accuracy if last else "",
+        )
+        if last and not np.array_equal(in_rtl, in_golden):
+            result = replace(result, passed=False, detail="classes differ from golden")
+        yield result
+
+
+def _language(simulator: MatVecSimulator) -> Iterator[CaseResult]:
+    """The trained language model continuing a text: a case per kind of matrix."""
+    tokenizer = load_tokenizer(PYDOC)
+    prompt = tokenizer.encode(LANGUAGE_PROMPT).ids
+    multiply = EngineMatmul(simulator)
+    in_rtl, in_golden = (
+        list(islice(model.generate(prompt), LANGUAGE_TOKENS))
+        for model in (BitNetModel.load(PYDOC, matmul=multiply), BitNetModel.load(PYDOC))
+    )
+    shapes = {
+        name.rpartition(".")[2]: f"{n}x{k}"
+        for name, (n, k) in linear_shapes(load_checkpoint(PYDOC).config, PYDOC).items()
+    }
+    positions = len(prompt) + LANGUAGE_TOKENS - 1
+    for kind, product in multiply.products.items():
+        last = kind == "down_proj"
+        result = _result(
+            product,
+            part="language",
+            name=kind,
+            shape=f"{shapes[kind]}x{positions}",
+            detail=f"{tokenizer.decode(prompt + in_rtl)!r}" if last else "",
+        )
+        if last and in_rtl != in_golden:
+            result = replace(result, passed=False, detail="tokens differ from golden")
+        yield result
+
+
+def _bitnet(
+    simulator: MatVecSimulator, matrices: Mapping[str, NDArray[np.int8]]
+) -> Iterator[CaseResult]:
+    """The seven matrices of a layer, one after the other."""
+    for seed, (name, trits) in enumerate(matrices.items()):
+        product = EngineProduct(simulator=simulator)
+        product(trits, bitnet.synthetic_activations(name, seed=seed))
+        zeros = (trits == 0).mean()
+        yield _result(
+            product,
+            part="bitnet",
+            name=name,
+            shape=f"{trits.shape[0]}x{trits.shape[1]}x1",
+            detail=f"{zeros:.1%} zeros",
+        )
+
+
+def _axi(config: MatVecConfig, widths: BusWidths) -> Iterator[CaseResult]:
+    """Jobs of many shapes through the AXI wrapper, a case per kind of pauses."""
+    nothing = {"pattern": "all", "jobs": 0, "macs": 0, "cycles": 1, "seconds": 1}
+    detail = f"buses of {widths.weights}, {widths.activations} and {widths.results} bits"
+    passed = True
+    try:
+        _, reports = run_axi_testbench(config, widths, tests=["jobs_are_exact"])
+    except SimulationError as error:
+        passed, reports, detail = False, [nothing], str(error).partition("\n")[0]
+    for report in reports:
+        macs, cycles, pattern = report["macs"], report["cycles"], report["pattern"]
+        yield CaseResult(
+            part="axi",
+            name="no pauses" if pattern == "none" else f"pauses: {pattern}",
+            shape=f"{report['jobs']} jobs",
+            engine=_engine_name(config),
+            code=config.code,
+            cycles=cycles,
+            utilization=macs / (cycles * config.macs_per_clock),
+            macs_per_second=macs / report["seconds"],
+            passed=passed,
+            detail=detail,
+        )
+
+
+def run_suite(
+    parts: Sequence[str],
+    *,
+    checkpoint: Path | None = None,
+    layer: int = 0,
+    waves: Path | None = None,
+    built: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[CaseResult]:
+    """Build what the parts need, two simulations at a time, and run their cases in order.
+
+    Parameters
+    ----------
+    parts : keys of ``PARTS``
+    checkpoint : for the part ``bitnet``, of 2B4T's shapes and as ``load_checkpoint`` takes it,
+        instead of made-up weights
+    layer : its layer
+    waves : a folder to write the waves of each engine to
+    built : called with simulations built and simulations needed
+
+    Raises
+    ------
+    ToolchainError, CheckpointError, SimulationError, OSError
+        See ``MatVecSimulator``, ``load_checkpoint`` and ``read_layer``.
+    """
+    if "axi" in parts:
+        check_cocotbext()
+    plan: list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]] = []
+    if "sweep" in parts:
+        plan += zip(SWEEP_CONFIGS, repeat(_sweep), strict=False)
+    if "digits" in parts:
+        plan.append((PRESETS["block"], _digits))
+    if "language" in parts:
+        plan.append((PRESETS["block"], _language))
+    if "bitnet" in parts:
+        source = load_checkpoint(checkpoint) if checkpoint else bitnet.synthetic_checkpoint()
+        matrices = bitnet.read_layer(source, layer)
+        plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, matrices)))
+
+    waves_files: dict[MatVecConfig, Path] = {}
+    if waves is not None:
+        waves.mkdir(parents=True, exist_ok=True)
+        suffix = waves_suffix()
+        waves_files = {
+            config: waves / f"{_engine_name(config)}-{config.code}{suffix}" for config, _ in plan
+        }
+    # The largest takes longest to build and goes first; the others come as they are needed.
+    configs = list(dict.fromkeys(config for config, _ in plan))
+    configs.sort(key=lambda config: config.lanes * config.rows < 1000)
+    with ProcessPoolExecutor(max_workers=2) as pool:
+        builds: dict[MatVecConfig, Future[Path]] = {
+            config: pool.submit(build_harness, config, waves=waves_files.get(config))
+            for config in configs
+        }
+        try:
+            for config, cases in plan:
+                built(sum(build.done() for build in builds.values()), len(builds))
+                builds[config].result()
+                with MatVecSimulator(config, waves=waves_files.get(config)) as simulator:
+                    yield from cases(simulator)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    for config, widths in AXI_CASES if "axi" in parts else ():
+        yield from _axi(config, widths)

@@ -1,0 +1,1 @@
+"""External programs: finding them, running them, keeping what they made."""

@@ -1,0 +1,172 @@
+"""The golden models against transformers' own, on the CPU in float32."""
+
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from trilith.golden import BitNetModel, absmax_quantize, packed_matmul
+from trilith.golden.data import PYDOC
+from trilith.golden.network.text import load_tokenizer
+from trilith.golden.network.transformer import KVCache
+
+reason = "needs torch and transformers: pip install 'trilith[parity]'"
+torch = pytest.importorskip("torch", reason=reason)
+transformers = pytest.importorskip("transformers", reason=reason)
+pytest.importorskip("accelerate", reason=reason)
+
+#: Family, seed, and changes to the random model.
+MODELS = {
+    "bitnet": ("bitnet", 0, {}),
+    "bitnet, ±1": ("bitnet", 1, {"binary": True}),
+    "bitnet, wide": ("bitnet", 2, {"hidden_size": 256, "intermediate_size": 384}),
+    "bitnet, separate head": ("bitnet", 3, {"tie_word_embeddings": False}),
+    "llama": ("llama", 4, {}),
+    "llama, tied, one kv head": (
+        "llama",
+        5,
+        {"tie_word_embeddings": True, "num_key_value_heads": 1},
+    ),
+    "llama, wide heads": ("llama", 6, {"head_dim": 32, "rope_theta": 500000.0}),
+}
+
+
+@pytest.fixture(scope="module", params=MODELS.values(), ids=MODELS.keys())
+def pair(request, random_model):
+    """A model in transformers, and the same folder in golden."""
+    family, seed, changes = request.param
+    folder = random_model(family, seed=seed, **changes)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    return theirs.eval(), folder
+
+
+def run(theirs, tokens):
+    """Logits float32[T, V], and what went into and came out of each linear layer, by name."""
+    seen = {}
+
+    def watch(name):
+        def hook(module, inputs, output):
+            seen[name] = (inputs[0][0].numpy(), output[0].numpy())
+
+        return hook
+
+    watches = [
+        module.register_forward_hook(watch(name))
+        for name, module in theirs.named_modules()
+        if name.endswith("_proj")
+    ]
+    with torch.no_grad():
+        logits = theirs(torch.tensor(tokens)[None]).logits[0].numpy()
+    for hook in watches:
+        hook.remove()
+    return logits, seen
+
+
+def test_integers_are_equal_given_the_same_inputs(pair):
+    theirs, folder = pair
+    tokens = np.random.default_rng(0).integers(0, 160, 50)
+    _, seen = run(theirs, tokens)
+    model = BitNetModel.load(folder)
+    compared = 0
+    for index, layer in enumerate(model.layers):
+        for short, linear in layer.linears.items():
+            module = theirs.get_submodule(name := f"model.layers.{index}.{short}")
+            x, y = seen[name]
+            q, scale = absmax_quantize(x)
+            if hasattr(module, "activation_quant"):
+                q_theirs, _ = module.activation_quant(torch.tensor(x))
+                q_theirs = q_theirs.numpy()
+            else:
+                # Fake quantization returns q / scale, from which q comes back by rounding.
+                fake = transformers.integrations.bitnet.ActQuant.apply(torch.tensor(x)).numpy()
+                q_theirs = np.rint(fake * scale)
+            np.testing.assert_array_equal(q, q_theirs)
+            # Their float sums, scaled back, are golden's integers.
+            integers = packed_matmul(linear.weight, q)
+            back = y / linear.weight.scale * scale
+            np.testing.assert_allclose(back, integers, atol=0.05)
+            np.testing.assert_array_equal(np.rint(back), integers)
+            compared += q.size
+    assert compared > 50_000
+
+
+def test_end_to_end_differs_at_ties_only(pair):
+    """Golden goes its own way, but where an activation is a tie it takes transformers' side.
+
+    A tie is a value within 0.001 of a half. Otherwise one tie would shift everything after it.
+    """
+    theirs, folder = pair
+    tokens = np.random.default_rng(1).integers(0, 160, 50)
+    logits, seen = run(theirs, tokens)
+    ties = total = 0
+
+    def multiply(weight, q):
+        nonlocal ties, total
+        x, _ = seen[weight.name]
+        q_theirs, scale = absmax_quantize(x)
+        differ = q != q_theirs
+        assert np.abs(q[differ].astype(int) - q_theirs[differ]).max(initial=0) <= 1
+        assert np.abs(np.abs((x * scale)[differ]) % 1 - 0.5).max(initial=0) < 1e-3
+        ties += int(differ.sum())
+        total += q.size
+        return packed_matmul(weight, q_theirs)
+
+    ours = BitNetModel.load(folder, matmul=multiply).forward(tokens)
+    assert ties <= total / 10_000, f"{ties} of {total}"
+    assert np.abs(ours - logits).max() < 1e-3 * np.abs(logits).max()
+
+
+def test_the_same_greedy_tokens(pair, record_property):
+    theirs, folder = pair
+    prompt = [3, 1, 4, 15, 92, 65]
+    with torch.no_grad():
+        out = theirs.generate(
+            torch.tensor(prompt)[None],
+            attention_mask=torch.ones(1, len(prompt), dtype=torch.long),
+            do_sample=False,
+            max_new_tokens=64,
+            min_new_tokens=64,
+            eos_token_id=None,
+            pad_token_id=0,
+            output_logits=True,
+            return_dict_in_generate=True,
+        )
+    expected = out.sequences[0, len(prompt) :].tolist()
+    assert len(expected) == 64
+    ours = list(islice(BitNetModel.load(folder).generate(prompt), 64))
+    if ours != expected:
+        step = next(i for i in range(64) if ours[i] != expected[i])
+        second, first = np.sort(out.logits[step][0].numpy())[-2:]
+        # Equal to the bar's 1e-3 of the largest logit: a tie, after which the texts part.
+        assert first - second < 1e-3 * np.abs(out.logits[step].numpy()).max(), f"step {step}"
+        record_property("tie of logits at step", step)
+
+
+def test_transformers_loads_the_stored_model():
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        PYDOC, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
+    # It converts packed layers only, and its own conversion refuses quantized models.
+    for value in theirs.parameters():
+        value.data = value.data.float()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(PYDOC)
+    prompt = tokenizer("Return a list of")["input_ids"]
+    assert prompt == load_tokenizer(PYDOC).encode("Return a list of").ids
+    with torch.no_grad():
+        logits = theirs(torch.tensor(prompt)[None]).logits[0].numpy()
+    ours = BitNetModel.load(PYDOC).forward(prompt)
+    assert np.abs(ours - logits).max() < 1e-3 * np.abs(logits).max()
+    assert (ours.argmax(axis=1) == logits.argmax(axis=1)).all()
+
+
+def test_a_cache_changes_nothing(pair):
+    _, folder = pair
+    tokens = np.random.default_rng(2).integers(0, 160, 20)
+    model = BitNetModel.load(folder)
+    whole = model.forward(tokens)
+    cache = KVCache(model.config)
+    parts = [model.forward(tokens[a:b], cache) for a, b in ((0, 7), (7, 8), (8, 9), (9, 20))]
+    assert cache.length == 20
+    np.testing.assert_allclose(np.concatenate(parts), whole, atol=2e-4 * np.abs(whole).max())

@@ -1,0 +1,167 @@
+import json
+from itertools import islice
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from trilith.golden import BitNetModel, CheckpointError, ternary_matmul
+from trilith.golden.data import PYDOC
+from trilith.golden.network.text import bits_per_byte, load_tokenizer
+from trilith.golden.network.transformer import KVCache
+
+
+@pytest.mark.parametrize("family", ["bitnet", "llama"])
+def test_tokens_one_by_one_or_at_once(random_model, family):
+    model = BitNetModel.load(random_model(family, seed=7))
+    tokens = np.random.default_rng(0).integers(0, 160, 12)
+    whole = model.forward(tokens)
+    assert whole.shape == (12, 160)
+    assert whole.dtype == np.float32
+    cache = KVCache(model.config)
+    alone = np.concatenate([model.forward([token], cache) for token in tokens])
+    np.testing.assert_allclose(alone, whole, atol=2e-4 * np.abs(whole).max())
+    last = model.forward(tokens, last=True)
+    np.testing.assert_allclose(last, whole[-1:], atol=1e-6 * np.abs(whole).max())
+
+
+def test_any_exact_product_gives_the_same_logits(random_model):
+    folder = random_model(seed=8)
+    plain = BitNetModel.load(folder, matmul=lambda weight, q: ternary_matmul(weight.trits, q))
+    tokens = [5, 6, 7]
+    np.testing.assert_array_equal(plain.forward(tokens), BitNetModel.load(folder).forward(tokens))
+
+
+@pytest.mark.parametrize(
+    ("activations", "ranges"),
+    [("int8", (127, 127)), ("int4", (7, 7)), ("a4.8", (8, 127))],
+)
+def test_activation_widths(random_model, activations, ranges):
+    seen = {"inner": 0, "outer": 0}
+
+    def multiply(weight, q):
+        kind = "inner" if weight.name.endswith(("o_proj", "down_proj")) else "outer"
+        seen[kind] = max(seen[kind], int(np.abs(q.astype(int)).max()))
+        return ternary_matmul(weight.trits, q)
+
+    model = BitNetModel.load(random_model(seed=9), activations=activations, matmul=multiply)
+    model.forward(range(40))
+    assert (seen["outer"], seen["inner"]) == ranges
+
+
+def test_unknown_activations(random_model):
+    with pytest.raises(
+        ValueError, match=r"^activations must be one of int8, int4, a4\.8, not 'int3'$"
+    ):
+        BitNetModel.load(random_model(), activations="int3")
+
+
+def test_greedy_is_the_likeliest_and_draws_follow_the_seed(random_model):
+    model = BitNetModel.load(random_model(seed=10))
+    prompt = [1, 2, 3]
+    greedy = list(islice(model.generate(prompt), 8))
+    logits = model.forward(prompt + greedy[:-1])
+    assert greedy == logits[2:].argmax(axis=1).tolist()
+    draws = [list(islice(model.generate(prompt, temperature=9.0, seed=s), 8)) for s in (0, 0, 1)]
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_drawn_tokens_have_the_models_distribution(random_model):
+    model = BitNetModel.load(random_model(seed=11))
+    logits = model.forward([4]).astype(np.float64)[0] / 20
+    expected = np.exp(logits - logits.max())
+    expected /= expected.sum()
+    drawn = [next(model.generate([4], temperature=20.0, seed=seed)) for seed in range(1000)]
+    counts = np.bincount(drawn, minlength=160) / 1000
+    # Three standard deviations of the likeliest token's count, and of all together.
+    likeliest = expected.argmax()
+    sigma = np.sqrt(expected * (1 - expected) / 1000)
+    assert abs(counts[likeliest] - expected[likeliest]) < 3 * sigma[likeliest]
+    assert np.abs(counts - expected).sum() < 3 * sigma.sum()
+
+
+@pytest.mark.parametrize(
+    ("tokens", "message"),
+    [
+        ([], r"tokens must be a non-empty sequence of integers, not \[\]"),
+        ([0.5], r"tokens must be a non-empty sequence of integers, not \[0\.5\]"),
+        ([160], "tokens must be from 0 to 159, not 160 to 160"),
+        ([-1, 3], "tokens must be from 0 to 159, not -1 to 3"),
+    ],
+)
+def test_illegal_tokens(random_model, tokens, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        BitNetModel.load(random_model()).forward(tokens)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model_type": "qwen3"}, "'model_type' must be one of 'bitnet', 'llama', not 'qwen3'"),
+        ({"hidden_act": "gelu"}, "'hidden_act' must be one of 'relu2', 'silu', not 'gelu'"),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "bitnet",
+                    "linear_class": "autobitlinear",
+                    "use_rms_norm": True,
+                }
+            },
+            "'use_rms_norm' must be one of False, not True",
+        ),
+        ({"attention_bias": True}, "'attention_bias' must be one of False, not True"),
+        (
+            {"rope_scaling": {"rope_type": "llama3"}},
+            "'rope_type' must be one of 'default', not 'llama3'",
+        ),
+        ({"rope_scaling": 3}, "'rope_parameters' must be an object, not 3"),
+        ({"rms_norm_eps": None}, "must have the key 'rms_norm_eps' and has not"),
+        ({"rope_theta": -1}, "'rope_theta' must be a positive float, not -1"),
+        ({"vocab_size": "x"}, "'vocab_size' must be a positive int, not 'x'"),
+    ],
+)
+def test_configurations_that_are_not_such_a_model(random_model, changes, message):
+    folder = random_model()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, **changes}))
+    with pytest.raises(CheckpointError, match=f"^{folder}: {message}$"):
+        BitNetModel.load(folder)
+
+
+def test_a_tensor_of_another_shape(random_model):
+    folder = random_model()
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 161}))
+    with pytest.raises(
+        CheckpointError,
+        match=r"model\.embed_tokens\.weight must have the shape \(161, 64\) that config asks for, "
+        r"not \(160, 64\)$",
+    ):
+        BitNetModel.load(folder)
+
+
+def test_scaled_rotary_positions(random_model):
+    folder = random_model()
+    tensors = load_file(folder / "model.safetensors")
+    tensors["rope_freqs.weight"] = np.ones(8, np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(CheckpointError, match=r"rope_freqs\.weight scales them; this is not known"):
+        BitNetModel.load(folder)
+
+
+def test_a_missing_and_a_broken_tokenizer(tmp_path):
+    file = tmp_path / "tokenizer.json"
+    with pytest.raises(CheckpointError, match=f"^{file}: must hold the model's tokenizer"):
+        load_tokenizer(tmp_path)
+    file.write_text("{}")
+    with pytest.raises(CheckpointError, match=f"^{file}: must be a tokenizer: "):
+        load_tokenizer(tmp_path)
+
+
+def test_the_stored_model_is_as_good_as_its_record_says():
+    record = json.loads((PYDOC / "training.json").read_text())
+    texts = json.loads((PYDOC / "held_out.json").read_text())
+    assert sum(len(text.encode()) for text in texts) == record["held_out_bytes"]
+    # As training.language computed it, in PyTorch and before embeddings became bfloat16.
+    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
+    assert figure == pytest.approx(record["bits_per_byte"]["ternary"], rel=2e-3)

@@ -1,0 +1,83 @@
+import numpy as np
+import pytest
+from amaranth.hdl import Module, Signal, signed
+from amaranth.sim import Simulator
+
+from trilith.hw import DotProduct
+from trilith.hw.engine.dot import add_or_subtract
+
+
+def test_add_or_subtract_exhaustively():
+    m = Module()
+    a, b, subtract, total = Signal(signed(4)), Signal(signed(3)), Signal(), Signal(signed(6))
+    m.d.comb += total.eq(add_or_subtract(a, b, subtract, 6))
+
+    async def testbench(ctx):
+        for x in range(-8, 8):
+            for y in range(-4, 4):
+                for minus in (0, 1):
+                    ctx.set(a, x)
+                    ctx.set(b, y)
+                    ctx.set(subtract, minus)
+                    assert ctx.get(total) == (x - y if minus else x + y)
+
+    simulator = Simulator(m)
+    simulator.add_testbench(testbench)
+    simulator.run()
+
+
+@pytest.mark.parametrize(
+    ("lanes", "tokens", "act_bits", "levels_per_stage", "target", "latency"),
+    [
+        (5, 1, 8, 1, "fpga", 5),
+        (7, 2, 4, 2, "fpga", 4),
+        (9, 1, 2, 3, "fpga", 4),
+        (16, 1, 8, 4, "fpga", 3),
+        (1, 1, 8, 1, "fpga", 2),
+        (5, 1, 8, 1, "asic", 4),
+        (7, 2, 4, 2, "asic", 3),
+        (9, 1, 2, 3, "asic", 3),
+        (16, 1, 8, 4, "asic", 2),
+        (1, 1, 8, 1, "asic", 1),
+    ],
+)
+def test_a_dot_product_of_each_token_per_clock(
+    lanes, tokens, act_bits, levels_per_stage, target, latency
+):
+    dut = DotProduct(
+        lanes=lanes,
+        tokens=tokens,
+        act_bits=act_bits,
+        levels_per_stage=levels_per_stage,
+        target=target,
+    )
+    rng = np.random.default_rng(lanes)
+    clocks = 40
+    low, high = (-1 if act_bits == 2 else -(2 ** (act_bits - 1))), 2 ** (act_bits - 1) - 1
+    trits = rng.integers(-1, 2, (clocks, lanes))
+    x = rng.integers(low, high + 1, (clocks, tokens, lanes))
+    x[0], trits[0] = low, -1  # The largest sum there is.
+    x[1], trits[1] = low, 1
+    expected = np.einsum("cl,ctl->ct", trits, x)
+
+    async def testbench(ctx):
+        for clock in range(clocks + latency):
+            if clock < clocks:
+                ctx.set(dut.zero, sum(int(w == 0) << i for i, w in enumerate(trits[clock])))
+                # A zero's sign means nothing: give it either.
+                signs = np.where(trits[clock] == 0, rng.integers(0, 2, lanes), trits[clock] < 0)
+                ctx.set(dut.negative, sum(int(s) << i for i, s in enumerate(signs)))
+            if 1 <= clock <= clocks:
+                for t in range(tokens):
+                    for lane in range(lanes):
+                        ctx.set(dut.activations[t][lane], int(x[clock - 1, t, lane]))
+            if clock >= latency:
+                sign = -1 if ctx.get(dut.subtract) else 1
+                got = [sign * ctx.get(dut.sums[t]) for t in range(tokens)]
+                assert got == expected[clock - latency].tolist()
+            await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()

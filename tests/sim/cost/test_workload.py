@@ -1,0 +1,232 @@
+import json
+import re
+
+import pytest
+
+from trilith.golden import CheckpointError
+from trilith.sim.cost.workload import GPT3, MODELS, decode, find_model, prefill, read_model
+from trilith.sim.tools.errors import EstimateError
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 2048,
+    "intermediate_size": 8192,
+    "num_hidden_layers": 16,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 64,
+    "vocab_size": 128256,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("bitnet-2b4t", 2_084_044_800),
+        ("bitnet-large", 0.679e9),
+        ("bitnet-3b", 3.222e9),
+        ("llama3-8b", 6.979e9),
+        ("falcon3-1b", 1.132e9),
+        ("falcon3-7b", 6.650e9),
+        ("falcon3-10b", 9.50e9),
+        ("falcon-e-1b", 1.585e9),
+        ("falcon-e-3b", 2.919e9),
+        ("trilm-190m", 0.113e9),
+        ("trilm-3.9b", 3.681e9),
+        ("bonsai-1.7b", 1.409e9),
+        ("bonsai-8b", 6.946e9),
+    ],
+)
+def test_ternary_weights_are_those_of_the_checkpoints(name, weights):
+    assert MODELS[name].linear_weights == pytest.approx(weights, rel=3e-3)
+
+
+def test_parameters_are_what_the_names_say():
+    assert MODELS["llama3.2-1b"].parameters == pytest.approx(1.236e9, rel=1e-3)
+    assert MODELS["qwen2.5-1.5b"].parameters == pytest.approx(1.544e9, rel=1e-3)
+    assert MODELS["gemma3-1b"].parameters == pytest.approx(1.0e9, rel=2e-3)
+    assert MODELS["smollm2-1.7b"].parameters == pytest.approx(1.711e9, rel=1e-3)
+    assert MODELS["matmulfree-370m"].parameters == pytest.approx(0.374e9, rel=2e-3)
+    # 12 d² a layer: d = 4096, 32 layers.
+    assert GPT3["gpt3-6.7b"].linear_weights == 12 * 4096**2 * 32
+
+
+def test_a_configuration_gives_the_named_shape(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(LLAMA))
+    for path in (tmp_path, tmp_path / "config.json"):
+        model = find_model(str(path))
+        assert model.linears == MODELS["llama3.2-1b"].linears
+        assert model.parameters == MODELS["llama3.2-1b"].parameters
+        assert model.norm_elements == MODELS["llama3.2-1b"].norm_elements
+
+
+def test_decode_counts_by_hand():
+    # One layer: hidden 8, 2 heads of 4, 1 for keys and values, feed-forward 16, vocabulary 32.
+    config = {
+        "model_type": "llama",
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 1,
+        "vocab_size": 32,
+    }
+    work = decode(read_model(config, "x"), 10, batch=3)
+    linear = 8 * 8 + 2 * 4 * 8 + 8 * 8 + 3 * 16 * 8
+    assert work.linear_macs == 3 * linear
+    assert work.linear_weights == linear
+    # Each head: 4 products for each of 10 positions, and as many for the values.
+    assert work.attention_macs == 3 * 2 * 10 * 2 * 4
+    assert work.head_macs == 3 * 32 * 8
+    assert work.kv_reads == 3 * 2 * 10 * 4
+    assert work.kv_writes == 3 * 2 * 4
+    # Twice through three norms of 8 and the inputs of q, o, gate, down; once through outputs
+    # (8 + 4 + 4 + 8 + 16 + 16 + 8), the gate, rotary positions and two residuals.
+    assert work.vector_elements == 3 * (2 * (24 + 8 + 8 + 8 + 16) + 64 + 16 + 12 + 16)
+
+
+def test_prefill_is_causal_and_counts_each_position():
+    model = MODELS["bitnet-2b4t"]
+    whole = prefill(model, 100)
+    assert whole.linear_macs == 100 * model.active_weights
+    steps = [decode(model, position) for position in range(1, 101)]
+    assert whole.attention_macs == sum(step.attention_macs for step in steps)
+    assert whole.head_macs == model.head_weights
+
+
+def test_windows_bound_attention():
+    config = LLAMA | {"model_type": "mistral", "sliding_window": 16}
+    model = read_model(config, "x")
+    assert decode(model, 1000).attention_macs == decode(model, 16).attention_macs
+    steps = sum(decode(model, position).attention_macs for position in range(1, 51))
+    assert prefill(model, 50).attention_macs == steps
+    gemma = MODELS["gemma3-1b"]
+    assert decode(gemma, 512).kv_reads < decode(gemma, 1024).kv_reads < 2 * 512 * 26 * 512
+
+
+def test_gemma_and_qwen_configurations():
+    gemma = read_model(
+        {
+            "architectures": ["Gemma3ForCausalLM"],
+            "text_config": {
+                "model_type": "gemma3_text",
+                "hidden_size": 1152,
+                "intermediate_size": 6912,
+                "num_hidden_layers": 26,
+                "num_attention_heads": 4,
+                "num_key_value_heads": 1,
+                "head_dim": 256,
+                "vocab_size": 262144,
+                "sliding_window": 512,
+                "sliding_window_pattern": 6,
+            },
+        },
+        "x",
+    )
+    named = MODELS["gemma3-1b"]
+    assert (gemma.linears, gemma.windows, gemma.tied) == (named.linears, named.windows, True)
+    assert gemma.norm_elements == named.norm_elements
+    qwen = read_model(LLAMA | {"model_type": "qwen3", "head_dim": 128}, "x")
+    assert qwen.norm_elements == 2048 * 33 + (32 + 8) * 128 * 16
+
+
+def test_mixtures_read_what_their_tokens_choose():
+    mixtral = read_model(
+        LLAMA | {"model_type": "mixtral", "num_local_experts": 8, "num_experts_per_tok": 2}, "x"
+    )
+    expert = 3 * 2048 * 8192 * 16
+    attention = MODELS["llama3.2-1b"].linear_weights - expert
+    router = 8 * 2048 * 16
+    assert mixtral.linear_weights == attention + router + 8 * expert
+    assert mixtral.active_weights == attention + router + 2 * expert
+    one, four = decode(mixtral, 1), decode(mixtral, 1, batch=4)
+    assert one.linear_weights == attention + router + 2 * expert
+    assert four.linear_weights == pytest.approx(attention + router + 8 * expert * (1 - 0.75**4))
+    qwen = read_model(
+        LLAMA
+        | {
+            "model_type": "qwen3_moe",
+            "num_experts": 64,
+            "num_experts_per_tok": 4,
+            "moe_intermediate_size": 512,
+            "mlp_only_layers": [0],
+        },
+        "x",
+    )
+    dense, sparse = 3 * 2048 * 8192, 3 * 2048 * 512 * 4 + 64 * 2048
+    projections = 2 * 2048 * 64 * (32 + 8)
+    assert qwen.active_weights == dense + 15 * sparse + 16 * projections
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"model_type": "gpt_neox"},
+            "x: 'model_type' must be one of llama, bitnet, mistral, qwen2, qwen3, gemma, gemma2, "
+            "gemma3_text, minicpm, mixtral, qwen2_moe, qwen3_moe, not 'gpt_neox'",
+        ),
+        (
+            {"vocab_size": None, "intermediate_size": None},
+            "x: must have 'vocab_size', 'intermediate_size', and has not",
+        ),
+        (
+            {"num_key_value_heads": 5},
+            "x: 'num_attention_heads' must be a multiple of 'num_key_value_heads', not 32 of 5",
+        ),
+        (
+            {"head_dim": None, "num_attention_heads": 24},
+            "x: 'hidden_size' must be a multiple of 'num_attention_heads', not 2048 of 24",
+        ),
+        (
+            {"hidden_size": -1},
+            "x: 'hidden_size' must be an integer from 1 below 2**31, not -1",
+        ),
+        (
+            {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 8},
+            "x: 'num_experts_per_tok' must be at most 'num_local_experts', not 8 of 4",
+        ),
+        (
+            {"model_type": "qwen2", "sliding_window": 64, "max_window_layers": 99},
+            "x: 'max_window_layers' must be from 0 to 16, not 99",
+        ),
+        (
+            {"model_type": "gemma2", "sliding_window": 64, "sliding_window_pattern": "6"},
+            "x: 'sliding_window_pattern' must be a positive integer, not '6'",
+        ),
+        (
+            {"sliding_window": 64, "layer_types": ["full_attention"]},
+            "x: 'layer_types' must name the kind of each of the 16 layers",
+        ),
+        (
+            {"kv_lora_rank": 512},
+            "x: 'kv_lora_rank' is of a kind of attention that is not counted",
+        ),
+    ],
+)
+def test_bad_configurations(change, message):
+    with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+        read_model(LLAMA | change, "x")
+
+
+def test_bad_files(tmp_path):
+    with pytest.raises(EstimateError, match=r"^the model must be a config\.json or one of bitnet-"):
+        find_model("gpt-5")
+    file = tmp_path / "config.json"
+    file.write_text("{")
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must be readable JSON: "):
+        find_model(str(file))
+    file.write_text("[" * 100_000)
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must be readable JSON: "):
+        find_model(str(file))
+    file.write_text("[]")
+    with pytest.raises(CheckpointError, match=r"must hold an object, not a list$"):
+        find_model(str(file))
+
+
+@pytest.mark.parametrize("value", [0, -5, 2**40, 1.5])
+def test_bad_sizes(value):
+    message = f"context must be an integer from 1 to {2**27}, not {value!r}"
+    with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+        decode(MODELS["bitnet-2b4t"], value)

@@ -1,0 +1,170 @@
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+
+from trilith.golden import ternary_matmul
+from trilith.hw import MatVecConfig
+from trilith.sim import Job, MatVecSimulator, SimulationError
+from trilith.sim.rtl.product import golden_results
+from trilith.sim.rtl.suite import SWEEP_CONFIGS
+
+#: Latency in clocks from a group's last weight beat to its first result, counted off the RTL.
+LATENCY = {1: 9, 2: 8, 3: 7, 4: 7}
+
+
+@pytest.fixture(scope="module")
+def simulator():
+    with MatVecSimulator(SWEEP_CONFIGS[0]) as simulator:  # 7 lanes, 2 rows, 1 token
+        yield simulator
+
+
+def operands(n, k, t, seed=0):
+    rng = np.random.default_rng(seed)
+    return rng.integers(-1, 2, (n, k), np.int8), rng.integers(-128, 128, (t, k), np.int8)
+
+
+@pytest.mark.parametrize(("n", "k"), [(1, 1), (2, 7), (3, 8), (64, 100), (9, 50)])
+def test_results_and_exact_cycles(simulator, n, k):
+    trits, q = operands(n, k, 1)
+    run = simulator.run(trits, q)
+    np.testing.assert_array_equal(run.results, ternary_matmul(trits, q))
+    chunks, groups = -(-k // 7), -(-n // 2)
+    # Accepted in clock 0, first weight beat in 3 + chunks, one per clock, then the latency.
+    assert run.cycles == 3 + chunks + groups * chunks + LATENCY[1]
+    assert run.counters.weight_beats == groups * chunks
+    assert run.counters.utilization == 1
+    assert run.counters.activation_beats == chunks
+    assert run.counters.result_beats == groups
+
+
+def test_passes_where_tokens_exceed_the_engine(simulator):
+    trits, q = operands(5, 20, 4)
+    run = simulator.run(trits, q)
+    assert run.results.shape == (4, 5)
+    np.testing.assert_array_equal(run.results, ternary_matmul(trits, q))
+
+
+def test_gaps_and_stalls_cost_clocks_and_nothing_else(simulator):
+    trits, q = operands(9, 30, 1)
+    free = simulator.run(trits, q)
+    for gaps in (
+        {"weight_gaps": [3] * 100},
+        {"activation_gaps": [2] * 100},
+        {"result_stalls": [9] * 100},
+        {"weight_gaps": iter([0, 5]), "result_stalls": iter([1])},
+    ):
+        run = simulator.run(trits, q, **gaps)
+        np.testing.assert_array_equal(run.results, free.results)
+        assert run.cycles > free.cycles
+    exact = simulator.run(trits, q, weight_gaps=[0, 5, 0, 2])
+    assert exact.cycles == free.cycles + 7
+
+
+def test_jobs_back_to_back_with_reuse_and_groups(simulator):
+    rng = np.random.default_rng(3)
+    first, q = operands(6, 33, 1)
+    jobs = [
+        Job(trits=first, activations=q),
+        Job(trits=operands(3, 33, 1, 1)[0], activations=q, reuse=True),
+        Job(trits=operands(4, 33, 1, 2)[0], activations=q, reuse=True, group_chunks=2),
+        Job(trits=first, activations=rng.integers(-128, 128, (1, 33), np.int8), group_chunks=1),
+    ]
+    runs, counters = simulator.run_jobs(jobs)
+    for job, run in zip(jobs, runs, strict=True):
+        np.testing.assert_array_equal(run.results, golden_results(simulator.config, job))
+    assert runs[2].results.shape == (3, 1, 4)
+    assert runs[3].results.shape == (5, 1, 6)
+    assert not counters.error
+    # A job takes over in the clock after the one before has had its last weight beat.
+    assert counters.weight_beats == counters.last_weight - counters.first_weight + 1
+
+
+def test_loading_the_next_activations_costs_no_clock(simulator):
+    trits, q = operands(64, 98, 1)
+    jobs = [Job(trits=trits, activations=q), Job(trits=trits, activations=q)]
+    _, counters = simulator.run_jobs(jobs)
+    assert counters.weight_beats == 2 * 32 * 14
+    assert counters.utilization == 1
+
+
+def test_every_run_starts_with_a_reset(simulator):
+    trits, q = operands(4, 20, 1)
+    # reuse with nothing loaded is out of range: the job is dropped and never delivers.
+    with pytest.raises(SimulationError, match=r"^the engine must finish its jobs; after clock "):
+        simulator.run_jobs([Job(trits=trits, activations=q, reuse=True)])
+    np.testing.assert_array_equal(simulator.run(trits, q).results, ternary_matmul(trits, q))
+
+
+@pytest.mark.parametrize(
+    ("trits", "q", "kind", "message"),
+    [
+        (
+            np.full((2, 3), 2, np.int8),
+            np.zeros((1, 3), np.int8),
+            ValueError,
+            "trits must be from -1 to 1, not 2 at [0, 0]",
+        ),
+        (
+            np.zeros((2, 3), np.int8),
+            np.zeros((1, 3)),
+            TypeError,
+            "activations must have an integer type, not float64",
+        ),
+        (
+            np.zeros((2, 3), np.int8),
+            np.full((1, 3), 128),
+            ValueError,
+            "activations must be from -128 to 127, not 128 at [0, 0]",
+        ),
+        (
+            np.zeros((2, 101), np.int8),
+            np.zeros((1, 101), np.int8),
+            ValueError,
+            "K must be at most 100, the engine's maximum, not 101",
+        ),
+        (
+            np.zeros((65, 3), np.int8),
+            np.zeros((1, 3), np.int8),
+            ValueError,
+            "N must be at most 64, the engine's maximum, not 65",
+        ),
+        (
+            np.zeros((2, 3), np.int8),
+            np.zeros((1, 4), np.int8),
+            ValueError,
+            "trits and activations must share K, not have 3 and 4",
+        ),
+    ],
+)
+def test_bad_operands(simulator, trits, q, kind, message):
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        simulator.run(trits, q)
+
+
+def test_wrong_gaps_are_refused(simulator):
+    trits, q = operands(2, 3, 1)
+    with pytest.raises(ValueError, match=r"^weight_gaps must be from 0 to 65535, not -1$"):
+        simulator.run(trits, q, weight_gaps=[-1])
+
+
+def test_a_dead_process_is_told_and_replaced():
+    with MatVecSimulator(SWEEP_CONFIGS[0]) as simulator:
+        trits, q = operands(2, 3, 1)
+        simulator.run(trits, q)
+        os.kill(simulator._process.pid, signal.SIGKILL)
+        with pytest.raises(SimulationError, match=r"^the simulation must answer 'done' and died: "):
+            simulator.run(trits, q)
+        np.testing.assert_array_equal(simulator.run(trits, q).results, ternary_matmul(trits, q))
+
+
+def test_four_bit_and_ternary_activations():
+    config = MatVecConfig(lanes=5, rows=3, act_bits=2, code="two_bit", k_max=40, n_max=20)
+    rng = np.random.default_rng(0)
+    trits, q = rng.integers(-1, 2, (7, 33), np.int8), rng.integers(-1, 2, (2, 33), np.int8)
+    with MatVecSimulator(config) as simulator:
+        np.testing.assert_array_equal(simulator.run(trits, q).results, ternary_matmul(trits, q))
+        with pytest.raises(ValueError, match=r"^activations must be from -1 to 1, not -2 at"):
+            simulator.run(trits, np.full((1, 33), -2, np.int8))

@@ -1,0 +1,93 @@
+"""Runs the cocotb testbenches on small configurations of the hardware."""
+
+import json
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import Out
+
+from trilith.golden import CODES
+from trilith.hw import BeatDecoder, MatVecConfig, MatVecEngine
+from trilith.sim import SimulationError
+from trilith.sim.rtl.cocotb_runner import run_testbench
+
+#: For each code an engine whose bytes straddle rows; between them they have every width of
+#: activations, one to four tokens, one to three levels of the tree in a stage, and both targets.
+ENGINES = {
+    "base3": {"lanes": 7, "rows": 2, "tokens": 4, "levels_per_stage": 3, "k_max": 32, "n_max": 18},
+    "escape": {"lanes": 8, "rows": 1, "tokens": 3, "act_bits": 2, "k_max": 40, "n_max": 9},
+    "tq1": {"lanes": 11, "rows": 3, "tokens": 2, "act_bits": 4, "k_max": 64, "n_max": 20},
+    "two_bit": {"lanes": 7, "rows": 3, "tokens": 2, "act_bits": 2, "k_max": 32, "n_max": 20},
+    "binary": {"lanes": 5, "rows": 3, "levels_per_stage": 2, "k_max": 19, "n_max": 10},
+}
+for _code in ("escape", "two_bit", "binary"):
+    ENGINES[_code]["target"] = "asic"
+
+#: Trits of each code's decoder.
+DECODER_COUNTS = {code.name: 2 * code.trits_per_byte - 1 for code in CODES.values()}
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_engine(code: str) -> None:
+    fields = ENGINES[code] | {"code": code}
+    passed = run_testbench(
+        MatVecEngine(MatVecConfig(**fields)),
+        "trilith.sim.rtl.testbenches.engine",
+        environment={"TRILITH_ENGINE": json.dumps(fields)},
+    )
+    assert passed == 14
+
+
+class Decoders(wiring.Component):
+    """A decoder of every code, each with two bytes of whose last trits one is a filler.
+
+    All in one design, because building a simulation takes so much longer than running it.
+    """
+
+    def __init__(self) -> None:
+        self._decoders = {
+            code: BeatDecoder(code=code, count=n) for code, n in DECODER_COUNTS.items()
+        }
+        super().__init__({code: Out(x.signature) for code, x in self._decoders.items()})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        for code, decoder in self._decoders.items():
+            m.submodules[code] = decoder
+            wiring.connect(m, wiring.flipped(getattr(self, code)), decoder)
+        return m
+
+
+def run_decoder(*, code: str, decoder: str, count: int) -> int:
+    """Hold the decoder of one code to another code's table."""
+    fields = {"code": code, "count": count, "prefix": f"{decoder}__"}
+    return run_testbench(
+        Decoders(),
+        "trilith.sim.rtl.testbenches.decoder",
+        environment={"TRILITH_DECODER": json.dumps(fields)},
+    )
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_decoder(code: str) -> None:
+    assert run_decoder(code=code, decoder=code, count=DECODER_COUNTS[code]) == 3
+
+
+def test_that_a_wrong_design_fails() -> None:
+    message = (
+        r"the tests of trilith\.sim\.testbenches\.decoder must pass; failed: every_byte_decodes, "
+        r"one_illegal_byte_is_enough, random_beats_decode, ran: 3\n"
+        r"(.*\n)*.*AssertionError: beat (00 )*.* must be \[.*\], not \[.*\]"
+    )
+    with pytest.raises(SimulationError, match=message):
+        run_decoder(code="base3", decoder="tq1", count=DECODER_COUNTS["tq1"])
+
+
+def test_that_no_test_is_a_failure() -> None:
+    message = (
+        r"the tests of trilith\.sim\.testbenches\.none must pass; failed: none, ran: 0\n"
+        r"(.*\n)*.*ModuleNotFoundError"
+    )
+    with pytest.raises(SimulationError, match=message):
+        run_testbench(Decoders(), "trilith.sim.rtl.testbenches.none")
