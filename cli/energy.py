@@ -140,7 +140,7 @@ def paper(
       trilith energy paper --config bitnet-2b4t --config model/config.json
     """
     from ..sim.cost.energy import find_profile, paper_energy, paper_ratio, ternary_ratios
-    from ..sim.cost.workload import GPT3, find_model
+    from ..sim.cost.model_shapes import GPT3, find_model
 
     if not 1 <= tokens <= 2**20:
         raise typer.BadParameter(f"--tokens must be from 1 to {2**20}, not {tokens}")

@@ -53,9 +53,9 @@ def estimate(
       trilith estimate --validation
     """
     from ..sim.cost.energy import find_profile
+    from ..sim.cost.model_shapes import find_model
     from ..sim.cost.system import EFFICIENCY, MODES, Estimate, find_design, find_memory, rival
     from ..sim.cost.system import estimate as compute
-    from ..sim.cost.workload import find_model
 
     if validation:
         _print_validation(as_json)

@@ -7,8 +7,9 @@ from math import inf, log2
 from ..golden.codes import CODES
 from ..golden.network.bitnet_2b4t import ZERO_FRACTION
 from ..sim.cost.energy import FORMATS, accumulator_bits, find_profile, paper_energy, paper_ratio
+from ..sim.cost.model_shapes import GPT3, MODELS
 from ..sim.cost.system import DESIGNS, EFFICIENCY, Design, Memory, estimate
-from ..sim.cost.workload import GPT3, MODELS, ModelShape
+from ..sim.cost.workload import ModelShape
 from ..sim.gatelevel.table import load_table
 
 __all__ = ["QUALITY", "Claim", "claims"]

@@ -15,7 +15,7 @@ from ..hw.config import MatVecConfig
 from ..hw.engine.loader import activations_shape
 from ..hw.engine.results import results_shape
 from ..hw.engine.timing import JobShape, job_times
-from ..sim.cost.workload import find_model
+from ..sim.cost.model_shapes import find_model
 from ..sim.tools.cache import build_folder
 from .area import Published
 

@@ -22,9 +22,9 @@ from ...sim.cost.energy import (
     ternary_ratios,
 )
 from ...sim.cost.explore import Grid, run_sweep
+from ...sim.cost.model_shapes import GPT3, MODELS
 from ...sim.cost.system import DESIGNS, EFFICIENCY, Design, estimate, find_memory
 from ...sim.cost.validation import predict, summary
-from ...sim.cost.workload import GPT3, MODELS
 from ..claims import QUALITY, claims
 from .gate import GATE_FIGURES, PUBLISHED_MACS
 from .style import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SETTINGS, SKY, Drawing, save

@@ -18,8 +18,8 @@ import numpy as np
 from ...hw.config import MatVecConfig
 from ..tools.errors import EstimateError
 from .energy import find_format, find_profile
+from .model_shapes import find_model
 from .system import DESIGNS, estimate, find_memory, mac_area
-from .workload import find_model
 
 __all__ = ["Grid", "pareto", "run_sweep"]
 

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, replace
 from statistics import median
 
+from .model_shapes import MODELS
 from .system import DESIGNS, MEMORIES, estimate
-from .workload import MODELS
 
 __all__ = ["NOT_PREDICTED", "PUBLISHED", "Prediction", "PublishedRate", "predict", "summary"]
 

@@ -5,19 +5,7 @@ from trilith.fpga.frames import MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
 from trilith.hw import PRESETS
 
 
-def frames(rng, count):
-    """Frames of all lengths, rich in zeros, as weights and small integers are."""
-    for _ in range(count):
-        size = int(rng.integers(MAX_PAYLOAD + 1))
-        payload = rng.integers(0, 256, size) * (rng.random(size) < rng.choice([0.1, 0.5, 1.0]))
-        yield Frame(
-            kind=int(rng.integers(256)),
-            sequence=int(rng.integers(256)),
-            payload=payload.astype(np.uint8).tobytes(),
-        )
-
-
-def test_frames_come_back():
+def test_frames_come_back(frames):
     rng = np.random.default_rng(0)
     sent = [Frame(kind=1, sequence=0), Frame(kind=0, sequence=0, payload=bytes(MAX_PAYLOAD))]
     sent += frames(rng, 500)
@@ -46,33 +34,7 @@ def test_a_frame_that_is_too_long_is_none():
     assert reader.rejected == 1
 
 
-def corrupt(rng, line):
-    """A line that noise has changed: bits, bursts, bytes lost, repeated, inserted, exchanged."""
-    data = bytearray(line)
-    how = rng.integers(7)
-    place = int(rng.integers(len(data)))
-    if how == 0:
-        for bit in rng.choice(8 * len(data), rng.integers(1, 5), replace=False):
-            data[bit // 8] ^= 1 << bit % 8
-    elif how == 1:
-        start, size = int(rng.integers(8 * len(data))), int(rng.integers(1, 65))
-        for bit in range(start, min(start + size, 8 * len(data))):
-            data[bit // 8] ^= int(rng.integers(2)) << bit % 8
-    elif how == 2:
-        del data[place : place + int(rng.integers(1, 9))]
-    elif how == 3:
-        size = int(rng.integers(1, 9))
-        data[place:place] = data[place : place + size]
-    elif how == 4:
-        data[place:place] = rng.integers(0, 256, rng.integers(1, 9)).astype(np.uint8).tobytes()
-    elif how == 5:
-        data[place] = int(rng.integers(256))
-    else:
-        del data[place:]
-    return bytes(data)
-
-
-def accepted_but_corrupt(count, seed):
+def accepted_but_corrupt(frames, corrupt, count, seed):
     """Of so many damaged frames between good ones, those accepted that were never sent."""
     rng = np.random.default_rng(seed)
     sent = list(frames(rng, 200))
@@ -92,13 +54,13 @@ def accepted_but_corrupt(count, seed):
     return wrong, lost
 
 
-def test_no_damaged_frame_is_accepted():
-    assert accepted_but_corrupt(20_000, 1) == (0, 0)
+def test_no_damaged_frame_is_accepted(frames, corrupt):
+    assert accepted_but_corrupt(frames, corrupt, 20_000, 1) == (0, 0)
 
 
 @pytest.mark.long
-def test_no_damaged_frame_is_accepted_in_a_million():
-    assert accepted_but_corrupt(1_000_000, 2) == (0, 0)
+def test_no_damaged_frame_is_accepted_in_a_million(frames, corrupt):
+    assert accepted_but_corrupt(frames, corrupt, 1_000_000, 2) == (0, 0)
 
 
 def test_one_or_two_wrong_bits_are_never_accepted():

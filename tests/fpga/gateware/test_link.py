@@ -10,7 +10,6 @@ from trilith.fpga.frames import MAX_PAYLOAD, Frame, FrameReader
 from trilith.fpga.gateware.link import FrameReceiver, FrameTransmitter
 from trilith.fpga.gateware.uart import UartReceiver, UartTransmitter
 from trilith.sim.rtl.clocked import run_clocked
-from trilith.tests.fpga.test_frames import corrupt, frames
 
 
 @pytest.mark.parametrize(("sender", "receiver"), [(4, 4), (25, 24), (24, 25), (8, 8), (100, 97)])
@@ -61,7 +60,7 @@ def test_too_few_clocks_per_bit(component):
 GAP = 3
 
 
-def test_the_receiver_takes_what_golden_takes():
+def test_the_receiver_takes_what_golden_takes(frames, corrupt):
     rng = np.random.default_rng(3)
     line = b""
     for frame in frames(rng, 300):
@@ -104,7 +103,7 @@ def test_payloads_stay_while_the_next_frame_comes():
     assert payload.tobytes() == first.payload
 
 
-def test_the_transmitter_sends_what_golden_encodes():
+def test_the_transmitter_sends_what_golden_encodes(frames):
     rng = np.random.default_rng(5)
     sent = [Frame(kind=0, sequence=0), Frame(kind=255, sequence=0, payload=bytes(MAX_PAYLOAD))]
     sent += frames(rng, 40)

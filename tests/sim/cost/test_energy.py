@@ -17,7 +17,7 @@ from trilith.sim.cost.energy import (
     paper_ratio,
     ternary_ratios,
 )
-from trilith.sim.cost.workload import GPT3, MODELS
+from trilith.sim.cost.model_shapes import GPT3, MODELS
 from trilith.sim.gatelevel import table
 from trilith.sim.gatelevel.table import load_table
 from trilith.sim.tools.errors import EstimateError

@@ -7,8 +7,8 @@ import pytest
 
 from trilith.sim.cost import explore as sweep
 from trilith.sim.cost.explore import Grid, pareto, run_sweep
+from trilith.sim.cost.model_shapes import MODELS
 from trilith.sim.cost.system import DESIGNS, find_memory
-from trilith.sim.cost.workload import MODELS
 from trilith.sim.tools.errors import EstimateError
 
 GRID = Grid(

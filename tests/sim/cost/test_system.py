@@ -6,8 +6,10 @@ from math import inf
 import pytest
 
 from trilith.hw import MatVecConfig
+from trilith.sim.cost.config_shapes import read_model
 from trilith.sim.cost.cycles import matvec_cycles
 from trilith.sim.cost.energy import FORMATS, find_profile
+from trilith.sim.cost.model_shapes import MODELS
 from trilith.sim.cost.system import (
     DESIGNS,
     MEMORIES,
@@ -20,7 +22,6 @@ from trilith.sim.cost.system import (
     rival,
 )
 from trilith.sim.cost.validation import NOT_PREDICTED, PUBLISHED, predict, summary
-from trilith.sim.cost.workload import MODELS, read_model
 from trilith.sim.tools.errors import EstimateError
 
 BITNET = MODELS["bitnet-2b4t"]

@@ -4,7 +4,9 @@ import re
 import pytest
 
 from trilith.golden import CheckpointError
-from trilith.sim.cost.workload import GPT3, MODELS, decode, find_model, prefill, read_model
+from trilith.sim.cost.config_shapes import read_model
+from trilith.sim.cost.model_shapes import GPT3, MODELS, find_model
+from trilith.sim.cost.workload import decode, prefill
 from trilith.sim.tools.errors import EstimateError
 
 LLAMA = {
