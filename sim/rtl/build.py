@@ -15,11 +15,7 @@ from ..tools.toolchain import ToolchainError, environment, find_program, find_ve
 
 __all__ = ["build_simulation", "cocotb_environment"]
 
-_TRACE = {
-    ".fst": ["--trace-fst"],
-    ".vcd": ["--trace-vcd"],
-    ".saif": ["--trace-saif", "--trace-depth", "1"],
-}
+_TRACE = {".fst": ["--trace-fst"], ".vcd": ["--trace-vcd"]}
 
 
 def _run(command: Sequence[str], *, work: Path) -> None:
@@ -47,7 +43,6 @@ def build_simulation(
     parameters: Mapping[str, int] | None = None,
     waves: Path | None = None,
     main: Path | None = None,
-    short: bool = False,
 ) -> Path:
     """Build an executable simulation, or find it built.
 
@@ -58,10 +53,8 @@ def build_simulation(
     sources : Verilog, SystemVerilog and Verilator control files
     top : name of the top module, whose ports are public to cocotb
     parameters : of the top module
-    waves : None, or the file that it is going to write: ``.fst``, ``.vcd``, or ``.saif``, which has
-        the transitions of the top module's nets
+    waves : None, or the file that it is going to write: ``.fst`` or ``.vcd``
     main : a C++ file with ``main``, for a simulation without cocotb; by default cocotb's
-    short : compile quickly, for runs of a few thousand clocks
 
     Returns
     -------
@@ -81,7 +74,7 @@ def build_simulation(
         libraries = cocotb_tools.config.libs_dir
         link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"
         arguments += ["--vpi", "-LDFLAGS", link]
-    tools = _Tools(short)
+    tools = _Tools()
     design = ["--exe", "--top-module", top, "-o", top]
     design += [f"-G{name}={value}" for name, value in (parameters or {}).items()]
     texts = [f"{file.name}\0{file.read_text()}" for file in files]
@@ -109,11 +102,8 @@ class _Tools:
 
     # Only the hot code is worth the compiler's time: -O3 everywhere takes minutes on a large array.
     _OPTIMIZE = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
-    # For simulations of so few clocks that compiling takes longer than running.
-    _HASTEN = ("OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 
-    def __init__(self, short: bool = False) -> None:
-        self._optimize = self._HASTEN if short else self._OPTIMIZE
+    def __init__(self) -> None:
         self._verilator = find_verilator()
         self._make = find_program("make")
         find_program("perl")
@@ -122,7 +112,7 @@ class _Tools:
         ).stdout
         #: What tells one installation from another.
         self.versions = "\0".join(
-            [self._verilator.version, str(self._verilator.program), compiler, *self._optimize]
+            [self._verilator.version, str(self._verilator.program), compiler, *self._OPTIMIZE]
         )
 
     def verilate(self, arguments: Sequence[str], files: Sequence[Path], work: Path) -> None:
@@ -133,7 +123,7 @@ class _Tools:
 
     def make(self, work: Path, *targets: str) -> None:
         """Compile in ``work``."""
-        variables = (*self._verilator.make_variables, *self._optimize)
+        variables = (*self._verilator.make_variables, *self._OPTIMIZE)
         _run([self._make, "-j2", "-f", "Vtop.mk", *variables, *targets], work=work)
 
     def runtime(self, arguments: Sequence[str]) -> Path:

@@ -1,6 +1,5 @@
 """Runs a component clock by clock on arrays, without Python in the clock loop."""
 
-import re
 import subprocess
 import tempfile
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from .build import build_simulation
 
-__all__ = ["port_bytes", "run_clocked", "run_verilog"]
+__all__ = ["port_bytes", "run_clocked"]
 
 #: Logic on single bits of a vector looks like a loop where one depends on another.
 _CONTROL = """`verilator_config
@@ -30,7 +29,7 @@ _MAIN = """// The Verilated component between two files, a record per clock in e
 
 #include "Vtop.h"
 #include "verilated.h"
-{include}
+
 int main(int argc, char** argv) {{
     VerilatedContext context;
     context.commandArgs(argc, argv);
@@ -48,31 +47,18 @@ int main(int argc, char** argv) {{
     top.clk = 1;
     top.eval();
     top.rst = 0;
-    {open}
     for (;;) {{
         top.clk = 0;
 {reads}
         top.eval();
 {writes}
-        {dump}
         top.clk = 1;
         top.eval();
     }}
-    {close}
     top.final();
     return std::fclose(out) ? 1 : 0;
 }}
 """
-
-
-#: Transitions are counted from clock to clock, so that a net has at most one in each.
-_COUNT = {
-    "include": '#include "verilated_saif_c.h"\n',
-    "open": "VerilatedSaifC saif; context.traceEverOn(true); top.trace(&saif, 99); "
-    'saif.open("nets.saif"); uint64_t now = 0;',
-    "dump": "saif.dump(now++);",
-    "close": "saif.close();",
-}
 
 
 def port_bytes(width: int) -> int:
@@ -105,33 +91,7 @@ def run_clocked(
     ToolchainError
         If it cannot be built.
     """
-    return run_verilog(component, "dut", component_verilog(component, "dut"), inputs)[0]
-
-
-def run_verilog(
-    component: wiring.Component,
-    top: str,
-    text: str,
-    inputs: Mapping[str, NDArray[np.uint8]],
-    *,
-    count: bool = False,
-) -> tuple[dict[str, NDArray[np.uint8]], dict[tuple[str, int | None], int]]:
-    """The same for Verilog with the ports of a component.
-
-    Parameters
-    ----------
-    component : for its ports
-    top : name of the top module
-    text : Verilog
-    inputs : as ``run_clocked`` has them
-    count : count transitions
-
-    Returns
-    -------
-    outputs : as ``run_clocked`` has them
-    changes : of each bit of a net of the top module, by name and index (None of a single bit), in
-        how many clocks it changed; empty unless they are counted
-    """
+    text = component_verilog(component, "dut")
     members = {
         "__".join(map(str, path)): (member, len(_plain(value)))
         for path, member, value in component.signature.flatten(component)
@@ -147,19 +107,14 @@ def run_verilog(
             f"        write(&top.{_port(name)}, {port_bytes(width)});"
             for name, width in outs.items()
         ),
-        **(_COUNT if count else dict.fromkeys(_COUNT, "")),
     )
     with keep("clocked", _CONTROL + text + main) as (folder, making):
         if making is not None:
-            (making / f"{top}.v").write_text(text)
-            (making / f"{top}.vlt").write_text(_CONTROL)
+            (making / "dut.v").write_text(text)
+            (making / "dut.vlt").write_text(_CONTROL)
             (making / "main.cpp").write_text(main)
     program = build_simulation(
-        [folder / f"{top}.vlt", folder / f"{top}.v"],
-        top=top,
-        main=folder / "main.cpp",
-        waves=Path("nets.saif") if count else None,
-        short=count,
+        [folder / "dut.vlt", folder / "dut.v"], top="dut", main=folder / "main.cpp"
     )
     record = np.concatenate([inputs[name] for name in ins], axis=1)
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
@@ -167,7 +122,6 @@ def run_verilog(
         done = subprocess.run([program], cwd=scratch, capture_output=True, text=True, check=False)
         size = sum(port_bytes(width) for width in outs.values())
         result = np.fromfile(Path(scratch) / "out.bin", np.uint8)
-        changes = _changes(Path(scratch) / "nets.saif") if count and not done.returncode else {}
     if done.returncode or len(result) != len(record) * size:
         raise SimulationError(
             f"the simulation must answer {len(record)} clocks and ended with {done.returncode}: "
@@ -178,15 +132,7 @@ def run_verilog(
     return {
         name: result[:, start:end]
         for name, start, end in zip(outs, places[:-1], places[1:], strict=True)
-    }, changes
-
-
-def _changes(saif: Path) -> dict[tuple[str, int | None], int]:
-    """Transitions of nets by name and index."""
-    nets = re.findall(
-        r"\((\w+)(?:\\?\[(\d+)\\?\])? \(T0 [^T]*?\(T1 .*?\(TC (\d+)\)", saif.read_text(), re.S
-    )
-    return {(name, int(index) if index else None): int(count) for name, index, count in nets}
+    }
 
 
 def _port(name: str) -> str:
