@@ -5,83 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from ..tools.errors import EstimateError
-from .workload import Linear, ModelShape
+from .transformer import TransformerSizes, transformer_shape
+from .workload import ModelShape
 
 __all__ = ["read_model"]
-
-
-def transformer_shape(
-    name: str,
-    *,
-    hidden: int,
-    ffn: int,
-    layers: int,
-    heads: int,
-    kv_heads: int | None = None,
-    head_size: int | None = None,
-    vocabulary: int,
-    tied: bool,
-    source: str,
-    gated: bool = True,
-    sub_norms: bool = False,
-    norms: int = 2,
-    head_norms: bool = False,
-    windows: tuple[tuple[int | None, int], ...] | None = None,
-    sparse_layers: int = 0,
-    experts: int = 0,
-    active_experts: int = 0,
-    expert_ffn: int = 0,
-    shared_ffn: int = 0,
-) -> ModelShape:
-    """A decoder with attention; ``sparse_layers`` of its layers have experts instead of ``ffn``."""
-    kv_heads = kv_heads or heads
-    head_size = head_size or hidden // heads
-    q, kv = heads * head_size, kv_heads * head_size
-    dense = layers - sparse_layers
-    linears = [
-        Linear(name="q", n=q, k=hidden, count=layers, active=layers),
-        Linear(name="k", n=kv, k=hidden, count=layers, active=layers),
-        Linear(name="v", n=kv, k=hidden, count=layers, active=layers),
-        Linear(name="o", n=hidden, k=q, count=layers, active=layers),
-    ]
-
-    def feed_forward(size: int, count: int, active: int) -> None:
-        if not size or not count:
-            return
-        if gated:
-            linears.append(Linear(name="gate", n=size, k=hidden, count=count, active=active))
-        linears.append(
-            Linear(name="up" if gated else "in", n=size, k=hidden, count=count, active=active)
-        )
-        linears.append(Linear(name="down", n=hidden, k=size, count=count, active=active))
-
-    feed_forward(ffn, dense, dense)
-    feed_forward(expert_ffn, sparse_layers * experts, sparse_layers * active_experts)
-    feed_forward(shared_ffn, sparse_layers, sparse_layers)
-    if sparse_layers:
-        linears.append(
-            Linear(name="router", n=experts, k=hidden, count=sparse_layers, active=sparse_layers)
-        )
-    gate = ffn * dense + (expert_ffn * active_experts + shared_ffn) * sparse_layers
-    return ModelShape(
-        name=name,
-        hidden=hidden,
-        layers=layers,
-        vocabulary=vocabulary,
-        linears=tuple(linears),
-        heads=heads,
-        kv_heads=kv_heads,
-        head_size=head_size,
-        windows=windows or ((None, layers),),
-        norm_elements=hidden * (norms * layers + 1)
-        + sub_norms * (q * layers + gate)
-        + head_norms * (q + kv) * layers,
-        gate_elements=gate,
-        tied=tied,
-        experts=experts,
-        active_experts=active_experts,
-        source=source,
-    )
 
 
 #: Kinds of ``config.json`` that are understood, and what each leaves unsaid where it is absent.
@@ -177,8 +104,7 @@ def read_model(config: Mapping[str, Any], source: str) -> ModelShape:
     tied = config.get("tie_word_embeddings", family.get("tied", False))
     if type(tied) is not bool:
         raise EstimateError(f"{source}: 'tie_word_embeddings' must be true or false, not {tied!r}")
-    return transformer_shape(
-        str(config.get("_name_or_path") or Path(source).stem),
+    sizes = TransformerSizes(
         hidden=hidden,
         ffn=ffn,
         layers=layers,
@@ -187,9 +113,8 @@ def read_model(config: Mapping[str, Any], source: str) -> ModelShape:
         head_size=size("head_dim", family.get("head_dim", hidden // heads)),
         vocabulary=vocabulary,
         tied=tied,
-        source=source,
         sub_norms=family.get("sub_norms", False),
-        norms=family.get("norms", 2),
+        norms_per_layer=family.get("norms", 2),
         head_norms=family.get("head_norms", False),
         windows=_windows(config, family, layers, source),
         sparse_layers=sparse,
@@ -198,6 +123,8 @@ def read_model(config: Mapping[str, Any], source: str) -> ModelShape:
         expert_ffn=expert_ffn,
         shared_ffn=size("shared_expert_intermediate_size", 0, 0) if mixture else 0,
     )
+    name = str(config.get("_name_or_path") or Path(source).stem)
+    return transformer_shape(name, sizes, source=source)
 
 
 def _windows(

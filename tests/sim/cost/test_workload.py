@@ -1,9 +1,11 @@
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
 from trilith.golden import CheckpointError
+from trilith.golden.network.bitnet_2b4t import CONFIG
 from trilith.sim.cost.config_shapes import read_model
 from trilith.sim.cost.model_shapes import GPT3, MODELS, find_model
 from trilith.sim.cost.workload import decode, prefill
@@ -61,6 +63,11 @@ def test_a_configuration_gives_the_named_shape(tmp_path):
         assert model.linears == MODELS["llama3.2-1b"].linears
         assert model.parameters == MODELS["llama3.2-1b"].parameters
         assert model.norm_elements == MODELS["llama3.2-1b"].norm_elements
+
+
+def test_the_stored_sizes_of_2b4t_are_those_of_its_configuration():
+    stored = MODELS["bitnet-2b4t"]
+    assert replace(read_model(CONFIG, stored.source), name=stored.name) == stored
 
 
 def test_decode_counts_by_hand():
