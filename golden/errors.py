@@ -1,6 +1,6 @@
 """Errors whose message is for the user."""
 
-__all__ = ["CheckpointError", "TrilithError"]
+__all__ = ["CheckpointError", "OutputError", "TrilithError"]
 
 
 class TrilithError(Exception):
@@ -15,3 +15,7 @@ class TrilithError(Exception):
 
 class CheckpointError(TrilithError, ValueError):
     """A file is not the checkpoint that it should be, or a checkpoint cannot be written."""
+
+
+class OutputError(TrilithError, ValueError):
+    """A file or folder cannot be written under the name that was given."""

@@ -1,25 +1,52 @@
-"""Files written whole or not at all, and JSON that is not trusted."""
-
-from __future__ import annotations
+"""Files that are written whole or not at all, and JSON that is not trusted."""
 
 import json
-import os
-import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
+from .errors import CheckpointError, OutputError
 
-__all__ = ["Progress", "ignore_progress", "new_folder"]
+__all__ = [
+    "Progress",
+    "ignore_progress",
+    "new_file",
+    "new_files",
+    "new_folder",
+    "read_json",
+    "write_text",
+]
 
-#: A real config.json has a few kilobytes; parsing a larger one would only cost memory.
+#: Largest JSON file in bytes. A real config.json has a few kilobytes.
 _JSON_LIMIT = 64 * 2**20
 
 
+#: Called with the number of tensors that are done, and the number of all.
+Progress = Callable[[int, int], None]
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """Show no progress."""
+
+
 def read_json(file: Path) -> dict[str, Any]:
-    """An object from a JSON file that is not trusted."""
+    """Read an object from a JSON file that is not trusted.
+
+    Parameters
+    ----------
+    file : at most 64 MiB
+
+    Returns
+    -------
+    The object's values by key.
+
+    Raises
+    ------
+    CheckpointError
+        If the file cannot be read, is too large, is not JSON, or holds no object.
+    """
     try:
         if file.stat().st_size > _JSON_LIMIT:
             raise CheckpointError(f"{file}: must have at most {_JSON_LIMIT} bytes")
@@ -33,50 +60,122 @@ def read_json(file: Path) -> dict[str, Any]:
     return value
 
 
-#: Called with how many tensors are done, and of how many.
-Progress = Callable[[int, int], None]
-
-
-def ignore_progress(done: int, total: int) -> None:
-    """No progress is shown."""
-
-
 @contextmanager
-def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill, which takes its name only when all went well.
+def new_files(folder: Path) -> Iterator[Path]:
+    """Write several files of a folder, all or none.
+
+    The files are written in a temporary folder. When the block ends without an exception, they move
+    to ``folder`` and replace older files of the same names. After an exception none has moved.
+
+    Parameters
+    ----------
+    folder : must exist
+
+    Yields
+    ------
+    The temporary folder, which lies in ``folder``.
 
     Raises
     ------
-    CheckpointError
-        If there is something of that name already.
+    OutputError
+        If ``folder`` cannot be written, or the name of a file is the name of a folder there.
     OSError
-        If it cannot be made.
+        If a file cannot be moved.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise CheckpointError(f"{folder}: must not exist yet; remove it, or give another name")
-    beside = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
-    beside.mkdir(parents=True)
     try:
-        yield beside
-        beside.replace(folder)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
+        scratch = tempfile.TemporaryDirectory(prefix=".partial-", dir=folder)
+    except OSError as error:
+        raise OutputError(f"{folder}: must be a writable folder: {error.strerror}") from None
+    with scratch as name:
+        making = Path(name)
+        yield making
+        files = sorted(making.iterdir())
+        for file in files:
+            _check_file_name(folder / file.name)
+        moved: list[Path] = []
+        try:
+            for file in files:
+                moved.append(file.replace(folder / file.name))
+        except OSError:
+            for file in moved:
+                file.unlink(missing_ok=True)
+            raise
 
 
 @contextmanager
 def new_file(file: Path) -> Iterator[Path]:
-    """A file to write, which takes its name, and replaces its elder, only when all went well.
+    """Write a file, whole or not at all.
+
+    Parameters
+    ----------
+    file : the final name, in a folder that exists; an older file of this name is replaced
+
+    Yields
+    ------
+    The name to write to, which lies in a temporary folder beside ``file``.
 
     Raises
     ------
-    CheckpointError
-        If a folder has that name.
+    OutputError
+        If the folder cannot be written, or ``file`` is a folder.
+    OSError
+        If the file cannot be moved.
     """
+    _check_file_name(file)
+    with new_files(file.parent) as making:
+        yield making / file.name
+
+
+def write_text(file: Path, text: str) -> None:
+    """Write a text in UTF-8, whole or not at all, as ``new_file`` does.
+
+    Parameters
+    ----------
+    file : the final name, in a folder that exists; an older file of this name is replaced
+    text : the content
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be written, or ``file`` is a folder.
+    OSError
+        If the file cannot be written.
+    """
+    with new_file(file) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Fill a new folder, which takes its name only when the block ends without an exception.
+
+    Parameters
+    ----------
+    folder : must not exist, or be empty; missing parents are made
+
+    Yields
+    ------
+    The empty folder to fill, which lies in a temporary folder beside ``folder``.
+
+    Raises
+    ------
+    OutputError
+        If ``folder`` is a file or a folder that is not empty.
+    OSError
+        If the folder cannot be made.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OutputError(f"{folder}: must not exist yet; remove it, or give another name")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+        # The temporary folder is the user's alone (mode 0700); the folder inside is not.
+        inside = Path(scratch) / folder.name
+        inside.mkdir()
+        yield inside
+        inside.replace(folder)
+
+
+def _check_file_name(file: Path) -> None:
+    """Refuse the name of a folder."""
     if file.is_dir():
-        raise CheckpointError(f"{file}: must be a file's name, and is a folder")
-    beside = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        yield beside
-        beside.replace(file)
-    finally:
-        beside.unlink(missing_ok=True)
+        raise OutputError(f"{file}: must be a file, not a folder; give another name")

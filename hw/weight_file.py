@@ -48,7 +48,7 @@ def write_streams(
     ------
     CheckpointError
         If the source is refused, or a matrix does not fit the engine or its code.
-    OSError
+    OutputError, OSError
         If a file cannot be written.
     """
     tensors: list[dict[str, Any]] = []

@@ -23,6 +23,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import io
 
+from ...golden.files import write_text
 from ...sim.tools.cache import build_folder
 from ...sim.tools.toolchain import ToolchainError
 from ..boards import BoardDescription
@@ -332,7 +333,7 @@ def build_board(
     progress("pack")
     run_tool(tools.pack, folder)
     summary = _summary(board, tools, folder, seed, time.monotonic() - begin)
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary
 
 

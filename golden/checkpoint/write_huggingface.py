@@ -75,7 +75,7 @@ def write_huggingface(
     ------
     CheckpointError
         If the source is refused, or a matrix has several scales.
-    OSError
+    OutputError, OSError
         If a file cannot be written.
     """
     # What else stands there matters too: modules left alone, a norm before each projection.

@@ -24,6 +24,7 @@ from safetensors.numpy import save
 
 from ..checkpoint.packing import pack_weights
 from ..data import DIGITS
+from ..files import new_files
 from ..quantize import absmean_quantize
 
 try:
@@ -171,10 +172,11 @@ def export(folder: Path, ternary: DigitsNetwork, twin: DigitsNetwork, test: Samp
         "input_scale": INPUT_SCALE,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.safetensors").write_bytes(save(packed, metadata={"format": "np"}))
-    (folder / "float.safetensors").write_bytes(save(master, metadata={"format": "np"}))
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    np.savez_compressed(folder / "test_images.npz", images=test[0], labels=test[1])
+    with new_files(folder) as making:
+        (making / "model.safetensors").write_bytes(save(packed, metadata={"format": "np"}))
+        (making / "float.safetensors").write_bytes(save(master, metadata={"format": "np"}))
+        (making / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        np.savez_compressed(making / "test_images.npz", images=test[0], labels=test[1])
 
 
 def main() -> int:

@@ -31,6 +31,7 @@ from safetensors.numpy import save
 
 from ..checkpoint.packing import pack_weights
 from ..data import PYDOC
+from ..files import new_files, write_text
 from ..quantize import absmean_quantize
 
 try:
@@ -293,20 +294,16 @@ def export(folder: Path, network: LanguageModel, tokenizer: tokenizers.Tokenizer
         },
     }
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
-    (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text(
-        json.dumps(
-            {
-                "tokenizer_class": "PreTrainedTokenizerFast",
-                "bos_token": END_OF_TEXT,
-                "eos_token": END_OF_TEXT,
-            },
-            indent=2,
-        )
-        + "\n"
-    )
+    tokenizer_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": END_OF_TEXT,
+        "eos_token": END_OF_TEXT,
+    }
+    with new_files(folder) as making:
+        (making / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
+        (making / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        tokenizer.save(str(making / "tokenizer.json"))
+        (making / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
 
 
 def main() -> int:
@@ -341,7 +338,7 @@ def main() -> int:
         print(f"{kind}: {figures[kind]:.4f} bits per byte of {size} held-out bytes", flush=True)
         if kind == "ternary":
             export(options.out, network, tokenizer)
-    (options.out / "held_out.json").write_text(json.dumps(held, indent=0) + "\n")
+    write_text(options.out / "held_out.json", json.dumps(held, indent=0) + "\n")
     record = {
         "label": "measured",
         "bits_per_byte": figures,
@@ -351,7 +348,7 @@ def main() -> int:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    (options.out / "training.json").write_text(json.dumps(record, indent=2) + "\n")
+    write_text(options.out / "training.json", json.dumps(record, indent=2) + "\n")
     print(f"stored in {options.out}")
     return 0
 

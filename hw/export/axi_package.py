@@ -488,7 +488,7 @@ def export_axi(
     ------
     ExportError
         If an argument is not legal; nothing was written then.
-    OSError
+    OutputError, OSError
         If a file cannot be written; none is left then.
     """
     check_target(config, file, name=name, period_ns=period_ns, family=family)

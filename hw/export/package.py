@@ -1,10 +1,7 @@
 """Exports an engine as files for users without Python."""
 
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
@@ -15,6 +12,7 @@ from amaranth.lib import data, wiring
 
 from ...golden.codes import CODES
 from ...golden.errors import TrilithError
+from ...golden.files import new_files
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
 from ..engine.loader import activations_shape, job_shape
@@ -386,26 +384,6 @@ def header(config: MatVecConfig, version: str) -> str:
 """
 
 
-@contextmanager
-def _all_or_none(folder: Path) -> Iterator[Path]:
-    """A new folder whose files are moved to ``folder`` when the block ends without an exception."""
-    try:
-        scratch = tempfile.TemporaryDirectory(prefix=".trilith-", dir=folder)
-    except OSError as error:
-        raise ExportError(f"{folder}: must be writable, and is not: {error.strerror}") from None
-    with scratch as making:
-        yield Path(making)
-        moved: list[Path] = []
-        try:
-            for file in sorted(Path(making).iterdir()):
-                os.replace(file, folder / file.name)
-                moved.append(folder / file.name)
-        except OSError:
-            for file in moved:
-                file.unlink(missing_ok=True)
-            raise
-
-
 def check_target(
     config: MatVecConfig, file: Path, *, name: str, period_ns: float, family: str | None
 ) -> None:
@@ -438,17 +416,15 @@ def write_files(file: Path, texts: Iterable[tuple[str, str]]) -> list[Path]:
 
     Raises
     ------
-    ExportError
-        If a name is taken by a folder, or the folder is not writable.
+    OutputError
+        If a name is the name of a folder, or the folder cannot be written.
     OSError
         If a file cannot be written.
     """
     files = []
-    with _all_or_none(file.parent) as making:
+    with new_files(file.parent) as making:
         for end, text in texts:
             target = file.with_name(file.stem + end)
-            if target.is_dir():
-                raise ExportError(f"{target}: must be a file, and is a folder")
             (making / target.name).write_text(text, encoding="utf-8")
             files.append(target)
     return files
@@ -486,7 +462,7 @@ def export_engine(
     ------
     ExportError
         If an argument is not legal; nothing was written then.
-    OSError
+    OutputError, OSError
         If a file cannot be written; none is left then.
     """
     check_target(config, file, name=name, period_ns=period_ns, family=family)

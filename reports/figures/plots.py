@@ -13,6 +13,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from ...golden.files import new_files
 from ...sim.cost.energy import (
     DRAM,
     FORMATS,
@@ -548,11 +549,11 @@ def draw(folder: Path, names: Iterable[str] = FIGURES) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     files, sections = [], []
-    with mpl.rc_context(SETTINGS):
+    with new_files(folder) as making, mpl.rc_context(SETTINGS):
         for name in names:
             drawing = FIGURES[name]()
-            files += save(drawing, folder / name)
-            data = base64.b64encode((folder / f"{name}.png").read_bytes()).decode()
+            files += save(drawing, making / name)
+            data = base64.b64encode((making / f"{name}.png").read_bytes()).decode()
             sections.append(
                 f"<h2>{html.escape(drawing.title)}</h2>\n"
                 f'<img alt="{html.escape(drawing.title)}" src="data:image/png;base64,{data}">\n'
@@ -560,9 +561,9 @@ def draw(folder: Path, names: Iterable[str] = FIGURES) -> list[Path]:
                 f"<details><summary>{len(drawing.rows)} numbers ({name}.csv)</summary>"
                 f"{_table(drawing.rows)}</details>"
             )
-    page = folder / "report.html"
-    page.write_text(_page(sections), encoding="utf-8")
-    return [*files, page]
+        page = making / "report.html"
+        page.write_text(_page(sections), encoding="utf-8")
+    return [folder / file.name for file in (*files, page)]
 
 
 def _table(rows: Sequence[dict[str, Any]]) -> str:

@@ -4,8 +4,6 @@ import csv
 import hashlib
 import io
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass, replace
@@ -15,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ...golden.files import new_files, write_text
 from ...hw.config import MatVecConfig
 from ..tools.errors import EstimateError
 from .energy import find_format, find_profile
@@ -185,16 +184,6 @@ def pareto(rows: Sequence[dict[str, Any]]) -> list[bool]:
     return on_front
 
 
-def _write(path: Path, text: str) -> None:
-    """Write a file beside its place and rename it there."""
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}", delete=False, encoding="utf-8"
-    ) as beside:
-        beside.write(text)
-    os.chmod(beside.name, 0o644)
-    os.replace(beside.name, path)
-
-
 def run_sweep(
     grid: Grid,
     out: Path,
@@ -249,9 +238,10 @@ def run_sweep(
     writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    _write(out.with_name(f"{out.name}.csv"), text.getvalue())
     described = {"grid": asdict(grid), "label": "modelled", "rows": table}
-    _write(out.with_name(f"{out.name}.json"), json.dumps(described, indent=1))
+    with new_files(out.parent) as making:
+        (making / f"{out.name}.csv").write_text(text.getvalue(), encoding="utf-8")
+        (making / f"{out.name}.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
     partial.unlink(missing_ok=True)
     return table
 
@@ -275,7 +265,7 @@ def _read_partial(partial: Path, key: str) -> dict[int, dict[str, Any]]:
         rows[row["index"]] = row
         whole.append(line)
     if lines[-1]:
-        _write(partial, "\n".join(whole) + "\n")
+        write_text(partial, "\n".join(whole) + "\n")
     return rows
 
 

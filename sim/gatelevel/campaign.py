@@ -6,8 +6,6 @@ changed.
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import asdict, dataclass
@@ -15,6 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from ...golden.files import write_text
 from ...hw.baselines import BASELINES, DotUnit
 from ..tools.errors import EstimateError
 from ..tools.toolchain import find_program
@@ -150,10 +149,7 @@ def _write(file: Path, table: Mapping[str, Any]) -> None:
     others["provenance"] = [table["provenance"][place] for place in used]
     text = json.dumps(others, indent=1)[:-2] + f',\n "rows": [\n{rows}\n]\n}}\n'
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as made:
-        made.write(text)
-    os.chmod(made.name, 0o644)
-    os.replace(made.name, file)
+    write_text(file, text)
 
 
 def _stored(file: Path, library: str, node: str) -> dict[str, Any]:

@@ -4,10 +4,11 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from ...golden.files import new_folder
 
 __all__ = ["build_folder", "keep"]
 
@@ -38,10 +39,8 @@ def keep(kind: str, key: str) -> Iterator[tuple[Path, Path | None]]:
         if folder.is_dir():
             yield folder, None
             return
-        for left_over in parent.glob(f"{digest}.*/"):
+        # Folders that a killed process has left: nobody else fills this one while it is locked.
+        for left_over in parent.glob(f".{digest}.*/"):
             shutil.rmtree(left_over)
-        with tempfile.TemporaryDirectory(prefix=f"{digest}.", dir=parent) as making:
-            inside = Path(making) / "made"
-            inside.mkdir()
-            yield folder, inside
-            inside.rename(folder)
+        with new_folder(folder) as making:
+            yield folder, making

@@ -76,7 +76,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
         ((*SMALL, "--out", "a/e.v"), "a/e.v: must be in a folder that exists, and a does not"),
         (
             (*SMALL, "--out", "/proc/e.v"),
-            "/proc: must be writable, and is not: No such file or directory",
+            "/proc: must be a writable folder: No such file or directory",
         ),
         (
             (*SMALL, "--family", "z80", "--out", "e.v"),

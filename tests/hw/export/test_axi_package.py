@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig
 from trilith.hw.axi.registers import REGISTERS
 from trilith.hw.axi.wrapper import BusWidths
 from trilith.hw.export.axi_package import export_axi
-from trilith.hw.export.package import ExportError
 from trilith.sim.tools.toolchain import environment, find_verilator
 
 FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
@@ -218,7 +218,7 @@ def test_that_weights_get_the_narrowest_bus_of_full_rate(fields: dict, bits: int
 
 def test_that_nothing_is_left_where_one_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "x_regs.h").mkdir()
-    message = f"{tmp_path / 'x_regs.h'}: must be a file, and is a folder"
-    with pytest.raises(ExportError, match=f"^{re.escape(message)}$"):
+    message = f"{tmp_path / 'x_regs.h'}: must be a file, not a folder; give another name"
+    with pytest.raises(OutputError, match=f"^{re.escape(message)}$"):
         export_axi(MatVecConfig(**FIELDS), tmp_path / "x.v")
     assert list(tmp_path.iterdir()) == [tmp_path / "x_regs.h"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from trilith.golden import CODES
+from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.engine.timing import EngineTiming, job_times
 from trilith.hw.export.blockram import FAMILIES, Family, buffer_blocks, queue_blocks
@@ -313,7 +314,7 @@ def test_bad_arguments(tmp_path: Path, arguments: dict, message: str) -> None:
 
 def test_that_nothing_is_left_where_one_file_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "x.sdc").mkdir()
-    message = f"{tmp_path / 'x.sdc'}: must be a file, and is a folder"
-    with pytest.raises(ExportError, match=f"^{re.escape(message)}$"):
+    message = f"{tmp_path / 'x.sdc'}: must be a file, not a folder; give another name"
+    with pytest.raises(OutputError, match=f"^{re.escape(message)}$"):
         export_engine(CONFIG, tmp_path / "x.v")
     assert list(tmp_path.iterdir()) == [tmp_path / "x.sdc"]
