@@ -1,18 +1,15 @@
-"""The AXI wrapper's register map: the one source of its decoder, its page and its constants."""
+"""Register map of the AXI wrapper: the one source of its decoder, its page and its constants."""
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 __all__ = [
+    "ACCESS",
     "ADDRESS_BITS",
     "MAGIC",
     "MAP_VERSION",
     "REGISTERS",
     "Field",
     "Register",
-    "c_header",
-    "markdown_table",
-    "python_constants",
 ]
 
 #: Of a byte address; what is not in ``REGISTERS`` is refused.
@@ -27,7 +24,8 @@ MAGIC = 0x5452494C
 MAP_VERSION = (1, 0)
 
 
-_ACCESS = {
+#: Kinds of access, and their meanings.
+ACCESS = {
     "ro": "read only; a write is answered with SLVERR",
     "rw": "read and write, byte by byte as WSTRB says",
     "flags": "events set bits, writing 1 clears them; an event in the same clock wins",
@@ -50,6 +48,11 @@ class Field:
     lsb: int = 0
     width: int = 1
     meaning: str
+
+    @property
+    def mask(self) -> int:
+        """Number with ones in the places of the field."""
+        return ((1 << self.width) - 1) << self.lsb
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,86 +226,3 @@ REGISTERS = (
         meaning="clocks in which the engine had a result beat and m_axis_results no room for it",
     ),
 )
-
-
-def markdown_table(registers: Sequence[Register] = REGISTERS) -> list[str]:
-    """Lines of the map's page."""
-    lines = [
-        f"Registers are 32 bits wide, addresses {ADDRESS_BITS} bits; the two lowest are ignored, "
-        "the byte lanes being WSTRB's matter. An address that is not listed is answered with "
-        "SLVERR. Bits without a name read 0 and ignore writes.",
-        "",
-        "| access | meaning |",
-        "|---|---|",
-        *(f"| {name} | {meaning} |" for name, meaning in _ACCESS.items()),
-        "",
-        "| offset | register | access | bits | field | meaning |",
-        "|---|---|---|---|---|---|",
-    ]
-    for register in registers:
-        head = f"| 0x{register.offset:02X} | `{register.name}` | {register.access} |"
-        lines.append(f"{head} {'' if register.fields else '31:0'} | | {register.meaning} |")
-        for field in register.fields:
-            top = field.lsb + field.width - 1
-            bits = f"{top}:{field.lsb}" if field.width > 1 else f"{top}"
-            lines.append(f"| | | | {bits} | `{field.name}` | {field.meaning} |")
-    return lines
-
-
-def _constants(registers: Sequence[Register]) -> list[tuple[str, int, str]]:
-    """Name, value and meaning: an offset per register; place and mask per field."""
-    constants = []
-    for register in registers:
-        name = register.name.upper()
-        constants.append((name, register.offset, f"{register.access}: {register.meaning}"))
-        for field in register.fields:
-            bits = f"{name}_{field.name.upper()}"
-            mask = ((1 << field.width) - 1) << field.lsb
-            constants.append((f"{bits}_LSB", field.lsb, ""))
-            constants.append((f"{bits}_MASK", mask, field.meaning))
-    return constants
-
-
-def c_header(
-    name: str, values: Mapping[str, int], registers: Sequence[Register] = REGISTERS
-) -> str:
-    """The map as C macros ``NAME_…``.
-
-    Parameters
-    ----------
-    name : a plain identifier
-    values : what this engine's read-only registers hold, as ``NAME_…_VALUE``
-    registers : the map
-    """
-    prefix = name.upper()
-    guard = f"{prefix}_REGS_H"
-    lines = [
-        "/* Registers of the AXI wrapper, byte offsets, written by trilith; do not edit. */",
-        "/* SPDX-License-Identifier: Apache-2.0 */",
-        f"#ifndef {guard}",
-        f"#define {guard}",
-        "",
-    ]
-    for constant, value, meaning in _constants(registers):
-        comment = f" /* {meaning} */" if meaning else ""
-        lines.append(f"#define {prefix}_{constant} 0x{value:X}u{comment}")
-    lines += ["", "/* What the registers of this engine hold. */"]
-    lines += [f"#define {prefix}_{key.upper()}_VALUE {value}u" for key, value in values.items()]
-    lines += ["", f"#endif /* {guard} */"]
-    return "\n".join(lines) + "\n"
-
-
-def python_constants(values: Mapping[str, int], registers: Sequence[Register] = REGISTERS) -> str:
-    """The map as a Python module; parameters as those of ``c_header``."""
-    lines = [
-        '"""Registers of the AXI wrapper, byte offsets, written by trilith; do not edit."""',
-        "",
-        "# SPDX-License-Identifier: Apache-2.0",
-        "",
-    ]
-    for constant, value, meaning in _constants(registers):
-        comment = f"  # {meaning}" if meaning else ""
-        lines.append(f"{constant} = 0x{value:X}{comment}")
-    lines += ["", "# What the registers of this engine hold."]
-    lines += [f"{key.upper()}_VALUE = {value}" for key, value in values.items()]
-    return "\n".join(lines) + "\n"

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import MatVecConfig
 
-__all__ = ["ResultQueue", "results_shape"]
+__all__ = ["ResultQueue", "queue_words", "results_shape"]
 
 
 def results_shape(config: MatVecConfig) -> data.StructLayout:
@@ -14,6 +14,14 @@ def results_shape(config: MatVecConfig) -> data.StructLayout:
     return data.StructLayout(
         {"values": data.ArrayLayout(signed(config.acc_width), config.rows), "last": 1}
     )
+
+
+def queue_words(depth: int) -> int:
+    """Words in the memory of a queue of ``depth`` beats: the next power of two above ``depth``.
+
+    Words outnumber beats, so that equal pointers always mean an empty queue.
+    """
+    return 2 ** depth.bit_length()
 
 
 class ResultQueue(wiring.Component):
@@ -59,8 +67,7 @@ class ResultQueue(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        # More places than beats: equal pointers always mean empty.
-        places = 2 ** self._depth.bit_length()
+        places = queue_words(self._depth)
         m.submodules.beats = beats = memory.Memory(
             shape=results_shape(config).size, depth=places, init=[]
         )

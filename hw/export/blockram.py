@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
-from ..engine.results import results_shape
+from ..engine.results import queue_words, results_shape
 
 __all__ = ["FAMILIES", "Family", "buffer_blocks", "queue_blocks"]
 
@@ -106,4 +106,4 @@ def queue_blocks(config: MatVecConfig, family: Family) -> int:
         return 0
     engine = MatVecEngine(config)
     engine._MustUse__silence = True  # Only its figures are wanted, and Amaranth warns of that.
-    return family.blocks(results_shape(config).size, engine.queue_depth)
+    return family.blocks(results_shape(config).size, queue_words(engine.queue_depth))

@@ -13,27 +13,32 @@ from amaranth.lib import data, wiring
 from ...golden.codes import CODES
 from ...golden.errors import TrilithError
 from ...golden.files import new_files
+from ...golden.templates import render
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
 from ..engine.loader import activations_shape, job_shape
-from ..engine.results import results_shape
+from ..engine.results import queue_words, results_shape
 from ..engine.timing import EngineTiming
 from .blockram import FAMILIES, buffer_blocks, queue_blocks
 from .testbench import example_trits, selfcheck_verilog, worked_example
 from .verilog import check_name, component_verilog
 
 __all__ = [
+    "TEMPLATES",
     "ExportError",
     "check_fit",
     "check_target",
-    "constraints",
-    "core_file",
+    "configuration_text",
     "describe",
     "export_engine",
     "header",
-    "waivers",
+    "tool_files",
     "write_files",
 ]
+
+#: The package whose folder ``templates`` has the generated files.
+TEMPLATES = "trilith.hw.export"
+
 
 #: What the ports and the fields of payloads mean.
 _MEANINGS = {
@@ -130,7 +135,7 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
     config = engine.config
     activation_bits = activations_shape(config).size
     buffer_depth = 2 * config.max_chunks
-    queue_bits = results_shape(config).size * engine.queue_depth
+    queue_width, places = results_shape(config).size, queue_words(engine.queue_depth)
     return {
         "top": top,
         "generator": "trilith",
@@ -169,7 +174,7 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
             },
             "results": _fields(results_shape(config)),
         },
-        "latencies_clocks": {
+        "latencies_cycles": {
             "job_to_first_weight_beat": f"{engine.job_latency} + T * C",
             "job_to_first_weight_beat_with_reuse": f"{engine.job_latency}",
             "last_weight_beat_of_a_group_to_its_first_result": engine.latency,
@@ -187,9 +192,10 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
                 "write_enables": config.tokens,
             },
             "result_queue": {
-                "width": results_shape(config).size,
-                "depth": engine.queue_depth,
-                "bits": queue_bits,
+                "width": queue_width,
+                "depth": places,
+                "bits": queue_width * places,
+                "beats": engine.queue_depth,
             },
         },
         "block_ram": {
@@ -204,184 +210,62 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
     }
 
 
+def configuration_text(config: MatVecConfig) -> str:
+    """Parameters of a configuration with their values, for comments and pages."""
+    return ", ".join(f"{key} {value}" for key, value in asdict(config).items())
+
+
 def _page(config: MatVecConfig, description: Mapping[str, Any], stem: str) -> str:
-    """The page for people."""
-    rows = [" ".join(map(str, row)) for row in example_trits(config.code)]
-    beats = [f"`{beat.hex(' ').upper()}`" for beat in worked_example(config.code)]
-    lines = [
-        f"# {description['top']}: ternary matrix-vector engine",
-        "",
-        f"Written by trilith {description['version']} for "
-        f"{', '.join(f'{key} {value}' for key, value in description['parameters'].items())}.",
-        f"It does {config.macs_per_clock} multiply-accumulates per clock, without a multiplier: "
-        "y = W · x, W of -1, 0 and +1, exact.",
-        "",
-        "| file | what it is |",
-        "|---|---|",
-        f"| `{stem}.v` | the engine, Verilog-2001; modules `{description['top']}` and "
-        f"`{description['top']}__...` |",
-        f"| `{stem}.json` | parameters, ports, bit fields, latencies and memories, for tools |",
-        f"| `{stem}.sdc` | the clock |",
-        f"| `{stem}.core` | FuseSoC core |",
-        f"| `{stem}.vlt` | Verilator waivers, for `-Wall` only: the default rules need none |",
-        f"| `{stem}_tb.v` | self-checking testbench, if asked for |",
-        "",
-        "## Clock and reset",
-        "One clock domain: everything happens at the rising edge of `clk`; no output depends "
-        "on an input of the same clock. `rst` is synchronous and "
-        "active high; one clock is enough. It drops all jobs and forgets what is loaded for "
-        "`reuse`. Registers also have initial values.",
-        "",
-        "## Streams",
-        "`jobs`, `activations`, `weights` (inputs) and `results` (output), each with `valid`, "
-        "`ready` and `payload`. A beat is taken at a rising edge at which `valid` and `ready` "
-        "are both high. Once `valid` is high, it and the payload stay as they are until then. A "
-        "producer never waits for `ready` before it raises `valid`. Gaps and backpressure on any "
-        "stream lose nothing.",
-        "",
-        "| port | direction | bits | meaning |",
-        "|---|---|---|---|",
-        *(
-            f"| `{port['name']}` | {port['direction']} | {port['width']} | {port['meaning']} |"
-            for port in description["ports"]
-        ),
-        "",
-        "| payload | field | bits | meaning |",
-        "|---|---|---|---|",
-        *(
-            f"| `{stream}` | `{name}` | {field['msb']}:{field['lsb']} | {field['meaning']} |"
-            for stream, fields in description["payloads"].items()
-            for name, field in fields.items()
-        ),
-        "",
-        "## Order of beats",
-        f"K falls into C = ceil(K / {config.lanes}) chunks and N into ceil(N / {config.rows}) "
-        "groups of rows.",
-        "",
-        "- `activations`: token, then chunk: T · C beats for a job without `reuse`, none with it. "
-        "The next job's may load while this one runs.",
-        "- `weights`: group of rows, then chunk: ceil(N / rows) · C beats. A beat holds rows × "
-        "lanes trits, all lanes of row 0 first. Rows and lanes beyond N and K may hold any legal "
-        "code; the engine ignores them.",
-        "- `results`: group of rows, then partial result, then token. `last` marks the final beat "
-        "of a job.",
-        "",
-        f"Worked example, code `{config.code}`, lanes 7, rows 2, K = 9, N = 2, "
-        f"W[0] = {rows[0]}, W[1] = {rows[1]}: two beats, byte 0 first, {' and '.join(beats)}.",
-        "",
-        "## Clocks",
-        "From the clock in which a job is accepted to the clock in which its last result is "
-        "accepted, both counted, the engine idle before, no gaps and results taken at once:",
-        "",
-        f"    {description['latencies_clocks']['job']}",
-        "",
-        f"{description['latencies_clocks']['variables']}. The engine is at full rate, a weight "
-        "beat per clock, while a result group has at least T chunks.",
-        "",
-        "## Memory (modelled)",
-        "",
-        "| family | block RAM | activation buffer | result queue |",
-        "|---|---|---|---|",
-        *(
-            f"| {name} | {row['primitive']} | {row['activation_buffer']} | {row['result_queue']} |"
-            for name, row in description["block_ram"].items()
-        ),
-        "",
-        f"The buffer is {description['memories']['activation_buffer']['width']} bits wide and "
-        f"{description['memories']['activation_buffer']['depth']} deep. 0 for the queue means "
-        "LUT RAM or registers.",
-        "",
-        "SPDX-License-Identifier: Apache-2.0",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def core_file(top: str, stem: str, version: str, testbench: bool) -> str:
-    """Describe the files to FuseSoC."""
-    tb_files = f"""
-  tb:
-    files: [{stem}_tb.v]
-    file_type: verilogSource-2005
-"""
-    tb_target = f"""
-  sim:
-    description: Self-checking testbench, prints PASS
-    default_tool: icarus
-    filesets: [rtl, tb]
-    toplevel: {top}_tb
-    tools:
-      verilator:
-        mode: binary
-        verilator_options: [--timing]
-"""
-    return f"""CAPI=2:
-# SPDX-License-Identifier: Apache-2.0
-name: "::{top}:{version}"
-description: Ternary matrix-vector engine without multipliers, written by trilith
-
-filesets:
-  rtl:
-    files: [{stem}.v]
-    file_type: verilogSource-2005
-  waivers:
-    files: ["tool_verilator? ({stem}.vlt)"]
-    file_type: vlt
-  constraints:
-    files: [{stem}.sdc]
-    file_type: SDC
-{tb_files if testbench else ""}
-targets:
-  default:
-    filesets: [rtl, constraints]
-    toplevel: {top}
-
-  lint:
-    description: Verilator with all rules
-    default_tool: verilator
-    filesets: [rtl, waivers]
-    toplevel: {top}
-    tools:
-      verilator:
-        mode: lint-only
-        verilator_options: [-Wall]
-{tb_target if testbench else ""}"""
-
-
-def constraints(clock: str, period_ns: float) -> str:
-    """The period of the clock port, as SDC."""
-    return f"""\
-# SPDX-License-Identifier: Apache-2.0
-# The only clock of the engine, {1000 / period_ns:g} MHz. Delays of the ports are the integrator's.
-create_clock -name {clock} -period {period_ns:g} [get_ports {clock}]
-"""
-
-
-def waivers(stem: str) -> str:
-    """What Verilator's -Wall is not to say."""
-    return f"""\
-// SPDX-License-Identifier: Apache-2.0
-// For verilator -Wall; its default rules need no waiver.
-`verilator_config
-// The bit below each sum, through which the carry enters, and fields that this configuration
-// does not read.
-lint_off -rule UNUSEDSIGNAL -file "*{stem}.v"
-// Bits of registers that nothing reads were removed; the vectors kept their width.
-lint_off -rule UNDRIVEN -file "*{stem}.v"
-// One file holds all modules.
-lint_off -rule DECLFILENAME -file "*{stem}.v"
-"""
+    """Fill the page for people."""
+    return render(
+        TEMPLATES,
+        "engine.md.jinja",
+        config=config,
+        configuration=configuration_text(config),
+        description=description,
+        stem=stem,
+        rows=[" ".join(map(str, row)) for row in example_trits(config.code)],
+        beats=[f"`{beat.hex(' ').upper()}`" for beat in worked_example(config.code)],
+    )
 
 
 def header(config: MatVecConfig, version: str) -> str:
-    """The comment above the Verilog."""
-    fields = ", ".join(f"{key} {value}" for key, value in asdict(config).items())
-    return f"""\
-// Ternary matrix-vector engine without multipliers.
-// Written by trilith {version}; do not edit.
-// Configuration: {fields}
-// SPDX-License-Identifier: Apache-2.0
+    """Fill the comment at the top of the Verilog."""
+    configuration = configuration_text(config)
+    return render(TEMPLATES, "header.v.jinja", version=version, configuration=configuration)
 
-"""
+
+def tool_files(
+    description: Mapping[str, Any], stem: str, *, clock: str, period_ns: float, testbench: bool
+) -> Iterator[tuple[str, str]]:
+    """Fill the files for FuseSoC, for timing constraints and for Verilator.
+
+    Parameters
+    ----------
+    description : content of the JSON file
+    stem : stem of the Verilog file
+    clock : the clock port
+    period_ns : clock period in nanoseconds
+    testbench : whether there is a testbench ``<stem>_tb.v``
+
+    Yields
+    ------
+    What follows the stem in each file's name, and its text.
+    """
+    top, version = description["top"], description["version"]
+    yield (
+        ".core",
+        render(
+            TEMPLATES,
+            "fusesoc.core.jinja",
+            top=top,
+            stem=stem,
+            version=version,
+            testbench=testbench,
+        ),
+    )
+    yield ".sdc", render(TEMPLATES, "clock.sdc.jinja", clock=clock, period_ns=period_ns)
+    yield ".vlt", render(TEMPLATES, "verilator.vlt.jinja", stem=stem)
 
 
 def check_target(
@@ -475,9 +359,9 @@ def export_engine(
         yield ".v", header(config, version) + component_verilog(engine, name)
         yield ".json", json.dumps(description, indent=2) + "\n"
         yield ".md", _page(config, description, stem)
-        yield ".core", core_file(name, stem, version, testbench)
-        yield ".sdc", constraints("clk", period_ns)
-        yield ".vlt", waivers(stem)
+        yield from tool_files(
+            description, stem, clock="clk", period_ns=period_ns, testbench=testbench
+        )
         if testbench:
             timing = EngineTiming.of(config)
             yield "_tb.v", selfcheck_verilog(config, top=name, timing=timing, stem=stem)

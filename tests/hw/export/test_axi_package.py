@@ -24,8 +24,8 @@ WIDTHS = {"weights": 32, "activations": 64, "results": 128}
 EXPORT = """
 from pathlib import Path
 from trilith.hw import MatVecConfig
-from trilith.hw.axi import BusWidths
-from trilith.hw.axi_export import export_axi
+from trilith.hw.axi.wrapper import BusWidths
+from trilith.hw.export.axi_package import export_axi
 export_axi(MatVecConfig(**{fields}), Path("ip.v"), widths=BusWidths(**{widths}), name="ip")
 """
 
@@ -140,7 +140,7 @@ def test_the_sidecar_and_the_names_of_ports(exported: Path) -> None:
     assert sidecar["streams"]["s_axis_activations"] == {
         "beat_bytes": 7,
         "word_bytes": 8,
-        "clocks_per_beat": 1,
+        "cycles_per_beat": 1,
     }
 
 
@@ -148,10 +148,52 @@ def test_the_worked_example(exported: Path) -> None:
     page = exported.with_suffix(".md").read_text()
     # By hand: base-3 bytes as in the engine's own example, x below them, sums of its rows.
     assert (
-        "`DD 54 A0 77 94 79`, in words `77A054DD`, `00007994`; the last with TKEEP `0011`" in page
+        "`DD 54 A0 77 94 79`, in words `77A054DD`, `00007994`; the last word with TKEEP `0011`"
+        in page
     )
     assert "in words `0100FF01`, `01FF0001`, `000000FF`, `00000000`" in page
-    assert "`m_axis_results`: words `00000005`, `FFFFFFFF`, the last with TLAST" in page
+    assert "`m_axis_results`: words `00000005`, `FFFFFFFF`, the last word with TLAST" in page
+
+
+def test_that_the_page_has_every_register_and_field(exported: Path) -> None:
+    page = exported.with_suffix(".md").read_text()
+    for register in REGISTERS:
+        assert f"| 0x{register.offset:02X} | `{register.name}` | {register.access} |" in page
+        for field in register.fields:
+            assert f"| `{field.name}` | {field.meaning} |" in page
+
+
+def python_names(exported: Path) -> dict[str, int]:
+    names: dict[str, int] = {}
+    exec(exported.with_name("ip_regs.py").read_text(), names)
+    return {name: value for name, value in names.items() if name.isupper()}
+
+
+def test_python_constants(exported: Path) -> None:
+    names = python_names(exported)
+    assert names["MAGIC"] == 0
+    assert names["STATUS"] == 0x44
+    assert (names["STATUS_QUEUE_ROOM_LSB"], names["STATUS_QUEUE_ROOM_MASK"]) == (8, 0xFF00)
+    assert names["ERROR_ACTIVATIONS_KEEP_MASK"] == 0x80
+    assert names["WAIT_RESULTS"] == 0x94
+    assert (names["LANES_VALUE"], names["MAGIC_VALUE"]) == (7, 0x5452494C)
+
+
+def test_that_c_says_the_same(exported: Path) -> None:
+    text = exported.with_name("ip_regs.h").read_text()
+    macros = {
+        name: int(value, 0) for name, value in re.findall(r"^#define IP_(\w+) (\w+)u\b", text, re.M)
+    }
+    assert macros == python_names(exported)
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
+def test_that_c_compiles(exported: Path, tmp_path: Path) -> None:
+    program = '#include "ip_regs.h"\nint x[IP_JOB_START == 0x74u ? 1 : -1];\n'
+    (tmp_path / "x.c").write_text(program)
+    command = ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+    command += ["-I", str(exported.parent), "-c", "x.c"]
+    subprocess.run(command, cwd=tmp_path, check=True)
 
 
 def test_that_litex_gets_every_port(exported: Path) -> None:

@@ -37,7 +37,7 @@ EXPORT = """
 import sys
 from pathlib import Path
 from trilith.hw import MatVecConfig
-from trilith.hw.export import export_engine
+from trilith.hw.export.package import export_engine
 export_engine(MatVecConfig(**{fields}), Path("engine.v"), testbench=True)
 """
 
@@ -182,6 +182,28 @@ def test_the_sidecar(exported: Path) -> None:
     assert sidecar["block_ram"]["ecp5"]["activation_buffer"] == 4
 
 
+@pytest.mark.parametrize("tokens", [1, 2, 4])
+def test_that_the_sidecar_has_the_memories_of_the_verilog(tokens: int, tmp_path: Path) -> None:
+    config = replace(CONFIG, tokens=tokens)
+    export_engine(config, tmp_path / "e.v")
+    sidecar = json.loads((tmp_path / "e.json").read_text())
+    memories = {
+        (int(msb) + 1, abs(int(first) - int(last)) + 1)
+        for msb, first, last in re.findall(
+            r"^  reg \[(\d+):0\] \w+ \[(\d+):(\d+)\];", (tmp_path / "e.v").read_text(), re.M
+        )
+    }
+    buffer, queue = (sidecar["memories"][name] for name in ("activation_buffer", "result_queue"))
+    # The Verilog has one memory for each token of the buffer.
+    assert memories == {
+        (buffer["width"] // tokens, buffer["depth"]),
+        (queue["width"], queue["depth"]),
+    }
+    assert queue["bits"] == queue["width"] * queue["depth"]
+    depth = EngineTiming.of(config).latency + 2 * tokens
+    assert queue["beats"] == sidecar["derived"]["queue_depth"] == depth
+
+
 def test_that_lint_is_clean(exported: Path) -> None:
     plain = verilator(exported.parent, "--lint-only", "engine.v")
     assert (plain.returncode, plain.stderr) == (0, "")
@@ -248,7 +270,7 @@ def test_that_two_exports_live_in_one_design(exported: Path, tmp_path: Path) -> 
 def test_that_the_formula_counts_the_clocks(exported: Path, tmp_path: Path, index: int) -> None:
     jobs = [example_jobs(CONFIG)[index]]
     timing = EngineTiming.of(CONFIG)
-    latencies = json.loads(exported.with_suffix(".json").read_text())["latencies_clocks"]
+    latencies = json.loads(exported.with_suffix(".json").read_text())["latencies_cycles"]
     assert latencies["last_weight_beat_of_a_group_to_its_first_result"] == timing.latency
     text = selfcheck_verilog(CONFIG, top=TOP, timing=timing, stem="engine", jobs=jobs)
     (tmp_path / "tb.v").write_text(text)
