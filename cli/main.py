@@ -531,7 +531,7 @@ def doctor(
 
     Ends with status 1 if something that 'make sim' needs is missing.
     """
-    from ..sim.tools.toolchain import doctor as look
+    from ..sim.tools.doctor import doctor as look
 
     tools = look()
     if as_json:
@@ -539,8 +539,9 @@ def doctor(
     else:
         for tool in tools:
             state = f"found    {tool.found}" if tool.found else f"missing  {tool.remedy}"
-            print(f"{tool.name:<15} {state}  (for {tool.needed_for})")
-    if any(tool.found is None and "optional" not in tool.needed_for for tool in tools):
+            optional = ", optional" if tool.optional else ""
+            print(f"{tool.name:<30} {state}  (for {tool.needed_for}{optional})")
+    if any(tool.found is None and not tool.optional for tool in tools):
         raise typer.Exit(1)
 
 

@@ -14,7 +14,7 @@ from amaranth.lib.wiring import Out
 
 from ...hw.axi.wrapper import AxiMatVec, BusWidths
 from ...hw.config import MatVecConfig
-from ..tools.toolchain import ToolchainError
+from ..tools.toolchain import ToolchainError, remedy
 from .cocotb_runner import run_testbench
 
 __all__ = ["ProbedAxiMatVec", "check_cocotbext", "run_axi_testbench"]
@@ -55,8 +55,8 @@ def check_cocotbext() -> None:
     """Raise ``ToolchainError`` unless ``cocotbext-axi`` is there."""
     if find_spec("cocotbext") is None or find_spec("cocotbext.axi") is None:
         raise ToolchainError(
-            "cocotbext-axi must be installed to test the AXI wrapper, and was not found: "
-            "run 'make setup', or 'pip install cocotbext-axi'"
+            "the test of the AXI wrapper needs cocotbext-axi, which is not installed: "
+            f"{remedy('cocotbext-axi')}"
         )
 
 

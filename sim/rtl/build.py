@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,30 +9,14 @@ from pathlib import Path
 import cocotb_tools.config
 import find_libpython
 
-from ..tools.cache import build_folder, keep
-from ..tools.toolchain import ToolchainError, environment, find_program, find_verilator
+from ..tools.cache import keep
+from ..tools.run import run_program
+from ..tools.toolchain import ToolchainError, find_program
+from ..tools.verilator import find_verilator
 
 __all__ = ["build_simulation", "cocotb_environment"]
 
 _TRACE = {".fst": ["--trace-fst"], ".vcd": ["--trace-vcd"]}
-
-
-def _run(command: Sequence[str], *, work: Path) -> None:
-    """Run a build step in a folder; its output goes to ``build.log`` there."""
-    log = work / "build.log"
-    with open(log, "a") as output:
-        done = subprocess.run(
-            command, cwd=work, stdout=output, stderr=output, env=environment(), check=False
-        )
-    if done.returncode:
-        lines = log.read_text(errors="replace").splitlines()
-        wrong = [line.strip() for line in lines if "rror" in line or "No space" in line]
-        kept = build_folder() / "failed.log"
-        shutil.copy(log, kept)
-        raise ToolchainError(
-            f"{Path(command[0]).name} must succeed and ended with {done.returncode}: "
-            f"{wrong[0] if wrong else 'no message'} (all of it in {kept})"
-        )
 
 
 def build_simulation(
@@ -86,7 +69,7 @@ def build_simulation(
             tools.verilate([*design, *arguments], files, work)
             for compiled in runtime.iterdir():
                 shutil.copy2(compiled, work)
-            tools.make(work)
+            tools.make(work, top)
             (work / top).rename(making / top)
     return folder / top
 
@@ -105,11 +88,9 @@ class _Tools:
 
     def __init__(self) -> None:
         self._verilator = find_verilator()
-        self._make = find_program("make")
-        find_program("perl")
-        compiler = subprocess.run(
-            [find_program("g++"), "--version"], capture_output=True, text=True, check=True
-        ).stdout
+        for program in ("make", "perl"):
+            find_program(program)
+        compiler = run_program(["g++", "--version"])
         #: What tells one installation from another.
         self.versions = "\0".join(
             [self._verilator.version, str(self._verilator.program), compiler, *self._OPTIMIZE]
@@ -119,12 +100,13 @@ class _Tools:
         """Generate C++ and makefiles in a new folder ``work``."""
         work.mkdir()
         command = [str(self._verilator.program), "--cc", "--prefix", "Vtop", "--Mdir", str(work)]
-        _run([*command, *arguments, *map(str, files)], work=work)
+        run_program([*command, *arguments, *files], folder=work, makes=["Vtop.mk"])
 
-    def make(self, work: Path, *targets: str) -> None:
-        """Compile in ``work``."""
+    def make(self, work: Path, target: str) -> None:
+        """Compile a file in ``work``."""
         variables = (*self._verilator.make_variables, *self._OPTIMIZE)
-        _run([self._make, "-j2", "-f", "Vtop.mk", *variables, *targets], work=work)
+        command = ["make", "-j2", "-f", "Vtop.mk", *variables, target]
+        run_program(command, folder=work, makes=[target])
 
     def runtime(self, arguments: Sequence[str]) -> Path:
         """Folder of Verilator's own runtime, compiled once for all simulations of like arguments.
@@ -144,14 +126,14 @@ class _Tools:
 
 
 def cocotb_environment(module: str, top: str) -> dict[str, str]:
-    """What a simulation needs to find Python, cocotb and the testbench ``module``."""
+    """Variables with which a simulation finds Python, cocotb, and the cocotb module ``module``."""
     python = find_libpython.find_libpython()
     if python is None:
         raise ToolchainError(
             "Python must have a shared library for cocotb, and has none: install python3 with "
             "libpython (Debian: apt-get install libpython3-dev; pyenv: --enable-shared)"
         )
-    return environment() | {
+    return {
         "COCOTB_TEST_MODULES": module,
         "COCOTB_TOPLEVEL": top,
         "TOPLEVEL_LANG": "verilog",

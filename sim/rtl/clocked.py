@@ -1,6 +1,5 @@
 """Runs a component clock by clock on arrays, without Python in the clock loop."""
 
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from ...hw.export.verilog import component_verilog
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
+from ..tools.run import run_program
 from .build import build_simulation
 
 __all__ = ["port_bytes", "run_clocked"]
@@ -119,13 +119,13 @@ def run_clocked(
     record = np.concatenate([inputs[name] for name in ins], axis=1)
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
         (Path(scratch) / "in.bin").write_bytes(record.tobytes())
-        done = subprocess.run([program], cwd=scratch, capture_output=True, text=True, check=False)
+        run_program([program], folder=Path(scratch), makes=["out.bin"])
         size = sum(port_bytes(width) for width in outs.values())
         result = np.fromfile(Path(scratch) / "out.bin", np.uint8)
-    if done.returncode or len(result) != len(record) * size:
+    if len(result) != len(record) * size:
         raise SimulationError(
-            f"the simulation must answer {len(record)} clocks and ended with {done.returncode}: "
-            f"{done.stderr.strip() or 'no message'}"
+            f"the simulation wrote {len(result)} bytes of outputs and must write "
+            f"{len(record) * size}, {size} in each of {len(record)} cycles"
         )
     result = result.reshape(len(record), size)
     places = np.cumsum([0, *map(port_bytes, outs.values())])

@@ -1,6 +1,5 @@
 """Runs cocotb testbenches on components."""
 
-import subprocess
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +10,8 @@ from amaranth.lib import wiring
 from ...hw.export.verilog import component_verilog
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
+from ..tools.run import run_program
+from ..tools.toolchain import ToolchainError
 from .build import build_simulation, cocotb_environment
 
 __all__ = ["run_testbench"]
@@ -59,14 +60,15 @@ def run_testbench(
     if waves is not None:
         arguments = ["--trace", "--trace-file", str(waves.absolute())]
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        done = subprocess.run(
-            [str(program), *arguments],
-            cwd=scratch,
-            env=cocotb_environment(module, "dut") | dict(environment or {}),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        stopped = ""
+        try:
+            run_program(
+                [program, *arguments],
+                folder=Path(scratch),
+                variables=cocotb_environment(module, "dut") | dict(environment or {}),
+            )
+        except ToolchainError as error:  # cocotb also ends the simulator so after a failed test.
+            stopped = str(error)
         report = Path(scratch) / "results.xml"
         cases = ElementTree.parse(report).findall(".//testcase") if report.exists() else []
     failures = {}
@@ -74,10 +76,9 @@ def run_testbench(
         for kind in ("failure", "error"):
             if (found := case.find(kind)) is not None:
                 failures[case.get("name")] = found.text or found.get("message") or "no message"
-    if failures or not cases or done.returncode:
-        output = next(iter(failures.values()), done.stdout[-4000:] + done.stderr[-4000:])
+    if failures or not cases or stopped:
         raise SimulationError(
             f"the tests of {module} must pass; failed: {', '.join(failures) or 'none'}, "
-            f"ran: {len(cases)}\n{output}"
+            f"ran: {len(cases)}\n{next(iter(failures.values()), stopped)}"
         )
     return sum(case.find("skipped") is None for case in cases)

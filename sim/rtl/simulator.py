@@ -22,6 +22,7 @@ from ...hw.engine.engine import MatVecEngine
 from ...hw.engine.loader import activations_shape, job_shape
 from ...hw.engine.results import results_shape
 from ..tools.errors import SimulationError
+from ..tools.toolchain import environment
 from ..tools.verilog import keep_verilog
 from .build import build_simulation, cocotb_environment
 
@@ -453,7 +454,8 @@ class MatVecSimulator:
                 stderr=log,
                 text=True,
                 pass_fds=[answer],
-                env=cocotb_environment("trilith.sim.rtl.server", "harness")
+                env=environment()
+                | cocotb_environment("trilith.sim.rtl.server", "harness")
                 | {"TRILITH_ANSWER": str(answer)},
             )
         os.close(answer)

@@ -20,7 +20,7 @@ from ...golden.network.transformer import BitNetModel
 from ...hw.axi.wrapper import BusWidths
 from ...hw.config import PRESETS, MatVecConfig
 from ..tools.errors import SimulationError
-from ..tools.toolchain import waves_suffix
+from ..tools.verilator import waves_suffix
 from .axi_testbench import check_cocotbext, run_axi_testbench
 from .product import EngineMatmul, EngineProduct
 from .simulator import Job, MatVecSimulator, build_harness

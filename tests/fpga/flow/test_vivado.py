@@ -20,7 +20,8 @@ from trilith.fpga.host.selftest import self_test
 from trilith.fpga.host.simulated import SimulatedBoard
 from trilith.hw import MatVecConfig
 from trilith.hw.export.verilog import component_verilog
-from trilith.sim.tools.toolchain import ToolchainError, environment, find_verilator
+from trilith.sim.tools.toolchain import ToolchainError, environment
+from trilith.sim.tools.verilator import find_verilator
 
 ENGINE = MatVecConfig(lanes=5, rows=2, code="escape", k_max=40, n_max=16)
 ARTY = replace(

@@ -16,7 +16,8 @@ from trilith.hw import MatVecConfig
 from trilith.hw.axi.registers import REGISTERS
 from trilith.hw.axi.wrapper import BusWidths
 from trilith.hw.export.axi_package import export_axi
-from trilith.sim.tools.toolchain import environment, find_verilator
+from trilith.sim.tools.toolchain import environment
+from trilith.sim.tools.verilator import find_verilator
 
 FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
 WIDTHS = {"weights": 32, "activations": 64, "results": 128}

@@ -19,7 +19,8 @@ from trilith.hw.export.blockram import FAMILIES, Family, buffer_blocks, queue_bl
 from trilith.hw.export.package import ExportError, check_fit, export_engine
 from trilith.hw.export.testbench import example_jobs, selfcheck_verilog, worked_example
 from trilith.hw.export.verilog import component_verilog
-from trilith.sim.tools.toolchain import environment, find_verilator
+from trilith.sim.tools.toolchain import environment
+from trilith.sim.tools.verilator import find_verilator
 
 FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
 CONFIG = MatVecConfig(**FIELDS)

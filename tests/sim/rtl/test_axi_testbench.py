@@ -1,6 +1,7 @@
 """Runs the testbench of the AXI wrapper, with cocotbext-axi at the other end of its buses."""
 
 import re
+import sys
 
 import pytest
 
@@ -60,8 +61,8 @@ def test_axi(case: tuple[MatVecConfig, BusWidths]) -> None:
 def test_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trilith.sim.rtl.axi_testbench.find_spec", lambda name: None)
     message = (
-        "cocotbext-axi must be installed to test the AXI wrapper, and was not found: "
-        "run 'make setup', or 'pip install cocotbext-axi'"
+        "the test of the AXI wrapper needs cocotbext-axi, which is not installed: "
+        f"run {sys.executable} -m pip install 'cocotbext-axi==0.1.28'"
     )
     with pytest.raises(ToolchainError, match=f"^{re.escape(message)}$"):
         run_axi_testbench(*AXI_CASES[0])

@@ -1,0 +1,109 @@
+"""Runs external programs: each is started, logged and checked in the same way."""
+
+import re
+import shlex
+import signal
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .cache import build_folder
+from .toolchain import ToolchainError, environment, find_program
+
+__all__ = ["run_program"]
+
+#: Source lines of a Python traceback, such as ``raise ValueError(``, do not match.
+_ERROR = re.compile(r"(error\b(?!\()|no space left|assertion .*failed)", re.IGNORECASE)
+
+
+def run_program(
+    command: Sequence[str | Path],
+    *,
+    folder: Path | None = None,
+    log: Path | None = None,
+    makes: Sequence[str | Path] = (),
+    variables: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> str:
+    """Run a program to its end and return all that it printed.
+
+    A failed program's output is kept as ``failed/<program>.log`` in the build folder, whether or
+    not there is a log, because a log may stand in a temporary folder.
+
+    Parameters
+    ----------
+    command : the program and its arguments; ``find_program`` finds a program without a path
+    folder : the working directory; None is the current one
+    log : the file to which the command line and the output are appended while the program runs
+    makes : files in ``folder`` that the program must write; they are removed before it starts.
+        Some programs (YoWASP's) can end with status 0 and without their output file.
+    variables : variables to add to ``environment()``
+    timeout : None, or the number of seconds after which the program is stopped
+
+    Returns
+    -------
+    The text of standard output and standard error, in the order in which it was written.
+
+    Raises
+    ------
+    ToolchainError
+        If the program is missing, does not start, ends with a status other than 0, takes too long,
+        or does not write a file of ``makes``. The message names the program, the status, the first
+        line that reports an error, and the file that keeps the output.
+    """
+    name = Path(command[0]).name
+    program = find_program(name) if str(command[0]) == name else str(command[0])
+    files = [(folder or Path()) / file for file in makes]
+    for file in files:
+        file.unlink(missing_ok=True)
+    with tempfile.TemporaryFile() if log is None else log.open("ab+") as output:
+        output.write(f"$ {shlex.join(map(str, command))}\n".encode())
+        output.flush()
+        start = output.tell()
+        try:
+            status = subprocess.run(
+                [program, *map(str, command[1:])],
+                cwd=folder,
+                env=environment() | dict(variables or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                timeout=timeout,
+                check=False,
+            ).returncode
+            missing = [str(file) for file in files if not file.exists()]
+            failure = _failure(status, missing)
+        except subprocess.TimeoutExpired:
+            failure = f"ran longer than {timeout:g} s and was stopped"
+        except OSError as error:
+            failure = f"did not start: {error.strerror}"
+        output.seek(start)
+        text = output.read().decode(errors="replace")
+    if failure:
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        telling = next(filter(_ERROR.search, lines), lines[-1] if lines else "it printed nothing")
+        raise ToolchainError(f"{name} {failure}: {telling} ({_keep(name, command, text)})")
+    return text
+
+
+def _failure(status: int, missing: Sequence[str]) -> str:
+    """Describe how a program failed; the text is empty if it did not."""
+    if status < 0:
+        return f"was ended by {signal.Signals(-status).name}"
+    if status:
+        return f"ended with status {status}"
+    if missing:
+        return f"ended with status 0 and did not write {', '.join(missing)}"
+    return ""
+
+
+def _keep(name: str, command: Sequence[str | Path], text: str) -> str:
+    """Keep the output of a failed program; return a phrase that says where."""
+    kept = build_folder() / "failed" / f"{name}.log"
+    try:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.write_text(f"$ {shlex.join(map(str, command))}\n{text}")
+    except OSError as error:  # A full disk must not hide the failure of the program.
+        return f"its output could not be kept: {error.strerror}"
+    return f"all of its output: {kept}"
