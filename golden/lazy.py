@@ -14,7 +14,8 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
     Parameters
     ----------
     package : the package's ``__name__``
-    modules : the module of each public name, relative to the package
+    modules : the module of each public name, relative to the package; ``.room.module`` is a module
+        beside the package
 
     Returns
     -------
@@ -29,7 +30,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
     def attribute(name: str) -> Any:
         if name not in modules:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        value = getattr(import_module(f"{package}.{modules[name]}"), name)
+        value = getattr(import_module(f".{modules[name]}", package), name)
         setattr(sys.modules[package], name, value)
         return value
 

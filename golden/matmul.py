@@ -3,7 +3,17 @@
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["check_activations", "check_trits", "ternary_matmul"]
+__all__ = ["activation_range", "check_activations", "check_trits", "ternary_matmul"]
+
+
+def activation_range(bits: int) -> tuple[int, int]:
+    """Smallest and largest legal activation of 8, 4 or 2 bits.
+
+    Eight and four bits allow the whole two's complement range. Two bits mean ternary activations,
+    so that −2 is illegal.
+    """
+    high = 2 ** (bits - 1) - 1
+    return (-1 if bits == 2 else -high - 1), high
 
 
 def check_trits(trits: NDArray) -> None:
@@ -20,10 +30,7 @@ def check_trits(trits: NDArray) -> None:
 
 
 def check_activations(q: NDArray, bits: int = 8) -> None:
-    """Raise unless ``q`` is a non-empty integer matrix of legal activations of that width.
-
-    Eight and four bits allow the whole two's complement range; two bits mean ternary, so that −2
-    is illegal.
+    """Raise unless ``q`` is a non-empty integer matrix within ``activation_range(bits)``.
 
     Raises
     ------
@@ -32,8 +39,7 @@ def check_activations(q: NDArray, bits: int = 8) -> None:
     ValueError
         If the shape or a value is not legal; the message names the first place.
     """
-    high = 2 ** (bits - 1) - 1
-    _check_range("activations", q, -1 if bits == 2 else -high - 1, high)
+    _check_range("activations", q, *activation_range(bits))
 
 
 def _check_range(name: str, array: NDArray, low: int, high: int) -> None:

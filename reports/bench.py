@@ -16,7 +16,8 @@ from ..golden.network import bitnet_2b4t as bitnet
 from ..golden.network.text import bits_per_byte, load_tokenizer
 from ..golden.network.transformer import BitNetModel, KVCache
 from ..hw.config import PRESETS
-from ..sim.rtl.simulator import Job, MatVecSimulator, build_harness, write_run
+from ..hw.jobs import Job
+from ..sim.rtl.simulator import MatVecSimulator, build_harness, write_run
 from ..sim.tools.toolchain import ToolchainError
 from .area import print_bars
 

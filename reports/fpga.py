@@ -14,7 +14,8 @@ from ..golden.files import read_json
 from ..hw.config import MatVecConfig
 from ..hw.engine.loader import activations_shape
 from ..hw.engine.results import results_shape
-from ..hw.engine.timing import JobShape, job_times
+from ..hw.engine.timing import job_times
+from ..hw.jobs import JobShape
 from ..sim.cost.model_shapes import find_model
 from ..sim.tools.cache import build_folder
 from .area import Published

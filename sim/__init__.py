@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from ..golden.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from .rtl.simulator import Job, MatVecRun, MatVecSimulator
+    from ..hw.jobs import Job
+    from .rtl.simulator import MatVecRun, MatVecSimulator
     from .tools.errors import SimulationError
     from .tools.toolchain import ToolchainError
 
@@ -20,7 +21,7 @@ __all__ = [
 __getattr__ = lazy_names(
     __name__,
     {
-        "Job": "rtl.simulator",
+        "Job": ".hw.jobs",
         "MatVecRun": "rtl.simulator",
         "MatVecSimulator": "rtl.simulator",
         "SimulationError": "tools.errors",

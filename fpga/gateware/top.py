@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...hw.config import MatVecConfig
 from ...hw.engine.engine import MatVecEngine
-from ...hw.engine.loader import job_shape
+from ...hw.engine.loader import job_layout
 from ...hw.engine.results import results_shape
 from ..frames import DONE, IDENTITY_BYTES, JOB, MAX_PAYLOAD, Identity, Kind
 from .link import FrameReceiver, FrameTransmitter
@@ -173,8 +173,8 @@ class _Session(wiring.Component):
         for name, size in JOB.items():
             fields[name] = group(Kind.JOB)[low : low + 8 * size]
             low += 8 * size
-        job = Signal(job_shape(engine_config))
-        m.d.comb += [job[name].eq(fields[name]) for name in job_shape(engine_config).members]
+        job = Signal(job_layout(engine_config))
+        m.d.comb += [job[name].eq(fields[name]) for name in job_layout(engine_config).members]
         #: From a job's acceptance until its last answer is on its way.
         running = Signal()
         busy = Signal()

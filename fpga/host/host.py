@@ -5,7 +5,7 @@ import termios
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from ...golden.errors import TrilithError
 from ...golden.matmul import check_activations, check_trits, ternary_matmul
 from ...hw.beats import activation_beats, result_values, weight_beats
 from ...hw.engine.results import results_shape
+from ...hw.jobs import JobShape
 from ..boards import BOARDS
 from ..frames import DONE, JOB, MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
 
@@ -453,15 +454,8 @@ class Board:
         """Write weights if there are any, run a job, and return int32[T, N]."""
         config = self.config
         reuse = self._loaded is not None and np.array_equal(self._loaded, q)
-        job = {
-            "n": n,
-            "k": q.shape[1],
-            "tokens": len(q),
-            "group_chunks": 0,
-            "reuse": int(reuse),
-            "address": address,
-            "count": self.beats(n, q.shape[1]),
-        }
+        shape = JobShape(n=n, k=q.shape[1], tokens=len(q), reuse=reuse)
+        job = asdict(shape) | {"address": address, "count": self.beats(n, shape.k)}
         payload = b"".join(job[name].to_bytes(size, "little") for name, size in JOB.items())
         loading = [] if reuse else _pieces(Kind.ACTIVATIONS, activation_beats(config, q))
         self._loaded = None

@@ -19,7 +19,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.codes import CODES
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
-from ..engine.loader import activations_shape, job_shape
+from ..engine.loader import activations_shape, job_layout
 from .lite import RegisterBank, axi_lite
 from .registers import MAGIC, MAP_VERSION, REGISTERS
 from .stream import BUS_BITS, AxiStreamReader, AxiStreamWriter, axi_stream
@@ -172,7 +172,7 @@ class AxiMatVec(wiring.Component):
         m.submodules.bank = bank = RegisterBank(REGISTERS)
         weights = AxiStreamReader(bus_bits=widths.weights, beat_bytes=config.weight_bytes)
         activations = AxiStreamReader(bus_bits=widths.activations, beat_bytes=self.activation_bytes)
-        queue = fifo.SyncFIFO(width=job_shape(config).size, depth=JOB_QUEUE_DEPTH)
+        queue = fifo.SyncFIFO(width=job_layout(config).size, depth=JOB_QUEUE_DEPTH)
         m.submodules.writer = writer = AxiStreamWriter(
             beat_bytes=self.result_bytes, bus_bits=widths.results
         )
@@ -206,7 +206,7 @@ class AxiMatVec(wiring.Component):
         ]
 
         # A job whose numbers do not fit their fields is out of range, whatever is left of them.
-        job = Signal(job_shape(config))
+        job = Signal(job_layout(config))
         too_large = Signal()
         start = bank.job_start[0]
         sizes = {

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..config import MatVecConfig
 from .dot import DotProduct, add_or_subtract
-from .loader import JobLoader, above, activations_shape, job_shape
+from .loader import JobLoader, above, activations_shape, job_layout
 from .results import ResultQueue, results_shape
 from .timing import EngineTiming
 from .weight_decoder import BeatDecoder
@@ -48,7 +48,7 @@ class MatVecEngine(wiring.Component):
 
     Members
     -------
-    jobs : In(stream of ``job_shape``)
+    jobs : In(stream of ``job_layout``)
     activations : In(stream of ``activations_shape``); token, then chunk
     weights : In(stream of ``8 · weight_bytes`` bits); group of rows, then chunk; flat [row][lane]
     results : Out(stream of ``results_shape``); group of rows, then scale group, then token
@@ -65,7 +65,7 @@ class MatVecEngine(wiring.Component):
         self._config = config
         super().__init__(
             {
-                "jobs": In(stream.Signature(job_shape(config))),
+                "jobs": In(stream.Signature(job_layout(config))),
                 "activations": In(stream.Signature(activations_shape(config))),
                 "weights": In(stream.Signature(8 * config.weight_bytes)),
                 "results": Out(stream.Signature(results_shape(config))),

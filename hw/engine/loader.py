@@ -5,25 +5,14 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..config import MatVecConfig
+from ..jobs import job_fields
 
-__all__ = ["JobLoader", "above", "activations_shape", "job_shape"]
+__all__ = ["JobLoader", "above", "activations_shape", "job_layout"]
 
 
-def job_shape(config: MatVecConfig) -> data.StructLayout:
-    """A beat of the ``jobs`` stream.
-
-    ``n``, ``k``, ``tokens``; ``group_chunks``: 0 for one result per output, else a partial result
-    every so many chunks; ``reuse``: keep the activations that the job before has used.
-    """
-    return data.StructLayout(
-        {
-            "n": range(config.n_max + 1),
-            "k": range(config.k_max + 1),
-            "tokens": range(config.tokens + 1),
-            "group_chunks": range(config.max_chunks + 1),
-            "reuse": 1,
-        }
-    )
+def job_layout(config: MatVecConfig) -> data.StructLayout:
+    """A beat of the ``jobs`` stream: the fields of ``trilith.hw.jobs.JobShape``."""
+    return data.StructLayout(job_fields(config))
 
 
 def activations_shape(config: MatVecConfig) -> data.ArrayLayout:
@@ -71,7 +60,7 @@ class JobLoader(wiring.Component):
 
     def __init__(self, config: MatVecConfig) -> None:
         self._config = config
-        job = job_shape(config)
+        job = job_layout(config)
         super().__init__(
             {
                 "jobs": In(stream.Signature(job)),
@@ -101,7 +90,7 @@ class JobLoader(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         config = self._config
-        job = Signal(job_shape(config), reset_less=True)
+        job = Signal(job_layout(config), reset_less=True)
         loaded_k = Signal.like(job.k)
         loaded_tokens = Signal.like(job.tokens)
         # Of each token, the half and the chunk that came last, −1 before the first; each counts for

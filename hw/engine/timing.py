@@ -5,40 +5,9 @@ from dataclasses import dataclass
 from typing import Self
 
 from ..config import MatVecConfig
+from ..jobs import JobShape
 
-__all__ = ["EngineTiming", "JobChain", "JobShape", "JobTimes", "job_times"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobShape:
-    """What decides how long a job takes: everything but the values of its operands.
-
-    Parameters
-    ----------
-    n, k, tokens : sizes, legal for the configuration
-    group_chunks : 0, or a partial result every so many chunks
-    reuse : the activations are those of the job before
-    """
-
-    n: int
-    k: int
-    tokens: int
-    group_chunks: int = 0
-    reuse: bool = False
-
-    def chunks(self, config: MatVecConfig) -> int:
-        """Weight beats along K."""
-        return -(-self.k // config.lanes)
-
-    def row_group(self, config: MatVecConfig) -> tuple[int, int, int]:
-        """Result groups of a group of rows: how many of which length in chunks, and a rest or 0."""
-        chunks = self.chunks(config)
-        length = min(self.group_chunks or chunks, chunks)
-        return chunks // length, length, chunks % length
-
-    def row_groups(self, config: MatVecConfig) -> int:
-        """Groups of rows along N."""
-        return -(-self.n // config.rows)
+__all__ = ["EngineTiming", "JobChain", "JobTimes", "job_times"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from ...golden.files import new_files
 from ...golden.templates import render
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
-from ..engine.loader import activations_shape, job_shape
+from ..engine.loader import activations_shape, job_layout
 from ..engine.results import queue_words, results_shape
 from ..engine.timing import EngineTiming
 from .blockram import FAMILIES, buffer_blocks, queue_blocks
@@ -150,7 +150,7 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
         },
         "ports": _port_list(engine),
         "payloads": {
-            "jobs": _fields(job_shape(config)),
+            "jobs": _fields(job_layout(config)),
             "activations": {
                 "lanes": {
                     "lsb": 0,

@@ -1,66 +1,34 @@
 """Writes a self-checking Verilog testbench for an engine, its vectors taken from golden."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from amaranth.lib import data
 from numpy.typing import NDArray
 
 from ...golden.codes import CODES
-from ...golden.matmul import ternary_matmul
+from ...golden.matmul import activation_range
 from ...golden.templates import render
 from ..beats import activation_beats, weight_beats
 from ..config import MatVecConfig
-from ..engine.loader import activations_shape, job_shape
+from ..engine.loader import activations_shape, job_layout
 from ..engine.results import results_shape
-from ..engine.timing import EngineTiming, JobShape, job_times
+from ..engine.timing import EngineTiming, job_times
+from ..jobs import Job, golden_beats, job_word
 
-__all__ = ["ExampleJob", "example_jobs", "example_trits", "selfcheck_verilog", "worked_example"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExampleJob:
-    """A job of the testbench.
-
-    Parameters
-    ----------
-    trits : int8[N, K]
-    activations : int8[T, K]
-    group_chunks : 0, or a partial result every so many chunks
-    reuse : the activations are those of the job before
-    """
-
-    trits: NDArray[np.int8]
-    activations: NDArray[np.int8]
-    group_chunks: int = 0
-    reuse: bool = False
-
-    @property
-    def shape(self) -> JobShape:
-        """The job without its operands."""
-        n, k = self.trits.shape
-        return JobShape(
-            n=n,
-            k=k,
-            tokens=len(self.activations),
-            group_chunks=self.group_chunks,
-            reuse=self.reuse,
-        )
+__all__ = ["example_jobs", "example_trits", "selfcheck_verilog", "worked_example"]
 
 
-def example_jobs(config: MatVecConfig) -> list[ExampleJob]:
+def example_jobs(config: MatVecConfig) -> list[Job]:
     """Whole and partial shapes, reuse, scale groups, extreme values, groups shorter than tokens.
 
     Small enough to be read: at most some hundred beats. The same for the same configuration.
     """
     rng = np.random.default_rng(20)
-    low = -1 if config.act_bits == 2 else -(2 ** (config.act_bits - 1))
-    high = 2 ** (config.act_bits - 1) - 1
+    low, high = activation_range(config.act_bits)
 
-    def job(n: int, k: int, tokens: int = config.tokens, group_chunks: int = 0) -> ExampleJob:
+    def job(n: int, k: int, tokens: int = config.tokens, group_chunks: int = 0) -> Job:
         n, k = min(n, config.n_max), min(k, config.k_max)
-        return ExampleJob(
+        return Job(
             trits=rng.choice(np.array(CODES[config.code].values, np.int8), (n, k)),
             activations=rng.integers(low, high + 1, (tokens, k), np.int8),
             group_chunks=min(group_chunks, config.max_chunks),
@@ -73,11 +41,11 @@ def example_jobs(config: MatVecConfig) -> list[ExampleJob]:
     return [
         job(2 * rows, 2 * lanes),
         partial,
-        ExampleJob(trits=again.trits, activations=partial.activations, reuse=True),
+        Job(trits=again.trits, activations=partial.activations, reuse=True),
         job(1, 1, 1),
         job(rows, 3 * lanes - 1, group_chunks=2),
         job(4 * rows - 1, lanes, group_chunks=1),
-        ExampleJob(
+        Job(
             trits=np.full((min(rows, config.n_max), extreme_k), -1, np.int8),
             activations=np.full((config.tokens, extreme_k), low, np.int8),
         ),
@@ -96,33 +64,8 @@ def worked_example(code: str) -> list[bytes]:
     return [beat.tobytes() for beat in weight_beats(config, np.array(example_trits(code), np.int8))]
 
 
-def _results(
-    config: MatVecConfig, job: ExampleJob
-) -> list[tuple[list[int], bool, tuple[int, ...]]]:
-    """Of each result beat: values, ``last``, and first output, partial result and token."""
-    n, k = job.trits.shape
-    size = (job.group_chunks or config.max_chunks) * config.lanes
-    parts = [
-        ternary_matmul(job.trits[:, at : at + size], job.activations[:, at : at + size])
-        for at in range(0, k, size)
-    ]
-    beats = []
-    for first in range(0, n, config.rows):
-        for partial, part in enumerate(parts):
-            for token, row in enumerate(part):
-                values = [int(value) for value in row[first : first + config.rows]]
-                values += [0] * (config.rows - len(values))
-                beats.append((values, False, (first, partial, token)))
-    values, _, place = beats[-1]
-    return [*beats[:-1], (values, True, place)]
-
-
 def _numbers(beats: NDArray[np.uint8]) -> list[int]:
     return [int.from_bytes(beat.tobytes(), "little") for beat in beats]
-
-
-def _packed(layout: data.StructLayout, fields: dict[str, int]) -> int:
-    return sum(value << layout[name].offset for name, value in fields.items())
 
 
 def selfcheck_verilog(
@@ -131,7 +74,7 @@ def selfcheck_verilog(
     top: str,
     timing: EngineTiming,
     stem: str,
-    jobs: Sequence[ExampleJob] | None = None,
+    jobs: Sequence[Job] | None = None,
 ) -> str:
     """A Verilog-2005 testbench ``<top>_tb`` that needs no other file than the engine's.
 
@@ -148,20 +91,8 @@ def selfcheck_verilog(
     """
     if jobs is None:
         jobs = example_jobs(config)
-    layout, result_layout = job_shape(config), results_shape(config)
-    words = [
-        _packed(
-            layout,
-            {
-                "n": job.trits.shape[0],
-                "k": job.trits.shape[1],
-                "tokens": len(job.activations),
-                "group_chunks": job.group_chunks,
-                "reuse": int(job.reuse),
-            },
-        )
-        for job in jobs
-    ]
+    layout, result_layout = job_layout(config), results_shape(config)
+    words = [job_word(config, job.shape) for job in jobs]
     activations = [
         beat
         for job in jobs
@@ -172,10 +103,16 @@ def selfcheck_verilog(
     results, places = [], []
     mask = 2**config.acc_width - 1
     for index, job in enumerate(jobs):
-        for values, last, (first, partial, token) in _results(config, job):
-            word = sum((value & mask) << row * config.acc_width for row, value in enumerate(values))
-            results.append(word | last << result_layout["last"].offset)
-            places.append(index << 96 | first << 64 | partial << 32 | token)
+        shape = job.shape
+        order = (shape.row_groups(config), shape.result_groups(config), shape.tokens)
+        for values, (group, partial, token) in zip(
+            golden_beats(config, job).tolist(), np.ndindex(order), strict=True
+        ):
+            results.append(
+                sum((value & mask) << row * config.acc_width for row, value in enumerate(values))
+            )
+            places.append(index << 96 | group * config.rows << 64 | partial << 32 | token)
+        results[-1] |= 1 << result_layout["last"].offset
     # In the second run a beat waits four cycles on average; a hundred mean that it hangs.
     beats = len(words) + len(activations) + len(weights) + len(results)
     limit = 1000 + 100 * beats + 100 * timing.latency

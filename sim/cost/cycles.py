@@ -6,7 +6,8 @@ from fractions import Fraction
 from math import inf
 
 from ...hw.config import MatVecConfig
-from ...hw.engine.timing import EngineTiming, JobChain, JobShape, JobTimes
+from ...hw.engine.timing import EngineTiming, JobChain, JobTimes
+from ...hw.jobs import JobShape
 
 __all__ = ["WeightMemory", "matvec_cycles", "passes", "throttled"]
 

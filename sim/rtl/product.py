@@ -8,23 +8,10 @@ from numpy.typing import NDArray
 
 from ...golden.checkpoint.tensors import TernaryTensor
 from ...golden.matmul import ternary_matmul
-from ...hw.config import MatVecConfig
-from .simulator import Job, MatVecSimulator
+from ...hw.jobs import Job, golden_results
+from .simulator import MatVecSimulator
 
-__all__ = ["EngineMatmul", "EngineProduct", "golden_results"]
-
-
-def golden_results(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
-    """What a job must deliver: int32[T, N], or int32[S, T, N] with ``group_chunks``."""
-    if not job.group_chunks:
-        return ternary_matmul(job.trits, job.activations)
-    width = job.group_chunks * config.lanes
-    return np.stack(
-        [
-            ternary_matmul(job.trits[:, k : k + width], job.activations[:, k : k + width])
-            for k in range(0, job.trits.shape[1], width)
-        ]
-    )
+__all__ = ["EngineMatmul", "EngineProduct"]
 
 
 @dataclass(kw_only=True)

@@ -19,8 +19,9 @@ from ...golden.matmul import check_activations
 from ...hw.beats import activation_beats, result_values, weight_beats
 from ...hw.config import MatVecConfig
 from ...hw.engine.engine import MatVecEngine
-from ...hw.engine.loader import activations_shape, job_shape
+from ...hw.engine.loader import activations_shape, job_layout
 from ...hw.engine.results import results_shape
+from ...hw.jobs import Job, check_job, job_word
 from ..tools.errors import SimulationError
 from ..tools.toolchain import environment
 from ..tools.verilog import keep_verilog
@@ -28,7 +29,6 @@ from .build import build_simulation, cocotb_environment
 
 __all__ = [
     "Counters",
-    "Job",
     "JobRun",
     "MatVecRun",
     "MatVecSimulator",
@@ -38,24 +38,6 @@ __all__ = [
 ]
 
 _HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    """A job for the engine.
-
-    Parameters
-    ----------
-    trits : int8[N, K]
-    activations : int8[T, K], T at most the configuration's ``tokens``
-    group_chunks : 0, or deliver a partial result every so many chunks
-    reuse : do not send the activations: they are those of the job before
-    """
-
-    trits: NDArray[np.int8]
-    activations: NDArray[np.int8]
-    group_chunks: int = 0
-    reuse: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +107,7 @@ def build_harness(
 ) -> Path:
     """Build the engine in ``harness.sv``, or find it built; see ``build_simulation``."""
     parameters = {
-        "JOB_BITS": job_shape(config).size,
+        "JOB_BITS": job_layout(config).size,
         "ACTIVATION_BITS": activations_shape(config).size,
         "WEIGHT_BITS": 8 * config.weight_bytes,
         "RESULT_BITS": results_shape(config).size,
@@ -148,12 +130,6 @@ def _write_numbers(file: Path, numbers: Sequence[int]) -> None:
     file.write_bytes(np.asarray(numbers, ">u4").tobytes())
 
 
-def result_groups(config: MatVecConfig, job: Job) -> int:
-    """Partial results of each output: 1, or one per ``group_chunks`` chunks."""
-    chunks = -(-job.trits.shape[1] // config.lanes)
-    return -(-chunks // (job.group_chunks or chunks))
-
-
 def write_run(
     folder: Path,
     config: MatVecConfig,
@@ -173,38 +149,14 @@ def write_run(
     words = []
     activations, weights = [], []
     results = 0
-    layout = job_shape(config)
     for job in jobs:
-        n, k = job.trits.shape
-        tokens, activations_k = job.activations.shape
-        if k != activations_k:
-            raise ValueError(
-                f"trits and activations must share K, not have {k} and {activations_k}"
-            )
-        for name, value, most in (
-            ("N", n, config.n_max),
-            ("K", k, config.k_max),
-            ("tokens of a job", tokens, config.tokens),
-            ("group_chunks", job.group_chunks, config.max_chunks),
-        ):
-            if value > most:
-                raise ValueError(
-                    f"{name} must be at most {most}, the engine's maximum, not {value}"
-                )
-        fields = {
-            "n": n,
-            "k": k,
-            "tokens": tokens,
-            "group_chunks": job.group_chunks,
-            "reuse": int(job.reuse),
-        }
-        words.append(layout.const(fields).as_value().value)
-        check_activations(job.activations, config.act_bits)
+        check_job(config, job)
+        words.append(job_word(config, job.shape))
         if not job.reuse:
             activations.append(activation_beats(config, job.activations))
         weights.append(weight_beats(config, job.trits))
-        results += -(-n // config.rows) * result_groups(config, job) * tokens
-    job_bytes = -(-layout.size // 8)
+        results += job.shape.result_beats(config)
+    job_bytes = -(-job_layout(config).size // 8)
     (folder / "jobs.bin").write_bytes(b"".join(word.to_bytes(job_bytes, "big") for word in words))
     activation_stream = np.concatenate(activations) if activations else np.empty((0, 1), np.uint8)
     weight_stream = np.concatenate(weights)
@@ -276,14 +228,14 @@ def read_run(
     runs = []
     place = 0
     for job, start, end in zip(jobs, starts, ends, strict=True):
-        n, tokens = job.trits.shape[0], job.activations.shape[0]
-        row_groups, partial = -(-n // config.rows), result_groups(config, job)
-        count = row_groups * partial * tokens
+        n, tokens, count = job.shape.n, job.shape.tokens, job.shape.result_beats(config)
         if not np.array_equal(np.flatnonzero(last[place : place + count]), [count - 1]):
             raise SimulationError("'last' must be set on the final beat of a job, and on no other")
-        block = values[place : place + count].reshape(row_groups, partial, tokens, config.rows)
+        blocks = values[place : place + count].reshape(
+            job.shape.row_groups(config), -1, tokens, config.rows
+        )
         place += count
-        padded = block.transpose(1, 2, 0, 3).reshape(partial, tokens, -1)
+        padded = blocks.transpose(1, 2, 0, 3).reshape(blocks.shape[1], tokens, -1)
         if padded[:, :, n:].any():
             raise SimulationError("rows beyond N must deliver 0")
         results = padded[:, :, :n]

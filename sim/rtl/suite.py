@@ -13,17 +13,19 @@ from ...golden.checkpoint.load import load_checkpoint
 from ...golden.checkpoint.model_config import linear_shapes
 from ...golden.codes import CODES
 from ...golden.data import PYDOC
+from ...golden.matmul import activation_range
 from ...golden.network import bitnet_2b4t as bitnet
 from ...golden.network.mlp import BitNetMLP, load_digits
 from ...golden.network.text import load_tokenizer
 from ...golden.network.transformer import BitNetModel
 from ...hw.axi.wrapper import BusWidths
 from ...hw.config import PRESETS, MatVecConfig
+from ...hw.jobs import Job
 from ..tools.errors import SimulationError
 from ..tools.verilator import waves_suffix
 from .axi_testbench import check_cocotbext, run_axi_testbench
 from .product import EngineMatmul, EngineProduct
-from .simulator import Job, MatVecSimulator, build_harness
+from .simulator import MatVecSimulator, build_harness
 
 __all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
 
@@ -159,13 +161,8 @@ def _random_trits(
 def _random_activations(
     rng: np.random.Generator, config: MatVecConfig, tokens: int, k: int
 ) -> NDArray[np.int8]:
-    low, high = _activation_range(config)
+    low, high = activation_range(config.act_bits)
     return rng.integers(low, high + 1, (tokens, k), np.int8)
-
-
-def _activation_range(config: MatVecConfig) -> tuple[int, int]:
-    high = 2 ** (config.act_bits - 1) - 1
-    return (-1 if config.act_bits == 2 else -high - 1), high
 
 
 def _idle(rng: np.random.Generator, most: int) -> Iterator[int]:
@@ -201,7 +198,7 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
     yield _result(product, part="sweep", name="random gaps and stalls", shape=f"{n}x{k}x{t}")
 
-    lowest, _ = _activation_range(config)
+    lowest, _ = activation_range(config.act_bits)
     k = config.k_max
     product = EngineProduct(simulator=simulator)
     product(np.full((rows, k), -1, np.int8), np.full((tokens, k), lowest, np.int8))

@@ -10,7 +10,7 @@ import logging
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from pathlib import Path
 from time import perf_counter
@@ -36,9 +36,9 @@ from ....golden.codes import CODES
 from ....hw.axi.registers import ADDRESS_BITS, REGISTERS
 from ....hw.axi.wrapper import JOB_QUEUE_DEPTH, AxiMatVec, BusWidths
 from ....hw.config import MatVecConfig
-from ....hw.engine.timing import JobShape, job_times
-from ..simulator import Job
-from .engine import expected_beats, illegal_bytes, random_job, random_jobs, reusing, stream_beats
+from ....hw.engine.timing import job_times
+from ....hw.jobs import Job, JobShape, golden_beats
+from .engine import illegal_bytes, random_job, random_jobs, reusing, stream_beats
 
 __all__ = ["Bench"]
 
@@ -248,8 +248,7 @@ class Bench:
 
     async def start(self, job: Job) -> None:
         """Describe a job and put it into the queue, as soon as there is room."""
-        n, k = job.trits.shape
-        await self.start_fields(n, k, len(job.activations), job.group_chunks, job.reuse)
+        await self.start_fields(**asdict(job.shape))
 
     async def start_fields(
         self, n: int, k: int, tokens: int, group_chunks: int, reuse: int
@@ -296,7 +295,7 @@ class Bench:
         assert keep.rstrip("0") == "1" * size, "only the end of a packet may be without TKEEP"
         assert len(keep) - size < self.widths.results // 8, "a packet must not have empty words"
         got = np.frombuffer(bytes(frame.tdata[:size]), "<i4").tolist()
-        expected = [value for values, _ in expected_beats(self.config, job) for value in values]
+        expected = golden_beats(self.config, job).ravel().tolist()
         assert got == expected, f"results must be {expected}, not {got}"
 
     async def run(self, jobs: Iterable[Job]) -> None:

@@ -34,12 +34,12 @@ from cocotb.utils import get_sim_time
 from numpy.typing import NDArray
 
 from ....golden.codes import CODES
-from ....golden.matmul import ternary_matmul
+from ....golden.matmul import activation_range
 from ....hw.beats import activation_beats, result_values, weight_beats
 from ....hw.config import MatVecConfig
 from ....hw.engine.engine import MatVecEngine
-from ....hw.engine.loader import job_shape
-from ..simulator import Job
+from ....hw.engine.loader import job_layout
+from ....hw.jobs import Job, golden_beats, job_fields, job_word
 
 __all__ = ["Bench", "Monitor", "Sink", "Source", "expected_beats", "random_jobs", "stream_beats"]
 
@@ -63,18 +63,9 @@ _limited_test = cocotb.test(timeout_time=_PERIOD * _CLOCK_LIMIT, timeout_unit="s
 
 
 def expected_beats(config: MatVecConfig, job: Job) -> list[ResultBeat]:
-    """The ``results`` stream of a job: group of rows, then scale group, then token."""
-    n, k = job.trits.shape
-    span = config.lanes * job.group_chunks or k
-    beats = []
-    for row in range(0, n, config.rows):
-        for start in range(0, k, span):
-            part = slice(start, start + span)
-            y = ternary_matmul(job.trits[row : row + config.rows, part], job.activations[:, part])
-            padding = [0] * (config.rows - y.shape[1])
-            beats += [((*map(int, values), *padding), False) for values in y]
-    beats[-1] = (beats[-1][0], True)
-    return beats
+    """The ``results`` stream of a job, as ``golden_beats`` gives it."""
+    values = golden_beats(config, job).tolist()
+    return [(tuple(row), beat == len(values) - 1) for beat, row in enumerate(values)]
 
 
 def stream_beats(config: MatVecConfig, job: Job, rng: np.random.Generator) -> tuple[list, list]:
@@ -107,15 +98,6 @@ def stream_beats(config: MatVecConfig, job: Job, rng: np.random.Generator) -> tu
     return activations, weights
 
 
-def job_word(config: MatVecConfig, **fields: int) -> int:
-    """A beat of the ``jobs`` stream; fields may be out of range, but must fit their bits."""
-    word = 0
-    for name, field in job_shape(config):
-        assert 0 <= fields[name] < 1 << field.width, f"{name} has {field.width} bits"
-        word |= fields[name] << field.offset
-    return word
-
-
 class JobRules:
     """Says which jobs are in range, as ``JobLoader`` documents it."""
 
@@ -126,10 +108,10 @@ class JobRules:
     def accept(self, word: int) -> dict[str, int] | None:
         """The fields of a job, or None if it must be dropped."""
         config = self._config
-        job = {
-            name: word >> field.offset & ((1 << field.width) - 1)
-            for name, field in job_shape(config)
-        }
+        job = {}
+        for name, bits in job_fields(config).items():
+            job[name] = word % (1 << bits)
+            word >>= bits
         if not (
             1 <= job["n"] <= config.n_max
             and 1 <= job["k"] <= config.k_max
@@ -406,24 +388,15 @@ class Bench:
         expected: list[ResultBeat] | None = None,
     ) -> None:
         """Queue a job and its beats; ``beats`` and ``expected`` default to what the job says."""
-        n, k = job.trits.shape
-        word = job_word(
-            self.config,
-            n=n,
-            k=k,
-            tokens=len(job.activations),
-            group_chunks=job.group_chunks,
-            reuse=job.reuse,
-        )
         activations, weights = beats or stream_beats(self.config, job, self.rng)
-        self._sources["jobs"].queue.append(word)
+        self._sources["jobs"].queue.append(job_word(self.config, job.shape))
         self._sources["activations"].queue.extend(activations)
         self._sources["weights"].queue.extend(weights)
         self._submitted.append(expected or expected_beats(self.config, job))
 
     def submit_out_of_range(self, **fields: int) -> None:
         """Queue a job that must be dropped."""
-        self._sources["jobs"].queue.append(job_word(self.config, **fields))
+        self._sources["jobs"].queue.append(job_layout(self.config).const(fields).as_bits())
         self._submitted.append(None)
         self.error_allowed = True
 
@@ -526,9 +499,8 @@ def random_activations(
     config: MatVecConfig, rng: np.random.Generator, tokens: int, k: int
 ) -> NDArray[np.int8]:
     """Legal activations, int8[tokens, k]."""
-    high = 2 ** (config.act_bits - 1)
-    low = -1 if config.act_bits == 2 else -high
-    return rng.integers(low, high, (tokens, k), np.int8)
+    low, high = activation_range(config.act_bits)
+    return rng.integers(low, high + 1, (tokens, k), np.int8)
 
 
 def random_job(config: MatVecConfig, rng: np.random.Generator, **fields: int) -> Job:
@@ -608,8 +580,7 @@ async def extremes_are_exact(dut) -> None:
     bench = Bench(dut)
     config, rng = bench.config, np.random.default_rng(3)
     await bench.reset()
-    most = 1 if config.act_bits == 2 else 2 ** (config.act_bits - 1) - 1
-    least = -1 if config.act_bits == 2 else -most - 1
+    least, most = activation_range(config.act_bits)
     n = min(config.rows + 1, config.n_max)
     for weights, values in (
         ((-1,), (least,)),
@@ -673,7 +644,7 @@ async def out_of_range_jobs_are_dropped(dut) -> None:
     loaded = random_job(config, rng, k=max(config.k_max - 1, 1), tokens=few)
     n, k = loaded.trits.shape
     good = {"n": n, "k": k, "tokens": few, "group_chunks": 0, "reuse": 0}
-    widths = {name: field.width for name, field in job_shape(config)}
+    widths = job_fields(config)
     tops = {
         "n": config.n_max,
         "k": config.k_max,

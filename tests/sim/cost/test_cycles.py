@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from trilith.hw import PRESETS, MatVecConfig, MatVecEngine
-from trilith.hw.engine.timing import EngineTiming, JobShape, job_times
+from trilith.hw.engine.timing import EngineTiming, job_times
+from trilith.hw.jobs import JobShape
 from trilith.sim import Job, MatVecSimulator
 from trilith.sim.cost.cycles import WeightMemory, _extrapolated, matvec_cycles, throttled
 from trilith.sim.rtl.suite import SWEEP_CONFIGS
@@ -154,7 +155,7 @@ def test_that_skipping_passes_is_exact(tokens):
         job = random_job(np.random.default_rng([tokens, index]), config, 1)
         full, rest = divmod(tokens * config.tokens + index % config.tokens, config.tokens)
         jobs = [replace(job, tokens=config.tokens)] * full
-        jobs += [replace(job, tokens=rest)] * (rest > 0)
+        jobs += [replace(job, tokens=rest)] if rest else []
         *_, last = job_times(config, jobs)
         total = sum(one.tokens for one in jobs)
         model = matvec_cycles(config, job.n, job.k, total, group_chunks=job.group_chunks)

@@ -7,8 +7,8 @@ import pytest
 
 from trilith.golden import ternary_matmul
 from trilith.hw import MatVecConfig
+from trilith.hw.jobs import golden_results
 from trilith.sim import Job, MatVecSimulator, SimulationError
-from trilith.sim.rtl.product import golden_results
 from trilith.sim.rtl.suite import SWEEP_CONFIGS
 
 #: Latency in clocks from a group's last weight beat to its first result, counted off the RTL.

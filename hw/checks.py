@@ -1,0 +1,52 @@
+"""Checks of parameters. Every message has one form: the name, the rule, the value found."""
+
+from operator import index
+from typing import SupportsIndex
+
+import numpy as np
+
+__all__ = ["check_flag", "check_integer"]
+
+
+def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
+    """Check an integer, and return it as an ``int``.
+
+    Parameters
+    ----------
+    name : the parameter's name, for the message
+    value : of any integer type, those of NumPy included; a truth value is not an integer here
+    low, high : smallest and largest legal value; without ``high`` there is no largest
+
+    Raises
+    ------
+    TypeError
+        If the value is not an integer.
+    ValueError
+        If the value is smaller than ``low`` or larger than ``high``.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    number = index(value)
+    if high is None and number < low:
+        raise ValueError(f"{name} must be at least {low}, not {number}")
+    if high is not None and not low <= number <= high:
+        raise ValueError(f"{name} must be from {low} to {high}, not {number}")
+    return number
+
+
+def check_flag(name: str, value: object) -> bool:
+    """Check a truth value, and return it as a ``bool``.
+
+    Parameters
+    ----------
+    name : the parameter's name, for the message
+    value : of type ``bool`` or ``numpy.bool_``
+
+    Raises
+    ------
+    TypeError
+        If the value is of another type.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name} must be True or False, not {value!r}")
+    return bool(value)
