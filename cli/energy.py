@@ -45,31 +45,25 @@ def matmul(
 
       trilith energy matmul --n 2560 --k 2560 --tokens 512 --pass-tokens 512 --profile horowitz45
     """
-    from ..sim.cost.energy import (
-        FORMATS,
-        MissingFigureError,
-        find_dram,
-        find_profile,
-        matmul_energy,
-    )
+    from ..sim.cost.energy import Product, matmul_energy
+    from ..sim.cost.memories import find_dram
+    from ..sim.cost.profiles import FORMATS, MissingFigureError, find_profile
 
     figures = find_profile(profile)
     memory = None if dram == "none" else find_dram(dram)
+    product = Product(
+        n=n,
+        k=k,
+        tokens=tokens,
+        rows=rows,
+        pass_tokens=pass_tokens,
+        sram_kilobytes=sram,
+        adder_bits=adder_bits,
+    )
     rows_out, refused = [], []
     for number_format in FORMATS.values():
         try:
-            parts = matmul_energy(
-                n,
-                k,
-                tokens,
-                number_format=number_format,
-                profile=figures,
-                dram=memory,
-                rows=rows,
-                pass_tokens=pass_tokens,
-                sram_kilobytes=sram,
-                adder_bits=adder_bits,
-            )
+            parts = matmul_energy(product, number_format, figures, memory)
         except MissingFigureError as error:
             refused.append((number_format.name, str(error).partition(";")[0]))
             continue
@@ -139,8 +133,10 @@ def paper(
 
       trilith energy paper --config bitnet-2b4t --config model/config.json
     """
-    from ..sim.cost.energy import find_profile, paper_energy, paper_ratio, ternary_ratios
+    from ..sim.cost.energy import ternary_ratios
     from ..sim.cost.model_shapes import GPT3, find_model
+    from ..sim.cost.paper import paper_energy, paper_ratio
+    from ..sim.cost.profiles import find_profile
 
     if not 1 <= tokens <= 2**20:
         raise typer.BadParameter(f"--tokens must be from 1 to {2**20}, not {tokens}")

@@ -52,9 +52,12 @@ def estimate(
 
       trilith estimate --validation
     """
-    from ..sim.cost.energy import find_profile
+    from ..sim.cost.comparison import Equal, rival
+    from ..sim.cost.designs import find_design, sustained
+    from ..sim.cost.memories import find_memory
     from ..sim.cost.model_shapes import find_model
-    from ..sim.cost.system import EFFICIENCY, MODES, Estimate, find_design, find_memory, rival
+    from ..sim.cost.profiles import find_profile
+    from ..sim.cost.system import Estimate
     from ..sim.cost.system import estimate as compute
 
     if validation:
@@ -65,9 +68,9 @@ def estimate(
     if clock is not None:
         chosen = replace(chosen, clock_mhz=clock)
     designs = [chosen]
-    if equal not in MODES:
-        raise typer.BadParameter(f"--equal must be one of {', '.join(MODES)}, not {equal!r}")
-    k = max(linear.k for linear in shape.linears)
+    if equal not in [*Equal]:
+        raise typer.BadParameter(f"--equal must be one of {', '.join(Equal)}, not {equal!r}")
+    k = shape.widest_k
     for number_format in (versus or "").split(",") if versus else ():
         designs[0], other = rival(chosen, number_format, mode=equal, k=k, profile=figures)
         designs.append(other)
@@ -75,8 +78,7 @@ def estimate(
         compute(shape, one, store, context=context, batch=batch, prompt=prompt, profile=figures)
         for one in designs
     ]
-    reader = chosen.reader + ("-hbm" if chosen.reader == "fabric" and "hbm" in store.name else "")
-    efficiency, reason = EFFICIENCY[reader]
+    efficiency, reason = sustained(chosen, store)
     rate = store.gigabytes_per_second
     assumptions = {
         "model": f"{shape.name}: {shape.linear_weights / 1e9:.3f} G weights in linear layers, "
@@ -84,24 +86,26 @@ def estimate(
         "step": f"{batch} x prompt of {prompt} tokens"
         if prompt
         else f"a token of {batch} sequences at context {context}",
-        "design": f"{chosen.macs:g} MACs a clock at {chosen.clock_mhz:g} MHz, "
+        "design": f"{chosen.full_rate:g} MACs a clock at {chosen.clock_mhz:g} MHz, "
         f"activation buffer counted as {chosen.buffer_kilobytes} KB of SRAM, "
         f"{chosen.shared_tokens} activation vectors a pass over the weights, "
         f"head in {chosen.head_format}, {chosen.kv_bits}-bit cache ({chosen.source})",
         "memory": store.name
         if rate == inf
         else f"{store.name}: {rate:g} GB/s, of which {efficiency:.0%} ({reason})",
-        "energy": f"{figures.name}: {figures.node}; {figures.boundary}; dynamic only",
+        "energy": f"{figures.name}: {figures.node}; {figures.boundary}; {chosen.energy_boundary}",
         "label": "modelled",
     }
     if versus:
-        assumptions["versus"] = f"equal {equal}: {MODES[equal]}; rivals are always fully used"
+        assumptions["versus"] = (
+            f"equal {equal}: {Equal(equal).meaning}; rivals are always fully used"
+        )
 
     def row(one: Any, result: Estimate) -> dict[str, Any]:
         return {
             "design": one.name,
-            "weights": one.weight_format,
-            "macs_per_clock": None if one.macs == inf else one.macs,
+            "weights": one.number_format.name,
+            "macs_per_clock": None if one.full_rate == inf else one.full_rate,
             "tokens_per_second": result.tokens_per_second,
             "joules_per_token": result.joules_per_token,
             "bound": result.bound,
@@ -147,7 +151,7 @@ def estimate(
 
 def _print_validation(as_json: bool) -> None:
     """Print predicted against published rates."""
-    from ..sim.cost.system import EFFICIENCY
+    from ..sim.cost.memories import EFFICIENCY
     from ..sim.cost.validation import NOT_PREDICTED, predict, summary
 
     predictions = predict()

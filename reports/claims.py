@@ -6,9 +6,12 @@ from math import inf, log2
 
 from ..golden.codes import CODES
 from ..golden.network.bitnet_2b4t import ZERO_FRACTION
-from ..sim.cost.energy import FORMATS, accumulator_bits, find_profile, paper_energy, paper_ratio
+from ..sim.cost.designs import DESIGNS, Design
+from ..sim.cost.memories import EFFICIENCY, Memory
 from ..sim.cost.model_shapes import GPT3, MODELS
-from ..sim.cost.system import DESIGNS, EFFICIENCY, Design, Memory, estimate
+from ..sim.cost.paper import paper_energy, paper_ratio
+from ..sim.cost.profiles import FORMATS, accumulator_bits, find_profile
+from ..sim.cost.system import estimate
 from ..sim.cost.workload import ModelShape
 from ..sim.gatelevel.table import load_table
 
@@ -55,9 +58,9 @@ def _memory_bound(weight_format: str) -> Design:
     return replace(
         DESIGNS["array-1024"],
         config=None,
-        macs_per_clock=inf,
-        attention_macs=inf,
-        vector_elements=inf,
+        macs_per_cycle=inf,
+        attention_macs_per_cycle=inf,
+        vector_elements_per_cycle=inf,
         weight_format=weight_format,
         head_format="fp16",
         kv_bits=16,
@@ -67,12 +70,12 @@ def _memory_bound(weight_format: str) -> Design:
 
 def _rate(model: ModelShape, weight_format: str, bandwidth: float, context: int = 512) -> float:
     """Tokens per second at batch 1 where memory is the only bound."""
-    memory = Memory(name="any", gigabytes_per_second=bandwidth, dram="hbm2")
+    memory = Memory(name="any", gigabytes_per_second=bandwidth, dram="hbm2", source="any")
     return estimate(model, _memory_bound(weight_format), memory, context=context).tokens_per_second
 
 
 def _joules(model: ModelShape, weight_format: str, batch: int) -> float:
-    memory = Memory(name="any", gigabytes_per_second=100, dram="hbm2")
+    memory = Memory(name="any", gigabytes_per_second=100, dram="hbm2", source="any")
     design = replace(_memory_bound(weight_format), rows=16)
     result = estimate(model, design, memory, batch=batch, profile=find_profile("jouppi7"))
     assert result.joules_per_token is not None

@@ -7,8 +7,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from ...golden.network.bitnet_2b4t import ZERO_FRACTION
-from ...sim.cost.energy import find_profile, ternary_ratios
+from ...sim.cost.energy import ternary_ratios
 from ...sim.cost.model_shapes import MODELS
+from ...sim.cost.profiles import find_profile
 from ...sim.gatelevel.table import HEADLINES, LANES, Characterization, Table, load_table, tables
 from .style import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, Drawing
 

@@ -14,17 +14,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ...golden.files import new_files
-from ...sim.cost.energy import (
-    DRAM,
-    FORMATS,
-    find_profile,
-    matmul_energy,
-    paper_energy,
-    ternary_ratios,
-)
+from ...sim.cost.designs import DESIGNS, Design
+from ...sim.cost.energy import Product, matmul_energy, ternary_ratios
 from ...sim.cost.explore import Grid, run_sweep
+from ...sim.cost.memories import DRAM, EFFICIENCY, find_memory
 from ...sim.cost.model_shapes import GPT3, MODELS
-from ...sim.cost.system import DESIGNS, EFFICIENCY, Design, estimate, find_memory
+from ...sim.cost.paper import paper_energy
+from ...sim.cost.profiles import FORMATS, find_profile
+from ...sim.cost.system import estimate
 from ...sim.cost.validation import predict, summary
 from ..claims import QUALITY, claims
 from .gate import GATE_FIGURES, PUBLISHED_MACS
@@ -106,14 +103,10 @@ def _matmul() -> Drawing:
         parts: dict[str, list[float]] = {"MAC": [], "register": [], "SRAM": [], "DRAM": []}
         for name in names:
             energy = matmul_energy(
-                n,
-                k,
-                tokens,
-                number_format=FORMATS[name],
-                profile=profile,
-                dram=DRAM[dram] if dram else None,
-                rows=16,
-                pass_tokens=tokens,
+                Product(n=n, k=k, tokens=tokens, rows=16, pass_tokens=tokens),
+                FORMATS[name],
+                profile,
+                DRAM[dram] if dram else None,
             )
             macs = n * k * tokens
             for part in parts:
@@ -596,7 +589,7 @@ def _page(sections: Sequence[str]) -> str:
             design
             if name == "ternary-1.6"
             else replace(
-                design, config=None, macs_per_clock=design.macs, rows=16, weight_format=name
+                design, config=None, macs_per_cycle=design.full_rate, rows=16, weight_format=name
             )
         )
         result = estimate(MODELS[_MODEL], one, memory, profile=profile)

@@ -1,4 +1,4 @@
-"""The cycle model: clocks of matrix products on the engine, equal to the RTL's."""
+"""The cycle model: cycles of matrix products on the engine, equal to those of the RTL."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,26 @@ from ...hw.config import MatVecConfig
 from ...hw.engine.timing import EngineTiming, JobChain, JobTimes
 from ...hw.jobs import JobShape
 
-__all__ = ["WeightMemory", "matvec_cycles", "passes", "throttled"]
+__all__ = ["PrefetchMemory", "matvec_cycles", "passes", "throttled"]
 
-#: Weight beats that are followed one by one; a longer product is extrapolated from its beginning.
+#: Most weight beats that are followed one by one; a longer product is extrapolated.
 _EXACT_BEATS = 32_768
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightMemory:
-    """A memory that streams weights ahead of the engine, in bursts.
+class PrefetchMemory:
+    """A memory that streams weights ahead of the engine, in bursts, into a buffer.
 
-    Requests are made in order from the clock in which the first job is accepted, each as soon as
-    the buffer has room for what it brings. A burst begins ``latency`` clocks after its request and
-    not before the one before has ended. A beat's bytes are free in the clock after it was taken.
+    Requests are made in order, from the cycle in which the first job is accepted. Each is made as
+    soon as the buffer has room for its burst. A burst begins ``latency`` cycles after its request,
+    but not before the end of the burst before it. The bytes of a beat are free in the cycle after
+    the engine has taken it.
 
     Parameters
     ----------
-    bytes_per_clock : above 0; while a burst is transferred
-    burst_bytes : 1 or more; what a request brings
-    latency : 0 or more; clocks from a request to its first byte
+    bytes_per_cycle : bytes per cycle while a burst is transferred, above 0
+    burst_bytes : bytes of a burst, 1 or more
+    latency : cycles from a request to its first byte, 0 or more
     prefetch_bytes : size of the buffer; at least a burst and a weight beat
 
     Raises
@@ -36,14 +37,14 @@ class WeightMemory:
         If a value is not legal.
     """
 
-    bytes_per_clock: float
+    bytes_per_cycle: float
     burst_bytes: int
     latency: int
     prefetch_bytes: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.bytes_per_clock < inf:
-            raise ValueError(f"bytes_per_clock must be above 0, not {self.bytes_per_clock}")
+        if not 0 < self.bytes_per_cycle < inf:
+            raise ValueError(f"bytes_per_cycle must be above 0, not {self.bytes_per_cycle}")
         for name, low in (("burst_bytes", 1), ("latency", 0), ("prefetch_bytes", 1)):
             value = getattr(self, name)
             if type(value) is not int or value < low:
@@ -51,7 +52,14 @@ class WeightMemory:
 
 
 def passes(n: int, k: int, tokens: int, config: MatVecConfig, group_chunks: int = 0) -> list[int]:
-    """Tokens of each job that a product of ``tokens`` activation vectors takes.
+    """Return the tokens of each job that a product takes.
+
+    Parameters
+    ----------
+    n, k : outputs and inputs, 1 to the configuration's maximum
+    tokens : activation vectors, 1 to 2²⁴
+    config : the engine
+    group_chunks : 0 for one result per output; else a partial result every so many chunks
 
     Raises
     ------
@@ -75,23 +83,27 @@ def matvec_cycles(
     n: int,
     k: int,
     tokens: int,
-    memory: WeightMemory | None = None,
+    memory: PrefetchMemory | None = None,
     *,
     group_chunks: int = 0,
 ) -> int:
-    """Clocks of a product W (n, k) @ x (tokens, k), as ``MatVecSimulator.run`` counts them.
+    """Return the cycles of a product W (n, k) @ x (tokens, k), as ``MatVecSimulator.run`` counts.
 
-    Where ``tokens`` exceeds the engine's, jobs follow back to back. Exact without ``memory``. With
-    it, exact for at most 32,768 weight beats; beyond, the beginning is exact and the rest
-    continues at the rate that the beginning ended with (within 1 %).
+    If ``tokens`` exceeds the engine's, jobs follow back to back. Without ``memory`` the count is
+    exact. With it, the count is exact for at most 32,768 weight beats. A longer product begins
+    exactly and continues at the rate of its beginning (within 1 %).
 
     Parameters
     ----------
     config : the engine
-    n, k : 1 to the configuration's maximum
-    tokens : 1 or more
-    memory : None where a weight beat is always there
-    group_chunks : 0, or a partial result every so many chunks
+    n, k : outputs and inputs, 1 to the configuration's maximum
+    tokens : activation vectors, 1 to 2²⁴
+    memory : the weights' memory; None where a weight beat is always available
+    group_chunks : 0 for one result per output; else a partial result every so many chunks
+
+    Returns
+    -------
+    Cycles from the acceptance of the first job to that of the last result, both counted
 
     Raises
     ------
@@ -112,12 +124,12 @@ def matvec_cycles(
 
 
 def _chain_cycles(config: MatVecConfig, jobs: Sequence[JobShape]) -> int:
-    """Clocks of passes without gaps, each like the first but the last."""
+    """Return the cycles of passes without gaps; all but the last have the same shape."""
     chain = JobChain(config, EngineTiming.of(config))
     times = chain.run(jobs[0])
     place = 1
     if len(jobs) > 3:
-        # The second pass begins with the engine at work, and every later one as the second did.
+        # The second pass begins while the engine works, as every later pass does.
         second, third = chain.run(jobs[1]), chain.run(jobs[2])
         step = third.last_weight - second.last_weight
         if third.first_weight - second.first_weight == step:
@@ -131,12 +143,18 @@ def _chain_cycles(config: MatVecConfig, jobs: Sequence[JobShape]) -> int:
 
 
 def throttled(
-    config: MatVecConfig, jobs: Sequence[JobShape], memory: WeightMemory
+    config: MatVecConfig, jobs: Sequence[JobShape], memory: PrefetchMemory
 ) -> Iterator[tuple[JobTimes, list[int]]]:
-    """Clocks of each job, and the idle clocks before each of its weight beats.
+    """Yield the cycles of each job, and the idle cycles before each of its weight beats.
 
-    The idle clocks are what ``MatVecSimulator`` takes as ``weight_gaps``: they make the RTL's
-    weight stream that of the memory.
+    The idle cycles are the ``weight_gaps`` of ``MatVecSimulator``: with them, the RTL's weight
+    stream is that of the memory.
+
+    Parameters
+    ----------
+    config : the engine
+    jobs : jobs back to back, legal for it
+    memory : the weights' memory
 
     Raises
     ------
@@ -152,8 +170,8 @@ def throttled(
     chain = JobChain(config, EngineTiming.of(config))
     fired: list[int] = []
     bursts = 0
-    # Of the last burst, in clocks times ``per``, so that nothing is rounded.
-    per, byte = Fraction(memory.bytes_per_clock).as_integer_ratio()
+    # Begin and end of the last burst, in cycles times ``per``, so that nothing is rounded.
+    per, byte = Fraction(memory.bytes_per_cycle).as_integer_ratio()
     begin = end = 0
     last = -1
     for job in jobs:
@@ -183,13 +201,16 @@ def throttled(
         yield chain.finish(job, last), gaps
 
 
-def _throttled_cycles(config: MatVecConfig, jobs: Sequence[JobShape], memory: WeightMemory) -> int:
+def _throttled_cycles(
+    config: MatVecConfig, jobs: Sequence[JobShape], memory: PrefetchMemory
+) -> int:
+    """Return the cycles of jobs from a memory, each weight beat followed."""
     *_, (times, _) = throttled(config, jobs, memory)
     return times.last_result + 1
 
 
-def _extrapolated(config: MatVecConfig, jobs: Sequence[JobShape], memory: WeightMemory) -> int:
-    """Clocks from few groups of rows and few passes: beyond them the rate is steady."""
+def _extrapolated(config: MatVecConfig, jobs: Sequence[JobShape], memory: PrefetchMemory) -> int:
+    """Return the cycles of a long product: few row groups and passes give the steady rate."""
     row_groups, chunks = jobs[0].row_groups(config), jobs[0].chunks(config)
     some = min(row_groups, max(8, _EXACT_BEATS // 4 // chunks))
 

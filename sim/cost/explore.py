@@ -1,4 +1,4 @@
-"""Estimates over a grid of engines and systems, by local processes or a cluster, resumable."""
+"""Estimates over a grid of engines and systems, in local processes or on a cluster, resumable."""
 
 import csv
 import hashlib
@@ -6,8 +6,9 @@ import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from itertools import product
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -16,38 +17,40 @@ import numpy as np
 from ...golden.files import new_files, write_text
 from ...hw.config import MatVecConfig
 from ..tools.errors import EstimateError
-from .energy import find_format, find_profile
+from .comparison import mac_area
+from .designs import own_design
+from .memories import find_memory
 from .model_shapes import find_model
-from .system import DESIGNS, estimate, find_memory, mac_area
+from .profiles import find_profile
+from .system import estimate
 
 __all__ = ["Grid", "pareto", "run_sweep"]
 
 #: Points that a process takes at a time.
 _CHUNK = 200
 
-
-#: Points of a grid at most.
+#: Most points of a grid.
 _MOST = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Every combination of these is a point.
+    """Values of each axis of a sweep; every combination of them is a point.
 
     Parameters
     ----------
-    models : names, as ``find_model`` takes them
-    lanes, rows, tokens : of the engine
-    clocks : MHz
-    memories : as ``find_memory`` takes them
-    contexts, batches : of the decoded token
-    code : weight code of the engine
-    profile : energy figures
+    models : names or files of models, see ``find_model``
+    lanes, rows, tokens : sizes of the engine, see ``MatVecConfig``
+    clocks : clock frequencies in MHz
+    memories : names of memories, see ``find_memory``
+    contexts, batches : tokens that a sequence attends to, and sequences; 1 to 2²⁰
+    code : weight code of the engine, which sets the bits of a weight
+    profile : energy figures, see ``find_profile``
 
     Raises
     ------
     EstimateError
-        If there is no point, or there are too many, or one of the values is not legal.
+        If there is no point, there are more than a million, or a value is not legal.
     """
 
     models: tuple[str, ...]
@@ -76,16 +79,14 @@ class Grid:
                 if not 1 <= value <= 2**20:
                     raise EstimateError(f"{name} must be from 1 to {2**20}, not {value}")
         for clock in self.clocks:
-            replace(DESIGNS["bitnet"], clock_mhz=clock)
+            own_design("sweep", _config(64, 1, 1, self.code), clock)
 
     def __len__(self) -> int:
-        total = 1
-        for values in self._axes:
-            total *= len(values)
-        return total
+        return prod(len(values) for values in self._axes)
 
     @property
     def _axes(self) -> tuple[Sequence[Any], ...]:
+        """The values of all axes, the fastest one last."""
         return (
             self.models,
             self.memories,
@@ -98,11 +99,12 @@ class Grid:
         )
 
     def points(self) -> Iterator[tuple[Any, ...]]:
-        """All points, in order."""
+        """Return an iterator over all points, in order."""
         return product(*self._axes)
 
 
 def _config(lanes: int, rows: int, tokens: int, code: str) -> MatVecConfig:
+    """Make the configuration of a point's engine."""
     try:
         return MatVecConfig(
             lanes=lanes, rows=rows, tokens=tokens, code=code, k_max=6912, n_max=131_072
@@ -112,25 +114,18 @@ def _config(lanes: int, rows: int, tokens: int, code: str) -> MatVecConfig:
 
 
 def _evaluate(grid: Grid, chunk: Sequence[tuple[int, tuple[Any, ...]]]) -> list[dict[str, Any]]:
-    """Rows of some points."""
+    """Return the rows of some points."""
     profile = find_profile(grid.profile)
     models = {name: find_model(name) for name in grid.models}
     rows = []
     for index, (name, memory, context, batch, lanes, height, tokens, clock) in chunk:
         config = _config(lanes, height, tokens, grid.code)
-        design = replace(
-            DESIGNS["bitnet"],
-            config=config,
-            clock_mhz=clock,
-            attention_macs=lanes,
-            vector_elements=lanes,
-        )
+        design = own_design("sweep", config, clock)
         model = models[name]
         result = estimate(
             model, design, find_memory(memory), context=context, batch=batch, profile=profile
         )
-        k = max(linear.k for linear in model.linears)
-        area = mac_area(find_format(design.weight_format), k) * config.macs_per_clock
+        area = mac_area(design.number_format, model.widest_k) * config.macs_per_clock
         rows.append(
             {
                 "index": index,
@@ -153,9 +148,18 @@ def _evaluate(grid: Grid, chunk: Sequence[tuple[int, tuple[Any, ...]]]) -> list[
 
 
 def pareto(rows: Sequence[dict[str, Any]]) -> list[bool]:
-    """Which rows no other beats: less area, less energy and more speed, for the same task.
+    """Tell which rows are on the Pareto front of their task.
 
-    A task is a model, a memory, a context and a batch.
+    A row is on the front if no other row of the same task has at most its area and energy, at least
+    its speed, and one of the three better. A task is a model, a memory, a context and a batch.
+
+    Parameters
+    ----------
+    rows : rows of ``run_sweep``
+
+    Returns
+    -------
+    A value for each row, in order
     """
     on_front = [False] * len(rows)
     tasks: dict[tuple[Any, ...], list[int]] = {}
@@ -173,7 +177,7 @@ def pareto(rows: Sequence[dict[str, Any]]) -> list[bool]:
                 for place in places
             ]
         )
-        # Whoever beats a row comes before it in this order.
+        # A row that beats another comes before it in this order.
         front = np.empty((0, 3))
         for place in np.lexsort(costs.T[::-1]):
             cost = costs[place]
@@ -192,10 +196,10 @@ def run_sweep(
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
-    """Estimate every point of a grid; write ``OUT.csv`` and ``OUT.json``.
+    """Estimate every point of a grid, and write ``OUT.csv`` and ``OUT.json``.
 
-    What is done stands in ``OUT.partial`` until the end: a sweep that was interrupted continues
-    from there.
+    Finished points are kept in ``OUT.partial`` until the end. An interrupted sweep continues from
+    there.
 
     Parameters
     ----------
@@ -203,16 +207,19 @@ def run_sweep(
     out : name of the files, without an ending
     scheduler : address of a Dask scheduler; None for local processes
     workers : local processes; by default as many as there are CPUs
-    progress : called with points done and points in all
+    progress : function of the points done and of all points, called as the sweep proceeds
 
     Returns
     -------
-    A row per point in the grid's order, with ``pareto``
+    A row per point in the grid's order; ``pareto`` is true for rows on the front
 
     Raises
     ------
     EstimateError
-        If ``OUT.partial`` is of another sweep, or Dask is needed and missing.
+        If ``OUT.partial`` belongs to another sweep, Dask is needed and missing, or the scheduler
+        does not answer.
+    OutputError
+        If a folder has the name of a file to write.
     """
     partial = out.with_name(f"{out.name}.partial")
     key = hashlib.sha256(json.dumps(asdict(grid)).encode()).hexdigest()
@@ -247,7 +254,7 @@ def run_sweep(
 
 
 def _read_partial(partial: Path, key: str) -> dict[int, dict[str, Any]]:
-    """Rows that an interrupted sweep has left; its last line may be torn."""
+    """Read the rows of an interrupted sweep, whose last line may be incomplete."""
     lines = partial.read_text(encoding="utf-8").split("\n")
     try:
         same = json.loads(lines[0]) == {"sweep": key}
@@ -255,8 +262,8 @@ def _read_partial(partial: Path, key: str) -> dict[int, dict[str, Any]]:
         same = False
     if not same:
         raise EstimateError(
-            f"{partial}: must be of the same sweep to continue it, and is of another; remove it, "
-            "or choose another --out"
+            f"{partial}: must belong to the same sweep, to be continued, not to another one; "
+            "remove the file, or choose another --out"
         )
     rows = {}
     whole = [lines[0]]
@@ -275,13 +282,13 @@ def _finished(
     scheduler: str | None,
     workers: int | None,
 ) -> Iterator[list[dict[str, Any]]]:
-    """Rows of chunks, as they are done."""
+    """Yield the rows of chunks as they are done."""
     if scheduler is not None:
         try:
             from distributed import Client, as_completed
         except ImportError:
             raise EstimateError(
-                "a scheduler needs Dask: python -m pip install 'trilith[cluster]'"
+                "--scheduler needs Dask; install it: python -m pip install 'trilith[cluster]'"
             ) from None
         try:
             client = Client(scheduler, timeout=10)

@@ -1,22 +1,24 @@
-"""What language models compute and move: sizes, counted for prefill and decode."""
+"""Language models as work: sizes of their matrices, and counts of a prompt or a generated token."""
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import ceil, exp, lgamma, log, log1p, sqrt
 
 from ..tools.errors import EstimateError
 
-__all__ = ["Linear", "ModelShape", "Work", "decode", "prefill"]
+__all__ = ["Linear", "ModelShape", "Work", "decode", "prefill", "weights_per_pass"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Linear:
-    """Matrices of one shape, W (n, k) @ x (k).
+    """Matrices of one shape, W (n, k) @ x (k,).
 
     Parameters
     ----------
-    name : what they are
-    n, k : outputs and inputs
-    count : how many there are in the model
-    active : how many of them a token passes through
+    name : kind of the matrices, such as ``q`` or ``down``
+    n, k : outputs and inputs of each
+    count : matrices in the model
+    active : matrices that one token passes through; fewer than ``count`` for experts
     """
 
     name: str
@@ -27,25 +29,30 @@ class Linear:
 
     @property
     def weights(self) -> int:
-        """Weights of all of them."""
+        """Weights of all matrices."""
         return self.n * self.k * self.count
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelShape:
-    """A decoder, as far as its cost goes.
+    """Shape of a language model, as far as its cost depends on it.
 
     Parameters
     ----------
-    name : of the model
-    hidden, layers, vocabulary : sizes
+    name : name of the model
+    hidden : values of a token between two layers
+    layers : number of layers
+    vocabulary : tokens that the model knows
     linears : all linear layers but the head
-    heads, kv_heads, head_size : of attention; 0 where there is none
-    windows : tokens that a layer attends to at most, and how many layers do; None is no limit
-    norm_elements : values that a token passes through norms, in all layers
-    gate_elements : values that a token passes through the feed-forward activation, in all layers
+    heads, kv_heads, head_size : attention heads for queries, heads for keys and values, and values
+        of a head; 0 where there is no attention
+    windows : pairs of the most tokens that a layer attends to (None for no limit) and the number of
+        such layers
+    norm_elements : values per token that pass through norms, in all layers
+    gate_elements : values per token that pass through the feed-forward activation, in all layers
     tied : the embedding is the head too
-    experts, active_experts : of each mixture; 0 and 0 where there is none
+    experts, active_experts : experts of each mixture, and how many of them a token takes; 0 and 0
+        where there is no mixture
     source : where the sizes are from
     """
 
@@ -72,7 +79,7 @@ class ModelShape:
 
     @property
     def active_weights(self) -> int:
-        """Those that one token passes through."""
+        """Weights of the linear layers that one token passes through."""
         return sum(linear.n * linear.k * linear.active for linear in self.linears)
 
     @property
@@ -82,24 +89,32 @@ class ModelShape:
 
     @property
     def parameters(self) -> int:
-        """All weights of matrices: linear layers, embedding, and the head where it is another."""
+        """All weights of matrices: linear layers, embedding, and the head if it is another."""
         return self.linear_weights + self.head_weights * (1 if self.tied else 2)
+
+    @property
+    def widest_k(self) -> int:
+        """Largest number of products in a sum of the linear layers."""
+        return max(linear.k for linear in self.linears)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
-    """What a step computes and moves. A MAC is one multiplication with its addition.
+    """Counts of a step: a prompt, or a generated token of each sequence.
+
+    A MAC is one multiplication with its addition.
 
     Parameters
     ----------
-    sequences : that the step serves
-    tokens : that pass through the linear layers, of all sequences
+    sequences : sequences that the step serves
+    tokens : tokens of all sequences that pass through the linear layers
     linear_macs, attention_macs, head_macs : multiply-accumulates
-    linear_weights : read at least once; of a mixture the experts that the tokens are expected to
-        choose, each choice being equally likely
-    head_weights : read at least once
+    linear_weights : distinct weights that the tokens use, each read at least once; for experts the
+        expected number, each choice being equally likely
+    head_weights : weights of the head, each read at least once
     kv_reads, kv_writes : values of keys and values
-    vector_elements : values that pass through what is not a matrix product, see ``_vector``
+    vector_elements : values that pass through operations other than matrix products, see
+        ``_vector_elements``
     """
 
     sequences: int
@@ -113,13 +128,9 @@ class Work:
     kv_writes: int
     vector_elements: int
 
-    @property
-    def macs(self) -> int:
-        """All multiply-accumulates."""
-        return self.linear_macs + self.attention_macs + self.head_macs
-
 
 def _checked(**sizes: int) -> None:
+    """Refuse sizes that are not positive integers, or absurdly large."""
     for name, value in sizes.items():
         if type(value) is not int or not 1 <= value <= 2**27:
             raise EstimateError(f"{name} must be an integer from 1 to {2**27}, not {value!r}")
@@ -128,24 +139,68 @@ def _checked(**sizes: int) -> None:
         raise EstimateError(f"tokens of all sequences must be at most {2**24}, not {tokens}")
 
 
-def _weights_read(model: ModelShape, tokens: int) -> float:
-    """Weights that some tokens touch."""
+@lru_cache(maxsize=4096)
+def _expert_passes(tokens: int, chance: float, shared_tokens: int) -> float:
+    """Return the expected passes over the weights of one expert.
+
+    The expert's tokens T follow a binomial distribution, and take ⌈T / shared_tokens⌉ passes.
+
+    Parameters
+    ----------
+    tokens : tokens that choose experts
+    chance : probability that a token chooses this expert, below 1
+    shared_tokens : tokens that share a pass
+    """
+    if shared_tokens >= tokens:
+        return 1 - (1 - chance) ** tokens
+    if shared_tokens == 1:
+        return tokens * chance
+    # Twelve standard deviations around the mean hold all but 1e-30 of the probability.
+    mean = tokens * chance
+    reach = 12 * sqrt(mean) + 40
+    expected = 0.0
+    for count in range(max(1, int(mean - reach)), min(tokens, ceil(mean + reach)) + 1):
+        logarithm = lgamma(tokens + 1) - lgamma(count + 1) - lgamma(tokens - count + 1)
+        logarithm += count * log(chance) + (tokens - count) * log1p(-chance)
+        expected += ceil(count / shared_tokens) * exp(logarithm)
+    return expected
+
+
+def weights_per_pass(model: ModelShape, tokens: int, shared_tokens: int) -> float:
+    """Return the mean number of weights that a pass over the linear layers reads.
+
+    A step takes ⌈tokens / shared_tokens⌉ passes. A matrix that every token takes is read in each of
+    them. An expert is read only for its own tokens, ``shared_tokens`` of them at a time: with one
+    token to a pass, the experts that this token chooses; in a single pass, the distinct experts of
+    all tokens; never more than all weights.
+
+    Parameters
+    ----------
+    model : the model; each choice of experts is equally likely
+    tokens : tokens of the step
+    shared_tokens : tokens that share a pass over the weights
+    """
+    passes = ceil(tokens / shared_tokens)
     total = 0.0
     for linear in model.linears:
         share = 1.0
         if linear.active < linear.count:
-            # Of e experts each token takes a: one is left out by t tokens with (1 − a/e)^t.
-            share = 1 - (1 - linear.active / linear.count) ** tokens
+            chance = linear.active / linear.count
+            share = _expert_passes(tokens, chance, shared_tokens) / passes
         total += linear.weights * share
     return total
 
 
-def _vector(model: ModelShape) -> int:
-    """Values per token that pass one by one through what stands between matrix products.
+#: Linear layers whose input is another layer's too: it is quantized once.
+_SHARED = ("k", "v", "up", "f", "g")
+
+
+def _vector_elements(model: ModelShape) -> int:
+    """Return the values per token that pass one by one through operations between the products.
 
     Norms and the quantization of a linear layer's input each pass over their values twice (once
-    for the sum or the maximum); each output of a linear layer is scaled once; gate, residual
-    additions and rotary positions pass over theirs once.
+    for the sum or the maximum). Each output of a linear layer is scaled once. Gate, residual
+    additions and rotary positions pass over their values once.
     """
     inputs = sum(linear.k * linear.active for linear in model.linears if linear.name not in _SHARED)
     outputs = sum(linear.n * linear.active for linear in model.linears)
@@ -155,12 +210,14 @@ def _vector(model: ModelShape) -> int:
     return twice + outputs + model.gate_elements + rotary + residual
 
 
-#: Linear layers whose input is another's too: it is quantized once.
-_SHARED = ("k", "v", "up", "f", "g")
-
-
 def prefill(model: ModelShape, tokens: int, *, batch: int = 1) -> Work:
-    """A prompt of so many tokens, causal, up to the first generated token.
+    """Count the work of a prompt, up to the first generated token; attention is causal.
+
+    Parameters
+    ----------
+    model : the model that computes
+    tokens : tokens of the prompt of each sequence
+    batch : sequences
 
     Raises
     ------
@@ -182,20 +239,20 @@ def prefill(model: ModelShape, tokens: int, *, batch: int = 1) -> Work:
         linear_macs=model.active_weights * tokens * batch,
         attention_macs=2 * width * pairs * batch,
         head_macs=model.head_weights * batch,
-        linear_weights=_weights_read(model, tokens * batch),
+        linear_weights=weights_per_pass(model, tokens * batch, tokens * batch),
         head_weights=model.head_weights,
         kv_reads=kv * attention_layers * tokens * batch,
         kv_writes=kv * attention_layers * tokens * batch,
-        vector_elements=_vector(model) * tokens * batch,
+        vector_elements=_vector_elements(model) * tokens * batch,
     )
 
 
 def decode(model: ModelShape, context: int, *, batch: int = 1) -> Work:
-    """One generated token for each sequence.
+    """Count the work of one generated token for each sequence.
 
     Parameters
     ----------
-    model : what computes
+    model : the model that computes
     context : tokens that each sequence attends to, the newest included
     batch : sequences that share a pass over the weights
 
@@ -213,9 +270,9 @@ def decode(model: ModelShape, context: int, *, batch: int = 1) -> Work:
         linear_macs=model.active_weights * batch,
         attention_macs=2 * model.heads * model.head_size * reach * batch,
         head_macs=model.head_weights * batch,
-        linear_weights=_weights_read(model, batch),
+        linear_weights=weights_per_pass(model, batch, batch),
         head_weights=model.head_weights,
         kv_reads=kv * reach * batch,
         kv_writes=kv * sum(layers for _, layers in model.windows) * batch,
-        vector_elements=_vector(model) * batch,
+        vector_elements=_vector_elements(model) * batch,
     )

@@ -97,7 +97,7 @@ def test_what_a_library_lacks_is_said(trilith):
     done = trilith("estimate", "bitnet-2b4t", "--profile", "gate:sky130hd")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(
-        "trilith: profile gate:sky130hd must have a figure for 'sram 32 KB' and its source has none"
+        "trilith: profile gate:sky130hd has no figure for 'sram 32 KB'; it has "
     )
 
 

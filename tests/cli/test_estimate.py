@@ -36,6 +36,12 @@ def test_estimate_and_its_rivals(trilith):
     assert "\nlabel: modelled\n" in text
 
 
+def test_energy_of_other_machines_is_called_a_lower_bound(trilith):
+    text = trilith("estimate", "--design", "laptop-bitnet.cpp").stdout
+    assert "for laptop-bitnet.cpp a lower bound of arithmetic and memory, dynamic only\n" in text
+    assert "lower bound" not in trilith("estimate").stdout
+
+
 def test_validation(trilith):
     table = json.loads(trilith("estimate", "--validation", "--json").stdout)
     assert table["summary"]["median_absolute_error"] <= 0.2
@@ -81,6 +87,27 @@ def test_claims(trilith):
         (["estimate", "--context", "0"], "context must be an integer from 1 to "),
         (["estimate", "--clock", "nan"], "clock_mhz must be above 0, not nan"),
         (["energy", "matmul", "--n", "0", "--k", "1"], "n must be an integer from 1 to 2**31"),
+        (
+            [
+                *[
+                    "energy",
+                    "matmul",
+                    "--n",
+                    "9",
+                    "--k",
+                    "9",
+                    "--adder-bits",
+                    "8",
+                    "--profile",
+                    "gate:asap7",
+                ]
+            ],
+            "adder_bits must not be given with profile gate:asap7, not 8: ",
+        ),
+        (
+            ["estimate", "--design", "gpu-bf16", "--memory", "on-chip", "--profile", "jouppi7"],
+            "nothing bounds the rate of design gpu-bf16 with memory on-chip; ",
+        ),
         (
             ["energy", "paper", "--tokens", "-1"],
             "Invalid value: --tokens must be from 1 to 1048576, not -1",

@@ -11,7 +11,7 @@ from trilith.hw import PRESETS, MatVecConfig, MatVecEngine
 from trilith.hw.engine.timing import EngineTiming, job_times
 from trilith.hw.jobs import JobShape
 from trilith.sim import Job, MatVecSimulator
-from trilith.sim.cost.cycles import WeightMemory, _extrapolated, matvec_cycles, throttled
+from trilith.sim.cost.cycles import PrefetchMemory, _extrapolated, matvec_cycles, throttled
 from trilith.sim.rtl.suite import SWEEP_CONFIGS
 
 #: Between them every code and activation width, 1 to 8 tokens, 1 to 4 levels in a stage.
@@ -58,8 +58,8 @@ def random_chain(rng, config):
 
 def random_memory(rng, config):
     burst = int(rng.choice([8, 32, 64, 256]))
-    return WeightMemory(
-        bytes_per_clock=float(config.weight_bytes * rng.choice([0.13, 0.4, 0.71, 1, 1.5, 3.3])),
+    return PrefetchMemory(
+        bytes_per_cycle=float(config.weight_bytes * rng.choice([0.13, 0.4, 0.71, 1, 1.5, 3.3])),
         burst_bytes=burst,
         latency=int(rng.integers(0, 120)),
         prefetch_bytes=config.weight_bytes + burst + int(rng.integers(0, 40 * config.weight_bytes)),
@@ -166,7 +166,7 @@ def naive_clocks(config, job, memory):
     """Clocks of a job's weight beats, a clock at a time, where its groups hold nothing up."""
     beats = job.row_groups(config) * job.chunks(config)
     first = EngineTiming.of(config).job_latency + job.tokens * job.chunks(config)
-    rate = Fraction(memory.bytes_per_clock)
+    rate = Fraction(memory.bytes_per_cycle)
     # Bytes of each burst that was requested, and when the first of them comes.
     bursts, taken, clocks = [], [], 0
     while len(taken) < beats:
@@ -190,9 +190,9 @@ def test_that_the_memory_is_what_it_says(seed):
     rng = np.random.default_rng([6, seed])
     config = CONFIGS[0]
     job = JobShape(n=int(rng.integers(1, 20)), k=int(rng.integers(1, 60)), tokens=1)
-    memory = WeightMemory(
+    memory = PrefetchMemory(
         # Exact in binary, so that no clock hangs on a rounding.
-        bytes_per_clock=float(rng.choice([0.5, 0.75, 1.5, 3.0, 8.0])),
+        bytes_per_cycle=float(rng.choice([0.5, 0.75, 1.5, 3.0, 8.0])),
         burst_bytes=int(rng.choice([3, 8, 16])),
         latency=int(rng.integers(0, 40)),
         prefetch_bytes=int(rng.integers(19, 80)),
@@ -221,14 +221,14 @@ def test_that_a_long_product_continues_as_it_began():
 
 def test_that_a_fast_memory_costs_its_latency_once():
     config = PRESETS["micro"]
-    memory = WeightMemory(bytes_per_clock=64, burst_bytes=64, latency=0, prefetch_bytes=4096)
+    memory = PrefetchMemory(bytes_per_cycle=64, burst_bytes=64, latency=0, prefetch_bytes=4096)
     free = matvec_cycles(config, 100, 1000, 1)
     assert matvec_cycles(config, 100, 1000, 1, memory) == free
     # The engine loads activations for 3 + 125 clocks, and the first beat is there in clock 501.
     late = replace(memory, latency=500)
     assert matvec_cycles(config, 100, 1000, 1, late) > free + 500 - 128
     # A quarter of a beat in a clock: four clocks a beat.
-    slow = replace(memory, bytes_per_clock=2.0)
+    slow = replace(memory, bytes_per_cycle=2.0)
     beats = 20 * 125
     assert abs(matvec_cycles(config, 100, 1000, 1, slow) - 4 * beats) < 0.01 * 4 * beats
 
@@ -248,9 +248,9 @@ def test_bad_sizes(arguments, message):
 
 
 def test_bad_memory():
-    with pytest.raises(ValueError, match=r"^bytes_per_clock must be above 0, not 0$"):
-        WeightMemory(bytes_per_clock=0, burst_bytes=1, latency=0, prefetch_bytes=1)
-    memory = WeightMemory(bytes_per_clock=1, burst_bytes=64, latency=0, prefetch_bytes=64)
+    with pytest.raises(ValueError, match=r"^bytes_per_cycle must be above 0, not 0$"):
+        PrefetchMemory(bytes_per_cycle=0, burst_bytes=1, latency=0, prefetch_bytes=1)
+    memory = PrefetchMemory(bytes_per_cycle=1, burst_bytes=64, latency=0, prefetch_bytes=64)
     message = "prefetch_bytes must be at least a burst and a weight beat, 72, not 64"
     with pytest.raises(ValueError, match=f"^{message}$"):
         matvec_cycles(PRESETS["micro"], 5, 5, 1, memory)

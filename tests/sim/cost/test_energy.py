@@ -3,21 +3,17 @@ import re
 
 import pytest
 
-from trilith.sim.cost.energy import (
-    DRAM,
+from trilith.sim.cost.energy import Product, buffered, matmul_energy, ternary_ratios
+from trilith.sim.cost.memories import DRAM, find_dram
+from trilith.sim.cost.model_shapes import GPT3, MODELS
+from trilith.sim.cost.paper import paper_energy, paper_ratio
+from trilith.sim.cost.profiles import (
     FORMATS,
     MissingFigureError,
     accumulator_bits,
-    buffered,
-    find_dram,
     find_format,
     find_profile,
-    matmul_energy,
-    paper_energy,
-    paper_ratio,
-    ternary_ratios,
 )
-from trilith.sim.cost.model_shapes import GPT3, MODELS
 from trilith.sim.gatelevel import table
 from trilith.sim.gatelevel.table import load_table
 from trilith.sim.tools.errors import EstimateError
@@ -114,30 +110,21 @@ def test_wider_additions_cost_more_and_the_published_widths_what_is_published():
 def test_a_product_by_hand():
     profile = find_profile("jouppi7")
     parts = matmul_energy(
-        32,
-        2560,
-        4,
-        number_format=FORMATS["ternary-1.6"],
-        profile=profile,
-        dram=DRAM["lpddr5"],
-        rows=16,
-        pass_tokens=2,
+        Product(n=32, k=2560, tokens=4, rows=16, pass_tokens=2),
+        FORMATS["ternary-1.6"],
+        profile,
+        DRAM["lpddr5"],
     )
     assert parts.mac == pytest.approx(32 * 2560 * 4 * 0.0175)
     # Each activation is read for two groups of 16 rows; results have 20 bits.
     assert parts.sram == pytest.approx((8 * 2560 * 4 * 2 + 20 * 32 * 4) * 7.5 / 64)
     assert parts.dram == pytest.approx(1.6 * 32 * 2560 * 2 * 9)
     assert parts.total == parts.mac + parts.sram + parts.dram
-    paper = matmul_energy(
-        32,
-        2560,
-        4,
-        number_format=FORMATS["ternary-1.6"],
-        profile=find_profile("bitnet-paper"),
-        dram=None,
-    )
-    fp16 = matmul_energy(
-        32, 2560, 4, number_format=FORMATS["fp16"], profile=find_profile("bitnet-paper"), dram=None
+    paper, fp16 = (
+        matmul_energy(
+            Product(n=32, k=2560, tokens=4), FORMATS[name], find_profile("bitnet-paper"), None
+        )
+        for name in ("ternary-1.6", "fp16")
     )
     assert fp16.mac / paper.mac == pytest.approx(0.5 / 0.007)
     assert paper.dram == 0
@@ -145,7 +132,7 @@ def test_a_product_by_hand():
 
 def test_what_no_source_has_is_refused():
     profile = find_profile("jouppi7")
-    message = r"^profile jouppi7 must have a figure for 'fp8 mul' and its source has none; it has "
+    message = r"^profile jouppi7 has no figure for 'fp8 mul'; it has int8 add, "
     with pytest.raises(MissingFigureError, match=message):
         profile.mac(FORMATS["fp8"], 100)
     assert find_profile("horowitz45").mac(FORMATS["int4"], 100)["multiply"].pj == 0.137
@@ -196,17 +183,15 @@ def stored_table():
 def test_a_measured_profile(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "DATA", tmp_path)
     message = (
-        "the energy profile must be one of horowitz45, jouppi7, bitnet-paper, not 'gate:demo': "
-        "this version has no table of measured figures sim/data/gate-demo.json"
+        "the energy profile must be one of horowitz45, jouppi7, bitnet-paper, not 'gate:demo'; "
+        "no file sim/gatelevel/data/gate-demo.json has measured figures for it"
     )
     with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
         find_profile("gate:demo")
     (tmp_path / "gate-demo.json").write_text(json.dumps(stored_table()))
     profile = find_profile("gate:demo")
     assert (profile.name, profile.node) == ("gate:demo", "7 nm, 0.7 V")
-    parts = matmul_energy(
-        1, 1000, 1, number_format=FORMATS["ternary-1.6"], profile=profile, dram=None
-    )
+    parts = matmul_energy(Product(n=1, k=1000, tokens=1), FORMATS["ternary-1.6"], profile, None)
     # 40 fJ at the clock that FP16 meets too, 13 of them for clock pins, whose charge is another;
     # a read is 64 pJ, a result of 18 bits.
     assert (parts.mac, parts.register) == (pytest.approx(27), pytest.approx(14))
@@ -215,6 +200,14 @@ def test_a_measured_profile(tmp_path, monkeypatch):
     assert profile.areas == {"ternaryxint8-escape": 20, "fp16xfp16-fp32-fused": 150}
     with pytest.raises(MissingFigureError, match="'int8 mul'"):
         profile.mac(FORMATS["int8"], 100)
+    # The width of a measured adder is fixed.
+    message = (
+        "adder_bits must not be given with profile gate:demo, not 20: its units were measured with "
+        "adders as wide as their sums; leave it out, or choose a published profile"
+    )
+    for number_format in FORMATS.values():
+        with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+            profile.mac(number_format, 100, 20)
     # Four banks of the only macro.
     assert profile.sram_bit(32) == profile.sram_bit(8) == 1
     assert profile.figure("sram 32 KB").label == "modelled"
@@ -260,20 +253,14 @@ def test_unknown_names_list_the_known(find, name, start):
 
 
 @pytest.mark.parametrize(
-    ("sizes", "options", "message"),
+    ("values", "message"),
     [
-        ((0, 1, 1), {}, "n must be an integer from 1 to 2**31, not 0"),
-        ((1, 1, -1), {}, "tokens must be an integer from 1 to 2**31, not -1"),
-        ((1, 1, 1), {"sram_kilobytes": 5}, "sram_kilobytes must be one of 8, 32, 1024, not 5"),
-        ((1, 1, 1), {"adder_bits": 0}, "adder_bits must be from 1 to 64, not 0"),
+        ({"n": 0}, "n must be an integer from 1 to 2**31, not 0"),
+        ({"tokens": -1}, "tokens must be an integer from 1 to 2**31, not -1"),
+        ({"sram_kilobytes": 5}, "sram_kilobytes must be one of 8, 32, 1024, not 5"),
+        ({"adder_bits": 0}, "adder_bits must be from 1 to 64, not 0"),
     ],
 )
-def test_bad_sizes(sizes, options, message):
+def test_bad_sizes(values, message):
     with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
-        matmul_energy(
-            *sizes,
-            number_format=FORMATS["fp16"],
-            profile=find_profile("jouppi7"),
-            dram=None,
-            **options,
-        )
+        Product(**{"n": 1, "k": 1, "tokens": 1} | values)

@@ -2,13 +2,14 @@ import csv
 import json
 import re
 import time
+from dataclasses import replace
 
 import pytest
 
 from trilith.sim.cost import explore as sweep
 from trilith.sim.cost.explore import Grid, pareto, run_sweep
+from trilith.sim.cost.memories import find_memory
 from trilith.sim.cost.model_shapes import MODELS
-from trilith.sim.cost.system import DESIGNS, find_memory
 from trilith.sim.tools.errors import EstimateError
 
 GRID = Grid(
@@ -40,13 +41,7 @@ def test_a_sweep_writes_every_point(tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"out.json", "out.csv"}
     point = next(row for row in rows if (row["lanes"], row["rows"], row["batch"]) == (40, 8, 8))
     config = sweep._config(40, 8, point["tokens"], "base3")
-    design = sweep.replace(
-        DESIGNS["bitnet"],
-        config=config,
-        clock_mhz=point["clock_mhz"],
-        attention_macs=40,
-        vector_elements=40,
-    )
+    design = sweep.own_design("x", config, point["clock_mhz"])
     memory = find_memory(point["memory"])
     alone = sweep.estimate(MODELS[point["model"]], design, memory, batch=8)
     assert point["tokens_per_second"] == alone.tokens_per_second
@@ -108,9 +103,21 @@ def test_an_interrupted_sweep_resumes(tmp_path, monkeypatch):
     assert not partial.exists()
 
 
+def test_the_weight_code_changes_bytes_and_energy(tmp_path):
+    grid = Grid(models=("bitnet-2b4t",), lanes=(64,), rows=(64,), clocks=(1000.0,))
+    rates, joules = {}, {}
+    for code in ("binary", "base3", "two_bit"):
+        (row,) = run_sweep(replace(grid, code=code), tmp_path / code)
+        rates[code], joules[code] = row["tokens_per_second"], row["joules_per_token"]
+    assert rates["binary"] > rates["base3"] > rates["two_bit"]
+    # LPDDR5: 9 pJ for each bit of 2,084,044,800 weights.
+    assert joules["base3"] - joules["binary"] == pytest.approx(2_084_044_800 * 0.6 * 9e-12)
+    assert joules["two_bit"] - joules["base3"] == pytest.approx(2_084_044_800 * 0.4 * 9e-12)
+
+
 def test_another_sweep_is_not_continued(tmp_path):
     (tmp_path / "out.partial").write_text('{"sweep": "other"}\n')
-    message = f"{tmp_path / 'out.partial'}: must be of the same sweep to continue it, "
+    message = f"{tmp_path / 'out.partial'}: must belong to the same sweep, to be continued, "
     with pytest.raises(EstimateError, match=f"^{re.escape(message)}"):
         run_sweep(GRID, tmp_path / "out")
 

@@ -1,0 +1,234 @@
+"""Designs: the arithmetic that runs a language model, ours and published ones."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from typing import Any
+
+from ...hw.config import PRESETS, MatVecConfig
+from ..tools.errors import EstimateError
+from .datafiles import DATA, read_data, record
+from .memories import EFFICIENCY, Efficiency, Memory
+from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format
+
+__all__ = ["DESIGNS", "Design", "find_design", "own_design", "sustained"]
+
+_FILE = DATA / "designs.toml"
+
+#: Fields of a design that must be above 0.
+_POSITIVE = (
+    "clock_mhz",
+    "engines",
+    "macs_per_cycle",
+    "pass_tokens",
+    "rows",
+    "kv_bits",
+    "attention_macs_per_cycle",
+    "vector_elements_per_cycle",
+    "port_bytes_per_cycle",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Design:
+    """Arithmetic of a system, and its speed.
+
+    Exactly one of ``config`` and ``weight_format`` is given: the weight code of an engine decides
+    how many bits a weight has.
+
+    Parameters
+    ----------
+    name : name of the design
+    reader : a key of ``EFFICIENCY``: who reads the memory
+    clock_mhz : clock frequency of the array, above 0 and at most 100,000 MHz
+    config : engine whose cycles count; None for a design that is only a number of MACs per cycle
+    weight_format : number format of the linear layers, a key of ``FORMATS``, without ``config``
+    engines : engines of that configuration, which share the rows of each matrix
+    macs_per_cycle : of a design without ``config``, at full utilization; infinite where memory is
+        known to be the bound
+    pass_tokens : of a design without ``config``: activation vectors that share a pass over weights
+    rows : of a design without ``config``: outputs that share one read of an activation
+    sram_kilobytes : of a design without ``config``: activation buffer, one of ``SRAM_KILOBYTES``
+    head_format : number format of the head, a key of ``FORMATS``
+    kv_bits : bits of a stored key or value
+    attention_macs_per_cycle : multiply-accumulates of attention
+    vector_elements_per_cycle : values outside of matrix products; infinite where these operations
+        overlap with the products
+    port_bytes_per_cycle : most bytes that the array's port to memory takes
+    fixed_us : further time of each pass over the weights, in µs
+    ours : an engine of this project; the energy of another design is a lower bound
+    source : publication, or ``modelled``
+
+    Raises
+    ------
+    EstimateError
+        If a name is unknown or a value is not legal.
+    """
+
+    name: str
+    reader: str
+    clock_mhz: float
+    config: MatVecConfig | None = None
+    weight_format: str | None = None
+    engines: int = 1
+    macs_per_cycle: float = inf
+    pass_tokens: int = 1
+    rows: int = 1
+    sram_kilobytes: int = 8
+    head_format: str = "fp16"
+    kv_bits: int = 16
+    attention_macs_per_cycle: float = inf
+    vector_elements_per_cycle: float = inf
+    port_bytes_per_cycle: float = inf
+    fixed_us: float = 0.0
+    ours: bool = False
+    source: str
+
+    def __post_init__(self) -> None:
+        if (self.config is None) == (self.weight_format is None):
+            raise EstimateError(
+                f"{self.name}: exactly one of config and weight_format must be given, not "
+                f"{'none' if self.config is None else 'both'}"
+            )
+        if self.weight_format is not None:
+            find_format(self.weight_format)
+        find_format(self.head_format)
+        if self.reader not in EFFICIENCY:
+            raise EstimateError(
+                f"reader must be one of {', '.join(EFFICIENCY)}, not {self.reader!r}"
+            )
+        for name in _POSITIVE:
+            if not getattr(self, name) > 0:
+                raise EstimateError(f"{name} must be above 0, not {getattr(self, name)}")
+        if self.clock_mhz > 100_000:
+            raise EstimateError(f"clock_mhz must be at most 100000, not {self.clock_mhz}")
+
+    @property
+    def number_format(self) -> NumberFormat:
+        """Number format of the linear layers; that of the engine's weight code, where there is one.
+
+        Every count of bytes, energy and area takes the bits of a weight from here.
+        """
+        if self.config is not None:
+            return engine_format(self.config)
+        return find_format(self.weight_format or "")
+
+    @property
+    def full_rate(self) -> float:
+        """Multiply-accumulates per cycle at full utilization."""
+        if self.config is not None:
+            return self.config.macs_per_clock * self.engines
+        return self.macs_per_cycle
+
+    @property
+    def shared_tokens(self) -> int:
+        """Activation vectors that share a pass over the weights."""
+        return self.config.tokens if self.config else self.pass_tokens
+
+    @property
+    def shared_rows(self) -> int:
+        """Outputs that share one read of an activation from its buffer."""
+        return self.config.rows if self.config else self.rows
+
+    @property
+    def buffer_kilobytes(self) -> int:
+        """Smallest published SRAM that holds the activation buffer; the largest where none does.
+
+        An engine's buffer has two halves, each of all activations of a job.
+        """
+        if self.config is None:
+            return self.sram_kilobytes
+        one = self.config
+        size = 2 * one.max_chunks * one.lanes * one.tokens * one.act_bits / 8
+        return next((kb for kb in SRAM_KILOBYTES if size <= kb * 1024), SRAM_KILOBYTES[-1])
+
+    @property
+    def energy_boundary(self) -> str:
+        """What the estimated energy of a token covers, in words.
+
+        The figures of a profile know nothing of a processor's instructions, caches and control, nor
+        of another's registers and wires.
+        """
+        if self.ours:
+            return "dynamic only"
+        return f"for {self.name} a lower bound of arithmetic and memory, dynamic only"
+
+
+def sustained(design: Design, memory: Memory) -> Efficiency:
+    """Return the share of a memory's bandwidth that a design sustains, and its source.
+
+    Parameters
+    ----------
+    design : the reader; the fabric sustains another share of HBM than of other memories
+    memory : where it reads from
+    """
+    hbm = design.reader == "fabric" and memory.hbm
+    return EFFICIENCY["fabric-hbm" if hbm else design.reader]
+
+
+def own_design(name: str, config: MatVecConfig, clock_mhz: float) -> Design:
+    """Make the design of an engine of this project.
+
+    The rest of a transformer beside the engine is as wide as one group of lanes: attention and
+    vector operations do ``lanes`` values per cycle. The head is in INT8, the cache in 8 bits.
+
+    Parameters
+    ----------
+    name : name of the design
+    config : the engine
+    clock_mhz : its clock frequency
+    """
+    return Design(
+        name=name,
+        reader="fabric",
+        clock_mhz=clock_mhz,
+        config=config,
+        head_format="int8",
+        kv_bits=8,
+        attention_macs_per_cycle=config.lanes,
+        vector_elements_per_cycle=config.lanes,
+        ours=True,
+        source=read_data(_FILE)["own"]["source"],
+    )
+
+
+def _published(name: str, entry: Mapping[str, Any]) -> Design:
+    """Make the design of a published system from its entry of the data file."""
+    values = {"name": name, **entry}
+    if "engine" in values:
+        values["config"] = MatVecConfig(**values.pop("engine"))
+    for rate in ("macs", "attention_macs"):
+        if f"{rate}_per_second" in values:
+            hertz = values["clock_mhz"] * 1e6
+            values[f"{rate}_per_cycle"] = values.pop(f"{rate}_per_second") / hertz
+    return record(Design, values, f"{_FILE}: {name}")
+
+
+def _designs() -> dict[str, Design]:
+    """Make all designs: each preset, and the entries of the data file."""
+    data = read_data(_FILE)
+    own = data["own"]
+    found = [own_design(name, config, own["preset_clock_mhz"]) for name, config in PRESETS.items()]
+    found += [
+        own_design(name, MatVecConfig(**entry["engine"]), entry["clock_mhz"])
+        for name, entry in own["arrays"].items()
+    ]
+    found += [_published(name, entry) for name, entry in data["published"].items()]
+    return {design.name: design for design in found}
+
+
+#: Designs by name: ours, and published ones with the figures of their publications.
+DESIGNS: dict[str, Design] = _designs()
+
+
+def find_design(name: str) -> Design:
+    """Find a design by name.
+
+    Raises
+    ------
+    EstimateError
+        If there is no such design.
+    """
+    if name not in DESIGNS:
+        raise EstimateError(f"the design must be one of {', '.join(DESIGNS)}, not {name!r}")
+    return DESIGNS[name]

@@ -1,0 +1,113 @@
+"""Memories of weights and of the key-value cache: bandwidth, energy, and the share that is used."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..tools.errors import EstimateError
+from .datafiles import DATA, read_data, record
+
+__all__ = [
+    "DRAM",
+    "EFFICIENCY",
+    "MEMORIES",
+    "Dram",
+    "Efficiency",
+    "Memory",
+    "find_dram",
+    "find_memory",
+]
+
+_FILE = DATA / "memories.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dram:
+    """Energy to move a bit out of an off-chip memory.
+
+    Parameters
+    ----------
+    pj_per_bit : energy in pJ, as published
+    boundary : what the figure covers; this alone explains a threefold spread
+    source : publication
+    """
+
+    pj_per_bit: float
+    boundary: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Memory:
+    """Memory that weights and the key-value cache are read from.
+
+    Parameters
+    ----------
+    name : name of the memory
+    gigabytes_per_second : bandwidth at its pins, in 10⁹ bytes per second; infinite on chip
+    dram : its energy, a key of ``DRAM``; None where a bit costs as much as one of the largest SRAM
+    hbm : readers in the fabric sustain the share of ``fabric-hbm``
+    alias : a short name
+    source : where the bandwidth is from
+    """
+
+    name: str
+    gigabytes_per_second: float
+    dram: str | None = None
+    hbm: bool = False
+    alias: str | None = None
+    source: str
+
+
+class Efficiency(NamedTuple):
+    """Share of the bandwidth at the pins that a kind of reader sustains."""
+
+    share: float
+    source: str
+
+
+#: Off-chip memories by name, from ``data/memories.toml``.
+DRAM: dict[str, Dram] = {
+    name: record(Dram, values, f"{_FILE}: dram.{name}")
+    for name, values in read_data(_FILE)["dram"].items()
+}
+
+#: Memories by name, from ``data/memories.toml``.
+MEMORIES: dict[str, Memory] = {
+    name: record(Memory, {"name": name, **values}, f"{_FILE}: memory.{name}")
+    for name, values in read_data(_FILE)["memory"].items()
+}
+
+#: Sustained share of the bandwidth by kind of reader, from ``data/memories.toml``. Each is measured
+#: on a system that is not among the published ones that estimates are compared with.
+EFFICIENCY: dict[str, Efficiency] = {
+    name: Efficiency(**values) for name, values in read_data(_FILE)["reader"].items()
+}
+
+_ALIASES = {memory.alias: memory for memory in MEMORIES.values() if memory.alias}
+
+
+def find_memory(name: str) -> Memory:
+    """Find a memory by name or short name.
+
+    Raises
+    ------
+    EstimateError
+        If there is no such memory.
+    """
+    known = MEMORIES | _ALIASES
+    if name not in known:
+        raise EstimateError(f"the memory must be one of {', '.join(known)}, not {name!r}")
+    return known[name]
+
+
+def find_dram(name: str) -> Dram:
+    """Find the energy of an off-chip memory by name.
+
+    Raises
+    ------
+    EstimateError
+        If there is no such memory.
+    """
+    if name not in DRAM:
+        raise EstimateError(f"the kind of DRAM must be one of {', '.join(DRAM)}, not {name!r}")
+    return DRAM[name]
