@@ -7,6 +7,8 @@ import pytest
 
 from trilith.cli.main import main
 
+GATE_MATMUL = ["energy", "matmul", "--n", "9", "--k", "9", "--profile", "gate:asap7"]
+
 
 @pytest.fixture
 def trilith(monkeypatch, capsys):
@@ -88,20 +90,7 @@ def test_claims(trilith):
         (["estimate", "--clock", "nan"], "clock_mhz must be above 0, not nan"),
         (["energy", "matmul", "--n", "0", "--k", "1"], "n must be an integer from 1 to 2**31"),
         (
-            [
-                *[
-                    "energy",
-                    "matmul",
-                    "--n",
-                    "9",
-                    "--k",
-                    "9",
-                    "--adder-bits",
-                    "8",
-                    "--profile",
-                    "gate:asap7",
-                ]
-            ],
+            [*GATE_MATMUL, "--adder-bits", "8"],
             "adder_bits must not be given with profile gate:asap7, not 8: ",
         ),
         (
