@@ -8,7 +8,7 @@ from typing import Any
 
 from ..fpga.boards import BOARDS, SOCS, BoardDescription, SocDescription, memory_bytes
 from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
-from ..golden.checkpoint.model_config import linear_shapes
+from ..golden.checkpoint.model_config import ModelConfig
 from ..golden.data import PYDOC
 from ..golden.files import read_json
 from ..hw.config import MatVecConfig
@@ -128,9 +128,9 @@ def _row(board: BoardDescription) -> BoardRow:
     config, top = board.top.engine, board.top
     # Beats come at the rate of the memory.
     hz = top.clock_hz / top.memory.words_per_beat
-    model = read_json(PYDOC / "config.json")
-    layers = model["num_hidden_layers"]
-    shapes = list(linear_shapes(model, PYDOC).values()) * layers
+    model = ModelConfig.read(read_json(PYDOC / "config.json"), PYDOC)
+    layers = model.layers
+    shapes = list(model.linear_shapes.values()) * layers
     need = memory_bytes(config, shapes)
     stream = max(0, need - top.identity.memory_bytes)
     line = _line_bytes(stream)

@@ -10,7 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trilith.golden import pack_weights
-from trilith.golden.checkpoint.model_config import linear_shapes
+from trilith.golden.checkpoint.model_config import ModelConfig
 
 # transformers decorates with torch.compile, which would compile C++ for minutes.
 os.environ["TORCHDYNAMO_DISABLE"] = "1"
@@ -46,7 +46,7 @@ def tiny(tmp_path):
         rng = np.random.default_rng(seed)
         trits, scales, stored = {}, {}, {}
         for layer in range(config["num_hidden_layers"]):
-            for short, shape in linear_shapes(config, folder).items():
+            for short, shape in ModelConfig.read(config, folder).linear_shapes.items():
                 module = f"model.layers.{layer}.{short}"
                 trits[module] = rng.integers(-1, 2, shape, np.int8)
                 scales[module] = rng.random(1, np.float32).astype(scale_dtype) + scale_dtype(0.5)

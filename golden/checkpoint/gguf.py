@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError
 from .gguf_blocks import packed_from_fields, packed_from_tq1, zero_blocks
 from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads
-from .model_config import transformer_linears
+from .model_config import MODEL_FAMILIES, ModelConfig, ModelFamily, transformer_linears
 from .scales import fewest_scales
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
@@ -276,6 +276,7 @@ def load_gguf(path: Path) -> Checkpoint:
         if other != name:
             raise CheckpointError(f"{path}: {name!r} and {other!r} are the same tensor")
     config = _config(file, arch, names)
+    model = ModelConfig.read(config, path)
     shapes = transformer_linears(config, path, names)
     readers: dict[str, Callable[[], TernaryTensor]] = {}
     stored: dict[str, tuple[str, int]] = {}
@@ -308,7 +309,7 @@ def load_gguf(path: Path) -> Checkpoint:
                 f"{path}: {name} must have a multiple of {block} inputs in "
                 f"{type_name(entry.kind)}, not {shape[1]}"
             )
-        heads = permuted_heads(arch, ours, config)
+        heads = permuted_heads(arch, ours, model)
         if heads and shape[0] % (2 * heads):
             raise CheckpointError(
                 f"{path}: {name} must have an even number of outputs in each of {heads} heads, "
@@ -367,6 +368,12 @@ def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
         config["rope_scaling"] = {"rope_type": scaling, "factor": factor}
     if "num_key_value_heads" not in config and "num_attention_heads" in config:
         config["num_key_value_heads"] = config["num_attention_heads"]
+    family = MODEL_FAMILIES.get(config["model_type"], ModelFamily())
+    if family.head_size is not None and "head_dim" not in config:
+        # llama.cpp's default, where Hugging Face's family has another.
+        hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
+        if hidden and heads and hidden % heads == 0:
+            config["head_dim"] = hidden // heads
     embedding = file.entries.get("token_embd.weight")
     if "vocab_size" not in config and embedding is not None:
         config["vocab_size"] = embedding.shape[0]

@@ -1,11 +1,10 @@
 """Names of architectures, tensors and configuration keys in GGUF and Hugging Face."""
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import CheckpointError
+from .model_config import ModelConfig
 
 __all__ = ["ARCHITECTURES"]
 
@@ -104,16 +103,19 @@ def gguf_name(name: str) -> str:
     return f"{NAMES[stem]}.weight"
 
 
-def permuted_heads(arch: str, name: str, config: Mapping[str, Any]) -> int:
-    """Heads of a matrix whose rows GGUF has in another order than Hugging Face; 0 where it has not.
+def permuted_heads(arch: str, name: str, config: ModelConfig) -> int:
+    """Count the heads of a matrix whose rows GGUF has in another order than Hugging Face.
 
     Parameters
     ----------
     arch : key of ``ARCHITECTURES``
     name : Hugging Face's tensor name
-    config : with ``num_attention_heads`` and, where it differs, ``num_key_value_heads``
+    config : with the numbers of heads
+
+    Returns
+    -------
+    The number of heads; 0 for a matrix whose rows have the same order
     """
     if not ARCHITECTURES[arch].permuted or not name.endswith(("q_proj.weight", "k_proj.weight")):
         return 0
-    heads = config["num_attention_heads"]
-    return heads if "q_proj" in name else config.get("num_key_value_heads") or heads
+    return config.heads if "q_proj" in name else config.kv_heads

@@ -1,21 +1,36 @@
-"""The reader of Hugging Face's ``config.json``: shapes, activations, meaning of scales."""
+"""The reader of Hugging Face's ``config.json``: sizes, kinds of layers, meaning of scales.
+
+Every configuration goes through ``ModelConfig.read``. It checks all keys that Trilith knows and
+refuses values that are wrong. A valid value that one user of the configuration cannot handle is
+refused by that user.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 from ..errors import CheckpointError
+from .config_keys import ConfigKeys
 
-if TYPE_CHECKING:
-    pass
+__all__ = [
+    "MODEL_FAMILIES",
+    "TRANSFORMER_LINEAR",
+    "TRANSFORMER_LINEARS",
+    "LayerKinds",
+    "ModelConfig",
+    "ModelFamily",
+    "mlp_linears",
+    "scale_multiplies",
+    "transformer_linears",
+]
 
-__all__ = ["TransformerConfig"]
 
-#: The linear layers of a decoder layer, all ternary; their (N, K) in words of ``linear_shapes``.
+#: The linear layers of a layer, all ternary, and their (N, K) as ``ModelConfig.linear_shapes``
+#: names the sizes.
 TRANSFORMER_LINEARS = {
     "self_attn.q_proj": ("q", "hidden"),
     "self_attn.k_proj": ("kv", "hidden"),
@@ -27,68 +42,318 @@ TRANSFORMER_LINEARS = {
 }
 
 
+#: Names of the tensors of all these layers.
 TRANSFORMER_LINEAR = re.compile(
     r"model\.layers\.\d+\.(self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)\.weight"
 )
 
 
-def linear_shapes(config: Mapping[str, Any], where: Path) -> dict[str, tuple[int, int]]:
-    """(N, K) of a decoder layer's seven linear layers, from Hugging Face's keys.
+@dataclass(frozen=True, kw_only=True)
+class ModelFamily:
+    """Properties of a family of models that its ``config.json`` may leave unsaid.
 
-    Raises
-    ------
-    CheckpointError
-        If a key is missing or not a positive integer.
+    Parameters
+    ----------
+    hidden_act : activation of the feed-forward layer where the key ``hidden_act`` is absent; None
+        where the family's default is not recorded here
+    head_size : values of a head where ``head_dim`` is absent; None for ``hidden_size`` divided by
+        the number of heads
+    tied : the embedding is the head too, where ``tie_word_embeddings`` is absent
+    sub_norms : a norm in front of the output and of the down projection, as in BitNet
+    head_norms : norms of each query and key, as in Qwen3
+    norms_per_layer : norms of ``hidden_size`` values in a layer
+    experts_key : key of the number of experts; None for dense models
+    window_pattern : number of layers from one without a sliding window to the next, where
+        ``sliding_window_pattern`` is absent; None where the family has no such pattern
+    all_windowed : ``sliding_window`` is for all layers
     """
 
-    def size(key: str, default: int | None = None) -> int:
-        value = config.get(key)
-        if value is None and default is not None:
-            return default
-        if type(value) is not int or not 0 < value < 2**31:
-            raise CheckpointError(
-                f"{where}: config's {key} must be a positive integer below 2**31, not {value!r}"
-            )
-        return value
+    hidden_act: str | None = None
+    head_size: int | None = None
+    tied: bool = False
+    sub_norms: bool = False
+    head_norms: bool = False
+    norms_per_layer: int = 2
+    experts_key: str | None = None
+    window_pattern: int | None = None
+    all_windowed: bool = False
 
-    hidden, heads = size("hidden_size"), size("num_attention_heads")
-    kv_heads = size("num_key_value_heads", heads)
-    if heads % kv_heads:
-        raise CheckpointError(
-            f"{where}: config's num_attention_heads must be a multiple of num_key_value_heads, "
-            f"not {heads} of {kv_heads}"
+
+#: Families by ``model_type``. Source: the defaults of ``configuration_*.py`` and the modules of
+#: ``modeling_*.py`` in Hugging Face's transformers; for minicpm, OpenBMB's own files.
+MODEL_FAMILIES = {
+    "llama": ModelFamily(hidden_act="silu"),
+    "bitnet": ModelFamily(hidden_act="relu2", sub_norms=True),
+    "mistral": ModelFamily(all_windowed=True),
+    "qwen2": ModelFamily(),
+    "qwen3": ModelFamily(head_norms=True, head_size=128),
+    "gemma": ModelFamily(tied=True, head_size=256),
+    "gemma2": ModelFamily(tied=True, head_size=256, norms_per_layer=4, window_pattern=2),
+    "gemma3_text": ModelFamily(
+        tied=True, head_size=256, norms_per_layer=4, window_pattern=6, head_norms=True
+    ),
+    "minicpm": ModelFamily(tied=True),
+    "mixtral": ModelFamily(experts_key="num_local_experts", all_windowed=True),
+    "qwen2_moe": ModelFamily(experts_key="num_experts"),
+    "qwen3_moe": ModelFamily(experts_key="num_experts", head_norms=True, head_size=128),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The configuration of a transformer, checked: what ``config.json`` says of it.
+
+    Parameters
+    ----------
+    name : the key ``_name_or_path``; "" where it is absent
+    model_type : the key of that name, mostly one of ``MODEL_FAMILIES``; "" where it is absent
+    family : properties of the model type; those of ``ModelFamily()`` where it is not known
+    hidden : values of a token between two layers
+    ffn : inner values of a dense feed-forward layer
+    layers : layers, each of attention and feed-forward
+    heads, kv_heads : attention heads for queries, and for keys and values
+    head_size : values of a head
+    vocabulary : tokens that the model knows; 0 where the key is absent
+    max_positions : longest context that the model was made for; 0 where the key is absent
+    epsilon : constant of the norms; 0 where the key is absent
+    theta : base of the rotary frequencies; 0 where the key is absent
+    rope_type, rope_factor : how rotary positions are scaled, "default" where they are not, and the
+        factor, 1 where the key is absent
+    hidden_act : activation of the feed-forward layer; None where it is not known
+    tied : the embedding is the head too
+    biases : the linear layers of attention or of feed-forward have biases
+    norm_before_linears : each linear layer has a norm of its own in front (``use_rms_norm``)
+    bos, eos : tokens that begin and end a text, where the configuration names them
+    """
+
+    name: str
+    model_type: str
+    family: ModelFamily
+    hidden: int
+    ffn: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    vocabulary: int
+    max_positions: int
+    epsilon: float
+    theta: float
+    rope_type: str
+    rope_factor: float
+    hidden_act: Any
+    tied: bool
+    biases: bool
+    norm_before_linears: bool
+    bos: int | None
+    eos: tuple[int, ...]
+
+    @classmethod
+    def read(
+        cls,
+        config: Mapping[str, Any],
+        where: Path | str,
+        *,
+        needs: Collection[str] = (),
+        model_types: Collection[str] = (),
+    ) -> Self:
+        """Read and check the keys of a ``config.json``.
+
+        Parameters
+        ----------
+        config : content of the file; a ``text_config`` in it takes its place
+        where : file or folder, for messages
+        needs : keys that must be there beside the sizes of a layer and the number of layers
+        model_types : model types that the caller knows; all if empty
+
+        Raises
+        ------
+        CheckpointError
+            If a key is missing, a value is wrong, two values contradict each other, or the caller
+            does not know the model type.
+        """
+        keys = ConfigKeys(config, where)
+        model_type = keys.text("model_type")
+        if model_type == "gemma3":
+            model_type = "gemma3_text"
+        if model_types and model_type not in model_types:
+            raise keys.wrong("model_type", f"one of {', '.join(model_types)}")
+        rope = keys.rope()
+        for key in needs:
+            if keys.config.get(key) is None and rope.config.get(key) is None:
+                raise keys.missing(key)
+        family = MODEL_FAMILIES.get(model_type, ModelFamily())
+        hidden, heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
+        kv_heads = keys.integer("num_key_value_heads", heads)
+        if heads % kv_heads:
+            raise keys.wrong("num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
+        default_size = family.head_size
+        if keys.config.get("head_dim") is None and default_size is None:
+            if hidden % heads:
+                raise keys.wrong("hidden_size", f"a multiple of num_attention_heads = {heads}")
+            default_size = hidden // heads
+        quantization = config.get("quantization_config")
+        eos = keys.config.get("eos_token_id")
+        return cls(
+            name=keys.text("_name_or_path"),
+            model_type=model_type,
+            family=family,
+            hidden=hidden,
+            ffn=keys.integer("intermediate_size"),
+            layers=keys.integer("num_hidden_layers"),
+            heads=heads,
+            kv_heads=kv_heads,
+            head_size=keys.integer("head_dim", default_size),
+            vocabulary=keys.integer("vocab_size", 0),
+            max_positions=keys.integer("max_position_embeddings", 0),
+            epsilon=keys.number("rms_norm_eps", 0.0),
+            theta=keys.number("rope_theta", rope.number("rope_theta", 0.0)),
+            rope_type=rope.text("rope_type") or rope.text("type") or "default",
+            rope_factor=rope.number("factor", 1.0),
+            hidden_act=keys.config.get("hidden_act", family.hidden_act),
+            tied=keys.boolean("tie_word_embeddings", family.tied),
+            biases=bool(keys.config.get("attention_bias") or keys.config.get("mlp_bias")),
+            norm_before_linears=isinstance(quantization, dict)
+            and bool(quantization.get("use_rms_norm")),
+            bos=_token(keys.config.get("bos_token_id")),
+            eos=tuple(
+                token
+                for one in (eos if isinstance(eos, list) else [eos])
+                if (token := _token(one)) is not None
+            ),
         )
-    if config.get("head_dim") is None and hidden % heads:
-        raise CheckpointError(
-            f"{where}: config's hidden_size must be a multiple of num_attention_heads, "
-            f"not {hidden} of {heads}"
+
+    @property
+    def linear_shapes(self) -> dict[str, tuple[int, int]]:
+        """(N, K) of a layer's seven linear layers, by the names of ``TRANSFORMER_LINEARS``."""
+        sizes = {
+            "hidden": self.hidden,
+            "ffn": self.ffn,
+            "q": self.heads * self.head_size,
+            "kv": self.kv_heads * self.head_size,
+        }
+        return {name: (sizes[n], sizes[k]) for name, (n, k) in TRANSFORMER_LINEARS.items()}
+
+
+def _token(value: Any) -> int | None:
+    """Return a token's number; None for anything else."""
+    return value if isinstance(value, int) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerKinds:
+    """Differences between the layers of a transformer: sliding windows and experts.
+
+    Parameters
+    ----------
+    windows : pairs of a number of tokens and the number of layers that attend to at most so many;
+        None in a pair is no limit
+    sparse_layers : layers with experts instead of a dense feed-forward layer
+    experts, active_experts : experts of such a layer, and how many of them a token takes
+    expert_ffn : inner values of an expert
+    shared_ffn : inner values of the expert that every token takes; 0 where there is none
+    """
+
+    windows: tuple[tuple[int | None, int], ...]
+    sparse_layers: int = 0
+    experts: int = 0
+    active_experts: int = 0
+    expert_ffn: int = 0
+    shared_ffn: int = 0
+
+    @classmethod
+    def read(cls, config: Mapping[str, Any], where: Path | str) -> Self:
+        """Read and check the keys that ``ModelConfig`` leaves out.
+
+        Parameters
+        ----------
+        config, where : as ``ModelConfig.read`` has them
+
+        Raises
+        ------
+        CheckpointError
+            If a key is missing, a value is wrong, or two values contradict each other.
+        """
+        keys, model = ConfigKeys(config, where), ModelConfig.read(config, where)
+        windows = _windows(keys, model)
+        experts_key = model.family.experts_key
+        if experts_key is None:
+            return cls(windows=windows)
+        experts, active = keys.integer(experts_key), keys.integer("num_experts_per_tok")
+        if active > experts:
+            raise keys.wrong("num_experts_per_tok", f"at most {experts_key} = {experts}")
+        mixtral = model.model_type == "mixtral"
+        return cls(
+            windows=windows,
+            sparse_layers=model.layers if mixtral else _sparse_layers(keys, model.layers),
+            experts=experts,
+            active_experts=active,
+            expert_ffn=model.ffn if mixtral else keys.integer("moe_intermediate_size"),
+            shared_ffn=keys.integer("shared_expert_intermediate_size", 0, least=0),
         )
-    head_dim = size("head_dim", hidden // heads)
-    sizes = {
-        "hidden": hidden,
-        "ffn": size("intermediate_size"),
-        "q": heads * head_dim,
-        "kv": kv_heads * head_dim,
-    }
-    return {name: (sizes[n], sizes[k]) for name, (n, k) in TRANSFORMER_LINEARS.items()}
+
+
+def _sparse_layers(keys: ConfigKeys, layers: int) -> int:
+    """Count the layers with experts of Qwen's mixtures."""
+    step = keys.integer("decoder_sparse_step", 1)
+    dense = keys.config.get("mlp_only_layers") or []
+    if not isinstance(dense, list):
+        raise keys.wrong("mlp_only_layers", "a list")
+    return sum(index not in dense and (index + 1) % step == 0 for index in range(layers))
+
+
+def _windows(keys: ConfigKeys, model: ModelConfig) -> tuple[tuple[int | None, int], ...]:
+    """Count the layers that attend to a window of tokens, and those that attend to all."""
+    layers, family = model.layers, model.family
+    if keys.config.get("sliding_window") is None or keys.config.get("use_sliding_window") is False:
+        return ((None, layers),)
+    window = keys.integer("sliding_window")
+    kinds = keys.config.get("layer_types")
+    if kinds is not None:
+        if not isinstance(kinds, list) or len(kinds) != layers:
+            raise keys.wrong("layer_types", f"a list with the kind of each of the {layers} layers")
+        windowed = sum(kind == "sliding_attention" for kind in kinds)
+    elif family.window_pattern is not None:
+        # One layer of so many attends to all tokens.
+        windowed = layers - layers // keys.integer("sliding_window_pattern", family.window_pattern)
+    elif family.all_windowed:
+        windowed = layers
+    else:
+        without = keys.integer("max_window_layers", layers, least=0)
+        if without > layers:
+            raise keys.wrong("max_window_layers", f"at most num_hidden_layers = {layers}")
+        windowed = layers - without
+    counts = ((window, windowed), (None, layers - windowed))
+    return tuple((tokens, count) for tokens, count in counts if count)
 
 
 def transformer_linears(
     config: Mapping[str, Any], where: Path, present: Collection[str]
 ) -> dict[str, tuple[int, int]]:
-    """(N, K) of every decoder layer's linear layers by tensor name; all must be there.
+    """Derive the shapes of all linear layers of a transformer, whose tensors must all be there.
+
+    Parameters
+    ----------
+    config : content of ``config.json``
+    where : file or folder, for messages
+    present : names of the tensors that the checkpoint has
+
+    Returns
+    -------
+    (N, K) by tensor name
 
     Raises
     ------
     CheckpointError
-        If the configuration is not a decoder's, or a tensor of a layer is missing.
+        If the configuration is not a transformer's, or a tensor of a layer is missing or too many.
     """
-    shapes = linear_shapes(config, where)
-    layers = config.get("num_hidden_layers")
-    if type(layers) is not int or not 0 < layers <= 10_000:
+    model = ModelConfig.read(config, where)
+    layers = model.layers
+    if layers > 10_000:
         raise CheckpointError(
-            f"{where}: config's num_hidden_layers must be from 1 to 10000, not {layers!r}"
+            f"{where}: config's num_hidden_layers must be at most 10000, not {layers}"
         )
+    shapes = model.linear_shapes
     expected = {
         f"model.layers.{layer}.{name}.weight": shape
         for layer in range(layers)
@@ -98,21 +363,32 @@ def transformer_linears(
     missing = [name for name in expected if name not in there]
     if missing:
         raise CheckpointError(
-            f"{where}: must contain the tensor {missing[0]!r} (config has {layers} layers); "
-            f"{len(missing)} of {len(expected)} linear layers are missing"
+            f"{where}: the tensor {missing[0]!r} is missing; config's num_hidden_layers is "
+            f"{layers}, and {len(missing)} of {len(expected)} linear layers are missing"
         )
     extra = [
         name for name in present if TRANSFORMER_LINEAR.fullmatch(name) and name not in expected
     ]
     if extra:
         raise CheckpointError(
-            f"{where}: has the tensor {extra[0]!r}, but config's num_hidden_layers is {layers}"
+            f"{where}: the tensor {extra[0]!r} is of a layer beyond config's "
+            f"num_hidden_layers = {layers}"
         )
     return expected
 
 
 def mlp_linears(config: Mapping[str, Any], present: Collection[str]) -> dict[str, tuple[int, int]]:
-    """(N, K) of the layers of a network that ``trilith.golden.training`` trained."""
+    """Derive the shapes of the layers of a multilayer perceptron of ``golden.training``.
+
+    Parameters
+    ----------
+    config : content of ``config.json``, with ``layer_sizes``
+    present : names of the tensors that the checkpoint has
+
+    Returns
+    -------
+    (N, K) by tensor name, for the layers that are there; nothing without ``layer_sizes``
+    """
     sizes = config.get("layer_sizes")
     if not isinstance(sizes, list) or any(type(size) is not int for size in sizes):
         return {}
@@ -121,8 +397,25 @@ def mlp_linears(config: Mapping[str, Any], present: Collection[str]) -> dict[str
     return {name: shape for name, shape in shapes.items() if name in present}
 
 
-def scale_multiplies(config: dict[str, Any], where: Path, packed_name: str) -> bool:
-    """Which of the two conventions of ``weight_scale`` the configuration asks for."""
+def scale_multiplies(config: Mapping[str, Any], where: Path, packed_name: str) -> bool:
+    """Find out which of the two conventions of ``weight_scale`` a checkpoint follows.
+
+    Parameters
+    ----------
+    config : content of ``config.json``
+    where : file or folder, for messages
+    packed_name : a packed tensor, for messages
+
+    Returns
+    -------
+    True where the stored scale multiplies (``linear_class`` autobitlinear), False where it divides
+    (bitlinear, or none), as in ``transformers.integrations.bitnet``
+
+    Raises
+    ------
+    CheckpointError
+        If the configuration is not that of packed BitNet weights.
+    """
     quantization = config.get("quantization_config")
     if not isinstance(quantization, dict):
         raise CheckpointError(
@@ -148,107 +441,3 @@ def scale_multiplies(config: dict[str, Any], where: Path, packed_name: str) -> b
             f"'offline', not {mode!r}; the config belongs to the float weights"
         )
     return linear == "autobitlinear"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TransformerConfig:
-    """What ``config.json`` says of a decoder.
-
-    Parameters
-    ----------
-    hidden, ffn, layers, heads, kv_heads, head_size, vocabulary : sizes
-    epsilon : of the norms
-    theta : base of the rotary frequencies
-    max_positions : longest context that it was made for
-    squared_relu : the gate's activation: relu(x)², else SiLU
-    sub_norms : RMSNorm in front of the output and of the down projection
-    tied : the embedding is the head too
-    bos, eos : tokens that begin and end a text, where the configuration names them
-    """
-
-    hidden: int
-    ffn: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    vocabulary: int
-    epsilon: float
-    theta: float
-    max_positions: int
-    squared_relu: bool
-    sub_norms: bool
-    tied: bool
-    bos: int | None
-    eos: tuple[int, ...]
-
-    @classmethod
-    def from_dict(cls, config: dict[str, Any], source: Path) -> Self:
-        """Read Hugging Face's keys; ``source`` names the file in errors.
-
-        Raises
-        ------
-        CheckpointError
-            If a key is missing, or says what this model cannot do.
-        """
-
-        def number(key: str, kind: type, default: Any = None) -> Any:
-            value = config.get(key, default)
-            if value is None:
-                raise CheckpointError(f"{source}: must have the key {key!r} and has not")
-            legal = (int, float) if kind is float else kind
-            if not isinstance(value, legal) or isinstance(value, bool) or not value > 0:
-                raise CheckpointError(
-                    f"{source}: {key!r} must be a positive {kind.__name__}, not {value!r}"
-                )
-            return kind(value)
-
-        def choice(key: str, value: Any, legal: Sequence[Any]) -> None:
-            if value not in legal:
-                listed = ", ".join(repr(one) for one in legal)
-                raise CheckpointError(f"{source}: {key!r} must be one of {listed}, not {value!r}")
-
-        model_type = config.get("model_type")
-        choice("model_type", model_type, list(_HIDDEN_ACT))
-        hidden_act = config.get("hidden_act", _HIDDEN_ACT[str(model_type)])
-        choice("hidden_act", hidden_act, ["relu2", "silu"])
-        choice("attention_bias", config.get("attention_bias", False), [False])
-        choice("mlp_bias", config.get("mlp_bias", False), [False])
-        quantization = config.get("quantization_config")
-        if isinstance(quantization, dict):
-            choice("use_rms_norm", quantization.get("use_rms_norm", False), [False])
-        rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
-        if not isinstance(rope, dict):
-            raise CheckpointError(f"{source}: 'rope_parameters' must be an object, not {rope!r}")
-        choice("rope_type", rope.get("rope_type", rope.get("type", "default")), ["default"])
-        config = {"rope_theta": rope.get("rope_theta"), **config}
-        heads = number("num_attention_heads", int)
-        hidden = number("hidden_size", int)
-        head_size = number("head_dim", int, hidden // heads or None)
-        kv_heads = number("num_key_value_heads", int, heads)
-        if head_size % 2:
-            raise CheckpointError(f"{source}: 'head_dim' must be even, not {head_size}")
-        eos = config.get("eos_token_id")
-        ends = eos if isinstance(eos, list) else [eos]
-        bos = config.get("bos_token_id")
-        return cls(
-            hidden=hidden,
-            ffn=number("intermediate_size", int),
-            layers=number("num_hidden_layers", int),
-            heads=heads,
-            kv_heads=kv_heads,
-            head_size=head_size,
-            vocabulary=number("vocab_size", int),
-            epsilon=number("rms_norm_eps", float),
-            theta=number("rope_theta", float),
-            max_positions=number("max_position_embeddings", int),
-            squared_relu=hidden_act == "relu2",
-            sub_norms=model_type == "bitnet",
-            tied=config.get("tie_word_embeddings", False) is True,
-            bos=bos if isinstance(bos, int) else None,
-            eos=tuple(end for end in ends if isinstance(end, int)),
-        )
-
-
-#: Known kinds of model, and the activation of each where the configuration does not say.
-_HIDDEN_ACT = {"bitnet": "relu2", "llama": "silu"}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
 from .gguf_blocks import fields_from_packed, tq1_from_packed
-from .model_config import transformer_linears
+from .model_config import ModelConfig, transformer_linears
 from .tensors import Checkpoint, TernaryTensor
 from .write_huggingface import architecture_of, single_scale
 
@@ -61,6 +61,7 @@ def write_gguf(
         raise CheckpointError(f"kind must be one of {', '.join(GGUF_KINDS)}, not {kind!r}")
     ggml_type, file_type, block = GGUF_KINDS[kind]
     arch = architecture_of(checkpoint)
+    model = ModelConfig.read(checkpoint.config, checkpoint.path)
     shapes = transformer_linears(
         checkpoint.config, checkpoint.path, [f"{name}.weight" for name in checkpoint.ternary]
     )
@@ -119,7 +120,7 @@ def write_gguf(
                 progress(done + 1, total)
             for done, name in enumerate(shapes):
                 tensor = checkpoint.ternary[name.removesuffix(".weight")]
-                heads = permuted_heads(arch, name, checkpoint.config)
+                heads = permuted_heads(arch, name, model)
                 exact = beside.get(name, True)
                 writer.write_tensor_data(_gguf_data(tensor, kind, heads, exact))
                 if not exact:
@@ -154,19 +155,17 @@ def _add_metadata(writer: Any, checkpoint: Checkpoint, arch: str, file_type: int
     from .gguf import GgufFile
     from .gguf_names import CONFIG_KEYS
 
-    config = dict(checkpoint.config)
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    if not isinstance(rope, dict) or rope.get("rope_type", "default") not in ("default", "linear"):
+    model = ModelConfig.read(checkpoint.config, checkpoint.path)
+    if model.rope_type not in ("default", "linear"):
         raise CheckpointError(
-            f"{checkpoint.path}: RoPE must be plain or linearly scaled for GGUF, not {rope!r}; "
-            "convert to huggingface instead"
+            f"{checkpoint.path}: rotary positions must be plain or linearly scaled for GGUF, "
+            f"not {model.rope_type!r}; convert to huggingface instead"
         )
-    config.setdefault("rope_theta", rope.get("rope_theta", 10000.0))
-    heads, hidden = config["num_attention_heads"], config["hidden_size"]
-    if config.get("head_dim") is None:
-        config["head_dim"] = hidden // heads
-    if config.get("num_key_value_heads") is None:
-        config["num_key_value_heads"] = heads
+    config = checkpoint.config | {
+        "rope_theta": model.theta or 10000.0,
+        "head_dim": model.head_size,
+        "num_key_value_heads": model.kv_heads,
+    }
     writer.add_uint32("general.file_type", file_type)
     for ours, theirs in CONFIG_KEYS.items():
         value = config.get(ours)
@@ -181,11 +180,11 @@ def _add_metadata(writer: Any, checkpoint: Checkpoint, arch: str, file_type: int
             writer.add_float32(f"{arch}.{theirs}", value)
         elif type(value) is int:
             writer.add_uint32(f"{arch}.{theirs}", value)
-    writer.add_uint32(f"{arch}.attention.value_length", config["head_dim"])
-    writer.add_uint32(f"{arch}.rope.dimension_count", config["head_dim"])
-    if rope.get("rope_type") == "linear":
+    writer.add_uint32(f"{arch}.attention.value_length", model.head_size)
+    writer.add_uint32(f"{arch}.rope.dimension_count", model.head_size)
+    if model.rope_type == "linear":
         writer.add_string(f"{arch}.rope.scaling.type", "linear")
-        writer.add_float32(f"{arch}.rope.scaling.factor", float(rope.get("factor", 1.0)))
+        writer.add_float32(f"{arch}.rope.scaling.factor", model.rope_factor)
     if not checkpoint.format.startswith("gguf"):
         for key in ("bos_token_id", "eos_token_id"):
             if type(config.get(key)) is int and 0 <= config[key] < 2**32:

@@ -7,7 +7,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint.model_config import linear_shapes
+from ..checkpoint.model_config import ModelConfig
 from ..checkpoint.packing import pack_weights
 from ..checkpoint.tensors import Checkpoint, LazyTensors, TernaryTensor
 from ..errors import CheckpointError
@@ -41,7 +41,7 @@ CONFIG = {
 
 
 #: (N, K) of the seven ternary matrices of one layer.
-LAYER_SHAPES = linear_shapes(CONFIG, Path("2B4T's config.json"))
+LAYER_SHAPES = ModelConfig.read(CONFIG, "BitNet b1.58 2B4T").linear_shapes
 
 
 #: Share of zeros among the released weights.

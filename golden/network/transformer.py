@@ -6,22 +6,18 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint.load import load_checkpoint
-from ..checkpoint.model_config import TRANSFORMER_LINEARS
+from ..checkpoint.model_config import TRANSFORMER_LINEARS, ModelConfig
 from ..checkpoint.tensors import Checkpoint
 from ..errors import CheckpointError
 from ..quantize import a48_quantize, absmax_quantize
 from .layers import BitLinear, Matmul, Quantizer, packed_matmul, rms_norm, rotate, to_float32
-
-if TYPE_CHECKING:
-    pass
-from ..checkpoint.model_config import TransformerConfig
 
 __all__ = ["ACTIVATIONS", "BitNetModel", "KVCache"]
 
@@ -42,7 +38,7 @@ ACTIVATIONS: dict[str, tuple[Quantizer, Quantizer]] = {
 class KVCache:
     """Keys and values of the tokens so far, of each layer."""
 
-    def __init__(self, config: TransformerConfig) -> None:
+    def __init__(self, config: ModelConfig) -> None:
         self._config = config
         self._stored: list[NDArray[np.float32]] = [
             np.empty((2, 0, config.kv_heads, config.head_size), np.float32)
@@ -93,7 +89,7 @@ class BitNetModel:
     head : the same, where it is not the embedding
     """
 
-    config: TransformerConfig
+    config: ModelConfig
     embedding: NDArray[Any]
     head: NDArray[Any]
     final_norm: NDArray[np.float32]
@@ -131,7 +127,7 @@ class BitNetModel:
                 f"activations must be one of {', '.join(ACTIVATIONS)}, not {activations!r}"
             )
         checkpoint = load_checkpoint(path, quantize=quantize)
-        config = TransformerConfig.from_dict(checkpoint.config, path)
+        config = _read_config(checkpoint.config, path)
         if "rope_freqs.weight" in checkpoint.tensors:
             raise CheckpointError(
                 f"{path}: must have plain rotary positions, and rope_freqs.weight scales them; "
@@ -247,13 +243,38 @@ class BitNetModel:
     def _feed_forward(self, layer: _Layer, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Gated feed-forward of float32[T, hidden]."""
         gate, up = layer.linears["mlp.gate_proj"](x), layer.linears["mlp.up_proj"](x)
-        if self.config.squared_relu:
+        if self.config.hidden_act == "relu2":
             gated = np.maximum(gate, 0) ** 2 * up
         else:
             gated = gate / (np.float32(1) + np.exp(-gate)) * up
         if layer.ffn_sub_norm is not None:
             gated = self._norm(gated, layer.ffn_sub_norm)
         return layer.linears["mlp.down_proj"](gated)
+
+
+def _read_config(content: dict[str, Any], where: Path) -> ModelConfig:
+    """Read a configuration, and refuse what this model does not compute."""
+    config = ModelConfig.read(
+        content,
+        where,
+        needs=("vocab_size", "rms_norm_eps", "rope_theta", "max_position_embeddings"),
+        model_types=("bitnet", "llama"),
+    )
+    rules = {
+        "hidden_act": (config.hidden_act in ("relu2", "silu"), "relu2 or silu", config.hidden_act),
+        "attention_bias and mlp_bias": (not config.biases, "false", True),
+        "use_rms_norm": (not config.norm_before_linears, "false", True),
+        "rope_type": (config.rope_type == "default", "default", config.rope_type),
+        "rope_theta": (config.theta > 0, "above 0", config.theta),
+        "head_dim": (config.head_size % 2 == 0, "even", config.head_size),
+    }
+    for key, (legal, rule, value) in rules.items():
+        if not legal:
+            raise CheckpointError(
+                f"{where}: config's {key} must be {rule}, not {value!r}; "
+                "BitNetModel computes nothing else"
+            )
+    return config
 
 
 def _tensor(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -277,7 +298,7 @@ def _gain(checkpoint: Checkpoint, module: str, size: int) -> NDArray[np.float32]
 
 def _load_layer(
     checkpoint: Checkpoint,
-    config: TransformerConfig,
+    config: ModelConfig,
     index: int,
     quantizers: tuple[Quantizer, Quantizer],
     matmul: Matmul,
@@ -297,10 +318,10 @@ def _load_layer(
         input_norm=_gain(checkpoint, f"{prefix}.input_layernorm", config.hidden),
         post_attention_norm=_gain(checkpoint, f"{prefix}.post_attention_layernorm", config.hidden),
         attention_sub_norm=_gain(checkpoint, f"{prefix}.self_attn.attn_sub_norm", attention_size)
-        if config.sub_norms
+        if config.family.sub_norms
         else None,
         ffn_sub_norm=_gain(checkpoint, f"{prefix}.mlp.ffn_sub_norm", config.ffn)
-        if config.sub_norms
+        if config.family.sub_norms
         else None,
     )
 

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.checkpoint.load import load_checkpoint
-from ...golden.checkpoint.model_config import linear_shapes
 from ...golden.codes import CODES
 from ...golden.data import PYDOC
 from ...golden.matmul import activation_range
@@ -260,13 +259,13 @@ def _language(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     tokenizer = load_tokenizer(PYDOC)
     prompt = tokenizer.encode(LANGUAGE_PROMPT).ids
     multiply = EngineMatmul(simulator)
+    golden = BitNetModel.load(PYDOC)
     in_rtl, in_golden = (
         list(islice(model.generate(prompt), LANGUAGE_TOKENS))
-        for model in (BitNetModel.load(PYDOC, matmul=multiply), BitNetModel.load(PYDOC))
+        for model in (BitNetModel.load(PYDOC, matmul=multiply), golden)
     )
     shapes = {
-        name.rpartition(".")[2]: f"{n}x{k}"
-        for name, (n, k) in linear_shapes(load_checkpoint(PYDOC).config, PYDOC).items()
+        name.rpartition(".")[2]: f"{n}x{k}" for name, (n, k) in golden.config.linear_shapes.items()
     }
     positions = len(prompt) + LANGUAGE_TOKENS - 1
     for kind, product in multiply.products.items():

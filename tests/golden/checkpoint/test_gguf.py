@@ -373,8 +373,8 @@ def test_wrong_models(tmp_path):
     )
     refuses(
         tmp_path,
-        "must contain the tensor 'model.layers.0.mlp.up_proj.weight' (config has 1 layers); 1 of 7 "
-        "linear layers are missing",
+        "the tensor 'model.layers.0.mlp.up_proj.weight' is missing; config's num_hidden_layers is "
+        "1, and 1 of 7 linear layers are missing",
         {name: x for name, x in tensors.items() if "ffn_up" not in name},
     )
     bad = raw.copy()

@@ -277,29 +277,29 @@ def test_the_stored_digits():
         ),
         (
             {"hidden_size": "256"},
-            "FOLDER: config's hidden_size must be a positive integer below 2**31, not '256'",
+            "FOLDER: config's hidden_size must be an integer from 1 to 2**31 - 1, not '256'",
         ),
         (
             {"intermediate_size": True},
-            "FOLDER: config's intermediate_size must be a positive integer below 2**31, not True",
+            "FOLDER: config's intermediate_size must be an integer from 1 to 2**31 - 1, not True",
         ),
         (
             {"num_key_value_heads": 3},
-            "FOLDER: config's num_attention_heads must be a multiple of num_key_value_heads, not 4 "
-            "of 3",
+            "FOLDER: config's num_key_value_heads must be a divisor of num_attention_heads = 4, "
+            "not 3",
         ),
         (
             {"hidden_size": 258},
-            "FOLDER: config's hidden_size must be a multiple of num_attention_heads, not 258 of 4",
+            "FOLDER: config's hidden_size must be a multiple of num_attention_heads = 4, not 258",
         ),
         (
             {"num_hidden_layers": 2},
-            "FOLDER: must contain the tensor 'model.layers.1.self_attn.q_proj.weight' (config has "
-            "2 layers); 7 of 14 linear layers are missing",
+            "FOLDER: the tensor 'model.layers.1.self_attn.q_proj.weight' is missing; config's "
+            "num_hidden_layers is 2, and 7 of 14 linear layers are missing",
         ),
         (
             {"num_hidden_layers": 10**9},
-            "FOLDER: config's num_hidden_layers must be from 1 to 10000, not 1000000000",
+            "FOLDER: config's num_hidden_layers must be at most 10000, not 1000000000",
         ),
         (
             {"head_dim": 32},
@@ -360,13 +360,13 @@ PACKED = pack_weights(np.zeros((256, 256), np.int8))
         ),
         (
             {f"{Q}.weight": None},
-            f"FOLDER: must contain the tensor '{Q}.weight' (config has 1 layers); 1 of 7 linear "
-            "layers are missing",
+            f"FOLDER: the tensor '{Q}.weight' is missing; config's num_hidden_layers is 1, and 1 "
+            "of 7 linear layers are missing",
         ),
         (
             {"model.layers.1.mlp.up_proj.weight": PACKED},
-            "FOLDER: has the tensor 'model.layers.1.mlp.up_proj.weight', but config's "
-            "num_hidden_layers is 1",
+            "FOLDER: the tensor 'model.layers.1.mlp.up_proj.weight' is of a layer beyond config's "
+            "num_hidden_layers = 1",
         ),
     ],
 )

@@ -173,50 +173,50 @@ def test_mixtures_read_what_their_tokens_choose():
     [
         (
             {"model_type": "gpt_neox"},
-            "x: 'model_type' must be one of llama, bitnet, mistral, qwen2, qwen3, gemma, gemma2, "
-            "gemma3_text, minicpm, mixtral, qwen2_moe, qwen3_moe, not 'gpt_neox'",
+            "x: config's model_type must be one of llama, bitnet, mistral, qwen2, qwen3, gemma, "
+            "gemma2, gemma3_text, minicpm, mixtral, qwen2_moe, qwen3_moe, not 'gpt_neox'",
         ),
         (
-            {"vocab_size": None, "intermediate_size": None},
-            "x: must have 'vocab_size', 'intermediate_size', and has not",
+            {"vocab_size": None},
+            "x: config's vocab_size is missing; take the model's own config.json",
         ),
         (
             {"num_key_value_heads": 5},
-            "x: 'num_attention_heads' must be a multiple of 'num_key_value_heads', not 32 of 5",
-        ),
-        (
-            {"head_dim": None, "num_attention_heads": 24},
-            "x: 'hidden_size' must be a multiple of 'num_attention_heads', not 2048 of 24",
-        ),
-        (
-            {"hidden_size": -1},
-            "x: 'hidden_size' must be an integer from 1 below 2**31, not -1",
+            "x: config's num_key_value_heads must be a divisor of num_attention_heads = 32, not 5",
         ),
         (
             {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 8},
-            "x: 'num_experts_per_tok' must be at most 'num_local_experts', not 8 of 4",
+            "x: config's num_experts_per_tok must be at most num_local_experts = 4, not 8",
         ),
         (
             {"model_type": "qwen2", "sliding_window": 64, "max_window_layers": 99},
-            "x: 'max_window_layers' must be from 0 to 16, not 99",
+            "x: config's max_window_layers must be at most num_hidden_layers = 16, not 99",
         ),
         (
             {"model_type": "gemma2", "sliding_window": 64, "sliding_window_pattern": "6"},
-            "x: 'sliding_window_pattern' must be a positive integer, not '6'",
+            "x: config's sliding_window_pattern must be an integer from 1 to 2**31 - 1, not '6'",
         ),
         (
             {"sliding_window": 64, "layer_types": ["full_attention"]},
-            "x: 'layer_types' must name the kind of each of the 16 layers",
-        ),
-        (
-            {"kv_lora_rank": 512},
-            "x: 'kv_lora_rank' is of a kind of attention that is not counted",
+            "x: config's layer_types must be a list with the kind of each of the 16 layers, "
+            "not ['full_attention']",
         ),
     ],
 )
 def test_bad_configurations(change, message):
-    with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         read_model(LLAMA | change, "x")
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_kinds_of_attention_that_are_not_counted(nested):
+    config = LLAMA | {"kv_lora_rank": 512}
+    message = (
+        "x: config's kv_lora_rank must be absent, not 512: estimates do not know this kind of "
+        "attention"
+    )
+    with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+        read_model({"text_config": config} if nested else config, "x")
 
 
 def test_bad_files(tmp_path):
