@@ -72,7 +72,7 @@ def _open(port: str, baud: int | None) -> "Iterator[Board]":
 def _describe(board: "Board") -> dict[str, Any]:
     config = board.config
     return {
-        "engine": f"{config.lanes}x{config.rows}x{config.tokens} {config.code}",
+        "engine": f"{config} {config.code}",
         "act_bits": config.act_bits,
         "k_max": config.k_max,
         "n_max": config.n_max,

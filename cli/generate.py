@@ -127,7 +127,7 @@ def generate(
                 raise SimulationError(f"{multiply.wrong} results of the engine differ from golden")
     decoded = len(tokens) - 1
     figures = {
-        "engine": f"{config.lanes}x{config.rows}x{config.tokens} {config.code}",
+        "engine": f"{config} {config.code}",
         "prompt_tokens": len(prompt_tokens),
         "prompt_cycles": cycles[0],
         "cycles_per_token": (cycles[-1] - cycles[0]) / decoded if decoded else None,

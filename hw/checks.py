@@ -1,11 +1,14 @@
 """Checks of parameters. Every message has one form: the name, the rule, the value found."""
 
+from collections.abc import Iterable
 from operator import index
-from typing import SupportsIndex
+from typing import SupportsIndex, TypeVar
 
 import numpy as np
 
-__all__ = ["check_flag", "check_integer"]
+__all__ = ["check_choice", "check_flag", "check_integer"]
+
+_Value = TypeVar("_Value", bound=str | int)
 
 
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -50,3 +53,31 @@ def check_flag(name: str, value: object) -> bool:
     if not isinstance(value, (bool, np.bool_)):
         raise TypeError(f"{name} must be True or False, not {value!r}")
     return bool(value)
+
+
+def check_choice(name: str, value: _Value, choices: Iterable[_Value]) -> _Value:
+    """Check that a value is one of a few, and return the equal choice.
+
+    Parameters
+    ----------
+    name : the parameter's name, for the message
+    value : for string choices a string, for integer choices an integer
+    choices : legal values, a ``StrEnum`` for example, all strings or all integers
+
+    Raises
+    ------
+    TypeError
+        If the value is of another kind than the choices.
+    ValueError
+        If the value is not one of the choices.
+    """
+    legal = list(choices)
+    if isinstance(legal[0], str):
+        if not isinstance(value, str):
+            raise TypeError(f"{name} must be a string, not {value!r}")
+    elif isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+        raise TypeError(f"{name} must be an integer, not {value!r}")
+    if value not in legal:
+        *first, last = map(str, legal)
+        raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {value!r}")
+    return legal[legal.index(value)]

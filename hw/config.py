@@ -1,36 +1,63 @@
-"""The engine's configuration and its presets."""
+"""Configuration of the engine, and its presets."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from enum import StrEnum
 from math import ceil, log2
 
 from ..golden.codes import CODES
+from ..golden.matmul import activation_range
+from .checks import check_choice, check_integer
 
-__all__ = ["PRESETS", "MatVecConfig"]
+__all__ = ["ACT_BITS", "PRESETS", "MatVecConfig", "Target", "WeightCode"]
+
+#: Legal widths of an activation, in bits. Two bits mean ternary activations.
+ACT_BITS = (8, 4, 2)
+
+
+class WeightCode(StrEnum):
+    """Codes of packed weights, in the order of their numbers in registers and frames.
+
+    Each value is a key of ``trilith.golden.codes.CODES``, which defines the codes.
+    """
+
+    BASE3 = "base3"
+    ESCAPE = "escape"
+    TQ1 = "tq1"
+    TWO_BIT = "two_bit"
+    BINARY = "binary"
+
+
+class Target(StrEnum):
+    """Kinds of chip. The target decides which of two equal dot products is built."""
+
+    FPGA = "fpga"
+    ASIC = "asic"
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatVecConfig:
     """Everything that shapes a matrix–vector engine.
 
-    The engine performs ``lanes × rows × tokens`` MACs per clock.
+    The engine performs ``lanes × rows × tokens`` multiply-accumulates (MACs) per cycle.
+    ``str(config)`` is ``lanes x rows x tokens``, such as ``64x5x4``.
 
     Parameters
     ----------
-    lanes : 5 to 320; products of one output summed per clock, along K
+    lanes : 5 to 320; products of one output that are summed per cycle, along K
     rows : 1 to 64; outputs computed at once, along N
-    tokens : 1 to 8; activation vectors served by one pass over the weights
-    act_bits : 8, 4 or 2; 2 means ternary activations
-    code : a key of ``trilith.golden.codes.CODES``; how weights are packed
+    tokens : 1 to 8; activation vectors that share one pass over the weights
+    act_bits : 8, 4 or 2; bits of an activation; 2 means ternary activations
+    code : a ``WeightCode`` or its value; how weights are packed
     k_max : 1 to 65,536; the largest K of a job
     n_max : 1 to 262,144; the largest N of a job
-    levels_per_stage : 1 to 4; levels of the adder tree between two pipeline registers. More save
-        registers (area, energy) and latency, and lower the clock frequency.
-    target : ``fpga`` or ``asic``; which of two equal dot products is built, see ``DotProduct``
+    levels_per_stage : 1 to 4; levels of the adder tree between two pipeline registers. More levels
+        save registers (area, energy) and latency, and lower the clock frequency.
+    target : a ``Target`` or its value; which of two equal dot products is built, see ``DotProduct``
 
     Raises
     ------
     TypeError
-        If a field has the wrong type.
+        If a number is not an integer, or ``code`` or ``target`` is not a string.
     ValueError
         If a value is not legal.
     """
@@ -39,18 +66,13 @@ class MatVecConfig:
     rows: int
     tokens: int = 1
     act_bits: int = 8
-    code: str = "base3"
+    code: WeightCode | str = WeightCode.BASE3
     k_max: int
     n_max: int
     levels_per_stage: int = 1
-    target: str = "fpga"
+    target: Target | str = Target.FPGA
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            kind = str if field.name in ("code", "target") else int
-            if not isinstance(value, kind) or isinstance(value, bool):
-                raise TypeError(f"{field.name} must be of type {kind.__name__}, not {value!r}")
         for name, low, high in (
             ("lanes", 5, 320),
             ("rows", 1, 64),
@@ -59,26 +81,28 @@ class MatVecConfig:
             ("n_max", 1, 262_144),
             ("levels_per_stage", 1, 4),
         ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise ValueError(f"{name} must be from {low} to {high}, not {value}")
-        if self.act_bits not in (8, 4, 2):
-            raise ValueError(f"act_bits must be 8, 4 or 2, not {self.act_bits}")
-        if self.code not in CODES:
-            raise ValueError(f"code must be one of {', '.join(CODES)}, not {self.code!r}")
-        if self.target not in ("fpga", "asic"):
-            raise ValueError(f"target must be fpga or asic, not {self.target!r}")
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low, high))
+        object.__setattr__(self, "act_bits", check_choice("act_bits", self.act_bits, ACT_BITS))
+        object.__setattr__(self, "code", WeightCode(check_choice("code", self.code, WeightCode)))
+        object.__setattr__(self, "target", Target(check_choice("target", self.target, Target)))
+
+    def __str__(self) -> str:
+        return f"{self.lanes}x{self.rows}x{self.tokens}"
 
     @property
     def macs_per_clock(self) -> int:
-        """Multiply-accumulates per clock at full rate."""
+        """Multiply-accumulates per cycle at full rate."""
         return self.lanes * self.rows * self.tokens
 
     @property
     def acc_width(self) -> int:
-        """Bits of an accumulator: holds −k_max·2^(act_bits−1) to +k_max·2^(act_bits−1) exactly."""
-        largest = 1 if self.act_bits == 2 else 2 ** (self.act_bits - 1)
-        return (self.k_max * largest).bit_length() + 1
+        """Bits of an accumulator.
+
+        The width holds every sum from ``−k_max · 2^(act_bits − 1)`` to ``k_max · 2^(act_bits − 1)``
+        exactly, and from ``−k_max`` to ``k_max`` with ternary activations.
+        """
+        smallest, _ = activation_range(self.act_bits)
+        return (self.k_max * -smallest).bit_length() + 1
 
     @property
     def weight_bytes(self) -> int:
@@ -87,7 +111,7 @@ class MatVecConfig:
 
     @property
     def max_chunks(self) -> int:
-        """Weight beats along K at k_max; the depth of one half of the activation buffer."""
+        """Weight beats along K at ``k_max``: the depth of one half of the activation buffer."""
         return ceil(self.k_max / self.lanes)
 
     @property
@@ -102,8 +126,22 @@ class MatVecConfig:
 
     @property
     def dot_latency(self) -> int:
-        """Clocks from a beat's decoded weights to their sum."""
-        return (2 if self.target == "fpga" else 1) + self.tree_stages
+        """Cycles from the decoded weights of a beat to their sum."""
+        return (2 if self.target == Target.FPGA else 1) + self.tree_stages
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the last weight beat of a result group to its first result beat.
+
+        One cycle is for the weight register and the read of the buffer, ``dot_latency`` for the dot
+        product, one for the capture of the sums, and two for the result queue.
+        """
+        return 1 + self.dot_latency + 3
+
+    @property
+    def queue_depth(self) -> int:
+        """Result beats that the engine can hold: as many as are under way at full rate."""
+        return self.latency + 2 * self.tokens
 
 
 #: Configurations with names. Beats of base-3 weights are 8, 16, 64 and 256 bytes.

@@ -76,7 +76,7 @@ class Unit:
     def name(self) -> str:
         """What a progress line calls it."""
         config = self.config
-        shape = "" if self.kind == "decoder" else f" {config.lanes}x{config.rows}x{config.tokens}"
+        shape = "" if self.kind == "decoder" else f" {config}"
         return f"{self.kind}{shape} {config.code} {self.family}"
 
     @property

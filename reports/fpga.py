@@ -115,7 +115,7 @@ def _common(
         name=board.name,
         title=board.title,
         device=board.device,
-        engine=f"{config.lanes}x{config.rows}x{config.tokens}",
+        engine=str(config),
         macs=config.macs_per_clock,
         clock_mhz=clock_hz / 1e6,
         gmacs_single=config.lanes * config.rows * beats_hz / 1e9,

@@ -93,7 +93,7 @@ class MatVecEngine(wiring.Component):
     @property
     def queue_depth(self) -> int:
         """Result beats that the engine can hold: as many as are under way at full rate."""
-        return self.latency + 2 * self._config.tokens
+        return self._config.queue_depth
 
     def elaborate(self, platform: object) -> Module:
         m = Module()

@@ -50,8 +50,7 @@ class EngineTiming:
         return cls(
             # Taken, checked, offered.
             job_latency=3,
-            # Weight register and buffer read, dot product; then capture, and the queue's two.
-            latency=1 + config.dot_latency + 3,
+            latency=config.latency,
         )
 
 

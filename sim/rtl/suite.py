@@ -137,7 +137,7 @@ def _result(
         part=part,
         name=name,
         shape=shape,
-        engine=_engine_name(config),
+        engine=str(config),
         code=config.code,
         cycles=product.cycles,
         utilization=product.macs / (product.cycles * config.macs_per_clock),
@@ -145,10 +145,6 @@ def _result(
         passed=not product.wrong,
         detail=detail,
     )
-
-
-def _engine_name(config: MatVecConfig) -> str:
-    return f"{config.lanes}x{config.rows}x{config.tokens}"
 
 
 def _random_trits(
@@ -314,7 +310,7 @@ def _axi(config: MatVecConfig, widths: BusWidths) -> Iterator[CaseResult]:
             part="axi",
             name="no pauses" if pattern == "none" else f"pauses: {pattern}",
             shape=f"{report['jobs']} jobs",
-            engine=_engine_name(config),
+            engine=str(config),
             code=config.code,
             cycles=cycles,
             utilization=macs / (cycles * config.macs_per_clock),
@@ -366,9 +362,7 @@ def run_suite(
     if waves is not None:
         waves.mkdir(parents=True, exist_ok=True)
         suffix = waves_suffix()
-        waves_files = {
-            config: waves / f"{_engine_name(config)}-{config.code}{suffix}" for config, _ in plan
-        }
+        waves_files = {config: waves / f"{config}-{config.code}{suffix}" for config, _ in plan}
     # The largest takes longest to build and goes first; the others come as they are needed.
     configs = list(dict.fromkeys(config for config, _ in plan))
     configs.sort(key=lambda config: config.lanes * config.rows < 1000)

@@ -70,7 +70,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
         ((*SMALL, "--lanes", "400", "--out", "e.v"), "lanes must be from 5 to 320, not 400"),
         (
             (*SMALL, "--code", "x", "--out", "e.v"),
-            "code must be one of base3, escape, tq1, two_bit, binary, not 'x'",
+            "code must be base3, escape, tq1, two_bit or binary, not 'x'",
         ),
         ((*SMALL, "--out", "e.txt"), "the file to write must end in .v, not 'e.txt'"),
         ((*SMALL, "--out", "a/e.v"), "a/e.v: must be in a folder that exists, and a does not"),

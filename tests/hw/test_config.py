@@ -1,10 +1,15 @@
 # amaranth: UnusedElaboratable=no
+import json
+import pickle
 import re
+from dataclasses import asdict
 
+import numpy as np
 import pytest
 
 from trilith.golden.codes import CODES
 from trilith.hw import PRESETS, MatVecConfig, MatVecEngine
+from trilith.hw.config import Target, WeightCode
 
 LEGAL = {"lanes": 8, "rows": 2, "k_max": 100, "n_max": 100}
 
@@ -36,6 +41,27 @@ def test_derived_values():
     assert (config.tree_levels, config.tree_stages) == (3, 2)
 
 
+def test_the_queue_holds_what_is_under_way():
+    # Four tokens: latency 1 + 2 + 6 + 3, and two groups of results.
+    assert PRESETS["block"].queue_depth == 20
+    assert str(PRESETS["block"]) == "64x5x4"
+
+
+def test_the_codes_are_those_of_the_golden_model_in_its_order():
+    assert [code.value for code in WeightCode] == list(CODES)
+
+
+def test_strings_and_numpy_integers_become_choices_and_integers():
+    config = MatVecConfig(**LEGAL | {"code": "tq1", "target": "asic", "lanes": np.int64(8)})
+    assert config.code is WeightCode.TQ1
+    assert config.target is Target.ASIC
+    assert type(config.lanes) is int
+    values = json.loads(json.dumps(asdict(config)))
+    assert (values["code"], values["target"], values["lanes"]) == ("tq1", "asic", 8)
+    assert MatVecConfig(**values) == config
+    assert pickle.loads(pickle.dumps(config)) == config
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_fill_base3_beats(name):
     config = PRESETS[name]
@@ -57,14 +83,17 @@ def test_presets_fill_base3_beats(name):
         (
             {"code": "huffman"},
             ValueError,
-            f"code must be one of {', '.join(CODES)}, not 'huffman'",
+            "code must be base3, escape, tq1, two_bit or binary, not 'huffman'",
         ),
         ({"k_max": 65537}, ValueError, "k_max must be from 1 to 65536, not 65537"),
         ({"n_max": 0}, ValueError, "n_max must be from 1 to 262144, not 0"),
         ({"levels_per_stage": 5}, ValueError, "levels_per_stage must be from 1 to 4, not 5"),
-        ({"lanes": 8.0}, TypeError, "lanes must be of type int, not 8.0"),
-        ({"rows": True}, TypeError, "rows must be of type int, not True"),
-        ({"code": 3}, TypeError, "code must be of type str, not 3"),
+        ({"lanes": 8.0}, TypeError, "lanes must be an integer, not 8.0"),
+        ({"rows": True}, TypeError, "rows must be an integer, not True"),
+        ({"act_bits": "8"}, TypeError, "act_bits must be an integer, not '8'"),
+        ({"target": "fgpa"}, ValueError, "target must be fpga or asic, not 'fgpa'"),
+        ({"target": None}, TypeError, "target must be a string, not None"),
+        ({"code": 3}, TypeError, "code must be a string, not 3"),
     ],
 )
 def test_illegal_values(change, kind, message):
