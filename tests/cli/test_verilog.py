@@ -73,7 +73,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
             "code must be base3, escape, tq1, two_bit or binary, not 'x'",
         ),
         ((*SMALL, "--out", "e.txt"), "the file to write must end in .v, not 'e.txt'"),
-        ((*SMALL, "--out", "a/e.v"), "a/e.v: must be in a folder that exists, and a does not"),
+        ((*SMALL, "--out", "a/e.v"), "a/e.v: the folder a does not exist; make it first"),
         (
             (*SMALL, "--out", "/proc/e.v"),
             "/proc: must be a writable folder: No such file or directory",
@@ -84,8 +84,16 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
         ),
         (
             ("--preset", "block", "--family", "ice40up5k", "--out", "e.v"),
-            "the engine must fit the 30 SB_RAM40_4K of ice40up5k (iCE40UP5K), and needs 135: lower "
-            "lanes, tokens or act_bits, or k_max where the buffer is deep",
+            "the engine needs 135 SB_RAM40_4K, and ice40up5k (iCE40UP5K) has 30: lower lanes, "
+            "tokens or act_bits, or k_max if the buffer is deep",
+        ),
+        (
+            (*SMALL, "--name", "logic", "--testbench", "--out", "e.v"),
+            "name must not be 'logic', a reserved word of SystemVerilog; give another name",
+        ),
+        (
+            (*SMALL, "--name", "clk", "--testbench", "--out", "e.v"),
+            "name must not be 'clk', which a port or a signal has; give another name",
         ),
         (SMALL, "Missing option '--out'."),
         ((*SMALL, "--wrapper", "ahb", "--out", "e.v"), "--wrapper must be axi, not 'ahb'"),

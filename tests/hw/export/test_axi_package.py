@@ -15,7 +15,7 @@ from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig
 from trilith.hw.axi.registers import REGISTERS
 from trilith.hw.axi.wrapper import BusWidths
-from trilith.hw.export.axi_package import export_axi
+from trilith.hw.export.axi_package import _litex, export_axi
 from trilith.sim.tools.toolchain import environment
 from trilith.sim.tools.verilator import find_verilator
 
@@ -205,6 +205,22 @@ def test_that_litex_gets_every_port(exported: Path) -> None:
     used |= {f"s_axis_{bus}_{name}" for bus in ("weights", "activations") for name in inputs}
     sidecar = json.loads(exported.with_suffix(".json").read_text())
     assert used == {port["name"] for port in sidecar["ports"]}
+
+
+@pytest.mark.parametrize(
+    ("name", "class_name"),
+    [
+        ("my_ip", "MyIp"),
+        ("none", "EngineNone"),  # A word of Python.
+        ("signal", "EngineSignal"),  # A class of Migen, which the file uses.
+        ("__", "Engine"),
+        ("_2x", "Engine2x"),
+    ],
+)
+def test_that_the_class_for_litex_has_a_name_of_its_own(name: str, class_name: str) -> None:
+    text = _litex(BusWidths(**WIDTHS), name, "ip")
+    classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
+    assert [node.name for node in classes] == [class_name]
 
 
 @pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh is not installed")

@@ -1,0 +1,195 @@
+"""Description of an exported engine: the content of its JSON file."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from typing import Any
+
+from amaranth.hdl import Value
+from amaranth.lib import data, wiring
+
+from ...golden.codes import CODES
+from ..config import MatVecConfig
+from ..engine.engine import MatVecEngine
+from ..engine.loader import activations_shape, job_layout
+from ..engine.results import queue_words, results_shape
+from .blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
+
+__all__ = ["configuration_text", "describe"]
+
+#: Meanings of ports: by the port's whole name, else by what follows the stream in it.
+_PORTS = {
+    "clk": "clock; all registers change at its rising edge",
+    "rst": "synchronous reset, active high; one cycle is enough",
+    "jobs__payload": "a job; its fields are n, k, tokens, group_chunks and reuse",
+    "activations__payload": "activations of one token, a signed value for each lane, lane 0 lowest",
+    "weights__payload": "rows x lanes trits, packed, in the order [row][lane], byte 0 in bits 7:0",
+    "results__payload": "results of one token, a signed value for each row, row 0 lowest; last",
+    "valid": "a beat is offered; valid and payload stay stable until the beat is taken",
+    "ready": "the beat offered in this cycle is taken",
+    "busy": "a job is loaded or computed, or results wait",
+    "error": "error flag, sticky until reset: an illegal weight code or activation, which counts "
+    "as 0, or a job out of range, which is dropped",
+    "faults": "causes of error, each high for one cycle: an illegal weight code (bit 0), an "
+    "illegal activation (bit 1), a job out of range (bit 2)",
+}
+
+#: Meanings of the fields of payloads.
+_FIELDS = {
+    "n": "N, number of outputs, 1 to n_max",
+    "k": "K, number of inputs, 1 to k_max",
+    "tokens": "T, number of activation vectors, 1 to tokens",
+    "group_chunks": "0 for one result per output, else the chunks of each partial result",
+    "reuse": "the loaded activations stay: K is the same, and T is at most the loaded tokens",
+    "values": "an accumulator for each row, signed; rows from N on deliver 0",
+    "last": "final beat of the job",
+}
+
+
+def configuration_text(parameters: Mapping[str, object]) -> str:
+    """Write the parameters of a configuration with their values, for comments and pages."""
+    return ", ".join(f"{key} {value}" for key, value in parameters.items())
+
+
+def _ports(engine: MatVecEngine) -> list[dict[str, Any]]:
+    """Ports of the top module, in the order of the page."""
+    ports = [
+        {"name": name, "direction": "input", "width": 1, "meaning": _PORTS[name]}
+        for name in ("clk", "rst")
+    ]
+    for path, member, value in engine.signature.flatten(engine):
+        name = "__".join(map(str, path))
+        port = {
+            "name": name,
+            "direction": "input" if member.flow == wiring.In else "output",
+            "width": len(Value.cast(value)),
+            "meaning": _PORTS.get(name) or _PORTS[str(path[-1])],
+        }
+        if len(path) > 1:
+            port["stream"] = path[0]
+        ports.append(port)
+    return ports
+
+
+def _field(lsb: int, width: int, meaning: str) -> dict[str, Any]:
+    """Place and meaning of one number in a payload."""
+    return {"lsb": lsb, "msb": lsb + width - 1, "meaning": meaning}
+
+
+def _array(
+    width: int, count: int, meaning: str, *, lsb: int = 0, signed: bool = True
+) -> dict[str, Any]:
+    """Place and meaning of ``count`` numbers of equal width in a payload."""
+    elements = {"count": count, "element_width": width, "signed": signed}
+    return _field(lsb, width * count, meaning) | elements
+
+
+def _fields(layout: data.StructLayout) -> dict[str, dict[str, Any]]:
+    """Describe the fields of a payload by its layout."""
+    fields = {}
+    for name, field in layout:
+        meaning, shape = _FIELDS[str(name)], field.shape
+        if isinstance(shape, data.ArrayLayout):
+            width = shape.elem_shape.width
+            fields[name] = _array(width, shape.length, meaning, lsb=field.offset)
+        else:
+            fields[name] = _field(field.offset, field.width, meaning)
+    return fields
+
+
+def _payloads(config: MatVecConfig) -> dict[str, Any]:
+    """Bit fields of the payload of each stream."""
+    trits = CODES[config.code].trits_per_byte
+    meaning = f"code {config.code}, {trits} trits in a byte"
+    return {
+        "jobs": _fields(job_layout(config)),
+        "activations": {
+            "lanes": _array(
+                config.act_bits,
+                config.lanes,
+                "one signed value for each lane; with 2 bits, -2 is illegal",
+            )
+        },
+        "weights": {"bytes": _array(8, config.weight_bytes, meaning, signed=False)},
+        "results": _fields(results_shape(config)),
+    }
+
+
+def _latencies(engine: MatVecEngine) -> dict[str, Any]:
+    """Cycles of a job, as formulas of its shape."""
+    return {
+        "job_to_first_weight_beat": f"{engine.job_latency} + T * C",
+        "job_to_first_weight_beat_with_reuse": f"{engine.job_latency}",
+        "last_weight_beat_of_a_group_to_its_first_result": engine.latency,
+        "job": f"{engine.job_latency - 1} + T * C + (G - 1) * max(c, T) + c + {engine.latency} + T",
+        "variables": "T tokens; C = ceil(K / lanes) chunks; c = group_chunks, or C if group_chunks "
+        "is 0 or above C; G = ceil(N / rows) * ceil(C / c) result groups, for C a multiple of c",
+        "conditions": "the engine was idle before, no stream has gaps, and results are taken at "
+        "once; a job with reuse takes no T * C",
+    }
+
+
+def _memories(engine: MatVecEngine) -> dict[str, Any]:
+    """Shapes of the memories in the Verilog."""
+    config = engine.config
+    width, depth = config.tokens * activations_shape(config).size, 2 * config.max_chunks
+    queue_width, words = results_shape(config).size, queue_words(engine.queue_depth)
+    return {
+        "activation_buffer": {
+            "width": width,
+            "depth": depth,
+            "bits": width * depth,
+            "write_enables": config.tokens,
+        },
+        # More words than beats, see queue_words.
+        "result_queue": {
+            "width": queue_width,
+            "depth": words,
+            "bits": queue_width * words,
+            "beats": engine.queue_depth,
+        },
+    }
+
+
+def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
+    """Describe an exported engine for tools.
+
+    Parameters
+    ----------
+    engine : the engine
+    top : name of its top module
+
+    Returns
+    -------
+    The content of the JSON file: ``top``, ``generator``, ``version``, ``parameters`` (the
+    configuration), ``derived`` (what follows from it), ``ports``, ``payloads`` (bit fields),
+    ``latencies_cycles``, ``memories`` (words, bits, and beats of the result queue), and
+    ``block_ram`` (modelled block RAMs for each FPGA family).
+    """
+    config = engine.config
+    return {
+        "top": top,
+        "generator": "trilith",
+        "version": metadata.version("trilith"),
+        "parameters": asdict(config),
+        "derived": {
+            "acc_width": config.acc_width,
+            "weight_bytes": config.weight_bytes,
+            "max_chunks": config.max_chunks,
+            "queue_depth": engine.queue_depth,
+            "macs_per_clock": config.macs_per_clock,
+        },
+        "ports": _ports(engine),
+        "payloads": _payloads(config),
+        "latencies_cycles": _latencies(engine),
+        "memories": _memories(engine),
+        "block_ram": {
+            name: {
+                "primitive": ram.primitive,
+                "activation_buffer": buffer_blocks(config, ram),
+                "result_queue": queue_blocks(config, ram),
+                "origin": "modelled from width, depth and the shapes of the primitive",
+            }
+            for name, ram in BLOCK_RAMS.items()
+        },
+    }
