@@ -122,6 +122,7 @@ def _pj(profile: str, *operations: str) -> float:
 
 
 def _bits_per_weight() -> _Figures:
+    """Return the information of a trit and of 2B4T's weights, and the densest code."""
     nonzero = 1 - ZERO_FRACTION
     entropy = -ZERO_FRACTION * log2(ZERO_FRACTION) - nonzero * log2(nonzero / 2)
     densest = min(code.bits_per_trit for name, code in CODES.items() if name != "binary")
@@ -129,11 +130,13 @@ def _bits_per_weight() -> _Figures:
 
 
 def _compression() -> _Figures:
+    """Return FP16's size over ternary sizes."""
     whole = _gigabytes(_BITNET, 16) / _gigabytes(_BITNET, 1.6)
     return {"matrices": 16 / 1.6, "most": 16 / log2(3), "whole": whole}
 
 
 def _memory_ratio() -> _Figures:
+    """Return FP16's size over two-bit size for three models, embedding included."""
     return {
         model.name.replace("-", "_"): _gigabytes(model, 16) / _gigabytes(model, 2.0)
         for model in (_BITNET_3B, _GPT3_13B, _GPT3_70B)
@@ -141,6 +144,7 @@ def _memory_ratio() -> _Figures:
 
 
 def _speed() -> _Figures:
+    """Return the rate at two bits over that of FP16 for two models and two contexts."""
     return {
         f"{name}_{context}": _rate(model, "ternary-2.0", 1000, context)
         / _rate(model, "fp16", 1000, context)
@@ -150,6 +154,7 @@ def _speed() -> _Figures:
 
 
 def _matmul_energy() -> _Figures:
+    """Return FP16's energy over ternary energy, by the paper's recipe and by others."""
     ternary = FORMATS["ternary-1.6"]
     table = load_table("asap7")
     measured = table.row(ternary.measured)
@@ -173,10 +178,12 @@ def _matmul_energy() -> _Figures:
 
 
 def _against_fp32() -> _Figures:
+    """Return FP32's energy over that of an 8-bit add."""
     return {"fp32": _pj("jouppi7", "fp32 mul", "fp32 add") / _pj("jouppi7", "int8 add")}
 
 
 def _service() -> _Figures:
+    """Return FP16's energy of a token over ternary energy, with memory and activation buffer."""
     ratios = {
         name: _joules(model, "fp16", batch) / _joules(model, "ternary-1.6", batch)
         for name, model, batch in (
@@ -189,6 +196,7 @@ def _service() -> _Figures:
 
 
 def _three_billion() -> _Figures:
+    """Return sizes and rates of the 3B model."""
     needed = 100 / _rate(_BITNET_3B, "fp16", 1)
     return {
         "fp16_gb": _gigabytes(_BITNET_3B, 16),
@@ -202,6 +210,7 @@ def _three_billion() -> _Figures:
 
 
 def _seventy_billion() -> _Figures:
+    """Return sizes of 70B ternary and 7B FP16, and the rate at equal bandwidth."""
     needed = 40 / _rate(_GPT3_7B, "fp16", 1)
     return {
         "ternary_gb": _gigabytes(_GPT3_70B, 1.6),
@@ -211,6 +220,7 @@ def _seventy_billion() -> _Figures:
 
 
 def _no_operation() -> _Figures:
+    """Return the share and the energy of the additions that remain."""
     return {
         "added": 1 - ZERO_FRACTION,
         "bits": _SUM_BITS,
@@ -220,6 +230,7 @@ def _no_operation() -> _Figures:
 
 
 def _only_additions() -> _Figures:
+    """Return the multiplications of a token that remain, in millions, beside its additions."""
     scalings = sum((linear.n + linear.k) * linear.active for linear in _BITNET.linears)
     attention = 2 * _BITNET.heads * _BITNET.head_size * _BITNET.layers * 512
     return {
@@ -230,6 +241,7 @@ def _only_additions() -> _Figures:
 
 
 def _ternary_activations() -> _Figures:
+    """Return the accumulator's width and energy with ternary activations."""
     seven = find_profile("jouppi7")
     narrow = (2560).bit_length() + 1
     return {
@@ -240,6 +252,7 @@ def _ternary_activations() -> _Figures:
 
 
 def _thirteen_billion() -> _Figures:
+    """Return energy, size and rate of 13B ternary and 3B FP16."""
     return {
         "cheap": paper_energy(_GPT3_13B, bits=1).total,
         "dear": paper_energy(_GPT3_3B, bits=16).total,

@@ -15,7 +15,7 @@ __all__ = ["DATA", "read_data", "record"]
 #: Folder of the data files of the cost model.
 DATA = Path(__file__).parent / "data"
 
-Record = TypeVar("Record")
+_Record = TypeVar("_Record")
 
 
 @cache
@@ -39,7 +39,7 @@ def read_data(file: Path) -> dict[str, Any]:
         raise EstimateError(f"{file}: must be TOML: {error}") from None
 
 
-def record(kind: type[Record], values: Mapping[str, Any], where: str) -> Record:
+def record(kind: type[_Record], values: Mapping[str, Any], where: str) -> _Record:
     """Make a dataclass from an entry of a data file.
 
     Parameters

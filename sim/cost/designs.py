@@ -39,7 +39,7 @@ class Design:
     Parameters
     ----------
     name : name of the design
-    reader : a key of ``EFFICIENCY``: who reads the memory
+    reader : kind of reader of the memory, a key of ``EFFICIENCY``
     clock_mhz : clock frequency of the array, above 0 and at most 100,000 MHz
     config : engine whose cycles count; None for a design that is only a number of MACs per cycle
     weight_format : number format of the linear layers, a key of ``FORMATS``, without ``config``
@@ -144,10 +144,10 @@ class Design:
 
     @property
     def energy_boundary(self) -> str:
-        """What the estimated energy of a token covers, in words.
+        """Extent of the estimated energy of a token, in words.
 
-        The figures of a profile know nothing of a processor's instructions, caches and control, nor
-        of another's registers and wires.
+        The figures of a profile cover arithmetic and memory. Other machines spend further energy on
+        instructions, caches, control and wires.
         """
         if self.ours:
             return "dynamic only"

@@ -12,13 +12,13 @@ from .datafiles import DATA, read_data, record
 from .transformer import TransformerSizes, transformer_shape
 from .workload import Linear, ModelShape
 
-__all__ = ["GPT3", "MODELS", "MatmulFreeSizes", "find_model"]
+__all__ = ["GPT3", "MODELS", "find_model"]
 
 _FILE = DATA / "models.toml"
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatmulFreeSizes:
+class _MatmulFreeSizes:
     """Sizes of a MatMul-free LM (arXiv 2406.02528).
 
     Parameters
@@ -37,7 +37,7 @@ class MatmulFreeSizes:
     tied: bool
 
 
-def _matmul_free(name: str, sizes: MatmulFreeSizes, *, source: str) -> ModelShape:
+def _matmul_free(name: str, sizes: _MatmulFreeSizes, *, source: str) -> ModelShape:
     """Derive the shape of a MatMul-free LM from its sizes."""
     hidden, ffn, layers = sizes.hidden, sizes.ffn, sizes.layers
     shapes = {
@@ -71,7 +71,7 @@ def _named_shape(kind: str, sizes: dict[str, Any], source: str) -> ModelShape:
     name = sizes.pop("name")
     where = f"{_FILE}: {name}"
     if kind == "matmul_free":
-        return _matmul_free(name, record(MatmulFreeSizes, sizes, where), source=source)
+        return _matmul_free(name, record(_MatmulFreeSizes, sizes, where), source=source)
     if "windows" in sizes:
         sizes["windows"] = tuple((one.get("tokens"), one["layers"]) for one in sizes["windows"])
     return transformer_shape(name, record(TransformerSizes, sizes, where), source=source)

@@ -46,16 +46,18 @@ def paper_energy(
     ----------
     model : the model that computes
     bits : 32, 16, or 1 for BitNet
-    tokens : tokens of the prompt
+    tokens : tokens of the prompt, 1 to 2²⁴
     profile : figures; by default ``bitnet-paper``
 
     Raises
     ------
     EstimateError
-        If ``bits`` is not legal.
+        If ``bits`` or ``tokens`` is not legal.
     MissingFigureError
         If the profile has no figure for the format.
     """
+    if not 1 <= tokens <= 2**24:
+        raise EstimateError(f"tokens must be from 1 to {2**24}, not {tokens}")
     if bits not in _PAPER_BITS:
         raise EstimateError(f"bits must be one of {', '.join(map(str, _PAPER_BITS))}, not {bits}")
     figures = profile or find_profile("bitnet-paper")
@@ -78,6 +80,11 @@ def paper_energy(
 
 
 def paper_ratio(model: ModelShape, *, tokens: int = 512, profile: Profile | None = None) -> float:
-    """Return the energy of FP16 over that of BitNet by the paper's recipe; see ``paper_energy``."""
+    """Return the energy of FP16 over that of BitNet by the paper's recipe.
+
+    Parameters
+    ----------
+    model, tokens, profile : see ``paper_energy``
+    """
     fp16 = paper_energy(model, bits=16, tokens=tokens, profile=profile)
     return fp16.total / paper_energy(model, bits=1, tokens=tokens, profile=profile).total

@@ -11,7 +11,7 @@ from .memories import find_memory
 from .model_shapes import find_model
 from .system import estimate
 
-__all__ = ["NOT_PREDICTED", "PUBLISHED_RATES", "Prediction", "PublishedRate", "predict", "summary"]
+__all__ = ["NOT_PREDICTED", "Prediction", "PublishedRate", "predict", "summary"]
 
 _FILE = DATA / "published.toml"
 
@@ -55,7 +55,7 @@ def _rate(entry: Mapping[str, Any]) -> PublishedRate:
 
 
 #: Published rates that estimates are compared with, from ``data/published.toml``.
-PUBLISHED_RATES = tuple(_rate(entry) for entry in read_data(_FILE)["rate"])
+_PUBLISHED_RATES = tuple(_rate(entry) for entry in read_data(_FILE)["rate"])
 
 #: Published systems without a prediction, and the reason.
 NOT_PREDICTED: dict[str, str] = {
@@ -87,7 +87,7 @@ class Prediction:
 def predict() -> list[Prediction]:
     """Estimate each published rate, with one set of constants."""
     predictions = []
-    for row in PUBLISHED_RATES:
+    for row in _PUBLISHED_RATES:
         design = find_design(row.design)
         if design.config is not None:
             design = replace(design, config=replace(design.config, tokens=row.shared))

@@ -67,7 +67,7 @@ def random_memory(rng, config):
 
 
 def operands(config, jobs):
-    """Jobs of these shapes; a clock count does not depend on values, so most are constant."""
+    """Jobs of these shapes; cycles do not depend on values, so most values are constant."""
     rng = np.random.default_rng(1)
     made = []
     for job in jobs:
@@ -109,7 +109,7 @@ def test_that_the_model_counts_what_the_rtl_takes(index):
         # Six jobs back to back, some with reuse.
         jobs = random_chain(rng, config)
         assert [times.cycles for times in job_times(config, jobs)] == measured(simulator, jobs)[0]
-        # The same from a slow memory: idle clocks before each beat.
+        # The same from a slow memory: idle cycles before each beat.
         memory = random_memory(rng, config)
         times, gaps = zip(*throttled(config, jobs, memory), strict=True)
         cycles, total = measured(simulator, jobs, weight_gaps=list(chain.from_iterable(gaps)))
@@ -162,26 +162,26 @@ def test_that_skipping_passes_is_exact(tokens):
         assert model == last.last_result + 1
 
 
-def naive_clocks(config, job, memory):
-    """Clocks of a job's weight beats, a clock at a time, where its groups hold nothing up."""
+def naive_cycles(config, job, memory):
+    """Cycles of a job's weight beats, a cycle at a time, where its result groups never stall."""
     beats = job.row_groups(config) * job.chunks(config)
     first = EngineTiming.of(config).job_latency + job.tokens * job.chunks(config)
     rate = Fraction(memory.bytes_per_cycle)
     # Bytes of each burst that was requested, and when the first of them comes.
-    bursts, taken, clocks = [], [], 0
+    bursts, taken, cycle = [], [], 0
     while len(taken) < beats:
-        gone = sum(clock < clocks for clock in taken) * config.weight_bytes
+        gone = sum(one < cycle for one in taken) * config.weight_bytes
         held = len(bursts) * memory.burst_bytes - gone
         while held + memory.burst_bytes <= memory.prefetch_bytes:
             free = bursts[-1] + memory.burst_bytes / rate if bursts else 0
-            bursts.append(max(clocks + memory.latency, free))
+            bursts.append(max(cycle + memory.latency, free))
             held += memory.burst_bytes
         come = sum(
-            min(memory.burst_bytes, max(0, floor((clocks - start) * rate))) for start in bursts
+            min(memory.burst_bytes, max(0, floor((cycle - start) * rate))) for start in bursts
         )
-        if clocks >= first and come >= (len(taken) + 1) * config.weight_bytes:
-            taken.append(clocks)
-        clocks += 1
+        if cycle >= first and come >= (len(taken) + 1) * config.weight_bytes:
+            taken.append(cycle)
+        cycle += 1
     return taken
 
 
@@ -191,17 +191,17 @@ def test_that_the_memory_is_what_it_says(seed):
     config = CONFIGS[0]
     job = JobShape(n=int(rng.integers(1, 20)), k=int(rng.integers(1, 60)), tokens=1)
     memory = PrefetchMemory(
-        # Exact in binary, so that no clock hangs on a rounding.
+        # Exact in binary, so that no cycle depends on a rounding.
         bytes_per_cycle=float(rng.choice([0.5, 0.75, 1.5, 3.0, 8.0])),
         burst_bytes=int(rng.choice([3, 8, 16])),
         latency=int(rng.integers(0, 40)),
         prefetch_bytes=int(rng.integers(19, 80)),
     )
-    taken = naive_clocks(config, job, memory)
+    taken = naive_cycles(config, job, memory)
     ((times, gaps),) = throttled(config, [job], memory)
     assert times.last_weight == taken[-1]
     there = [gap + last + 1 for gap, last in zip(gaps, [-1, *taken], strict=False)]
-    assert [max(clock, times.first_weight) for clock in there] == taken
+    assert [max(cycle, times.first_weight) for cycle in there] == taken
 
 
 def test_that_a_long_product_continues_as_it_began():
@@ -224,10 +224,10 @@ def test_that_a_fast_memory_costs_its_latency_once():
     memory = PrefetchMemory(bytes_per_cycle=64, burst_bytes=64, latency=0, prefetch_bytes=4096)
     free = matvec_cycles(config, 100, 1000, 1)
     assert matvec_cycles(config, 100, 1000, 1, memory) == free
-    # The engine loads activations for 3 + 125 clocks, and the first beat is there in clock 501.
+    # The engine loads activations for 3 + 125 cycles; the first beat is there in cycle 501.
     late = replace(memory, latency=500)
     assert matvec_cycles(config, 100, 1000, 1, late) > free + 500 - 128
-    # A quarter of a beat in a clock: four clocks a beat.
+    # A quarter of a beat in a cycle: four cycles a beat.
     slow = replace(memory, bytes_per_cycle=2.0)
     beats = 20 * 125
     assert abs(matvec_cycles(config, 100, 1000, 1, slow) - 4 * beats) < 0.01 * 4 * beats

@@ -192,8 +192,8 @@ def test_a_measured_profile(tmp_path, monkeypatch):
     profile = find_profile("gate:demo")
     assert (profile.name, profile.node) == ("gate:demo", "7 nm, 0.7 V")
     parts = matmul_energy(Product(n=1, k=1000, tokens=1), FORMATS["ternary-1.6"], profile, None)
-    # 40 fJ at the clock that FP16 meets too, 13 of them for clock pins, whose charge is another;
-    # a read is 64 pJ, a result of 18 bits.
+    # 40 fJ at the frequency that FP16 meets too, 13 of them for clock pins; the charge of these
+    # pins is 1 fJ more. A read is 64 pJ, and a result has 18 bits.
     assert (parts.mac, parts.register) == (pytest.approx(27), pytest.approx(14))
     assert parts.sram == pytest.approx(8 * 1000 + 18)
     assert profile.figure("ternaryxint8-escape mac").label == "measured"
