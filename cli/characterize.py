@@ -110,10 +110,11 @@ def characterize(
     from rich.console import Console
 
     from ..hw.baselines import BASELINES
-    from ..sim.gatelevel.campaign import fill, fill_sram, tasks
+    from ..sim.gatelevel.campaign import Campaign, all_tasks, store_sram
+    from ..sim.gatelevel.characterize import Task
     from ..sim.gatelevel.characterize import characterize as measure
     from ..sim.gatelevel.operands import zero_share
-    from ..sim.gatelevel.table import DATA, HEADLINES
+    from ..sim.gatelevel.table import COMPARED_UNITS, table_file
 
     if unit is None and not (everything or sram):
         raise typer.BadParameter("--unit, --all or --sram must be given")
@@ -129,9 +130,9 @@ def characterize(
             )
     if unit is not None and unit not in BASELINES:
         raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
-    if everything and glitches and unit is not None and unit not in HEADLINES:
+    if everything and glitches and unit is not None and unit not in COMPARED_UNITS:
         raise typer.BadParameter(
-            f"--unit must be one of {', '.join(HEADLINES)} with --all --glitches, not {unit!r}"
+            f"--unit must be one of {', '.join(COMPARED_UNITS)} with --all --glitches, not {unit!r}"
         )
     if not 2 <= lanes <= 256:
         raise typer.BadParameter(f"--lanes must be from 2 to 256, not {lanes}")
@@ -155,35 +156,25 @@ def characterize(
             raise typer.BadParameter(
                 f"--library must be of letters, digits, '.', '-' and '_', not {library!r}"
             )
-        file = out or DATA / f"gate-{library}.json"
+        file = out or table_file(library)
         if sram:
-            macros = fill_sram(file, library=library, node=node, macros=files)
+            macros = store_sram(file, library=library, node=node, macros=files)
             print(json.dumps(macros, indent=2) if as_json else "\n".join(map(_macro_line, macros)))
             return
-        filling = partial(
-            fill,
-            file,
-            library=library,
-            node=node,
-            liberty=files,
-            clocks_ghz=clocks,
-            wanted=tasks(unit=unit, glitches=glitches),
-            jobs=jobs,
-        )
-        _fill(filling, as_json)
+        campaign = Campaign(file=file, library=library, node=node, liberty=files, clocks_ghz=clocks)
+        tasks = all_tasks(unit=unit, glitches=glitches)
+        _fill(partial(campaign.run, tasks, jobs=jobs), as_json)
         return
     with Console(stderr=True).status("measuring"):
-        found = measure(
-            unit,
-            library,
-            files,
-            clocks_ghz=clocks,
+        task = Task(
+            unit=unit,
             lanes=lanes,
             rows=rows,
             levels_per_stage=levels_per_stage,
-            sources=[operands],
+            sources=(operands,),
             glitches=glitches,
         )
+        found = measure(task, library, files, clocks)
     if as_json:
         print(json.dumps([asdict(row) for row in found], indent=2))
     else:

@@ -219,10 +219,10 @@ def mac(
       trilith energy mac --library asap7 --json
     """
     from ..sim.cost.energy import buffered
-    from ..sim.gatelevel.table import load_table, tables
+    from ..sim.gatelevel.table import library_names, load_table
 
     found = []
-    for name in library or tables():
+    for name in library or library_names():
         table = load_table(name)
         buffers = buffered(table, _ROWS, n=2560)
         found.append((table, buffers))
@@ -256,7 +256,7 @@ def mac(
 
 
 def _print_table(table: Any) -> None:
-    from ..sim.gatelevel.table import FP16
+    from ..sim.gatelevel.table import FP16_UNIT
 
     clocks = table.clocks
     print(f"{table.library}: {table.node} (measured; fJ per MAC)")
@@ -303,7 +303,7 @@ def _print_table(table: Any) -> None:
         "ports"
     )
     glitchy = [row for row in table.rows if row.glitches_fj and row == table.row(row.unit)]
-    fp16 = next((row for row in glitchy if row.unit == FP16), None)
+    fp16 = next((row for row in glitchy if row.unit == FP16_UNIT), None)
     for row in glitchy:
         if fp16 is None:
             break

@@ -10,7 +10,14 @@ from ...golden.network.bitnet_2b4t import ZERO_FRACTION
 from ...sim.cost.energy import ternary_ratios
 from ...sim.cost.model_shapes import MODELS
 from ...sim.cost.profiles import find_profile
-from ...sim.gatelevel.table import HEADLINES, LANES, Characterization, Table, load_table, tables
+from ...sim.gatelevel.table import (
+    COMPARED_UNITS,
+    LANES,
+    Characterization,
+    Table,
+    library_names,
+    load_table,
+)
 from .style import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, Drawing
 
 __all__ = ["GATE_FIGURES", "PUBLISHED_MACS"]
@@ -74,7 +81,7 @@ _PORTS = "charge of clock\nand input pins"
 
 def _tables() -> list[Table]:
     """The stored tables, those of known style first."""
-    names = tables()
+    names = library_names()
     known = [name for name in _STYLES if name in names]
     return [load_table(name) for name in (*known, *(n for n in names if n not in known))]
 
@@ -208,10 +215,10 @@ def _mac() -> Drawing:
 
 
 def _split() -> Drawing:
-    shown = [table for table in _tables() if all(table.row(unit) for unit in HEADLINES)]
+    shown = [table for table in _tables() if all(table.row(unit) for unit in COMPARED_UNITS)]
     figure = Figure(figsize=(13, 1.6 + 1.5 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), 2, squeeze=False)
-    units = sorted(HEADLINES, key=lambda unit: _energy(shown[0], unit))
+    units = sorted(COMPARED_UNITS, key=lambda unit: _energy(shown[0], unit))
     rows: list[dict[str, Any]] = []
     used: dict[str, None] = {}
     for line, table in enumerate(shown):
@@ -288,7 +295,7 @@ def _split() -> Drawing:
 
 
 def _zeros() -> Drawing:
-    unit = next(iter(HEADLINES))
+    unit = next(iter(COMPARED_UNITS))
     figure = Figure(figsize=(9, 6), layout="constrained")
     axes = figure.subplots()
     rows: list[dict[str, Any]] = []
@@ -352,7 +359,7 @@ def _area() -> Drawing:
         axes.scatter(
             [row.area_per_mac for row in found],
             [row.energy_fj / 1e3 for row in found],
-            facecolors=[color if row.unit in HEADLINES else "none" for row in found],
+            facecolors=[color if row.unit in COMPARED_UNITS else "none" for row in found],
             edgecolors=color,
             marker=marker,
             s=45,
@@ -362,7 +369,7 @@ def _area() -> Drawing:
             rows.append(_row(table, row, um2_per_mac=row.area_per_mac))
         # On the side where no other library's points are.
         right = table.library in ("asap7", "ihp-sg13g2")
-        short = dict(zip(HEADLINES, ("ternary", "FP16", "INT8", "W4A16"), strict=True))
+        short = dict(zip(COMPARED_UNITS, ("ternary", "FP16", "INT8", "W4A16"), strict=True))
         for unit, label in short.items():
             row = table.row(unit)
             if row:

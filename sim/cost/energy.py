@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
-from ..gatelevel.table import HEADLINES, Table
+from ..gatelevel.table import COMPARED_UNITS, Table
 from ..tools.errors import EstimateError
 from .memories import Dram
 from .profiles import SRAM_KILOBYTES, NumberFormat, Profile, accumulator_bits, measured_profile
@@ -122,7 +122,7 @@ class Buffered:
 
     Parameters
     ----------
-    unit : a unit of ``HEADLINES``
+    unit : a unit of ``COMPARED_UNITS``
     rows : outputs that share a read
     mac_fj : energy of the unit in fJ per MAC, ports included
     buffer_fj : energy of the buffer in fJ per MAC
@@ -138,7 +138,7 @@ class Buffered:
 
 
 def buffered(table: Table, rows: Sequence[int], *, n: int) -> list[Buffered]:
-    """Return the energy per MAC with an activation buffer, for the units of ``HEADLINES``.
+    """Return the energy per MAC with an activation buffer, for the units of ``COMPARED_UNITS``.
 
     An activation is written once and serves ``n`` outputs. Each read serves ``rows`` of them. A
     write counts as a read where its energy is not known.
@@ -160,7 +160,7 @@ def buffered(table: Table, rows: Sequence[int], *, n: int) -> list[Buffered]:
     macro = table.buffer(8)
     write = macro.write_pj if macro else read.pj
     found = []
-    for unit, bits in HEADLINES.items():
+    for unit, bits in COMPARED_UNITS.items():
         row = table.row(unit)
         for count in rows if row else ():
             reads = ceil(n / count)

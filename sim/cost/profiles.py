@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from ...hw.config import MatVecConfig
-from ..gatelevel.table import Table, load_table, tables
+from ..gatelevel.table import Table, library_names, load_table
 from ..tools.errors import EstimateError
 from .datafiles import DATA, read_data, record
 
@@ -333,7 +333,7 @@ def find_profile(name: str) -> Profile:
     published = _published_profiles()
     if name in published:
         return published[name]
-    known = [*published, *(f"gate:{library}" for library in tables())]
+    known = [*published, *(f"gate:{library}" for library in library_names())]
     if name not in known:
         hint = ""
         if name.startswith("gate:"):

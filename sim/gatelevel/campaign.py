@@ -1,7 +1,7 @@
-"""Fills the tables of measured dot products.
+"""Campaigns that measure all units of a library and store them as its table.
 
-Rows are kept by a hash of all that decides them, so that filling a table again measures what
-changed.
+Each row has a key: a hash of all that decides it. A second campaign measures only rows whose key
+has changed.
 """
 
 import hashlib
@@ -14,46 +14,31 @@ from pathlib import Path
 from typing import Any
 
 from ...golden.files import write_text
-from ...hw.baselines import BASELINES, DotUnit
+from ...hw.baselines import BASELINES
 from ..tools.errors import EstimateError
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
-from .characterize import K_MAX, METHOD, characterize
-from .netlist import Library
+from .characterize import K_MAX, METHOD, Task, characterize
+from .library import Library
 from .operands import BEATS
 from .sram import read_sram
-from .table import HEADLINES, LANES
+from .table import COMPARED_UNITS, LANES
 
-__all__ = ["Task", "fill", "fill_sram", "tasks"]
+__all__ = ["Campaign", "all_tasks", "store_sram"]
 
-#: Shares of zero trits at which the ternary unit is measured too.
-ZERO_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
+#: Shares of zero trits at which the ternary unit is measured, too.
+_ZERO_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 
-
-@dataclass(frozen=True, kw_only=True)
-class Task:
-    """Rows that share a netlist: see ``characterize``."""
-
-    unit: str
-    lanes: int
-    rows: int
-    levels_per_stage: int
-    sources: tuple[str, ...]
-    glitches: bool = False
-
-    @property
-    def name(self) -> str:
-        """For people."""
-        return f"{self.unit}, {self.lanes} lanes x {self.rows} rows, {self.levels_per_stage} levels"
+_Row = dict[str, Any]
 
 
-def tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
-    """All that a table has, the units of the comparison first and the large ones last.
+def all_tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
+    """List all tasks of a table, the units of the comparison first and the largest units last.
 
     Parameters
     ----------
-    unit : only this one
-    glitches : only ``HEADLINES``, with unit delays too
+    unit : key of ``BASELINES``, to list only its tasks; None lists all
+    glitches : list only the units of the comparison, in their first shape, with glitches
     """
 
     def task(
@@ -69,41 +54,142 @@ def tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
         )
 
     ternary = "ternaryxint8-escape"
-    shares = [f"2b4t:{share}" for share in ZERO_SHARES]
-    found = [task(name, more=() if glitches else ("2b4t",)) for name in HEADLINES]
+    shares = [f"2b4t:{share}" for share in _ZERO_SHARES]
+    found = [task(name, more=() if glitches else ("2b4t",)) for name in COMPARED_UNITS]
     if not glitches:
         found[0] = task(ternary, more=("2b4t", *shares))
         found += [task(ternary, lanes=80, levels=levels) for levels in (1, 2, 3, 4)]
         found.append(task(ternary, lanes=64, rows=20, levels=4))
-        # The whole tree between two registers, with rows that share the activations too, and what
-        # stands beside the engine's own width.
-        found += [task(name, rows=rows, levels=4) for rows in (1, 4) for name in HEADLINES]
-        found += [task(name, lanes=80, levels=4) for name in HEADLINES if name != ternary]
-        rest = [name for name in BASELINES if name not in HEADLINES]
+        # The whole tree between two registers, also with rows that share the activations, and the
+        # rivals at the width of the engine.
+        found += [task(name, rows=rows, levels=4) for rows in (1, 4) for name in COMPARED_UNITS]
+        found += [task(name, lanes=80, levels=4) for name in COMPARED_UNITS if name != ternary]
+        rest = [name for name in BASELINES if name not in COMPARED_UNITS]
         # Trees of floating-point adders, and FP32, are the largest.
         rest.sort(key=lambda name: (name.endswith("tree"), name.startswith("fp32")))
         found += [task(name) for name in rest]
     return [one for one in found if unit in (None, one.unit)]
 
 
-def _verilog(task: Task) -> str:
-    """Verilog of the task's unit as module ``unit``, from the cache."""
+@dataclass(frozen=True, kw_only=True)
+class Campaign:
+    """Measurements of a library at some clocks, and the table that stores them.
 
-    def unit() -> DotUnit:
-        return BASELINES[task.unit].unit(
-            lanes=task.lanes,
-            k_max=K_MAX,
-            rows=task.rows,
-            levels_per_stage=task.levels_per_stage,
-        )
+    Parameters
+    ----------
+    file : the table; it is made if there is none
+    library : name of the library, for the record
+    node : process and voltage, for the record; empty keeps the table's
+    liberty : Liberty files, see ``Library``
+    clocks_ghz : clocks in GHz, the fastest first; units are mapped for that one
+    """
 
-    what = f"{task.unit} {task.lanes} {task.rows} {task.levels_per_stage} {K_MAX}"
-    return keep_verilog(unit, "unit", what).read_text()
+    file: Path
+    library: str
+    node: str
+    liberty: Sequence[Path]
+    clocks_ghz: Sequence[float]
+
+    def run(
+        self,
+        tasks: Sequence[Task],
+        *,
+        jobs: int = 1,
+        progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+    ) -> Iterator[_Row | tuple[Task, Exception]]:
+        """Measure the tasks that the table lacks, and write the table after each.
+
+        Parameters
+        ----------
+        tasks : see ``all_tasks``
+        jobs : processes, one for each task that runs
+        progress : called with the number of tasks that are done, the number of all, and the names
+            of those that run
+
+        Yields
+        ------
+        New rows as they are measured; a task and its exception if it failed
+
+        Raises
+        ------
+        EstimateError
+            If the table is damaged.
+        LibertyError
+            If the library cannot be used.
+        ToolchainError
+            If a tool is missing.
+        """
+        find_program("sta")
+        hashes = [one["sha256"] for one in Library(self.liberty).provenance]
+        table = _load(self.file, self.library, self.node)
+        have = {row["key"]: row for row in table["rows"]}
+        missing = []
+        for task in tasks:
+            keys = _keys(task, self.clocks_ghz, hashes)
+            done = all(k in have and (have[k]["glitches_fj"] or not task.glitches) for k in keys)
+            if not done:
+                missing.append((task, keys))
+        total = len(tasks)
+        progress(total - len(missing), total, "")
+        running: dict[Future, tuple[Task, list[str]]] = {}
+        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+            try:
+                while missing or running:
+                    while missing and len(running) < jobs:
+                        task, keys = missing.pop(0)
+                        running[pool.submit(self._measure, task)] = task, keys
+                    names = ", ".join(task.name for task, _ in running.values())
+                    progress(total - len(missing) - len(running), total, names)
+                    for future in wait(running, return_when=FIRST_COMPLETED).done:
+                        task, keys = running.pop(future)
+                        try:
+                            rows = future.result()
+                        except (RuntimeError, ValueError) as error:
+                            yield task, error
+                            continue
+                        for key, row in zip(keys, rows, strict=True):
+                            _put(table, row | {"key": key})
+                        _store(self.file, table)
+                        yield from rows
+                progress(total, total, "")
+            finally:
+                for future in running:
+                    future.cancel()
+
+    def _measure(self, task: Task) -> list[_Row]:
+        """Measure the rows of a task, in a process of its own."""
+        rows = characterize(task, self.library, self.liberty, self.clocks_ghz)
+        return [_round(asdict(row)) for row in rows]
+
+
+def store_sram(file: Path, *, library: str, node: str, macros: Sequence[Path]) -> list[_Row]:
+    """Store the energies of memory macros in a table, in place of those that it has.
+
+    Parameters
+    ----------
+    file, library, node : see ``Campaign``
+    macros : Liberty files, one for each macro, see ``read_sram``
+
+    Returns
+    -------
+    The fields of ``Sram`` for each macro.
+
+    Raises
+    ------
+    EstimateError
+        If the table is damaged.
+    LibertyError
+        If a file is not one of a macro.
+    """
+    found = [asdict(read_sram(macro)) for macro in macros]
+    _store(file, _load(file, library, node) | {"sram": found})
+    return found
 
 
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:
-    """Hashes of all that decides a task's rows."""
-    text = _verilog(task)
+    """Hash all that decides each row of a task, by source and clock."""
+    shape = f"{task.unit} {task.lanes} {task.rows} {task.levels_per_stage} {K_MAX}"
+    text = keep_verilog(task.make_unit, "unit", shape).read_text()
     return [
         hashlib.sha256(
             json.dumps([text, source, clock, clocks[0], BEATS, METHOD, *hashes]).encode()
@@ -114,7 +200,7 @@ def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[st
 
 
 def _round(value: Any) -> Any:
-    """Five digits are more than the figures are worth."""
+    """Round to five digits, which are more than the accuracy of the figures."""
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
@@ -122,25 +208,9 @@ def _round(value: Any) -> Any:
     return value
 
 
-def _measure(task: Task, files: Sequence[Path], name: str, clocks: Sequence[float]) -> list[dict]:
-    """The rows of a task, in a process of its own."""
-    rows = characterize(
-        task.unit,
-        name,
-        files,
-        clocks_ghz=clocks,
-        lanes=task.lanes,
-        rows=task.rows,
-        levels_per_stage=task.levels_per_stage,
-        sources=task.sources,
-        glitches=task.glitches,
-    )
-    return [_round(asdict(row)) for row in rows]
-
-
-def _write(file: Path, table: Mapping[str, Any]) -> None:
-    """All of it or nothing; a row is a line."""
-    # Of those that are still needed.
+def _store(file: Path, table: Mapping[str, Any]) -> None:
+    """Write a table, whole or not at all; a row is a line, so that changes can be seen."""
+    # Origins to which no row refers any more are left out.
     used = sorted({row["provenance"] for row in table["rows"]})
     rows = ",\n".join(
         json.dumps(row | {"provenance": used.index(row["provenance"])}) for row in table["rows"]
@@ -152,8 +222,8 @@ def _write(file: Path, table: Mapping[str, Any]) -> None:
     write_text(file, text)
 
 
-def _stored(file: Path, library: str, node: str) -> dict[str, Any]:
-    """A table to fill."""
+def _load(file: Path, library: str, node: str) -> dict[str, Any]:
+    """Load a table to add rows to it; make an empty one if there is none."""
     table = {"library": library, "node": node, "provenance": [], "sram": [], "rows": []}
     if file.exists():
         try:
@@ -162,12 +232,17 @@ def _stored(file: Path, library: str, node: str) -> dict[str, Any]:
             if not all("key" in row for row in stored["rows"]):
                 raise ValueError("a row has no key")
         except (ValueError, KeyError, TypeError) as error:
-            raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
+            raise EstimateError(
+                f"{file}: the file must be a table of measured figures: {error!r}"
+            ) from None
     return table
 
 
-def _put(table: dict[str, Any], row: dict[str, Any]) -> None:
-    """Put a row in the place of the one that it replaces, with what that one knew of glitches."""
+def _put(table: dict[str, Any], row: _Row) -> None:
+    """Put a row in the place of the one that it replaces.
+
+    If its key is the same, it keeps the glitches of the replaced one.
+    """
 
     def identity(one: Mapping[str, Any]) -> tuple:
         names = ("unit", "lanes", "rows", "levels_per_stage", "operands", "clock_ghz")
@@ -184,100 +259,3 @@ def _put(table: dict[str, Any], row: dict[str, Any]) -> None:
         rows.remove(old)
     rows.append(kept)
     rows.sort(key=identity)
-
-
-def fill_sram(
-    file: Path, *, library: str, node: str, macros: Sequence[Path]
-) -> list[dict[str, Any]]:
-    """Put memory macros' energies into a table, instead of those that it has.
-
-    Parameters
-    ----------
-    file, library, node : see ``fill``
-    macros : see ``read_sram``
-
-    Raises
-    ------
-    EstimateError
-        If the table is damaged.
-    LibertyError
-        If one is not a macro.
-    """
-    found = [asdict(read_sram(macro)) for macro in macros]
-    _write(file, _stored(file, library, node) | {"sram": found})
-    return found
-
-
-def fill(
-    file: Path,
-    *,
-    library: str,
-    node: str,
-    liberty: Sequence[Path],
-    clocks_ghz: Sequence[float],
-    wanted: Sequence[Task],
-    jobs: int = 1,
-    progress: Callable[[int, int, str], None] = lambda done, total, what: None,
-) -> Iterator[dict[str, Any] | tuple[Task, Exception]]:
-    """Measure what a table lacks and write it after each unit.
-
-    Parameters
-    ----------
-    file : of the table; made where there is none
-    library, node : for the record
-    liberty : see ``Library``
-    clocks_ghz : the fastest first, which units are mapped for
-    wanted : see ``tasks``
-    jobs : processes
-    progress : told how many tasks are done, of how many, and what is next
-
-    Yields
-    ------
-    New rows as they are measured; a task and its exception where it failed
-
-    Raises
-    ------
-    EstimateError
-        If the table is damaged.
-    LibertyError
-        If the library cannot be used.
-    ToolchainError
-        If a tool is missing.
-    """
-    find_program("sta")
-    hashes = [one["sha256"] for one in Library(liberty).provenance]
-    table = _stored(file, library, node)
-    have = {row["key"]: row for row in table["rows"]}
-    missing = []
-    for task in wanted:
-        keys = _keys(task, clocks_ghz, hashes)
-        done = all(k in have and (have[k]["glitches_fj"] or not task.glitches) for k in keys)
-        if not done:
-            missing.append((task, keys))
-    total = len(wanted)
-    progress(total - len(missing), total, "")
-    running: dict[Future, tuple[Task, list[str]]] = {}
-    with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
-        try:
-            while missing or running:
-                while missing and len(running) < jobs:
-                    task, keys = missing.pop(0)
-                    future = pool.submit(_measure, task, liberty, library, clocks_ghz)
-                    running[future] = task, keys
-                left = len(missing) + len(running)
-                progress(total - left, total, ", ".join(task.name for task, _ in running.values()))
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    task, keys = running.pop(future)
-                    try:
-                        rows = future.result()
-                    except (RuntimeError, ValueError) as error:
-                        yield task, error
-                        continue
-                    for key, row in zip(keys, rows, strict=True):
-                        _put(table, row | {"key": key})
-                    _write(file, table)
-                    yield from rows
-            progress(total, total, "")
-        finally:
-            for future in running:
-                future.cancel()

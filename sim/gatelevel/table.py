@@ -1,7 +1,7 @@
-"""Tables of dot products measured at gate level: how they are stored, read and compared.
+"""Tables of units measured at gate level: how they are stored, read and compared.
 
-A library's table is ``sim/data/gate-<library>.json``. Reading one needs neither the library nor a
-tool; ``trilith characterize --all`` fills it.
+The table of a library is ``data/gate-<library>.json``. To read it needs neither the library nor a
+tool; ``trilith characterize --all`` measures its rows.
 """
 
 import json
@@ -13,34 +13,30 @@ from typing import Any
 from ..tools.errors import EstimateError
 
 __all__ = [
-    "DATA",
-    "FP16",
-    "HEADLINES",
+    "COMPARED_UNITS",
+    "FP16_UNIT",
     "LANES",
     "Characterization",
     "Sram",
     "Table",
+    "library_names",
     "load_table",
-    "tables",
+    "table_file",
 ]
 
-#: Where the tables are.
-DATA = Path(__file__).parent / "data"
+_DATA = Path(__file__).parent / "data"
 
-
-#: The units of the comparison that 2B4T's statistics and glitches are measured of too, and the bits
-#: of their activations.
-HEADLINES = {
+#: The units of the comparison, and the bits of their activations. They are also measured on
+#: operands like 2B4T's, with glitches, and in further shapes.
+COMPARED_UNITS = {
     "ternaryxint8-escape": 8,
     "fp16xfp16-fp32-fused": 16,
     "int8xint8": 8,
     "int4xfp16-fp32-fused": 16,
 }
 
-
-#: What ratios are against.
-FP16 = "fp16xfp16-fp32-fused"
-
+#: The unit whose energy is the numerator of ratios.
+FP16_UNIT = "fp16xfp16-fp32-fused"
 
 #: Lanes at which all units are measured, with a register behind each level of adders.
 LANES = 16
@@ -48,31 +44,33 @@ LANES = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Characterization:
-    """What was measured of a unit; energies in fJ per MAC, all lanes busy in every clock.
+    """Measurement of a unit at a clock; energies in fJ per MAC, all lanes busy in every cycle.
 
     Parameters
     ----------
     unit : key of ``BASELINES``
-    library : as the user calls it
-    lanes, rows, levels_per_stage : see ``Baseline.unit``
-    interleave, latency : see ``DotUnit``
-    clock_ghz : that was asked for, and energies are for
-    met : the clock is met; if not, energies are of a circuit that does not work at it
-    max_ghz : what the worst path allows, without wires, clock tree and skew
-    energy_fj : total, the sum of the next three and of ``parts_fj``
-    internal_fj, switching_fj, leakage_fj : its kinds
-    ports_fj : not in the total: the charge of the pins that ports drive, see ``Power``
-    opensta_internal_fj : OpenSTA 2.0.17's internal energy, see ``Netlist.power``; not in the total
-    refused : see ``Power``; where it is not zero, the energy is a lower bound
-    glitches_fj : the total with the transitions that a delay of one unit per cell adds; None where
-        that was not simulated
-    glitch_transitions : how many times the transitions those are
-    parts_fj : what it is for, see ``Power``
-    area : in the library's unit, mostly µm²
-    cells, flip_flops : of the netlist
-    results : dot products that equaled golden's
-    operands, beats, zero_weights, zero_activations : what was multiplied, see ``Operands``
-    provenance : library files with SHA-256, voltage, temperature, tool versions, date
+    library : the library's name
+    lanes, rows, levels_per_stage : shape of the unit, see ``Task``
+    interleave, latency : dot products that take turns, and latency in cycles, see ``DotUnit``
+    clock_ghz : the clock that the energies are for, in GHz
+    met : whether the worst path meets the clock; if not, the circuit does not work
+    max_ghz : clock that the worst path allows, in GHz, without wires, clock tree and skew
+    energy_fj : total; the sum of the next three, and the sum of ``parts_fj``
+    internal_fj, switching_fj, leakage_fj : kinds of energy, see ``Power``
+    ports_fj : charge of the pins that ports drive, see ``Power``; not in the total
+    opensta_internal_fj : internal energy by OpenSTA 2.0.17, see ``Power``; not in the total
+    refused : see ``Power``; if it is not zero, the energy is a lower bound
+    glitches_fj : the total with glitches, at a delay of one unit per cell; None if not simulated
+    glitch_transitions : transitions with glitches over those without; None if not simulated
+    parts_fj : the total by purpose, see ``Power``
+    area : area of the cells in the library's unit, mostly µm²
+    cells, flip_flops : numbers of them in the netlist
+    results : dot products that were compared with the golden model; all matched
+    operands : source of the operands, see ``zero_share``
+    beats : simulated cycles
+    zero_weights, zero_activations : shares of zeros, see ``Operands``
+    provenance : library files with SHA-256, voltage in V, temperature in °C, tool versions, date
+    label : origin of the figures
     """
 
     unit: str
@@ -108,27 +106,27 @@ class Characterization:
 
     @property
     def with_ports_fj(self) -> float:
-        """The total and the charge of the pins that ports drive."""
+        """The total plus the charge of the pins that ports drive, in fJ per MAC."""
         return self.energy_fj + self.ports_fj
 
     @property
     def area_per_mac(self) -> float:
-        """In the library's unit, mostly µm²."""
+        """Area per MAC in the library's unit, mostly µm²."""
         return self.area / (self.lanes * self.rows)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sram:
-    """A memory macro's energies, from its Liberty file.
+    """Energies of a memory macro, from its Liberty file, see ``read_sram``.
 
     Parameters
     ----------
-    name : of the macro
-    words, bits : its size
-    read_pj, write_pj : per access of a word, all bits written
-    area : in µm²
-    leakage_nw : of the macro
-    source : file and SHA-256, and what the energies are
+    name : name of the macro
+    words, bits : number of words, and bits of a word
+    read_pj, write_pj : energy of an access to a word in pJ; a write writes all bits
+    area : area in µm²
+    leakage_nw : leakage in nW
+    source : file, SHA-256, voltage, temperature, and what the energies contain
     """
 
     name: str
@@ -142,19 +140,20 @@ class Sram:
 
     @property
     def kilobytes(self) -> float:
-        """Its size."""
+        """Capacity in KiB."""
         return self.words * self.bits / 8192
 
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A library's table.
+    """The table of a library.
 
     Parameters
     ----------
-    library, node : its name, process and voltage
+    library : name of the library
+    node : process and voltage, such as ``130 nm, 1.8 V``
     rows : measured units
-    sram : macros of the same process; empty where the library has none
+    sram : memory macros of the same process; empty if the library has none
     """
 
     library: str
@@ -164,12 +163,15 @@ class Table:
 
     @property
     def clocks(self) -> list[float]:
-        """The clocks that units were measured at, in GHz."""
+        """The clocks at which units were measured, in GHz, ascending."""
         return sorted({row.clock_ghz for row in self.rows})
 
     @property
     def common_clock(self) -> float:
-        """The fastest clock that all units of the comparison meet, else the slowest, in GHz."""
+        """The fastest clock in GHz that all units at ``LANES`` lanes and one level per stage meet.
+
+        It is the slowest clock of the table if there is none.
+        """
         compared = [row for row in self.rows if row.lanes == LANES and row.levels_per_stage == 1]
         missed = {row.clock_ghz for row in compared if not row.met}
         return max((clock for clock in self.clocks if clock not in missed), default=self.clocks[0])
@@ -184,7 +186,19 @@ class Table:
         levels_per_stage: int = 1,
         operands: str = "trained",
     ) -> Characterization | None:
-        """A row, by default at ``common_clock``; None where it was not measured."""
+        """Find a row.
+
+        Parameters
+        ----------
+        unit : key of ``BASELINES``
+        clock_ghz : clock in GHz; None is ``common_clock``
+        lanes, rows, levels_per_stage : shape of the unit, see ``Task``
+        operands : source of the operands, see ``zero_share``
+
+        Returns
+        -------
+        The row; None if it was not measured.
+        """
         wanted = (
             unit,
             self.common_clock if clock_ghz is None else clock_ghz,
@@ -206,13 +220,22 @@ class Table:
         return None
 
     def ratio(self, row: Characterization, *, ports: bool = False) -> float | None:
-        """FP16's energy over a row's, equal in shape, stages, clock and operands; None without it.
+        """Divide the energy of FP16 by that of a row.
 
-        FP16 with more registers or fewer lanes would flatter the row. With ``ports``, both take in
-        ``ports_fj``.
+        Both have the same shape, stages, clock and operands: FP16 with more registers or fewer
+        lanes would flatter the row.
+
+        Parameters
+        ----------
+        row : a row of this table
+        ports : whether both energies include ``ports_fj``
+
+        Returns
+        -------
+        The ratio; None if FP16 was not measured so.
         """
         fp16 = self.row(
-            FP16,
+            FP16_UNIT,
             clock_ghz=row.clock_ghz,
             lanes=row.lanes,
             rows=row.rows,
@@ -226,49 +249,67 @@ class Table:
         return fp16.energy_fj / row.energy_fj
 
     def buffer(self, kilobytes: float = 8) -> Sram | None:
-        """The macro of that size; None where there is none."""
+        """Find the memory macro of a capacity in KiB; None if there is none."""
         return next((macro for macro in self.sram if macro.kilobytes == kilobytes), None)
 
 
-def tables() -> list[str]:
-    """Names of the libraries that have a table."""
-    return sorted(file.stem.removeprefix("gate-") for file in DATA.glob("gate-*.json"))
+def table_file(library: str) -> Path:
+    """Return where the table of a library is stored."""
+    return _DATA / f"gate-{library}.json"
+
+
+def library_names() -> list[str]:
+    """List the libraries that have a table."""
+    return sorted(file.stem.removeprefix("gate-") for file in _DATA.glob("gate-*.json"))
 
 
 def load_table(library: str) -> Table:
-    """A library's table.
+    """Load the table of a library.
+
+    Parameters
+    ----------
+    library : one of ``library_names()``
 
     Raises
     ------
     EstimateError
-        If there is none, it is damaged or empty, or of an older version.
+        If there is no such table, or it is damaged, empty, or of an older version.
     """
-    if library not in tables():
+    names = library_names()
+    if library not in names:
         raise EstimateError(
-            f"the library must be one of {', '.join(tables()) or 'none yet'}, not {library!r}: "
+            f"the library must be one of {', '.join(names) or 'none yet'}, not {library!r}: "
             "'trilith characterize --all' measures another"
         )
-    file = DATA / f"gate-{library}.json"
+    file = table_file(library)
     try:
         stored: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        names = {one.name for one in fields(Characterization)} - {"library", "provenance", "label"}
-        older = any("key" in row and not names <= row.keys() for row in stored["rows"])
-        rows = [
-            Characterization(
-                library=library,
-                provenance=stored["provenance"][row["provenance"]],
-                **{name: row[name] for name in names},
-            )
-            for row in stored["rows"]
-            if not older
-        ]
+        older = any("key" in row and not row.keys() >= _MEASURED for row in stored["rows"])
+        rows = [_row(row, library, stored["provenance"]) for row in stored["rows"] if not older]
         macros = [Sram(**macro) for macro in stored["sram"]]
         table = Table(
             library=library, node=str(stored["node"]), rows=tuple(rows), sram=tuple(macros)
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise EstimateError(f"{file}: must be a table of measured figures: {error!r}") from None
+        raise EstimateError(
+            f"{file}: the file must be a table of measured figures: {error!r}"
+        ) from None
     if not rows:
-        what = "rows of this version, not an older one's" if older else "a row at least"
-        raise EstimateError(f"{file}: must have {what}: 'trilith characterize --all' measures them")
+        missing = "rows of this version; it has older ones" if older else "a row or more"
+        raise EstimateError(
+            f"{file}: the table must have {missing}: 'trilith characterize --all' measures them"
+        )
     return table
+
+
+#: Fields that each stored row has itself.
+_MEASURED = {one.name for one in fields(Characterization)} - {"library", "provenance", "label"}
+
+
+def _row(row: Mapping[str, Any], library: str, origins: list[dict[str, Any]]) -> Characterization:
+    """Read a row, which has the place of its provenance in the list of origins."""
+    return Characterization(
+        library=library,
+        provenance=origins[row["provenance"]],
+        **{name: row[name] for name in _MEASURED},
+    )

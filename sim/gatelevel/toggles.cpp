@@ -1,10 +1,10 @@
-// Runs a netlist clock by clock without delays and counts transitions: an interpreter, because to
-// compile a large netlist takes longer than to run it.
+// Runs a netlist cycle by cycle without delays and counts transitions. It is an interpreter, because
+// to compile a large netlist takes longer than to run it.
 //
-// Reads netlist.bin (counts, then the lists below) and in.bin (a byte per input bit and clock, the
-// first clock being that of the reset, which is neither counted nor written); writes out.bin (a byte
-// per output bit and clock) and counts.bin (int64 per net: how often it changed from clock to clock,
-// then in how many clocks it was one).
+// Reads netlist.bin (counts, then the lists below) and in.bin (a byte per input bit and cycle; the
+// first cycle is the reset's, which is neither counted nor written). Writes out.bin (a byte per
+// output bit and cycle) and counts.bin (int64 per net: its changes from cycle to cycle, then the
+// cycles in which it was one).
 
 #include <cstdint>
 #include <cstdio>
@@ -28,10 +28,11 @@ int main() {
     const size_t nets = head[0];
     const auto inputs = take<int32_t>(netlist, head[1]);
     const auto outputs = take<int32_t>(netlist, head[2]);
-    // Pairs of nets: what a register takes, and its state.
+    // Pairs of nets: the next state of a register, and its state.
     const auto registers = take<int32_t>(netlist, 2 * head[3]);
-    // In an order in which each finds its inputs ready: the place of its truth table, the net it
-    // drives, how many inputs, and these nets, the lowest bit of the place in the table first.
+    // Each cell follows those that drive its inputs: the place of its truth table, the net that it
+    // drives, the number of its inputs, and these nets; the first is the lowest bit of the index into
+    // the table.
     const auto cells = take<int32_t>(netlist, head[4]);
     const auto tables = take<int8_t>(netlist, head[5]);
     if (cells.size() != size_t(head[4]) || tables.size() != size_t(head[5])) return 1;
@@ -39,7 +40,7 @@ int main() {
     std::vector<uint8_t> now(nets), before(nets), next(head[3]), written(outputs.size());
     now[1] = 1;  // Nets 0 and 1 are the constants.
     std::vector<int64_t> changes(nets), ones(nets);
-    for (size_t clock = 0;; ++clock) {
+    for (size_t cycle = 0;; ++cycle) {
         const auto values = take<uint8_t>(in, inputs.size());
         if (values.empty()) break;
         for (size_t i = 0; i < inputs.size(); ++i) now[inputs[i]] = values[i];
@@ -51,11 +52,11 @@ int main() {
             now[cell[1]] = table[place];
             cell += 3 + count;
         }
-        if (clock >= 1) {
+        if (cycle >= 1) {
             for (size_t i = 0; i < outputs.size(); ++i) written[i] = now[outputs[i]];
             std::fwrite(written.data(), 1, written.size(), out);
             for (size_t i = 0; i < nets; ++i) {
-                changes[i] += (clock > 1) & (now[i] ^ before[i]);
+                changes[i] += (cycle > 1) & (now[i] ^ before[i]);
                 ones[i] += now[i];
             }
         }

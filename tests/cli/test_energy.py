@@ -4,7 +4,7 @@ from types import SimpleNamespace
 import pytest
 
 from trilith.cli.main import main
-from trilith.sim.gatelevel.table import FP16, tables
+from trilith.sim.gatelevel.table import FP16_UNIT, library_names
 
 
 @pytest.fixture
@@ -27,7 +27,7 @@ def test_the_measured_table_and_its_ratios(trilith):
     done = trilith("energy", "mac", "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
-    assert [one["library"] for one in document["libraries"]] == tables()
+    assert [one["library"] for one in document["libraries"]] == library_names()
     (asap7,) = [one for one in document["libraries"] if one["library"] == "asap7"]
     rows = {
         row["unit"]: row
@@ -36,12 +36,12 @@ def test_the_measured_table_and_its_ratios(trilith):
         == (16, 1, "trained", asap7["common_clock_ghz"])
     }
     for row in rows.values():
-        assert row["fp16_over_it"] == pytest.approx(rows[FP16]["energy_fj"] / row["energy_fj"])
-        fp16, own = (one["energy_fj"] + one["ports_fj"] for one in (rows[FP16], row))
+        assert row["fp16_over_it"] == pytest.approx(rows[FP16_UNIT]["energy_fj"] / row["energy_fj"])
+        fp16, own = (one["energy_fj"] + one["ports_fj"] for one in (rows[FP16_UNIT], row))
         assert row["fp16_over_it_with_ports"] == pytest.approx(fp16 / own)
     ternary = rows["ternaryxint8-escape"]
     glitches, both = (
-        (rows[FP16]["glitches_fj"] + times * rows[FP16]["ports_fj"])
+        (rows[FP16_UNIT]["glitches_fj"] + times * rows[FP16_UNIT]["ports_fj"])
         / (ternary["glitches_fj"] + times * ternary["ports_fj"])
         for times in (0, 1)
     )
@@ -72,7 +72,7 @@ def test_an_unknown_library_is_one_line(trilith):
     done = trilith("energy", "mac", "--library", "tsmc")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        f"trilith: the library must be one of {', '.join(tables())}, not 'tsmc': 'trilith "
+        f"trilith: the library must be one of {', '.join(library_names())}, not 'tsmc': 'trilith "
         "characterize --all' measures another\n"
     )
 

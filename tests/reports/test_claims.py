@@ -1,5 +1,5 @@
 from trilith.reports.claims import QUALITY, claims
-from trilith.sim.gatelevel.table import FP16, load_table
+from trilith.sim.gatelevel.table import FP16_UNIT, load_table
 
 
 def test_every_claim_has_a_figure_and_a_verdict():
@@ -13,7 +13,7 @@ def test_every_claim_has_a_figure_and_a_verdict():
     assert figures.startswith("71.4x at 7 nm and 50.0x at 45 nm")
     assert "28.6x" in figures
     table = load_table("asap7")
-    ratio = table.row(FP16).energy_fj / table.row("ternaryxint8-escape").energy_fj
+    ratio = table.row(FP16_UNIT).energy_fj / table.row("ternaryxint8-escape").energy_fj
     assert f"; {ratio:.1f}x measured at gate level" in figures
     assert "(escape code, 16 lanes, one adder level per stage)" in figures
     assert rows["1.58 bits per weight"].verdict == (

@@ -4,7 +4,7 @@ import re
 import pytest
 
 from trilith.reports.figures.plots import FIGURES, draw
-from trilith.sim.gatelevel.table import FP16, HEADLINES, load_table, tables
+from trilith.sim.gatelevel.table import COMPARED_UNITS, FP16_UNIT, library_names, load_table
 
 
 @pytest.fixture(scope="module")
@@ -68,14 +68,14 @@ def test_measured_energies_are_those_of_the_tables(tmp_path):
     draw(tmp_path, ["gate_mac", "gate_split", "gate_zeros"])
     with open(tmp_path / "gate_mac.csv") as file:
         rows = list(csv.DictReader(file))
-    for library in tables():
+    for library in library_names():
         table = load_table(library)
         some = {row["unit"]: row for row in rows if row["library"] == library}
-        assert set(some) >= set(HEADLINES)
-        for unit in HEADLINES:
+        assert set(some) >= set(COMPARED_UNITS)
+        for unit in COMPARED_UNITS:
             measured = table.row(unit)
             assert float(some[unit]["fj_per_mac"]) == pytest.approx(measured.energy_fj)
-            ratio = table.row(FP16).energy_fj / measured.energy_fj
+            ratio = table.row(FP16_UNIT).energy_fj / measured.energy_fj
             assert float(some[unit]["fp16_over_it"]) == pytest.approx(ratio)
     published = [row["fp16_over_it"] for row in rows if row["library"] == "published"]
     assert [round(float(ratio), 1) for ratio in published] == [71.4, 28.6, 16.7]
@@ -97,7 +97,7 @@ def test_measured_energies_are_those_of_the_tables(tmp_path):
         assert charge == pytest.approx(load_table(row["library"]).row(row["unit"]).ports_fj)
     with open(tmp_path / "gate_zeros.csv") as file:
         zeros = list(csv.DictReader(file))
-    for library in tables():
+    for library in library_names():
         shares = [float(row["zero_weights"]) for row in zeros if row["library"] == library]
         assert shares == sorted(shares)
         assert (shares[0], round(shares[-1], 1)) == (0, 0.8)

@@ -181,7 +181,7 @@ def stored_table():
 
 
 def test_a_measured_profile(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "DATA", tmp_path)
+    monkeypatch.setattr(table, "_DATA", tmp_path)
     message = (
         "the energy profile must be one of horowitz45, jouppi7, bitnet-paper, not 'gate:demo'; "
         "no file sim/gatelevel/data/gate-demo.json has measured figures for it"
@@ -219,7 +219,7 @@ def test_a_measured_profile(tmp_path, monkeypatch):
 
 
 def test_the_activation_buffer_is_shared_by_rows(tmp_path, monkeypatch):
-    monkeypatch.setattr(table, "DATA", tmp_path)
+    monkeypatch.setattr(table, "_DATA", tmp_path)
     (tmp_path / "gate-demo.json").write_text(json.dumps(stored_table()))
     found = {(one.unit, one.rows): one for one in buffered(load_table("demo"), (1, 4), n=10)}
     # Ten outputs: ten reads or three, and a write, of 8 or 16 bits at 1 and 2 pJ.

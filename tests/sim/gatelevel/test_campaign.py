@@ -4,7 +4,7 @@ from dataclasses import asdict
 import pytest
 
 from trilith.sim.gatelevel import table as table_module
-from trilith.sim.gatelevel.campaign import _put, _write, fill_sram
+from trilith.sim.gatelevel.campaign import _put, _store, store_sram
 from trilith.sim.gatelevel.table import load_table
 from trilith.sim.tools.errors import EstimateError
 
@@ -51,7 +51,7 @@ def test_origins_that_no_row_has_are_left_out(tmp_path):
     _put(table, row("b", "1", date="today"))
     _put(table, row("a", "2", date="today"))
     file = tmp_path / "folder" / "gate-x.json"
-    _write(file, table)
+    _store(file, table)
     stored = json.loads(file.read_text())
     assert stored["provenance"] == [{"date": "today"}]
     assert [one["provenance"] for one in stored["rows"]] == [0, 0]
@@ -62,7 +62,7 @@ def test_origins_that_no_row_has_are_left_out(tmp_path):
 
 def test_a_table_of_an_older_version_is_kept_until_it_is_measured_again(tmp_path, monkeypatch):
     measured = load_table("asap7").rows[:3]
-    monkeypatch.setattr(table_module, "DATA", tmp_path)
+    monkeypatch.setattr(table_module, "_DATA", tmp_path)
     origins, rows = ["today"], []
     for place, one in enumerate(measured):
         rows.append(asdict(one) | {"key": str(place), "provenance": 0})
@@ -70,15 +70,19 @@ def test_a_table_of_an_older_version_is_kept_until_it_is_measured_again(tmp_path
     file = tmp_path / "gate-x.json"
     stored = {"library": "x", "node": "1 nm", "provenance": origins, "sram": [], "rows": rows}
     file.write_text(json.dumps(stored))
-    message = "must have rows of this version, not an older one's: 'trilith characterize --all'"
+    message = (
+        "the table must have rows of this version; it has older ones: 'trilith characterize --all'"
+    )
     with pytest.raises(EstimateError, match=message):
         load_table("x")
-    fill_sram(file, library="x", node="", macros=[])
+    store_sram(file, library="x", node="", macros=[])
     assert len(json.loads(file.read_text())["rows"]) == 3
 
 
 def test_a_table_without_rows_is_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(table_module, "DATA", tmp_path)
-    fill_sram(tmp_path / "gate-x.json", library="x", node="1 nm", macros=[])
-    with pytest.raises(EstimateError, match="must have a row at least: 'trilith characterize"):
+    monkeypatch.setattr(table_module, "_DATA", tmp_path)
+    store_sram(tmp_path / "gate-x.json", library="x", node="1 nm", macros=[])
+    with pytest.raises(
+        EstimateError, match="the table must have a row or more: 'trilith characterize"
+    ):
         load_table("x")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from trilith.sim.gatelevel.netlist import LibertyError
+from trilith.sim.gatelevel.liberty import LibertyError
 from trilith.sim.gatelevel.sram import read_sram
 
 MACRO = """
@@ -36,27 +36,40 @@ def test_reads_and_writes(tmp_path):
     (tmp_path / "m.lib").write_text(MACRO)
     macro = read_sram(tmp_path / "m.lib")
     assert (macro.name, macro.words, macro.bits, macro.kilobytes) == ("RAM", 16, 8, 1 / 64)
-    # The clock's; two of four address bits change, and four of eight that are written.
+    # The clock's energy; two of four address bits change, and four of eight written bits.
     assert macro.read_pj == 80 + 2 * 2
     assert macro.write_pj == 102 + 2 * 2 + 4 * 1
     assert (macro.area, macro.leakage_nw) == (500, 7)
     assert re.match(r"m\.lib, SHA-256 [0-9a-f]{64}, 1\.2 V, 25 C: ", macro.source)
 
 
+@pytest.mark.parametrize(("unit", "times"), [("10, pf", 10), ("1, ff", 0.001), ("50.0, fF", 0.05)])
+def test_energies_have_the_unit_of_capacitance_times_voltage_squared(tmp_path, unit, times):
+    (tmp_path / "m.lib").write_text(MACRO.replace("1, pf", unit))
+    macro = read_sram(tmp_path / "m.lib")
+    assert macro.read_pj == pytest.approx(84 * times)
+    assert macro.write_pj == pytest.approx(110 * times)
+
+
+def test_another_unit_of_voltage_is_refused(tmp_path):
+    (tmp_path / "m.lib").write_text(MACRO.replace('"1V"', '"1mV"'))
+    with pytest.raises(LibertyError, match=r"^m\.lib: voltage_unit must be 1V, not '1mV'$"):
+        read_sram(tmp_path / "m.lib")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
         ("memory()", "other()", "not enough values to unpack (expected 1, got 0)"),
-        ("!A_WEN", "A_WEN", "no energy of a read"),
-        ('"1nW"', '"1pW"', "a unit of leakage that is not nW"),
-        ("1, pf", "1, ff", "units that are not pF and V"),
+        ("!A_WEN", "A_WEN", "the energy of a read is missing"),
+        ('"1nW"', '"1pW"', "leakage_power_unit is not 1nW"),
         ("values (80)", "values (x)", "could not convert string to float: 'x'"),
     ],
 )
 def test_what_is_no_macro_is_refused(tmp_path, old, new, what):
     (tmp_path / "m.lib").write_text(MACRO.replace(old, new))
     message = (
-        "m.lib must describe a memory macro with the energies of a read and a write, and has not: "
+        "m.lib: the file must describe one memory macro with the energies of a read and a write: "
     )
     with pytest.raises(LibertyError, match=f"^{re.escape(message)}.*{re.escape(what)}"):
         read_sram(tmp_path / "m.lib")

@@ -1,9 +1,9 @@
 import pytest
 
 from trilith.hw.baselines import BASELINES
-from trilith.sim.gatelevel.campaign import tasks
+from trilith.sim.gatelevel.campaign import all_tasks
 from trilith.sim.gatelevel.operands import zero_share
-from trilith.sim.gatelevel.table import FP16, HEADLINES, load_table, tables
+from trilith.sim.gatelevel.table import COMPARED_UNITS, FP16_UNIT, library_names, load_table
 from trilith.sim.tools.errors import EstimateError
 
 
@@ -12,7 +12,7 @@ def test_an_unknown_library_lists_the_known():
         load_table("x")
 
 
-@pytest.mark.parametrize("library", tables())
+@pytest.mark.parametrize("library", library_names())
 def test_shipped_tables_hold_together(library):
     table = load_table(library)
     assert table.rows
@@ -33,15 +33,15 @@ def test_shipped_tables_hold_together(library):
     assert max(each) < 1.1 * min(each)
 
 
-@pytest.mark.parametrize("library", tables())
-def test_the_order_of_the_headlines(library):
+@pytest.mark.parametrize("library", library_names())
+def test_the_order_of_the_compared_units(library):
     """A ternary MAC takes less than an int8 one, and that less than those with FP16."""
     table = load_table(library)
-    energies = {unit: row.energy_fj for unit in HEADLINES if (row := table.row(unit))}
-    order = ["ternaryxint8-escape", "int8xint8", "int4xfp16-fp32-fused", FP16]
+    energies = {unit: row.energy_fj for unit in COMPARED_UNITS if (row := table.row(unit))}
+    order = ["ternaryxint8-escape", "int8xint8", "int4xfp16-fp32-fused", FP16_UNIT]
     assert set(energies) == set(order)
     assert sorted(energies, key=energies.__getitem__) == order
-    fp16 = table.row(FP16)
+    fp16 = table.row(FP16_UNIT)
     assert fp16 is not None
     assert table.ratio(fp16) == 1
 
@@ -50,7 +50,7 @@ def test_ratios_are_between_equals():
     table = load_table("asap7")
     for levels in (1, 4):
         fp16, ternary = (
-            table.row(unit, levels_per_stage=levels) for unit in (FP16, "ternaryxint8-escape")
+            table.row(unit, levels_per_stage=levels) for unit in (FP16_UNIT, "ternaryxint8-escape")
         )
         assert fp16 is not None
         assert ternary is not None
@@ -62,8 +62,8 @@ def test_ratios_are_between_equals():
 
 
 def test_what_a_table_has():
-    all_tasks = tasks()
-    assert {task.unit for task in all_tasks if task.lanes == 16} == set(BASELINES)
-    assert len(set(all_tasks)) == len(all_tasks)
-    assert [task.unit for task in tasks(glitches=True)] == list(HEADLINES)
-    assert {task.unit for task in tasks(unit="int8xint8")} == {"int8xint8"}
+    every = all_tasks()
+    assert {task.unit for task in every if task.lanes == 16} == set(BASELINES)
+    assert len(set(every)) == len(every)
+    assert [task.unit for task in all_tasks(glitches=True)] == list(COMPARED_UNITS)
+    assert {task.unit for task in all_tasks(unit="int8xint8")} == {"int8xint8"}

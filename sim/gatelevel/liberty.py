@@ -1,0 +1,409 @@
+"""Liberty files: their groups and attributes, their units, and their Boolean functions.
+
+The format is that of the *Liberty Reference Manual* (Liberty Technical Advisory Board, 2017.06).
+This reader takes the syntax of groups, attributes and comments, and leaves their meaning to the
+callers. Functions follow the manual's table of Boolean operators of the attribute ``function``.
+"""
+
+import gzip
+import hashlib
+import re
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from ...golden.errors import TrilithError
+
+__all__ = [
+    "Group",
+    "LibertyError",
+    "LibertyFile",
+    "names_in",
+    "parse_liberty",
+    "read_liberty",
+    "read_units",
+    "truth_table",
+    "verilog_expression",
+]
+
+#: Most pins of a function: a truth table has two to this power entries.
+_MOST_PINS = 12
+
+
+class LibertyError(TrilithError, ValueError):
+    """A Liberty file cannot be used; the message names the file, the rule and the value."""
+
+
+@dataclass
+class Group:
+    """A group of a Liberty file: ``kind (names) { attributes, groups }``.
+
+    Parameters
+    ----------
+    kind : the word in front of the parentheses, such as ``cell``
+    names : the words in the parentheses
+    attributes : the values of each attribute, simple (``name : value;``) or complex (``name
+        (values);``), by its name
+    groups : the groups inside, in their order
+    """
+
+    kind: str
+    names: list[str]
+    attributes: dict[str, list[str]] = field(default_factory=dict)
+    groups: list["Group"] = field(default_factory=list)
+
+    def get(self, name: str, default: str = "") -> str:
+        """Return the value of a simple attribute, or ``default`` if the group does not have it."""
+        return self.attributes.get(name, [default])[0]
+
+    def all(self, kind: str) -> Iterator["Group"]:
+        """Iterate over the groups of a kind that stand directly inside."""
+        return (group for group in self.groups if group.kind == kind)
+
+
+#: Quoted text, comments, line continuations, words, and marks.
+_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|/\*.*?\*/|\\\n|([^\s"(){};:,\\]+)|([(){};\n])', re.S)
+
+
+class _Parser:
+    """Builds the tree of groups from tokens.
+
+    Parameters
+    ----------
+    file : the name that errors give
+    """
+
+    def __init__(self, file: str) -> None:
+        self._file = file
+        self.top = Group("", [])
+        self._stack = [self.top]
+        self._words: list[str] = []
+        self._arguments: list[str] | None = None
+        self._inside = False
+
+    def word(self, word: str) -> None:
+        """Take a word or a quoted text."""
+        if self._inside and self._arguments is not None:
+            self._arguments.append(word)
+        else:
+            self._words.append(word)
+
+    def mark(self, mark: str) -> None:
+        """Take a parenthesis, a brace, a semicolon or the end of a line."""
+        if mark == "(":
+            self._arguments, self._inside = [], True
+        elif mark == ")":
+            self._inside = False
+        elif mark == "{":
+            self._open()
+        elif mark != "\n":
+            self._end_attribute()
+            if mark == "}":
+                self._close()
+        elif self._arguments is None and len(self._words) > 1:
+            # Some libraries leave out the semicolon at the end of a line.
+            self._end_attribute()
+
+    def _open(self) -> None:
+        if not self._words or self._arguments is None:
+            raise LibertyError(
+                f"{self._file}: a brace opens without a group's name; the file must be Liberty"
+            )
+        group = Group(self._words[-1], self._arguments)
+        self._stack[-1].groups.append(group)
+        self._stack.append(group)
+        self._words, self._arguments = [], None
+
+    def _end_attribute(self) -> None:
+        if self._words:
+            values = self._arguments if self._arguments is not None else self._words[1:]
+            self._stack[-1].attributes[self._words[0]] = values
+        self._words, self._arguments = [], None
+
+    def _close(self) -> None:
+        self._stack.pop()
+        if not self._stack:
+            raise LibertyError(
+                f"{self._file}: a brace closes that never opened; the file must be Liberty"
+            )
+
+    @property
+    def complete(self) -> bool:
+        """Whether all groups are closed."""
+        return len(self._stack) == 1
+
+
+def parse_liberty(text: str, file: str) -> Group:
+    """Parse the text of a Liberty file.
+
+    Parameters
+    ----------
+    text : the content of the file
+    file : the name that errors give
+
+    Returns
+    -------
+    The outermost group, whose kind is ``library``.
+
+    Raises
+    ------
+    LibertyError
+        If the text is not one complete library group.
+    """
+    parser = _Parser(file)
+    for match in _TOKEN.finditer(text):
+        if match[3] is not None:
+            parser.mark(match[3])
+        elif match.lastindex:
+            parser.word(match[1] if match[1] is not None else match[2])
+    if not parser.complete or [group.kind for group in parser.top.groups] != ["library"]:
+        raise LibertyError(f"{file}: the file must be one complete library group of Liberty")
+    return parser.top.groups[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LibertyFile:
+    """A Liberty file that was read and not yet parsed.
+
+    Parameters
+    ----------
+    name : without folders
+    sha256 : hexadecimal hash of the file as it is stored, compressed or not
+    content : the Liberty text, decompressed
+    """
+
+    name: str
+    sha256: str
+    content: bytes
+
+    def parse(self) -> Group:
+        """Parse the content, see ``parse_liberty``."""
+        return parse_liberty(self.content.decode("latin-1"), self.name)
+
+
+def read_liberty(file: Path) -> LibertyFile:
+    """Read a Liberty file.
+
+    Parameters
+    ----------
+    file : ``.lib``, or ``.lib.gz`` compressed by gzip; the first bytes decide, not the name
+
+    Raises
+    ------
+    LibertyError
+        If the file cannot be read, or its compression is damaged.
+    """
+    try:
+        stored = file.read_bytes()
+        content = gzip.decompress(stored) if stored[:2] == b"\x1f\x8b" else stored
+    except (OSError, EOFError, zlib.error) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise LibertyError(f"{file}: the Liberty file cannot be read: {reason}") from None
+    return LibertyFile(name=file.name, sha256=hashlib.sha256(stored).hexdigest(), content=content)
+
+
+def read_units(library: Group, file: str) -> tuple[float, float]:
+    """Read the units of time and of capacitance of a library.
+
+    Liberty's internal energies have the unit of capacitance times the square of the unit of
+    voltage. That is 1 V here, so that the unit of capacitance in F is also that of energy in J.
+
+    Parameters
+    ----------
+    library : the outermost group
+    file : the name that errors give
+
+    Returns
+    -------
+    The unit of time in ps (``time_unit``), and of capacitance in F (``capacitive_load_unit``).
+
+    Raises
+    ------
+    LibertyError
+        If ``voltage_unit`` is not 1 V, ``time_unit`` is not in ps or ns, or
+        ``capacitive_load_unit`` is missing or not in fF or pF.
+    """
+    volt = library.get("voltage_unit", "1V")
+    if volt.upper() != "1V":
+        raise LibertyError(f"{file}: voltage_unit must be 1V, not {volt!r}")
+    time = library.get("time_unit", "1ns")
+    match = re.fullmatch(r"(\d+\.?\d*)\s*(ps|ns)", time)
+    if match is None:
+        raise LibertyError(f"{file}: time_unit must be a number of ps or ns, not {time!r}")
+    load = library.attributes.get("capacitive_load_unit", [])
+    try:
+        factor, unit = load
+        farads = float(factor) * {"pf": 1e-12, "ff": 1e-15}[unit.lower()]
+    except (KeyError, ValueError):
+        raise LibertyError(
+            f"{file}: capacitive_load_unit must be a number and ff or pf, such as (1, pf), not "
+            f"({', '.join(load)})"
+        ) from None
+    return float(match[1]) * (1000 if match[2] == "ns" else 1), farads
+
+
+#: A function as a tree: a name or constant, ``("!", a)``, or ``(operator, a, b)`` with ``&``,
+#: ``|`` or ``^``.
+_Tree = str | tuple[str, "_Tree"] | tuple[str, "_Tree", "_Tree"]
+
+
+class _Function:
+    """Parses a function by recursive descent, the weakest operator first.
+
+    Precedence by the manual: inversion (``!`` in front, ``'`` behind), then ``^``, then ``&``,
+    ``*`` or a space, then ``|`` or ``+``; from left to right within each. In Verilog and Python
+    ``&`` binds more strongly than ``^``.
+
+    Raises
+    ------
+    ValueError
+        In ``tree``, if the text is no such expression; the message is the reason.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._tokens = re.findall(r"\w+|[^\w\s]", text)
+
+    def tree(self) -> _Tree:
+        """Parse the whole text."""
+        found = self._or()
+        if self._tokens:
+            raise ValueError(f"{self._tokens[0]!r} is out of place")
+        return found
+
+    @property
+    def _next(self) -> str:
+        return self._tokens[0] if self._tokens else ""
+
+    def _or(self) -> _Tree:
+        left = self._and()
+        while self._next in ("|", "+"):
+            self._tokens.pop(0)
+            left = ("|", left, self._and())
+        return left
+
+    def _and(self) -> _Tree:
+        left = self._xor()
+        # An operand that follows an operand is a conjunction: the operator is a space.
+        while self._next in ("&", "*", "!", "(") or re.match(r"\w", self._next):
+            if self._next in "&*":
+                self._tokens.pop(0)
+            left = ("&", left, self._xor())
+        return left
+
+    def _xor(self) -> _Tree:
+        left = self._not()
+        while self._next == "^":
+            self._tokens.pop(0)
+            left = ("^", left, self._not())
+        return left
+
+    def _not(self) -> _Tree:
+        if self._next == "!":
+            self._tokens.pop(0)
+            return ("!", self._not())
+        found = self._operand()
+        while self._next == "'":
+            self._tokens.pop(0)
+            found = ("!", found)
+        return found
+
+    def _operand(self) -> _Tree:
+        if not self._tokens:
+            raise ValueError("an operand is missing at its end")
+        token = self._tokens.pop(0)
+        if token == "(":
+            found = self._or()
+            if self._next != ")":
+                raise ValueError("a parenthesis is not closed")
+            self._tokens.pop(0)
+            return found
+        if token in ("0", "1") or re.match(r"[A-Za-z_]", token):
+            return token
+        raise ValueError(f"{token!r} is out of place")
+
+
+@cache
+def _tree(function: str) -> _Tree:
+    try:
+        return _Function(function).tree()
+    except ValueError as error:
+        raise LibertyError(
+            f"the function {function!r} must be a Boolean expression of Liberty: {error}"
+        ) from None
+
+
+def verilog_expression(function: str, names: Mapping[str, str]) -> str:
+    """Write a Liberty function as a Verilog expression, with parentheses round each operation.
+
+    Parameters
+    ----------
+    function : in Liberty's notation
+    names : the Verilog text of each name in the function
+
+    Raises
+    ------
+    LibertyError
+        If the function is not a Boolean expression.
+    """
+
+    def text(tree: _Tree) -> str:
+        if isinstance(tree, str):
+            return f"1'b{tree}" if tree in ("0", "1") else names[tree]
+        if len(tree) == 2:
+            return f"(~{text(tree[1])})"
+        return f"({text(tree[1])} {tree[0]} {text(tree[2])})"
+
+    return text(_tree(function))
+
+
+def names_in(function: str) -> list[str]:
+    """List the names in a Liberty function, each once, sorted."""
+    return sorted(set(re.findall(r"[A-Za-z_]\w*", function)))
+
+
+@cache
+def truth_table(function: str, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Compute the values of a Liberty function for all values of its names.
+
+    Parameters
+    ----------
+    function : in Liberty's notation
+    names : at most 12, among them all names in the function
+
+    Returns
+    -------
+    ``2 ** len(names)`` values, 0 or 1. Bit i of an entry's index is the value of name i.
+
+    Raises
+    ------
+    LibertyError
+        If the function is not a Boolean expression of these names.
+    """
+    if len(names) > _MOST_PINS:
+        raise LibertyError(
+            f"the function {function!r} must have at most {_MOST_PINS} pins, not {len(names)}"
+        )
+    entries = range(2 ** len(names))
+    # One integer holds a column of the table: its bit e is the value in entry e.
+    ones = 2 ** len(entries) - 1
+    columns = {"0": 0, "1": ones}
+    for place, name in enumerate(names):
+        columns[name] = sum(1 << entry for entry in entries if entry >> place & 1)
+
+    def column(tree: _Tree) -> int:
+        if isinstance(tree, str):
+            if tree not in columns:
+                raise LibertyError(
+                    f"the function {function!r} must be of {', '.join(names) or 'no pins'}, not "
+                    f"of {tree!r}"
+                )
+            return columns[tree]
+        if len(tree) == 2:
+            return ones ^ column(tree[1])
+        left, right = column(tree[1]), column(tree[2])
+        return {"&": left & right, "|": left | right, "^": left ^ right}[tree[0]]
+
+    total = column(_tree(function))
+    return tuple(total >> entry & 1 for entry in entries)

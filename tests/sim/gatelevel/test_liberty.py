@@ -1,0 +1,185 @@
+import gzip
+import re
+from itertools import product
+
+import pytest
+
+from trilith.sim.gatelevel.liberty import (
+    LibertyError,
+    names_in,
+    parse_liberty,
+    read_liberty,
+    read_units,
+    truth_table,
+    verilog_expression,
+)
+
+
+def test_groups_and_attributes():
+    text = """
+/* A comment. */
+library (small) {
+  time_unit : "1ns";
+  capacitive_load_unit (1, pf);
+  cell (BUF) {
+    area : 2.5
+    pin (A) { direction : input; }
+    pin (Y) { function : "A"; internal_power () { values ( \\
+      "1, 2", \\
+      "3, 4"); } }
+  }
+}
+"""
+    library = parse_liberty(text, "x.lib")
+    assert (library.kind, library.names) == ("library", ["small"])
+    assert library.get("time_unit") == "1ns"
+    assert library.get("nom_voltage", "none") == "none"
+    assert library.attributes["capacitive_load_unit"] == ["1", "pf"]
+    (cell,) = library.all("cell")
+    # Its line ends without a semicolon.
+    assert cell.get("area") == "2.5"
+    first, second = cell.all("pin")
+    assert (first.names, second.get("function")) == (["A"], "A")
+    (power,) = second.all("internal_power")
+    assert power.attributes["values"] == ["1, 2", "3, 4"]
+
+
+COMPLETE = "x.lib: the file must be one complete library group of Liberty"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("library (a) {", COMPLETE),
+        ("no library", COMPLETE),
+        ("cell (a) { }", COMPLETE),
+        (
+            "library (a) { } }",
+            "x.lib: a brace closes that never opened; the file must be Liberty",
+        ),
+        ("{", "x.lib: a brace opens without a group's name; the file must be Liberty"),
+    ],
+)
+def test_a_text_that_is_not_liberty_is_refused(text, message):
+    with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
+        parse_liberty(text, "x.lib")
+
+
+def test_files_that_cannot_be_read(tmp_path):
+    file = tmp_path / "cut.lib.gz"
+    file.write_bytes(gzip.compress(b"library (a) { }" * 100)[:-20])
+    for path, reason in (
+        (file, "Compressed file ended before the end-of-stream marker was reached"),
+        (tmp_path / "nowhere.lib", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        message = f"{path}: the Liberty file cannot be read: {reason}"
+        with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
+            read_liberty(path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "time_ps", "farads"),
+    [
+        ('time_unit : "1ns"; capacitive_load_unit (1, pf);', 1000, 1e-12),
+        ('time_unit : "10ps"; capacitive_load_unit (100.0, ff);', 10, 1e-13),
+        ('voltage_unit : "1v"; capacitive_load_unit (0.5, "pF");', 1000, 5e-13),
+    ],
+)
+def test_units(attributes, time_ps, farads):
+    library = parse_liberty(f"library (a) {{ {attributes} }}", "x.lib")
+    assert read_units(library, "x.lib") == (time_ps, pytest.approx(farads))
+
+
+LOAD = "x.lib: capacitive_load_unit must be a number and ff or pf, such as (1, pf), not ({found})"
+
+
+@pytest.mark.parametrize(
+    ("attributes", "message"),
+    [
+        ('voltage_unit : "1mV";', "x.lib: voltage_unit must be 1V, not '1mV'"),
+        ('time_unit : "1us";', "x.lib: time_unit must be a number of ps or ns, not '1us'"),
+        ("", LOAD.format(found="")),
+        ("capacitive_load_unit (1);", LOAD.format(found="1")),
+        ("capacitive_load_unit (1, nf);", LOAD.format(found="1, nf")),
+        ("capacitive_load_unit (one, pf);", LOAD.format(found="one, pf")),
+    ],
+)
+def test_units_that_are_refused(attributes, message):
+    library = parse_liberty(f"library (a) {{ {attributes} }}", "x.lib")
+    with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
+        read_units(library, "x.lib")
+
+
+NAMES = ("A1", "A2", "B", "C")
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (
+            "(!A1 * !B) + (!A2 * !B) + (!C)",
+            lambda a1, a2, b, c: (not (a1 and a2) and not b) or not c,
+        ),
+        ("(A1 A2)' + B'", lambda a1, a2, b, c: not (a1 and a2) or not b),
+        ("!A1'", lambda a1, a2, b, c: a1),
+        ("A1 !B", lambda a1, a2, b, c: a1 and not b),
+        ("A1 ^ A2 ^ C", lambda a1, a2, b, c: a1 ^ a2 ^ c),
+        ("!(A1+(A2&B))", lambda a1, a2, b, c: not (a1 or (a2 and b))),
+        ("A1 | B 1", lambda a1, a2, b, c: a1 or b),
+        ("1", lambda a1, a2, b, c: 1),
+        ("0", lambda a1, a2, b, c: 0),
+        # Exclusive or binds more strongly than and, and inversion more strongly than both.
+        ("A1 & A2 ^ B", lambda a1, a2, b, c: a1 and (a2 ^ b)),
+        ("A1 ^ A2 * B", lambda a1, a2, b, c: (a1 ^ a2) and b),
+        ("A1 ^ A2 B", lambda a1, a2, b, c: (a1 ^ a2) and b),
+        ("A1 + A2 ^ B", lambda a1, a2, b, c: a1 or (a2 ^ b)),
+        ("A1 ^ A2' & B + C", lambda a1, a2, b, c: ((a1 ^ (1 - a2)) and b) or c),
+        ("!A1 ^ A2", lambda a1, a2, b, c: (1 - a1) ^ a2),
+    ],
+)
+def test_functions(function, expected):
+    """The truth table, and the Verilog as Python computes it."""
+    table = truth_table(function, NAMES)
+    verilog = verilog_expression(function, dict(zip(NAMES, "wxyz", strict=True)))
+    verilog = verilog.replace("1'b", "")
+    for values in product((0, 1), repeat=4):
+        place = sum(value << i for i, value in enumerate(values))
+        assert table[place] == int(bool(expected(*values))), values
+        found = eval(verilog, dict(zip("wxyz", values, strict=True))) & 1
+        assert found == table[place], values
+
+
+def test_names():
+    assert names_in("!(B A1) + 1 ^ A1'") == ["A1", "B"]
+    # Words of Python are names as others.
+    assert truth_table("in * is", ("in", "is")) == (0, 0, 0, 1)
+
+
+BOOLEAN = "must be a Boolean expression of Liberty"
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("A +", f"the function 'A +' {BOOLEAN}: an operand is missing at its end"),
+        ("A & (B", f"the function 'A & (B' {BOOLEAN}: a parenthesis is not closed"),
+        ("A ) B", f"the function 'A ) B' {BOOLEAN}: ')' is out of place"),
+        ("A % B", f"the function 'A % B' {BOOLEAN}: '%' is out of place"),
+        ("A[0]", f"the function 'A[0]' {BOOLEAN}: '[' is out of place"),
+        ("2", f"the function '2' {BOOLEAN}: '2' is out of place"),
+        ("", f"the function '' {BOOLEAN}: an operand is missing at its end"),
+        ("A C", "the function 'A C' must be of A, B, not of 'C'"),
+    ],
+)
+def test_functions_that_are_refused(function, message):
+    with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
+        truth_table(function, ("A", "B"))
+
+
+def test_functions_of_too_many_pins_are_refused():
+    names = tuple(f"A{i}" for i in range(13))
+    function = " + ".join(names)
+    message = f"the function '{function}' must have at most 12 pins, not 13"
+    with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
+        truth_table(function, names)
