@@ -1,1 +1,1 @@
-"""Cycles, time and energy of models on designs, estimated without simulation."""
+"""Cost model: cycles, time and energy of language models on designs, without simulation."""

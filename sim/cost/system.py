@@ -1,7 +1,7 @@
 """Language models on designs: time and energy of a step, and what bounds it."""
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from math import ceil, inf
 
 from ...hw.config import MatVecConfig
@@ -11,7 +11,7 @@ from .designs import Design, sustained
 from .energy import Parts
 from .memories import DRAM, Memory
 from .profiles import NumberFormat, Profile, accumulator_bits, find_format
-from .workload import ModelShape, Work, decode, prefill, weights_per_pass
+from .workload import ModelShape, Work, decode, expected_cost, prefill, weights_per_pass
 
 __all__ = ["Estimate", "estimate"]
 
@@ -137,18 +137,18 @@ def _cycles(config: MatVecConfig, n: int, k: int, tokens: int) -> int:
 
 
 def _linear_cycles(design: Design, model: ModelShape, tokens: int) -> float:
-    """Return the cycles of the linear layers for a number of tokens."""
+    """Return the cycles of the linear layers; each expert takes the tokens that choose it."""
     if design.config is None:
         return model.active_weights * tokens / design.macs_per_cycle
+    config, engines = design.config, design.engines
     total = 0.0
     for linear in model.linears:
-        # Tokens spread over the experts that they are expected to choose.
-        touched = linear.active
-        each = tokens
+        cycles = partial(_cycles, config, ceil(linear.n / engines), linear.k)
         if linear.active < linear.count:
-            touched = linear.count * (1 - (1 - linear.active / linear.count) ** tokens)
-            each = max(1, round(tokens * linear.active / touched))
-        total += touched * _cycles(design.config, ceil(linear.n / design.engines), linear.k, each)
+            chance = linear.active / linear.count
+            total += linear.count * expected_cost(tokens, chance, cycles)
+        else:
+            total += linear.active * cycles(tokens)
     return total
 
 

@@ -1,12 +1,13 @@
 """Language models as work: sizes of their matrices, and counts of a prompt or a generated token."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from math import ceil, exp, lgamma, log, log1p, sqrt
 
 from ..tools.errors import EstimateError
 
-__all__ = ["Linear", "ModelShape", "Work", "decode", "prefill", "weights_per_pass"]
+__all__ = ["Linear", "ModelShape", "Work", "decode", "expected_cost", "prefill", "weights_per_pass"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,22 +140,17 @@ def _checked(**sizes: int) -> None:
         raise EstimateError(f"tokens of all sequences must be at most {2**24}, not {tokens}")
 
 
-@lru_cache(maxsize=4096)
-def _expert_passes(tokens: int, chance: float, shared_tokens: int) -> float:
-    """Return the expected passes over the weights of one expert.
-
-    The expert's tokens T follow a binomial distribution, and take ⌈T / shared_tokens⌉ passes.
+def expected_cost(tokens: int, chance: float, cost: Callable[[int], float]) -> float:
+    """Return the expected cost of one expert, whose number of tokens is binomially distributed.
 
     Parameters
     ----------
     tokens : tokens that choose experts
     chance : probability that a token chooses this expert, below 1
-    shared_tokens : tokens that share a pass
+    cost : cost of the expert for a number of its tokens, 1 or more; without tokens it costs nothing
     """
-    if shared_tokens >= tokens:
-        return 1 - (1 - chance) ** tokens
-    if shared_tokens == 1:
-        return tokens * chance
+    if tokens == 1:
+        return chance * cost(1)
     # Twelve standard deviations around the mean hold all but 1e-30 of the probability.
     mean = tokens * chance
     reach = 12 * sqrt(mean) + 40
@@ -162,8 +158,18 @@ def _expert_passes(tokens: int, chance: float, shared_tokens: int) -> float:
     for count in range(max(1, int(mean - reach)), min(tokens, ceil(mean + reach)) + 1):
         logarithm = lgamma(tokens + 1) - lgamma(count + 1) - lgamma(tokens - count + 1)
         logarithm += count * log(chance) + (tokens - count) * log1p(-chance)
-        expected += ceil(count / shared_tokens) * exp(logarithm)
+        expected += cost(count) * exp(logarithm)
     return expected
+
+
+@lru_cache(maxsize=4096)
+def _expert_passes(tokens: int, chance: float, shared_tokens: int) -> float:
+    """Return the expected passes over the weights of one expert: ⌈its tokens / shared_tokens⌉."""
+    if shared_tokens >= tokens:
+        return 1 - (1 - chance) ** tokens
+    if shared_tokens == 1:
+        return tokens * chance
+    return expected_cost(tokens, chance, lambda count: ceil(count / shared_tokens))
 
 
 def weights_per_pass(model: ModelShape, tokens: int, shared_tokens: int) -> float:
