@@ -1,104 +1,114 @@
-"""The verb ``characterize``."""
+"""``trilith characterize``: energy, area and speed of dot products in a cell library."""
 
-import json
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import asdict
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
-__all__ = ["characterize"]
+from .options import OptionError, argument, command, json_option, new_app, option
+from .output import Column, Table, print_facts, print_json, status
 
+__all__ = ["app"]
 
+app = new_app()
+
+_DEFAULT_LANES = 16
 _ONE = ("lanes", "rows", "levels_per_stage", "operands")
-#: Options that a way of measuring would ignore.
-_IGNORED = {
+#: Options that a way of measuring does not use.
+_UNUSED = {
     "--all": _ONE,
     "--sram": (*_ONE, "clock_ghz", "glitches", "jobs"),
     "--unit": ("node", "out", "jobs"),
 }
 
 
-def characterize(
-    context: typer.Context,
-    library: Annotated[str, typer.Option(help="What to call the library.")],
-    liberty: Annotated[
-        list[Path],
-        typer.Option(help="The library's Liberty files, .lib or .lib.gz.", metavar="FILES..."),
-    ],
-    more: Annotated[list[Path] | None, typer.Argument(metavar="", hidden=True)] = None,
-    unit: Annotated[
-        str | None, typer.Option(help="Dot product, such as ternaryxint8-escape.")
-    ] = None,
-    clock_ghz: Annotated[
-        list[float] | None,
-        typer.Option(
-            help="Clock to measure at; may be repeated: units are mapped for the fastest. "
-            "Default: 1.",
-            show_default=False,
-        ),
-    ] = None,
-    lanes: Annotated[int, typer.Option(help="Products of a row per clock, 2 to 256.")] = 16,
-    rows: Annotated[
-        int, typer.Option(help="Rows of weights that share the activations, 1 to 64.")
-    ] = 1,
-    levels_per_stage: Annotated[
-        int, typer.Option(help="Levels of integer adders between two registers, 1 to 4.")
-    ] = 1,
-    operands: Annotated[
-        str,
-        typer.Option(
-            help="trained: the digits network's layers; 2b4t: random, with that model's zeros; "
-            "2b4t:0.3: with another share of zeros."
-        ),
-    ] = "trained",
-    glitches: Annotated[
-        bool, typer.Option("--glitches", help="Count glitches too, with unit delays in Icarus.")
-    ] = False,
-    everything: Annotated[
-        bool,
-        typer.Option(
-            "--all",
-            help="Fill the library's table: all units in the shapes that it has, or those of "
-            "--unit; with --glitches the headline units. What was measured before and has not "
-            "changed is kept.",
-        ),
-    ] = False,
-    node: Annotated[
-        str,
-        typer.Option(
-            help="With --all or --sram, the process for the record, such as '130 nm, 1.8 V'."
-        ),
-    ] = "",
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            help="With --all or --sram, the table's file. Default: where 'trilith energy mac' and "
-            "the energy profile gate:LIBRARY find it.",
-            show_default=False,
-        ),
-    ] = None,
-    jobs: Annotated[int, typer.Option(help="With --all, units measured at once.")] = 1,
-    sram: Annotated[
-        bool,
-        typer.Option(
-            "--sram",
-            help="The files are memory macros: put the energies of their reads and writes into the "
-            "library's table.",
-        ),
-    ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, a list of rows.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    """Options of the command; those that some way of measuring does not use are None by default."""
+
+    library: str = option(..., "Name of the library.")
+    liberty: list[Path] = option(
+        ..., "The library's Liberty files, .lib or .lib.gz.", metavar="FILES..."
+    )
+    more: list[Path] | None = argument(None, "", metavar="", hidden=True)
+    unit: str | None = option(None, "Dot product, such as ternaryxint8-escape.")
+    clock_ghz: list[float] | None = option(
+        None,
+        "Clock frequency to measure at, GHz; may be repeated. Units are mapped for the fastest.",
+        show_default="1",
+        min=0.001,
+        max=100,
+    )
+    lanes: int | None = option(
+        None, "Products of a row per cycle.", show_default="16", min=2, max=256
+    )
+    rows: int | None = option(
+        None, "Rows of weights that share the activations.", show_default="1", min=1, max=64
+    )
+    levels_per_stage: int | None = option(
+        None, "Levels of integer adders between two registers.", show_default="1", min=1, max=4
+    )
+    operands: str | None = option(
+        None,
+        "trained: the digits network's layers; 2b4t: random, with that model's share of zeros; "
+        "2b4t:0.3: random, with another share of zeros.",
+        show_default="trained",
+    )
+    glitches: bool = option(
+        False, "Count glitches too: Icarus with a unit delay per cell.", "--glitches"
+    )
+    everything: bool = option(
+        False,
+        "Fill the library's table: all units in its shapes, or those of --unit; with "
+        "--glitches, the headline units. Results that are still valid are kept.",
+        "--all",
+    )
+    node: str | None = option(None, "With --all or --sram: the process, such as '130 nm, 1.8 V'.")
+    out: Path | None = option(
+        None,
+        "With --all or --sram: file of the table. Default: the file that 'trilith energy mac' "
+        "and the energy profile gate:LIBRARY read.",
+    )
+    jobs: int | None = option(
+        None, "With --all: number of units to measure at once.", show_default="1", min=1, max=64
+    )
+    sram: bool = option(
+        False,
+        "The files are memory macros: store the energies of their reads and writes in the "
+        "library's table.",
+        "--sram",
+    )
+    as_json: bool = json_option()
+
+    @property
+    def way(self) -> str:
+        """Way of measuring: the option that selects it."""
+        return "--sram" if self.sram else "--all" if self.everything else "--unit"
+
+    @property
+    def files(self) -> list[Path]:
+        """All Liberty files."""
+        return [*self.liberty, *(self.more or ())]
+
+    @property
+    def clocks(self) -> list[float]:
+        """Clock frequencies in GHz, the fastest first."""
+        return sorted(self.clock_ghz or [1.0], reverse=True)
+
+
+@command(app)
+def characterize(options: _Options) -> None:
     """Measure a dot product's energy, area and speed in a cell library.
 
-    yosys maps it for the clock; its netlist runs on the operands and must equal the golden model;
-    the transitions of every pin and OpenSTA's slews give power. Cells only: no wires, no clock
-    tree, and no glitches but with --glitches. Energy is per MAC, all lanes busy; clock is what
-    flip-flops take inside for being clocked; the charge of clock and input pins, which no cell
-    delivers, is added as "with ports". Ends with status 1 where a clock is not met.
+    yosys maps the unit for the clock. Its netlist runs on the operands, and its results must match
+    the golden model. The transitions of every pin and OpenSTA's slews give the power. Only cells
+    are counted: no wires, no clock tree, and glitches only with --glitches. Energy is per MAC with
+    all lanes busy. "with ports" adds the charge of clock and input pins, which no cell drives. If
+    a clock frequency is not reached, the command ends with status 1.
 
     Examples:
       trilith characterize --unit ternaryxint8-escape --lanes 80 --library asap7 --liberty
@@ -107,165 +117,220 @@ def characterize(
       trilith characterize --all --jobs 2 --clock-ghz 1 --clock-ghz 0.5 --library mine --liberty
       mine.lib
     """
-    from rich.console import Console
+    _check(options)
+    if options.sram:
+        _measure_macros(options)
+    elif options.everything:
+        _fill_table(options)
+    else:
+        _measure_unit(options)
 
+
+def _check(options: _Options) -> None:
+    """Refuse options that contradict each other, and unknown names."""
     from ..hw.baselines import BASELINES
-    from ..sim.gatelevel.campaign import Campaign, all_tasks, store_sram
-    from ..sim.gatelevel.characterize import Task
-    from ..sim.gatelevel.characterize import characterize as measure
     from ..sim.gatelevel.operands import zero_share
-    from ..sim.gatelevel.table import COMPARED_UNITS, table_file
+    from ..sim.gatelevel.table import COMPARED_UNITS
 
-    if unit is None and not (everything or sram):
-        raise typer.BadParameter("--unit, --all or --sram must be given")
-    if sram and (everything or unit is not None):
-        raise typer.BadParameter("--sram excludes --unit and --all: it measures no dot product")
-    way = "--sram" if sram else "--all" if everything else "--unit"
-    for name in _IGNORED[way]:
-        source = context.get_parameter_source(name)
-        assert source is not None, name
-        if source.name == "COMMANDLINE":
-            raise typer.BadParameter(
-                f"--{name.replace('_', '-')} must not be given with {way}, which has no use for it"
+    unit, way = options.unit, options.way
+    if unit is None and way == "--unit":
+        raise OptionError("--unit is missing: give it, or give --all or --sram")
+    if options.sram and (options.everything or unit is not None):
+        raise OptionError(
+            "--sram must not be given with --unit or --all: it measures memory macros only"
+        )
+    for name in _UNUSED[way]:
+        if getattr(options, name) not in (None, False):
+            raise OptionError(
+                f"--{name.replace('_', '-')} must not be given with {way}, which does not use it"
             )
     if unit is not None and unit not in BASELINES:
-        raise typer.BadParameter(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
-    if everything and glitches and unit is not None and unit not in COMPARED_UNITS:
-        raise typer.BadParameter(
+        raise OptionError(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
+    if options.everything and options.glitches and unit is not None and unit not in COMPARED_UNITS:
+        raise OptionError(
             f"--unit must be one of {', '.join(COMPARED_UNITS)} with --all --glitches, not {unit!r}"
         )
-    if not 2 <= lanes <= 256:
-        raise typer.BadParameter(f"--lanes must be from 2 to 256, not {lanes}")
-    if not 1 <= rows <= 64:
-        raise typer.BadParameter(f"--rows must be from 1 to 64, not {rows}")
-    if not 1 <= levels_per_stage <= 4:
-        raise typer.BadParameter(f"--levels-per-stage must be from 1 to 4, not {levels_per_stage}")
-    if not 1 <= jobs <= 64:
-        raise typer.BadParameter(f"--jobs must be from 1 to 64, not {jobs}")
-    clocks = sorted(clock_ghz or [1.0], reverse=True)
-    for clock in clocks:
-        if not 0.001 <= clock <= 100:
-            raise typer.BadParameter(f"--clock-ghz must be from 0.001 to 100, not {clock}")
-    try:
-        zero_share(operands)
-    except ValueError as error:
-        raise typer.BadParameter(f"--{error}") from None
-    files = [*liberty, *(more or ())]
-    if unit is None or everything:
-        if not re.fullmatch(r"[\w.-]+", library):
-            raise typer.BadParameter(
-                f"--library must be of letters, digits, '.', '-' and '_', not {library!r}"
-            )
-        file = out or table_file(library)
-        if sram:
-            macros = store_sram(file, library=library, node=node, macros=files)
-            print(json.dumps(macros, indent=2) if as_json else "\n".join(map(_macro_line, macros)))
-            return
-        campaign = Campaign(file=file, library=library, node=node, liberty=files, clocks_ghz=clocks)
-        tasks = all_tasks(unit=unit, glitches=glitches)
-        _fill(partial(campaign.run, tasks, jobs=jobs), as_json)
-        return
-    with Console(stderr=True).status("measuring"):
-        task = Task(
-            unit=unit,
-            lanes=lanes,
-            rows=rows,
-            levels_per_stage=levels_per_stage,
-            sources=(operands,),
-            glitches=glitches,
+    if options.operands is not None:
+        try:
+            zero_share(options.operands)
+        except ValueError as error:
+            raise OptionError(f"--{error}") from None
+    if way != "--unit" and not re.fullmatch(r"[\w.-]+", options.library):
+        raise OptionError(
+            f"--library must consist of letters, digits, '.', '-' and '_', not {options.library!r}"
         )
-        found = measure(task, library, files, clocks)
-    if as_json:
-        print(json.dumps([asdict(row) for row in found], indent=2))
-    else:
-        for row in found:
-            _print(row)
-    if not all(row.met for row in found):
-        raise typer.Exit(1)
 
 
-def _macro_line(row: dict[str, Any]) -> str:
-    return (
-        f"{row['name']}: {row['words']} x {row['bits']}, read {row['read_pj']:.1f} pJ, "
-        f"write {row['write_pj']:.1f} pJ ({row['source']})"
+def _table_file(options: _Options) -> Path:
+    """File of the library's table."""
+    from ..sim.gatelevel.table import table_file
+
+    return options.out or table_file(options.library)
+
+
+def _measure_macros(options: _Options) -> None:
+    """Store the energies of memory macros."""
+    from ..sim.gatelevel.campaign import store_sram
+
+    macros = store_sram(
+        _table_file(options),
+        library=options.library,
+        node=options.node or "",
+        macros=options.files,
     )
+    if options.as_json:
+        print_json(macros)
+        return
+    Table(
+        Column("macro", "name", 24, "<"),
+        Column("words x bits", lambda row: f"{row['words']} x {row['bits']}"),
+        Column("read, pJ", "read_pj", form=".1f"),
+        Column("write, pJ", "write_pj", form=".1f"),
+        Column("source", "source", form="<"),
+    ).rows(macros)
 
 
-def _fill(fill: Callable[..., Iterator[Any]], as_json: bool) -> None:
-    """Fill a table; failures of units are said and do not stop the others."""
+@contextmanager
+def _progress() -> Iterator[tuple[Callable[[int, int, str], None], Callable[[str], None]]]:
+    """Show a bar with times; yield a function that moves it, and one that prints a line above."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("reading the library", total=None)
+        yield (
+            lambda done, total, what: bar.update(
+                task, completed=done, total=total, description=what or "measured"
+            ),
+            lambda line: bar.console.print(line, soft_wrap=True),
+        )
+
+
+_FILLED = (
+    Column("unit", "unit", 22, "<"),
+    Column("lanes", "lanes"),
+    Column("rows", "rows"),
+    Column("levels", "levels_per_stage"),
+    Column("operands", "operands", 9, "<"),
+    Column("GHz", "clock_ghz", 5, "g"),
+    Column("fJ per MAC", "energy_fj", form=".2f"),
+    Column(
+        "clock",
+        lambda row: "met" if row["met"] else f"NOT MET: {row['max_ghz']:.3g} GHz at most",
+        form="<",
+    ),
+)
+
+
+def _fill_table(options: _Options) -> None:
+    """Fill a library's table; a unit that fails is printed and does not stop the others."""
+    from ..sim.gatelevel.campaign import Campaign, all_tasks
+
+    campaign = Campaign(
+        file=_table_file(options),
+        library=options.library,
+        node=options.node or "",
+        liberty=options.files,
+        clocks_ghz=options.clocks,
+    )
+    tasks = all_tasks(unit=options.unit, glitches=options.glitches)
     failed = 0
     rows = []
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as progress:
-        bar = progress.add_task("reading the library", total=None)
-
-        def told(done: int, total: int, what: str) -> None:
-            progress.update(bar, completed=done, total=total, description=what or "measured")
-
-        for found in fill(progress=told):
+    with _progress() as (show, complain):
+        table = Table(*_FILLED, silent=options.as_json)
+        for found in campaign.run(tasks, jobs=options.jobs or 1, progress=show):
             if isinstance(found, tuple):
                 failed += 1
-                progress.console.print(f"FAILED  {found[0].name}: {found[1]}", soft_wrap=True)
+                complain(f"FAILED  {found[0].name}: {found[1]}")
                 continue
             rows.append(found)
-            if not as_json:
-                verdict = "" if found["met"] else f"  NOT MET, {found['max_ghz']:.3g} GHz at most"
-                print(
-                    f"{found['unit']:<24} {found['lanes']:>3} lanes x {found['rows']:>2} rows "
-                    f"{found['levels_per_stage']} "
-                    f"levels {found['operands']:<9} {found['clock_ghz']:g} GHz "
-                    f"{found['energy_fj']:>9.2f} fJ per MAC{verdict}",
-                    flush=True,
-                )
-    if as_json:
-        print(json.dumps(rows, indent=2))
+            table.row(found)
+    if options.as_json:
+        print_json(rows)
     if failed:
         raise typer.Exit(1)
 
 
-def _print(row) -> None:
-    origin = row.provenance
+def _measure_unit(options: _Options) -> None:
+    """Measure one unit, at one or more clock frequencies."""
+    from ..sim.gatelevel.characterize import Task
+    from ..sim.gatelevel.characterize import characterize as measure
+
+    assert options.unit is not None
+    task = Task(
+        unit=options.unit,
+        lanes=options.lanes or _DEFAULT_LANES,
+        rows=options.rows or 1,
+        levels_per_stage=options.levels_per_stage or 1,
+        sources=(options.operands or "trained",),
+        glitches=options.glitches,
+    )
+    with status("measuring"):
+        found = measure(task, options.library, options.files, options.clocks)
+    if options.as_json:
+        print_json([asdict(row) for row in found])
+    else:
+        for row in found:
+            _print_unit(row)
+    if not all(row.met for row in found):
+        raise typer.Exit(1)
+
+
+def _print_unit(row: Any) -> None:
+    """Print a unit's figures, one per line."""
     print(
         f"{row.label} {row.unit}, {row.lanes} lanes x {row.rows} rows, {row.levels_per_stage} "
-        f"adder levels per stage, latency {row.latency} clocks, in {row.library} at "
+        f"adder levels per stage, latency {row.latency} cycles, in {row.library} at "
         f"{row.clock_ghz:g} GHz"
     )
     verdict = "met" if row.met else "NOT MET: the energies are of a circuit that is too slow"
-    print(f"clock           {verdict}; {row.max_ghz:.2f} GHz at most, without wires")
-    print(f"energy          {row.energy_fj:.3f} fJ per MAC")
-    for kind in ("internal", "switching", "leakage"):
-        print(f"  {kind:<13} {getattr(row, f'{kind}_fj'):.3f}")
-    print(f"  (OpenSTA's own internal energy, not used: {row.opensta_internal_fj:.3f})")
-    print(
-        f"with ports      {row.with_ports_fj:.3f} fJ per MAC, with the charge of the pins that no "
-        "cell drives, clock pins above all"
-    )
+    facts = [
+        ("clock", f"{verdict}; {row.max_ghz:.2f} GHz at most, without wires"),
+        ("energy", f"{row.energy_fj:.3f} fJ per MAC"),
+        *((f"  {kind}", f"{getattr(row, f'{kind}_fj'):.3f}") for kind in _KINDS),
+        ("  OpenSTA's own", f"{row.opensta_internal_fj:.3f} internal (not used)"),
+        (
+            "with ports",
+            f"{row.with_ports_fj:.3f} fJ per MAC: the charge of clock and input pins is added",
+        ),
+    ]
     if row.glitches_fj is not None:
-        print(
-            f"with glitches   {row.glitches_fj:.3f} fJ per MAC; {row.glitch_transitions:.2f} times "
-            "the transitions, with a delay of one unit per cell"
+        facts.append(
+            (
+                "with glitches",
+                f"{row.glitches_fj:.3f} fJ per MAC; {row.glitch_transitions:.2f} times the "
+                "transitions, with a delay of one unit per cell",
+            )
         )
     if row.refused:
-        print(
-            f"lower bound     the library's internal energy of {row.refused:.0%} of the outputs' "
-            "transitions is so negative that cells would give energy: counted as zero"
+        facts.append(
+            (
+                "lower bound",
+                f"for {row.refused:.0%} of the outputs' transitions, the library's internal energy "
+                "is so negative that the cells would give energy; it counts as zero",
+            )
         )
-    print("of it for")
-    for part, energy in row.parts_fj.items():
-        print(f"  {part:<13} {energy:.3f}")
-    print(f"area            {row.area:.2f} in the library's unit (mostly um2)")
-    print(f"cells           {row.cells}, {row.flip_flops} of them flip-flops")
-    print(
-        f"operands        {row.operands}, {row.beats} beats, {row.zero_weights:.1%} zero weights, "
-        f"{row.zero_activations:.1%} zero activations; {row.results} results equal golden"
-    )
-    for file in origin["files"]:
-        print(f"library file    {file['file']} {file['sha256']}")
-    print(f"corner          {origin['voltage']} V, {origin['temperature']} C")
-    print(
-        f"tools           yosys {origin['yosys']}, OpenSTA {origin['opensta']}; "
-        f"activity: {origin['activity']}"
-    )
+    origin = row.provenance
+    facts += [
+        ("energy by part", ""),
+        *((f"  {part}", f"{energy:.3f}") for part, energy in row.parts_fj.items()),
+        ("area", f"{row.area:.2f} in the library's unit (mostly um2)"),
+        ("cells", f"{row.cells}, {row.flip_flops} of them flip-flops"),
+        (
+            "operands",
+            f"{row.operands}, {row.beats} beats, {row.zero_weights:.1%} zero weights, "
+            f"{row.zero_activations:.1%} zero activations; {row.results} results match the golden "
+            "model",
+        ),
+        *(("library file", f"{file['file']} {file['sha256']}") for file in origin["files"]),
+        ("corner", f"{origin['voltage']} V, {origin['temperature']} C"),
+        (
+            "tools",
+            f"yosys {origin['yosys']}, OpenSTA {origin['opensta']}; activity: {origin['activity']}",
+        ),
+    ]
+    print_facts(facts)
+
+
+_KINDS = ("internal", "switching", "leakage")

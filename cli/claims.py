@@ -1,18 +1,25 @@
-"""``trilith claims``: the field's claims, checked."""
+"""``trilith claims``: well-known claims about ternary models, checked."""
 
-import json
-from dataclasses import asdict
-from typing import Annotated
+from dataclasses import asdict, dataclass
 
-import typer
+from .options import command, json_option, new_app
+from .output import Column, Table, print_facts, print_json
 
-__all__ = ["claims"]
+__all__ = ["app"]
+
+app = new_app()
 
 
-def claims(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, one object.")] = False,
-) -> None:
-    """Each claim that made ternary models famous: our figure, how it was computed, a verdict.
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    as_json: bool = json_option()
+
+
+@command(app)
+def claims(options: _Options) -> None:
+    """Print well-known claims about ternary models, each with our figure and a verdict.
+
+    Each figure says whether it is measured, published or modelled, and how it was computed.
 
     Example:
       trilith claims
@@ -21,11 +28,12 @@ def claims(
     from ..reports.claims import claims as compute
 
     rows = list(compute())
-    if as_json:
-        print(json.dumps({"claims": [asdict(row) for row in rows], "quality": QUALITY}, indent=2))
+    if options.as_json:
+        print_json({"claims": [asdict(row) for row in rows], "quality": QUALITY})
         return
     for row in rows:
-        print(f"{row.claim}\n  {row.verdict.upper()}\n  {row.figure}\n  ({row.label}: {row.how})\n")
-    print("Quality beside energy: mean benchmark score, % (published, arXiv 2504.12285)")
-    for name, score in QUALITY.items():
-        print(f"  {name:<14} {score:.2f}")
+        print_facts({"claim": row.claim, "verdict": row.verdict, "figure": row.figure})
+        print_facts({row.label: row.how})
+        print()
+    print("Quality beside energy: mean benchmark score (published, arXiv 2504.12285)")
+    Table(Column("model", 0, 14, "<"), Column("score, %", 1, form=".2f")).rows(QUALITY.items())

@@ -1,75 +1,72 @@
-"""``trilith fpga``: builds bitstreams, and drives boards, real or simulated."""
+"""``trilith fpga``: bitstreams, and products on boards, real or simulated."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import typer
 
-from .generate import encode_prompt, show_tokens
+from .options import OptionError, command, json_option, new_app, option
+from .output import Column, Table, print_json, print_note, status
+from .prompts import encode_prompt, show_tokens
 
 if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
     from ..fpga.host.host import Board
     from ..hw.config import MatVecConfig
 
-__all__ = ["fpga"]
+__all__ = ["app"]
 
-fpga = typer.Typer(no_args_is_help=True, help="Build bitstreams, and run products on boards.")
-
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object.")]
-_Port = Annotated[
-    str,
-    typer.Option(
-        help="Serial port of the board, such as /dev/ttyUSB1; or sim, a small simulated board.",
-        show_default=False,
-    ),
-]
-_Baud = Annotated[
-    int | None,
-    typer.Option(
-        help="Of the bitstream. Default: the rates of all boards (trilith fpga boards) are tried.",
-        show_default=False,
-    ),
-]
-_Stream = Annotated[
-    bool,
-    typer.Option(
-        "--stream", help="Send what does not fit the board's weight memory with each product."
-    ),
-]
-
+app = new_app("Build bitstreams, and run products on boards.")
 
 _Described = TypeVar("_Described")
 
 
+@dataclass(frozen=True, kw_only=True)
+class _PortOptions:
+    port: str = option(
+        ..., "Serial port of the board, such as /dev/ttyUSB1; or sim, a small simulated board."
+    )
+    baud: int | None = option(
+        None, "Baud rate of the bitstream. Default: the rates of all boards are tried.", min=1
+    )
+    as_json: bool = json_option()
+
+
+def _stream() -> Any:
+    """Make the option that allows weights that do not fit the board."""
+    return option(
+        False, "Send the weights that do not fit the board's memory with each product.", "--stream"
+    )
+
+
 def _find(name: str, boards: Mapping[str, _Described]) -> _Described:
+    """Find a board's description by name."""
     if name not in boards:
-        raise typer.BadParameter(f"--board must be one of {', '.join(boards)}, not {name!r}")
+        raise OptionError(f"--board must be one of {', '.join(boards)}, not {name!r}")
     return boards[name]
 
 
 @contextmanager
-def _open(port: str, baud: int | None) -> "Iterator[Board]":
+def _open(options: _PortOptions) -> "Iterator[Board]":
+    """Open a board, or a simulated one."""
     from ..fpga.boards import SIMULATED
     from ..fpga.host.host import Board
     from ..fpga.host.simulated import SimulatedBoard
 
-    if baud is not None and baud < 1:
-        raise typer.BadParameter(f"--baud must be at least 1, not {baud}")
-    if port == "sim":
+    if options.port == "sim":
         with SimulatedBoard(SIMULATED) as simulated, Board(simulated.port, SIMULATED.baud) as board:
             yield board
         return
-    with Board(port, baud) as board:
+    with Board(options.port, options.baud) as board:
         yield board
 
 
 def _describe(board: "Board") -> dict[str, Any]:
+    """JSON facts of a board's engine."""
     config = board.config
     return {
         "engine": f"{config} {config.code}",
@@ -81,15 +78,16 @@ def _describe(board: "Board") -> dict[str, Any]:
     }
 
 
-def _line(board: "Board") -> str:
+def _print_engine(board: "Board") -> None:
     facts = _describe(board)
-    return (
+    print_note(
         f"engine {facts['engine']} at {facts['clock_hz'] / 1e6:g} MHz, "
-        f"{facts['weight_memory_bytes']} bytes for weights"
+        f"{facts['weight_memory_bytes']} bytes of weight memory"
     )
 
 
 def _link_facts(board: "Board") -> dict[str, int]:
+    """JSON facts of a board's link."""
     link = board.link
     return {
         "sessions": link.sessions,
@@ -98,9 +96,50 @@ def _link_facts(board: "Board") -> dict[str, int]:
     }
 
 
-def _row(
+@dataclass(frozen=True, kw_only=True)
+class _JsonOnly:
+    as_json: bool = json_option()
+
+
+@command(app)
+def boards(options: _JsonOnly) -> None:
+    """Print the boards and the engine on each."""
+    from ..fpga.boards import BOARDS, SOCS
+
+    # A chip with a processor has neither a weight memory nor a serial link in the FPGA.
+    rows: list[dict[str, Any]] = [
+        _board_facts(board, board.top.engine, board.top.clock_hz)
+        | {"weight_memory_bytes": board.top.identity.memory_bytes, "baud": board.top.baud}
+        for board in BOARDS.values()
+    ]
+    rows += [
+        _board_facts(board, board.engine, board.clock_hz)
+        | {"weight_memory_bytes": None, "baud": None}
+        for board in SOCS.values()
+    ]
+    if options.as_json:
+        print_json(rows)
+        return
+    Table(
+        Column("name", "name", 12, "<"),
+        Column("board", "title", 13, "<"),
+        Column("device", "device", 19, "<"),
+        Column("engine", lambda row: "{lanes}x{rows}x{tokens}".format(**row["engine"]), 7, "<"),
+        Column("MACs/cycle", "macs_per_clock"),
+        Column(
+            "weights, KB",
+            lambda row: row["weight_memory_bytes"] and row["weight_memory_bytes"] // 1024,
+        ),
+        Column("MHz", lambda row: row["clock_hz"] / 1e6, 4, "g"),
+        Column("baud", "baud", 7),
+        Column("note", "note", form="<"),
+    ).rows(rows)
+
+
+def _board_facts(
     board: "BoardDescription | SocDescription", engine: "MatVecConfig", clock_hz: int
 ) -> dict[str, Any]:
+    """JSON facts that all boards have."""
     return {
         "name": board.name,
         "title": board.title,
@@ -112,135 +151,116 @@ def _row(
     }
 
 
-@fpga.command()
-def boards(as_json: _Json = False) -> None:
-    """List the boards and what goes on each."""
-    from ..fpga.boards import BOARDS, SOCS
-
-    # What there is only where the host's link has its end in the FPGA.
-    rows: list[dict[str, Any]] = [
-        _row(board, board.top.engine, board.top.clock_hz)
-        | {"weight_memory_bytes": board.top.identity.memory_bytes, "baud": board.top.baud}
-        for board in BOARDS.values()
-    ]
-    rows += [
-        _row(board, board.engine, board.clock_hz) | {"weight_memory_bytes": None, "baud": None}
-        for board in SOCS.values()
-    ]
-    if as_json:
-        print(json.dumps(rows, indent=2))
-        return
-    print(
-        f"{'name':<13} {'board':<15} {'device':<20} {'engine':<8} {'MACs':>5} {'weights':>8} "
-        f"{'MHz':>5} {'baud':>8}"
-    )
-    for row in rows:
-        engine = row["engine"]
-        shape = f"{engine['lanes']}x{engine['rows']}x{engine['tokens']}"
-        held = row["weight_memory_bytes"]
-        memory = f"{held / 1024:.0f} KB" if held else "-"
-        print(
-            f"{row['name']:<13} {row['title']:<15} {row['device']:<20} {shape:<8} "
-            f"{row['macs_per_clock']:>5} {memory:>8} "
-            f"{row['clock_hz'] / 1e6:>5g} {row['baud'] or '-':>8}  {row['note']}".rstrip()
-        )
+@dataclass(frozen=True, kw_only=True)
+class _BuildOptions:
+    board: str = option(..., "Board; 'trilith fpga boards' prints them.")
+    seed: int | None = option(None, "Seed of nextpnr's placement. Default: 1.", min=0)
+    as_json: bool = json_option()
 
 
-@fpga.command()
-def build(
-    board: Annotated[str, typer.Option(help="Board; trilith fpga boards lists them.")],
-    seed: Annotated[
-        int | None, typer.Option(help="Of placement by nextpnr; without it 1.", show_default=False)
-    ] = None,
-    as_json: _Json = False,
-) -> None:
+@command(app)
+def build(options: _BuildOptions) -> None:
     """Build a board's bitstream with yosys, nextpnr and a packer, all from PyPI.
 
-    Writes bitstream, log, nextpnr's report and summary.json into build/fpga/BOARD. Takes minutes;
-    ends with status 1 where the clock was not reached. No board here was programmed with it yet.
-    For Xilinx boards it writes Verilog, constraints and a script for Vivado there instead, and
-    counts cells with yosys: no bitstream, which needs Vivado.
+    Bitstream, log, nextpnr's report and summary.json are written to build/fpga/BOARD. A build
+    takes minutes. If the clock frequency is not reached, the command ends with status 1. No board
+    has been programmed with these bitstreams yet. For Xilinx boards, the command writes Verilog,
+    constraints and a script for Vivado instead, and counts cells with yosys: the bitstream needs
+    Vivado.
 
     Examples:
       trilith fpga build --board icebreaker
 
       trilith fpga build --board arty-a7-35t
     """
-    from rich.console import Console
-
     from ..fpga.boards import BOARDS, SOCS, SocDescription
     from ..fpga.flow.bitstream import build_board
     from ..fpga.flow.vivado import write_sources
     from ..sim.tools.cache import build_folder
 
-    found = _find(board, BOARDS | SOCS)
+    name = options.board
+    found = _find(name, BOARDS | SOCS)
     if isinstance(found, SocDescription) or found.family == "xc7":
-        if seed is not None:
-            raise typer.BadParameter(f"--seed must be left out for {board}, which Vivado places")
+        if options.seed is not None:
+            raise OptionError(f"--seed must not be given for {name}, which Vivado places")
         make = partial(write_sources, found)
     else:
-        if seed is not None and seed < 0:
-            raise typer.BadParameter(f"--seed must be 0 or more, not {seed}")
-        make = partial(build_board, found, seed=1 if seed is None else seed)
-    with Console(stderr=True).status(board) as status:
-        summary = make(progress=lambda step: status.update(f"{board}: {step}"))
-    if as_json:
-        print(json.dumps(summary, indent=2))
+        make = partial(build_board, found, seed=1 if options.seed is None else options.seed)
+    with status(name) as show:
+        summary = make(progress=lambda step: show(f"{name}: {step}"))
+    if options.as_json:
+        print_json(summary)
     else:
-        for name, use in summary["used"].items():
-            each = summary.get("per_mac", {}).get(name)
-            per_mac = f"  {each:.1f} per MAC" if each else ""
-            print(f"{name:<12} {use['used']:>6} of {use['available']:>6}{per_mac}")
-        if summary["mhz"]:
-            reached = "met" if summary["met"] else "missed"
-            print(f"clock        {summary['mhz']:.1f} MHz of {summary['clock_mhz']:g}: {reached}")
-        print(f"{build_folder() / 'fpga' / board / summary['file']}  ({summary['seconds']} s)")
+        _print_build(summary)
+        print_note(f"{build_folder() / 'fpga' / name / summary['file']}  ({summary['seconds']} s)")
         if summary["note"]:
-            print(summary["note"])
+            print_note(summary["note"])
     if summary["met"] is False:
         raise typer.Exit(1)
 
 
-@fpga.command()
-def simulate(
-    board: Annotated[
-        str | None,
-        typer.Option(help="Board whose design to simulate; without it a small one, which is fast."),
-    ] = None,
-    flip: Annotated[float, typer.Option(help="Probability that a byte has a wrong bit.")] = 0.0,
-    drop: Annotated[float, typer.Option(help="Probability that a byte is lost.")] = 0.0,
-    repeat: Annotated[float, typer.Option(help="Probability that a byte comes twice.")] = 0.0,
-    insert: Annotated[float, typer.Option(help="Probability of a random byte behind one.")] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of this noise.")] = 0,
-) -> None:
-    """Run a board's whole design in Verilator behind a pseudo-terminal, and print its path.
+def _print_build(summary: dict[str, Any]) -> None:
+    """Print the resources of a build, and its frequency."""
+    per_mac = summary.get("per_mac", {})
+    Table(
+        Column("resource", 0, 12, "<"),
+        Column("used", lambda row: row[1]["used"], 6),
+        Column("available", lambda row: row[1]["available"]),
+        Column("per MAC", lambda row: per_mac.get(row[0]) or None, form=".1f"),
+    ).rows(summary["used"].items())
+    if summary["mhz"]:
+        reached = "met" if summary["met"] else "missed"
+        print(f"clock: {summary['mhz']:.1f} MHz of {summary['clock_mhz']:g}: {reached}")
 
-    It opens like a serial port, at any baud rate: the line is simulated bit by bit. Runs until it
-    is interrupted.
 
-    Examples:
+@dataclass(frozen=True, kw_only=True)
+class _SimulateOptions:
+    board: str | None = option(
+        None, "Board whose design is simulated. Default: a small design, for speed."
+    )
+    flip: float = option(0.0, "Probability that a byte has a wrong bit.")
+    drop: float = option(0.0, "Probability that a byte is lost.")
+    repeat: float = option(0.0, "Probability that a byte comes twice.")
+    insert: float = option(0.0, "Probability that a random byte follows a byte.")
+    seed: int = option(0, "Seed of this noise.")
+
+
+@command(app)
+def simulate(options: _SimulateOptions) -> None:
+    """Simulate a board's whole design in Verilator behind a pseudo-terminal, and print its path.
+
+    The path opens like a serial port, at any baud rate: the line is simulated bit by bit. The
+    simulation runs until it is interrupted.
+
+    Example:
       trilith fpga simulate --flip 1e-4
     """
     from ..fpga.boards import BOARDS, SIMULATED
     from ..fpga.host.simulated import Noise, SimulatedBoard
 
-    config = _find(board, BOARDS).top if board else SIMULATED
+    config = _find(options.board, BOARDS).top if options.board else SIMULATED
     try:
-        noise = Noise(flip=flip, drop=drop, repeat=repeat, insert=insert, seed=seed)
+        noise = Noise(
+            flip=options.flip,
+            drop=options.drop,
+            repeat=options.repeat,
+            insert=options.insert,
+            seed=options.seed,
+        )
     except ValueError as error:
-        raise typer.BadParameter(f"--{error}") from None
+        raise OptionError(f"--{error}") from None
     with SimulatedBoard(config, noise) as simulated:
         print(simulated.port, flush=True)
         simulated.wait()
 
 
-@fpga.command()
-def selftest(port: _Port, baud: _Baud = None, as_json: _Json = False) -> None:
-    """Run products that reach every corner of a board's engine and memory.
+@command(app)
+def selftest(options: _PortOptions) -> None:
+    """Run products that test the limits of a board's engine and memory.
 
-    Every integer is held to golden's; a difference ends with status 1. Clocks are the board's own
-    count from a job's acceptance to its last result, and behind it those without waiting for the
-    link.
+    Every integer is compared with the golden model; a difference ends with status 1. The board
+    itself counts the cycles from the acceptance of a job to its last result. The last column is
+    without the cycles of waiting for the link.
 
     Examples:
       trilith fpga selftest --port /dev/ttyUSB1
@@ -250,23 +270,26 @@ def selftest(port: _Port, baud: _Baud = None, as_json: _Json = False) -> None:
     from ..fpga.host.selftest import self_test
 
     rows = []
-    with _open(port, baud) as board:
-        if not as_json:
-            print(_line(board))
+    with _open(options) as board:
+        if not options.as_json:
+            _print_engine(board)
+        table = Table(
+            Column("result", lambda row: "PASS" if row.passed else "FAIL", form="<"),
+            Column("product", "name", 20, "<"),
+            Column("N x K x T", "shape", 12),
+            Column("cycles", "clocks", 8),
+            Column("without the link", lambda row: row.clocks - row.waits),
+            silent=options.as_json,
+        )
         for row in self_test(board):
             rows.append(row)
-            if not as_json:
-                print(
-                    f"{'PASS' if row.passed else 'FAIL'}  {row.name:<20} {row.shape:>12} "
-                    f"{row.clocks:>8} clocks {row.clocks - row.waits:>7} without the link",
-                    flush=True,
-                )
+            table.row(row)
         facts = _describe(board) | _link_facts(board)
     failed = sum(not row.passed for row in rows)
-    if as_json:
-        print(json.dumps(facts | {"failed": failed, "rows": [asdict(r) for r in rows]}, indent=2))
+    if options.as_json:
+        print_json(facts | {"failed": failed, "rows": [asdict(row) for row in rows]})
     else:
-        print(
+        print_note(
             f"{len(rows) - failed} passed, {failed} failed; {facts['frames_repeated']} frames "
             f"repeated, {facts['frames_rejected']} rejected, {facts['sessions']} sessions"
         )
@@ -286,36 +309,32 @@ def _check_size(path: Path, shapes: list[tuple[int, int]], board: "Board", strea
     if need <= have or stream:
         return
     others = fitting_boards(shapes)
-    where = f"it fits {', '.join(others)}" if others else "no board here holds so much"
+    where = f"it fits {', '.join(others)}" if others else "it fits no board"
     seconds = (need - have) * 10 / board.link.baud
     raise BoardError(
         f"{path} must fit the {have} bytes of the board's weight memory and takes {need}, "
-        f"{need - have} too many; {where}; --stream sends what does not fit with each product, "
+        f"{need - have} too many; {where}; --stream sends the rest with each product, which takes "
         f"{seconds:.2g} s or more per token at {board.link.baud} baud"
     )
 
 
-@fpga.command()
-def run(
-    port: _Port,
-    checkpoint: Annotated[
-        Path | None,
-        typer.Option(
-            help="A ternary checkpoint. Default: the small model in the repository.",
-            show_default=False,
-        ),
-    ] = None,
-    stream: _Stream = False,
-    seed: Annotated[int, typer.Option(help="Of the activations.")] = 0,
-    baud: _Baud = None,
-    as_json: _Json = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _RunOptions(_PortOptions):
+    checkpoint: Path | None = option(
+        None, "A ternary checkpoint. Default: the small model in the repository."
+    )
+    stream: bool = _stream()
+    seed: int = option(0, "Seed of the activations.", min=0)
+
+
+@command(app)
+def run(options: _RunOptions) -> None:
     """Multiply every matrix of a checkpoint by random activations on the board.
 
-    As many activation vectors as the engine serves at once. Every integer is held to golden's; a
-    difference ends with status 1.
+    A product has as many activation vectors as the engine serves at once. Every integer is
+    compared with the golden model; a difference ends with status 1.
 
-    Examples:
+    Example:
       trilith fpga run --port sim
     """
     import time
@@ -326,74 +345,71 @@ def run(
     from ..golden.checkpoint.load import load_checkpoint
     from ..golden.data import PYDOC
 
-    path = checkpoint or PYDOC
+    path = options.checkpoint or PYDOC
     tensors = load_checkpoint(path).ternary
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(options.seed)
     rows: list[dict[str, Any]] = []
-    with _open(port, baud) as board:
+    with _open(options) as board:
         shapes = [tensors[name].shape for name in tensors]
-        _check_size(path, shapes, board, stream)
+        _check_size(path, shapes, board, options.stream)
         multiply = BoardMatmul(board, shapes)
         limit = 2 ** (board.config.act_bits - 1)
-        if not as_json:
-            print(_line(board))
+        if not options.as_json:
+            _print_engine(board)
+        table = Table(
+            Column("result", lambda row: "FAIL" if row["wrong"] else "PASS", form="<"),
+            Column("matrix", "name", 34, "<"),
+            Column("N x K x T", lambda row: "x".join(map(str, row["shape"])), 12),
+            Column("cycles", "clocks", 8),
+            Column("without the link", lambda row: row["clocks"] - row["waits"]),
+            silent=options.as_json,
+        )
         for name in tensors:
             tensor = tensors[name]
             n, k = tensor.shape
             x = rng.integers(1 - limit, limit, (board.config.tokens, k)).astype(np.int8)
-            wrong, clocks, waits, begin = (
-                multiply.wrong,
-                board.clocks,
-                board.waits,
-                time.monotonic(),
-            )
+            before = (multiply.wrong, board.clocks, board.waits, time.monotonic())
             multiply(tensor, x)
-            row = {
-                "name": name,
-                "shape": [n, k, len(x)],
-                "wrong": multiply.wrong - wrong,
-                "clocks": board.clocks - clocks,
-                "waits": board.waits - waits,
-                "seconds": time.monotonic() - begin,
-            }
-            rows.append(row)
-            if not as_json:
-                print(
-                    f"{'FAIL' if row['wrong'] else 'PASS'}  {name:<34} {n:>5}x{k}x{len(x)} "
-                    f"{row['clocks']:>8} clocks {row['clocks'] - row['waits']:>7} without the link",
-                    flush=True,
-                )
+            after = (multiply.wrong, board.clocks, board.waits, time.monotonic())
+            wrong, clocks, waits, seconds = (b - a for a, b in zip(before, after, strict=True))
+            rows.append(
+                {
+                    "name": name,
+                    "shape": [n, k, len(x)],
+                    "wrong": wrong,
+                    "clocks": clocks,
+                    "waits": waits,
+                    "seconds": seconds,
+                }
+            )
+            table.row(rows[-1])
         facts = _describe(board) | _link_facts(board)
-    if as_json:
-        print(json.dumps(facts | {"wrong": multiply.wrong, "rows": rows}, indent=2))
+    if options.as_json:
+        print_json(facts | {"wrong": multiply.wrong, "rows": rows})
     else:
-        print(f"{multiply.wrong} results differ from golden's")
+        print(f"{multiply.wrong} results differ from the golden model")
     if multiply.wrong:
         raise typer.Exit(1)
 
 
-@fpga.command()
-def generate(
-    port: _Port,
-    prompt: Annotated[str, typer.Option(help="Text to continue.")] = "Return a list of",
-    model: Annotated[
-        Path | None,
-        typer.Option(
-            help="Checkpoint, with tokenizer.json. Default: the small model in the repository.",
-            show_default=False,
-        ),
-    ] = None,
-    max_tokens: Annotated[int, typer.Option(help="Tokens to generate at most.")] = 32,
-    stream: _Stream = False,
-    baud: _Baud = None,
-    as_json: _Json = False,
-) -> None:
-    """Generate text, every ternary matrix product of every layer on the board.
+@dataclass(frozen=True, kw_only=True)
+class _GenerateOptions(_PortOptions):
+    prompt: str = option("Return a list of", "Text to continue.")
+    model: Path | None = option(
+        None, "Checkpoint, with tokenizer.json. Default: the small model in the repository."
+    )
+    max_tokens: int = option(32, "Largest number of tokens to generate.", min=1)
+    stream: bool = _stream()
 
-    Each integer is held to golden's; a difference ends with status 1. Norms, attention and the head
-    run on the host.
 
-    Examples:
+@command(app)
+def generate(options: _GenerateOptions) -> None:
+    """Generate text, with every ternary product of every layer on the board.
+
+    Each integer is compared with the golden model; a difference ends with status 1. Norms,
+    attention and the head run on the host.
+
+    Example:
       trilith fpga generate --port sim --prompt "Return a list of" --max-tokens 8
     """
     import time
@@ -403,12 +419,10 @@ def generate(
     from ..golden.network.text import load_tokenizer
     from ..golden.network.transformer import BitNetModel
 
-    if max_tokens < 1:
-        raise typer.BadParameter(f"--max-tokens must be at least 1, not {max_tokens}")
-    path = model or PYDOC
+    path = options.model or PYDOC
     tokenizer = load_tokenizer(path)
-    with _open(port, baud) as board:
-        # The products are found by the model's own calls, the matrices by its layers.
+    with _open(options) as board:
+        # The model's calls find the product; its layers give the matrices that the product loads.
         products: list[BoardMatmul] = []
         network = BitNetModel.load(path, matmul=lambda weight, q: products[0](weight, q))
         shapes = [
@@ -417,43 +431,52 @@ def generate(
             for linear in layer.linears.values()
             for _ in range(linear.weight.shape[1] // linear.weight.group_size)
         ]
-        _check_size(path, shapes, board, stream)
+        _check_size(path, shapes, board, options.stream)
         products.append(BoardMatmul(board, shapes))
-        tokens, times = [], [time.monotonic()]
-        clocks, waits = [0], [0]
-        prompt_tokens = encode_prompt(tokenizer, prompt, network)
+        tokens = []
+        prompt_tokens = encode_prompt(tokenizer, options.prompt, network)
+        counts = [(0, 0, time.monotonic())]
         for token in show_tokens(
-            network.generate(prompt_tokens), prompt, max_tokens, network, tokenizer, as_json
+            network.generate(prompt_tokens),
+            options.prompt,
+            options.max_tokens,
+            network,
+            tokenizer,
+            options.as_json,
         ):
             tokens.append(token)
-            times.append(time.monotonic())
-            clocks.append(board.clocks)
-            waits.append(board.waits)
+            counts.append((board.clocks, board.waits, time.monotonic()))
             if products[0].wrong:
                 break
         wrong = products[0].wrong
         facts = _describe(board) | _link_facts(board)
-    decoded = len(tokens) - 1
-    facts |= {
-        "wrong": wrong,
-        "prompt_tokens": len(prompt_tokens),
-        "clocks_per_token": (clocks[-1] - clocks[1]) / decoded if decoded else None,
-        "waits_per_token": (waits[-1] - waits[1]) / decoded if decoded else None,
-        "seconds_per_token": (times[-1] - times[1]) / decoded if decoded else None,
-        "label": "measured",
-    }
-    if as_json:
-        print(json.dumps({"text": tokenizer.decode(tokens), "tokens": tokens, **facts}, indent=2))
-    elif wrong:
-        print(f"\n{wrong} results of the board differ from golden's")
+    facts |= {"wrong": wrong, "prompt_tokens": len(prompt_tokens), **_per_token(counts)}
+    if options.as_json:
+        print_json({"text": tokenizer.decode(tokens), "tokens": tokens, **facts})
     else:
-        print(f"\nEvery integer equals golden's. Measured on the engine {facts['engine']}:")
-        if decoded:
-            work = facts["clocks_per_token"] - facts["waits_per_token"]
-            print(
-                f"  each token after the first: {work:.0f} clocks, and "
-                f"{facts['waits_per_token']:.0f} waiting for the link; "
-                f"{facts['seconds_per_token']:.2f} s"
-            )
+        _print_generated(facts)
     if wrong:
         raise typer.Exit(1)
+
+
+def _per_token(counts: list[tuple[int, int, float]]) -> dict[str, Any]:
+    """Cycles, waits and seconds of each token after the first, from counts at each token's end."""
+    names = ("clocks_per_token", "waits_per_token", "seconds_per_token")
+    decoded = len(counts) - 2
+    return {
+        name: (counts[-1][place] - counts[1][place]) / decoded if decoded else None
+        for place, name in enumerate(names)
+    } | {"label": "measured"}
+
+
+def _print_generated(facts: dict[str, Any]) -> None:
+    if facts["wrong"]:
+        print(f"\n{facts['wrong']} results of the board differ from the golden model")
+        return
+    print(f"\nAll integers match the golden model. Measured on the engine {facts['engine']}:")
+    if facts["clocks_per_token"] is not None:
+        work = facts["clocks_per_token"] - facts["waits_per_token"]
+        print(
+            f"each token after the first: {work:.0f} cycles, and {facts['waits_per_token']:.0f} "
+            f"cycles of waiting for the link; {facts['seconds_per_token']:.2f} s"
+        )

@@ -1,47 +1,54 @@
-"""``trilith model``: look at checkpoints, convert them, and prove that nothing changed."""
+"""``trilith model``: inspect checkpoints, convert them, and verify the result."""
 
-import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from .options import (
+    OptionError,
+    Preset,
+    Quantize,
+    argument,
+    command,
+    engine_fields,
+    given_fields,
+    json_option,
+    new_app,
+    option,
+)
+from .output import Column, Table, print_facts, print_json, print_note, progress
 
 if TYPE_CHECKING:
     from ..golden.checkpoint.tensors import Checkpoint
     from ..hw.config import MatVecConfig
 
-__all__ = ["model"]
+__all__ = ["app"]
 
-model = typer.Typer(no_args_is_help=True, help="Inspect, convert and verify checkpoints.")
-
-_TARGETS = ("huggingface", "tq1_0", "tq2_0", "i2_s", "stream")
-
-_Json = Annotated[bool, typer.Option("--json", help="Print JSON, one object.")]
-_Quantize = Annotated[
-    str | None,
-    typer.Option(
-        help="Quantize float master weights: absmean. Without it they are refused.",
-        show_default=False,
-    ),
-]
+app = new_app("Inspect, convert and verify checkpoints.")
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on the error output where that is a terminal."""
-    from rich.console import Console
-    from rich.progress import Progress
+class _Target(StrEnum):
+    """Formats to convert to."""
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    HUGGINGFACE = "huggingface"
+    TQ1_0 = "tq1_0"
+    TQ2_0 = "tq2_0"
+    I2_S = "i2_s"
+    STREAM = "stream"
+
+
+def _quantize() -> Any:
+    """Make the option that allows float weights."""
+    return option(
+        None, "Quantization of float master weights; without it, such weights are refused."
+    )
 
 
 def _load(path: Path, quantize: str | None = None) -> "Checkpoint":
-    """A checkpoint, or a folder of an engine's streams."""
+    """Load a checkpoint, or a folder of an engine's streams."""
     from ..golden.checkpoint.load import load_checkpoint
     from ..hw.weight_file import read_streams
 
@@ -50,16 +57,19 @@ def _load(path: Path, quantize: str | None = None) -> "Checkpoint":
     return load_checkpoint(path, quantize=quantize)
 
 
-@model.command()
-def inspect(
-    path: Annotated[Path, typer.Argument(help="Folder, .safetensors or .gguf file.")],
-    quantize: _Quantize = None,
-    as_json: _Json = False,
-) -> None:
-    """Print what a checkpoint holds: family, format, and a line per ternary matrix.
+@dataclass(frozen=True, kw_only=True)
+class _InspectOptions:
+    path: Path = argument(..., "Folder, .safetensors or .gguf file.")
+    quantize: Quantize | None = _quantize()
+    as_json: bool = json_option()
 
-    Scales is how many a matrix has. Entropy is that of its trits taken one by one, in bits per
-    trit; bits per weight is what the file spends, scales included. All figures are measured.
+
+@command(app)
+def inspect(options: _InspectOptions) -> None:
+    """Print what a checkpoint contains: family, format, and one row per ternary matrix.
+
+    Scales is the number of scales of a matrix. Entropy is that of single trits. Bits per weight
+    is the space that the file uses, scales included. All figures are measured.
 
     Examples:
       trilith model inspect bitnet-b1.58-2B-4T
@@ -68,12 +78,12 @@ def inspect(
     """
     from ..golden.checkpoint.statistics import statistics
 
-    checkpoint = _load(path, quantize)
+    checkpoint = _load(options.path, options.quantize)
     rows = []
-    with _progress("reading") as progress:
+    with progress("reading") as show:
         for done, name in enumerate(checkpoint.ternary):
             rows.append(statistics(checkpoint, name))
-            progress(done + 1, len(checkpoint.ternary))
+            show(done + 1, len(checkpoint.ternary))
     weights = sum(row.n * row.k for row in rows)
     total = {
         "matrices": len(rows),
@@ -85,47 +95,50 @@ def inspect(
         "stored_bytes": sum(row.stored_bytes for row in rows),
         "other_tensors": len(checkpoint.tensors),
     }
+    facts = {
+        "family": _family(checkpoint),
+        "format": checkpoint.format,
+        "scale": checkpoint.scale_convention,
+    }
     config = _summary(checkpoint.config)
-    if as_json:
-        report: dict[str, Any] = {
-            "path": str(path),
-            "family": _family(checkpoint),
-            "format": checkpoint.format,
-            "scale": checkpoint.scale_convention,
-            "config": config,
-            "tensors": [row.as_dict() for row in rows],
-            "total": total,
-        }
-        print(json.dumps(report, indent=2))
-        return
-    print(f"family  {_family(checkpoint)}")
-    print(f"format  {checkpoint.format}")
-    print(f"scale   {checkpoint.scale_convention}")
-    for key, value in config.items():
-        print(f"        {key} {value}")
-    print(_INSPECT_HEAD)
-    for row in rows:
-        print(
-            f"{row.name:<36} {f'{row.n} x {row.k}':>14}  {row.stored_type:<6} {row.scales:>8} "
-            f"{row.group_size:>6} {row.zero_fraction:>7.2%} {row.entropy_bits_per_trit:>8.4f} "
-            f"{row.stored_bits_per_weight:>12.4f}"
+    if options.as_json:
+        print_json(
+            {
+                "path": str(options.path),
+                **facts,
+                "config": config,
+                "tensors": [row.as_dict() for row in rows],
+                "total": total,
+            }
         )
-    print(
-        f"{len(rows)} matrices, {weights} weights, {total['stored_bytes'] / 1e6:.1f} MB: "
-        f"{total['zero_fraction']:.2%} zeros, {total['entropy_bits_per_trit']:.4f} bits of entropy "
-        f"per trit, {total['stored_bits_per_weight']:.4f} bits per weight as stored; "
-        f"{len(checkpoint.tensors)} other tensors"
+        return
+    print_facts(facts)
+    print_facts(config)
+    _print_matrices(rows, total)
+
+
+def _print_matrices(rows: list[Any], total: dict[str, Any]) -> None:
+    Table(
+        Column("matrix", "name", 36, "<"),
+        Column("N x K", lambda row: f"{row.n} x {row.k}", 13),
+        Column("stored", "stored_type", form="<"),
+        Column("scales", "scales", 8),
+        Column("group", "group_size"),
+        Column("zeros", "zero_fraction", 6, ".2%"),
+        Column("entropy, bits/trit", "entropy_bits_per_trit", form=".4f"),
+        Column("bits/weight", "stored_bits_per_weight", form=".4f"),
+    ).rows(rows)
+    print_note(
+        f"{total['matrices']} matrices, {total['weights']} weights, "
+        f"{total['stored_bytes'] / 1e6:.1f} MB: {total['zero_fraction']:.2%} zeros, "
+        f"{total['entropy_bits_per_trit']:.4f} bits of entropy per trit, "
+        f"{total['stored_bits_per_weight']:.4f} bits per weight as stored; "
+        f"{total['other_tensors']} other tensors"
     )
 
 
-_INSPECT_HEAD = (
-    f"{'matrix':<36} {'N x K':>14}  {'stored':<6} {'scales':>8} {'group':>6} {'zeros':>7} "
-    f"{'entropy':>8} {'bits/weight':>12}"
-)
-
-
 def _family(checkpoint: "Checkpoint") -> str:
-    """The model's class and what tells it from its neighbors."""
+    """Name of the model's class, with the properties that distinguish it from similar classes."""
     config = checkpoint.config
     kind = config.get("model_type", "no model, streams" if not config else "unknown")
     sub_norms = any(name.endswith("sub_norm.weight") for name in checkpoint.tensors)
@@ -134,6 +147,7 @@ def _family(checkpoint: "Checkpoint") -> str:
 
 
 def _summary(config: dict[str, Any]) -> dict[str, Any]:
+    """Sizes in a checkpoint's configuration."""
     keys = (
         "hidden_size",
         "intermediate_size",
@@ -150,30 +164,28 @@ def _summary(config: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
-@model.command()
-def convert(
-    source: Annotated[Path, typer.Argument(help="Folder, .safetensors or .gguf file.")],
-    target: Annotated[Path, typer.Argument(help="Folder (huggingface, stream) or file to write.")],
-    to: Annotated[
-        str,
-        typer.Option(help=f"Format to write: {', '.join(_TARGETS)}.", show_default=False),
-    ],
-    quantize: _Quantize = None,
-    preset: Annotated[
-        str,
-        typer.Option(help="Engine that the stream is for: micro, line, block or bitnet."),
-    ] = "bitnet",
-    code: Annotated[
-        str | None,
-        typer.Option(help="Weight code of the stream: base3, escape, tq1, two_bit or binary."),
-    ] = None,
-    k_max: Annotated[int | None, typer.Option(help="Largest K of that engine.")] = None,
-    n_max: Annotated[int | None, typer.Option(help="Largest N of that engine.")] = None,
-    as_json: _Json = False,
-) -> None:
-    """Write a checkpoint in another format; no trit changes, and no scale is rounded.
+@dataclass(frozen=True, kw_only=True)
+class _Paths:
+    source: Path = argument(..., "Folder, .safetensors or .gguf file.")
+    target: Path = argument(..., "Folder (huggingface, stream) or file to write.")
+    to: _Target = option(..., "Format to write.")
+    quantize: Quantize | None = _quantize()
+    preset: Preset = option(Preset.BITNET, "Engine that reads the stream.")
 
-    A folder must not exist yet; a file is replaced when the new one is complete. GGUF is written
+
+_EngineOptions = engine_fields("code", "k_max", "n_max")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _ConvertOptions(_EngineOptions, _Paths):  # type: ignore[misc]
+    as_json: bool = json_option()
+
+
+@command(app)
+def convert(options: _ConvertOptions) -> None:
+    """Write a checkpoint in another format; no trit and no scale changes.
+
+    A folder must not exist yet. A file is replaced when the new one is complete. GGUF is written
     without a tokenizer unless the source is GGUF.
 
     Examples:
@@ -185,65 +197,65 @@ def convert(
     from ..golden.checkpoint.write_huggingface import write_huggingface
     from ..hw.weight_file import write_streams
 
-    if to not in _TARGETS:
-        raise typer.BadParameter(f"--to must be one of {', '.join(_TARGETS)}, not {to!r}")
-    if to != "stream" and (code, k_max, n_max) != (None, None, None):
-        raise typer.BadParameter("--code, --k-max and --n-max are for --to stream only")
+    target = options.target
+    config = _engine(options)
     if not target.absolute().parent.is_dir():
-        raise typer.BadParameter(f"{target.parent} must be a folder, and is none; make it first")
-    config = _engine(preset, code, k_max, n_max)
-    checkpoint = _load(source, quantize)
-    with _progress("converting") as progress:
-        if to == "huggingface":
-            write_huggingface(checkpoint, target, progress=progress)
-        elif to == "stream":
-            write_streams(checkpoint, target, config, progress=progress)
+        raise OptionError(f"{target.parent} is not a folder: make it first")
+    checkpoint = _load(options.source, options.quantize)
+    with progress("converting") as show:
+        if options.to is _Target.HUGGINGFACE:
+            write_huggingface(checkpoint, target, progress=show)
+        elif options.to is _Target.STREAM:
+            write_streams(checkpoint, target, config, progress=show)
         else:
-            write_gguf(checkpoint, target, to, progress=progress)
-    if as_json:
-        print(json.dumps({"target": str(target), "matrices": len(checkpoint.ternary)}, indent=2))
+            write_gguf(checkpoint, target, str(options.to), progress=show)
+    if options.as_json:
+        print_json({"target": str(target), "matrices": len(checkpoint.ternary)})
     else:
-        print(f"{target}: {len(checkpoint.ternary)} matrices; trilith model verify proves them")
+        print(
+            f"{target}: {len(checkpoint.ternary)} matrices; 'trilith model verify' compares them "
+            "with the source"
+        )
 
 
-def _engine(preset: str, code: str | None, k_max: int | None, n_max: int | None) -> "MatVecConfig":
-    from dataclasses import replace
-
+def _engine(options: _ConvertOptions) -> "MatVecConfig":
+    """Configuration of the engine that reads the stream."""
     from ..hw.config import PRESETS
 
-    if preset not in PRESETS:
-        raise typer.BadParameter(f"--preset must be one of {', '.join(PRESETS)}, not {preset!r}")
-    given: dict[str, Any] = {"code": code, "k_max": k_max, "n_max": n_max}
+    given = given_fields(options, _EngineOptions)
+    if given and options.to is not _Target.STREAM:
+        raise OptionError("--code, --k-max and --n-max must not be given without --to stream")
     try:
-        return replace(PRESETS[preset], **{k: v for k, v in given.items() if v is not None})
+        return replace(PRESETS[options.preset], **given)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise OptionError(str(error)) from None
 
 
-@model.command()
-def verify(
-    converted: Annotated[Path, typer.Argument(help="Checkpoint or stream folder to prove.")],
-    source: Annotated[Path, typer.Argument(help="Checkpoint that it was made from.")],
-    quantize: _Quantize = None,
-    as_json: _Json = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class _VerifyOptions:
+    converted: Path = argument(..., "Checkpoint or stream folder to verify.")
+    source: Path = argument(..., "Checkpoint that it was made from.")
+    quantize: Quantize | None = _quantize()
+    as_json: bool = json_option()
+
+
+@command(app)
+def verify(options: _VerifyOptions) -> None:
     """Compare every matrix's trits and scales, and every other tensor, with the source.
 
-    Ends with status 1 at the first difference, and names it.
+    If there is a difference, the command prints the first one and ends with status 1.
 
-    Examples:
+    Example:
       trilith model verify model.gguf bitnet-b1.58-2B-4T
     """
-    from dataclasses import asdict
-
     from ..golden.checkpoint.compare import compare
 
-    theirs = _load(source, quantize)
-    ours = _load(converted)
-    with _progress("comparing") as progress:
-        result = compare(ours, theirs, progress=progress)
-    if as_json:
-        print(json.dumps({"equal": not result.difference} | asdict(result), indent=2))
+    theirs = _load(options.source, options.quantize)
+    ours = _load(options.converted)
+    with progress("comparing") as show:
+        result = compare(ours, theirs, progress=show)
+    if options.as_json:
+        print_json({"equal": not result.difference} | asdict(result))
     else:
         print(
             f"{result.matrices} matrices compared and equal: {result.trits} trits and "

@@ -1,98 +1,94 @@
 """``trilith sweep``: estimates over a grid of engines and systems."""
 
-import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import typer
+from ..hw.config import WeightCode
+from .options import command, new_app, option, parse_list
+from .output import Column, Table, print_json, print_note, progress
 
-__all__ = ["sweep"]
+__all__ = ["app"]
 
-
-def _values(option: str, text: str, kind: type) -> tuple:
-    try:
-        return tuple(kind(value) for value in text.split(","))
-    except ValueError:
-        raise typer.BadParameter(
-            f"--{option} must be numbers separated by commas, not {text!r}"
-        ) from None
+app = new_app()
 
 
-def sweep(
-    out: Annotated[
-        Path,
-        typer.Option(help="Name of the files without an ending: OUT.csv and OUT.json are written."),
-    ],
-    model: Annotated[str, typer.Option(help="Models, separated by commas.")] = "bitnet-2b4t",
-    lanes: Annotated[str, typer.Option(help="Lanes, separated by commas; as all below.")] = "64",
-    rows: Annotated[str, typer.Option(help="Rows.")] = "1,2,4,8,16,32,64",
-    tokens: Annotated[str, typer.Option(help="Activation vectors of a pass.")] = "1,4",
-    clock: Annotated[str, typer.Option(help="Clocks in MHz.")] = "250,1000",
-    memory: Annotated[str, typer.Option(help="Memories.")] = "lpddr5",
-    context: Annotated[str, typer.Option(help="Contexts.")] = "512",
-    batch: Annotated[str, typer.Option(help="Sequences.")] = "1",
-    code: Annotated[str, typer.Option(help="Weight code of the engines, one.")] = "base3",
-    profile: Annotated[
-        str, typer.Option(help="Energy figures, as of 'trilith energy'.")
-    ] = "jouppi7",
-    scheduler: Annotated[
-        str | None,
-        typer.Option(help="Address of a Dask scheduler. Default: processes on this machine."),
-    ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the Pareto front as JSON.")
-    ] = False,
-) -> None:
-    """Estimate every combination, and print those that no other beats (modelled).
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    out: Path = option(
+        ..., "Name of the files without an ending: OUT.csv and OUT.json are written."
+    )
+    model: str = option("bitnet-2b4t", "Models, separated by commas.")
+    lanes: str = option("64", "Lanes, separated by commas.")
+    rows: str = option("1,2,4,8,16,32,64", "Rows, separated by commas.")
+    tokens: str = option("1,4", "Activation vectors of a pass, separated by commas.")
+    clock: str = option("250,1000", "Clock frequencies in MHz, separated by commas.")
+    memory: str = option("lpddr5", "Memories, separated by commas.")
+    context: str = option("512", "Contexts in tokens, separated by commas.")
+    batch: str = option("1", "Numbers of sequences, separated by commas.")
+    code: WeightCode = option(WeightCode.BASE3, "Weight code of all engines.")
+    profile: str = option(
+        "jouppi7", "Energy figures: horowitz45, jouppi7, bitnet-paper, gate:LIBRARY."
+    )
+    scheduler: str | None = option(
+        None, "Address of a Dask scheduler. Default: processes on this machine."
+    )
+    as_json: bool = option(False, "Print the Pareto front as JSON.", "--json")
 
-    The front is of least arithmetic area (45 nm), least energy and most tokens per second, for each
-    model, memory, context and batch. A sweep that is interrupted keeps what it has in OUT.partial
-    and continues there when it is started again.
+
+@command(app)
+def sweep(options: _Options) -> None:
+    """Estimate every combination, and print the Pareto front (modelled).
+
+    The front has the least arithmetic area (45 nm), the least energy and the most tokens per
+    second, for each model, memory, context and batch. An interrupted sweep keeps its results in
+    OUT.partial. When it is started again, it continues there.
 
     Example:
       trilith sweep --rows 4,8,16,32 --memory lpddr5,hbm2 --batch 1,16 --out build/sweep
     """
-    from rich.console import Console
-    from rich.progress import Progress
-
     from ..sim.cost.explore import Grid, run_sweep
 
     grid = Grid(
-        models=tuple(model.split(",")),
-        lanes=_values("lanes", lanes, int),
-        rows=_values("rows", rows, int),
-        tokens=_values("tokens", tokens, int),
-        clocks=_values("clock", clock, float),
-        memories=tuple(memory.split(",")),
-        contexts=_values("context", context, int),
-        batches=_values("batch", batch, int),
-        code=code,
-        profile=profile,
+        models=tuple(options.model.split(",")),
+        lanes=parse_list("--lanes", options.lanes, int),
+        rows=parse_list("--rows", options.rows, int),
+        tokens=parse_list("--tokens", options.tokens, int),
+        clocks=parse_list("--clock", options.clock, float),
+        memories=tuple(options.memory.split(",")),
+        contexts=parse_list("--context", options.context, int),
+        batches=parse_list("--batch", options.batch, int),
+        code=options.code,
+        profile=options.profile,
     )
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("estimating", total=len(grid))
+    with progress("estimating") as show:
         table = run_sweep(
             grid,
-            out,
-            scheduler=scheduler,
-            progress=lambda done, total: bar.update(task, completed=done),
+            options.out,
+            scheduler=options.scheduler,
+            progress=lambda done, _: show(done, len(grid)),
         )
     front = [row for row in table if row["pareto"]]
-    if as_json:
-        print(json.dumps({"points": len(table), "front": front, "label": "modelled"}, indent=2))
+    if options.as_json:
+        print_json({"points": len(table), "front": front, "label": "modelled"})
         return
-    print(
-        f"{'model':<16} {'memory':<16} {'context':>7} {'batch':>5} {'lanes x rows x tokens':<21} "
-        f"{'MHz':>6} {'mm2 45 nm':>9} {'tokens/s':>10} {'mJ/token':>9}  bound"
+    Table(*_COLUMNS).rows(front)
+    print_note(
+        f"{len(front)} of {len(table)} points are on a front; all points are in {options.out}.csv "
+        f"and {options.out}.json."
     )
-    for row in front:
-        shape = f"{row['lanes']} x {row['rows']} x {row['tokens']}"
-        print(
-            f"{row['model']:<16} {row['memory']:<16} {row['context']:>7} {row['batch']:>5} "
-            f"{shape:<21} {row['clock_mhz']:>6g} {row['arithmetic_mm2_45nm']:>9.3f} "
-            f"{row['tokens_per_second']:>10.2f} {row['joules_per_token'] * 1e3:>9.3f}  "
-            f"{row['bound']}"
-        )
-    print(
-        f"{len(front)} of {len(table)} points are on a front; all are in {out}.csv and {out}.json"
-    )
+
+
+_COLUMNS = (
+    Column("model", "model", 14, "<"),
+    Column("memory", "memory", 8, "<"),
+    Column("context, tokens", "context"),
+    Column("batch", "batch"),
+    Column(
+        "lanes x rows x tokens", lambda row: "{lanes} x {rows} x {tokens}".format(**row), 0, "<"
+    ),
+    Column("MHz", "clock_mhz", 5, "g"),
+    Column("mm2 (45 nm)", "arithmetic_mm2_45nm", form=".3f"),
+    Column("tokens/s", "tokens_per_second", 9, ".2f"),
+    Column("mJ/token", lambda row: row["joules_per_token"] * 1e3, 9, ".3f"),
+    Column("bound", "bound", form="<"),
+)

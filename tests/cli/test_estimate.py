@@ -34,8 +34,8 @@ def test_estimate_and_its_rivals(trilith):
     assert rows[0]["tokens_per_second"] > rows[2]["tokens_per_second"]
     assert rows[2]["tokens_per_second"] > rows[1]["tokens_per_second"]
     text = trilith("estimate", "bitnet-2b4t", "--versus", "fp16", "--equal", "power").stdout
-    assert "\nversus: equal power: " in text
-    assert "\nlabel: modelled\n" in text
+    assert "\nversus  equal power: " in text
+    assert "\nlabel   modelled\n" in text
 
 
 def test_energy_of_other_machines_is_called_a_lower_bound(trilith):
@@ -84,10 +84,10 @@ def test_claims(trilith):
         (["estimate", "--versus", "x"], "the number format must be one of fp32, "),
         (
             ["estimate", "--equal", "x"],
-            "Invalid value: --equal must be one of macs, area, bandwidth, power",
+            "--equal must be macs, area, bandwidth or power",
         ),
         (["estimate", "--context", "0"], "context must be an integer from 1 to "),
-        (["estimate", "--clock", "nan"], "clock_mhz must be above 0, not nan"),
+        (["estimate", "--clock", "nan"], "--clock must be a finite number, not 'nan'"),
         (["energy", "matmul", "--n", "0", "--k", "1"], "n must be an integer from 1 to 2**31"),
         (
             [*GATE_MATMUL, "--adder-bits", "8"],
@@ -99,11 +99,11 @@ def test_claims(trilith):
         ),
         (
             ["energy", "paper", "--tokens", "-1"],
-            "Invalid value: --tokens must be from 1 to 1048576, not -1",
+            "--tokens must be from 1 to 1048576, not -1",
         ),
         (
             ["sweep", "--out", "x", "--rows", "a"],
-            "Invalid value: --rows must be numbers separated by commas",
+            "--rows must be numbers separated by commas",
         ),
         (["sweep", "--out", "x", "--rows", "99"], "rows must be from 1 to 64, not 99"),
     ],

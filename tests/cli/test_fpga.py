@@ -81,7 +81,7 @@ def test_what_was_only_synthesized_says_so(tmp_path, monkeypatch):
         ),
         (
             ("build", "--board", "kv260", "--seed", "2"),
-            "--seed must be left out for kv260, which Vivado places",
+            "--seed must not be given for kv260, which Vivado places",
         ),
         (
             ("simulate", "--board", "kv260"),
@@ -94,10 +94,10 @@ def test_what_was_only_synthesized_says_so(tmp_path, monkeypatch):
             ("selftest", "--port", "/dev/ttyNOWHERE"),
             "--port must be a serial port, and there is no /dev/ttyNOWHERE; found: ",
         ),
-        (("selftest", "--port", "x", "--baud", "0"), "--baud must be at least 1, not 0"),
+        (("selftest", "--port", "x", "--baud", "0"), "--baud must be 1 or more, not 0"),
         (
             ("generate", "--port", "x", "--max-tokens", "0"),
-            "--max-tokens must be at least 1, not 0",
+            "--max-tokens must be 1 or more, not 0",
         ),
     ],
 )

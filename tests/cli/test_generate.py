@@ -55,12 +55,12 @@ def test_draws_follow_the_seed():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--backend", "fpga"), "--backend must be one of golden, rtl, not 'fpga'"),
-        (("--activations", "int3"), "--activations must be one of int8, int4, a4.8, not 'int3'"),
-        (("--preset", "x"), "--preset must be one of micro, line, block, bitnet, not 'x'"),
-        (("--max-tokens", "0"), "--max-tokens must be at least 1, not 0"),
+        (("--backend", "fpga"), "--backend must be golden or rtl, not 'fpga'"),
+        (("--activations", "int3"), "--activations must be int8, int4 or a4.8, not 'int3'"),
+        (("--preset", "x"), "--preset must be micro, line, block or bitnet, not 'x'"),
+        (("--max-tokens", "0"), "--max-tokens must be 1 or more, not 0"),
         (("--temperature", "-1"), "--temperature must be 0 or more, not -1.0"),
-        (("--temperature", "nan"), "--temperature must be 0 or more, not nan"),
+        (("--temperature", "nan"), "--temperature must be a finite number, not 'nan'"),
         (("--seed", "-1"), "--seed must be 0 or more, not -1"),
         (("--prompt", ""), "--prompt must have at least one token, and is empty"),
         (("--quantize", "absmean"), "quantize is for float master weights"),

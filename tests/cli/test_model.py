@@ -36,7 +36,7 @@ def test_inspect(model, tiny):
         "format  huggingface packed",
         "scale   multiplied (autobitlinear)",
     ]
-    assert "        hidden_size 256" in lines
+    assert "hidden_size          256" in lines
     row = next(line for line in lines if line.startswith("model.layers.0.mlp.down_proj "))
     t = trits["model.layers.0.mlp.down_proj"]
     assert row.split()[1:7] == ["256", "x", "512", "U8", "1", "512"]
@@ -55,7 +55,10 @@ def test_convert_and_verify(model, tmp_path, tiny, to):
     target = tmp_path / "target"
     done = model("convert", folder, target, "--to", to)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"{target}: 7 matrices; trilith model verify proves them\n"
+    assert (
+        done.stdout
+        == f"{target}: 7 matrices; 'trilith model verify' compares them with the source\n"
+    )
     done = model("verify", target, folder)
     assert done.returncode == 0, done.stderr
     others = 0 if to == "stream" else 4
@@ -91,7 +94,7 @@ def test_refusals(model, tmp_path, tiny):
     nowhere = tmp_path / "nowhere"
     refused(
         model("convert", folder, nowhere / "x.gguf", "--to", "i2_s"),
-        f"{nowhere} must be a folder, and is none; make it first",
+        f"{nowhere} is not a folder: make it first",
     )
     refused(
         model("inspect", tmp_path / "none"),
@@ -99,19 +102,19 @@ def test_refusals(model, tmp_path, tiny):
     )
     refused(
         model("convert", folder, out, "--to", "q4_k"),
-        "--to must be one of huggingface, tq1_0, tq2_0, i2_s, stream, not 'q4_k'",
+        "--to must be huggingface, tq1_0, tq2_0, i2_s or stream, not 'q4_k'",
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--preset", "big"),
-        "--preset must be one of micro, line, block, bitnet, not 'big'",
+        "--preset must be micro, line, block or bitnet, not 'big'",
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--code", "base4"),
-        "code must be base3, escape, tq1, two_bit or binary, not 'base4'",
+        "--code must be base3, escape, tq1, two_bit or binary, not 'base4'",
     )
     refused(
         model("convert", folder, out, "--to", "i2_s", "--code", "base3"),
-        "--code, --k-max and --n-max are for --to stream only",
+        "--code, --k-max and --n-max must not be given without --to stream",
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--k-max", "300"),
@@ -120,6 +123,6 @@ def test_refusals(model, tmp_path, tiny):
     )
     refused(
         model("inspect", folder, "--quantize", "int4"),
-        "quantize must be None or 'absmean', not 'int4'",
+        "--quantize must be absmean, not 'int4'",
     )
     assert not out.exists()

@@ -64,13 +64,13 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
     [
         (
             ("--preset", "nope", "--out", "e.v"),
-            "--preset must be one of micro, line, block, bitnet, not 'nope'",
+            "--preset must be micro, line, block or bitnet, not 'nope'",
         ),
-        (("--out", "e.v"), "--lanes must be given where --preset is not"),
+        (("--out", "e.v"), "--lanes is missing: give it, or give --preset"),
         ((*SMALL, "--lanes", "400", "--out", "e.v"), "lanes must be from 5 to 320, not 400"),
         (
             (*SMALL, "--code", "x", "--out", "e.v"),
-            "code must be base3, escape, tq1, two_bit or binary, not 'x'",
+            "--code must be base3, escape, tq1, two_bit or binary, not 'x'",
         ),
         ((*SMALL, "--out", "e.txt"), "the file to write must end in .v, not 'e.txt'"),
         ((*SMALL, "--out", "a/e.v"), "a/e.v: the folder a does not exist; make it first"),
@@ -95,15 +95,15 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
             (*SMALL, "--name", "clk", "--testbench", "--out", "e.v"),
             "name must not be 'clk', which a port or a signal has; give another name",
         ),
-        (SMALL, "Missing option '--out'."),
+        (SMALL, "--out is missing: give it"),
         ((*SMALL, "--wrapper", "ahb", "--out", "e.v"), "--wrapper must be axi, not 'ahb'"),
         (
             (*SMALL, "--wrapper", "axi", "--testbench", "--out", "e.v"),
-            "--testbench must not be given with --wrapper axi: it is the engine's",
+            "--testbench must not be given with --wrapper axi: the testbench is the bare engine's",
         ),
         (
             (*SMALL, "--results-width", "64", "--out", "e.v"),
-            "--results-width must be given with --wrapper axi only",
+            "--results-width must not be given without --wrapper axi",
         ),
         (
             (*SMALL, "--wrapper", "axi", "--activations-width", "2048", "--out", "e.v"),

@@ -1,0 +1,189 @@
+"""``trilith energy mac``: energy per MAC at gate level, from the stored tables."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from .options import json_option, option
+from .output import Column, Table, print_facts, print_json, print_note
+
+if TYPE_CHECKING:
+    from ..sim.gatelevel.table import Characterization
+    from ..sim.gatelevel.table import Table as Library
+
+__all__ = ["mac"]
+
+#: Rows of weights that share a read of the activation buffer.
+_ROWS = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    library: list[str] | None = option(None, "Cell library; may be repeated. Default: all.")
+    as_json: bool = json_option()
+
+
+def mac(options: _Options) -> None:
+    """Print measured energy per MAC of all dot products at gate level, and ratios to FP16.
+
+    The figures come from the stored tables, which 'trilith characterize --all' fills; no library
+    and no tool is needed. The tables are of four libraries and of GT2N, whose figures are a lower
+    bound. Energy is that of cells, with weight decoder and all registers, without wires and clock
+    tree. FP16 is the fused dot product with an FP32 result, with the same lanes, rows and adder
+    levels per stage; where it was not measured, the ratio is "-". The activation buffer is 8 KB,
+    for 2560 outputs.
+
+    Examples:
+      trilith energy mac
+
+      trilith energy mac --library asap7 --json
+    """
+    from ..sim.cost.energy import buffered
+    from ..sim.gatelevel.table import library_names, load_table
+
+    found = []
+    for name in options.library or library_names():
+        library = load_table(name)
+        found.append((library, buffered(library, _ROWS, n=2560)))
+    if options.as_json:
+        libraries = [_document(library, buffers) for library, buffers in found]
+        print_json({"libraries": libraries, "label": "measured"})
+        return
+    for place, (library, buffers) in enumerate(found):
+        if place:
+            print()
+        _print_library(library)
+        _print_notes(library)
+        _print_buffers(buffers)
+
+
+def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
+    """JSON object of a library."""
+    return {
+        "library": library.library,
+        "node": library.node,
+        "common_clock_ghz": library.common_clock,
+        "rows": [
+            asdict(row)
+            | {
+                "with_ports_fj": row.with_ports_fj,
+                "fp16_over_it": library.ratio(row),
+                "fp16_over_it_with_ports": library.ratio(row, ports=True),
+            }
+            for row in library.rows
+        ],
+        "sram": [asdict(macro) for macro in library.sram],
+        "with_buffer": [asdict(one) for one in buffers],
+    }
+
+
+def _energy(library: "Library", row: "Characterization", clock: float) -> str | None:
+    """Text of a unit's energy at a clock frequency; ``!`` marks a clock that it does not reach."""
+    one = library.row(
+        row.unit,
+        clock_ghz=clock,
+        lanes=row.lanes,
+        rows=row.rows,
+        levels_per_stage=row.levels_per_stage,
+        operands=row.operands,
+    )
+    return f"{one.energy_fj:.1f}{'' if one.met else '!'}" if one else None
+
+
+def _print_library(library: "Library") -> None:
+    print(f"{library.library}: {library.node} (measured; fJ per MAC)")
+    Table(
+        Column("unit", "unit", 22, "<"),
+        Column("lanes x rows", lambda row: f"{row.lanes} x {row.rows}"),
+        Column("levels", "levels_per_stage"),
+        Column("operands", "operands", 8, "<"),
+        *(
+            Column(f"fJ at {clock:g} GHz", partial(_energy, library, clock=clock))
+            for clock in library.clocks
+        ),
+        Column("FP16/unit", library.ratio, form=".2f"),
+        Column("with ports, fJ", "with_ports_fj", form=".1f"),
+        Column("FP16/unit with ports", partial(library.ratio, ports=True), form=".2f"),
+        Column("clock pins, fJ", lambda row: row.parts_fj["clock"], form=".1f"),
+        Column("leakage, fJ", "leakage_fj", form=".3f"),
+        Column("with glitches, fJ", "glitches_fj", form=".1f"),
+        Column("max GHz", "max_ghz", form=".3f"),
+        Column("area/MAC", "area_per_mac", form=".2f"),
+    ).rows(row for row in library.rows if row.clock_ghz == library.common_clock)
+
+
+def _print_notes(library: "Library") -> None:
+    """Explain the columns, and print where the figures come from."""
+    facts = [
+        ("levels", "levels of adders between two registers"),
+        ("columns", f"all columns right of the energies are at {library.common_clock:g} GHz"),
+        ("with ports", "the charge of clock and input pins, which no cell drives, is added"),
+        ("clock pins", "the part of the energy that flip-flops use inside because of the clock"),
+        ("with glitches", "a delay of one unit per cell is simulated; without ports"),
+    ]
+    if any(not row.met for row in library.rows):
+        facts.append(("!", "the clock is too fast: the energy is that of a circuit that fails"))
+    refused = max((row.refused for row in library.rows), default=0.0)
+    if refused:
+        facts.append(
+            (
+                "lower bounds",
+                f"for up to {refused:.0%} of the outputs' transitions, the library's internal "
+                "energy is so negative that the cells would give energy; it counts as zero",
+            )
+        )
+    print_facts([*facts, *_glitch_ratios(library)])
+    for origin in dict.fromkeys(json.dumps(row.provenance) for row in library.rows):
+        one = json.loads(origin)
+        files = ", ".join(f"{file['file']} {file['sha256'][:12]}" for file in one["files"])
+        print_note(
+            f"measured with {files}; {one['voltage']} V, {one['temperature']} C; yosys "
+            f"{one['yosys']}, OpenSTA {one['opensta']}; {one['activity']}; {one['date']}"
+        )
+
+
+def _glitch_ratios(library: "Library") -> Iterator[tuple[str, str]]:
+    """Ratios of FP16 to other units with glitches, of the units that have them."""
+    from ..sim.gatelevel.table import FP16_UNIT
+
+    fp16 = library.row(FP16_UNIT)
+    if fp16 is None or fp16.glitches_fj is None:
+        return
+    for row in library.rows:
+        if row.glitches_fj is None or row == fp16 or row != library.row(row.unit):
+            continue
+        both = (fp16.glitches_fj + fp16.ports_fj) / (row.glitches_fj + row.ports_fj)
+        yield (
+            "FP16/unit",
+            f"with glitches: {row.unit}, {row.lanes} lanes x {row.rows} rows, "
+            f"{row.levels_per_stage} levels: {fp16.glitches_fj / row.glitches_fj:.2f}, with ports "
+            f"too {both:.2f}",
+        )
+
+
+def _print_buffers(buffers: list[Any]) -> None:
+    if not buffers:
+        print_note("activation buffer: no memory of this process is known")
+        return
+    print_note(
+        f"Energy in fJ per MAC with an activation buffer of 8 KB ({buffers[0].label}: "
+        f"{buffers[0].source}), ports included, by the number of rows that share a read:"
+    )
+    units: dict[str, list[Any]] = {}
+    for one in buffers:
+        units.setdefault(one.unit, []).append(one)
+    Table(
+        Column("unit", lambda row: row[0].unit, 22, "<"),
+        Column("no buffer", lambda row: row[0].mac_fj, form=".1f"),
+        *(
+            Column(f"{rows} rows", partial(_with_buffer, place=place), 7, ".1f")
+            for place, rows in enumerate(_ROWS)
+        ),
+    ).rows(units.values())
+
+
+def _with_buffer(row: list[Any], place: int) -> float:
+    """Energy of a unit with one of the shares of a buffer's reads."""
+    return row[place].mac_fj + row[place].buffer_fj

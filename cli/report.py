@@ -1,0 +1,258 @@
+"""``trilith report``: tables of measured figures, and figures of energy."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from ..hw.config import WeightCode
+from .options import OptionError, command, json_option, new_app, option
+from .output import Column, Table, print_json, print_note, print_published, status
+
+__all__ = ["app"]
+
+app = new_app("Print tables of measured figures, and draw figures.")
+
+
+class _Family(StrEnum):
+    """Families of FPGAs that engines are measured in."""
+
+    XCUP = "xcup"
+    ECP5 = "ecp5"
+    ICE40 = "ice40"
+
+
+class _BaselineFamily(StrEnum):
+    """Families of FPGAs that dot products are measured in."""
+
+    XCUP = "xcup"
+    ECP5 = "ecp5"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AreaOptions:
+    sweep: bool = option(
+        False,
+        "Measure every engine of lanes 8 to 320, rows 1 to 20, tokens 1 and 4, each activation "
+        "width and code, or the headlines only. The sweep takes hours; an interrupted one "
+        "continues.",
+        "--sweep/--quick",
+    )
+    family: list[_Family] | None = option(
+        None, "Family of FPGAs to measure; may be repeated. Default: all; in a sweep, xcup."
+    )
+    code: list[WeightCode] | None = option(None, "Weight code to measure; may be repeated.")
+    max_macs: int | None = option(None, "Largest number of MACs per cycle to measure.", min=1)
+    as_json: bool = json_option()
+
+
+@command(app)
+def area(options: _AreaOptions) -> None:
+    """Measure area and speed with yosys and nextpnr, and print them beside published figures.
+
+    LUT includes shift registers (SRL) and memories (LUTRAM) made of look-up tables. After routing
+    it is the device's logic cells. Levels is the look-up tables in the longest path; a carry chain
+    counts as one. Measurements are kept in the build folder and not repeated.
+
+    Examples:
+      trilith report area
+
+      trilith report area --sweep --family xcup --code escape --max-macs 400
+    """
+    from ..reports.area import PUBLISHED, measure, quick_units, sweep_units
+
+    if options.sweep:
+        units = [unit for name in options.family or ["xcup"] for unit in sweep_units(name)]
+    else:
+        units = [unit for unit in quick_units() if unit.family in (options.family or _Family)]
+    units = [
+        unit
+        for unit in units
+        if unit.config.code in (options.code or WeightCode)
+        and (options.max_macs is None or unit.macs <= options.max_macs)
+    ]
+    table = Table(*_AREA, silent=options.as_json)
+    rows = []
+    with status("measuring") as show:
+        for done, unit in enumerate(units):
+            show(f"measuring {done + 1} of {len(units)}: {unit.name}")
+            rows.append(measure(unit))
+            table.row(rows[-1])
+    if options.as_json:
+        measured = [asdict(row) | {"per_mac": row.per_mac} for row in rows]
+        print_json({"measured": measured, "published": [asdict(one) for one in PUBLISHED]})
+        return
+    print_published(PUBLISHED)
+    for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
+        print_note(f"measured with {tool}")
+
+
+_AREA = (
+    Column("label", "label", 8, "<"),
+    Column("unit", "unit", 7, "<"),
+    Column("lanes x rows x tokens", lambda row: f"{row.lanes} x {row.rows} x {row.tokens}", 0, "<"),
+    Column("activation bits", "act_bits"),
+    Column("code", "code", 7, "<"),
+    Column("family", "family", form="<"),
+    Column("LUT", "lut", 7),
+    Column("LUT/MAC", "per_mac", form=".2f"),
+    Column("SRL", "srl", 5),
+    Column("LUTRAM", "lutram"),
+    Column("FF", "ff", 7),
+    Column("carry", "carry", 6),
+    Column("mux", "wide_mux"),
+    Column("BRAM", "bram"),
+    Column("DSP", "dsp"),
+    Column("levels", "levels"),
+    Column("MHz", lambda row: row.mhz or None, 6, ".1f"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _JsonOnly:
+    as_json: bool = json_option()
+
+
+@command(app)
+def fpga(options: _JsonOnly) -> None:
+    """Print each board's engine, the figures of its last build, and its estimated speed.
+
+    GMAC/s are at full rate, for one token and for as many tokens as the engine serves at once.
+    Tokens per second are modelled: cycles of the cycle model and bytes on the link, without the
+    host's own time. Logic, block RAM and frequency are measured after routing. Where a row says
+    so, logic and block RAM are measured after synthesis only. Nothing was run on a board.
+
+    Example:
+      trilith report fpga
+    """
+    from ..reports.fpga import PUBLISHED_BOARDS, board_rows
+
+    rows = board_rows()
+    if options.as_json:
+        published = [asdict(figure) for figure in PUBLISHED_BOARDS]
+        print_json({"boards": [asdict(row) for row in rows], "published": published})
+        return
+    Table(*_BOARDS).rows(rows)
+    print_note(
+        "measured: logic, BRAM and MHz, by the tools of each build; modelled: tokens/s and s/token."
+    )
+    print_note(
+        "GMAC/s and tokens/s assume the clock of the column 'clock'. A row without MHz was not "
+        "placed: whether its board reaches this clock is not known."
+    )
+    print_published(PUBLISHED_BOARDS)
+
+
+def _built(row: Any, *keys: str) -> Any:
+    """Find a figure of a board's last build; None where it was not measured."""
+    value = row.measured
+    for key in keys:
+        value = value and value[key]
+    return value or None
+
+
+_BOARDS = (
+    Column("board", "title", 13, "<"),
+    Column("engine", "engine", 7, "<"),
+    Column("MACs/cycle", "macs"),
+    Column("logic", "logic", 6),
+    Column("logic/MAC", lambda row: row.logic and row.logic / row.macs, form=".1f"),
+    Column("BRAM", lambda row: _built(row, "used", "block RAM", "used")),
+    Column("MHz", lambda row: _built(row, "mhz"), 5, ".1f"),
+    Column("clock, MHz", "clock_mhz", form="g"),
+    Column("GMAC/s, 1 token", "gmacs_single", form=".2f"),
+    Column("GMAC/s, full", "gmacs_full", form=".2f"),
+    Column("weights, KB", lambda row: row.weight_bytes and row.weight_bytes // 1024),
+    Column("small model, tokens/s", "model_tokens", form=".1f"),
+    Column("2B4T by link, s/token", "big_seconds", form=".0f"),
+    Column("2B4T by DRAM, tokens/s", "big_memory_tokens", form=".2f"),
+    Column(
+        "note",
+        lambda row: "synthesized, not placed" if row.measured and not row.placed else "",
+        form="<",
+    ),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _BaselineOptions:
+    name: list[str] | None = option(None, "Dot product to measure; may be repeated.")
+    family: _BaselineFamily = option(_BaselineFamily.XCUP, "Family of FPGAs.")
+    lanes: int = option(8, "Products per cycle.", min=2, max=320)
+    as_json: bool = json_option()
+
+
+@command(app)
+def baselines(options: _BaselineOptions) -> None:
+    """Measure the dot products that the ternary one is compared with, in look-up tables alone.
+
+    A name is weights x activations, then the format of the sum and the form, or the weight code.
+    Levels is the look-up tables in the longest path; a carry chain counts as one. Turns is the
+    number of dot products that an accumulator serves in turn.
+
+    Example:
+      trilith report baselines --name fp16xfp16-fp32-fused --name int8xint8 --lanes 16
+    """
+    from ..hw.baselines import BASELINES
+    from ..reports.area import PUBLISHED_MACS, measure_baseline
+
+    for name in options.name or ():
+        if name not in BASELINES:
+            raise OptionError(f"--name must be one of {', '.join(BASELINES)}, not {name!r}")
+    table = Table(*_BASELINES, silent=options.as_json)
+    rows = []
+    with status("measuring") as show:
+        for name in options.name or BASELINES:
+            show(f"measuring {name}")
+            rows.append(measure_baseline(name, options.family, options.lanes))
+            table.row(rows[-1])
+    if options.as_json:
+        measured = [asdict(row) | {"per_mac": row.lut / row.lanes} for row in rows]
+        print_json({"measured": measured, "published": [asdict(one) for one in PUBLISHED_MACS]})
+        return
+    print_published(PUBLISHED_MACS)
+    print_note(f"measured with {rows[0].tool}: {rows[0].command}")
+
+
+_BASELINES = (
+    Column("label", "label", 8, "<"),
+    Column("dot product", "name", 22, "<"),
+    Column("family", "family", form="<"),
+    Column("lanes", "lanes"),
+    Column("LUT", "lut", 6),
+    Column("LUT/MAC", lambda row: row.lut / row.lanes, form=".1f"),
+    Column("FF", "ff", 6),
+    Column("DSP", "dsp"),
+    Column("levels", "levels"),
+    Column("latency, cycles", "latency"),
+    Column("turns", "interleave"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _EnergyOptions:
+    out: Path = option(Path("energy-figures"), "Folder to write to.", metavar="FOLDER")
+
+
+@command(app)
+def energy(options: _EnergyOptions) -> None:
+    """Draw energy at gate level from the stored tables: PNG, SVG, CSV, and one page with all.
+
+    The figures are: energy per MAC by format and its ratio to FP16; the parts of this energy;
+    energy against the share of zero weights; area against energy, with published chips. They are
+    measured except where marked published. They need matplotlib (the extra plots), and neither a
+    cell library nor OpenSTA.
+
+    Example:
+      trilith report energy --out figures
+    """
+    from ..sim.tools.toolchain import ToolchainError
+
+    if find_spec("matplotlib") is None:
+        raise ToolchainError("matplotlib is not installed: pip install 'trilith[plots]'")
+    from ..reports.figures.gate import GATE_FIGURES
+    from ..reports.figures.plots import draw
+
+    for file in draw(options.out, GATE_FIGURES):
+        print(file)

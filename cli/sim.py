@@ -1,0 +1,99 @@
+"""``trilith sim``: the generated engine under Verilator against the golden model."""
+
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+import typer
+
+from .options import OptionError, command, json_option, new_app, option
+from .output import Column, Table, print_json, status
+
+__all__ = ["app"]
+
+app = new_app()
+
+
+class _Part(StrEnum):
+    """Parts of the suite; ``trilith.sim.rtl.suite.PARTS`` has the same names."""
+
+    SWEEP = "sweep"
+    DIGITS = "digits"
+    LANGUAGE = "language"
+    BITNET = "bitnet"
+    AXI = "axi"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    part: list[_Part] | None = option(
+        None, "Part of the suite to run; may be repeated. Default: all."
+    )
+    checkpoint: Path | None = option(
+        None,
+        "Checkpoint of BitNet b1.58 2B4T (folder, safetensors or GGUF file): run the matrices "
+        "of one of its layers instead of the suite.",
+    )
+    layer: int = option(0, "Layer of the checkpoint.", min=0, max=29)
+    waves: Path | None = option(
+        None,
+        "Folder for waves, one file per engine: FST, or VCD where lz4.h is missing.",
+        metavar="FOLDER",
+    )
+    as_json: bool = json_option()
+
+
+@command(app)
+def sim(options: _Options) -> None:
+    """Run the generated engine under Verilator and check every result against the golden model.
+
+    Each case is one row. N x K x T is its shape: outputs, inputs, activation vectors. The engine
+    is lanes x rows x tokens. Utilization is the MACs done, of those possible in the cycles. All
+    figures are measured.
+
+    Examples:
+      trilith sim
+
+      trilith sim --part digits
+
+      trilith sim --checkpoint bitnet-b1.58-2B-4T --layer 0
+    """
+    from ..sim.rtl.suite import run_suite
+
+    if options.checkpoint is not None and options.part:
+        raise OptionError("--part must not be given with --checkpoint: leave one of them out")
+    parts = ["bitnet"] if options.checkpoint else [str(part) for part in options.part or _Part]
+    results = []
+    with status("building simulations") as show:
+        table = Table(*_COLUMNS, silent=options.as_json)
+        for result in run_suite(
+            parts,
+            checkpoint=options.checkpoint,
+            layer=options.layer,
+            waves=options.waves,
+            built=lambda done, total: show(f"building simulations: {done} of {total}"),
+        ):
+            results.append(result)
+            table.row(result)
+    passed = sum(result.passed for result in results)
+    failed = len(results) - passed
+    if options.as_json:
+        cases = [asdict(result) for result in results]
+        print_json({"passed": passed, "failed": failed, "cases": cases})
+    else:
+        print(f"{passed} passed, {failed} failed")
+    if failed:
+        raise typer.Exit(1)
+
+
+_COLUMNS = (
+    Column("result", lambda case: "PASS" if case.passed else "FAIL", form="<"),
+    Column("case", lambda case: f"{case.part}: {case.name}", 42, "<"),
+    Column("N x K x T", "shape", 13),
+    Column("engine", "engine", 8, "<"),
+    Column("code", "code", 8, "<"),
+    Column("cycles", "cycles", 8),
+    Column("utilization", "utilization", form=".1%"),
+    Column("MMAC/s", lambda case: case.macs_per_second / 1e6, 8, ".2f"),
+    Column("detail", "detail", form="<"),
+)
