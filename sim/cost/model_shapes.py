@@ -5,9 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...golden.files import read_json
 from ..tools.errors import EstimateError
-from .config_shapes import read_model
 from .datafiles import DATA, read_data, record
 from .transformer import TransformerSizes, transformer_shape
 from .workload import Linear, ModelShape
@@ -104,12 +102,16 @@ def find_model(name: str) -> ModelShape:
     Raises
     ------
     EstimateError
-        If there is no such name and no such file, or the file does not describe a known model.
+        If there is no such name and no such file, or the kind of attention is not known.
     CheckpointError
-        If the file is not JSON.
+        If the file is not JSON, or does not describe a known model.
     """
     if name in MODELS:
         return MODELS[name]
+    # Only a file needs the reader: an estimate of a named model starts without it.
+    from ...golden.files import read_json
+    from .config_shapes import read_model
+
     path = Path(name)
     if path.is_dir():
         path /= "config.json"
