@@ -183,7 +183,10 @@ class _ConvertOptions(_EngineOptions, _Paths):  # type: ignore[misc]
 
 @command(app)
 def convert(options: _ConvertOptions) -> None:
-    """Write a checkpoint in another format; no trit and no scale changes.
+    """Write a checkpoint in another format; no trit changes.
+
+    Scales keep their value, with one exception: where the source divides by its scales, GGUF and
+    streams get the inverses, rounded to float32. trilith model verify counts these.
 
     A folder must not exist yet. A file is replaced when the new one is complete. GGUF is written
     without a tokenizer unless the source is GGUF.
@@ -261,6 +264,11 @@ def verify(options: _VerifyOptions) -> None:
             f"{result.matrices} matrices compared and equal: {result.trits} trits and "
             f"{result.scales} scales; {result.others} other tensors equal"
         )
+        if result.rounded_scales:
+            print(
+                f"{result.rounded_scales} scales are inverses rounded to float32: one checkpoint "
+                "multiplies by its scales, and the other divides"
+            )
         if result.difference:
             print(f"DIFFERENT: {result.difference}")
     if result.difference:

@@ -84,7 +84,7 @@ def write_streams(
                     }
                 )
                 beats.tofile(weights)
-                np.ascontiguousarray(tensor.scale).tofile(scales)
+                np.ascontiguousarray(tensor.multiplier).tofile(scales)
                 progress(done + 1, len(checkpoint.ternary))
         manifest = {
             "format": _FORMAT,

@@ -15,13 +15,15 @@ __all__ = ["Comparison", "compare"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """What ``compare`` found.
+    """Result of ``compare``.
 
     Parameters
     ----------
-    matrices, trits, scales : compared and equal, up to the first difference
-    others : float tensors compared, by value in float32
-    difference : the first, in a sentence; empty if there is none
+    matrices, trits, scales : numbers that were compared and are equal, up to the first difference
+    others : number of float tensors that were compared, by value in float32
+    difference : the first difference in a sentence; empty if there is none
+    rounded_scales : those of ``scales`` that the conversion rounded to float32, because one
+        checkpoint multiplies by its scales and the other divides
     """
 
     matrices: int
@@ -29,22 +31,30 @@ class Comparison:
     scales: int
     others: int
     difference: str
+    rounded_scales: int = 0
 
 
 def compare(
     converted: Checkpoint, source: Checkpoint, *, progress: Progress = ignore_progress
 ) -> Comparison:
-    """Hold each matrix's trits and scales, and each other tensor, to the source's.
+    """Compare each matrix's trits and scales, and each other tensor, with the source's.
 
-    Scales are equal if each weight's is, however they are grouped. Other tensors are compared
-    where the converted checkpoint has any, which an engine's streams do not.
+    Scales are equal if the scale of each weight is, however they are grouped. A scale that
+    multiplies equals one that divides if it is the inverse, rounded to float32. Other tensors are
+    compared if the converted checkpoint has any; an engine's streams have none.
+
+    Parameters
+    ----------
+    converted : checkpoint made from ``source``
+    source : checkpoint to compare with
+    progress : called after each tensor
 
     Raises
     ------
     CheckpointError
-        If either is refused.
+        If one of them is refused.
     """
-    matrices = trits = scales = others = 0
+    matrices = trits = scales = rounded = others = 0
     difference = _different_names(converted.ternary, source.ternary)
     names = [*source.ternary, *(source.tensors if converted.tensors else ())]
     if not difference and converted.tensors:
@@ -57,6 +67,7 @@ def compare(
                 matrices += 1
                 trits += ours.shape[0] * ours.shape[1]
                 scales += theirs.scale.size
+                rounded += _rounded_scales(ours, theirs)
         else:
             a, b = converted.tensors[name], source.tensors[name]
             if a.shape != b.shape:
@@ -68,7 +79,7 @@ def compare(
         if difference:
             break
         progress(done + 1, len(names))
-    return Comparison(matrices, trits, scales, others, difference)
+    return Comparison(matrices, trits, scales, others, difference, rounded)
 
 
 def _different_names(ours: Any, theirs: Any) -> str:
@@ -94,19 +105,53 @@ def _different_matrix(ours: TernaryTensor, theirs: TernaryTensor) -> str:
             f"{name} has the trit {ours.trits[row, column]} at output {row}, input {column}, "
             f"and {theirs.trits[row, column]} in the source"
         )
+    a, b = _aligned_scales(ours, theirs)
+    same = a == b
+    if ours.divides != theirs.divides:
+        factor, divisor = (b, a) if ours.divides else (a, b)
+        same = (factor == np.float32(1) / divisor) | (divisor == _inverse(factor))
+    if not same.all():
+        block, group = np.argwhere(~same)[0]
+        row, column = block * n // len(a), group * k // a.shape[1]
+        here, there = _scale_words(ours, a[block, group]), _scale_words(theirs, b[block, group])
+        place = f"output {row}, input {column}"
+        return f"{name} has the scale {here} at {place}, and {there} in the source"
+    return ""
+
+
+def _aligned_scales(
+    ours: TernaryTensor, theirs: TernaryTensor
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Repeat the scales of two matrices so that both have the same blocks and groups."""
     blocks = lcm(len(ours.scale), len(theirs.scale))
     groups = lcm(ours.scale.shape[1], theirs.scale.shape[1])
     a, b = (
         scale.repeat(blocks // len(scale), axis=0).repeat(groups // scale.shape[1], axis=1)
         for scale in (ours.scale, theirs.scale)
     )
-    if not np.array_equal(a, b):
-        block, group = np.argwhere(a != b)[0]
-        return (
-            f"{name} has the scale {a[block, group]} at output {block * n // blocks}, input "
-            f"{group * k // groups}, and {b[block, group]} in the source"
-        )
-    return ""
+    return a, b
+
+
+def _rounded_scales(ours: TernaryTensor, theirs: TernaryTensor) -> int:
+    """Count the source's scales whose inverse is not a float32; scales must be equal."""
+    if ours.divides == theirs.divides:
+        return 0
+    a, b = _aligned_scales(ours, theirs)
+    # A product of two float32 is exact in float64.
+    inexact = a.astype(np.float64) * b.astype(np.float64) != 1
+    s, g = theirs.scale.shape
+    return int(inexact.reshape(s, len(a) // s, g, a.shape[1] // g).any(axis=(1, 3)).sum())
+
+
+def _inverse(scale: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Invert scales that may be zero."""
+    with np.errstate(divide="ignore", over="ignore"):
+        return np.float32(1) / scale
+
+
+def _scale_words(tensor: TernaryTensor, scale: Any) -> str:
+    """Write a scale and its direction, unless it is a factor, as usual."""
+    return f"{scale} (a divisor)" if tensor.divides else f"{scale}"
 
 
 def _same_floats(a: NDArray, b: NDArray) -> bool:

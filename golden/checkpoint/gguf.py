@@ -224,11 +224,11 @@ class GgufFile:
         except (ValueError, NotImplementedError):  # No such number, or none that it dequantizes.
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that can be read, "
-                f"not {type_name(entry.kind)}"
+                f"not {_type_name(entry.kind)}"
             ) from None
 
 
-def type_name(kind: int) -> str:
+def _type_name(kind: int) -> str:
     """The name of a GGML type, by llama.cpp and bitnet.cpp."""
     if kind in _TERNARY or kind in _TABLES:
         return _TERNARY.get(kind) or _TABLES[kind]
@@ -253,10 +253,18 @@ def _stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
 def load_gguf(path: Path) -> Checkpoint:
     """Read a GGUF file as ``load_checkpoint`` does.
 
+    Parameters
+    ----------
+    path : a file of one of ``ARCHITECTURES``, whose linear layers are TQ1_0, TQ2_0 or I2_S
+
+    Returns
+    -------
+    The checkpoint with Hugging Face's names and order of rows.
+
     Raises
     ------
     CheckpointError
-        If the file is not GGUF, or its linear layers are not TQ1_0, TQ2_0 or I2_S.
+        If the file is not GGUF, is one part of several, or its linear layers are not ternary.
     """
     file = GgufFile(path)
     arch = file.metadata.get("general.architecture")
@@ -267,7 +275,7 @@ def load_gguf(path: Path) -> Checkpoint:
         )
     if file.metadata.get("split.count", 1) != 1:
         raise CheckpointError(
-            f"{path}: must be a whole model, and is one of {file.metadata['split.count']} parts; "
+            f"{path}: must be a whole model, not one of {file.metadata['split.count']} parts; "
             "join them with llama-gguf-split --merge"
         )
     names: dict[str, str] = {}
@@ -277,52 +285,20 @@ def load_gguf(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path}: {name!r} and {other!r} are the same tensor")
     config = _config(file, arch, names)
     model = ModelConfig.read(config, path)
-    shapes = transformer_linears(config, path, names)
     readers: dict[str, Callable[[], TernaryTensor]] = {}
     stored: dict[str, tuple[str, int]] = {}
     taken = set()
-    for ours, shape in shapes.items():
-        name = names[ours]
-        entry = file.entries[name]
-        if entry.kind not in _TERNARY:
-            detail = ""
-            if entry.kind in _TABLES:
-                detail = (
-                    ", whose tiles depend on the machine it was made for; "
-                    "make an I2_S file (bitnet.cpp) from the original checkpoint"
-                )
-                if entry.kind == 39:
-                    detail = " (or MXFP4, which has the same number)" + detail
-            else:
-                detail = "; these weights are not ternary, take the original checkpoint"
-            raise CheckpointError(
-                f"{path}: {name} must be TQ1_0, TQ2_0 or I2_S, not {type_name(entry.kind)}{detail}"
-            )
-        if entry.shape != shape:
-            raise CheckpointError(
-                f"{path}: {name} must have the shape {shape} that the metadata ask for, "
-                f"not {entry.shape}"
-            )
-        block = 128 if entry.kind == I2_S else 256
-        if shape[1] % block:
-            raise CheckpointError(
-                f"{path}: {name} must have a multiple of {block} inputs in "
-                f"{type_name(entry.kind)}, not {shape[1]}"
-            )
+    for ours, shape in transformer_linears(config, path, names).items():
+        name, module = names[ours], ours.removesuffix(".weight")
         heads = permuted_heads(arch, ours, model)
-        if heads and shape[0] % (2 * heads):
-            raise CheckpointError(
-                f"{path}: {name} must have an even number of outputs in each of {heads} heads, "
-                f"not {shape[0]} in all"
-            )
-        module = ours.removesuffix(".weight")
+        _check_ternary(file, name, shape, heads)
         readers[module] = partial(_read_ternary, file, name, module, heads)
-        stored[module] = (
-            _TERNARY[entry.kind],
-            _stored_bytes(entry.kind, shape) + 4 * (_scale_name(name) in file.entries),
-        )
-        taken |= {name, _scale_name(name)}
-    has_scales = any(_scale_name(names[ours]) in file.entries for ours in shapes)
+        scale = _scale_name(name)
+        kind = file.entries[name].kind
+        size = _stored_bytes(kind, shape) + 4 * (scale in file.entries)
+        stored[module] = _TERNARY[kind], size
+        taken |= {name, scale}
+    has_scales = any(name in file.entries for name in taken if name.endswith(".scale"))
     return Checkpoint(
         path=path,
         config=config,
@@ -335,6 +311,39 @@ def load_gguf(path: Path) -> Checkpoint:
             {ours: partial(file.array, name) for ours, name in names.items() if name not in taken},
         ),
     )
+
+
+def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int) -> None:
+    """Refuse a linear layer whose type or shape is not as it must be."""
+    entry, where = file.entries[name], f"{file.path}: {name}"
+    if entry.kind not in _TERNARY:
+        if entry.kind in _TABLES:
+            detail = (
+                ", whose tiles depend on the machine it was made for; "
+                "make an I2_S file (bitnet.cpp) from the original checkpoint"
+            )
+            if entry.kind == 39:
+                detail = " (or MXFP4, which has the same number)" + detail
+        else:
+            detail = "; these weights are not ternary, take the original checkpoint"
+        raise CheckpointError(
+            f"{where} must be TQ1_0, TQ2_0 or I2_S, not {_type_name(entry.kind)}{detail}"
+        )
+    if entry.shape != shape:
+        raise CheckpointError(
+            f"{where} must have the shape {shape} that the metadata ask for, not {entry.shape}"
+        )
+    block = 128 if entry.kind == I2_S else 256
+    if shape[1] % block:
+        raise CheckpointError(
+            f"{where} must have a multiple of {block} inputs in {_type_name(entry.kind)}, "
+            f"not {shape[1]}"
+        )
+    if heads and shape[0] % (2 * heads):
+        raise CheckpointError(
+            f"{where} must have an even number of outputs in each of {heads} heads, "
+            f"not {shape[0]} in all"
+        )
 
 
 def _scale_name(name: str) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from ..errors import CheckpointError
 from .model_config import ModelConfig
+from .tensors import Checkpoint
 
 __all__ = ["ARCHITECTURES"]
 
@@ -119,3 +120,29 @@ def permuted_heads(arch: str, name: str, config: ModelConfig) -> int:
     if not ARCHITECTURES[arch].permuted or not name.endswith(("q_proj.weight", "k_proj.weight")):
         return 0
     return config.heads if "q_proj" in name else config.kv_heads
+
+
+def architecture_of(checkpoint: Checkpoint) -> str:
+    """Find GGUF's name for a model, by which readers know its norms, activation and row order.
+
+    Raises
+    ------
+    CheckpointError
+        If GGUF has no name for such a model.
+    """
+    config = checkpoint.config
+    sub_norms = any(name.endswith("attn_sub_norm.weight") for name in checkpoint.tensors)
+    found = str(config.get("model_type")), str(config.get("hidden_act")), sub_norms
+    architectures = {
+        ("bitnet", "relu2", True): "bitnet-b1.58",
+        ("bitnet", "silu", True): "bitnet",
+        ("llama", "silu", False): "llama",
+        ("qwen3", "silu", False): "qwen3",
+    }
+    if found not in architectures:
+        raise CheckpointError(
+            f"{checkpoint.path}: GGUF must have a name for the model, and none is known for "
+            f"model_type {found[0]!r} with hidden_act {found[1]!r} and "
+            f"{'' if sub_norms else 'no '}sub-norms; convert to huggingface or stream instead"
+        )
+    return architectures[found]

@@ -187,9 +187,6 @@ def _read_packed_tensor(
             f"{file.path}: {name} must be finite and positive, not {scale[0, 0]}; "
             "the file is damaged"
         )
-    if not multiplies:
-        with np.errstate(over="ignore"):
-            scale = np.float32(1) / scale
     weights = stored[f"{module}.weight"]
     try:
         return TernaryTensor(
@@ -198,6 +195,7 @@ def _read_packed_tensor(
             out_features=shape[0],
             scale=scale,
             group_size=shape[1],
+            divides=not multiplies,
         )
     except CheckpointError as error:
         raise CheckpointError(f"{weights.path}: {error}") from None

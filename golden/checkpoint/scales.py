@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError
 from .tensors import TernaryTensor
 
+__all__ = ["check_single_scale", "fewest_scales", "ternary_from_float"]
+
 #: Fewer weights than this in one scale's group are a float matrix, not a ternary one.
 _SMALLEST_GROUP = 32
 
@@ -46,6 +48,27 @@ def ternary_from_float(name: str, w: NDArray) -> TernaryTensor | None:
         return None
     scale = fewest_scales(per_row, per_row == 0)
     return TernaryTensor.from_trits(name, np.sign(w).astype(np.int8), scale, k // scale.shape[1])
+
+
+def check_single_scale(tensor: TernaryTensor, kind: str) -> None:
+    """Refuse a matrix with several scales.
+
+    Parameters
+    ----------
+    tensor : the matrix
+    kind : name of the format that has one scale per matrix, for the message
+
+    Raises
+    ------
+    CheckpointError
+        If the matrix has several scales.
+    """
+    if tensor.scale.size != 1:
+        groups = f"{tensor.scale.shape[0]} x {tensor.scale.shape[1]}"
+        raise CheckpointError(
+            f"{tensor.name} has {groups} scales, and {kind} must have one for each matrix; "
+            "convert to tq2_0 or stream instead"
+        )
 
 
 def fewest_scales(scale: NDArray[np.float32], free: NDArray[np.bool_]) -> NDArray[np.float32]:

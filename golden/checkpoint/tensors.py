@@ -28,16 +28,19 @@ class _MissingTensorError(CheckpointError, KeyError):
 class TernaryTensor:
     """A matrix of trits with its scales.
 
-    ``W[n, k] = trits[n, k] · scale[n // (N / S), k // group_size]``: the rows are divided in S
-    equal blocks, each row in groups of ``group_size``, and each has its own scale.
+    ``W[n, k] = trits[n, k] · scale[n // (N / S), k // group_size]``, or the quotient where
+    ``divides``. The rows are divided in S equal blocks and each row in groups of ``group_size``;
+    each block of a group has its own scale.
 
     Parameters
     ----------
     name : Hugging Face's name of the module: ``model.layers.0.self_attn.q_proj``
     packed : uint8[ceil(N / 4), K] as ``pack_weights`` lays it out; may be memory-mapped
     out_features : N
-    scale : float32[S, K / group_size], multiplicative, finite and not negative
+    scale : float32[S, K / group_size] with the values of the file, finite and not negative
     group_size : K where there is one group
+    divides : the trits are divided by the scale, as ``transformers`` does for ``linear_class``
+        bitlinear; else they are multiplied
 
     Raises
     ------
@@ -50,6 +53,7 @@ class TernaryTensor:
     out_features: int
     scale: NDArray[np.float32]
     group_size: int
+    divides: bool = False
 
     def __post_init__(self) -> None:
         try:
@@ -73,12 +77,21 @@ class TernaryTensor:
                 f"{self.name}: scale must be float32[S, {k // self.group_size}] where S divides "
                 f"N = {self.out_features}, not {scale.dtype} of shape {scale.shape}"
             )
-        legal = np.isfinite(scale) & (scale >= 0)
+        legal = np.isfinite(scale) & (scale >= 0) & np.isfinite(self.multiplier)
         if not legal.all():
+            rule = "positive with a finite inverse" if self.divides else "not negative"
             raise CheckpointError(
-                f"{self.name}: scales must be finite and not negative, not {scale[~legal][0]}; "
+                f"{self.name}: scales must be finite and {rule}, not {scale[~legal][0]}; "
                 "the file is damaged, or was written after an overflow"
             )
+
+    @property
+    def multiplier(self) -> NDArray[np.float32]:
+        """The scales as factors: where they divide, their inverses, rounded to float32."""
+        if not self.divides:
+            return self.scale
+        with np.errstate(divide="ignore", over="ignore"):
+            return np.float32(1) / self.scale
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -1,26 +1,54 @@
 """Writer of GGUF files with ternary weights."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+from gguf import GGUFWriter
+from gguf.constants import GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
+from .gguf import GgufFile
 from .gguf_blocks import fields_from_packed, tq1_from_packed
+from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads
 from .model_config import ModelConfig, transformer_linears
+from .scales import check_single_scale
 from .tensors import Checkpoint, TernaryTensor
-from .write_huggingface import architecture_of, single_scale
 
-__all__ = ["GGUF_KINDS", "write_gguf"]
-
-#: GGUF's formats of ternary weights: type, ``general.file_type``, and weights in a block.
-GGUF_KINDS = {"tq1_0": (34, 36, 256), "tq2_0": (35, 37, 256), "i2_s": (36, 40, 128)}
+__all__ = ["write_gguf"]
 
 
-#: Bytes of a block of 256 weights, and the numbers of the types that hold floats.
-_TQ_BYTES = {"tq1_0": 54, "tq2_0": 66}
+@dataclass(frozen=True, kw_only=True)
+class _Kind:
+    """A format of ternary weights in GGUF.
+
+    Parameters
+    ----------
+    tensor_type : number of the tensor type
+    file_type : value of ``general.file_type``
+    block : weights in a block
+    block_bytes : bytes of a block
+    tail_bytes : bytes after all blocks of a tensor
+    """
+
+    tensor_type: int
+    file_type: int
+    block: int
+    block_bytes: int
+    tail_bytes: int = 0
+
+
+#: Formats that ``write_gguf`` writes. Sources: ggml.h and ggml-common.h for TQ1_0 and TQ2_0,
+#: bitnet.cpp's fork of them for I2_S.
+_KINDS = {
+    "tq1_0": _Kind(tensor_type=34, file_type=36, block=256, block_bytes=54),
+    "tq2_0": _Kind(tensor_type=35, file_type=37, block=256, block_bytes=66),
+    "i2_s": _Kind(tensor_type=36, file_type=40, block=128, block_bytes=32, tail_bytes=32),
+}
 
 
 _GGML_FLOATS = {"float32": 0, "float16": 1, "float64": 28, "bfloat16": 30}
@@ -31,17 +59,20 @@ def write_gguf(
 ) -> None:
     """Write a GGUF file with ternary weights in TQ1_0, TQ2_0 or I2_S.
 
-    No scale is rounded. I2_S has one float32 scale per matrix. TQ's blocks have float16 scales:
-    they are used where they hold every scale of a matrix exactly; otherwise they are 1 and the
-    scale is a float32 tensor ``.scale`` beside the matrix, as llama.cpp's ``BitnetModel`` writes
-    it. A block of zeros has the matrix's scale, where ggml's own quantizer writes 0.
+    GGUF's scales multiply. Where the source divides by its scales, 1/scale is rounded to float32;
+    ``compare`` counts these. No other scale is rounded: I2_S has one float32 scale per matrix. The
+    blocks of TQ1_0 and TQ2_0 have float16 scales, which are used where they hold every scale of a
+    matrix exactly. Otherwise they are 1, and the scale is a float32 tensor ``.scale`` beside the
+    matrix, as llama.cpp's ``BitnetModel`` writes it. A block of zeros has the matrix's scale, where
+    ggml's own quantizer writes 0.
 
-    Norms are float32; other tensors keep their types. The tokenizer is copied from a GGUF source;
-    from another it is not written, and llama.cpp needs one to run the file.
+    Norms are float32; other tensors keep their types. The tokenizer of a GGUF source is copied.
+    From other sources no tokenizer is written, and llama.cpp needs one to run the file.
 
     Parameters
     ----------
-    file : takes its name, and replaces an older one, when it is complete
+    checkpoint : source, of an architecture that GGUF has a name for
+    file : takes its name, and replaces an older file, when it is complete
     kind : "tq1_0", "tq2_0" or "i2_s"
     progress : called after each tensor
 
@@ -52,93 +83,85 @@ def write_gguf(
     OutputError, OSError
         If the file cannot be written.
     """
-    from gguf import GGUFWriter
-    from gguf.constants import GGMLQuantizationType
-
-    from .gguf_names import gguf_name, permuted_heads
-
-    if kind not in GGUF_KINDS:
-        raise CheckpointError(f"kind must be one of {', '.join(GGUF_KINDS)}, not {kind!r}")
-    ggml_type, file_type, block = GGUF_KINDS[kind]
-    arch = architecture_of(checkpoint)
-    model = ModelConfig.read(checkpoint.config, checkpoint.path)
-    shapes = transformer_linears(
-        checkpoint.config, checkpoint.path, [f"{name}.weight" for name in checkpoint.ternary]
-    )
-    for name, (_, k) in shapes.items():
-        if k % block:
-            raise CheckpointError(
-                f"{name} must have a multiple of {block} inputs for {kind}, not {k}; "
-                "convert to huggingface or stream instead"
-            )
-    gguf_names = {name: gguf_name(name) for name in (*checkpoint.tensors, *shapes)}
-    beside = (
-        {}
-        if kind == "i2_s"
-        else {
-            name: _in_float16(checkpoint.ternary[name.removesuffix(".weight")]) for name in shapes
-        }
-    )
+    if kind not in _KINDS:
+        raise CheckpointError(f"kind must be one of {', '.join(_KINDS)}, not {kind!r}")
+    plan = _Plan.make(checkpoint, kind)
     with new_file(file) as partial:
-        writer = GGUFWriter(partial, arch)
+        writer = GGUFWriter(partial, plan.arch)
         try:
-            _add_metadata(writer, checkpoint, arch, file_type)
-            for name in checkpoint.tensors:
-                array = checkpoint.tensors[name]
-                dtype = np.dtype(np.float32) if array.ndim == 1 else array.dtype
-                if dtype.name not in _GGML_FLOATS:
-                    raise CheckpointError(f"{name} must be float for GGUF, not {dtype.name}")
-                writer.add_tensor_info(
-                    gguf_names[name],
-                    array.shape,
-                    np.dtype(np.int8),  # Any but uint8, which the library would take for blocks.
-                    array.size * dtype.itemsize,
-                    GGMLQuantizationType(_GGML_FLOATS[dtype.name]),
-                )
-            for name, (n, k) in shapes.items():
-                size = n * k // 4 + 32 if kind == "i2_s" else n * k // 256 * _TQ_BYTES[kind]
-                # The library only writes the type's number, and has none for I2_S.
-                writer.add_tensor_info(
-                    gguf_names[name], (n, k), np.dtype(np.int8), size, cast(Any, ggml_type)
-                )
-                if name in beside and not beside[name]:
-                    writer.add_tensor_info(
-                        f"{gguf_names[name].removesuffix('.weight')}.scale",
-                        (1,),
-                        np.dtype(np.float32),
-                        4,
-                    )
+            _add_metadata(writer, checkpoint, plan)
+            _add_tensor_infos(writer, checkpoint, plan)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
             writer.write_ti_data_to_file()
-            total = len(checkpoint.tensors) + len(shapes)
-            for done, name in enumerate(checkpoint.tensors):
-                array = checkpoint.tensors[name]
-                writer.write_tensor_data(
-                    np.ascontiguousarray(array, np.float32 if array.ndim == 1 else None)
-                )
-                progress(done + 1, total)
-            for done, name in enumerate(shapes):
-                tensor = checkpoint.ternary[name.removesuffix(".weight")]
-                heads = permuted_heads(arch, name, model)
-                exact = beside.get(name, True)
-                writer.write_tensor_data(_gguf_data(tensor, kind, heads, exact))
-                if not exact:
-                    scale = single_scale(tensor, f"{kind} (whose own are float16)")
-                    writer.write_tensor_data(np.array([scale], np.float32))
-                progress(len(checkpoint.tensors) + done + 1, total)
+            _write_tensors(writer, checkpoint, plan, progress)
         finally:
             writer.close()
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Plan:
+    """Decisions on a file, made before anything is written.
+
+    Parameters
+    ----------
+    kind : format of the ternary weights
+    arch : GGUF's name of the architecture
+    model : configuration of the source
+    shapes : (N, K) of the ternary matrices by Hugging Face's tensor name
+    names : GGUF's names of all tensors by Hugging Face's
+    float16 : the scales of a matrix are in its blocks; False where a ``.scale`` tensor has them
+    """
+
+    kind: str
+    arch: str
+    model: ModelConfig
+    shapes: Mapping[str, tuple[int, int]]
+    names: Mapping[str, str]
+    float16: Mapping[str, bool]
+
+    @classmethod
+    def make(cls, checkpoint: Checkpoint, kind: str) -> "_Plan":
+        """Decide, or refuse what the format cannot hold."""
+        arch = architecture_of(checkpoint)
+        present = [f"{name}.weight" for name in checkpoint.ternary]
+        shapes = transformer_linears(checkpoint.config, checkpoint.path, present)
+        block = _KINDS[kind].block
+        for name, (_, k) in shapes.items():
+            if k % block:
+                raise CheckpointError(
+                    f"{name} must have a multiple of {block} inputs for {kind}, not {k}; "
+                    "convert to huggingface or stream instead"
+                )
+        return cls(
+            kind=kind,
+            arch=arch,
+            model=ModelConfig.read(checkpoint.config, checkpoint.path),
+            shapes=shapes,
+            names={name: gguf_name(name) for name in (*checkpoint.tensors, *shapes)},
+            float16={
+                name: _in_float16(checkpoint.ternary[name.removesuffix(".weight")])
+                for name in shapes
+                if kind != "i2_s"
+            },
+        )
+
+    def scale_name(self, name: str) -> str | None:
+        """Name of the float32 tensor with a matrix's scale; None where its blocks have it."""
+        if self.float16.get(name, True):
+            return None
+        return f"{self.names[name].removesuffix('.weight')}.scale"
+
+
 def _in_float16(tensor: TernaryTensor) -> bool:
-    """Whether float16 holds every scale, which it must where they are several."""
+    """Find out whether float16 holds every scale of a matrix, which several scales need."""
+    scale = tensor.multiplier
     with np.errstate(over="ignore"):
-        exact = tensor.scale.astype(np.float16).astype(np.float32) == tensor.scale
-    if not exact.all() and tensor.scale.size > 1:
+        exact = scale.astype(np.float16).astype(np.float32) == scale
+    if not exact.all() and scale.size > 1:
         raise CheckpointError(
-            f"{tensor.name} has {tensor.scale.size} scales, and TQ's must be exact in float16, "
-            f"not {tensor.scale[~exact][0]}; convert to stream instead"
+            f"{tensor.name} has {scale.size} scales, and TQ's must be exact in float16, "
+            f"not {scale[~exact][0]}; convert to stream instead"
         )
     if tensor.group_size % 256:
         raise CheckpointError(
@@ -148,14 +171,9 @@ def _in_float16(tensor: TernaryTensor) -> bool:
     return bool(exact.all())
 
 
-def _add_metadata(writer: Any, checkpoint: Checkpoint, arch: str, file_type: int) -> None:
-    """The metadata that ``load_gguf`` and llama.cpp read, and the tokenizer of a GGUF source."""
-    from gguf.constants import GGUFValueType
-
-    from .gguf import GgufFile
-    from .gguf_names import CONFIG_KEYS
-
-    model = ModelConfig.read(checkpoint.config, checkpoint.path)
+def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
+    """Add the metadata that ``load_gguf`` and llama.cpp read, and the tokenizer of a source."""
+    model, arch = plan.model, plan.arch
     if model.rope_type not in ("default", "linear"):
         raise CheckpointError(
             f"{checkpoint.path}: rotary positions must be plain or linearly scaled for GGUF, "
@@ -166,7 +184,7 @@ def _add_metadata(writer: Any, checkpoint: Checkpoint, arch: str, file_type: int
         "head_dim": model.head_size,
         "num_key_value_heads": model.kv_heads,
     }
-    writer.add_uint32("general.file_type", file_type)
+    writer.add_uint32("general.file_type", _KINDS[plan.kind].file_type)
     for ours, theirs in CONFIG_KEYS.items():
         value = config.get(ours)
         if value is None:
@@ -185,12 +203,17 @@ def _add_metadata(writer: Any, checkpoint: Checkpoint, arch: str, file_type: int
     if model.rope_type == "linear":
         writer.add_string(f"{arch}.rope.scaling.type", "linear")
         writer.add_float32(f"{arch}.rope.scaling.factor", model.rope_factor)
-    if not checkpoint.format.startswith("gguf"):
-        for key in ("bos_token_id", "eos_token_id"):
-            if type(config.get(key)) is int and 0 <= config[key] < 2**32:
-                writer.add_uint32(f"tokenizer.ggml.{key}", config[key])
+    if checkpoint.format.startswith("gguf"):
+        _copy_tokenizer(writer, checkpoint.path)
         return
-    source = GgufFile(checkpoint.path)
+    for key in ("bos_token_id", "eos_token_id"):
+        if type(config.get(key)) is int and 0 <= config[key] < 2**32:
+            writer.add_uint32(f"tokenizer.ggml.{key}", config[key])
+
+
+def _copy_tokenizer(writer: GGUFWriter, path: Path) -> None:
+    """Copy the metadata of a GGUF file that describe its tokenizer."""
+    source = GgufFile(path)
     for key, value in source.metadata.items():
         if not key.startswith("tokenizer."):
             continue
@@ -199,18 +222,70 @@ def _add_metadata(writer: Any, checkpoint: Checkpoint, arch: str, file_type: int
             value = source.strings(key)
         elif inner is not None:
             value = value.tolist()
-        writer.add_key_value(key, value, kind, inner)
+        writer.add_key_value(key, value, cast(GGUFValueType, kind), inner)
 
 
-def _gguf_data(tensor: TernaryTensor, kind: str, heads: int, exact: bool) -> NDArray[np.uint8]:
-    """A matrix as GGUF has it; ``heads`` > 0: with the rows of each in llama.cpp's order."""
+def _add_tensor_infos(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
+    """Add name, shape and type of each tensor, in the order of the data."""
+    kind = _KINDS[plan.kind]
+    for name in checkpoint.tensors:
+        array = checkpoint.tensors[name]
+        dtype = np.dtype(np.float32) if array.ndim == 1 else array.dtype
+        if dtype.name not in _GGML_FLOATS:
+            raise CheckpointError(f"{name} must be float for GGUF, not {dtype.name}")
+        writer.add_tensor_info(
+            plan.names[name],
+            array.shape,
+            np.dtype(np.int8),  # Any but uint8, which the library would take for blocks.
+            array.size * dtype.itemsize,
+            GGMLQuantizationType(_GGML_FLOATS[dtype.name]),
+        )
+    for name, (n, k) in plan.shapes.items():
+        size = n * k // kind.block * kind.block_bytes + kind.tail_bytes
+        # The library only writes the type's number, and has none for I2_S.
+        number = cast(Any, kind.tensor_type)
+        writer.add_tensor_info(plan.names[name], (n, k), np.dtype(np.int8), size, number)
+        if scale_name := plan.scale_name(name):
+            writer.add_tensor_info(scale_name, (1,), np.dtype(np.float32), 4)
+
+
+def _write_tensors(
+    writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan, progress: Progress
+) -> None:
+    """Write the data of all tensors, one tensor at a time."""
+    total = len(checkpoint.tensors) + len(plan.shapes)
+    for done, name in enumerate(checkpoint.tensors):
+        array = checkpoint.tensors[name]
+        writer.write_tensor_data(
+            np.ascontiguousarray(array, np.float32 if array.ndim == 1 else None)
+        )
+        progress(done + 1, total)
+    for done, name in enumerate(plan.shapes):
+        tensor = checkpoint.ternary[name.removesuffix(".weight")]
+        beside = plan.scale_name(name) is not None
+        heads = permuted_heads(plan.arch, name, plan.model)
+        writer.write_tensor_data(_tensor_data(tensor, plan.kind, heads, beside))
+        if beside:
+            check_single_scale(tensor, f"{plan.kind} (whose own are float16)")
+            writer.write_tensor_data(tensor.multiplier[0])
+        progress(len(checkpoint.tensors) + done + 1, total)
+
+
+def _tensor_data(tensor: TernaryTensor, kind: str, heads: int, beside: bool) -> NDArray[np.uint8]:
+    """Lay a matrix out as GGUF has it.
+
+    Parameters
+    ----------
+    heads : heads whose rows llama.cpp has in another order; 0 for the order of Hugging Face
+    beside : the scale is in a tensor of its own, and the blocks' scales are 1
+    """
     n, k = tensor.shape
     if kind == "i2_s":
         rows = fields_from_packed(tensor.packed, n, msb_first=True)
     else:
         d = np.ones((n, k // 256), np.float16)
-        if exact:
-            scale = tensor.scale.astype(np.float16)
+        if not beside:
+            scale = tensor.multiplier.astype(np.float16)
             d[:] = scale.repeat(n // len(scale), axis=0).repeat(tensor.group_size // 256, axis=1)
         if kind == "tq1_0":
             weights = tq1_from_packed(tensor.packed, n)
@@ -222,6 +297,7 @@ def _gguf_data(tensor: TernaryTensor, kind: str, heads: int, exact: bool) -> NDA
         rows = np.ascontiguousarray(pairs).reshape(n, -1)
     if kind != "i2_s":
         return rows.reshape(-1)
+    check_single_scale(tensor, "I2_S")
     # bitnet.cpp's own converter repeats the scale through the 32 bytes.
-    tail = np.full(8, single_scale(tensor, "I2_S"), np.float32).view(np.uint8)
+    tail = np.full(8, tensor.multiplier[0, 0], np.float32).view(np.uint8)
     return np.concatenate([rows.reshape(-1), tail])

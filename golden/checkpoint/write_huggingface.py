@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_folder
-from .tensors import Checkpoint, TernaryTensor
+from .scales import check_single_scale
+from .tensors import Checkpoint
 
 __all__ = ["write_huggingface"]
 
-#: Beside the weights in a Hugging Face folder; no code, and nothing that names weight files.
+#: Files beside the weights that are copied: no code, and no list of weight files.
 _COMPANIONS = (
     "tokenizer*.json",
     "tokenizer.model",
@@ -47,50 +48,42 @@ _SAFETENSORS_NAMES = {
 }
 
 
-def single_scale(tensor: TernaryTensor, kind: str) -> np.float32:
-    if tensor.scale.size != 1:
-        groups = f"{tensor.scale.shape[0]} x {tensor.scale.shape[1]}"
-        raise CheckpointError(
-            f"{tensor.name} has {groups} scales, and {kind} must have one for each matrix; "
-            "convert to tq2_0 or stream instead"
-        )
-    return tensor.scale[0, 0]
-
-
 def write_huggingface(
     checkpoint: Checkpoint, folder: Path, *, progress: Progress = ignore_progress
 ) -> None:
     """Write a folder with packed weights that ``transformers`` loads as BitNet.
 
-    Scales are float32 and multiply (``linear_class`` autobitlinear, ``quantization_mode``
-    offline), so that none is rounded. Other tensors keep their types. A Hugging Face source's
-    tokenizer files are copied.
+    Scales keep their value and direction: ``linear_class`` is bitlinear where the source divides
+    by them and autobitlinear where it multiplies, so that none is rounded. They are stored as
+    float32. Other tensors keep their types. A Hugging Face source's tokenizer files are copied.
 
     Parameters
     ----------
+    checkpoint : source
     folder : must not exist, or be empty; it takes its name when it is complete
     progress : called after each tensor
 
     Raises
     ------
     CheckpointError
-        If the source is refused, or a matrix has several scales.
+        If the source is refused, a matrix has several scales, or some scales multiply and some
+        divide.
     OutputError, OSError
         If a file cannot be written.
     """
-    # What else stands there matters too: modules left alone, a norm before each projection.
-    old = checkpoint.config.get("quantization_config")
-    config = checkpoint.config | {
-        "quantization_config": (old if isinstance(old, dict) else {})
-        | {
-            "quant_method": "bitnet",
-            "linear_class": "autobitlinear",
-            "quantization_mode": "offline",
-        }
-    }
     with new_folder(folder) as partial:
+        divides = _write_safetensors(partial / "model.safetensors", checkpoint, progress)
+        # Other keys of the source's object matter too: modules left alone, use_rms_norm.
+        old = checkpoint.config.get("quantization_config")
+        config = checkpoint.config | {
+            "quantization_config": (old if isinstance(old, dict) else {})
+            | {
+                "quant_method": "bitnet",
+                "linear_class": "bitlinear" if divides else "autobitlinear",
+                "quantization_mode": "offline",
+            }
+        }
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-        _write_safetensors(partial / "model.safetensors", checkpoint, progress)
         source = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
         if not checkpoint.format.startswith("gguf"):
             for pattern in _COMPANIONS:
@@ -99,15 +92,17 @@ def write_huggingface(
                         shutil.copyfile(file, partial / file.name)
 
 
-def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -> None:
-    """Write tensors one at a time; the library's writer wants all of them in memory.
+def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -> bool:
+    """Write tensors one at a time, and find out whether the scales divide.
 
-    The format is a length in eight bytes, a header in JSON that spaces may follow, and the data.
-    The header's place is kept free, as much as all the entries can take, and filled in the end.
+    The library's own writer needs all tensors in memory. A file has the length of the header in
+    eight bytes, the header in JSON that spaces may follow, and the data. The header is written
+    last, into a space that is large enough for all entries.
     """
     names = [*checkpoint.tensors, *checkpoint.ternary]
     room = -(-sum(2 * len(json.dumps(name)) + 400 for name in names) // 64) * 64
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    directions: set[bool] = set()
     with file.open("wb") as stream:
         stream.seek(8 + room)
 
@@ -125,29 +120,16 @@ def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -
                 write(name, checkpoint.tensors[name])
             else:
                 tensor = checkpoint.ternary[name]
-                scale = single_scale(tensor, "Hugging Face's packed format")
+                check_single_scale(tensor, "Hugging Face's packed format")
+                directions.add(tensor.divides)
+                if len(directions) > 1:
+                    raise CheckpointError(
+                        f"{name}: scales of a Hugging Face folder must all multiply or all divide; "
+                        "convert to gguf or stream instead"
+                    )
                 write(f"{name}.weight", tensor.packed)
-                write(f"{name}.weight_scale", np.array([scale], np.float32))
+                write(f"{name}.weight_scale", tensor.scale[0])
             progress(done + 1, len(names))
         stream.seek(0)
         stream.write(struct.pack("<Q", room) + json.dumps(header).encode().ljust(room))
-
-
-def architecture_of(checkpoint: Checkpoint) -> str:
-    """GGUF's name for the model, by which readers know its norms, activation and row order."""
-    config = checkpoint.config
-    sub_norms = any(name.endswith("attn_sub_norm.weight") for name in checkpoint.tensors)
-    found = str(config.get("model_type")), str(config.get("hidden_act")), sub_norms
-    architectures = {
-        ("bitnet", "relu2", True): "bitnet-b1.58",
-        ("bitnet", "silu", True): "bitnet",
-        ("llama", "silu", False): "llama",
-        ("qwen3", "silu", False): "qwen3",
-    }
-    if found not in architectures:
-        raise CheckpointError(
-            f"{checkpoint.path}: GGUF must have a name for the model, and none is known for "
-            f"model_type {found[0]!r} with hidden_act {found[1]!r} and "
-            f"{'' if sub_norms else 'no '}sub-norms; convert to huggingface or stream instead"
-        )
-    return architectures[found]
+    return True in directions

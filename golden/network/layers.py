@@ -94,16 +94,20 @@ def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int3
 class BitLinear:
     """A linear layer with trits for weights and integers for activations.
 
-    ``y = Σ_g (W_g · q_g) · scale_g / act_scale`` in float32, evaluated in this order, where
-    ``q, act_scale = quantize(x)`` and g runs over the groups of inputs that share a scale; mostly
-    there is one. ``W_g · q_g`` is exact; a sum below 2²⁴ is exact in float32 too, so that only the
-    scaling rounds.
+    ``q, act_scale = quantize(x)``, and g counts the groups of inputs that share a scale, mostly
+    one. In float32 and in this order::
+
+        y = (Σ_g (W_g · q_g) · scale_g) / act_scale      where the scales multiply
+        y = Σ_g (W_g · q_g) / (scale_g · act_scale)      where they divide
+
+    The second is the order of ``post_quant_process`` of transformers' ``BitLinear``. ``W_g · q_g``
+    is exact, and a sum below 2²⁴ is exact in float32 too, so that only the scaling rounds.
 
     Parameters
     ----------
-    weight : N × K, with multiplicative scales
-    quantize : of the activations
-    matmul : what computes ``W_g · q_g``
+    weight : matrix N × K
+    quantize : quantizer of the activations
+    matmul : product of integers for ``W_g · q_g``
     """
 
     weight: TernaryTensor
@@ -140,8 +144,9 @@ class BitLinear:
             columns = slice(index * group.group_size, (index + 1) * group.group_size)
             # The order in memory decides the order of later float sums: it must not depend on what
             # multiplied.
-            y = y + np.ascontiguousarray(self.matmul(group, q[:, columns]), np.float32) * scale
-        return np.asarray(y / act_scale)
+            sums = np.ascontiguousarray(self.matmul(group, q[:, columns]), np.float32)
+            y = y + (sums / (scale * act_scale) if group.divides else sums * scale)
+        return np.asarray(y if self.weight.divides else y / act_scale)
 
 
 def rms_norm(

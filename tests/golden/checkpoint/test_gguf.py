@@ -360,7 +360,7 @@ def test_wrong_models(tmp_path):
     )
     refuses(
         tmp_path,
-        "must be a whole model, and is one of 3 parts; join them with llama-gguf-split --merge",
+        "must be a whole model, not one of 3 parts; join them with llama-gguf-split --merge",
         tensors,
         split__count=3,
     )

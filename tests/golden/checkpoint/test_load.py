@@ -57,6 +57,14 @@ def test_scales_that_multiply(tiny, scale_dtype):
         ]
 
 
+@pytest.mark.parametrize("scale", [1e-40, 0])
+def test_a_divisor_without_a_finite_inverse(tiny, scale):
+    tensors = {f"{Q}.weight_scale": np.array([scale], np.float32)}
+    folder, _, _ = tiny(tensors=tensors, **LLAMA)
+    with pytest.raises(CheckpointError, match=r"positive"):
+        load_checkpoint(folder).ternary[Q]
+
+
 @pytest.mark.parametrize("linear_class", [{}, {"linear_class": "bitlinear"}])
 def test_scales_that_divide(tiny, linear_class):
     quantization = {"quant_method": "bitnet"} | linear_class
@@ -65,7 +73,9 @@ def test_scales_that_divide(tiny, linear_class):
     assert checkpoint.scale_convention == "divided by (bitlinear)"
     for name, tensor in checkpoint.ternary.items():
         np.testing.assert_array_equal(tensor.trits, trits[name])
-        assert tensor.scale[0, 0] == np.float32(1) / scales[name][0]
+        assert tensor.divides
+        assert tensor.scale == scales[name]
+        assert tensor.multiplier == np.float32(1) / scales[name]
 
 
 def test_other_tensors_keep_their_type_and_are_mapped(tiny):

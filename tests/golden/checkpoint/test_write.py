@@ -43,14 +43,39 @@ def test_round_trips(tmp_path, tiny, model, kind):
     count = len(source.ternary) + len(source.tensors)
     assert seen == [(i + 1, count) for i in range(count)]
     converted = load_checkpoint(target)
-    equal = Comparison(14, 2 * TRITS, 14, len(source.tensors), "")
+    # Llama's scales divide. GGUF's multiply: the inverses of all these random scales are rounded.
+    rounded = 14 if model and kind != "huggingface" else 0
+    equal = Comparison(14, 2 * TRITS, 14, len(source.tensors), "", rounded)
     assert compare(converted, source) == equal
+    assert compare(source, converted) == equal
     for key in ("hidden_size", "rms_norm_eps", "rope_theta", "vocab_size", "hidden_act"):
         assert converted.config[key] == source.config[key]
     # And back to Hugging Face, from which nothing differs either.
     write_huggingface(converted, tmp_path / "back")
     assert compare(load_checkpoint(tmp_path / "back"), source) == equal
     assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize("scale_dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("divides", [False, True])
+def test_that_scales_keep_value_and_direction(tmp_path, tiny, divides, scale_dtype):
+    folder, _, scales = tiny(scale_dtype=scale_dtype, **(LLAMA if divides else {}))
+    write_huggingface(load_checkpoint(folder), tmp_path / "new")
+    stored = load_file(tmp_path / "new" / "model.safetensors")
+    for name, scale in scales.items():
+        np.testing.assert_array_equal(stored[f"{name}.weight_scale"], scale.astype(np.float32))
+    assert compare(load_checkpoint(tmp_path / "new"), load_checkpoint(folder)).rounded_scales == 0
+
+
+def test_that_a_folder_has_one_direction_of_scales(tmp_path, tiny):
+    source = load_checkpoint(tiny()[0])
+    message = (
+        f"{DOWN}: scales of a Hugging Face folder must all multiply or all divide; convert to gguf "
+        "or stream instead"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        write_huggingface(changed(source, DOWN, divides=True), tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 def test_files_of_a_folder(tmp_path, tiny):
@@ -64,15 +89,13 @@ def test_files_of_a_folder(tmp_path, tiny):
     assert config["quantization_config"] == {
         "modules_to_not_convert": ["lm_head"],
         "quant_method": "bitnet",
-        "linear_class": "autobitlinear",
+        "linear_class": "bitlinear",
         "quantization_mode": "offline",
     }
     with safe_open(tmp_path / "new" / "model.safetensors", framework="numpy") as file:
         assert file.metadata() == {"format": "pt"}
         np.testing.assert_array_equal(file.get_tensor(f"{Q}.weight"), pack_weights(trits[Q]))
-        # The source's scale divides, the new one multiplies.
-        expected = np.float32(1) / scales[Q]
-        np.testing.assert_array_equal(file.get_tensor(f"{Q}.weight_scale"), expected)
+        np.testing.assert_array_equal(file.get_tensor(f"{Q}.weight_scale"), scales[Q])
 
 
 def test_cross_format_chain(tmp_path, tiny):
@@ -134,8 +157,9 @@ def test_transformers_loads_what_is_written(tmp_path, tiny, model):
     assert not report["unexpected_keys"]
     for name, t in trits.items():
         module = loaded.get_submodule(name)
-        assert type(module).__name__ == "AutoBitLinear"
-        np.testing.assert_array_equal(module.weight.detach().numpy(), t)
+        assert type(module).__name__ == ("BitLinear" if model else "AutoBitLinear")
+        weight = module.weight.detach().numpy()
+        np.testing.assert_array_equal(weight, pack_weights(t) if model else t)
         np.testing.assert_array_equal(module.weight_scale.numpy(), source.ternary[name].scale[0])
 
 
@@ -183,6 +207,36 @@ def test_comparison_names_the_first_difference(tiny):
     fewer = {name: x for name, x in source.ternary.items() if name != Q}
     found = compare(source, type(source)(**vars(source) | {"ternary": fewer}))
     assert found.difference == f"{Q} is not in the source"
+
+
+def test_that_comparison_sees_a_rounded_scale(tiny):
+    source = load_checkpoint(tiny(**LLAMA)[0])
+    s = np.float32(0.206)
+    divided = changed(source, Q, scale=np.array([[s]]))
+    # A copy that multiplies by the inverse has it rounded, unless the scale is a power of two.
+    inverse = {"scale": np.array([[1 / s]]), "divides": False}
+    found = compare(changed(source, Q, **inverse), divided)
+    assert (found.difference, found.scales, found.rounded_scales) == ("", 7, 1)
+    assert compare(divided, divided).rounded_scales == 0
+    exact = {"scale": np.array([[4]], np.float32), "divides": False}
+    quarter = changed(source, Q, scale=np.array([[0.25]], np.float32))
+    assert compare(changed(source, Q, **exact), quarter).rounded_scales == 0
+    # A divisor that went through its inverse and back is another one.
+    back = np.float32(1) / (np.float32(1) / s)
+    assert back != s
+    found = compare(changed(source, Q, scale=np.array([[back]])), divided)
+    assert found.difference == (
+        f"{Q} has the scale {float(back)} (a divisor) at output 0, input 0, and {float(s)} (a "
+        "divisor) in the source"
+    )
+    found = compare(changed(source, Q, scale=np.array([[s]]), divides=False), divided)
+    assert found.difference == (
+        f"{Q} has the scale {float(s)} at output 0, input 0, and {float(s)} (a divisor) in the "
+        "source"
+    )
+    # Two equal scales in the source count twice.
+    twice = changed(source, Q, scale=np.array([[s], [s]]))
+    assert compare(changed(source, Q, **inverse), twice).rounded_scales == 2
 
 
 def test_scales_that_a_format_cannot_hold(tmp_path, tiny):

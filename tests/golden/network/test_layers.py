@@ -1,3 +1,4 @@
+from dataclasses import replace
 from functools import partial
 
 import ml_dtypes
@@ -68,6 +69,34 @@ def test_bitlinear_is_product_times_scales():
     # Quantization moves each input by at most half a step of 1/scale.
     error = np.abs(y - x @ (trits * np.float32(0.37)).T)
     assert (error <= 0.37 * 33 * 0.5 / scale + 1e-5).all()
+
+
+def test_bitlinear_divides_as_transformers_does():
+    rng = np.random.default_rng(5)
+    trits = random_trits(rng, 64, 33)
+    x = rng.standard_normal((7, 33)).astype(np.float32)
+    s = np.float32(0.7)
+    weight = replace(TernaryTensor.from_trits("w", trits, s), divides=True)
+    y = BitLinear(weight=weight)(x)
+    assert y.dtype == np.float32
+    q, scale = absmax_quantize(x)
+    sums = ternary_matmul(trits, q).astype(np.float32)
+    # post_quant_process of transformers.integrations.bitnet.BitLinear.
+    np.testing.assert_array_equal(y, sums / (s * scale))
+    # The product with the inverse, which is rounded, is not the same.
+    assert (y != sums * (np.float32(1) / s) / scale).any()
+
+
+def test_bitlinear_with_a_divisor_for_each_block_and_group():
+    rng = np.random.default_rng(6)
+    trits = random_trits(rng, 6, 12)
+    scale = rng.uniform(0.5, 2, (3, 4)).astype(np.float32)
+    x = rng.standard_normal((2, 12)).astype(np.float32)
+    q, act_scale = absmax_quantize(x)
+    weights = trits / scale.repeat(2, axis=0).repeat(3, axis=1)
+    weight = replace(TernaryTensor.from_trits("w", trits, scale, 3), divides=True)
+    y = BitLinear(weight=weight)(x)
+    np.testing.assert_allclose(y, q.astype(np.float64) @ weights.T / act_scale, rtol=1e-5)
 
 
 def test_bitlinear_with_a_scale_for_each_block_and_group():

@@ -1,5 +1,6 @@
 """The golden models against transformers' own, on the CPU in float32."""
 
+from dataclasses import replace
 from itertools import islice
 
 import numpy as np
@@ -75,9 +76,10 @@ def test_integers_are_equal_given_the_same_inputs(pair):
             module = theirs.get_submodule(name := f"model.layers.{index}.{short}")
             x, y = seen[name]
             q, scale = absmax_quantize(x)
+            scale_theirs = scale
             if hasattr(module, "activation_quant"):
-                q_theirs, _ = module.activation_quant(torch.tensor(x))
-                q_theirs = q_theirs.numpy()
+                q_theirs, scale_theirs = module.activation_quant(torch.tensor(x))
+                q_theirs, scale_theirs = q_theirs.numpy(), scale_theirs.numpy()
             else:
                 # Fake quantization returns q / scale, from which q comes back by rounding.
                 fake = transformers.integrations.bitnet.ActQuant.apply(torch.tensor(x)).numpy()
@@ -85,7 +87,12 @@ def test_integers_are_equal_given_the_same_inputs(pair):
             np.testing.assert_array_equal(q, q_theirs)
             # Their float sums, scaled back, are golden's integers.
             integers = packed_matmul(linear.weight, q)
-            back = y / linear.weight.scale * scale
+            if linear.weight.divides:
+                # The same operations in the same order, given their scale of the activations,
+                # which PyTorch computes as 127 times a reciprocal.
+                theirs_too = replace(linear, quantize=lambda _, q=q, s=scale_theirs: (q, s))
+                np.testing.assert_array_equal(theirs_too(x), y)
+            back = y / linear.weight.multiplier * scale
             np.testing.assert_allclose(back, integers, atol=0.05)
             np.testing.assert_array_equal(np.rint(back), integers)
             compared += q.size
