@@ -18,11 +18,11 @@ from ..tools.run import run_program
 from .liberty import names_in, verilog_expression
 from .netlist import Activity, Net, Netlist
 
-__all__ = ["DelayedRun", "run_with_delays"]
+__all__ = ["run_with_delays"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DelayedRun:
+class _DelayedRun:
     """Results of a simulation with delays.
 
     Parameters
@@ -37,7 +37,7 @@ class DelayedRun:
     settled: Activity
 
 
-def run_with_delays(netlist: Netlist, inputs: Mapping[str, NDArray[np.uint8]]) -> DelayedRun:
+def run_with_delays(netlist: Netlist, inputs: Mapping[str, NDArray[np.uint8]]) -> _DelayedRun:
     """Simulate a netlist in which each cell takes one unit of time, after a cycle of reset.
 
     Inputs change one unit after the clock's edge, as if they came from flip-flops of the library.
@@ -75,7 +75,7 @@ def run_with_delays(netlist: Netlist, inputs: Mapping[str, NDArray[np.uint8]]) -
         counts = np.loadtxt(work / "counts.txt", np.int64, ndmin=1)
     places: dict[Net, int] = {net: place for place, net in enumerate(nets)}
     toggles = np.count_nonzero(settled[1:] != settled[:-1], axis=0)
-    return DelayedRun(
+    return _DelayedRun(
         outputs=netlist.outputs(outputs),
         changes={net: int(counts[place]) / (cycles - 1) for net, place in places.items()},
         settled=Activity.from_counts(places, toggles, settled.sum(axis=0), cycles),

@@ -21,7 +21,6 @@ __all__ = [
     "LibertyError",
     "LibertyFile",
     "names_in",
-    "parse_liberty",
     "read_liberty",
     "read_units",
     "truth_table",
@@ -77,8 +76,8 @@ class _Parser:
 
     def __init__(self, file: str) -> None:
         self._file = file
-        self.top = Group("", [])
-        self._stack = [self.top]
+        self._top = Group("", [])
+        self._stack = [self._top]
         self._words: list[str] = []
         self._arguments: list[str] | None = None
         self._inside = False
@@ -129,38 +128,13 @@ class _Parser:
                 f"{self._file}: a brace closes that never opened; the file must be Liberty"
             )
 
-    @property
-    def complete(self) -> bool:
-        """Whether all groups are closed."""
-        return len(self._stack) == 1
-
-
-def parse_liberty(text: str, file: str) -> Group:
-    """Parse the text of a Liberty file.
-
-    Parameters
-    ----------
-    text : the content of the file
-    file : the name that errors give
-
-    Returns
-    -------
-    The outermost group, whose kind is ``library``.
-
-    Raises
-    ------
-    LibertyError
-        If the text is not one complete library group.
-    """
-    parser = _Parser(file)
-    for match in _TOKEN.finditer(text):
-        if match[3] is not None:
-            parser.mark(match[3])
-        elif match.lastindex:
-            parser.word(match[1] if match[1] is not None else match[2])
-    if not parser.complete or [group.kind for group in parser.top.groups] != ["library"]:
-        raise LibertyError(f"{file}: the file must be one complete library group of Liberty")
-    return parser.top.groups[0]
+    def library(self) -> Group:
+        """Return the library, if all its groups are closed."""
+        if len(self._stack) != 1 or [group.kind for group in self._top.groups] != ["library"]:
+            raise LibertyError(
+                f"{self._file}: the file must be one complete library group of Liberty"
+            )
+        return self._top.groups[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -179,8 +153,24 @@ class LibertyFile:
     content: bytes
 
     def parse(self) -> Group:
-        """Parse the content, see ``parse_liberty``."""
-        return parse_liberty(self.content.decode("latin-1"), self.name)
+        """Parse the content.
+
+        Returns
+        -------
+        The outermost group, whose kind is ``library``.
+
+        Raises
+        ------
+        LibertyError
+            If the content is not one complete library group.
+        """
+        parser = _Parser(self.name)
+        for match in _TOKEN.finditer(self.content.decode("latin-1")):
+            if match[3] is not None:
+                parser.mark(match[3])
+            elif match.lastindex:
+                parser.word(match[1] if match[1] is not None else match[2])
+        return parser.library()
 
 
 def read_liberty(file: Path) -> LibertyFile:

@@ -26,7 +26,7 @@ __all__ = ["Cell", "Library"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class FlipFlop:
+class _FlipFlop:
     """The ``ff`` group of a cell.
 
     Parameters
@@ -64,7 +64,7 @@ class Cell:
     inputs: tuple[str, ...]
     outputs: tuple[tuple[str, str], ...]
     loads: dict[str, float]
-    flip_flop: FlipFlop | None
+    flip_flop: _FlipFlop | None
     usable: bool
 
     @property
@@ -91,7 +91,7 @@ class Cell:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Corner:
+class _Corner:
     """Units and operating point, which all files of a library share.
 
     Parameters
@@ -153,7 +153,7 @@ class Library:
         self._folder = folder
         self.files = [folder / f"{place}.lib" for place in range(len(files))]
         stored = json.loads((folder / "cells.json").read_text())
-        self.corner = Corner(**stored["corner"])
+        self.corner = _Corner(**stored["corner"])
         cells = [_cell_from_json(cell) for cell in stored["cells"]]
         self.cells = {cell.name: cell for cell in cells}
         self._places = {cell.name: place for place, cell in enumerate(cells)}
@@ -223,7 +223,7 @@ def _cell_from_json(cell: dict) -> Cell:
         | {
             "inputs": tuple(cell["inputs"]),
             "outputs": tuple(map(tuple, cell["outputs"])),
-            "flip_flop": FlipFlop(**flip_flop) if flip_flop else None,
+            "flip_flop": _FlipFlop(**flip_flop) if flip_flop else None,
         }
     )
 
@@ -232,7 +232,7 @@ def _extract(files: Sequence[LibertyFile], folder: Path) -> None:
     """Write what the flow needs of the files to a folder."""
     cells: list[Cell] = []
     groups: list[list[EnergyGroup]] = []
-    corners: list[Corner] = []
+    corners: list[_Corner] = []
     for place, file in enumerate(files):
         group = file.parse()
         if b"internal_power" not in file.content:
@@ -254,7 +254,7 @@ def _extract(files: Sequence[LibertyFile], folder: Path) -> None:
         (folder / f"{place}.json").write_text(text)
 
 
-def _corner(library: Group, file: str) -> Corner:
+def _corner(library: Group, file: str) -> _Corner:
     """Read units and operating point of a file."""
     point = [library.get(name) for name in ("nom_voltage", "nom_temperature")]
     try:
@@ -272,7 +272,7 @@ def _corner(library: Group, file: str) -> Corner:
             f"not {conditions!r}"
         )
     time_ps, farads = read_units(library, file)
-    return Corner(
+    return _Corner(
         time_ps=time_ps,
         farads=farads,
         voltage=voltage,
@@ -281,7 +281,7 @@ def _corner(library: Group, file: str) -> Corner:
     )
 
 
-def _check_corners(corners: Sequence[Corner], files: Sequence[LibertyFile]) -> None:
+def _check_corners(corners: Sequence[_Corner], files: Sequence[LibertyFile]) -> None:
     """Refuse files whose units or operating points differ."""
     for corner, file in zip(corners, files, strict=True):
         for name, first in asdict(corners[0]).items():
@@ -316,7 +316,7 @@ def _capacitance(pin: Group, library: Group) -> float:
     return float(library.get("default_input_pin_cap", "0"))
 
 
-def _flip_flop(cell: Group, inputs: Sequence[str]) -> FlipFlop | None:
+def _flip_flop(cell: Group, inputs: Sequence[str]) -> _FlipFlop | None:
     """Read the ``ff`` group of a cell; None if there is none, or its set and reset have no tie."""
     found = None
     for ff in cell.all("ff"):
@@ -324,7 +324,7 @@ def _flip_flop(cell: Group, inputs: Sequence[str]) -> FlipFlop | None:
         others = [pin for pin in inputs if pin != clock and pin not in names_in(following)]
         ties = _inactive(others, [ff.get("clear", "0"), ff.get("preset", "0")])
         if len(ff.names) == 2 and ties is not None:
-            found = FlipFlop(
+            found = _FlipFlop(
                 state=ff.names[0],
                 inverse=ff.names[1],
                 next_state=following,

@@ -199,25 +199,15 @@ class Table:
         -------
         The row; None if it was not measured.
         """
-        wanted = (
-            unit,
-            self.common_clock if clock_ghz is None else clock_ghz,
-            lanes,
-            rows,
-            levels_per_stage,
-            operands,
-        )
-        for row in self.rows:
-            if wanted == (
-                row.unit,
-                row.clock_ghz,
-                row.lanes,
-                row.rows,
-                row.levels_per_stage,
-                row.operands,
-            ):
-                return row
-        return None
+        wanted = {
+            "unit": unit,
+            "clock_ghz": self.common_clock if clock_ghz is None else clock_ghz,
+            "lanes": lanes,
+            "rows": rows,
+            "levels_per_stage": levels_per_stage,
+            "operands": operands,
+        }
+        return next((row for row in self.rows if wanted.items() <= vars(row).items()), None)
 
     def ratio(self, row: Characterization, *, ports: bool = False) -> float | None:
         """Divide the energy of FP16 by that of a row.

@@ -2,7 +2,11 @@ import numpy as np
 import pytest
 
 from trilith.sim.gatelevel.energies import EnergyTable, read_energies
-from trilith.sim.gatelevel.liberty import parse_liberty
+from trilith.sim.gatelevel.liberty import LibertyFile
+
+
+def parse(text):
+    return LibertyFile(name="x.lib", sha256="", content=text.encode()).parse()
 
 
 def at(table: EnergyTable, slew: float, load: float) -> float:
@@ -36,7 +40,7 @@ def test_groups_of_a_cell():
   }
   cell (Z) { }
 }"""
-    (group,), none = read_energies(parse_liberty(text, "x.lib"))
+    (group,), none = read_energies(parse(text))
     assert none == []
     assert (group.pin, group.related, group.when) == ("Y", "A", "B")
     rise, fall = group.tables

@@ -6,13 +6,17 @@ import pytest
 
 from trilith.sim.gatelevel.liberty import (
     LibertyError,
+    LibertyFile,
     names_in,
-    parse_liberty,
     read_liberty,
     read_units,
     truth_table,
     verilog_expression,
 )
+
+
+def parse(text):
+    return LibertyFile(name="x.lib", sha256="", content=text.encode()).parse()
 
 
 def test_groups_and_attributes():
@@ -30,7 +34,7 @@ library (small) {
   }
 }
 """
-    library = parse_liberty(text, "x.lib")
+    library = parse(text)
     assert (library.kind, library.names) == ("library", ["small"])
     assert library.get("time_unit") == "1ns"
     assert library.get("nom_voltage", "none") == "none"
@@ -62,7 +66,7 @@ COMPLETE = "x.lib: the file must be one complete library group of Liberty"
 )
 def test_a_text_that_is_not_liberty_is_refused(text, message):
     with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
-        parse_liberty(text, "x.lib")
+        parse(text)
 
 
 def test_files_that_cannot_be_read(tmp_path):
@@ -87,7 +91,7 @@ def test_files_that_cannot_be_read(tmp_path):
     ],
 )
 def test_units(attributes, time_ps, farads):
-    library = parse_liberty(f"library (a) {{ {attributes} }}", "x.lib")
+    library = parse(f"library (a) {{ {attributes} }}")
     assert read_units(library, "x.lib") == (time_ps, pytest.approx(farads))
 
 
@@ -106,7 +110,7 @@ LOAD = "x.lib: capacitive_load_unit must be a number and ff or pf, such as (1, p
     ],
 )
 def test_units_that_are_refused(attributes, message):
-    library = parse_liberty(f"library (a) {{ {attributes} }}", "x.lib")
+    library = parse(f"library (a) {{ {attributes} }}")
     with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
         read_units(library, "x.lib")
 

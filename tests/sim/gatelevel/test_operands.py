@@ -34,7 +34,7 @@ def test_beats_are_whole_dot_products_in_turn(name, interleave, rows, source):
         assert not found.last[dot[:-1]].any()
     taken = np.concatenate(found.dots)
     assert len(set(taken)) == len(taken)
-    # What the ports take is what they stand for.
+    # The ports take the operands.
     baseline.weight_port(found.weights)
     baseline.activation_port(found.activations)
 

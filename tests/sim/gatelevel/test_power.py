@@ -185,7 +185,7 @@ def _braces(text, start):
 
 
 def _power_groups(text, kind):
-    """Of each internal power group of a cell: pin, related pin or None, and the two tables."""
+    """Iterate over power groups of a cell: pin, related pin or None, and the two tables."""
     cell = _braces(text, text.index(f"cell ({kind})"))
     for pin in re.finditer(r"pin\((\w+)\)", cell):
         inside = _braces(cell, pin.start())
