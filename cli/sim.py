@@ -1,11 +1,11 @@
 """``trilith sim``: the generated engine under Verilator against the golden model."""
 
 from dataclasses import asdict, dataclass
-from enum import StrEnum
 from pathlib import Path
 
 import typer
 
+from ..sim.rtl.parts import Part
 from .options import OptionError, command, json_option, new_app, option
 from .output import Column, Table, print_json, status
 
@@ -14,19 +14,9 @@ __all__ = ["app"]
 app = new_app()
 
 
-class _Part(StrEnum):
-    """Parts of the suite; ``trilith.sim.rtl.suite.PARTS`` has the same names."""
-
-    SWEEP = "sweep"
-    DIGITS = "digits"
-    LANGUAGE = "language"
-    BITNET = "bitnet"
-    AXI = "axi"
-
-
 @dataclass(frozen=True, kw_only=True)
 class _Options:
-    part: list[_Part] | None = option(
+    part: list[Part] | None = option(
         None, "Part of the suite to run; may be repeated. Default: all."
     )
     checkpoint: Path | None = option(
@@ -62,7 +52,7 @@ def sim(options: _Options) -> None:
 
     if options.checkpoint is not None and options.part:
         raise OptionError("--part must not be given with --checkpoint: leave one of them out")
-    parts = ["bitnet"] if options.checkpoint else [str(part) for part in options.part or _Part]
+    parts = [Part.BITNET] if options.checkpoint else options.part or list(Part)
     results = []
     with status("building simulations") as show:
         table = Table(*_COLUMNS, silent=options.as_json)

@@ -17,7 +17,8 @@ from ..golden.network.text import bits_per_byte, load_tokenizer
 from ..golden.network.transformer import BitNetModel, KVCache
 from ..hw.config import PRESETS
 from ..hw.jobs import Job
-from ..sim.rtl.simulator import MatVecSimulator, build_harness, write_run
+from ..sim.rtl.harness import build_harness, write_run
+from ..sim.rtl.simulator import MatVecSimulator
 from ..sim.tools.toolchain import ToolchainError
 from .area import print_bars
 

@@ -81,3 +81,23 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("long"):
                 item.add_marker(pytest.mark.skip(reason="long: run with --long (make test-all)"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print the seconds that the tests of each room took, fixtures and building included."""
+    seconds: dict[str, float] = {}
+    tests: dict[str, set[str]] = {}
+    for reports in terminalreporter.stats.values():
+        for report in reports:
+            if isinstance(report, pytest.TestReport):
+                # A test under tests/sim/rtl belongs to the room sim.
+                room = report.nodeid.split("/")[1] if "/" in report.nodeid else "other"
+                seconds[room] = seconds.get(room, 0.0) + report.duration
+                tests.setdefault(room, set()).add(report.nodeid)
+    total = sum(seconds.values())
+    if not total:
+        return
+    terminalreporter.write_sep("=", "seconds of each room")
+    for room, taken in sorted(seconds.items(), key=lambda item: -item[1]):
+        share = f"{taken / total:.0%}"
+        terminalreporter.write_line(f"{taken:9.1f}s {share:>4}  {room} ({len(tests[room])} tests)")

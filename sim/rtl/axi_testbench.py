@@ -1,4 +1,4 @@
-"""Holds the AXI wrapper to golden, with ``cocotbext-axi`` as the other end of its buses."""
+"""Runs cocotb testbenches on the AXI wrapper."""
 
 import json
 import tempfile
@@ -17,16 +17,29 @@ from ...hw.config import MatVecConfig
 from ..tools.toolchain import ToolchainError, remedy
 from .cocotb_runner import run_testbench
 
-__all__ = ["ProbedAxiMatVec", "check_cocotbext", "run_axi_testbench"]
+__all__ = ["check_cocotbext", "run_axi_testbench"]
 
 
 class ProbedAxiMatVec(wiring.Component):
-    """``AxiMatVec``, and what its counters count: the handshakes of the engine inside.
+    """``AxiMatVec``, with the handshakes of the engine inside as outputs.
+
+    The wrapper's counters count these handshakes. The probes add no logic and no latency.
+
+    Parameters
+    ----------
+    config, widths : the configuration of the wrapper
 
     Members
     -------
-    probe_<stream> : Out(2); ``valid`` lowest, then ``ready``, for weights, activations and results;
-        all other members are those of ``AxiMatVec``
+    probe_weights, probe_activations, probe_results : Out(2)
+        ``valid`` of the engine's stream, lowest, and ``ready``.
+
+    All other members are those of ``AxiMatVec``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        From ``AxiMatVec``, if a parameter is not legal.
     """
 
     def __init__(self, config: MatVecConfig, widths: BusWidths) -> None:
@@ -39,7 +52,7 @@ class ProbedAxiMatVec(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Pass the ports through, and look inside."""
+        """Connect the ports to those of the wrapper inside, and the probes to its engine."""
         m = Module()
         m.submodules.inner = inner = self._inner
         for name, member in inner.signature.members.items():
@@ -52,33 +65,44 @@ class ProbedAxiMatVec(wiring.Component):
 
 
 def check_cocotbext() -> None:
-    """Raise ``ToolchainError`` unless ``cocotbext-axi`` is there."""
+    """Check that the package ``cocotbext-axi`` is installed.
+
+    Raises
+    ------
+    ToolchainError
+        If it is not.
+    """
     if find_spec("cocotbext") is None or find_spec("cocotbext.axi") is None:
         raise ToolchainError(
-            "the test of the AXI wrapper needs cocotbext-axi, which is not installed: "
+            "the testbench of the AXI wrapper needs cocotbext-axi, which is not installed: "
             f"{remedy('cocotbext-axi')}"
         )
 
 
 def run_axi_testbench(
-    config: MatVecConfig, widths: BusWidths, *, tests: Sequence[str] = ()
+    config: MatVecConfig,
+    widths: BusWidths,
+    *more: str,
+    path: Sequence[Path] = (),
 ) -> tuple[int, list[dict[str, Any]]]:
-    """Run the testbench of the AXI wrapper.
+    """Run jobs on the AXI wrapper, with different pauses on its buses.
 
     Parameters
     ----------
-    config, widths : of the wrapper
-    tests : names of tests in ``trilith.sim.rtl.testbenches.axi``; by default all
+    config, widths : the configuration of the wrapper
+    more : names of Python modules with more cocotb tests for the same simulation
+    path : folders in which Python looks for these modules first
 
     Returns
     -------
-    How many passed, and of each test that runs a series of jobs what it measured: ``pattern``,
-    ``jobs``, ``macs``, ``seconds`` and ``cycles``, the counter of the wrapper
+    passed : the number of tests that passed
+    reports : for each pattern of pauses ``pattern``, ``jobs``, ``macs``, ``seconds`` and
+        ``cycles``, which is the wrapper's own counter
 
     Raises
     ------
     ToolchainError
-        If ``cocotbext-axi`` is missing or the simulation cannot be built.
+        If ``cocotbext-axi`` is missing, or if the simulation cannot be built.
     SimulationError
         If a test fails.
     """
@@ -86,13 +110,12 @@ def run_axi_testbench(
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
         report = Path(scratch) / "report.jsonl"
         settings = {"config": asdict(config), "widths": asdict(widths), "report": str(report)}
-        environment = {"TRILITH_AXI": json.dumps(settings)}
-        if tests:
-            environment["COCOTB_TEST_FILTER"] = "|".join(rf"\.{name}(/|$)" for name in tests)
         passed = run_testbench(
             ProbedAxiMatVec(config, widths),
             "trilith.sim.rtl.testbenches.axi",
-            environment=environment,
+            *more,
+            path=path,
+            variables={"TRILITH_AXI": json.dumps(settings)},
         )
         lines = report.read_text().splitlines() if report.exists() else []
     return passed, [json.loads(line) for line in lines]

@@ -27,21 +27,22 @@ def build_simulation(
     waves: Path | None = None,
     main: Path | None = None,
 ) -> Path:
-    """Build an executable simulation, or find it built.
+    """Build an executable simulation, unless the cache has it.
 
-    Kept by a hash of the sources, the flags, and the versions of the tools.
+    The key of the cache is the text of the sources, the flags, and the versions of the tools.
 
     Parameters
     ----------
     sources : Verilog, SystemVerilog and Verilator control files
     top : name of the top module, whose ports are public to cocotb
-    parameters : of the top module
-    waves : None, or the file that it is going to write: ``.fst`` or ``.vcd``
-    main : a C++ file with ``main``, for a simulation without cocotb; by default cocotb's
+    parameters : values of the top module's Verilog parameters
+    waves : None, or a file with the suffix of the waves that the simulation can write: ``.fst`` or
+        ``.vcd``
+    main : a C++ file with ``main``, for a simulation without cocotb; None is cocotb's ``main``
 
     Returns
     -------
-    Path of the executable
+    Path of the executable.
 
     Raises
     ------
@@ -75,15 +76,19 @@ def build_simulation(
 
 
 class _Tools:
-    """Verilator, make and the compiler, as found.
+    """Verilator, make and the C++ compiler.
+
+    Members
+    -------
+    versions : text that differs from one installation of the tools to another
 
     Raises
     ------
     ToolchainError
-        Here and in the methods, if one is missing or fails.
+        From the constructor if a tool is missing, from the methods if one fails.
     """
 
-    # Only the hot code is worth the compiler's time: -O3 everywhere takes minutes on a large array.
+    # Only code that runs in every cycle is optimized: -O3 for all takes minutes on a large array.
     _OPTIMIZE = ("OPT_FAST=-O2", "OPT_SLOW=-O0", "OPT_GLOBAL=-O1")
 
     def __init__(self) -> None:
@@ -91,7 +96,6 @@ class _Tools:
         for program in ("make", "perl"):
             find_program(program)
         compiler = run_program(["g++", "--version"])
-        #: What tells one installation from another.
         self.versions = "\0".join(
             [self._verilator.version, str(self._verilator.program), compiler, *self._OPTIMIZE]
         )
@@ -99,19 +103,24 @@ class _Tools:
     def verilate(self, arguments: Sequence[str], files: Sequence[Path], work: Path) -> None:
         """Generate C++ and makefiles in a new folder ``work``."""
         work.mkdir()
-        command = [str(self._verilator.program), "--cc", "--prefix", "Vtop", "--Mdir", str(work)]
+        command = [self._verilator.program, "--cc", "--prefix", "Vtop", "--Mdir", work]
         run_program([*command, *arguments, *files], folder=work, makes=["Vtop.mk"])
 
     def make(self, work: Path, target: str) -> None:
-        """Compile a file in ``work``."""
+        """Compile the file ``target`` in the folder ``work``."""
         variables = (*self._verilator.make_variables, *self._OPTIMIZE)
         command = ["make", "-j2", "-f", "Vtop.mk", *variables, target]
         run_program(command, folder=work, makes=[target])
 
     def runtime(self, arguments: Sequence[str]) -> Path:
-        """Folder of Verilator's own runtime, compiled once for all simulations of like arguments.
+        """Compile Verilator's runtime library, or find it compiled.
 
-        Each simulation would compile it anew, which takes longer than most designs do.
+        The library depends only on ``arguments``. Verilator would compile it for each simulation
+        again, which takes longer than most designs do.
+
+        Returns
+        -------
+        The folder of the compiled files.
         """
         with keep("runtime", "\0".join([*arguments, self.versions])) as (folder, making):
             if making is not None:
@@ -125,20 +134,33 @@ class _Tools:
         return folder
 
 
-def cocotb_environment(module: str, top: str) -> dict[str, str]:
-    """Variables with which a simulation finds Python, cocotb, and the cocotb module ``module``."""
+def cocotb_environment(modules: str, top: str, *, path: Sequence[Path] = ()) -> dict[str, str]:
+    """Variables with which a simulation finds Python, cocotb, and its testbench.
+
+    Parameters
+    ----------
+    modules : names of the Python modules with the cocotb tests, separated by commas
+    top : name of the top module
+    path : folders in which Python looks for modules first
+
+    Raises
+    ------
+    ToolchainError
+        If Python has no shared library.
+    """
     python = find_libpython.find_libpython()
     if python is None:
         raise ToolchainError(
-            "Python must have a shared library for cocotb, and has none: install python3 with "
+            "cocotb needs the shared library of Python, which was not found: install python3 with "
             "libpython (Debian: apt-get install libpython3-dev; pyenv: --enable-shared)"
         )
+    folders = [*path, *(Path(folder) for folder in sys.path if folder)]
     return {
-        "COCOTB_TEST_MODULES": module,
+        "COCOTB_TEST_MODULES": modules,
         "COCOTB_TOPLEVEL": top,
         "TOPLEVEL_LANG": "verilog",
         "COCOTB_TRUST_INERTIAL_WRITES": "1",
         "GPI_USERS": f"{python};{cocotb_tools.config.pygpi_entry_point()}",
         "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join(str(Path(path).absolute()) for path in sys.path if path),
+        "PYTHONPATH": os.pathsep.join(str(folder.absolute()) for folder in folders),
     }

@@ -1,7 +1,8 @@
-"""Runs a component clock by clock on arrays, without Python in the clock loop."""
+"""Runs a component cycle by cycle on arrays, without Python in the loop."""
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from numpy.typing import NDArray
 
+from ...golden.templates import render
 from ...hw.export.verilog import component_verilog
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
@@ -17,52 +19,37 @@ from .build import build_simulation
 
 __all__ = ["port_bytes", "run_clocked"]
 
-#: Logic on single bits of a vector looks like a loop where one depends on another.
+#: Verilator reports a loop where one bit of a vector depends on another bit of it.
 _CONTROL = """`verilator_config
 lint_off -rule UNOPTFLAT -file "*.v"
 """
 
 
-_MAIN = """// The Verilated component between two files, a record per clock in each.
+@dataclass(frozen=True, kw_only=True)
+class _Port:
+    """A port of the Verilated model.
 
-#include <cstdio>
+    Parameters
+    ----------
+    name : the name in Verilator's C++
+    size : bytes of the C++ variable
+    """
 
-#include "Vtop.h"
-#include "verilated.h"
-
-int main(int argc, char** argv) {{
-    VerilatedContext context;
-    context.commandArgs(argc, argv);
-    Vtop top{{&context}};
-    std::FILE* in = std::fopen("in.bin", "rb");
-    std::FILE* out = std::fopen("out.bin", "wb");
-    if (!in || !out) return 1;
-    const auto read = [in](void* port, size_t size) {{
-        return std::fread(port, size, 1, in) == 1;
-    }};
-    const auto write = [out](const void* port, size_t size) {{ std::fwrite(port, size, 1, out); }};
-    top.clk = 0;
-    top.rst = 1;
-    top.eval();
-    top.clk = 1;
-    top.eval();
-    top.rst = 0;
-    for (;;) {{
-        top.clk = 0;
-{reads}
-        top.eval();
-{writes}
-        top.clk = 1;
-        top.eval();
-    }}
-    top.final();
-    return std::fclose(out) ? 1 : 0;
-}}
-"""
+    name: str
+    size: int
 
 
 def port_bytes(width: int) -> int:
-    """Bytes that Verilator keeps a port of so many bits in."""
+    """Bytes of the C++ variable in which Verilator keeps a port.
+
+    Parameters
+    ----------
+    width : bits of the port, 1 or more
+
+    Returns
+    -------
+    1, 2, 4 or 8 bytes for up to 64 bits; beyond them the bytes of whole 32-bit words.
+    """
     for size in (1, 2, 4, 8):
         if width <= 8 * size:
             return size
@@ -72,41 +59,35 @@ def port_bytes(width: int) -> int:
 def run_clocked(
     component: wiring.Component, inputs: Mapping[str, NDArray[np.uint8]]
 ) -> dict[str, NDArray[np.uint8]]:
-    """Apply inputs to a component, a row in each clock, after one clock of reset.
+    """Apply inputs to a component, one row in each cycle, after one cycle of reset.
 
     Parameters
     ----------
-    component : its ports are ``In`` and ``Out``, without nesting
-    inputs : of each input port uint8[clocks, port_bytes(width)], lowest byte first
+    component : a component whose ports are ``In`` and ``Out``, without nesting
+    inputs : for each input port uint8[cycles, port_bytes(width)], lowest byte first
 
     Returns
     -------
-    Of each output port uint8[clocks, port_bytes(width)]: its value before the clock's edge, so that
-    what is combinational answers the row of the same clock.
+    For each output port uint8[cycles, port_bytes(width)]: its values before the rising edge of the
+    clock, so that combinational outputs belong to the inputs in the same row.
 
     Raises
     ------
     SimulationError
-        If the simulation fails.
+        If the simulation does not answer every cycle.
     ToolchainError
-        If it cannot be built.
+        If the simulation cannot be built, or its program fails.
     """
+    ins: dict[str, _Port] = {}
+    outs: dict[str, _Port] = {}
+    for path, member, value in component.signature.flatten(component):
+        name = "__".join(map(str, path))
+        # Verilator writes a double underscore of Verilog as the character code of an underscore.
+        port = _Port(name=name.replace("__", "___05F"), size=port_bytes(len(_plain(value))))
+        (ins if member.flow == In else outs)[name] = port
     text = component_verilog(component, "dut")
-    members = {
-        "__".join(map(str, path)): (member, len(_plain(value)))
-        for path, member, value in component.signature.flatten(component)
-    }
-    ins = {name: width for name, (member, width) in members.items() if member.flow == In}
-    outs = {name: width for name, (member, width) in members.items() if member.flow != In}
-    main = _MAIN.format(
-        reads="\n".join(
-            f"        if (!read(&top.{_port(name)}, {port_bytes(width)})) break;"
-            for name, width in ins.items()
-        ),
-        writes="\n".join(
-            f"        write(&top.{_port(name)}, {port_bytes(width)});"
-            for name, width in outs.items()
-        ),
+    main = render(
+        "trilith.sim.rtl", "clocked.cpp.jinja", inputs=ins.values(), outputs=outs.values()
     )
     with keep("clocked", _CONTROL + text + main) as (folder, making):
         if making is not None:
@@ -116,29 +97,21 @@ def run_clocked(
     program = build_simulation(
         [folder / "dut.vlt", folder / "dut.v"], top="dut", main=folder / "main.cpp"
     )
-    record = np.concatenate([inputs[name] for name in ins], axis=1)
+    rows = np.concatenate([inputs[name] for name in ins], axis=1)
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        (Path(scratch) / "in.bin").write_bytes(record.tobytes())
+        rows.tofile(Path(scratch) / "in.bin")
         run_program([program], folder=Path(scratch), makes=["out.bin"])
-        size = sum(port_bytes(width) for width in outs.values())
         result = np.fromfile(Path(scratch) / "out.bin", np.uint8)
-    if len(result) != len(record) * size:
+    sizes = [port.size for port in outs.values()]
+    if len(result) != len(rows) * sum(sizes):
         raise SimulationError(
             f"the simulation wrote {len(result)} bytes of outputs and must write "
-            f"{len(record) * size}, {size} in each of {len(record)} cycles"
+            f"{len(rows) * sum(sizes)}: {sum(sizes)} in each of {len(rows)} cycles"
         )
-    result = result.reshape(len(record), size)
-    places = np.cumsum([0, *map(port_bytes, outs.values())])
-    return {
-        name: result[:, start:end]
-        for name, start, end in zip(outs, places[:-1], places[1:], strict=True)
-    }
-
-
-def _port(name: str) -> str:
-    """What Verilator's C++ calls a port."""
-    return name.replace("__", "___05F")
+    columns = np.split(result.reshape(len(rows), -1), np.cumsum(sizes)[:-1], axis=1)
+    return dict(zip(outs, columns, strict=True))
 
 
 def _plain(value):
+    """The plain Amaranth value behind a view with a layout."""
     return value.as_value() if hasattr(value, "as_value") else value

@@ -1,7 +1,7 @@
 """Runs cocotb testbenches on components."""
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from ...hw.export.verilog import component_verilog
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
-from ..tools.run import run_program
+from ..tools.run import error_line, run_program
 from ..tools.toolchain import ToolchainError
 from .build import build_simulation, cocotb_environment
 
@@ -19,30 +19,33 @@ __all__ = ["run_testbench"]
 
 def run_testbench(
     component: wiring.Component,
-    module: str,
-    *,
-    environment: Mapping[str, str] | None = None,
-    waves: Path | None = None,
+    *modules: str,
+    path: Sequence[Path] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> int:
-    """Run all tests of a cocotb module on a component; return how many passed.
+    """Run a cocotb testbench on a component.
 
-    The component is the top module ``dut``. Its ports are visible to the tests, and nothing else.
+    The component is the top module ``dut``. The testbench can access the ports and no other signal.
 
     Parameters
     ----------
     component : the design
-    module : name of the Python module with the tests
-    environment : further variables for the tests
-    waves : None, or the file to write: ``.fst`` or ``.vcd``
+    modules : names of the Python modules with the cocotb tests
+    path : folders in which Python looks for these modules first
+    variables : environment variables for the tests
+
+    Returns
+    -------
+    The number of tests that passed; tests that were skipped do not count.
 
     Raises
     ------
     SimulationError
-        If a test fails or none ran; the message has the output of the first failure.
+        If a test fails, or if no test ran. The message has the output of the first failure.
     ToolchainError
         If the simulation cannot be built.
     """
-    ports = ["__".join(map(str, path)) for path, _, _ in component.signature.flatten(component)]
+    ports = ["__".join(map(str, names)) for names, _, _ in component.signature.flatten(component)]
     control = ["`verilator_config"]
     control += [f'public_flat_rw -module "dut" -var "{name}"' for name in (*ports, "clk", "rst")]
     text = component_verilog(component, "dut")
@@ -50,25 +53,18 @@ def run_testbench(
         if making is not None:
             (making / "dut.v").write_text(text)
             (making / "dut.vlt").write_text("\n".join(control) + "\n")
-    program = build_simulation(
-        [folder / "dut.vlt", folder / "dut.v"],
-        top="dut",
-        waves=waves,
-    )
-
-    arguments = []
-    if waves is not None:
-        arguments = ["--trace", "--trace-file", str(waves.absolute())]
+    program = build_simulation([folder / "dut.vlt", folder / "dut.v"], top="dut")
+    testbench = ",".join(modules)
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        stopped = ""
+        status, output = "", ""
         try:
-            run_program(
-                [program, *arguments],
+            output = run_program(
+                [program],
                 folder=Path(scratch),
-                variables=cocotb_environment(module, "dut") | dict(environment or {}),
+                variables=cocotb_environment(testbench, "dut", path=path) | dict(variables or {}),
             )
-        except ToolchainError as error:  # cocotb also ends the simulator so after a failed test.
-            stopped = str(error)
+        except ToolchainError as error:  # A failed test also ends so; the report tells more.
+            status = str(error)
         report = Path(scratch) / "results.xml"
         cases = ElementTree.parse(report).findall(".//testcase") if report.exists() else []
     failures = {}
@@ -76,9 +72,10 @@ def run_testbench(
         for kind in ("failure", "error"):
             if (found := case.find(kind)) is not None:
                 failures[case.get("name")] = found.text or found.get("message") or "no message"
-    if failures or not cases or stopped:
+    if failures or not cases or status:
+        which = f"tests {', '.join(failures)} failed" if failures else "not all tests ran"
         raise SimulationError(
-            f"the tests of {module} must pass; failed: {', '.join(failures) or 'none'}, "
-            f"ran: {len(cases)}\n{next(iter(failures.values()), stopped)}"
+            f"{testbench}: {which}; {len(cases)} ran\n"
+            f"{next(iter(failures.values()), status or error_line(output))}"
         )
     return sum(case.find("skipped") is None for case in cases)

@@ -1,4 +1,4 @@
-"""Matrix products on the simulated engine, held to golden."""
+"""Matrix products on the simulated engine, compared with the golden model."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,30 +11,42 @@ from ...golden.matmul import ternary_matmul
 from ...hw.jobs import Job, golden_results
 from .simulator import MatVecSimulator
 
-__all__ = ["EngineMatmul", "EngineProduct"]
+__all__ = ["EngineMatmul", "EngineProduct", "Work"]
 
 
 @dataclass(kw_only=True)
-class EngineProduct:
-    """Matrix products that belong together, run on the engine and compared with golden.
+class Work:
+    """Sums over the jobs of a case.
 
     Parameters
     ----------
-    simulator : the engine
-    gaps : of its streams, see ``MatVecSimulator.run``
-    macs, cycles, seconds : multiply-accumulates, clocks and simulation time so far
-    wrong : results that differed from golden's, or errors flagged, so far
+    macs : multiply-accumulates
+    cycles : cycles from the first job of each run to its last result, both included
+    seconds : duration of the simulation
+    wrong : results that differ from those of the golden model, and runs that set ``error``
     """
 
-    simulator: MatVecSimulator
-    gaps: Mapping[str, Iterable[int]] = field(default_factory=dict)
     macs: int = 0
     cycles: int = 0
     seconds: float = 0.0
     wrong: int = 0
 
+
+@dataclass(kw_only=True)
+class EngineProduct(Work):
+    """Matrix products that belong together: runs each on the engine, and checks and counts it.
+
+    Parameters
+    ----------
+    simulator : the engine
+    gaps : idle cycles of its streams, the keyword arguments of ``MatVecSimulator.run``
+    """
+
+    simulator: MatVecSimulator
+    gaps: Mapping[str, Iterable[int]] = field(default_factory=dict)
+
     def __call__(self, trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
-        """Multiply in the RTL."""
+        """Multiply ``trits (N, K) @ q (T, K) -> int32[T, N]`` on the engine."""
         run = self.simulator.run(trits, q, **self.gaps)
         self.seconds += run.counters.seconds
         self.macs += trits.size * len(q)
@@ -43,7 +55,7 @@ class EngineProduct:
         return run.results
 
     def jobs(self, jobs: Sequence[Job]) -> None:
-        """Run jobs back to back."""
+        """Run jobs back to back on the engine."""
         runs, counters = self.simulator.run_jobs(jobs, **self.gaps)
         self.seconds += counters.seconds
         self.cycles += counters.last_result - counters.first_job + 1
@@ -54,16 +66,20 @@ class EngineProduct:
 
 
 class EngineMatmul:
-    """Multiplies in the engine what a golden model multiplies: a ``trilith.golden.layers.Matmul``.
+    """A ``trilith.golden.network.layers.Matmul`` that multiplies on the simulated engine.
 
     Parameters
     ----------
     simulator : the engine; its process serves all products
+
+    Members
+    -------
+    products : the products so far, by kind of matrix: the last part of its name, such as
+        ``q_proj``
     """
 
     def __init__(self, simulator: MatVecSimulator) -> None:
         self._simulator = simulator
-        #: The products so far by kind of matrix: the last part of its name, such as ``q_proj``.
         self.products: dict[str, EngineProduct] = {}
 
     def __call__(self, weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int32]:
@@ -74,10 +90,10 @@ class EngineMatmul:
 
     @property
     def cycles(self) -> int:
-        """Clocks of all products so far."""
+        """Cycles of all products so far."""
         return sum(product.cycles for product in self.products.values())
 
     @property
     def wrong(self) -> int:
-        """Results so far that differed from golden's."""
+        """Results so far that differ from those of the golden model."""
         return sum(product.wrong for product in self.products.values())

@@ -1,4 +1,4 @@
-"""Runs jobs on the Verilated engine, in bulk."""
+"""Runs jobs on the Verilated engine, behind a NumPy interface."""
 
 import os
 import subprocess
@@ -8,7 +8,6 @@ import weakref
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from itertools import islice
 from pathlib import Path
 from typing import Self
 
@@ -16,256 +15,58 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.matmul import check_activations
-from ...hw.beats import activation_beats, result_values, weight_beats
 from ...hw.config import MatVecConfig
-from ...hw.engine.engine import MatVecEngine
-from ...hw.engine.loader import activations_shape, job_layout
-from ...hw.engine.results import results_shape
-from ...hw.jobs import Job, check_job, job_word
+from ...hw.jobs import Job
 from ..tools.errors import SimulationError
+from ..tools.run import error_line
 from ..tools.toolchain import environment
-from ..tools.verilog import keep_verilog
-from .build import build_simulation, cocotb_environment
+from .build import cocotb_environment
+from .harness import Counters, JobRun, build_harness, read_run, write_run
 
-__all__ = [
-    "Counters",
-    "JobRun",
-    "MatVecRun",
-    "MatVecSimulator",
-    "build_harness",
-    "engine_verilog",
-    "write_run",
-]
-
-_HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True, kw_only=True)
-class Counters:
-    """What the harness counted over a run, in clocks and beats. Clock 0 is the first after reset.
-
-    Parameters
-    ----------
-    weight_beats, activation_beats, result_beats : beats transferred
-    first_job, last_result : clocks in which the first job and the last result were accepted
-    first_weight, last_weight : clocks of the first and the last weight beat
-    weight_stalls : clocks after the first weight beat in which one was offered and not taken
-    result_stalls : clocks in which a result beat was offered and not taken
-    error : the engine's sticky error output at the end
-    seconds : time that the simulation took, the transport of data to and from it not included
-    """
-
-    first_job: int
-    last_result: int
-    weight_beats: int
-    weight_stalls: int
-    first_weight: int
-    last_weight: int
-    activation_beats: int
-    result_beats: int
-    result_stalls: int
-    error: bool
-    seconds: float = 0.0
-
-    @property
-    def utilization(self) -> float:
-        """Share of clocks with a weight beat, from the first weight beat to the last."""
-        return self.weight_beats / (self.last_weight - self.first_weight + 1)
-
-
-@dataclass(frozen=True, kw_only=True)
-class JobRun:
-    """What a job delivered.
-
-    Parameters
-    ----------
-    results : int32[T, N], or int32[S, T, N] of S partial results with ``group_chunks``
-    cycles : from the clock in which the job was accepted to the clock in which its last result
-        was accepted, both counted
-    """
-
-    results: NDArray[np.int32]
-    cycles: int
+__all__ = ["MatVecRun", "MatVecSimulator"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class MatVecRun:
-    """What a matrix product delivered; ``cycles`` as in ``JobRun``, over all passes."""
+    """The outcome of a matrix product.
+
+    Parameters
+    ----------
+    results : int32[T, N]
+    cycles : from the cycle in which the first job was accepted to the cycle in which the last
+        result was accepted, both included
+    counters : counts of the run
+    """
 
     results: NDArray[np.int32]
     cycles: int
     counters: Counters
 
 
-def engine_verilog(config: MatVecConfig) -> Path:
-    """Verilog of the engine as module ``matvec``, in the cache."""
-    return keep_verilog(lambda: MatVecEngine(config), "matvec", repr(config))
-
-
-def build_harness(
-    config: MatVecConfig, *, waves: Path | None = None, main: Path | None = None
-) -> Path:
-    """Build the engine in ``harness.sv``, or find it built; see ``build_simulation``."""
-    parameters = {
-        "JOB_BITS": job_layout(config).size,
-        "ACTIVATION_BITS": activations_shape(config).size,
-        "WEIGHT_BITS": 8 * config.weight_bytes,
-        "RESULT_BITS": results_shape(config).size,
-    }
-    return build_simulation(
-        [_HERE / "harness.vlt", _HERE / "harness.sv", engine_verilog(config)],
-        top="harness",
-        parameters=parameters,
-        waves=waves,
-        main=main,
-    )
-
-
-def _write_records(file: Path, records: NDArray[np.uint8]) -> None:
-    """Beats as ``harness.sv`` reads them: last byte first."""
-    file.write_bytes(np.ascontiguousarray(records[:, ::-1]).tobytes())
-
-
-def _write_numbers(file: Path, numbers: Sequence[int]) -> None:
-    file.write_bytes(np.asarray(numbers, ">u4").tobytes())
-
-
-def write_run(
-    folder: Path,
-    config: MatVecConfig,
-    jobs: Sequence[Job],
-    *,
-    weight_gaps: Iterable[int] | None = None,
-    activation_gaps: Iterable[int] | None = None,
-    result_stalls: Iterable[int] | None = None,
-) -> int:
-    """Write what ``harness.sv`` reads for a run; return the cycle limit.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a job is not legal for the configuration; nothing was simulated then.
-    """
-    words = []
-    activations, weights = [], []
-    results = 0
-    for job in jobs:
-        check_job(config, job)
-        words.append(job_word(config, job.shape))
-        if not job.reuse:
-            activations.append(activation_beats(config, job.activations))
-        weights.append(weight_beats(config, job.trits))
-        results += job.shape.result_beats(config)
-    job_bytes = -(-job_layout(config).size // 8)
-    (folder / "jobs.bin").write_bytes(b"".join(word.to_bytes(job_bytes, "big") for word in words))
-    activation_stream = np.concatenate(activations) if activations else np.empty((0, 1), np.uint8)
-    weight_stream = np.concatenate(weights)
-    _write_records(folder / "activations.bin", activation_stream)
-    _write_records(folder / "weights.bin", weight_stream)
-
-    # Each beat takes a clock, and a result group at least ``tokens``; twice that is a hang.
-    limit = 2 * (len(activation_stream) + len(weight_stream) + config.tokens * results)
-    limit += 64 * (len(jobs) + 1)
-    flags = 0
-    for bit, (name, gaps, beats) in enumerate(
-        (
-            ("activation_gaps", activation_gaps, len(activation_stream)),
-            ("weight_gaps", weight_gaps, len(weight_stream)),
-            ("result_stalls", result_stalls, results),
-        )
-    ):
-        if gaps is not None:
-            idle = list(islice(gaps, beats + 1))
-            for clocks in idle:
-                if not 0 <= clocks <= 65_535:
-                    raise ValueError(f"{name} must be from 0 to 65535, not {clocks}")
-            _write_numbers(folder / f"{name}.bin", idle)
-            limit += sum(idle)
-            flags |= 1 << bit
-    counts = [len(jobs), len(activation_stream), len(weight_stream), results]
-    _write_numbers(folder / "control.bin", [*counts, limit, flags])
-    return limit
-
-
-def read_run(
-    folder: Path, config: MatVecConfig, jobs: Sequence[Job]
-) -> tuple[list[JobRun], Counters]:
-    """Read what ``harness.sv`` wrote.
-
-    Raises
-    ------
-    SimulationError
-        If a job did not finish, or delivered other beats than it must.
-    """
-    starts, ends, counts = [], [], {}
-    for line in (folder / "events.txt").read_text().splitlines():
-        kind, number = line.split()
-        if kind == "job":
-            starts.append(int(number))
-        elif kind == "last":
-            ends.append(int(number))
-        else:
-            counts[kind] = int(number)
-    word_bytes = -(-results_shape(config).size // 32) * 4
-    stored = (folder / "results.bin").stat().st_size
-    if "failed" not in counts or stored != counts["result_beats"] * word_bytes:
-        raise OSError(f"{folder}: must hold all results and does not; is the disk full?")
-    if counts.pop("failed"):
-        raise SimulationError(
-            f"the engine must finish its jobs; after clock {max(starts + ends, default=0)} it did "
-            f"not: {counts}"
-        )
-    if len(starts) != len(jobs) or len(ends) != len(jobs):
-        raise SimulationError(
-            f"{len(jobs)} jobs must be taken and finish with 'last'; "
-            f"{len(starts)} were taken and {len(ends)} finished"
-        )
-    counters = Counters(
-        first_job=starts[0], last_result=ends[-1], error=bool(counts.pop("error")), **counts
-    )
-    beats = np.fromfile(folder / "results.bin", np.uint8).reshape(-1, word_bytes)
-    values, last = result_values(config, beats)
-    runs = []
-    place = 0
-    for job, start, end in zip(jobs, starts, ends, strict=True):
-        n, tokens, count = job.shape.n, job.shape.tokens, job.shape.result_beats(config)
-        if not np.array_equal(np.flatnonzero(last[place : place + count]), [count - 1]):
-            raise SimulationError("'last' must be set on the final beat of a job, and on no other")
-        blocks = values[place : place + count].reshape(
-            job.shape.row_groups(config), -1, tokens, config.rows
-        )
-        place += count
-        padded = blocks.transpose(1, 2, 0, 3).reshape(blocks.shape[1], tokens, -1)
-        if padded[:, :, n:].any():
-            raise SimulationError("rows beyond N must deliver 0")
-        results = padded[:, :, :n]
-        runs.append(
-            JobRun(
-                results=np.ascontiguousarray(results if job.group_chunks else results[0]),
-                cycles=end - start + 1,
-            )
-        )
-    return runs, counters
-
-
 class MatVecSimulator:
-    """The Verilated engine behind a NumPy interface.
+    """The Verilated engine.
 
-    The first use builds the simulation, or finds it built. One process then serves all runs; every
-    run starts with a reset. Use it as a context manager, or ``close`` it.
+    The constructor builds the simulation, unless the cache has it. One process then serves all
+    runs, and every run starts with a reset. Use it as a context manager, or ``close`` it.
 
     Parameters
     ----------
-    config : the engine to simulate
-    waves : None, or the file to record all runs in: ``.fst`` or ``.vcd``
+    config : the configuration of the engine
+    waves : None, or the file that records all runs: ``.fst`` or ``.vcd``
 
     Raises
     ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``.
     ToolchainError
         If the simulation cannot be built.
     """
 
     def __init__(self, config: MatVecConfig, *, waves: Path | None = None) -> None:
+        if not isinstance(config, MatVecConfig):
+            raise TypeError(
+                f"config must be a MatVecConfig, such as PRESETS['micro'], not {config!r}"
+            )
         self.config = config
         self._program = build_harness(config, waves=waves)
         self._waves = waves
@@ -295,39 +96,40 @@ class MatVecSimulator:
         activation_gaps: Iterable[int] | None = None,
         result_stalls: Iterable[int] | None = None,
     ) -> MatVecRun:
-        """Multiply: as many jobs, back to back, as T takes passes of ``config.tokens``.
+        """Multiply a matrix with T vectors, in jobs of up to ``config.tokens`` vectors.
 
         Parameters
         ----------
-        trits : int8[N, K]
-        activations : int8[T, K]
-        weight_gaps, activation_gaps : idle clocks before each beat of the stream
-        result_stalls : clocks to wait before taking each result beat
+        trits : int8[N, K], values −1, 0 and +1
+        activations : int8[T, K], values within ``activation_range(config.act_bits)``
+        weight_gaps, activation_gaps : None, or the idle cycles before each beat of the stream
+        result_stalls : None, or the cycles for which each result beat waits
 
         Returns
         -------
-        MatVecRun, ``results`` int32[T, N]
+        MatVecRun
 
         Raises
         ------
         TypeError, ValueError
             If an operand is not legal for the configuration.
         SimulationError
-            If the engine does not finish, or flags an error.
+            If the engine does not finish, or sets ``error``.
         """
         check_activations(activations, self.config.act_bits)
-        passes = [
-            Job(trits=trits, activations=activations[start : start + self.config.tokens])
-            for start in range(0, len(activations), self.config.tokens)
+        tokens = self.config.tokens
+        jobs = [
+            Job(trits=trits, activations=activations[start : start + tokens])
+            for start in range(0, len(activations), tokens)
         ]
         runs, counters = self.run_jobs(
-            passes,
+            jobs,
             weight_gaps=weight_gaps,
             activation_gaps=activation_gaps,
             result_stalls=result_stalls,
         )
         if counters.error:
-            raise SimulationError("the engine must not flag an error on legal jobs, and it did")
+            raise SimulationError("the engine set 'error' on legal jobs")
         return MatVecRun(
             results=np.concatenate([run.results for run in runs]),
             cycles=counters.last_result - counters.first_job + 1,
@@ -342,7 +144,25 @@ class MatVecSimulator:
         activation_gaps: Iterable[int] | None = None,
         result_stalls: Iterable[int] | None = None,
     ) -> tuple[list[JobRun], Counters]:
-        """Run jobs back to back; arguments and errors as in ``run``, but ``error`` is returned."""
+        """Run jobs back to back.
+
+        Parameters
+        ----------
+        jobs : one job or more
+        weight_gaps, activation_gaps, result_stalls : see ``run``
+
+        Returns
+        -------
+        runs : the outcome of each job
+        counters : counts of the run, with the engine's ``error``
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a job is not legal for the configuration.
+        SimulationError
+            If the engine does not finish.
+        """
         folder = Path(self._folder.name)
         write_run(
             folder,
@@ -357,26 +177,20 @@ class MatVecSimulator:
         return runs, replace(counters, seconds=seconds)
 
     def _simulate(self) -> float:
-        """Have the process do the run whose files are there; return the seconds that it took."""
+        """Simulate the run whose files are in the folder; return its duration in seconds."""
         if self._process is None:
             self._start()
         assert self._process is not None
         assert self._process.stdin is not None
         begin = time.perf_counter()
-        with suppress(BrokenPipeError):  # Where it has died, the missing answer says so.
+        with suppress(BrokenPipeError):  # A process that has died is reported by ``_await``.
             self._process.stdin.write("run\n")
             self._process.stdin.flush()
         self._await("done")
         return time.perf_counter() - begin
 
     def _await(self, answer: str) -> None:
-        """Wait for a line from the process.
-
-        Raises
-        ------
-        SimulationError
-            If the process died instead.
-        """
+        """Wait for a line from the process; raise SimulationError if the process ends instead."""
         if self._answers.readline().strip() == answer:
             return
         process, self._process = self._process, None
@@ -384,19 +198,19 @@ class MatVecSimulator:
         process.kill()
         process.communicate()
         self._answers.close()
-        log = (Path(self._folder.name) / "log.txt").read_text(errors="replace").strip()
+        log = (Path(self._folder.name) / "log.txt").read_text(errors="replace")
         raise SimulationError(
-            f"the simulation must answer {answer!r} and died: "
-            f"{log.splitlines()[-1] if log else 'no message'}"
+            f"the process of the simulation ended before it answered {answer!r}: {error_line(log)}"
         )
 
     def _start(self) -> None:
-        """Start the process and wait until it takes runs."""
+        """Start the process, and wait until it accepts runs."""
         answers, answer = os.pipe()
         arguments = []
         if self._waves is not None:
             arguments = ["--trace", "--trace-file", str(self._waves.absolute())]
         folder = Path(self._folder.name)
+        variables = cocotb_environment("trilith.sim.rtl.server", "harness")
         with open(folder / "log.txt", "w") as log:
             process = subprocess.Popen(
                 [str(self._program), *arguments],
@@ -406,9 +220,7 @@ class MatVecSimulator:
                 stderr=log,
                 text=True,
                 pass_fds=[answer],
-                env=environment()
-                | cocotb_environment("trilith.sim.rtl.server", "harness")
-                | {"TRILITH_ANSWER": str(answer)},
+                env=environment() | variables | {"TRILITH_ANSWER": str(answer)},
             )
         os.close(answer)
         self._answers = os.fdopen(answers)

@@ -1,4 +1,4 @@
-"""The cases of ``make sim``: the Verilated engine against the golden model."""
+"""Cases of ``make sim``: the Verilated engine against the golden model."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -23,27 +23,15 @@ from ...hw.jobs import Job
 from ..tools.errors import SimulationError
 from ..tools.verilator import waves_suffix
 from .axi_testbench import check_cocotbext, run_axi_testbench
-from .product import EngineMatmul, EngineProduct
-from .simulator import MatVecSimulator, build_harness
+from .harness import build_harness
+from .parts import Part
+from .product import EngineMatmul, EngineProduct, Work
+from .simulator import MatVecSimulator
 
-__all__ = ["PARTS", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
+__all__ = ["AXI_CASES", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
 
-#: Parts of the suite, and what each shows.
-PARTS = {
-    "sweep": "random and corner cases over configurations and shapes",
-    "digits": "a trained network classifying real images",
-    "language": "a trained language model generating text",
-    "bitnet": "every matrix of a BitNet b1.58 2B4T decoder layer",
-    "axi": "jobs through the AXI wrapper, its buses paused at random",
-}
-
-
-#: What the language model continues, and by how many tokens.
-LANGUAGE_PROMPT = "Return a list of"
-
-
-LANGUAGE_TOKENS = 6
-
+#: The text that the language model continues, and the number of tokens that it adds.
+_PROMPT, _TOKENS = "Return a list of", 6
 
 #: Configurations of the sweep: every code, activation width, kind of pipeline and target.
 SWEEP_CONFIGS = (
@@ -84,7 +72,8 @@ SWEEP_CONFIGS = (
 )
 
 
-#: Of the part ``axi``: beats and words that do not divide each other, and words wider than beats.
+#: Configurations of the part ``axi``. In the first, beats are not whole words of the buses; in the
+#: second, words are wider than beats.
 AXI_CASES = (
     (
         MatVecConfig(lanes=7, rows=2, tokens=2, k_max=60, n_max=9),
@@ -99,20 +88,20 @@ AXI_CASES = (
 
 @dataclass(frozen=True, kw_only=True)
 class CaseResult:
-    """A line of the suite.
+    """The result of a case.
 
     Parameters
     ----------
-    part : a key of ``PARTS``
-    name : what the case is about
-    shape : N × K × T, N outputs, K inputs, T activation vectors
-    engine : lanes × rows × tokens
+    part : a value of ``Part``
+    name : what is special about the case
+    shape : "N x K x T" without blanks: outputs, inputs, activation vectors; or a number of jobs
+    engine : lanes × rows × tokens, such as "64x5x4"
     code : weight code
-    cycles : clocks from the first job's acceptance to the last result
-    utilization : MACs of the case over MACs that the engine could do in those clocks
-    macs_per_second : MACs of the case over the time its simulation took
-    passed : every result equals golden's
-    detail : what differed, or what else there is to say
+    cycles : cycles from the acceptance of the first job to the last result, both included
+    utilization : MACs of the case per MAC that the engine can do in these cycles
+    macs_per_second : MACs of the case per second of simulation; 0 if no time was measured
+    passed : whether every result equals that of the golden model
+    detail : the differences, or a remark
     """
 
     part: str
@@ -128,46 +117,47 @@ class CaseResult:
 
 
 def _result(
-    product: EngineProduct, *, part: str, name: str, shape: str, detail: str = ""
+    config: MatVecConfig, work: Work, *, part: Part, name: str, shape: str, detail: str = ""
 ) -> CaseResult:
-    config = product.simulator.config
-    if product.wrong:
-        detail = f"{product.wrong} results differ from golden"
+    """Make the result of a case; the rates of a case that did not run are 0."""
+    possible = work.cycles * config.macs_per_clock
     return CaseResult(
         part=part,
         name=name,
         shape=shape,
         engine=str(config),
         code=config.code,
-        cycles=product.cycles,
-        utilization=product.macs / (product.cycles * config.macs_per_clock),
-        macs_per_second=product.macs / product.seconds,
-        passed=not product.wrong,
-        detail=detail,
+        cycles=work.cycles,
+        utilization=work.macs / possible if possible else 0.0,
+        macs_per_second=work.macs / work.seconds if work.seconds else 0.0,
+        passed=not work.wrong,
+        detail=f"{work.wrong} results differ from the golden model" if work.wrong else detail,
     )
 
 
 def _random_trits(
     rng: np.random.Generator, config: MatVecConfig, n: int, k: int
 ) -> NDArray[np.int8]:
+    """Random values of the configuration's code, int8[N, K]."""
     return rng.choice(np.array(CODES[config.code].values, np.int8), (n, k))
 
 
 def _random_activations(
     rng: np.random.Generator, config: MatVecConfig, tokens: int, k: int
 ) -> NDArray[np.int8]:
+    """Random legal activations, int8[T, K]."""
     low, high = activation_range(config.act_bits)
     return rng.integers(low, high + 1, (tokens, k), np.int8)
 
 
 def _idle(rng: np.random.Generator, most: int) -> Iterator[int]:
-    """Idle clocks, mostly none."""
+    """Numbers of idle cycles, half of them 0."""
     while True:
         yield int(max(0, rng.integers(-most, most + 1)))
 
 
 def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
-    """Cases of one configuration."""
+    """Random jobs and corner cases on one engine."""
     config = simulator.config
     rng = np.random.default_rng([config.lanes, config.rows, config.tokens, config.act_bits])
     lanes, rows, tokens = config.lanes, config.rows, config.tokens
@@ -181,7 +171,7 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     for name, (n, k, t) in shapes.items():
         product = EngineProduct(simulator=simulator)
         product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
-        yield _result(product, part="sweep", name=name, shape=f"{n}x{k}x{t}")
+        yield _result(config, product, part=Part.SWEEP, name=name, shape=f"{n}x{k}x{t}")
 
     n, k, t = 2 * rows + 1, min(config.k_max, 3 * lanes + 1), tokens
     gaps = {
@@ -191,14 +181,18 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     }
     product = EngineProduct(simulator=simulator, gaps=gaps)
     product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
-    yield _result(product, part="sweep", name="random gaps and stalls", shape=f"{n}x{k}x{t}")
+    yield _result(
+        config, product, part=Part.SWEEP, name="random gaps and stalls", shape=f"{n}x{k}x{t}"
+    )
 
     lowest, _ = activation_range(config.act_bits)
     k = config.k_max
     product = EngineProduct(simulator=simulator)
     product(np.full((rows, k), -1, np.int8), np.full((tokens, k), lowest, np.int8))
     shape = f"{rows}x{k}x{tokens}"
-    yield _result(product, part="sweep", name=f"all -1 times all {lowest}, k_max", shape=shape)
+    yield _result(
+        config, product, part=Part.SWEEP, name=f"all -1 times all {lowest}, k_max", shape=shape
+    )
 
     jobs: list[Job] = []
     for index in range(8):
@@ -218,11 +212,13 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         )
     product = EngineProduct(simulator=simulator, gaps=gaps)
     product.jobs(jobs)
-    yield _result(product, part="sweep", name="jobs back to back, reuse, groups", shape="8 jobs")
+    yield _result(
+        config, product, part=Part.SWEEP, name="jobs back to back, reuse, groups", shape="8 jobs"
+    )
 
 
 def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
-    """The trained network on every test image, a case per layer, the last with the answers."""
+    """The trained network on every test image: a case per layer; the last tells the accuracy."""
     images, labels = load_digits()
     multiply = EngineMatmul(simulator)
     network = BitNetMLP.load(matmul=multiply)
@@ -239,56 +235,63 @@ def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         last = index == len(multiply.products) - 1
         shape = f"{len(gains[index + 1])}x{len(gains[index])}x{len(images)}"
         result = _result(
+            simulator.config,
             product,
-            part="digits",
+            part=Part.DIGITS,
             name=f"layer {index}",
             shape=shape,
             detail=accuracy if last else "",
         )
         if last and not np.array_equal(in_rtl, in_golden):
-            result = replace(result, passed=False, detail="classes differ from golden")
+            result = replace(
+                result, passed=False, detail="classes differ from those of the golden model"
+            )
         yield result
 
 
 def _language(simulator: MatVecSimulator) -> Iterator[CaseResult]:
-    """The trained language model continuing a text: a case per kind of matrix."""
+    """The trained language model continues a text: a case per kind of matrix."""
     tokenizer = load_tokenizer(PYDOC)
-    prompt = tokenizer.encode(LANGUAGE_PROMPT).ids
+    prompt = tokenizer.encode(_PROMPT).ids
     multiply = EngineMatmul(simulator)
     golden = BitNetModel.load(PYDOC)
     in_rtl, in_golden = (
-        list(islice(model.generate(prompt), LANGUAGE_TOKENS))
+        list(islice(model.generate(prompt), _TOKENS))
         for model in (BitNetModel.load(PYDOC, matmul=multiply), golden)
     )
     shapes = {
         name.rpartition(".")[2]: f"{n}x{k}" for name, (n, k) in golden.config.linear_shapes.items()
     }
-    positions = len(prompt) + LANGUAGE_TOKENS - 1
+    positions = len(prompt) + _TOKENS - 1
     for kind, product in multiply.products.items():
         last = kind == "down_proj"
         result = _result(
+            simulator.config,
             product,
-            part="language",
+            part=Part.LANGUAGE,
             name=kind,
             shape=f"{shapes[kind]}x{positions}",
             detail=f"{tokenizer.decode(prompt + in_rtl)!r}" if last else "",
         )
         if last and in_rtl != in_golden:
-            result = replace(result, passed=False, detail="tokens differ from golden")
+            result = replace(
+                result, passed=False, detail="tokens differ from those of the golden model"
+            )
         yield result
 
 
 def _bitnet(
     simulator: MatVecSimulator, matrices: Mapping[str, NDArray[np.int8]]
 ) -> Iterator[CaseResult]:
-    """The seven matrices of a layer, one after the other."""
+    """The seven matrices of a layer: a case per matrix."""
     for seed, (name, trits) in enumerate(matrices.items()):
         product = EngineProduct(simulator=simulator)
         product(trits, bitnet.synthetic_activations(name, seed=seed))
         zeros = (trits == 0).mean()
         yield _result(
+            simulator.config,
             product,
-            part="bitnet",
+            part=Part.BITNET,
             name=name,
             shape=f"{trits.shape[0]}x{trits.shape[1]}x1",
             detail=f"{zeros:.1%} zeros",
@@ -296,27 +299,22 @@ def _bitnet(
 
 
 def _axi(config: MatVecConfig, widths: BusWidths) -> Iterator[CaseResult]:
-    """Jobs of many shapes through the AXI wrapper, a case per kind of pauses."""
-    nothing = {"pattern": "all", "jobs": 0, "macs": 0, "cycles": 1, "seconds": 1}
-    detail = f"buses of {widths.weights}, {widths.activations} and {widths.results} bits"
-    passed = True
+    """Jobs of many shapes through the AXI wrapper: a case per pattern of pauses."""
     try:
-        _, reports = run_axi_testbench(config, widths, tests=["jobs_are_exact"])
+        _, reports = run_axi_testbench(config, widths)
     except SimulationError as error:
-        passed, reports, detail = False, [nothing], str(error).partition("\n")[0]
+        result = _result(config, Work(wrong=1), part=Part.AXI, name="all pauses", shape="0 jobs")
+        yield replace(result, detail=str(error).partition("\n")[0])
+        return
     for report in reports:
-        macs, cycles, pattern = report["macs"], report["cycles"], report["pattern"]
-        yield CaseResult(
-            part="axi",
+        pattern, jobs = report.pop("pattern"), report.pop("jobs")
+        yield _result(
+            config,
+            Work(**report),
+            part=Part.AXI,
             name="no pauses" if pattern == "none" else f"pauses: {pattern}",
-            shape=f"{report['jobs']} jobs",
-            engine=str(config),
-            code=config.code,
-            cycles=cycles,
-            utilization=macs / (cycles * config.macs_per_clock),
-            macs_per_second=macs / report["seconds"],
-            passed=passed,
-            detail=detail,
+            shape=f"{jobs} jobs",
+            detail=f"buses of {widths.weights}, {widths.activations} and {widths.results} bits",
         )
 
 
@@ -328,36 +326,31 @@ def run_suite(
     waves: Path | None = None,
     built: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[CaseResult]:
-    """Build what the parts need, two simulations at a time, and run their cases in order.
+    """Build the simulations of parts, two at a time, and run their cases in order.
 
     Parameters
     ----------
-    parts : keys of ``PARTS``
-    checkpoint : for the part ``bitnet``, of 2B4T's shapes and as ``load_checkpoint`` takes it,
-        instead of made-up weights
-    layer : its layer
-    waves : a folder to write the waves of each engine to
-    built : called with simulations built and simulations needed
+    parts : values of ``Part``
+    checkpoint : None, or a checkpoint with the shapes of BitNet b1.58 2B4T for the part ``bitnet``,
+        see ``load_checkpoint``; None means random weights
+    layer : the layer of the checkpoint, counted from 0
+    waves : None, or a folder for the waves of each engine
+    built : called with the number of simulations that are built, and the number of all
+
+    Yields
+    ------
+    The result of each case, as soon as it has run.
 
     Raises
     ------
-    ToolchainError, CheckpointError, SimulationError, OSError
-        See ``MatVecSimulator``, ``load_checkpoint`` and ``read_layer``.
+    ToolchainError, SimulationError
+        If a simulation cannot be built, or if an engine does not finish.
+    CheckpointError, OSError
+        If a checkpoint cannot be read.
     """
-    if "axi" in parts:
+    if Part.AXI in parts:
         check_cocotbext()
-    plan: list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]] = []
-    if "sweep" in parts:
-        plan += zip(SWEEP_CONFIGS, repeat(_sweep), strict=False)
-    if "digits" in parts:
-        plan.append((PRESETS["block"], _digits))
-    if "language" in parts:
-        plan.append((PRESETS["block"], _language))
-    if "bitnet" in parts:
-        source = load_checkpoint(checkpoint) if checkpoint else bitnet.synthetic_checkpoint()
-        matrices = bitnet.read_layer(source, layer)
-        plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, matrices)))
-
+    plan = _plan(parts, checkpoint, layer)
     waves_files: dict[MatVecConfig, Path] = {}
     if waves is not None:
         waves.mkdir(parents=True, exist_ok=True)
@@ -379,5 +372,23 @@ def run_suite(
                     yield from cases(simulator)
         finally:
             pool.shutdown(cancel_futures=True)
-    for config, widths in AXI_CASES if "axi" in parts else ():
+    for config, widths in AXI_CASES if Part.AXI in parts else ():
         yield from _axi(config, widths)
+
+
+def _plan(
+    parts: Sequence[str], checkpoint: Path | None, layer: int
+) -> list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]]:
+    """Engines in the order of the parts, each with the function that runs its cases."""
+    plan: list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]] = []
+    if Part.SWEEP in parts:
+        plan += zip(SWEEP_CONFIGS, repeat(_sweep), strict=False)
+    if Part.DIGITS in parts:
+        plan.append((PRESETS["block"], _digits))
+    if Part.LANGUAGE in parts:
+        plan.append((PRESETS["block"], _language))
+    if Part.BITNET in parts:
+        source = load_checkpoint(checkpoint) if checkpoint else bitnet.synthetic_checkpoint()
+        matrices = bitnet.read_layer(source, layer)
+        plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, matrices)))
+    return plan

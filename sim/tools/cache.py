@@ -1,4 +1,4 @@
-"""The cache of everything that takes long to make."""
+"""The cache of files that take long to make."""
 
 import fcntl
 import hashlib
@@ -14,18 +14,34 @@ __all__ = ["build_folder", "keep"]
 
 
 def build_folder() -> Path:
-    """Where everything that can be made again is kept: ``$TRILITH_BUILD``, or ``build`` here."""
+    """Folder of all files that can be made again.
+
+    Returns
+    -------
+    The folder that the environment variable ``TRILITH_BUILD`` names, or ``build`` in the working
+    directory.
+    """
     return Path(os.environ.get("TRILITH_BUILD", "build")).absolute()
 
 
 @contextmanager
 def keep(kind: str, key: str) -> Iterator[tuple[Path, Path | None]]:
-    """The folder of something that takes long to make: ``build/<kind>/<hash of key>``.
+    """Find a folder of the cache, or let the caller fill it.
 
-    Yields the folder and, unless it is there already, an empty folder beside it to make its content
-    in; that one is renamed when the block ends without an exception and removed otherwise. So a
-    folder is whole or absent, whatever interrupts. Of several processes one makes it and the others
-    wait.
+    A folder of the cache is whole or absent, whatever interrupts its making. If several processes
+    ask for the same folder, one makes it and the others wait.
+
+    Parameters
+    ----------
+    kind : what the folder holds, such as ``verilator``; folders of a kind stand together
+    key : text that decides the content: sources, options, and versions of the tools
+
+    Yields
+    ------
+    folder : ``<build folder>/<kind>/<hash of key>``
+    making : None if the folder exists; else a new folder for the content, which becomes ``folder``
+        when the block ends, and is removed if the block raises. The block may put temporary files
+        beside it, into its parent.
     """
     parent = build_folder() / kind
     parent.mkdir(parents=True, exist_ok=True)
@@ -39,7 +55,7 @@ def keep(kind: str, key: str) -> Iterator[tuple[Path, Path | None]]:
         if folder.is_dir():
             yield folder, None
             return
-        # Folders that a killed process has left: nobody else fills this one while it is locked.
+        # A killed process leaves its folder; under the lock, no other process fills one.
         for left_over in parent.glob(f".{digest}.*/"):
             shutil.rmtree(left_over)
         with new_folder(folder) as making:

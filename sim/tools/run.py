@@ -11,7 +11,7 @@ from pathlib import Path
 from .cache import build_folder
 from .toolchain import ToolchainError, environment, find_program
 
-__all__ = ["run_program"]
+__all__ = ["error_line", "run_program"]
 
 #: Source lines of a Python traceback, such as ``raise ValueError(``, do not match.
 _ERROR = re.compile(r"(error\b(?!\()|no space left|assertion .*failed)", re.IGNORECASE)
@@ -81,10 +81,23 @@ def run_program(
         output.seek(start)
         text = output.read().decode(errors="replace")
     if failure:
-        lines = [line.strip() for line in text.splitlines() if line.strip()]
-        telling = next(filter(_ERROR.search, lines), lines[-1] if lines else "it printed nothing")
-        raise ToolchainError(f"{name} {failure}: {telling} ({_keep(name, command, text)})")
+        raise ToolchainError(f"{name} {failure}: {error_line(text)} ({_keep(name, command, text)})")
     return text
+
+
+def error_line(text: str) -> str:
+    """Find the line of a program's output that explains its failure.
+
+    Parameters
+    ----------
+    text : all that the program printed
+
+    Returns
+    -------
+    The first line that reports an error, or else the last line, without surrounding blanks.
+    """
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return next(filter(_ERROR.search, lines), lines[-1] if lines else "it printed nothing")
 
 
 def _failure(status: int, missing: Sequence[str]) -> str:

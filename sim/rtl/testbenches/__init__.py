@@ -1,1 +1,1 @@
-"""cocotb testbenches, run by ``trilith.sim.testbench.run_testbench``."""
+"""cocotb testbenches that ``make sim`` runs, and the parts that they share with those of tests."""

@@ -1,7 +1,8 @@
-"""Runs the testbench of the AXI wrapper, with cocotbext-axi at the other end of its buses."""
+"""Runs the testbenches of the AXI wrapper; cocotbext-axi drives its buses."""
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -10,6 +11,9 @@ from trilith.hw.axi.wrapper import BusWidths
 from trilith.sim import ToolchainError
 from trilith.sim.rtl.axi_testbench import run_axi_testbench
 from trilith.sim.rtl.suite import AXI_CASES
+
+#: The folder of the package ``testbenches``.
+TESTS = Path(__file__).parents[2]
 
 #: Besides those of ``make sim``: half the rate of the engine, results in words of their own.
 HALF = (
@@ -53,7 +57,7 @@ def ident(case: tuple[MatVecConfig, BusWidths]) -> str:
     ids=ident,
 )
 def test_axi(case: tuple[MatVecConfig, BusWidths]) -> None:
-    passed, reports = run_axi_testbench(*case)
+    passed, reports = run_axi_testbench(*case, "testbenches.axi", path=[TESTS])
     assert passed == 26
     assert [report["jobs"] for report in reports] == [14] * 5
 
@@ -61,7 +65,7 @@ def test_axi(case: tuple[MatVecConfig, BusWidths]) -> None:
 def test_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trilith.sim.rtl.axi_testbench.find_spec", lambda name: None)
     message = (
-        "the test of the AXI wrapper needs cocotbext-axi, which is not installed: "
+        "the testbench of the AXI wrapper needs cocotbext-axi, which is not installed: "
         f"run {sys.executable} -m pip install 'cocotbext-axi==0.1.28'"
     )
     with pytest.raises(ToolchainError, match=f"^{re.escape(message)}$"):

@@ -11,7 +11,7 @@ from trilith.hw.jobs import golden_results
 from trilith.sim import Job, MatVecSimulator, SimulationError
 from trilith.sim.rtl.suite import SWEEP_CONFIGS
 
-#: Latency in clocks from a group's last weight beat to its first result, counted off the RTL.
+#: Cycles from a group's last weight beat to its first result by levels per stage, from the RTL.
 LATENCY = {1: 9, 2: 8, 3: 7, 4: 7}
 
 
@@ -32,7 +32,7 @@ def test_results_and_exact_cycles(simulator, n, k):
     run = simulator.run(trits, q)
     np.testing.assert_array_equal(run.results, ternary_matmul(trits, q))
     chunks, groups = -(-k // 7), -(-n // 2)
-    # Accepted in clock 0, first weight beat in 3 + chunks, one per clock, then the latency.
+    # The job is accepted in cycle 0 and the first weight beat in cycle 3 + chunks.
     assert run.cycles == 3 + chunks + groups * chunks + LATENCY[1]
     assert run.counters.weight_beats == groups * chunks
     assert run.counters.utilization == 1
@@ -47,7 +47,7 @@ def test_passes_where_tokens_exceed_the_engine(simulator):
     np.testing.assert_array_equal(run.results, ternary_matmul(trits, q))
 
 
-def test_gaps_and_stalls_cost_clocks_and_nothing_else(simulator):
+def test_gaps_and_stalls_cost_cycles_and_nothing_else(simulator):
     trits, q = operands(9, 30, 1)
     free = simulator.run(trits, q)
     for gaps in (
@@ -82,7 +82,7 @@ def test_jobs_back_to_back_with_reuse_and_groups(simulator):
     assert counters.weight_beats == counters.last_weight - counters.first_weight + 1
 
 
-def test_loading_the_next_activations_costs_no_clock(simulator):
+def test_loading_the_next_activations_costs_no_cycle(simulator):
     trits, q = operands(64, 98, 1)
     jobs = [Job(trits=trits, activations=q), Job(trits=trits, activations=q)]
     _, counters = simulator.run_jobs(jobs)
@@ -93,7 +93,9 @@ def test_loading_the_next_activations_costs_no_clock(simulator):
 def test_every_run_starts_with_a_reset(simulator):
     trits, q = operands(4, 20, 1)
     # reuse with nothing loaded is out of range: the job is dropped and never delivers.
-    with pytest.raises(SimulationError, match=r"^the engine must finish its jobs; after clock "):
+    with pytest.raises(
+        SimulationError, match=r"^the engine did not finish its jobs after cycle 2: \{"
+    ):
         simulator.run_jobs([Job(trits=trits, activations=q, reuse=True)])
     np.testing.assert_array_equal(simulator.run(trits, q).results, ternary_matmul(trits, q))
 
@@ -106,6 +108,18 @@ def test_every_run_starts_with_a_reset(simulator):
             np.zeros((1, 3), np.int8),
             ValueError,
             "trits must be from -1 to 1, not 2 at [0, 0]",
+        ),
+        (
+            np.zeros(3, np.int8),
+            np.zeros((1, 3), np.int8),
+            ValueError,
+            "trits must have two non-empty dimensions, not shape (3,)",
+        ),
+        (
+            [[1, 0, -1]],
+            np.zeros((1, 3), np.int8),
+            TypeError,
+            "trits must be a NumPy array, not list",
         ),
         (
             np.zeros((2, 3), np.int8),
@@ -150,12 +164,24 @@ def test_wrong_gaps_are_refused(simulator):
         simulator.run(trits, q, weight_gaps=[-1])
 
 
+def test_a_run_without_jobs_is_refused(simulator):
+    with pytest.raises(ValueError, match=r"^a run must have one job or more, not none$"):
+        simulator.run_jobs([])
+
+
+def test_the_name_of_a_preset_is_not_a_configuration():
+    message = "config must be a MatVecConfig, such as PRESETS['micro'], not 'micro'"
+    with pytest.raises(TypeError, match=f"^{re.escape(message)}$"):
+        MatVecSimulator("micro")
+
+
 def test_a_dead_process_is_told_and_replaced():
     with MatVecSimulator(SWEEP_CONFIGS[0]) as simulator:
         trits, q = operands(2, 3, 1)
         simulator.run(trits, q)
         os.kill(simulator._process.pid, signal.SIGKILL)
-        with pytest.raises(SimulationError, match=r"^the simulation must answer 'done' and died: "):
+        message = "the process of the simulation ended before it answered 'done': "
+        with pytest.raises(SimulationError, match=f"^{message}"):
             simulator.run(trits, q)
         np.testing.assert_array_equal(simulator.run(trits, q).results, ternary_matmul(trits, q))
 

@@ -1,6 +1,7 @@
 """Runs the cocotb testbenches on small configurations of the hardware."""
 
 import json
+from pathlib import Path
 
 import pytest
 from amaranth.hdl import Module
@@ -11,6 +12,9 @@ from trilith.golden import CODES
 from trilith.hw import BeatDecoder, MatVecConfig, MatVecEngine
 from trilith.sim import SimulationError
 from trilith.sim.rtl.cocotb_runner import run_testbench
+
+#: The folder of the package ``testbenches``.
+TESTS = Path(__file__).parents[2]
 
 #: For each code an engine whose bytes straddle rows; between them they have every width of
 #: activations, one to four tokens, one to three levels of the tree in a stage, and both targets.
@@ -33,8 +37,9 @@ def test_engine(code: str) -> None:
     fields = ENGINES[code] | {"code": code}
     passed = run_testbench(
         MatVecEngine(MatVecConfig(**fields)),
-        "trilith.sim.rtl.testbenches.engine",
-        environment={"TRILITH_ENGINE": json.dumps(fields)},
+        "testbenches.engine",
+        path=[TESTS],
+        variables={"TRILITH_ENGINE": json.dumps(fields)},
     )
     assert passed == 14
 
@@ -64,8 +69,9 @@ def run_decoder(*, code: str, decoder: str, count: int) -> int:
     fields = {"code": code, "count": count, "prefix": f"{decoder}__"}
     return run_testbench(
         Decoders(),
-        "trilith.sim.rtl.testbenches.decoder",
-        environment={"TRILITH_DECODER": json.dumps(fields)},
+        "testbenches.weight_decoder",
+        path=[TESTS],
+        variables={"TRILITH_DECODER": json.dumps(fields)},
     )
 
 
@@ -76,8 +82,8 @@ def test_decoder(code: str) -> None:
 
 def test_that_a_wrong_design_fails() -> None:
     message = (
-        r"the tests of trilith\.sim\.testbenches\.decoder must pass; failed: every_byte_decodes, "
-        r"one_illegal_byte_is_enough, random_beats_decode, ran: 3\n"
+        r"^testbenches\.weight_decoder: tests every_byte_decodes, one_illegal_byte_is_enough, "
+        r"random_beats_decode failed; 3 ran\n"
         r"(.*\n)*.*AssertionError: beat (00 )*.* must be \[.*\], not \[.*\]"
     )
     with pytest.raises(SimulationError, match=message):
@@ -86,8 +92,8 @@ def test_that_a_wrong_design_fails() -> None:
 
 def test_that_no_test_is_a_failure() -> None:
     message = (
-        r"the tests of trilith\.sim\.testbenches\.none must pass; failed: none, ran: 0\n"
-        r"(.*\n)*.*ModuleNotFoundError"
+        r"^testbenches\.none: not all tests ran; 0 ran\n"
+        r".*ModuleNotFoundError: No module named 'testbenches\.none'"
     )
     with pytest.raises(SimulationError, match=message):
-        run_testbench(Decoders(), "trilith.sim.rtl.testbenches.none")
+        run_testbench(Decoders(), "testbenches.none", path=[TESTS])

@@ -1,39 +1,30 @@
-"""cocotb testbench of ``BeatDecoder``: every byte of a code against the code's table.
+"""cocotb testbench of ``BeatDecoder``: every byte of a code against the table of the code.
 
-Run it with ``trilith.sim.testbench.run_testbench``, the code and the number of trits as JSON in the
-environment variable ``TRILITH_DECODER``, with ``prefix`` where the decoder's ports have one::
-
-    fields = {"code": "base3", "count": 9}
-    run_testbench(
-        BeatDecoder(**fields),
-        "trilith.sim.rtl.testbenches.decoder",
-        environment={"TRILITH_DECODER": json.dumps(fields)},
-    )
+``tests/sim/rtl/test_testbenches.py`` runs it. The environment variable ``TRILITH_DECODER`` holds
+JSON: the ``code``, the ``count`` of trits, and the ``prefix`` of the decoder's ports.
 """
 
 import json
 import os
 from itertools import cycle, product
 
-import cocotb
 import numpy as np
 from cocotb.triggers import Timer
 
-from ....golden.codes import CODES
+from trilith.golden.codes import CODES
+from trilith.sim.rtl.testbenches.bench import limited_test
 
-__all__ = ["Bench"]
-
-#: Every test looks at fewer beats, one per step.
-_limited_test = cocotb.test(timeout_time=20_000, timeout_unit="step")
+#: Every test applies fewer beats, one in each step of time.
+_limited_test = limited_test(10_000)
 
 
-class Bench:
+class DecoderBench:
     """Applies beats to a decoder and compares its outputs with the code's table and legality."""
 
     def __init__(self, dut) -> None:
         fields = json.loads(os.environ["TRILITH_DECODER"])
         self._ports = {
-            name: getattr(dut, fields.get("prefix", "") + name)
+            name: getattr(dut, fields["prefix"] + name)
             for name in ("packed", "zero", "negative", "illegal")
         }
         self._count = fields["count"]
@@ -49,7 +40,7 @@ class Bench:
             value = self._ports[name].value
             assert value.is_resolvable, f"{name} must be known"
             outputs[name] = [int(value) >> j & 1 for j in range(len(value))]
-        # Illegal symbols are zeros in the table. Where a trit is zero, ``negative`` may be any.
+        # Illegal symbols are zeros in the table. If a trit is zero, ``negative`` may be 0 or 1.
         trits = [
             0 if zero else 1 - 2 * negative
             for zero, negative in zip(outputs["zero"], outputs["negative"], strict=True)
@@ -64,7 +55,7 @@ class Bench:
 @_limited_test
 async def every_byte_decodes(dut) -> None:
     """All 256 bytes at each place of the beat, with a legal byte and an illegal one beside it."""
-    bench = Bench(dut)
+    bench = DecoderBench(dut)
     legal = np.flatnonzero(bench.code.legal)
     others = [int(legal[0]), int(legal[-1]), *map(int, np.flatnonzero(~bench.code.legal)[:1])]
     for place, byte, other in product(range(bench.bytes), range(256), others):
@@ -75,8 +66,8 @@ async def every_byte_decodes(dut) -> None:
 
 @_limited_test
 async def one_illegal_byte_is_enough(dut) -> None:
-    """One illegal byte is zeros, sets its bit of ``illegal`` and leaves legal ones alone."""
-    bench = Bench(dut)
+    """One illegal byte gives zeros and sets its bit of ``illegal``; the others are decoded."""
+    bench = DecoderBench(dut)
     legal = cycle(int(byte) for byte in np.random.default_rng(1).permutation(256))
     for place, byte in product(range(bench.bytes), np.flatnonzero(~bench.code.legal)):
         packed = [next(b for b in legal if bench.code.legal[b]) for _ in range(bench.bytes)]
@@ -88,6 +79,6 @@ async def one_illegal_byte_is_enough(dut) -> None:
 @_limited_test
 async def random_beats_decode(dut) -> None:
     """Beats of random bytes, legal or not."""
-    bench = Bench(dut)
+    bench = DecoderBench(dut)
     for packed in np.random.default_rng(2).integers(0, 256, (1000, bench.bytes)).tolist():
         await bench.check(packed)
