@@ -20,11 +20,11 @@ from ...sim.gatelevel.table import (
 )
 from .style import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SKY, Drawing
 
-__all__ = ["GATE_FIGURES", "PUBLISHED_MACS"]
+__all__ = ["GATE_FIGURES", "PUBLISHED_MAC_ENERGIES"]
 
 #: Published energies per MAC in pJ: work, node, what a MAC is there, and the source's own words.
 #: Operations count two per MAC.
-PUBLISHED_MACS = (
+PUBLISHED_MAC_ENERGIES = (
     ("RedMulE, FP16", "22 nm", "float", 2.0 / 0.72, "688 to 755 GFLOPS/W, cluster; the middle"),
     ("FPnew, FP8", "22 nm FDX", "float", 2.0 / 2.95, "2.95 TFLOPS/W"),
     ("FP8/FP4 MAC", "28 nm", "float", 1.10, "2.13 mW at 1.94 GHz, arXiv 2604.04507"),
@@ -399,7 +399,7 @@ def _area() -> Drawing:
         ylabel="energy per MAC (pJ, log scale)",
     )
     axes.legend(frameon=False, loc="upper left", title="hollow: other formats")
-    points = [point for point in PUBLISHED_MACS if point[0] != "FP8/FP4 MAC"]
+    points = [point for point in PUBLISHED_MAC_ENERGIES if point[0] != "FP8/FP4 MAC"]
     points.sort(key=lambda point: point[3])
     # Labels apart by at least a step on the log axis.
     lows = np.log10([point[3] for point in points])

@@ -24,7 +24,7 @@ from ...sim.cost.profiles import FORMATS, find_profile
 from ...sim.cost.system import estimate
 from ...sim.cost.validation import predict, summary
 from ..claims import QUALITY, claims
-from .gate import GATE_FIGURES, PUBLISHED_MACS
+from .gate import GATE_FIGURES, PUBLISHED_MAC_ENERGIES
 from .style import BLACK, BLUE, GREEN, ORANGE, PINK, RED, SETTINGS, SKY, Drawing, save
 
 __all__ = ["FIGURES", "draw", "main"]
@@ -474,7 +474,7 @@ def _measured() -> Drawing:
     figure = Figure(figsize=(10, 6.5), layout="constrained")
     axes = figure.subplots()
     kinds = {"float": (RED, "o"), "int8": (ORANGE, "s"), "ternary": (BLUE, "D")}
-    points = [*PUBLISHED_MACS]
+    points = [*PUBLISHED_MAC_ENERGIES]
     profile = find_profile("jouppi7")
     for name, kind in (("fp16", "float"), ("int8", "int8"), ("ternary-1.6", "ternary")):
         pj = sum(figure.pj for figure in profile.mac(FORMATS[name], 2560).values())
