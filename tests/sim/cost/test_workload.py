@@ -1,14 +1,16 @@
 import json
 import re
 from dataclasses import replace
+from math import ceil
 
+import numpy as np
 import pytest
 
 from trilith.golden import CheckpointError
 from trilith.golden.network.bitnet_2b4t import CONFIG
 from trilith.sim.cost.config_shapes import read_model
 from trilith.sim.cost.model_shapes import GPT3, MODELS, find_model
-from trilith.sim.cost.workload import decode, prefill
+from trilith.sim.cost.workload import decode, prefill, weights_per_pass
 from trilith.sim.tools.errors import EstimateError
 
 LLAMA = {
@@ -166,6 +168,33 @@ def test_mixtures_read_what_their_tokens_choose():
     dense, sparse = 3 * 2048 * 8192, 3 * 2048 * 512 * 4 + 64 * 2048
     projections = 2 * 2048 * 64 * (32 + 8)
     assert qwen.active_weights == dense + 15 * sparse + 16 * projections
+
+
+def test_passes_over_an_expert_are_those_of_random_choices():
+    tokens, chance = 24, 1 / 16
+    rng = np.random.default_rng(4)
+    chosen = rng.binomial(tokens, chance, 200_000)
+    config = LLAMA | {
+        "model_type": "qwen3_moe",
+        "num_hidden_layers": 1,
+        "num_experts": 128,
+        "num_experts_per_tok": 8,
+        "moe_intermediate_size": 64,
+    }
+    model = read_model(config, "x")
+    (*_, down, router) = model.linears
+    dense = model.linear_weights - 3 * down.weights
+    for shared in (2, 3, 5, 23):
+        passes = ceil(tokens / shared)
+        mean = np.ceil(chosen / shared).mean()
+        expected = dense + 3 * down.weights * mean / passes
+        read = weights_per_pass(model, tokens, shared)
+        assert read == pytest.approx(expected, rel=0.01)
+        assert read < model.linear_weights
+    assert router.count == router.active
+    # A long prompt gives every expert its mean share of tokens, and its last pass is half empty.
+    long = weights_per_pass(model, 2**20, 4) * 2**18 - dense * 2**18
+    assert long == pytest.approx(3 * down.weights * (2**20 / 16 / 4 + 3 / 8), rel=1e-6)
 
 
 @pytest.mark.parametrize(

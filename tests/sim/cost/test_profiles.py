@@ -1,0 +1,118 @@
+import json
+import re
+from dataclasses import replace
+
+import pytest
+
+from trilith.golden.codes import CODES
+from trilith.hw import MatVecConfig
+from trilith.sim.cost.energy import Product, matmul_energy
+from trilith.sim.cost.profiles import (
+    FORMATS,
+    MissingFigureError,
+    accumulator_bits,
+    engine_format,
+    find_format,
+    find_profile,
+)
+from trilith.sim.gatelevel import table
+from trilith.sim.tools.errors import EstimateError
+
+ARRAY = MatVecConfig(lanes=64, rows=16, k_max=2560, n_max=2560)
+
+
+def test_accumulators_are_as_wide_as_the_engines():
+    assert accumulator_bits(FORMATS["ternary-1.6"], 2560) == 20
+    assert accumulator_bits(FORMATS["ternary-1.6"], 6912) == 21
+    assert accumulator_bits(FORMATS["ternary-1.6"], 23040) == 23
+    # 2560 products of -128 and -128.
+    assert accumulator_bits(FORMATS["int8"], 2560) == (2560 * 2**14).bit_length() + 1
+
+
+def test_wider_additions_cost_more_and_the_published_widths_what_is_published():
+    for name, published in (
+        ("jouppi7", {8: 0.007, 32: 0.03}),
+        ("horowitz45", {8: 0.03, 16: 0.05, 32: 0.1}),
+    ):
+        profile = find_profile(name)
+        costs = [profile.integer_add(bits).pj for bits in range(1, 41)]
+        assert costs == sorted(costs)
+        for bits, pj in published.items():
+            assert profile.integer_add(bits).pj == pj
+            assert profile.integer_add(bits).label == "published"
+        assert profile.integer_add(20).label == "modelled"
+
+
+def test_what_no_source_has_is_refused():
+    profile = find_profile("jouppi7")
+    message = r"^profile jouppi7 has no figure for 'fp8 mul'; it has int8 add, "
+    with pytest.raises(MissingFigureError, match=message):
+        profile.mac(FORMATS["fp8"], 100)
+    assert find_profile("horowitz45").mac(FORMATS["int4"], 100)["multiply"].pj == 0.137
+    with pytest.raises(MissingFigureError, match="'int8 x int4 mul'"):
+        profile.mac(FORMATS["int4"], 100)
+
+
+def test_every_weight_code_has_one_number_format():
+    for name, code in CODES.items():
+        (one,) = [one for one in FORMATS.values() if name in one.codes]
+        assert one.weight_bits == code.bits_per_trit
+
+
+@pytest.mark.parametrize(("act_bits", "width"), [(8, 20), (4, 16), (2, 13)])
+def test_an_engines_activations_and_accumulators_are_its_own(act_bits, width):
+    config = replace(ARRAY, act_bits=act_bits, k_max=2560)
+    number_format = engine_format(config)
+    assert (number_format.act_bits, number_format.weight_bits) == (act_bits, 1.6)
+    assert accumulator_bits(number_format, 2560) == config.acc_width == width
+    assert f"{number_format.measured} mac" in find_profile("gate:asap7").figures
+
+
+def test_a_measured_profile(tmp_path, monkeypatch, stored_table):
+    monkeypatch.setattr(table, "_DATA", tmp_path)
+    message = (
+        "the energy profile must be one of horowitz45, jouppi7, bitnet-paper, not 'gate:demo'; "
+        "no file sim/gatelevel/data/gate-demo.json has measured figures for it"
+    )
+    with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+        find_profile("gate:demo")
+    (tmp_path / "gate-demo.json").write_text(json.dumps(stored_table))
+    profile = find_profile("gate:demo")
+    assert (profile.name, profile.node) == ("gate:demo", "7 nm, 0.7 V")
+    parts = matmul_energy(Product(n=1, k=1000, tokens=1), FORMATS["ternary-1.6"], profile, None)
+    # 40 fJ at the frequency that FP16 meets too, 13 of them for clock pins; the charge of these
+    # pins is 1 fJ more. A read is 64 pJ, and a result has 18 bits.
+    assert (parts.mac, parts.register) == (pytest.approx(27), pytest.approx(14))
+    assert parts.sram == pytest.approx(8 * 1000 + 18)
+    assert profile.figure("ternaryxint8-escape mac").label == "measured"
+    assert profile.areas == {"ternaryxint8-escape": 20, "fp16xfp16-fp32-fused": 150}
+    with pytest.raises(MissingFigureError, match="'int8 mul'"):
+        profile.mac(FORMATS["int8"], 100)
+    # The width of a measured adder is fixed.
+    message = (
+        "adder_bits must not be given with profile gate:demo, not 20: its units were measured with "
+        "adders as wide as their sums; leave it out, or choose a published profile"
+    )
+    for number_format in FORMATS.values():
+        with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+            profile.mac(number_format, 100, 20)
+    # Four banks of the only macro.
+    assert profile.sram_bit(32) == profile.sram_bit(8) == 1
+    assert profile.figure("sram 32 KB").label == "modelled"
+    with pytest.raises(MissingFigureError, match="'sram 1024 KB'"):
+        profile.sram_bit(1024)
+    (tmp_path / "gate-demo.json").write_text('{"rows": {"a": 1}}')
+    with pytest.raises(EstimateError, match="must be a table of measured figures: "):
+        find_profile("gate:demo")
+
+
+@pytest.mark.parametrize(
+    ("find", "name", "start"),
+    [
+        (find_profile, "tsmc", "the energy profile must be one of horowitz45, jouppi7, "),
+        (find_format, "int3", "the number format must be one of fp32, fp16, "),
+    ],
+)
+def test_unknown_names_list_the_known(find, name, start):
+    with pytest.raises(EstimateError, match=f"^{re.escape(start)}.*, not {name!r}$"):
+        find(name)
