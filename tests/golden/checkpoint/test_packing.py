@@ -1,12 +1,15 @@
+"""Packing of trits as transformers does it."""
+
 import re
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
-from trilith.golden import CheckpointError, load_checkpoint, pack_weights, unpack_weights
-from trilith.golden.checkpoint.safetensors import read_packed
-from trilith.golden.network.bitnet_2b4t import LAYER_SHAPES, read_layer, synthetic_checkpoint
+from trilith.golden import (
+    CheckpointError,
+    pack_weights,
+    unpack_weights,
+)
 
 
 def test_rows_of_a_byte_are_a_quarter_apart():
@@ -47,61 +50,26 @@ def test_wrong_array(packed, message):
         unpack_weights(packed, 8)
 
 
-def test_files(tmp_path):
-    trits = np.random.default_rng(0).integers(-1, 2, (10, 6), np.int8)
-    file = tmp_path / "model.safetensors"
-    save_file({"a.weight": pack_weights(trits)}, file)
-    for path in (tmp_path, file):
-        np.testing.assert_array_equal(read_packed(path, {"a": (10, 6)})["a"], trits)
-
-    def refuses(path, shapes, message):
-        with pytest.raises(CheckpointError, match=f"^{re.escape(str(path))}{message}"):
-            read_packed(path, shapes)
-
-    refuses(tmp_path / "none", {"a": (10, 6)}, ": must be a safetensors file or a folder with")
-    refuses(file, {"b": (10, 6)}, r": must contain the tensor 'b.weight'; .* such as 'a.weight'$")
-    refuses(
-        file,
-        {"a": (12, 7)},
-        r": a.weight must be uint8 of shape \(3, 7\), not uint8 of shape \(3, 6\)$",
-    )
-    whole = file.read_bytes()
-    for size in (0, 7, 20, len(whole) - 1):
-        file.write_bytes(whole[:size])
-        refuses(file, {"a": (10, 6)}, ": must be a whole safetensors file: ")
-    save_file({"a.weight": np.full((3, 6), 0xFF, np.uint8)}, file)
-    refuses(
-        file, {"a": (10, 6)}, ": a.weight: packed weights must hold the codes 0, 1 and 2, not 3"
-    )
+def test_the_example_of_transformers():
+    """The bytes and values that the docstring of transformers' unpack_weights shows."""
+    packed = np.array([[0b10100001, 0b00011000], [0b10010000, 0b00001010]], np.uint8)
+    expected = [[0, -1], [-1, 1], [-1, 1], [-1, 1], [1, 0], [0, -1], [1, -1], [1, -1]]
+    trits = unpack_weights(packed, 8)
+    assert trits.tolist() == expected
+    np.testing.assert_array_equal(pack_weights(trits), packed)
 
 
-def test_bitnet_layer(tiny):
-    checkpoint = synthetic_checkpoint(seed=1)
-    layer = read_layer(checkpoint, 3)
-    assert {name: trits.shape for name, trits in layer.items()} == LAYER_SHAPES
-    assert sum(trits.size for trits in layer.values()) == 69_468_160
-    for trits in layer.values():
-        assert abs((trits == 0).mean() - 0.422) < 0.002
-        assert abs((trits == 1).mean() - 0.289) < 0.002
-    message = "synthetic: must contain the tensor 'model.layers.30.self_attn.q_proj'; "
-    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}"):
-        read_layer(checkpoint, 30)
-    folder, _, _ = tiny()
-    message = (
-        f"{folder}: model.layers.0.self_attn.q_proj must be (2560, 2560) as in BitNet b1.58 2B4T, "
-        "not (256, 256)"
-    )
-    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
-        read_layer(load_checkpoint(folder))
+PARITY = "needs the extra parity: pip install trilith[parity]"
 
 
-def test_2b4ts_shapes():
-    assert LAYER_SHAPES == {
-        "self_attn.q_proj": (2560, 2560),
-        "self_attn.k_proj": (640, 2560),
-        "self_attn.v_proj": (640, 2560),
-        "self_attn.o_proj": (2560, 2560),
-        "mlp.gate_proj": (6912, 2560),
-        "mlp.up_proj": (6912, 2560),
-        "mlp.down_proj": (2560, 6912),
-    }
+@pytest.mark.parametrize("n", [4, 8, 36])
+def test_packing_of_transformers(n):
+    torch = pytest.importorskip("torch", reason=PARITY)
+    bitnet = pytest.importorskip("transformers.integrations.bitnet", reason=PARITY)
+    trits = np.random.default_rng(n).integers(-1, 2, (n, 20), np.int8)
+    packed = bitnet.pack_weights(torch.from_numpy(trits.copy()))
+    np.testing.assert_array_equal(pack_weights(trits), packed.numpy())
+    unpack = bitnet.unpack_weights
+    theirs = unpack(torch.from_numpy(pack_weights(trits)), torch.int8).numpy()
+    np.testing.assert_array_equal(theirs, trits)
+    np.testing.assert_array_equal(unpack_weights(packed.numpy(), n), theirs)

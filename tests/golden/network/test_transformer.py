@@ -1,3 +1,5 @@
+"""The golden transformer."""
+
 import json
 import re
 from itertools import islice
@@ -7,8 +9,6 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetModel, CheckpointError, ternary_matmul
-from trilith.golden.data import PYDOC
-from trilith.golden.network.text import bits_per_byte, load_tokenizer
 from trilith.golden.network.transformer import KVCache
 
 
@@ -179,21 +179,3 @@ def test_scaled_rotary_positions(random_model):
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"rope_freqs\.weight scales them; this is not known"):
         BitNetModel.load(folder)
-
-
-def test_a_missing_and_a_broken_tokenizer(tmp_path):
-    file = tmp_path / "tokenizer.json"
-    with pytest.raises(CheckpointError, match=f"^{file}: must hold the model's tokenizer"):
-        load_tokenizer(tmp_path)
-    file.write_text("{}")
-    with pytest.raises(CheckpointError, match=f"^{file}: must be a tokenizer: "):
-        load_tokenizer(tmp_path)
-
-
-def test_the_stored_model_is_as_good_as_its_record_says():
-    record = json.loads((PYDOC / "training.json").read_text())
-    texts = json.loads((PYDOC / "held_out.json").read_text())
-    assert sum(len(text.encode()) for text in texts) == record["held_out_bytes"]
-    # As training.language computed it, in PyTorch and before embeddings became bfloat16.
-    figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
-    assert figure == pytest.approx(record["bits_per_byte"]["ternary"], rel=2e-3)

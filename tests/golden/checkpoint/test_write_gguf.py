@@ -1,0 +1,181 @@
+"""Writer of GGUF files."""
+
+import re
+
+import gguf
+import ml_dtypes
+import numpy as np
+import pytest
+from gguf.quants import dequantize, quantize
+
+from trilith.golden import (
+    CODES,
+    CheckpointError,
+    TernaryTensor,
+    load_checkpoint,
+)
+from trilith.golden.checkpoint.compare import compare
+from trilith.golden.checkpoint.gguf import GgufFile
+from trilith.golden.checkpoint.gguf_names import gguf_name
+from trilith.golden.checkpoint.write_gguf import write_gguf
+from trilith.golden.checkpoint.write_huggingface import write_huggingface
+
+Q = "model.layers.0.self_attn.q_proj"
+
+
+DOWN = "model.layers.0.mlp.down_proj"
+
+
+def test_cross_format_chain(tmp_path, tiny):
+    """Hugging Face to I2_S to base-3 bytes, each weight followed by hand."""
+    folder, trits, _ = tiny()
+    write_gguf(load_checkpoint(folder), tmp_path / "a.gguf", "i2_s")
+    tensor = load_checkpoint(tmp_path / "a.gguf").ternary[Q]
+    code = CODES["base3"]
+    base3 = code.pack(tensor.trits)
+    for row, k in ((0, 0), (3, 17), (255, 250)):
+        t = trits[Q][row, k : k + 5]
+        k -= k % 5
+        t = trits[Q][row, k : k + 5]
+        assert base3[row, k // 5] == sum((int(x) + 1) * 3**j for j, x in enumerate(t))
+    np.testing.assert_array_equal(code.unpack(base3, 256), trits[Q])
+
+
+def test_scales_that_a_format_cannot_hold(tmp_path, tiny, changed):
+    folder, _, _ = tiny()
+    source = load_checkpoint(folder)
+    shards = np.array([[0.5], [0.25]], np.float32)
+    several = changed(source, Q, scale=shards)
+
+    def refuses(message, write, *arguments):
+        with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+            write(*arguments)
+        assert {file.name for file in tmp_path.iterdir()} == {"source"}
+
+    refuses(
+        f"{Q} has 2 x 1 scales, and Hugging Face's packed format must have one for each matrix; "
+        "convert to tq2_0 or stream instead",
+        write_huggingface,
+        several,
+        tmp_path / "new",
+    )
+    refuses(
+        f"{Q} has 2 x 1 scales, and I2_S must have one for each matrix; convert to tq2_0 or stream "
+        "instead",
+        write_gguf,
+        several,
+        tmp_path / "new",
+        "i2_s",
+    )
+    refuses(
+        f"{Q} has 2 scales, and TQ's must be exact in float16, not 0.10000000149011612; convert to "
+        "stream instead",
+        write_gguf,
+        changed(source, Q, scale=np.array([[0.5], [0.1]], np.float32)),
+        tmp_path / "new",
+        "tq2_0",
+    )
+    refuses(
+        f"{Q} must have scales of a multiple of 256 inputs for TQ, not 128; convert to stream "
+        "instead",
+        write_gguf,
+        changed(source, Q, scale=np.array([[0.5, 0.25]], np.float32), group_size=128),
+        tmp_path / "new",
+        "tq2_0",
+    )
+    refuses(
+        "kind must be one of tq1_0, tq2_0, i2_s, not 'q4_k'",
+        write_gguf,
+        source,
+        tmp_path / "new",
+        "q4_k",
+    )
+    refuses(
+        f"{folder}: GGUF must have a name for the model, and none is known for model_type 'gemma' "
+        "with hidden_act 'relu2' and sub-norms; convert to huggingface or stream instead",
+        write_gguf,
+        type(source)(**vars(source) | {"config": source.config | {"model_type": "gemma"}}),
+        tmp_path / "new",
+        "i2_s",
+    )
+    write_gguf(several, tmp_path / "shards.gguf", "tq1_0")
+    assert not compare(load_checkpoint(tmp_path / "shards.gguf"), several).difference
+
+
+def test_inputs_that_do_not_fill_a_block(tmp_path, tiny):
+    folder, _, _ = tiny(hidden_size=64)
+    for kind, block in (("i2_s", 128), ("tq1_0", 256)):
+        message = (
+            f"{Q}.weight must have a multiple of {block} inputs for {kind}, not 64; convert to "
+            "huggingface or stream instead"
+        )
+        with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+            write_gguf(load_checkpoint(folder), tmp_path / "new", kind)
+
+
+def test_a_failure_leaves_nothing(tmp_path, tiny):
+    folder, _, _ = tiny(tensors={f"{DOWN}.weight": np.full((64, 512), 0xFF, np.uint8)})
+    source = load_checkpoint(folder)
+    old = tmp_path / "old.gguf"
+    old.write_text("as it was")
+    for write in (
+        lambda: write_huggingface(source, tmp_path / "new"),
+        lambda: write_gguf(source, old, "i2_s"),
+        lambda: write_gguf(source, old, "tq1_0"),
+    ):
+        with pytest.raises(CheckpointError, match="must hold the codes 0, 1 and 2, not 3"):
+            write()
+    assert {file.name for file in tmp_path.iterdir()} == {"source", "old.gguf"}
+    assert old.read_text() == "as it was"
+
+
+@pytest.mark.parametrize("kind", ["tq1_0", "tq2_0"])
+@pytest.mark.parametrize("scale", [0.75, 1.2345])
+def test_writes_what_other_readers_read(tmp_path, tiny, kind, scale):
+    folder, trits, _ = tiny()
+    source = load_checkpoint(folder)
+    scales = dict.fromkeys(source.ternary, np.float32(scale))
+    ternary = {
+        name: TernaryTensor.from_trits(name, t, np.float32(scale)) for name, t in trits.items()
+    }
+    object.__setattr__(source, "ternary", ternary)
+    write_gguf(source, tmp_path / "a.gguf", kind)
+    found = {tensor.name: tensor for tensor in gguf.GGUFReader(tmp_path / "a.gguf").tensors}
+    for name, t in trits.items():
+        tensor = found[gguf_name(f"{name}.weight")]
+        assert tensor.tensor_type.name == kind.upper()
+        beside = found.get(tensor.name.replace(".weight", ".scale"))
+        assert (beside is None) == (scale == 0.75)
+        unit = np.float32(scale) if beside is None else np.float32(1)
+        # Bit by bit what ggml's own quantizer makes, and its dequantizer gives back.
+        np.testing.assert_array_equal(tensor.data, quantize(t * unit, tensor.tensor_type))
+        values = dequantize(tensor.data, tensor.tensor_type)
+        if beside is not None:
+            values = values * beside.data
+        np.testing.assert_array_equal(values, t * scales[name])
+    np.testing.assert_array_equal(
+        found["token_embd.weight"].data.view(ml_dtypes.bfloat16),
+        source.tensors["model.embed_tokens.weight"],
+    )
+
+
+@pytest.mark.parametrize("key", ["type", "rope_type"])
+def test_linearly_scaled_positions_keep_their_factor(tmp_path, tiny, key):
+    folder, _, _ = tiny(rope_scaling={key: "linear", "factor": 4})
+    write_gguf(load_checkpoint(folder), tmp_path / "a.gguf", "i2_s")
+    metadata = GgufFile(tmp_path / "a.gguf").metadata
+    assert metadata["bitnet-b1.58.rope.scaling.type"] == "linear"
+    assert metadata["bitnet-b1.58.rope.scaling.factor"] == 4
+    found = load_checkpoint(tmp_path / "a.gguf").config["rope_scaling"]
+    assert found == {"rope_type": "linear", "factor": 4}
+
+
+@pytest.mark.parametrize("key", ["type", "rope_type"])
+def test_other_scaled_positions_have_no_place_in_gguf(tmp_path, tiny, key):
+    folder, _, _ = tiny(rope_scaling={key: "yarn", "factor": 4})
+    message = (
+        f"{folder}: rotary positions must be plain or linearly scaled for GGUF, not 'yarn'; "
+        "convert to huggingface instead"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        write_gguf(load_checkpoint(folder), tmp_path / "a.gguf", "i2_s")
