@@ -23,6 +23,9 @@ def doctor(options: _Options) -> None:
     """Print the tools that were found, the tools that are missing, and how to install them.
 
     If a tool that 'make sim' needs is missing, the command ends with status 1.
+
+    Example:
+      trilith doctor
     """
     from ..sim.tools.doctor import doctor as find_tools
 

@@ -103,7 +103,11 @@ class _JsonOnly:
 
 @command(app)
 def boards(options: _JsonOnly) -> None:
-    """Print the boards and the engine on each."""
+    """Print the boards and the engine on each.
+
+    Example:
+      trilith fpga boards
+    """
     from ..fpga.boards import BOARDS, SOCS
 
     # A chip with a processor has neither a weight memory nor a serial link in the FPGA.

@@ -16,11 +16,12 @@ from functools import partial
 from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from ..golden.errors import TrilithError
 
 __all__ = [
+    "Group",
     "OptionError",
     "Preset",
     "Quantize",
@@ -88,6 +89,7 @@ def json_option() -> Any:
 def new_app(text: str | None = None) -> typer.Typer:
     """Make the typer application of a verb; with a text of help, of a verb with commands."""
     return typer.Typer(
+        cls=Group,
         help=text,
         no_args_is_help=text is not None,
         add_completion=False,
@@ -151,6 +153,21 @@ def _plain(annotation: Any) -> type:
     return _plain(inner[0]) if inner else annotation
 
 
+def _quick_help(found: Any) -> Any:
+    """Make a command's option ``--help`` a flag that needs no conversion, and so no pydantic."""
+    if found is not None:
+        found.process_value = lambda ctx, value: found.callback(ctx, found, bool(value))
+    return found
+
+
+class Group(TyperGroup):
+    """A group of commands."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Make the option ``--help``."""
+        return _quick_help(super().get_help_option(ctx))
+
+
 class _Command(TyperCommand):
     """A command whose values are converted by the rules of this module."""
 
@@ -161,6 +178,10 @@ class _Command(TyperCommand):
             if parameter.name in kinds:
                 kind = _plain(kinds[parameter.name])
                 parameter.process_value = partial(_process, parameter, kind)
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Make the option ``--help``."""
+        return _quick_help(super().get_help_option(ctx))
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[_Function], _Function]:

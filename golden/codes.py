@@ -5,15 +5,20 @@ tuple of trits to a symbol; packing, unpacking and legality all follow from it. 
 hardware, ``trilith.hw.decoder``, is tested against this definition byte by byte.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import product
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from .errors import TrilithError
 from .matmul import check_trits
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["CODES", "Code", "CodeError", "look_up"]
 
@@ -40,14 +45,12 @@ class Code:
     symbol_trits: int
     values: tuple[int, ...]
     encode: Callable[[tuple[int, ...]], int] = field(repr=False)
-    #: int8[256, trits_per_byte]: the trits of each byte, those of an illegal symbol being zero.
-    table: NDArray[np.int8] = field(init=False, repr=False, compare=False)
-    #: bool[256]: which bytes consist of legal symbols.
-    legal: NDArray[np.bool_] = field(init=False, repr=False, compare=False)
-    #: uint8[3**trits_per_byte]: the byte of each tuple, at Σ (tⱼ + 1)·3ʲ.
-    _bytes: NDArray[np.uint8] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def _tables(self) -> tuple[NDArray[np.int8], NDArray[np.bool_], NDArray[np.uint8]]:
+        """Arrays that pack and unpack, made when they are first used: see the properties below."""
+        import numpy as np
+
         symbols = np.zeros((2**self.symbol_bits, self.symbol_trits), np.int8)
         legal_symbols = np.zeros(2**self.symbol_bits, np.bool_)
         for trits in product(self.values, repeat=self.symbol_trits):
@@ -58,13 +61,28 @@ class Code:
         shifts = np.arange(0, 8, self.symbol_bits)
         parts = np.arange(256)[:, np.newaxis] >> shifts & (2**self.symbol_bits - 1)
         table = symbols[parts].reshape(256, self.trits_per_byte)
-        legal = legal_symbols[parts].all(axis=1)
+        legal = np.asarray(legal_symbols[parts].all(axis=1))
         places = 3 ** np.arange(self.trits_per_byte)
         by_tuple = np.zeros(3**self.trits_per_byte, np.uint8)
         by_tuple[(table[legal] + 1) @ places] = np.flatnonzero(legal)
-        for name, array in (("table", table), ("legal", legal), ("_bytes", by_tuple)):
+        for array in (table, legal, by_tuple):
             array.setflags(write=False)
-            object.__setattr__(self, name, array)
+        return table, legal, by_tuple
+
+    @property
+    def table(self) -> NDArray[np.int8]:
+        """int8[256, trits_per_byte]: the trits of each byte, zero for illegal symbols."""
+        return self._tables[0]
+
+    @property
+    def legal(self) -> NDArray[np.bool_]:
+        """bool[256]: whether each byte consists of legal symbols."""
+        return self._tables[1]
+
+    @property
+    def _bytes(self) -> NDArray[np.uint8]:
+        """uint8[3**trits_per_byte]: the byte of each tuple, at Σ (tⱼ + 1)·3ʲ."""
+        return self._tables[2]
 
     @property
     def trits_per_byte(self) -> int:
@@ -105,6 +123,8 @@ class Code:
         CodeError
             If a trit is one that the code cannot hold.
         """
+        import numpy as np
+
         trits = np.asarray(trits)
         check_trits(trits.reshape(-1, trits.shape[-1]) if trits.ndim else trits)
         if self.filler and not trits.all():
@@ -149,6 +169,8 @@ class Code:
         CodeError
             If the last axis does not hold ``count`` trits, or a byte is illegal.
         """
+        import numpy as np
+
         packed = np.asarray(packed)
         if packed.dtype != np.uint8:
             raise TypeError(f"packed must be uint8, not {packed.dtype}")
@@ -168,6 +190,8 @@ class Code:
 
 def look_up(table: NDArray[np.uint8], index: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """``table[index]`` of bytes, three times as fast as NumPy, which widens the index first."""
+    import numpy as np
+
     found = index.tobytes().translate(table.tobytes().ljust(256, b"\0"))
     return np.frombuffer(found, np.uint8).reshape(index.shape)
 

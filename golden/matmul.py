@@ -1,7 +1,15 @@
-"""The ternary matrix product, and what its operands may be."""
+"""The ternary matrix product, and what its operands may be.
 
-import numpy as np
-from numpy.typing import NDArray
+NumPy is imported by the functions that use it: estimates need the legal ranges alone, quickly.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["activation_range", "check_activations", "check_trits", "ternary_matmul"]
 
@@ -43,6 +51,8 @@ def check_activations(q: NDArray, bits: int = 8) -> None:
 
 
 def _check_range(name: str, array: NDArray, low: int, high: int) -> None:
+    import numpy as np
+
     if not isinstance(array, np.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(array).__name__}")
     if not np.issubdtype(array.dtype, np.integer):
@@ -77,6 +87,8 @@ def ternary_matmul(trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.i
     ValueError
         If a shape, a trit or an activation is not legal, or the two K differ.
     """
+    import numpy as np
+
     check_trits(trits)
     check_activations(q)
     if trits.shape[1] != q.shape[1]:

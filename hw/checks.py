@@ -1,14 +1,19 @@
 """Checks of parameters. Every message has one form: the name, the rule, the value found."""
 
+import sys
 from collections.abc import Iterable
 from operator import index
 from typing import SupportsIndex, TypeVar
 
-import numpy as np
-
 __all__ = ["check_choice", "check_flag", "check_integer"]
 
 _Value = TypeVar("_Value", bound=str | int)
+
+
+def _is_flag(value: object) -> bool:
+    """Whether a value is a truth value. NumPy's type can only occur where NumPy is loaded."""
+    numpy = sys.modules.get("numpy")
+    return isinstance(value, bool) or (numpy is not None and isinstance(value, numpy.bool_))
 
 
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
@@ -27,7 +32,7 @@ def check_integer(name: str, value: object, low: int, high: int | None = None) -
     ValueError
         If the value is smaller than ``low`` or larger than ``high``.
     """
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+    if _is_flag(value) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number = index(value)
     if high is None and number < low:
@@ -50,7 +55,7 @@ def check_flag(name: str, value: object) -> bool:
     TypeError
         If the value is of another type.
     """
-    if not isinstance(value, (bool, np.bool_)):
+    if not _is_flag(value):
         raise TypeError(f"{name} must be True or False, not {value!r}")
     return bool(value)
 
@@ -75,7 +80,7 @@ def check_choice(name: str, value: _Value, choices: Iterable[_Value]) -> _Value:
     if isinstance(legal[0], str):
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a string, not {value!r}")
-    elif isinstance(value, (bool, np.bool_)) or not isinstance(value, SupportsIndex):
+    elif _is_flag(value) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value not in legal:
         *first, last = map(str, legal)

@@ -1,13 +1,20 @@
-"""Jobs of the engine: their fields, the word on the ``jobs`` stream, and the golden results."""
+"""Jobs of the engine: their fields, the word on the ``jobs`` stream, and the golden results.
+
+NumPy is imported by the functions that use it: estimates need the shapes of jobs alone.
+"""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from ..golden.matmul import check_activations, check_trits, ternary_matmul
 from .checks import check_flag, check_integer
 from .config import MatVecConfig
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "Job",
@@ -209,6 +216,8 @@ def golden_results(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
     """
     if not job.group_chunks:
         return ternary_matmul(job.trits, job.activations)
+    import numpy as np
+
     width = job.group_chunks * config.lanes
     return np.stack(
         [
@@ -232,6 +241,8 @@ def golden_beats(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
     -------
     int32[result_beats, rows]; ``last`` belongs to the final beat.
     """
+    import numpy as np
+
     shape = job.shape
     results = golden_results(config, job).reshape(-1, shape.tokens, shape.n)
     row_groups = shape.row_groups(config)

@@ -1,12 +1,15 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from safetensors.numpy import save_file
 
 from trilith.cli.main import main
@@ -40,12 +43,44 @@ def test_help_lists_the_verbs():
     assert "doctor" in done.stdout
 
 
-def test_help_loads_no_simulator():
+@pytest.mark.parametrize(
+    ("arguments", "heavy"),
+    [
+        (["--help"], {"typer", "rich", "pydantic", "numpy", "amaranth", "cocotb", "matplotlib"}),
+        (["estimate"], {"rich", "pydantic", "numpy", "amaranth", "cocotb", "matplotlib"}),
+    ],
+)
+def test_a_quick_verb_imports_nothing_heavy(arguments, heavy):
     code = (
-        "import sys, trilith.cli.main; "
-        "sys.exit(bool({'amaranth', 'cocotb', 'numpy'} & set(sys.modules)))"
+        "import atexit, sys; from trilith.cli.main import main; "
+        f"atexit.register(lambda: print(sorted({heavy!r} & set(sys.modules)))); "
+        f"sys.argv = {['trilith', *arguments]!r}; main()"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_every_verb_explains_itself():
+    names = re.findall(r"^  (\w+)  ", trilith("--help").stdout, re.MULTILINE)
+    assert len(names) == 12
+    for name in names:
+        module = import_module(f"trilith.cli.{name}")
+        group = typer.main.get_command(module.app)
+        for command in getattr(group, "commands", {name: group}).values():
+            assert "\nExample" in command.help, command.name
+            assert all(getattr(one, "help", "x") for one in command.params if not one.hidden)
+
+
+def test_output_is_ascii_where_the_terminal_is():
+    done = trilith("report", "fpga", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    done.stdout.encode("ascii")
+    done = trilith("generate", "--prompt", "µ", "--max-tokens", 1, PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("\\xb5")
+    done = trilith("generate", "--prompt", "µ", "--max-tokens", 1, "--json", PYTHONUTF8="0")
+    json.loads(done.stdout)
 
 
 def test_doctor():
