@@ -8,7 +8,7 @@ from ..golden.codes import CODES
 from ..golden.matmul import activation_range
 from .checks import check_choice, check_integer
 
-__all__ = ["ACT_BITS", "PRESETS", "MatVecConfig", "Target", "WeightCode"]
+__all__ = ["ACT_BITS", "PRESETS", "MatVecConfig", "Target", "WeightCode", "check_config"]
 
 #: Legal widths of an activation, in bits. Two bits mean ternary activations.
 ACT_BITS = (8, 4, 2)
@@ -142,6 +142,19 @@ class MatVecConfig:
     def queue_depth(self) -> int:
         """Result beats that the engine can hold: as many as are under way at full rate."""
         return self.latency + 2 * self.tokens
+
+
+def check_config(config: object) -> MatVecConfig:
+    """Check that a component's ``config`` is a ``MatVecConfig``, and return it.
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(config, MatVecConfig):
+        raise TypeError(f"config must be a MatVecConfig, not {config!r}")
+    return config
 
 
 #: Configurations with names. Beats of base-3 weights are 8, 16, 64 and 256 bytes.

@@ -4,15 +4,29 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..checks import check_choice, check_integer
+from ..config import ACT_BITS, Target
+
 __all__ = ["DotProduct", "add_or_subtract"]
 
 
 def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
-    """``a − b`` if ``subtract`` else ``a + b``, as signed ``width`` bits, in a single carry chain.
+    """``a − b`` if ``subtract``, else ``a + b``, in a single carry chain.
 
-    ``a + b = a − ~b − 1``: the inversion is an exclusive or in front of the subtractor, and the one
-    is borrowed by an extra lowest bit. As a difference and not a sum, the carry chain takes its
-    carries from ``a``, which has no logic in front of it, whatever order a tool prefers.
+    The sum is computed as a difference: ``a + b = a − ~b − 1``. An exclusive or in front of the
+    subtractor inverts ``b``, and an extra lowest bit borrows the one. The carry chain of a
+    difference takes its carries from ``a``, which has no logic in front of it. Synthesis tools may
+    swap the operands of a sum, but not those of a difference.
+
+    Parameters
+    ----------
+    a, b : signed values
+    subtract : one bit
+    width : bits of the result, 1 or more; ``a`` and ``b`` are extended or cut to it
+
+    Returns
+    -------
+    A signed value of ``width`` bits.
     """
     a = a.as_signed()
     add = ~subtract
@@ -22,33 +36,40 @@ def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
 
 
 class DotProduct(wiring.Component):
-    """One row of weights times several tokens of activations: a pipelined tree of adders.
+    """Multiplies one row of weights with several tokens of activations: a pipelined adder tree.
 
-    A negative weight is not applied to its operand: its sign travels up the tree beside the sum,
-    and every node adds or subtracts by whether its two inputs differ in sign. The sign that arrives
-    at the top says whether to add or subtract the sum. Signs depend on the weights alone and are
-    shared by all tokens. No register has a reset.
+    No operand is negated. The sign of a weight travels up the tree beside the sum. Every node
+    subtracts if its two inputs differ in sign, and adds otherwise. The sign at the top says whether
+    the accumulator adds or subtracts the sum. Signs depend on the weights alone, so that all tokens
+    share them. No register has a reset.
 
-    A zero weight, taken in a register, makes its operand zero: for an FPGA it clears the operand's
-    own register, which costs no logic there; for an ASIC gates in front of the first adder do, and
-    the operand needs no register, whose clock would cost more energy than they.
+    A zero weight makes its operand zero. On an FPGA it clears the operand's register, which costs
+    no logic there. On an ASIC gates in front of the first adder clear the operand. The operand
+    then has no register, whose clock input would cost more energy than the gates.
 
-    Latency: ``1 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights, one for the
-    weights' registers and the rest for the tree, and for an FPGA one more for the operands'; one
-    less from the activations. Throughput: a dot product of each token per clock.
+    Latency: ``ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles for the tree, plus 2 from the
+    weights on an FPGA and 1 on an ASIC (registers of weights and operands); one cycle less from the
+    activations. Throughput: one dot product of each token per cycle.
 
     Parameters
     ----------
-    lanes : products summed
-    tokens : activation vectors
+    lanes : 1 or more; products summed
+    tokens : 1 or more; activation vectors
     act_bits : 8, 4 or 2; at two bits a value is −1, 0 or +1
-    levels_per_stage : levels of the tree between two registers
-    target : ``fpga`` or ``asic``
+    levels_per_stage : 1 or more; levels of the tree between two registers
+    target : a ``Target`` or its value
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer, or ``target`` is not a string.
+    ValueError
+        If a value is not legal.
 
     Members
     -------
-    zero, negative : In(lanes); the weights, see ``BeatDecoder``
-    activations : In(tokens × lanes signed values); a clock after their weights
+    zero, negative : In(lanes); the weights, as ``BeatDecoder`` gives them
+    activations : In(tokens × lanes signed values); one cycle after their weights
     sums : Out(tokens signed values, as wide as the largest sum needs)
     subtract : Out(1); each dot product is ``−sums[t]`` if set, else ``+sums[t]``
     """
@@ -56,11 +77,11 @@ class DotProduct(wiring.Component):
     def __init__(
         self, *, lanes: int, tokens: int, act_bits: int, levels_per_stage: int, target: str
     ) -> None:
-        self._lanes = lanes
-        self._tokens = tokens
-        self._act_bits = act_bits
-        self._levels_per_stage = levels_per_stage
-        self._cleared_registers = target == "fpga"
+        self._lanes = lanes = check_integer("lanes", lanes, 1)
+        self._tokens = tokens = check_integer("tokens", tokens, 1)
+        self._act_bits = act_bits = check_choice("act_bits", act_bits, ACT_BITS)
+        self._levels_per_stage = check_integer("levels_per_stage", levels_per_stage, 1)
+        self._cleared_registers = check_choice("target", target, Target) == Target.FPGA
         super().__init__(
             {
                 "zero": In(lanes),
@@ -74,10 +95,10 @@ class DotProduct(wiring.Component):
         )
 
     def _width(self, lanes: int) -> int:
-        """Bits of a node over so many lanes.
+        """Bits of a node that sums ``lanes`` lanes.
 
-        The first lane of a node enters with a plus sign, so that a node reaches
-        −lanes·2^(b−1) to lanes·2^(b−1) − 1; ternary activations reach ±lanes.
+        The first lane of a node enters with a plus sign. A node therefore reaches
+        −lanes · 2^(b − 1) to lanes · 2^(b − 1) − 1. With ternary activations it reaches ±lanes.
         """
         if self._act_bits == 2:
             return lanes.bit_length() + 1
@@ -93,11 +114,12 @@ class DotProduct(wiring.Component):
 
         zero = Signal(self._lanes, reset_less=True)
         m.d.sync += zero.eq(self.zero)
-        # Five trits share a byte, and two of its first four are worth decoding together.
+        # Five trits share a byte. Decoding two of the first four together saves logic, so that they
+        # meet at the first adder. Fifth trits come last.
         order = sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
-        # A node: lanes below it, its sign, and a sum for each token. Where operands have registers,
-        # signs are one register ahead of sums, and those of lanes two: they wait behind the first
-        # exclusive or and not before it, because it shares look-up tables with the decoder.
+        # A node has the number of lanes below it, its sign, and a sum for each token. With operand
+        # registers, signs are one register ahead of sums, and signs of lanes two. They wait behind
+        # the first exclusive or, which shares look-up tables with the weight decoder.
         ahead = self._cleared_registers
         nodes: list[tuple[int, Value, list[Value]]] = []
         for lane in order:
@@ -117,7 +139,7 @@ class DotProduct(wiring.Component):
         registered = ahead
         while len(nodes) > 1:
             level += 1
-            # From the other end each time: an odd node does not wait twice.
+            # An odd node waits for one level. Reversing the order keeps it from waiting twice.
             nodes.reverse()
             pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
             nodes = []

@@ -1,41 +1,127 @@
-"""The multiplication-free matrix–vector engine."""
+"""Multiplication-free matrix–vector engine."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from dataclasses import dataclass
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import MatVecConfig
+from ..config import MatVecConfig, check_config
 from .dot import DotProduct, add_or_subtract
 from .loader import JobLoader, above, activations_shape, job_layout
 from .results import ResultQueue, results_shape
 from .timing import EngineTiming
 from .weight_decoder import BeatDecoder
 
-__all__ = ["MatVecEngine", "faults_shape"]
+__all__ = ["MatVecEngine"]
 
 
-def faults_shape() -> data.StructLayout:
-    """What an engine complains of: an illegal weight code or activation, a job out of range."""
+def _faults_layout() -> data.StructLayout:
+    """Error flags of the engine: illegal weight code, illegal activation, job out of range."""
     return data.StructLayout({"weight": 1, "activation": 1, "job": 1})
+
+
+def _tag_layout(config: MatVecConfig) -> data.StructLayout:
+    """Flags and counts that accompany a weight beat through the data path.
+
+    Fields
+    ------
+    group_end : the beat ends a result group
+    last : the beat is the last one of its job
+    tokens : tokens of the job
+    valid_rows : rows of the beat below N
+    """
+    return data.StructLayout(
+        {
+            "group_end": 1,
+            "last": 1,
+            "tokens": range(config.tokens + 1),
+            "valid_rows": range(config.rows + 1),
+        }
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Buffer:
+    """Read side of the activation buffer of one token.
+
+    Parameters
+    ----------
+    read : read port of the memory
+    chunk : chunk to read next
+    bank : half of the buffer to read
+    reading : the token takes part in the job that is computed
+    """
+
+    read: memory.ReadPort
+    chunk: Signal
+    bank: Signal
+    reading: Signal
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Issue:
+    """State and decisions of the issue stage, which accepts the weight beats.
+
+    Parameters
+    ----------
+    active : a job is computed
+    room : result beats that the queue has room for, less those under way
+    tokens, group_chunks : fields of the job
+    n_left_inverted : outputs that are left, inverted
+    before_last : chunk before the last one, −1 for a job of one chunk
+    group_chunk : chunk within the result group, from 1 on
+    last_chunk : the next beat is the last one of its group of rows
+    last_rows : the group of rows is the last one
+    group_end : the next beat ends a result group
+    settled : the queue has stored all tokens of the result group before
+    fire : a weight beat is accepted
+    fire_group_end, fire_last_chunk : likewise, and the beat has that place
+    start : a job is handed over by the loader
+    """
+
+    active: Signal
+    room: Signal
+    tokens: Signal
+    group_chunks: Signal
+    n_left_inverted: Signal
+    before_last: Signal
+    group_chunk: Signal
+    last_chunk: Signal
+    last_rows: Signal
+    group_end: Signal
+    settled: Signal
+    fire: Signal
+    fire_group_end: Signal
+    fire_last_chunk: Signal
+    start: Signal
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Beat:
+    """A weight beat in one stage of the data path: whether it is there, and its tag."""
+
+    valid: Value
+    tag: data.View
 
 
 class MatVecEngine(wiring.Component):
     """Multiplies packed ternary matrices with integer vectors, exactly.
 
-    Jobs run in the order in which they come. A job loads ``tokens × ceil(k / lanes)`` activation
-    beats (none with ``reuse``) while the job before computes, then takes
-    ``ceil(n / rows) × ceil(k / lanes)`` weight beats, one per clock, and delivers its results.
+    Jobs run in order. A job first loads ``tokens × ceil(k / lanes)`` activation beats, or none with
+    ``reuse``; meanwhile the job before is computed. It then takes
+    ``ceil(n / rows) × ceil(k / lanes)`` weight beats and delivers its results.
 
-    The data path has no stall: a weight beat is accepted only if the queue has room for what it may
-    finish. Everything the data path holds therefore drains without a handshake, and its registers
+    The data path never stalls: the engine accepts a weight beat only if the queue has room for the
+    results that it may finish. The data path therefore drains without a handshake. Its registers
     need neither enable nor reset.
 
-    Latency: ``latency`` clocks from the last weight beat of a result group to its first result beat
-    where that can leave at once. A job's first weight beat follows its acceptance by
-    ``job_latency + tokens · ceil(k / lanes)`` clocks (``job_latency`` with ``reuse``) where the
-    engine was idle and no stream had a gap; ``trilith.hw.timing`` has the clocks of whole jobs.
-    Throughput: a weight beat per clock while a result group takes at least ``tokens`` weight beats
-    and the consumer takes each result beat at once.
+    Latency: ``config.latency`` cycles from the last weight beat of a result group to its first
+    result beat, if the queue is empty. On an idle engine whose streams have no gap, the first
+    weight beat follows the acceptance of a job by ``job_latency + tokens · ceil(k / lanes)``
+    cycles, or by ``job_latency`` with ``reuse``. ``trilith.hw.engine.timing`` has the cycles of
+    whole jobs. Throughput: one weight beat per cycle, if every result group has at least ``tokens``
+    weight beats and the consumer takes each result beat at once.
 
     Parameters
     ----------
@@ -49,20 +135,20 @@ class MatVecEngine(wiring.Component):
     Members
     -------
     jobs : In(stream of ``job_layout``)
-    activations : In(stream of ``activations_shape``); token, then chunk
-    weights : In(stream of ``8 · weight_bytes`` bits); group of rows, then chunk; flat [row][lane]
-    results : Out(stream of ``results_shape``); group of rows, then scale group, then token
-    busy : Out(1); a job is being loaded or computed, or results wait
-    error : Out(1); sticky until reset: an illegal weight code (which counts as zero), an illegal
-        activation (which counts as zero), or a job out of range (which is dropped, see
-        ``JobLoader``)
-    faults : Out(``faults_shape``); what sets ``error``, one clock for each
+    activations : In(stream of ``activations_shape``); by token, then by chunk
+    weights : In(stream of ``8 · weight_bytes`` bits); by group of rows, then by chunk; the trits of
+        a beat by row, then by lane
+    results : Out(stream of ``results_shape``); by group of rows, then by result group, then by
+        token
+    busy : Out(1); a job is loaded or computed, or results wait
+    error : Out(1); sticky until reset: an error flag was raised
+    faults : Out(3); error flags, each high for one cycle: ``weight``, an illegal weight code, which
+        counts as zero; ``activation``, an illegal activation, which counts as zero; ``job``, a job
+        out of range, which is dropped (see ``JobLoader``)
     """
 
     def __init__(self, config: MatVecConfig) -> None:
-        if not isinstance(config, MatVecConfig):
-            raise TypeError(f"config must be a MatVecConfig, not {config!r}")
-        self._config = config
+        self._config = config = check_config(config)
         super().__init__(
             {
                 "jobs": In(stream.Signature(job_layout(config))),
@@ -71,7 +157,7 @@ class MatVecEngine(wiring.Component):
                 "results": Out(stream.Signature(results_shape(config))),
                 "busy": Out(1),
                 "error": Out(1),
-                "faults": Out(faults_shape()),
+                "faults": Out(_faults_layout()),
             }
         )
 
@@ -82,17 +168,17 @@ class MatVecEngine(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Clocks from a group's last weight beat to its first result beat."""
-        return EngineTiming.of(self._config).latency
+        """Cycles from the last weight beat of a result group to its first result beat."""
+        return self._config.latency
 
     @property
     def job_latency(self) -> int:
-        """Clocks from a job's acceptance to its first weight beat, with nothing to load."""
+        """Cycles from the acceptance of a job to its first weight beat, with nothing to load."""
         return EngineTiming.of(self._config).job_latency
 
     @property
     def queue_depth(self) -> int:
-        """Result beats that the engine can hold: as many as are under way at full rate."""
+        """Result beats that the engine can hold."""
         return self._config.queue_depth
 
     def elaborate(self, platform: object) -> Module:
@@ -101,171 +187,21 @@ class MatVecEngine(wiring.Component):
         m.submodules.loader = loader = JobLoader(config)
         wiring.connect(m, wiring.flipped(self.jobs), loader.jobs)
         wiring.connect(m, wiring.flipped(self.activations), loader.activations)
+        buffers = self._buffers(m, loader)
+        issue = self._issue(m, loader, buffers)
+        self._advance(m, loader, buffers, issue)
+        beats = self._beats(m, issue)
+        weight_decoder, illegal, activations = self._input_registers(m, buffers)
+        capture, restart, clear = self._group_ends(m, beats[-2])
 
-        # A memory and an address for each token: one address would have to reach too far. Each
-        # counts for itself, which keeps tools from making them one again.
-        reads, addresses, banks, reading = [], [], [], []
-        for token in range(config.tokens):
-            m.submodules[f"buffer{token}"] = buffer = memory.Memory(
-                shape=activations_shape(config).size,
-                depth=2 * config.max_chunks,
-                init=[],
-                attrs={"ram_style": "block"},
-            )
-            write = buffer.write_port()
-            reads.append(buffer.read_port())
-            addresses.append(
-                Signal(range(config.max_chunks), name=f"chunk{token}", reset_less=True)
-            )
-            banks.append(bank := Signal(name=f"bank{token}"))
-            reading.append(Signal(name=f"reading{token}"))
-            m.d.comb += [
-                write.addr.eq(loader.write_address[token]),
-                write.data.eq(loader.write_data),
-                # Never both in one half: said so, because tools that cannot prove it add logic.
-                write.en.eq(loader.write_enable[token] & (loader.write_address[token][0] ^ bank)),
-            ]
-
-        # Issue: which weight beat comes next, and may it come.
-        active, chunk = reading[0], addresses[0]
-        offer = loader.offer.p
-        before_last = Signal.like(offer.before_last, reset_less=True)
-        # Inverted, because counting up takes no logic in front of the carries.
-        n_left_inverted = Signal(range(config.n_max + 1), reset_less=True)
-        n_left = ~n_left_inverted
-        tokens = Signal(range(config.tokens + 1), reset_less=True)
-        group_chunks = Signal(range(config.max_chunks + 1), reset_less=True)
-        group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
-        # Result beats that the queue can still promise.
-        room = Signal(range(self.queue_depth + 1), init=self.queue_depth)
-
-        fire = Signal()
-        # Known before the beat comes, because much hangs on it.
-        last_chunk = Signal(reset_less=True)
-        group_end = Signal()
-        last_rows = Signal()
-        # The queue has taken in the tokens of the group before.
-        settled = Signal(init=1)
-        # A beat that may come if it does not end a group too soon. What else hangs on beats is
-        # written without ``fire``, which comes last of all.
-        may_fire = Signal()
-        fire_group_end = Signal()
-        fire_last_chunk = Signal()
-        m.d.comb += [
-            group_end.eq(last_chunk | (group_chunk == group_chunks)),
-            last_rows.eq(~above(n_left, config.rows)),
-            self.weights.ready.eq(active & (room >= config.tokens) & (settled | ~group_end)),
-            fire.eq(self.weights.valid & self.weights.ready),
-            may_fire.eq(self.weights.valid & active & (room >= config.tokens) & settled),
-            fire_group_end.eq(may_fire & group_end),
-            fire_last_chunk.eq(may_fire & last_chunk),
-            loader.offer.ready.eq(~active | (fire_last_chunk & last_rows)),
-        ]
-        for read, bank, address, enable in zip(reads, banks, addresses, reading, strict=True):
-            m.d.comb += [
-                read.addr.eq(Cat(bank, address)),
-                # Also where no beat comes: ``fire`` is too late to reach every block RAM.
-                read.en.eq(enable),
-            ]
-        if config.tokens > 1:
-            # Clocks until it is settled.
-            spacing = Signal(range(config.tokens))
-            with m.If(fire_group_end):
-                m.d.sync += spacing.eq(tokens - 1)
-            with m.Elif(~settled):
-                m.d.sync += spacing.eq(spacing - 1)
-            m.d.comb += settled.eq(spacing == 0)
-        start = Signal()
-        m.d.comb += start.eq(loader.offer.valid & loader.offer.ready)
-        with m.If(fire):
-            m.d.sync += [address.eq(address + 1) for address in addresses]
-            m.d.sync += group_chunk.eq(group_chunk + 1)
-            # The beat after the last one is the first again.
-            m.d.sync += last_chunk.eq((chunk == before_last[:-1]) | before_last[-1])
-        with m.If(fire_last_chunk):
-            m.d.sync += n_left_inverted.eq(n_left_inverted + config.rows)
-            with m.If(last_rows):
-                m.d.sync += [enable.eq(0) for enable in reading]
-        with m.If(start):
-            m.d.sync += [
-                # A job has a token at least.
-                *(
-                    enable.eq(offer.tokens > token if token else 1)
-                    for token, enable in enumerate(reading)
-                ),
-                before_last.eq(offer.before_last),
-                last_chunk.eq(offer.before_last[-1]),
-                n_left_inverted.eq(~offer.n),
-                tokens.eq(offer.tokens),
-                group_chunks.eq(offer.group_chunks),
-            ]
-        with m.If(start & (offer.bank != banks[0])):
-            m.d.sync += [bank.eq(~bank) for bank in banks]
-        with m.If(start | fire_last_chunk):
-            m.d.sync += [address.eq(0) for address in addresses]
-        with m.If(start | fire_group_end):
-            m.d.sync += group_chunk.eq(1)
-
-        # What accompanies a beat down the data path. Only ``valid`` needs a reset.
-        tag_shape = data.StructLayout(
-            {
-                "group_end": 1,
-                "last": 1,
-                "tokens": range(config.tokens + 1),
-                "valid_rows": range(config.rows + 1),
-            }
-        )
-        valid = fire
-        tag = Signal(tag_shape, name="tag0")
-        m.d.comb += [
-            tag.group_end.eq(group_end),
-            tag.last.eq(last_chunk & last_rows),
-            tag.tokens.eq(tokens),
-            tag.valid_rows.eq(Mux(last_rows, n_left, config.rows)),
-        ]
-        beats = [(valid, tag)]
-        for stage in range(1, config.dot_latency + 2):
-            next_valid = Signal(name=f"valid{stage}")
-            next_tag = Signal(tag_shape, name=f"tag{stage}", reset_less=True)
-            m.d.sync += [next_valid.eq(valid), next_tag.eq(tag)]
-            valid, tag = next_valid, next_tag
-            beats.append((valid, tag))
-
-        # Data path. A register behind the block RAM, whose output comes late in a clock.
-        m.submodules.decoder = decoder = BeatDecoder(
-            code=config.code, count=config.rows * config.lanes
-        )
-        packed = Signal.like(self.weights.p, reset_less=True)
-        illegal = Signal.like(decoder.illegal, reset_less=True)
-        activations = Signal(
-            data.ArrayLayout(activations_shape(config), config.tokens), reset_less=True
-        )
-        m.d.sync += [
-            packed.eq(self.weights.p),
-            illegal.eq(decoder.illegal),
-            activations.eq(Cat(read.data for read in reads)),
-        ]
-        m.d.comb += decoder.packed.eq(packed)
-
-        # What a group's end does to every accumulator, decided a clock ahead: registers reach far.
-        capture = Signal()
-        restart = Signal(init=1)
-        clear = Signal(config.rows, reset_less=True)
-        ahead_valid, ahead = beats[-2]
-        ends = Signal()
-        m.d.comb += ends.eq(ahead_valid & ahead.group_end)
-        m.d.sync += [capture.eq(ends), restart.eq(ends)]
-        m.d.sync += clear.eq(
-            Cat(Const(0, 1), (ends & (row >= ahead.valid_rows) for row in range(1, config.rows)))
-        )
-
-        m.submodules.queue = queue = ResultQueue(config, depth=self.queue_depth)
+        m.submodules.queue = queue = ResultQueue(config, depth=config.queue_depth)
         wiring.connect(m, queue.results, wiring.flipped(self.results))
+        end = beats[-1]
         m.d.comb += [
             queue.capture.eq(capture),
             queue.clear.eq(clear),
-            queue.tokens.eq(tag.tokens),
-            queue.last.eq(tag.last),
+            queue.tokens.eq(end.tag.tokens),
+            queue.last.eq(end.tag.last),
         ]
         for row in range(config.rows):
             dot = DotProduct(
@@ -278,8 +214,8 @@ class MatVecEngine(wiring.Component):
             m.submodules[f"dot{row}"] = dot
             lanes = slice(row * config.lanes, (row + 1) * config.lanes)
             m.d.comb += [
-                dot.zero.eq(decoder.zero[lanes]),
-                dot.negative.eq(decoder.negative[lanes]),
+                dot.zero.eq(weight_decoder.zero[lanes]),
+                dot.negative.eq(weight_decoder.negative[lanes]),
                 dot.activations.eq(activations),
             ]
             for token in range(config.tokens):
@@ -292,19 +228,210 @@ class MatVecEngine(wiring.Component):
                 )
                 with m.If(restart):
                     m.d.sync += accumulator.eq(0)
-                with m.Elif(valid):
+                with m.Elif(end.valid):
                     m.d.sync += accumulator.eq(total)
 
-        used = Mux(fire_group_end, tokens, 0)
-        m.d.sync += room.eq(room - used + (self.results.valid & self.results.ready))
-        # In two clocks, because the decoders lie far apart.
+        used = Mux(issue.fire_group_end, issue.tokens, 0)
+        m.d.sync += issue.room.eq(issue.room - used + (self.results.valid & self.results.ready))
+        # The error is found in two cycles, because the weight decoders lie far apart on the chip.
         illegal_beat = Signal()
-        m.d.sync += illegal_beat.eq(illegal.any() & beats[2][0])
+        m.d.sync += illegal_beat.eq(illegal.any() & beats[2].valid)
         m.d.comb += [
             self.faults.weight.eq(illegal_beat),
             self.faults.activation.eq(loader.bad_activation),
             self.faults.job.eq(loader.bad_job),
         ]
         m.d.sync += self.error.eq(self.error | self.faults.as_value().any())
-        m.d.comb += self.busy.eq(loader.busy | active | (room != self.queue_depth))
+        m.d.comb += self.busy.eq(loader.busy | issue.active | (issue.room != config.queue_depth))
         return m
+
+    def _buffers(self, m: Module, loader: JobLoader) -> list[_Buffer]:
+        """Activation buffers, one for each token, written by the loader."""
+        config = self._config
+        buffers = []
+        # Each token has a memory and an address of its own: the wires of a common address would be
+        # long. Each address counts from its own value, so that tools do not merge them again.
+        for token in range(config.tokens):
+            m.submodules[f"buffer{token}"] = buffer = memory.Memory(
+                shape=activations_shape(config).size,
+                depth=2 * config.max_chunks,
+                init=[],
+                attrs={"ram_style": "block"},
+            )
+            write = buffer.write_port()
+            chunk = Signal(range(config.max_chunks), name=f"chunk{token}", reset_less=True)
+            bank = Signal(name=f"bank{token}")
+            reading = Signal(name=f"reading{token}")
+            buffers.append(
+                _Buffer(read=buffer.read_port(), chunk=chunk, bank=bank, reading=reading)
+            )
+            m.d.comb += [
+                write.addr.eq(loader.write_address[token]),
+                write.data.eq(loader.write_data),
+                # A half is never written while it is read. Tools cannot prove this, and would add
+                # logic for a read during a write; the condition states it.
+                write.en.eq(loader.write_enable[token] & (loader.write_address[token][0] ^ bank)),
+            ]
+        return buffers
+
+    def _issue(self, m: Module, loader: JobLoader, buffers: list[_Buffer]) -> _Issue:
+        """Decide which weight beat comes next, and whether it may come."""
+        config = self._config
+        before_last = Signal.like(loader.offer.p.before_last, reset_less=True)
+        # The count is inverted: counting up takes no logic in front of the carries.
+        n_left_inverted = Signal(range(config.n_max + 1), reset_less=True)
+        tokens = Signal(range(config.tokens + 1), reset_less=True)
+        group_chunks = Signal(range(config.max_chunks + 1), reset_less=True)
+        group_chunk = Signal(range(1, config.max_chunks + 1), reset_less=True)
+        room = Signal(range(config.queue_depth + 1), init=config.queue_depth)
+        active = buffers[0].reading
+
+        fire = Signal()
+        # This flag is ready before its beat comes, because its fan-out is high.
+        last_chunk = Signal(reset_less=True)
+        group_end = Signal()
+        last_rows = Signal()
+        settled = Signal(init=1)
+        # ``fire`` comes late in the cycle. Decisions at the end of a group use ``may_fire``, which
+        # is the same unless the beat ends a group too soon.
+        may_fire = Signal()
+        fire_group_end = Signal()
+        fire_last_chunk = Signal()
+        m.d.comb += [
+            group_end.eq(last_chunk | (group_chunk == group_chunks)),
+            last_rows.eq(~above(~n_left_inverted, config.rows)),
+            self.weights.ready.eq(active & (room >= config.tokens) & (settled | ~group_end)),
+            fire.eq(self.weights.valid & self.weights.ready),
+            may_fire.eq(self.weights.valid & active & (room >= config.tokens) & settled),
+            fire_group_end.eq(may_fire & group_end),
+            fire_last_chunk.eq(may_fire & last_chunk),
+            loader.offer.ready.eq(~active | (fire_last_chunk & last_rows)),
+        ]
+        for buffer in buffers:
+            m.d.comb += [
+                buffer.read.addr.eq(Cat(buffer.bank, buffer.chunk)),
+                # Reads are enabled even without a beat: ``fire`` is too late for every block RAM.
+                buffer.read.en.eq(buffer.reading),
+            ]
+        if config.tokens > 1:
+            # Cycles until the queue has stored all tokens of the group.
+            spacing = Signal(range(config.tokens))
+            with m.If(fire_group_end):
+                m.d.sync += spacing.eq(tokens - 1)
+            with m.Elif(~settled):
+                m.d.sync += spacing.eq(spacing - 1)
+            m.d.comb += settled.eq(spacing == 0)
+        start = Signal()
+        m.d.comb += start.eq(loader.offer.valid & loader.offer.ready)
+        return _Issue(
+            active=active,
+            room=room,
+            tokens=tokens,
+            group_chunks=group_chunks,
+            n_left_inverted=n_left_inverted,
+            before_last=before_last,
+            group_chunk=group_chunk,
+            last_chunk=last_chunk,
+            last_rows=last_rows,
+            group_end=group_end,
+            settled=settled,
+            fire=fire,
+            fire_group_end=fire_group_end,
+            fire_last_chunk=fire_last_chunk,
+            start=start,
+        )
+
+    def _advance(self, m: Module, loader: JobLoader, buffers: list[_Buffer], issue: _Issue) -> None:
+        """Update the counters of the issue stage with each beat and each job."""
+        config, offer, before_last = self._config, loader.offer.p, issue.before_last
+        with m.If(issue.fire):
+            m.d.sync += [buffer.chunk.eq(buffer.chunk + 1) for buffer in buffers]
+            m.d.sync += issue.group_chunk.eq(issue.group_chunk + 1)
+            # The beat after the last chunk is the first chunk again.
+            m.d.sync += issue.last_chunk.eq(
+                (buffers[0].chunk == before_last[:-1]) | before_last[-1]
+            )
+        with m.If(issue.fire_last_chunk):
+            m.d.sync += issue.n_left_inverted.eq(issue.n_left_inverted + config.rows)
+            with m.If(issue.last_rows):
+                m.d.sync += [buffer.reading.eq(0) for buffer in buffers]
+        with m.If(issue.start):
+            m.d.sync += [
+                # A job has at least one token.
+                *(
+                    buffer.reading.eq(offer.tokens > token if token else 1)
+                    for token, buffer in enumerate(buffers)
+                ),
+                before_last.eq(offer.before_last),
+                issue.last_chunk.eq(offer.before_last[-1]),
+                issue.n_left_inverted.eq(~offer.n),
+                issue.tokens.eq(offer.tokens),
+                issue.group_chunks.eq(offer.group_chunks),
+            ]
+        with m.If(issue.start & (offer.bank != buffers[0].bank)):
+            m.d.sync += [buffer.bank.eq(~buffer.bank) for buffer in buffers]
+        with m.If(issue.start | issue.fire_last_chunk):
+            m.d.sync += [buffer.chunk.eq(0) for buffer in buffers]
+        with m.If(issue.start | issue.fire_group_end):
+            m.d.sync += issue.group_chunk.eq(1)
+
+    def _beats(self, m: Module, issue: _Issue) -> list[_Beat]:
+        """Weight beats in each stage of the data path, from the issue stage to the accumulators."""
+        config = self._config
+        tag = Signal(_tag_layout(config), name="tag0")
+        m.d.comb += [
+            tag.group_end.eq(issue.group_end),
+            tag.last.eq(issue.last_chunk & issue.last_rows),
+            tag.tokens.eq(issue.tokens),
+            tag.valid_rows.eq(Mux(issue.last_rows, ~issue.n_left_inverted, config.rows)),
+        ]
+        beats = [_Beat(valid=issue.fire, tag=tag)]
+        for stage in range(1, config.dot_latency + 2):
+            # Tags need no reset, because only a valid one is used.
+            valid = Signal(name=f"valid{stage}")
+            tag = Signal(_tag_layout(config), name=f"tag{stage}", reset_less=True)
+            m.d.sync += [valid.eq(beats[-1].valid), tag.eq(beats[-1].tag)]
+            beats.append(_Beat(valid=valid, tag=tag))
+        return beats
+
+    def _input_registers(
+        self, m: Module, buffers: list[_Buffer]
+    ) -> tuple[BeatDecoder, Signal, data.View]:
+        """Registers of weights and activations: weight decoder, its errors, and activations."""
+        config = self._config
+        m.submodules.decoder = weight_decoder = BeatDecoder(
+            code=config.code, count=config.rows * config.lanes
+        )
+        packed = Signal.like(self.weights.p, reset_less=True)
+        illegal = Signal.like(weight_decoder.illegal, reset_less=True)
+        # A register follows the block RAM, whose output comes late in the cycle.
+        activations = Signal(
+            data.ArrayLayout(activations_shape(config), config.tokens), reset_less=True
+        )
+        m.d.sync += [
+            packed.eq(self.weights.p),
+            illegal.eq(weight_decoder.illegal),
+            activations.eq(Cat(buffer.read.data for buffer in buffers)),
+        ]
+        m.d.comb += weight_decoder.packed.eq(packed)
+        return weight_decoder, illegal, activations
+
+    def _group_ends(self, m: Module, ahead: _Beat) -> tuple[Signal, Signal, Signal]:
+        """End of a result group at the accumulators: capture, restart, and rows to clear.
+
+        These signals reach every accumulator. They are registers, decided one cycle ahead.
+        """
+        config = self._config
+        capture = Signal()
+        restart = Signal(init=1)
+        clear = Signal(config.rows, reset_less=True)
+        ends = Signal()
+        m.d.comb += ends.eq(ahead.valid & ahead.tag.group_end)
+        m.d.sync += [capture.eq(ends), restart.eq(ends)]
+        m.d.sync += clear.eq(
+            Cat(
+                Const(0, 1),
+                (ends & (row >= ahead.tag.valid_rows) for row in range(1, config.rows)),
+            )
+        )
+        return capture, restart, clear

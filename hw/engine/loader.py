@@ -1,27 +1,33 @@
-"""Takes jobs and loads their activations."""
+"""Loader of jobs and of their activations."""
 
 from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import MatVecConfig
+from ..config import MatVecConfig, check_config
 from ..jobs import job_fields
 
 __all__ = ["JobLoader", "above", "activations_shape", "job_layout"]
 
 
 def job_layout(config: MatVecConfig) -> data.StructLayout:
-    """A beat of the ``jobs`` stream: the fields of ``trilith.hw.jobs.JobShape``."""
+    """Layout of a beat of the ``jobs`` stream: the fields of ``trilith.hw.jobs.JobShape``."""
     return data.StructLayout(job_fields(config))
 
 
 def activations_shape(config: MatVecConfig) -> data.ArrayLayout:
-    """A beat of the ``activations`` stream: ``lanes`` signed values of one token."""
+    """Layout of a beat of the ``activations`` stream: ``lanes`` signed values of one token."""
     return data.ArrayLayout(signed(config.act_bits), config.lanes)
 
 
 def above(value: Value, limit: int) -> Value:
-    """``value > limit``, as a few look-up tables instead of a carry chain as long as ``value``."""
+    """``value > limit``, in a few look-up tables instead of a carry chain as long as ``value``.
+
+    Parameters
+    ----------
+    value : an unsigned value
+    limit : a constant, 0 or more
+    """
     greater: Value = Const(0, 1)
     for index, bit in enumerate(value):
         greater = bit & greater if limit >> index & 1 else bit | greater
@@ -29,37 +35,49 @@ def above(value: Value, limit: int) -> Value:
 
 
 class JobLoader(wiring.Component):
-    """Takes a job, writes its activations into one half of the buffer, and offers it for computing.
+    """Accepts a job, writes its activations into half of the buffer, and offers it for computing.
 
-    The half is the one that the job offered before does not use. As a job is taken only after the
-    one before was handed over, the half is then no longer read, so that loading a job overlaps with
-    computing the one before. A job with ``reuse`` is offered with the half as it is.
+    The loader writes the half that the job offered before does not use. It accepts a job only after
+    the handover of the job before, so that no job reads this half any more. Loading therefore
+    overlaps with computing the job before. A job with ``reuse`` is offered with the half as it is.
 
-    Lanes at or beyond K are written as 0. At ``act_bits`` 2 the illegal −2 is written as 0 and
+    Lanes from K on are written as 0. At ``act_bits`` 2 the illegal value −2 is written as 0 and
     raises ``bad_activation``. A job that is out of range raises ``bad_job`` and is dropped: it
-    consumes no activations. Out of range are n, k or tokens of 0 or above the configuration's
-    maximum, group_chunks above ``max_chunks``, and ``reuse`` where nothing is loaded, or with
-    another k or more tokens than what is loaded.
+    takes no activations. A job is out of range if
 
-    Latency: a job taken in clock 0 accepts its first activation beat in clock 2 at the earliest or,
-    with ``reuse``, is offered in clock 2; the offer comes 1 clock after the last activation beat.
-    Throughput: an activation beat per clock.
+    - ``n``, ``k`` or ``tokens`` is 0 or above the maximum of the configuration,
+    - ``group_chunks`` is above ``max_chunks``, or
+    - it has ``reuse``, and nothing is loaded, or the loaded job has another ``k`` or fewer tokens.
+
+    Latency: 2 cycles from the acceptance of a job to its first activation beat, or to its offer
+    with ``reuse``; 1 cycle from the last activation beat to the offer. Throughput: one activation
+    beat per cycle.
+
+    Parameters
+    ----------
+    config : the configuration of the engine
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``.
 
     Members
     -------
-    jobs : In(stream)
-    activations : In(stream)
-    offer : Out(stream); ``n``, ``tokens``, ``group_chunks`` of a job whose activations are loaded,
-        ``bank`` and ``before_last``: their half of the buffer and the chunk there before the last
-        one, or −1
-    write_address, write_data, write_enable : Out; ports of the buffers, an address and an enable
-        per token. The address of a chunk is twice its number, plus the half.
-    bad_job, bad_activation : Out(1); one clock each
-    busy : Out(1); a job is being taken, loaded or offered
+    jobs : In(stream of ``job_layout``)
+    activations : In(stream of ``activations_shape``)
+    offer : Out(stream); a job whose activations are loaded: its ``n``, ``tokens`` and
+        ``group_chunks``; ``bank``, its half of the buffer; ``before_last``, the number of the
+        chunk before its last one, or −1
+    write_address : Out(an address per token); twice the number of the chunk, plus the half
+    write_data : Out(``activations_shape``)
+    write_enable : Out(tokens)
+    bad_job, bad_activation : Out(1); high for one cycle
+    busy : Out(1); a job is checked, loaded or offered
     """
 
     def __init__(self, config: MatVecConfig) -> None:
-        self._config = config
+        self._config = config = check_config(config)
         job = job_layout(config)
         super().__init__(
             {
@@ -93,16 +111,17 @@ class JobLoader(wiring.Component):
         job = Signal(job_layout(config), reset_less=True)
         loaded_k = Signal.like(job.k)
         loaded_tokens = Signal.like(job.tokens)
-        # Of each token, the half and the chunk that came last, −1 before the first; each counts for
-        # itself, which keeps tools from making them one, whose wires would be long.
+        # Each token has the half and the chunk that came last, −1 before the first, of its own: the
+        # wires of a common address would be long. Each counts from its own value, so that tools do
+        # not merge them again.
         banks = [Signal(name=f"bank{token}") for token in range(config.tokens)]
         chunks = [
             Signal(range(-1, config.max_chunks), name=f"chunk{token}", reset_less=True)
             for token in range(config.tokens)
         ]
         before_last = Signal.like(chunks[0], reset_less=True)
-        # Of the activation beat that comes next: its token, whether it is that token's last, and K
-        # from it on, inverted because counting up takes no logic in front of the carries.
+        # The next activation beat: its token, whether it is the last beat of that token, and the
+        # inputs from it on. They are inverted: counting up takes no logic in front of the carries.
         token_select = Signal(config.tokens, reset_less=True)
         tokens_left = Signal.like(job.tokens, reset_less=True)
         left_inverted = Signal.like(job.k, reset_less=True)
@@ -118,18 +137,8 @@ class JobLoader(wiring.Component):
             self.offer.p.bank.eq(banks[0]),
             self.offer.p.before_last.eq(before_last),
         ]
-        # What can be known of a job as it comes is, to leave little for the clock that checks it.
         asked = self.jobs.p
-        out_of_range: Value = Const(0, 1)
-        for value, low, high in (
-            (asked.n, 1, config.n_max),
-            (asked.k, 1, config.k_max),
-            (asked.tokens, 1, config.tokens),
-            (asked.group_chunks, 0, config.max_chunks),
-        ):
-            if low:
-                out_of_range |= value == 0
-            out_of_range |= above(value, high)
+        out_of_range = self._out_of_range(asked)
         other = (job.k != loaded_k) | (job.tokens > loaded_tokens)
 
         illegal_activation = Signal()
@@ -188,8 +197,60 @@ class JobLoader(wiring.Component):
                 with m.If(self.offer.ready):
                     m.next = "take"
 
-        # The lane at which K ends, known before its beat comes, split in eights: a lane is beyond
-        # it if its eight is, or if the next eight is and so is its place in an eight.
+        past = self._past_k(m, step, left_inverted, next_left_inverted, final)
+        m.d.comb += [
+            self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
+            for token in range(config.tokens)
+        ]
+        illegal_lanes = []
+        for lane in range(config.lanes):
+            value = self.activations.p[lane]
+            clear = past[lane]
+            if config.act_bits == 2:
+                illegal_lanes.append((value == -2) & ~clear)
+                clear |= value == -2
+            with m.If(clear):
+                m.d.sync += self.write_data[lane].eq(0)
+            with m.Else():
+                m.d.sync += self.write_data[lane].eq(value)
+        if illegal_lanes:
+            m.d.comb += illegal_activation.eq(accepted & Cat(illegal_lanes).any())
+        return m
+
+    def _out_of_range(self, job: data.View) -> Value:
+        """Whether a size of a job is illegal.
+
+        The loader evaluates this as the job arrives, which leaves little logic for the cycle that
+        checks the job.
+        """
+        config = self._config
+        out_of_range: Value = Const(0, 1)
+        for value, low, high in (
+            (job.n, 1, config.n_max),
+            (job.k, 1, config.k_max),
+            (job.tokens, 1, config.tokens),
+            (job.group_chunks, 0, config.max_chunks),
+        ):
+            if low:
+                out_of_range |= value == 0
+            out_of_range |= above(value, high)
+        return out_of_range
+
+    def _past_k(
+        self,
+        m: Module,
+        step: Signal,
+        left_inverted: Signal,
+        next_left_inverted: Signal,
+        final: Signal,
+    ) -> list[Value]:
+        """For each lane of the next activation beat, whether it lies at or beyond K.
+
+        The registers are ready before the beat arrives. They hold the end of K in groups of eight
+        lanes. A lane is beyond K if its group is. It also is if the next group is, and its place
+        within a group is beyond the place of K.
+        """
+        config = self._config
         eights = -(-config.lanes // 8)
         past_eight = Signal(eights + 1, reset_less=True)
         past_place = Signal(8, reset_less=True)
@@ -203,22 +264,7 @@ class JobLoader(wiring.Component):
                 ),
                 past_place.eq(Cat(next_left[:3] <= place for place in range(8))),
             ]
-        m.d.comb += [
-            self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
-            for token in range(config.tokens)
+        return [
+            past_eight[lane // 8] | (past_eight[lane // 8 + 1] & past_place[lane % 8])
+            for lane in range(config.lanes)
         ]
-        illegal_lanes = []
-        for lane in range(config.lanes):
-            value = self.activations.p[lane]
-            eight, place = divmod(lane, 8)
-            clear = past_eight[eight] | (past_eight[eight + 1] & past_place[place])
-            if config.act_bits == 2:
-                illegal_lanes.append((value == -2) & ~clear)
-                clear |= value == -2
-            with m.If(clear):
-                m.d.sync += self.write_data[lane].eq(0)
-            with m.Else():
-                m.d.sync += self.write_data[lane].eq(value)
-        if illegal_lanes:
-            m.d.comb += illegal_activation.eq(accepted & Cat(illegal_lanes).any())
-        return m

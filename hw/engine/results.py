@@ -1,16 +1,23 @@
-"""Holds finished results until the consumer takes them."""
+"""Queue of finished results, in front of the ``results`` stream."""
 
 from amaranth.hdl import Array, Cat, Module, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..config import MatVecConfig
+from ..checks import check_integer
+from ..config import MatVecConfig, check_config
 
 __all__ = ["ResultQueue", "queue_words", "results_shape"]
 
 
 def results_shape(config: MatVecConfig) -> data.StructLayout:
-    """A beat of the ``results`` stream: ``rows`` accumulators of one token, and ``last``."""
+    """Layout of a beat of the ``results`` stream.
+
+    Fields
+    ------
+    values : ``rows`` accumulators of one token, signed, ``acc_width`` bits each
+    last : 1 in the final beat of a job
+    """
     return data.StructLayout(
         {"values": data.ArrayLayout(signed(config.acc_width), config.rows), "last": 1}
     )
@@ -25,29 +32,41 @@ def queue_words(depth: int) -> int:
 
 
 class ResultQueue(wiring.Component):
-    """Captures the sums of a result group, one register per row and token, and queues its beats.
+    """Captures the sums of a result group, and queues one beat for each of its tokens.
 
-    The data path in front of it never stops: whoever feeds it captures no group that finds no room,
-    and leaves at least as many clocks between two captures as the first has tokens. ``depth`` is
-    the room in beats.
+    The data path in front of the queue never stops. The engine therefore keeps two rules. It
+    captures a group only if the queue has room for all of its beats. After a capture of T tokens,
+    the next one follows T cycles later at the earliest.
 
-    Latency: a group captured in clock 0 enters the queue from clock 1 on, a token per clock, and
-    leaves it from clock 3 on. Throughput: a beat per clock.
+    Latency: 3 cycles from the capture to the first beat; the beats enter the queue one per cycle
+    from the cycle after the capture on. Throughput: one beat per cycle.
+
+    Parameters
+    ----------
+    config : the configuration of the engine
+    depth : 1 or more; beats that the queue has room for
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``, or ``depth`` is not an integer.
+    ValueError
+        If ``depth`` is less than 1.
 
     Members
     -------
-    capture : In(1); take ``sums`` now
+    capture : In(1); capture ``sums`` in this cycle
     sums : In(tokens × rows signed values)
-    clear : In(rows); take 0 instead; set only with ``capture``
-    tokens : In; tokens of the group
-    last : In(1); the group is the job's final one
-    results : Out(stream)
+    clear : In(rows); capture 0 instead, for rows beyond N; set only with ``capture``
+    tokens : In(range(tokens + 1)); tokens of the group
+    last : In(1); the group is the final one of the job
+    results : Out(stream of ``results_shape``)
     busy : Out(1); a beat is captured or queued
     """
 
     def __init__(self, config: MatVecConfig, *, depth: int) -> None:
-        self._config = config
-        self._depth = depth
+        self._config = config = check_config(config)
+        self._depth = check_integer("depth", depth, 1)
         super().__init__(
             {
                 "capture": In(1),
@@ -89,6 +108,7 @@ class ResultQueue(wiring.Component):
             with m.Else():
                 m.d.sync += token.eq(token + 1)
 
+        # Beats of the captured group that are not in the queue yet.
         with m.If(left != 0):
             m.d.sync += left.eq(left - 1)
         with m.If(self.capture):
@@ -105,7 +125,8 @@ class ResultQueue(wiring.Component):
             waiting.eq(produce != consume),
             take.eq(waiting & read.en),
             read.addr.eq(consume),
-            # Also where nothing waits: what is read then is not valid, and is read again.
+            # The read is enabled even if no beat waits. Its word is not valid then, and is read
+            # again.
             read.en.eq(self.results.ready | ~self.results.valid),
             self.results.p.eq(read.data),
             self.busy.eq((left != 0) | waiting | self.results.valid),

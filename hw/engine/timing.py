@@ -1,4 +1,4 @@
-"""Clocks of jobs on the engine, in closed form."""
+"""Cycles of jobs on the engine, in closed form."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -12,12 +12,15 @@ __all__ = ["EngineTiming", "JobChain", "JobTimes", "job_times"]
 
 @dataclass(frozen=True, kw_only=True)
 class JobTimes:
-    """Clocks in which a job's beats are accepted; clock 0 is that of the first job's acceptance.
+    """Numbers of the cycles in which the engine and its consumer accept the beats of a job.
+
+    Cycle 0 is the one in which the first job is accepted.
 
     Parameters
     ----------
-    accepted : of the job
-    first_weight, last_weight, last_result : of its beats
+    accepted : cycle of the job word
+    first_weight, last_weight : cycles of the first and the last weight beat
+    last_result : cycle of the last result beat
     """
 
     accepted: int
@@ -27,18 +30,18 @@ class JobTimes:
 
     @property
     def cycles(self) -> int:
-        """From the job's acceptance to its last result, both counted."""
+        """Cycles from the acceptance of the job to its last result, both counted."""
         return self.last_result - self.accepted + 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class EngineTiming:
-    """Latencies of the engine's pipeline, in clocks.
+    """Latencies of the engine's pipeline, in cycles.
 
     Parameters
     ----------
-    job_latency : from a job's acceptance to its first weight beat, with nothing to load
-    latency : from a result group's last weight beat to its first result beat
+    job_latency : from the acceptance of a job to its first weight beat, with nothing to load
+    latency : from the last weight beat of a result group to its first result beat
     """
 
     job_latency: int
@@ -46,21 +49,30 @@ class EngineTiming:
 
     @classmethod
     def of(cls, config: MatVecConfig) -> Self:
-        """Of the engine of a configuration."""
-        return cls(
-            # Taken, checked, offered.
-            job_latency=3,
-            latency=config.latency,
-        )
+        """Latencies of the engine of a configuration."""
+        # A job is accepted, checked, and offered for computing: one cycle each.
+        return cls(job_latency=3, latency=config.latency)
 
 
 class JobChain:
-    """Jobs back to back, each handed over as soon as it is loaded and the one before is computed.
+    """Cycles of jobs back to back, one job after the other.
 
-    A job waits from its acceptance in the clock after the handover of the one before. It is handed
-    over ``job_latency − 1`` clocks and its activation beats later, though not before the last
-    weight beat of the one before, and its first weight beat may come in the clock after. Two result
-    groups end at least as many clocks apart as the earlier has tokens.
+    A job is accepted in the cycle after the handover of the job before. Its own handover follows
+    ``job_latency − 1`` cycles later, plus one cycle for each activation beat. It never comes before
+    the last weight beat of the job before. The first weight beat may come in the cycle after the
+    handover. Two result groups end at least as many cycles apart as the earlier one has tokens.
+
+    Parameters
+    ----------
+    config : the configuration of the engine
+    timing : the latencies of the engine
+
+    Members
+    -------
+    accepted : cycle in which the next job is accepted
+    first_weight : cycle of the first weight beat of the job that was handed over last
+    last_weight : cycle of the last weight beat of the job before, −1 before the first job
+    next_end : first cycle in which a result group may end
     """
 
     def __init__(self, config: MatVecConfig, timing: EngineTiming) -> None:
@@ -68,17 +80,16 @@ class JobChain:
         self._timing = timing
         self.accepted = 0
         self.first_weight = 0
-        #: Of the job before: its last weight beat, and the clock from which on a group may end.
         self.last_weight = self.next_end = -1
 
     def hand_over(self, job: JobShape) -> None:
-        """Take a job: ``first_weight`` is then its first weight beat's clock."""
+        """Accept a job, and set ``first_weight`` to the cycle of its first weight beat."""
         load = 0 if job.reuse else job.tokens * job.chunks(self._config)
         loaded = self.accepted + self._timing.job_latency - 1 + load
         self.first_weight = max(loaded, self.last_weight) + 1
 
     def finish(self, job: JobShape, last_weight: int) -> JobTimes:
-        """End the job with its last weight beat, and accept the next."""
+        """End the job with its last weight beat in a cycle, and return its cycles."""
         times = JobTimes(
             accepted=self.accepted,
             first_weight=self.first_weight,
@@ -90,14 +101,14 @@ class JobChain:
         self.next_end = last_weight + job.tokens
         return times
 
-    def skip(self, clocks: int) -> None:
-        """Continue so much later, as after jobs that all took the same clocks."""
-        self.accepted += clocks
-        self.last_weight += clocks
-        self.next_end += clocks
+    def skip(self, cycles: int) -> None:
+        """Continue ``cycles`` later, as after jobs that all took the same time."""
+        self.accepted += cycles
+        self.last_weight += cycles
+        self.next_end += cycles
 
     def run(self, job: JobShape) -> JobTimes:
-        """Clocks of a job whose weights never wait."""
+        """Run a job whose weights never wait, and return its cycles."""
         self.hand_over(job)
         count, length, rest = job.row_group(self._config)
         rows = job.row_groups(self._config)
@@ -111,18 +122,26 @@ class JobChain:
 def job_times(
     config: MatVecConfig, jobs: Iterable[JobShape], *, timing: EngineTiming | None = None
 ) -> Iterator[JobTimes]:
-    """Clocks of jobs back to back on an engine that was idle, exactly.
+    """Exact cycles of jobs back to back on an engine that was idle.
 
-    No stream has gaps and every result is taken at once. With T tokens, C chunks and G result
-    groups of c chunks each, a job alone takes ``job_latency + T·C`` clocks to its first weight beat
-    (without T·C where it reuses activations), ``(G − 1)·max(c, T) + c`` clocks for its weights,
-    ``latency`` more to the first result of the last group, and T results.
+    No stream has gaps, and the consumer takes every result at once. Let a job have T tokens, C
+    chunks, and G result groups of c chunks each. Alone it takes
+    ``job_latency + T · C + (G − 1) · max(c, T) + c + latency + T − 1`` cycles:
+
+    - ``job_latency + T · C`` before its first weight beat, or ``job_latency`` with ``reuse``,
+    - ``(G − 1) · max(c, T) + c`` for its weight beats,
+    - ``latency − 1`` between its last weight beat and the first result of its last group,
+    - T for the results of that group.
 
     Parameters
     ----------
-    config : the engine's
-    jobs : legal for it
-    timing : by default the engine's own
+    config : the configuration of the engine
+    jobs : shapes of jobs that the engine can run, in order
+    timing : latencies; by default those of ``config``
+
+    Returns
+    -------
+    One ``JobTimes`` for each job, in order.
     """
     chain = JobChain(config, timing or EngineTiming.of(config))
     return (chain.run(job) for job in jobs)

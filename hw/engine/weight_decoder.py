@@ -1,4 +1,4 @@
-"""Weight decoders: packed bytes to two select lines per trit, in logic."""
+"""Weight decoders: logic that turns packed bytes into two select lines per trit."""
 
 from collections.abc import Callable, Sequence
 
@@ -7,26 +7,29 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden.codes import CODES
+from ..checks import check_choice, check_integer
+from ..config import WeightCode
 
 __all__ = ["BeatDecoder"]
 
-#: The select lines of the trits of a byte, and whether the byte is illegal.
+#: Lines ``zero`` and ``negative`` of the trits of a byte, and whether the byte is illegal.
 Decoded = tuple[Sequence[Value], Sequence[Value], Value]
 
 
 def _wire(m: Module, name: str, value: Value) -> Signal:
+    """A named wire with a value."""
     wire = Signal(name=name)
     m.d.comb += wire.eq(value)
     return wire
 
 
 def _lut(m: Module, name: str, table: int, *bits: Value) -> Signal:
-    """Bit ``Cat(bits)`` of a table: one look-up table of up to six inputs."""
+    """Bit number ``Cat(bits)`` of ``table``: one look-up table of up to six inputs."""
     return _wire(m, name, Const(table, 2 ** len(bits)).bit_select(Cat(*bits), 1))
 
 
 def _tabulate(m: Module, name: str, function: Callable[..., int], *arguments: Value) -> Signal:
-    """``function(*arguments)`` as a wire, tabulated over all values of the arguments."""
+    """``function(*arguments)`` as a wire, from a table over all values of the arguments."""
     table = 0
     for index in range(2 ** sum(len(argument) for argument in arguments)):
         values, rest = [], index
@@ -38,12 +41,16 @@ def _tabulate(m: Module, name: str, function: Callable[..., int], *arguments: Va
 
 
 def _base3(m: Module, byte: Signal) -> Decoded:
-    """Σ (tⱼ + 1)·3ʲ, in two levels of six-input tables.
+    """The code ``base3``: byte = Σ (tⱼ + 1) · 3ʲ, in two levels of six-input tables.
 
-    The first level recodes byte[7:2], and every output is a function of at most six of byte[1:0],
-    w0 to w9 and byte[7:2] itself. w0, w1, w2 and w4 tell 4·byte[7:2] modulo 9 (trits 0 and 1), w3,
-    w5 and w6 modulo 27 (trit 2), w7 to w9 its place among the multiples of 27 (trits 3 and 4, and
-    legality). A SAT solver found the recoding. Trit 4 is −1 up to 80 and +1 from 162 on, so that
+    The first level recodes byte[7:2] into w0 to w9. Every output is then a function of at most six
+    bits among byte[1:0], w0 to w9 and byte[7:2]. The recoded bits have these parts:
+
+    - w0, w1, w2 and w4 encode 4 · byte[7:2] modulo 9, for trits 0 and 1;
+    - w3, w5 and w6 encode it modulo 27, for trit 2;
+    - w7 to w9 encode the place among the multiples of 27, for trits 3 and 4 and for legality.
+
+    A SAT solver found the recoding. Trit 4 is −1 for bytes up to 80 and +1 from 162 on, so that
     bit 7 is its sign.
     """
     b = byte
@@ -76,10 +83,11 @@ def _base3(m: Module, byte: Signal) -> Decoded:
 
 
 def _escape(m: Module, byte: Signal) -> Decoded:
-    """Four pairs whose bits say zero and negative, 11 escaping; see ``golden.codes``.
+    """The code ``escape``: four pairs of bits, of which 11 is an escape; see ``golden.codes``.
 
-    Each of t0 to t3 stands in its own pair or in one neighbour's: t0 in p0, t1 in p1 or p0, t2 in
-    p2 or p1, t3 in p3 or else where t2 would stand.
+    The low bit of a pair says zero, and the high bit says negative. Each of the trits t0 to t3
+    stands in its own pair or in the pair of a neighbor: t0 in p0, t1 in p1 or p0, t2 in p2 or p1,
+    t3 in p3 or in the pair of t2.
     """
     z, n = byte[0::2], byte[1::2]
     e = [_wire(m, f"escape{i}", z[i] & n[i]) for i in range(4)]
@@ -116,24 +124,26 @@ def _escape(m: Module, byte: Signal) -> Decoded:
 
 
 def _tq1(m: Module, byte: Signal) -> Decoded:
-    """ceil(256·q / 243), the first trit q's most significant digit.
+    """The code ``tq1``: byte = ceil(256 · q / 243); the first trit is the highest digit of q.
 
-    Q = (972·v + 13) // 256 with v = byte[7:2] is the q of the first legal byte from 4·v on, so that
-    q = Q + d, where d is byte[1:0], less one past the illegal byte among the four if there is one.
-    The digits r, s, x, y of Q, lowest first, then take the carry of r + d upwards: a digit becomes
-    0, which is −1, exactly if it was 2 and took a carry.
+    With v = byte[7:2], Q = (972 · v + 13) // 256 is the q of the first legal byte from 4 · v on.
+    Then q = Q + d. Here d is byte[1:0], less one for bytes after an illegal byte among the four.
+    The digits r, s, x, y of Q, lowest first, then take the carry of r + d upwards. A digit becomes
+    0, which stands for −1, exactly if it was 2 and took a carry.
     """
     upper, low = byte[2:], byte[:2]
     illegal_bytes = [value for value in range(256) if 243 * value % 256 >= 243]
 
     def first(v: int) -> int:
+        """Q, the value of the first legal byte from 4 · v on."""
         return (972 * v + 13) // 256
 
     def hole(v: int) -> int:
-        """Which of the four bytes is illegal, plus 4; 0 if none."""
+        """Place of the illegal byte among the four, plus 4; 0 without an illegal byte."""
         return next((4 + i for i in range(4) if 4 * v + i in illegal_bytes), 0)
 
     def digit(name: str, power: int) -> Value:
+        """Digit of Q with the weight ``power``, in two bits."""
         return Cat(
             _tabulate(m, f"{name}{i}", lambda v, i=i: first(v) // power % 3 >> i & 1, upper)
             for i in range(2)
@@ -162,7 +172,7 @@ def _tq1(m: Module, byte: Signal) -> Decoded:
     )
 
     def top(quarter: int, y: int, n: int) -> int:
-        """Digit 4 of q: of byte[7:6], digit 3 of Q, and the carry out of it."""
+        """Digit 4 of q, from byte[7:6], digit 3 of Q, and the carry out of digit 3."""
         return (0, 0 if y == 2 else 1, 2 if y == 0 else 1, 2)[quarter] + (y == 2 and n)
 
     z0 = _tabulate(
@@ -172,7 +182,7 @@ def _tq1(m: Module, byte: Signal) -> Decoded:
 
 
 def _two_bit(m: Module, byte: Signal) -> Decoded:
-    """T + 1 in two bits: bit 0 alone says zero, which makes the illegal 3 count as zero."""
+    """The code ``two_bit``: t + 1 in two bits; bit 0 says zero, also of an illegal 3."""
     pairs = [byte[2 * j : 2 * j + 2] for j in range(4)]
     zero = [pair[0] for pair in pairs]
     negative = [~pair[1] for pair in pairs]
@@ -180,10 +190,11 @@ def _two_bit(m: Module, byte: Signal) -> Decoded:
 
 
 def _binary(m: Module, byte: Signal) -> Decoded:
-    """1 is +1 and 0 is −1; nothing is zero or illegal."""
+    """The code ``binary``: 1 is +1 and 0 is −1; no trit is zero and no byte is illegal."""
     return [Const(0, 1)] * 8, [~bit for bit in byte], Const(0, 1)
 
 
+#: Logic of each code. All codes of ``WeightCode`` are here.
 _DECODERS: dict[str, Callable[[Module, Signal], Decoded]] = {
     "base3": _base3,
     "escape": _escape,
@@ -194,33 +205,33 @@ _DECODERS: dict[str, Callable[[Module, Signal], Decoded]] = {
 
 
 class BeatDecoder(wiring.Component):
-    """Decodes a beat of packed weights.
+    """Weight decoder for a beat of packed weights.
 
-    Latency: combinational. Throughput: a beat per clock.
+    Latency: 0 cycles, combinational. Throughput: one beat per cycle.
 
     Parameters
     ----------
-    code : a key of ``trilith.golden.codes.CODES``
-    count : trits in the beat
-
-    Members
-    -------
-    packed : In(8 · bytes of count trits), byte 0 lowest
-    zero : Out(count); trit is 0, or stands in an illegal symbol of the code
-    negative : Out(count); trit is −1; undefined where ``zero`` is set
-    illegal : Out(bytes); a symbol in the byte is illegal, a filler's included
+    code : a ``WeightCode`` or its value
+    count : 1 or more; trits in the beat
 
     Raises
     ------
+    TypeError
+        If ``code`` is not a string, or ``count`` is not an integer.
     ValueError
-        If the code is unknown.
+        If the code is unknown, or ``count`` is less than 1.
+
+    Members
+    -------
+    packed : In(8 · bytes), byte 0 lowest; ``bytes`` is ``CODES[code].packed_bytes(count)``
+    zero : Out(count); the trit is 0, or belongs to an illegal symbol of the code
+    negative : Out(count); the trit is −1; undefined if ``zero`` is set
+    illegal : Out(bytes); a symbol in the byte is illegal, even one that only fills the byte
     """
 
     def __init__(self, *, code: str, count: int) -> None:
-        if code not in CODES:
-            raise ValueError(f"code must be one of {', '.join(CODES)}, not {code!r}")
-        self._code = CODES[code]
-        self._count = count
+        self._code = CODES[check_choice("code", code, WeightCode)]
+        self._count = count = check_integer("count", count, 1)
         super().__init__(
             {
                 "packed": In(8 * self._code.packed_bytes(count)),
