@@ -1,4 +1,5 @@
-# Every target sets up what it needs in .venv first; only Python 3.11+, g++, make and perl are assumed.
+# Every target first installs the Python packages it needs into .venv. The machine must have Python 3.11 or
+# newer, g++, make and perl.
 
 PYTHON ?= python3
 VENV := .venv
@@ -11,56 +12,56 @@ export TRILITH_BUILD := $(CURDIR)/build
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-setup: $(STAMP) ## install everything into .venv
+setup: $(STAMP) ## install the toolkit and its tests into .venv
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	    { echo "Python must be 3.11 or newer, not $$($(PYTHON) --version): make PYTHON=python3.11" >&2; exit 2; }
-	@echo "installing into $(VENV), once"
+	    { echo "Python must be 3.11 or newer, not $$($(PYTHON) --version): give another one, as in make PYTHON=python3.11" >&2; exit 2; }
+	@echo "installing the toolkit into $(VENV)"
 	@$(PYTHON) -m venv $(VENV)
 	@{ $(VENV)/bin/python -m pip install --upgrade "pip>=24" && \
 	    $(VENV)/bin/python -m pip install --editable '.[test]'; } > $(VENV)/install.log 2>&1 || \
 	    { tail -n 20 $(VENV)/install.log; exit 2; }
 	@touch $@
 
-sim: $(STAMP) ## hold the generated engine to the golden model, on real input
+sim: $(STAMP) ## simulate the generated engine, and compare it with the golden model
 	@$(VENV)/bin/trilith sim
 
-test: $(STAMP) ## run the tests
+test: $(STAMP) ## run the tests, except the long ones
 	$(VENV)/bin/python -m pytest
 
-test-all: $(STAMP) ## run the tests, the long ones too
+test-all: $(STAMP) ## run all tests, the long ones too
 	$(VENV)/bin/python -m pytest --long
 
-verilog: $(STAMP) ## export every preset to build/verilog-export
+verilog: $(STAMP) ## export the Verilog of every preset to build/verilog-export
 	@mkdir -p build/verilog-export
 	@for preset in $$($(VENV)/bin/python -c 'from trilith.hw import PRESETS; print(*PRESETS)'); do \
 	    $(VENV)/bin/trilith verilog --preset $$preset --name trilith_$$preset --testbench \
 	        --out build/verilog-export/$$preset.v || exit; \
 	done
 
-lint: $(STAMP) ## check style and types
+lint: $(STAMP) ## check the style and the types of the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --level error
 
 $(VENV)/.fpga: $(STAMP)
-	@echo "installing place and route into $(VENV), once"
+	@echo "installing the FPGA tools into $(VENV)"
 	@$(VENV)/bin/python -m pip install --editable '.[fpga]' >> $(VENV)/install.log 2>&1 || \
 	    { tail -n 20 $(VENV)/install.log; exit 2; }
 	@touch $@
 
-bitstream: $(VENV)/.fpga ## build a board's bitstream: make bitstream BOARD=icebreaker
+bitstream: $(VENV)/.fpga ## build the bitstream of a board: make bitstream BOARD=icebreaker
 	@$(VENV)/bin/trilith fpga build --board "$(BOARD)"
 
-plots: $(STAMP) ## draw the figures and report.html into reports/figures
+plots: $(STAMP) ## draw the figures of reports/figures, and report.html
 	@$(VENV)/bin/python -m trilith.reports.plots
 
-bench: $(VENV)/.fpga ## measure speed and size
+bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, and the language model
 	@$(VENV)/bin/python -m trilith.reports.bench
 
-# A library's table: its name, process, clocks and files; what has not changed is kept. Headline units
-# are measured with glitches in two of them.
+# Arguments of the table of each cell library: its name, process, clock frequencies and files. Results that
+# are still valid are not measured again. Two libraries have headline units with glitches.
 JOBS ?= 2
 MEASURE = $(VENV)/bin/trilith characterize --all --jobs $(JOBS)
 GIGAHERTZ = --clock-ghz 1 --clock-ghz 0.5
@@ -71,9 +72,9 @@ IHP = --library ihp-sg13g2 --node "130 nm BiCMOS, 1.2 V"
 CELLS = $(MEGAHERTZ) --liberty $(wildcard $(PDK)/ihp-sg13g2/sg13g2_*.lib.gz)
 OSU018 = /usr/share/qflow/tech/osu018/osu018_stdcells.lib
 
-tables: $(VENV)/.fpga ## measure energy at gate level anew: make tables PDK=FOLDER
-	@test -d "$(PDK)/asap7" || { echo "PDK must be a folder of asap7, ihp-sg13g2, sky130hd and" \
-	    "gt2n with their Liberty files, not '$(PDK)'" >&2; exit 2; }
+tables: $(VENV)/.fpga ## measure the energy of gates again: make tables PDK=FOLDER
+	@test -d "$(PDK)/asap7" || { echo "PDK must be a folder with asap7, ihp-sg13g2, sky130hd and" \
+	    "gt2n, which hold Liberty files, not '$(PDK)'" >&2; exit 2; }
 	$(MEASURE) $(ASAP7)
 	$(MEASURE) --glitches $(ASAP7)
 	$(MEASURE) $(IHP) $(CELLS)
@@ -85,5 +86,5 @@ tables: $(VENV)/.fpga ## measure energy at gate level anew: make tables PDK=FOLD
 	    --liberty $(wildcard $(PDK)/gt2n/*.lib.gz)
 	$(MEASURE) --library osu018 --node "180 nm, 1.8 V" $(MEGAHERTZ) --liberty $(OSU018)
 
-clean: ## remove build/ and .venv
+clean: ## remove build and .venv
 	rm -rf build $(VENV) *.egg-info

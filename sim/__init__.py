@@ -1,4 +1,10 @@
-"""Simulation of the hardware under Verilator, and estimates of its cycles and energy."""
+"""Simulation of the hardware, and estimates of its cycles and energy.
+
+``tools`` runs external programs. ``rtl`` simulates Verilog with Verilator. ``gatelevel`` maps
+components to cell libraries, and measures their energy. ``cost`` estimates cycles and energy of
+whole models without simulation. The public names load their modules at first use, so that an
+estimate imports neither Amaranth nor cocotb.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,5 +1,5 @@
-// A bare loop round the Verilated harness, for comparing speeds: one run on the files in the current
-// folder, nothing but the clock. Prints the seconds that the loop took.
+// A loop around the Verilated harness that only drives the clock, for comparison with cocotb. It does
+// one run on the files in the working directory, and prints the seconds that the loop took.
 
 #include <chrono>
 #include <cstdio>

@@ -1,15 +1,15 @@
-// Feeds the streams of an engine from files and writes its results to a file, so that bulk data
-// moves without Python in the clock loop. trilith.sim.simulator writes and reads the files.
+// Moves the beats of an engine's streams between files and the engine, without Python in the loop.
+// harness.py writes and reads the files.
 //
-// A rising edge of `start` resets the engine, reads control.bin and opens the other files; `done`
-// rises when all jobs were taken and the engine is no longer busy, or when `cycle limit` clocks have
-// passed. Beats in files are padded to whole bytes, last byte first; other numbers are 32 bits,
-// highest byte first. Results are written in 32-bit words, lowest word first, in the host's order.
+// A rising edge of `start` resets the engine, reads control.bin and opens the other files. `done`
+// rises when all jobs were accepted and the engine is no longer busy, or at the cycle limit. Beats in
+// files are padded to whole bytes, last byte first; other numbers have 32 bits, highest byte first.
+// Results are written in 32-bit words, lowest word first, in the byte order of the host.
 //
-// control.bin  number of jobs, activation beats, weight beats, result beats, cycle limit, and which
-//              streams have a file of gaps (bit 0 activations, bit 1 weights, bit 2 results)
-// *_gaps.bin, result_stalls.bin   idle clocks before each beat
-// events.txt   kind and clock of each event, see the end of this file
+// control.bin  number of jobs, activation beats, weight beats, result beats; cycle limit; streams
+//              that have a file of gaps (bit 0 activations, bit 1 weights, bit 2 results)
+// *_gaps.bin, result_stalls.bin   idle cycles before each beat
+// events.txt   kind and cycle of each event, then the counts, see end_run
 
 module harness #(
     parameter JOB_BITS = 1,
@@ -24,7 +24,7 @@ module harness #(
     reg rst = 1;
     reg running = 0;
     reg was_started = 0;
-    reg [31:0] clock = 0;
+    reg [31:0] cycle = 0;
 
     reg [31:0] jobs_total, activations_total, weights_total, results_total, limit, gaps;
     integer jobs_file, activations_file, weights_file, results_file, events_file;
@@ -32,8 +32,8 @@ module harness #(
 
     wire jobs_ready, activations_ready, weights_ready, results_valid, busy, error;
     reg jobs_valid = 0, activations_valid = 0, weights_valid = 0, results_ready = 0;
-    // $fread assigns at once, as every blocking assignment does; the engine must see the old value
-    // until after the clock edge.
+    // $fread assigns at once, like a blocking assignment, but the engine must see the old value until
+    // after the clock edge.
     reg [(JOB_BITS + 7) / 8 * 8 - 1:0] job, next_job;
     reg [(ACTIVATION_BITS + 7) / 8 * 8 - 1:0] activation, next_activation;
     reg [(WEIGHT_BITS + 7) / 8 * 8 - 1:0] weight, next_weight;
@@ -56,7 +56,7 @@ module harness #(
         .busy(busy), .error(error), .faults()
     );
 
-    // A gap from a file, or none.
+    // Read the next gap of a stream; 0 at the end of the file, or without one.
     function automatic [31:0] next_gap(input integer file, input enabled);
         reg [31:0] gap;
         next_gap = 0;
@@ -123,18 +123,18 @@ module harness #(
             rst <= 1;
             running <= 1;
             done <= 0;
-            clock <= 0;
+            cycle <= 0;
             jobs_valid <= 0;
             activations_valid <= 0;
             weights_valid <= 0;
             results_ready <= 0;
         end else if (running) begin
             rst <= 0;
-            clock <= clock + 1;
+            cycle <= cycle + 1;
             finished = jobs_taken == jobs_total && !busy;
 
             if (jobs_valid && jobs_ready) begin
-                $fwrite(events_file, "job %0d\n", clock);
+                $fwrite(events_file, "job %0d\n", cycle);
                 jobs_taken = jobs_taken + 1;
             end
             if (!rst && (!jobs_valid || jobs_ready)) begin
@@ -159,8 +159,8 @@ module harness #(
             end
 
             if (weights_valid && weights_ready) begin
-                if (weights_taken == 0) first_weight = clock;
-                last_weight = clock;
+                if (weights_taken == 0) first_weight = cycle;
+                last_weight = cycle;
                 weights_taken = weights_taken + 1;
             end else if (weights_valid && weights_taken != 0) weight_stalls = weight_stalls + 1;
             if (!rst && (!weights_valid || weights_ready)) begin
@@ -177,7 +177,7 @@ module harness #(
 
             if (results_valid && results_ready) begin
                 $fwrite(results_file, "%u", result);
-                if (result[RESULT_BITS - 1]) $fwrite(events_file, "last %0d\n", clock);
+                if (result[RESULT_BITS - 1]) $fwrite(events_file, "last %0d\n", cycle);
                 results_received = results_received + 1;
                 result_idle = next_gap(result_gaps_file, gaps[2]);
             end else if (results_valid) result_stalls = result_stalls + 1;
@@ -186,7 +186,7 @@ module harness #(
                 if (result_idle != 0) result_idle = result_idle - 1;
             end
 
-            if (failed || finished || clock == limit) begin
+            if (failed || finished || cycle == limit) begin
                 if (!finished || results_received != results_total) failed = 1;
                 end_run;
                 running <= 0;

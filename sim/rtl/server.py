@@ -1,4 +1,9 @@
-"""The cocotb side of ``MatVecSimulator``: starts a run for each line that comes in."""
+"""The cocotb side of ``MatVecSimulator``: starts a run of the harness for each line of input.
+
+``MatVecSimulator`` starts the simulation as a process, with this module as its testbench. Requests
+come on standard input. Answers go to the pipe whose file descriptor is in the environment variable
+``TRILITH_ANSWER``, since standard output has cocotb's log.
+"""
 
 import os
 import sys
@@ -12,9 +17,13 @@ __all__ = ["serve"]
 
 @cocotb.test()
 async def serve(dut) -> None:
-    """Answer each line on standard input with ``done`` when the harness has finished a run.
+    """Write ``ready``, then do a run for each line of input and write ``done`` after it.
 
-    While Python waits for a line, simulated time stands still.
+    Simulated time does not advance while Python waits for a line.
+
+    Parameters
+    ----------
+    dut : handle of the harness: ``clk``, ``start`` and ``done``
     """
     Clock(dut.clk, 2, unit="step").start()
     with os.fdopen(int(os.environ["TRILITH_ANSWER"]), "w") as answers:

@@ -6,10 +6,10 @@ __all__ = ["EstimateError", "SimulationError"]
 
 
 class EstimateError(TrilithError, ValueError):
-    """An input of an estimate is unknown, is not legal, or contradicts another."""
+    """An input of an estimate is unknown or illegal, or contradicts another input."""
 
 
 class SimulationError(TrilithError, RuntimeError):
-    """The simulated hardware did not do what every job must do, such as to finish."""
+    """The simulated hardware is wrong: a job did not finish, or a test of it failed."""
 
     exit_status = 1

@@ -19,7 +19,6 @@ __all__ = [
     "ToolchainError",
     "environment",
     "find_program",
-    "pip_install",
     "remedy",
     "tools",
 ]
@@ -50,7 +49,7 @@ class Tool:
         """How to install the tool, as an instruction."""
         if self.install:
             return self.install
-        return pip_install(f"trilith[{self.extra}]" if self.extra else _requirement(self.name))
+        return _pip_install(f"trilith[{self.extra}]" if self.extra else _requirement(self.name))
 
 
 @cache
@@ -65,7 +64,7 @@ def tools() -> tuple[Tool, ...]:
     return tuple(Tool(**entry) for entry in table["tool"])
 
 
-def pip_install(requirement: str) -> str:
+def _pip_install(requirement: str) -> str:
     """The instruction to install a requirement into the Python environment that runs now."""
     return f"run {sys.executable} -m pip install '{requirement}'"
 

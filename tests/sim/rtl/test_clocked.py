@@ -9,7 +9,7 @@ from trilith.sim.rtl.clocked import port_bytes, run_clocked
 
 
 class Counter(wiring.Component):
-    """A wide sum and the inputs a clock later."""
+    """A running sum, and a wide input one cycle later."""
 
     step: In(3)
     wide: In(70)

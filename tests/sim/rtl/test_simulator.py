@@ -78,7 +78,7 @@ def test_jobs_back_to_back_with_reuse_and_groups(simulator):
     assert runs[2].results.shape == (3, 1, 4)
     assert runs[3].results.shape == (5, 1, 6)
     assert not counters.error
-    # A job takes over in the clock after the one before has had its last weight beat.
+    # The first weight beat of a job follows the last one of the job before in the next cycle.
     assert counters.weight_beats == counters.last_weight - counters.first_weight + 1
 
 
