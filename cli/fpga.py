@@ -15,7 +15,7 @@ from .prompts import encode_prompt, show_tokens
 
 if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
-    from ..fpga.host.host import Board
+    from ..fpga.host.board import Board
     from ..hw.config import MatVecConfig
 
 __all__ = ["app"]
@@ -54,7 +54,7 @@ def _find(name: str, boards: Mapping[str, _Described]) -> _Described:
 def _open(options: _PortOptions) -> "Iterator[Board]":
     """Open a board, or a simulated one."""
     from ..fpga.boards import SIMULATED
-    from ..fpga.host.host import Board
+    from ..fpga.host.board import Board
     from ..fpga.host.simulated import SimulatedBoard
 
     if options.port == "sim":
@@ -281,8 +281,8 @@ def selftest(options: _PortOptions) -> None:
             Column("result", lambda row: "PASS" if row.passed else "FAIL", form="<"),
             Column("product", "name", 20, "<"),
             Column("N x K x T", "shape", 12),
-            Column("cycles", "clocks", 8),
-            Column("without the link", lambda row: row.clocks - row.waits),
+            Column("cycles", "cycles", 8),
+            Column("without the link", lambda row: row.cycles - row.waits),
             silent=options.as_json,
         )
         for row in self_test(board):
@@ -304,7 +304,7 @@ def selftest(options: _PortOptions) -> None:
 def _check_size(path: Path, shapes: list[tuple[int, int]], board: "Board", stream: bool) -> None:
     """Refuse a checkpoint that does not fit, unless it may be streamed."""
     from ..fpga.boards import fitting_boards, memory_bytes
-    from ..fpga.host.host import BoardError
+    from ..fpga.host.link import BoardError
 
     config = board.config
     for n, k in shapes:
@@ -345,7 +345,7 @@ def run(options: _RunOptions) -> None:
 
     import numpy as np
 
-    from ..fpga.host.host import BoardMatmul
+    from ..fpga.host.matmul import BoardMatmul
     from ..golden.checkpoint.load import load_checkpoint
     from ..golden.data import PYDOC
 
@@ -364,24 +364,24 @@ def run(options: _RunOptions) -> None:
             Column("result", lambda row: "FAIL" if row["wrong"] else "PASS", form="<"),
             Column("matrix", "name", 34, "<"),
             Column("N x K x T", lambda row: "x".join(map(str, row["shape"])), 12),
-            Column("cycles", "clocks", 8),
-            Column("without the link", lambda row: row["clocks"] - row["waits"]),
+            Column("cycles", "cycles", 8),
+            Column("without the link", lambda row: row["cycles"] - row["waits"]),
             silent=options.as_json,
         )
         for name in tensors:
             tensor = tensors[name]
             n, k = tensor.shape
             x = rng.integers(1 - limit, limit, (board.config.tokens, k)).astype(np.int8)
-            before = (multiply.wrong, board.clocks, board.waits, time.monotonic())
+            before = (multiply.wrong, board.cycles, board.waits, time.monotonic())
             multiply(tensor, x)
-            after = (multiply.wrong, board.clocks, board.waits, time.monotonic())
-            wrong, clocks, waits, seconds = (b - a for a, b in zip(before, after, strict=True))
+            after = (multiply.wrong, board.cycles, board.waits, time.monotonic())
+            wrong, cycles, waits, seconds = (b - a for a, b in zip(before, after, strict=True))
             rows.append(
                 {
                     "name": name,
                     "shape": [n, k, len(x)],
                     "wrong": wrong,
-                    "clocks": clocks,
+                    "cycles": cycles,
                     "waits": waits,
                     "seconds": seconds,
                 }
@@ -418,7 +418,7 @@ def generate(options: _GenerateOptions) -> None:
     """
     import time
 
-    from ..fpga.host.host import BoardMatmul
+    from ..fpga.host.matmul import BoardMatmul
     from ..golden.data import PYDOC
     from ..golden.network.text import load_tokenizer
     from ..golden.network.transformer import BitNetModel
@@ -449,7 +449,7 @@ def generate(options: _GenerateOptions) -> None:
             options.as_json,
         ):
             tokens.append(token)
-            counts.append((board.clocks, board.waits, time.monotonic()))
+            counts.append((board.cycles, board.waits, time.monotonic()))
             if products[0].wrong:
                 break
         wrong = products[0].wrong
@@ -465,7 +465,7 @@ def generate(options: _GenerateOptions) -> None:
 
 def _per_token(counts: list[tuple[int, int, float]]) -> dict[str, Any]:
     """Cycles, waits and seconds of each token after the first, from counts at each token's end."""
-    names = ("clocks_per_token", "waits_per_token", "seconds_per_token")
+    names = ("cycles_per_token", "waits_per_token", "seconds_per_token")
     decoded = len(counts) - 2
     return {
         name: (counts[-1][place] - counts[1][place]) / decoded if decoded else None
@@ -478,8 +478,8 @@ def _print_generated(facts: dict[str, Any]) -> None:
         print(f"\n{facts['wrong']} results of the board differ from the golden model")
         return
     print(f"\nAll integers match the golden model. Measured on the engine {facts['engine']}:")
-    if facts["clocks_per_token"] is not None:
-        work = facts["clocks_per_token"] - facts["waits_per_token"]
+    if facts["cycles_per_token"] is not None:
+        work = facts["cycles_per_token"] - facts["waits_per_token"]
         print(
             f"each token after the first: {work:.0f} cycles, and {facts['waits_per_token']:.0f} "
             f"cycles of waiting for the link; {facts['seconds_per_token']:.2f} s"

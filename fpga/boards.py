@@ -8,7 +8,7 @@ from typing import Any
 from ..hw.axi.wrapper import BusWidths
 from ..hw.config import MatVecConfig
 from ..sim.tools.toolchain import ToolchainError
-from .gateware.top import TopConfig
+from .gateware.config import TopConfig
 from .gateware.weight_memory import MemoryShape
 
 __all__ = [

@@ -2,34 +2,36 @@
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from enum import IntEnum
 from typing import Self
 from zlib import crc32
 
 from ..golden.codes import CODES
 from ..hw.config import MatVecConfig
+from ..hw.jobs import JobShape
 
 __all__ = [
     "DONE",
     "IDENTITY_BYTES",
     "JOB",
-    "MAGIC",
     "MAX_PAYLOAD",
-    "VERSION",
     "Frame",
     "FrameReader",
     "Identity",
     "Kind",
+    "job_payload",
 ]
 
-VERSION = 1
-MAGIC = b"TRLT"
+_VERSION = 1
+_MAGIC = b"TRLT"
 
-#: Bytes of payload in a frame: with header, code, trailer and delimiters 251 bytes on the line.
+#: Most bytes of payload in a frame. With header, stuffing, trailer and delimiters such a frame has
+#: 251 bytes on the line.
 MAX_PAYLOAD = 240
 
-#: Fields of a job's payload and their bytes, lowest first.
+#: Fields of a job's payload and their bytes, lowest first: those of ``JobShape``, and the place of
+#: its weights in the weight memory, in beats.
 JOB = {
     "n": 3,
     "k": 3,
@@ -40,46 +42,61 @@ JOB = {
     "count": 3,
 }
 
-#: Payload of ``Kind.DONE``: clocks of the job, clocks that the engine waited for the link, flags.
+#: Payload of ``Kind.DONE``: cycles of the job, cycles in which the engine waited for the link,
+#: flags. Bit 0 of the flags is the error flag.
 DONE = struct.Struct("<IIB")
 
 
 class Kind(IntEnum):
-    """What a frame is for; those from the board have bit 7 set."""
+    """Kinds of frames; those from the board have bit 7 set."""
 
-    #: Begin a session: all that is under way is dropped, sequence numbers start at 0. Payload: four
-    #: bytes of the host's choice, which the identity returns.
+    #: Begin a session: everything under way is dropped, and sequence numbers start at 0. Payload:
+    #: four bytes of the host's choice, which the identity returns.
     HELLO = 1
-    #: Where ``WRITE`` goes. Payload: the beat, 3 bytes.
+    #: Set the address for ``WRITE``. Payload: the beat, 3 bytes.
     ADDRESS = 2
     #: Bytes for the weight memory, in order; over all frames a whole number of beats.
     WRITE = 3
-    #: A job. Payload: see ``JOB``; ``address`` and ``count`` are of its weights, in beats.
+    #: Run a job. Payload: see ``JOB``.
     JOB = 4
-    #: Bytes for the job's activations, in order; over all frames a whole number of beats.
+    #: Bytes of the job's activations, in order; over all frames a whole number of beats.
     ACTIVATIONS = 5
-    #: Answer to ``HELLO``: see ``Identity``.
+    #: Answer to ``HELLO``, see ``Identity``.
     IDENTITY = 0x81
-    #: The sequence number is that of the frame that is expected next; no payload.
+    #: Acknowledgement: the sequence number is that of the frame expected next. No payload.
     ACK = 0x82
-    #: The same, and a frame was not taken: it came too soon, or one before it is missing.
+    #: Acknowledgement that says that a frame was not taken: it came too soon, or one before it is
+    #: missing.
     REFUSAL = 0x85
     #: Bytes of result beats, in order.
     RESULTS = 0x83
-    #: The job's results are complete. Payload: see ``DONE``.
+    #: End of the job's results. Payload: see ``DONE``.
     DONE = 0x84
 
 
 @dataclass(frozen=True, kw_only=True)
 class Frame:
-    """A frame: its kind, sequence number from 0 to 255, and at most ``MAX_PAYLOAD`` bytes."""
+    """A frame of the link.
+
+    Parameters
+    ----------
+    kind : kind, 0 to 255; a ``Kind`` if it means anything
+    sequence : sequence number, 0 to 255
+    payload : 0 to ``MAX_PAYLOAD`` bytes
+    """
 
     kind: int
     sequence: int
     payload: bytes = b""
 
     def encode(self) -> bytes:
-        """The bytes on the line, both delimiters included."""
+        """Encode the frame.
+
+        Returns
+        -------
+        The bytes on the line, with both delimiters. The body is stuffed by COBS (Cheshire and
+        Baker, 1999), so that no byte between the delimiters is zero.
+        """
         body = bytes((self.kind, self.sequence, len(self.payload))) + self.payload
         stuffed = bytearray()
         for group in body.split(b"\0"):
@@ -88,7 +105,16 @@ class Frame:
 
     @classmethod
     def decode(cls, line: bytes) -> Self | None:
-        """The frame between two delimiters, or None if anything about it is wrong."""
+        """Decode a frame.
+
+        Parameters
+        ----------
+        line : the bytes between two delimiters
+
+        Returns
+        -------
+        The frame, or None if its stuffing, its length or its CRC is wrong.
+        """
         stuffed, trailer = line[:-5], line[-5:]
         if len(stuffed) < 4 or trailer != _trailer(stuffed):
             return None
@@ -104,15 +130,17 @@ class Frame:
 
 
 def _trailer(stuffed: bytes | bytearray) -> bytes:
-    """CRC-32 in five bytes of seven bits, lowest first, bit 7 set: never zero."""
+    """CRC-32 in five bytes of seven bits, lowest first; bit 7 of each is set: none is zero."""
     crc = crc32(stuffed)
     return bytes(0x80 | crc >> 7 * index & 0x7F for index in range(5))
 
 
 class FrameReader:
-    """Finds the frames in what comes over the line.
+    """Finds the frames in the bytes of a line.
 
-    ``rejected`` counts pieces between delimiters that were none.
+    Members
+    -------
+    rejected : number of pieces between delimiters that were no frames
     """
 
     def __init__(self) -> None:
@@ -120,9 +148,18 @@ class FrameReader:
         self.rejected = 0
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take bytes; give the frames that they complete."""
+        """Take bytes from the line.
+
+        Parameters
+        ----------
+        data : any number of bytes, cut anywhere
+
+        Yields
+        ------
+        The frames that these bytes complete.
+        """
         *lines, rest = (self._pending + data).split(b"\0")
-        # What is longer than any frame is noise.
+        # A piece that is longer than any frame is noise; its head is enough to reject it.
         self._pending = rest[: 2 * MAX_PAYLOAD]
         for line in lines:
             if line:
@@ -133,19 +170,41 @@ class FrameReader:
                     yield frame
 
 
+def job_payload(shape: JobShape, *, address: int, count: int) -> bytes:
+    """Encode the payload of ``Kind.JOB``.
+
+    Parameters
+    ----------
+    shape : the job
+    address : beat of the weight memory at which its weights begin
+    count : number of its weight beats
+
+    Returns
+    -------
+    The fields of ``JOB``, each in little-endian order.
+
+    Raises
+    ------
+    OverflowError
+        If a value does not fit its field.
+    """
+    job = asdict(shape) | {"address": address, "count": count}
+    return b"".join(int(job[name]).to_bytes(size, "little") for name, size in JOB.items())
+
+
 _IDENTITY = struct.Struct("<4sBBHBBBB3s3s3sI")
 IDENTITY_BYTES = 4 + _IDENTITY.size
 
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """What a board says it is.
+    """Identity of a board.
 
     Parameters
     ----------
-    config : of its engine
-    beats : of its weight memory, each ``config.weight_bytes`` bytes
-    clock_hz : of its engine
+    config : configuration of its engine
+    beats : size of its weight memory in beats of ``config.weight_bytes`` bytes
+    clock_hz : frequency of its engine in Hz
     """
 
     config: MatVecConfig
@@ -158,11 +217,16 @@ class Identity:
         return self.beats * self.config.weight_bytes
 
     def encode(self) -> bytes:
-        """The payload of ``Kind.IDENTITY`` behind the host's four bytes."""
+        """Encode the identity.
+
+        Returns
+        -------
+        The payload of ``Kind.IDENTITY`` behind the host's four bytes.
+        """
         config = self.config
         return _IDENTITY.pack(
-            MAGIC,
-            VERSION,
+            _MAGIC,
+            _VERSION,
             config.act_bits,
             config.lanes,
             config.rows,
@@ -177,24 +241,32 @@ class Identity:
 
     @classmethod
     def decode(cls, payload: bytes) -> Self:
-        """Undo ``encode``.
+        """Decode an identity.
+
+        Parameters
+        ----------
+        payload : of ``Kind.IDENTITY``, behind the host's four bytes
+
+        Returns
+        -------
+        The identity.
 
         Raises
         ------
         ValueError
-            If it is no identity, or of another version of the protocol.
+            If the bytes are no identity, or that of another version of the protocol.
         """
-        if payload[:4] != MAGIC:
-            raise ValueError(f"the answer must begin with {MAGIC!r}, not {payload[:4]!r}")
-        if payload[4] != VERSION:
-            raise ValueError(f"the bitstream's protocol must be {VERSION}, not {payload[4]}")
+        if payload[:4] != _MAGIC:
+            raise ValueError(f"an identity must begin with {_MAGIC!r}, not {payload[:4]!r}")
+        if payload[4] != _VERSION:
+            raise ValueError(f"the bitstream's protocol must be {_VERSION}, not {payload[4]}")
         if len(payload) != _IDENTITY.size:
             raise ValueError(f"an identity must have {_IDENTITY.size} bytes, not {len(payload)}")
         values = _IDENTITY.unpack(payload)
         act_bits, lanes, rows, tokens, code, levels = values[2:8]
         k_max, n_max, beats = (int.from_bytes(value, "little") for value in values[8:11])
         if code >= len(CODES):
-            raise ValueError(f"the weight code must be known, not number {code}")
+            raise ValueError(f"the weight code must be below {len(CODES)}, not {code}")
         config = MatVecConfig(
             lanes=lanes,
             rows=rows,

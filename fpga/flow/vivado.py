@@ -23,7 +23,8 @@ from ...hw.export.axi_package import export_axi
 from ...hw.export.verilog import component_verilog
 from ...sim.tools.cache import build_folder
 from ..boards import BoardDescription, SocDescription
-from ..gateware.top import BoardTop, TopConfig
+from ..gateware.config import TopConfig
+from ..gateware.top import BoardTop
 from .bitstream import run_tool
 from .cells import DSP, FF, count_cells, count_luts
 

@@ -1,4 +1,4 @@
-"""A board without a board: the top level in Verilator, behind a pseudo-terminal."""
+"""A simulated board: the top level in Verilator, behind a pseudo-terminal."""
 
 import subprocess
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from typing import Self
 from ...sim.rtl.build import build_simulation
 from ...sim.tools.errors import SimulationError
 from ...sim.tools.verilog import keep_verilog
-from ..gateware.top import BoardTop, TopConfig
+from ..gateware.config import TopConfig
+from ..gateware.top import BoardTop
 
 __all__ = ["Noise", "SimulatedBoard"]
 
@@ -18,15 +19,20 @@ _HERE = Path(__file__).parent
 
 @dataclass(frozen=True, kw_only=True)
 class Noise:
-    """What happens to bytes on the line, in either direction: probabilities for each byte.
+    """Noise on the line: probabilities for each byte, in either direction.
 
     Parameters
     ----------
-    flip : one of its bits is inverted
-    drop : it is lost
-    repeat : it comes twice
-    insert : a random byte follows it
-    seed : of all this
+    flip : probability that one bit of the byte is inverted, from 0 to 1
+    drop : probability that the byte is lost
+    repeat : probability that the byte comes twice
+    insert : probability that a random byte follows it
+    seed : seed of all random numbers, from 0 to 2**32 − 1
+
+    Raises
+    ------
+    ValueError
+        If a value is not legal.
     """
 
     flip: float = 0.0
@@ -45,30 +51,30 @@ class Noise:
 
 
 def _verilog(config: TopConfig) -> Path:
-    """Verilog of the top level as module ``board``, in the cache."""
+    """Write the Verilog of the top level as module ``board``, or find it in the cache."""
     fpga = _HERE.parent
     sources = [*(fpga / "gateware").glob("*.py"), fpga / "frames.py"]
     return keep_verilog(lambda: BoardTop(config), "board", repr(config), *sources)
 
 
 class SimulatedBoard:
-    """The Verilated board in a process of its own; ``port`` opens like a serial port.
+    """A Verilated board in a process of its own; ``port`` opens like a serial port.
 
-    The line is simulated bit by bit, a bit taking ``divisor`` clocks, and time stands still while
-    the board has nothing to do. Use it as a context manager, or ``close`` it; it ends with this
-    process in any case.
+    The line is simulated bit by bit, and a bit takes ``divisor`` cycles. Simulated time stands
+    still while the board has nothing to do. It is a context manager. The process ends with
+    ``close``, or when this process ends.
 
     Parameters
     ----------
-    config : of the board
-    noise : on the line
+    config : configuration of the board's top level
+    noise : noise on the line; None is a line without noise
 
     Raises
     ------
     ToolchainError
         If the simulation cannot be built.
     SimulationError
-        If it does not start.
+        If the simulation does not start.
     """
 
     def __init__(self, config: TopConfig, noise: Noise | None = None) -> None:
@@ -77,6 +83,7 @@ class SimulatedBoard:
             [_HERE / "simulate.vlt", _verilog(config)], top="board", main=_HERE / "simulate.cpp"
         )
         options = [f"+{name}={value}" for name, value in vars(noise).items()]
+        # Not by ``run_program``: this one runs beside the host, and ends with its standard input.
         self._process = subprocess.Popen(
             [str(program), "+until-eof", f"+divisor={config.divisor}", *options],
             stdin=subprocess.PIPE,
@@ -84,11 +91,13 @@ class SimulatedBoard:
             text=True,
         )
         assert self._process.stdout is not None
-        #: The path of its terminal.
+        #: Path of the board's terminal.
         self.port = self._process.stdout.readline().strip()
         if not self.port:
             self.close()
-            raise SimulationError("the simulated board must say its port, and ended")
+            raise SimulationError(
+                f"{program} ended without a terminal; run it by itself to see its message"
+            )
 
     def __enter__(self) -> Self:
         return self
@@ -102,7 +111,7 @@ class SimulatedBoard:
         self.close()
 
     def wait(self) -> None:
-        """Until the process ends, which it does when it is killed."""
+        """Wait until the process ends; another process must kill it."""
         self._process.wait()
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ def test_what_was_only_synthesized_says_so(tmp_path, monkeypatch):
         (("build", "--board", "ulx3s", "--seed", "-1"), "--seed must be 0 or more, not -1"),
         (
             ("selftest", "--port", "/dev/ttyNOWHERE"),
-            "--port must be a serial port, and there is no /dev/ttyNOWHERE; found: ",
+            "--port: there is no serial port /dev/ttyNOWHERE; ports found: ",
         ),
         (("selftest", "--port", "x", "--baud", "0"), "--baud must be 1 or more, not 0"),
         (

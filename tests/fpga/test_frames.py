@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
-from trilith.fpga.frames import MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
+from trilith.fpga.frames import JOB, MAX_PAYLOAD, Frame, FrameReader, Identity, Kind, job_payload
 from trilith.hw import PRESETS
+from trilith.hw.jobs import JobShape, job_fields
 
 
 def test_frames_come_back(frames):
@@ -85,6 +86,13 @@ def test_noise_does_not_grow():
     assert reader.rejected == 1
 
 
+def test_a_job_has_the_fields_of_the_engine_and_more():
+    assert list(JOB)[:5] == list(job_fields(PRESETS["micro"]))
+    shape = JobShape(n=0x010203, k=4, tokens=5, group_chunks=0x0607, reuse=True)
+    payload = job_payload(shape, address=0x08090A, count=11)
+    assert payload.hex(" ") == "03 02 01 04 00 00 05 07 06 01 0a 09 08 0b 00 00"
+
+
 def test_identities_come_back():
     for config in PRESETS.values():
         identity = Identity(config=config, beats=12_345, clock_hz=80_000_000)
@@ -94,13 +102,13 @@ def test_identities_come_back():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda data: b"NOPE" + data[4:], "^the answer must begin with b'TRLT', not b'NOPE'$"),
+        (lambda data: b"NOPE" + data[4:], "^an identity must begin with b'TRLT', not b'NOPE'$"),
         (
             lambda data: data[:4] + b"\x09" + data[5:],
             "^the bitstream's protocol must be 1, not 9$",
         ),
         (lambda data: data[:-1], "^an identity must have 25 bytes, not 24$"),
-        (lambda data: data[:10] + b"\x63" + data[11:], "^the weight code must be known, not num"),
+        (lambda data: data[:10] + b"\x63" + data[11:], "^the weight code must be below 5, not 99$"),
     ],
 )
 def test_identities_that_are_none(change, message):

@@ -15,7 +15,7 @@ from trilith.fpga.flow import vivado
 from trilith.fpga.flow.vivado import PllTop, write_sources
 from trilith.fpga.gateware.weight_memory import MemoryShape
 from trilith.fpga.host import simulated as simulate
-from trilith.fpga.host.host import Board
+from trilith.fpga.host.board import Board
 from trilith.fpga.host.selftest import self_test
 from trilith.fpga.host.simulated import SimulatedBoard
 from trilith.hw import MatVecConfig

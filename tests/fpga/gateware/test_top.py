@@ -152,3 +152,50 @@ def test_a_session_ends_what_is_under_way():
         Kind.RESULTS,
         Kind.DONE,
     ]
+
+
+def job_frame(sequence, **changes):
+    """A job of 5 outputs and 8 inputs with some fields changed."""
+    job = {"n": 5, "k": 8, "tokens": 1, "group_chunks": 0, "reuse": 0, "address": 0, "count": 1}
+    job |= changes
+    payload = b"".join(job[name].to_bytes(size, "little") for name, size in JOB.items())
+    return Frame(kind=Kind.JOB, sequence=sequence, payload=payload)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        # The lowest bits alone, as many as the engine's field has, are the numbers of a legal job.
+        {"n": 2048 + 5},
+        {"n": 2**23 + 5},
+        {"k": 2048 + 8},
+        {"tokens": 4 + 1},
+        {"group_chunks": 256},
+        # These fit the engine's fields, and the engine itself finds them out of range.
+        {"n": 1025},
+        {"tokens": 0},
+    ],
+    ids=str,
+)
+def test_a_job_out_of_range_is_answered_with_an_error(change):
+    config = replace(SIMULATED, memory=MemoryShape(beats=64))
+    engine = config.engine
+    assert (engine.n_max, engine.k_max, engine.tokens, engine.max_chunks) == (1024, 1024, 2, 128)
+    hellos = [Frame(kind=Kind.HELLO, sequence=0, payload=bytes([i] * 4)) for i in (1, 2)]
+    activations = Frame(kind=Kind.ACTIVATIONS, sequence=1, payload=bytes(8))
+    frames = [hellos[0], job_frame(0, **change), hellos[1], job_frame(0), activations]
+    # The second session begins after the answer of the first.
+    frames[2:2] = [Frame(kind=0x7F, sequence=9, payload=bytes(60))]
+    answers, _, _ = session(config, frames, 8000)
+    kinds = [frame.kind for frame in answers]
+    second = kinds.index(Kind.IDENTITY, 1)
+    assert [kind for kind in kinds[:second] if kind != Kind.REFUSAL] == [
+        Kind.IDENTITY,
+        Kind.ACK,
+        Kind.DONE,
+    ]
+    _, _, flags = DONE.unpack(answers[kinds.index(Kind.DONE)].payload)
+    assert flags == 1
+    # A new session runs jobs again.
+    assert kinds[second:] == [Kind.IDENTITY, Kind.ACK, Kind.ACK, Kind.RESULTS, Kind.DONE]
+    assert DONE.unpack(answers[-1].payload)[2] == 0

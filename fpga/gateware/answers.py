@@ -1,0 +1,174 @@
+"""Order in which a board answers."""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import stream, wiring
+from amaranth.lib.enum import Enum
+from amaranth.lib.wiring import In, Out
+
+from ..frames import DONE, IDENTITY_BYTES, MAX_PAYLOAD, Kind
+from .link import FrameTransmitter
+
+__all__ = ["AnswerScheduler"]
+
+
+class _Answer(Enum, shape=2):
+    """Source of the payload that is being sent."""
+
+    IDENTITY = 0
+    RESULTS = 1
+    DONE = 2
+
+
+class AnswerScheduler(wiring.Component):
+    """Sends the board's frames, the most urgent first.
+
+    The order is: identity, acknowledgement, results, end of the job. Results leave in full frames,
+    and in one frame that is not full behind the last of a job. A request that comes while a frame
+    is being sent waits; of several acknowledgements that wait, only the last is sent.
+
+    Latency: that of ``FrameTransmitter``, which begins a frame in the cycle after the request if
+    the line is free. Throughput: a payload of ``n`` bytes in ``n + 11`` to ``n + 12`` bytes on the
+    line, and ``n + 6`` cycles between frames.
+
+    Parameters
+    ----------
+    identity : payload of ``Kind.IDENTITY`` behind the four bytes of the host
+    depth : of the queue of result bytes, in bytes
+
+    Members
+    -------
+    identify : In(1); the host asks for the identity
+    nonce : In(32); the four bytes of the host, first byte lowest
+    received : In(1); a frame must be acknowledged
+    refused : In(1); with ``received``: that frame was not taken
+    expected : In(8); number of the frame that is expected next
+    level : In; bytes in the queue
+    results : In(stream of bytes); the queue's output
+    done : In(1); all results of the job are in the queue; falls in the cycle after ``answered``
+    cycles, waits : In(32); counts of the job, see ``JobTimer``
+    error : In(1); the job must not be trusted
+    answered : Out(1); the last byte of ``Kind.DONE`` is taken
+    line : Out(stream of bytes)
+    busy : Out(1); a frame is being sent, or an identity or acknowledgement waits
+
+    Raises
+    ------
+    TypeError
+        If ``identity`` is not bytes, or ``depth`` is not an int.
+    ValueError
+        If the identity has the wrong length, or a payload does not fit the queue.
+    """
+
+    def __init__(self, identity: bytes, *, depth: int) -> None:
+        if not isinstance(identity, bytes):
+            raise TypeError(f"identity must be of type bytes, not {identity!r}")
+        if not isinstance(depth, int):
+            raise TypeError(f"depth must be of type int, not {depth!r}")
+        if len(identity) != IDENTITY_BYTES - 4:
+            raise ValueError(f"identity must have {IDENTITY_BYTES - 4} bytes, not {len(identity)}")
+        if depth < MAX_PAYLOAD:
+            raise ValueError(f"depth must be {MAX_PAYLOAD} or more, not {depth}")
+        self._identity = identity
+        super().__init__(
+            {
+                "identify": In(1),
+                "nonce": In(32),
+                "received": In(1),
+                "refused": In(1),
+                "expected": In(8),
+                "level": In(range(depth + 1)),
+                "results": In(stream.Signature(8)),
+                "done": In(1),
+                "cycles": In(32),
+                "waits": In(32),
+                "error": In(1),
+                "answered": Out(1),
+                "line": Out(stream.Signature(8)),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.sender = sender = FrameTransmitter()
+        wiring.connect(m, sender.line, wiring.flipped(self.line))
+        identify, acknowledge, refuse = Signal(), Signal(), Signal()
+        number = Signal(8)
+        answer = Signal(_Answer, reset_less=True)
+        index = Signal(range(IDENTITY_BYTES), reset_less=True)
+        full = self.level >= MAX_PAYLOAD
+        moved = Signal()
+        m.d.comb += [
+            sender.sequence.eq(number),
+            moved.eq(sender.payload.valid & sender.payload.ready),
+            self.answered.eq((answer == _Answer.DONE) & moved & (index == DONE.size - 1)),
+            self.busy.eq(~sender.ready | identify | acknowledge),
+        ]
+        with m.If(moved):
+            m.d.sync += index.eq(index + 1)
+        # The length of a frame is fixed when it starts: results that come later wait.
+        with m.If(sender.ready):
+            m.d.sync += index.eq(0)
+            with m.If(identify):
+                m.d.comb += [
+                    sender.start.eq(1),
+                    sender.kind.eq(Kind.IDENTITY),
+                    sender.length.eq(IDENTITY_BYTES),
+                ]
+                m.d.sync += [identify.eq(0), answer.eq(_Answer.IDENTITY)]
+            with m.Elif(acknowledge):
+                m.d.comb += [
+                    sender.start.eq(1),
+                    sender.kind.eq(Mux(refuse, Kind.REFUSAL, Kind.ACK)),
+                    sender.sequence.eq(self.expected),
+                ]
+                m.d.sync += acknowledge.eq(0)
+            with m.Elif(full | (self.done & (self.level != 0))):
+                m.d.comb += [
+                    sender.start.eq(1),
+                    sender.kind.eq(Kind.RESULTS),
+                    sender.length.eq(Mux(full, MAX_PAYLOAD, self.level)),
+                ]
+                m.d.sync += [number.eq(number + 1), answer.eq(_Answer.RESULTS)]
+            with m.Elif(self.done):
+                m.d.comb += [
+                    sender.start.eq(1),
+                    sender.kind.eq(Kind.DONE),
+                    sender.length.eq(DONE.size),
+                ]
+                m.d.sync += [number.eq(number + 1), answer.eq(_Answer.DONE)]
+        # Later than what is above: a request in the cycle in which another leaves is kept.
+        with m.If(self.received):
+            m.d.sync += [acknowledge.eq(1), refuse.eq(self.refused)]
+        with m.If(self.identify):
+            m.d.sync += identify.eq(1)
+        self._payload(m, sender, answer, index)
+        return m
+
+    def _payload(self, m: Module, sender: FrameTransmitter, answer: Signal, index: Signal) -> None:
+        """Give the transmitter the payload of the frame that it sends."""
+        identity = Array(
+            [
+                *(self.nonce.word_select(byte, 8) for byte in range(4)),
+                *(Const(byte, 8) for byte in self._identity),
+            ]
+        )
+        words = (self.cycles, self.waits)
+        # The fields of ``frames.DONE`` in their order.
+        counters = Array(
+            [
+                *(word.word_select(byte, 8) for word in words for byte in range(4)),
+                Cat(self.error, Const(0, 7)),
+            ]
+        )
+        with m.Switch(answer):
+            with m.Case(_Answer.IDENTITY):
+                m.d.comb += [sender.payload.valid.eq(1), sender.payload.p.eq(identity[index])]
+            with m.Case(_Answer.RESULTS):
+                m.d.comb += [
+                    sender.payload.valid.eq(self.results.valid),
+                    sender.payload.p.eq(self.results.p),
+                    self.results.ready.eq(sender.payload.ready),
+                ]
+            with m.Default():
+                m.d.comb += [sender.payload.valid.eq(1), sender.payload.p.eq(counters[index[:4]])]
