@@ -12,6 +12,7 @@ import pytest
 
 from trilith.fpga.boards import BOARDS, SOCS
 from trilith.fpga.flow import vivado
+from trilith.fpga.flow.clocks import xc7_pll
 from trilith.fpga.flow.vivado import PllTop, write_sources
 from trilith.fpga.gateware.weight_memory import MemoryShape
 from trilith.fpga.host import simulated as simulate
@@ -157,7 +158,7 @@ def test_what_yosys_counts(built, folder, name, macs):
 def test_that_sources_name_no_folder_and_do_not_change(built, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
     # Counting takes long and writes nothing of these.
-    monkeypatch.setattr(vivado, "run_tool", lambda *_: None)
+    monkeypatch.setattr(vivado, "run_program", lambda *_, **__: None)
     for board in (ARTY, KV260):
         with pytest.raises(FileNotFoundError):
             write_sources(board)
@@ -207,10 +208,10 @@ def test_that_every_pin_is_the_board_makers(built, folder):
 
 def test_that_the_pll_makes_the_clock():
     for hz in (25_000_000, 40_000_000, 80_000_000, 100_000_000, 150_000_000):
-        multiple, divisor = vivado._pll(100_000_000, hz)
+        multiple, divisor = xc7_pll(100_000_000, hz)
         assert 100_000_000 * multiple == hz * divisor
         assert 800 <= 100 * multiple <= 1200
-    message = "clock_hz must be what a PLL makes of 100000000, not 123456789"
+    message = "clock_hz must be a frequency that the PLL can make of 100000000 Hz, not 123456789"
     with pytest.raises(ValueError, match=f"^{message}$"):
         PllTop(replace(ARTY.top, clock_hz=123_456_789), 100_000_000)
 
@@ -289,7 +290,9 @@ def test_that_a_slow_path_ends_before_a_bitstream(built, folder, tmp_path, name,
     assert "report_timing_summary" in calls(done)
     assert "write_bitstream" not in done.stderr
     assert "write_hw_platform" not in done.stderr
-    assert done.stdout.splitlines()[-1].startswith("ERROR: timing must be met and is not")
+    assert done.stdout.splitlines()[-1].startswith(
+        "ERROR: timing is not met; see timing.rpt; no bitst"
+    )
 
 
 @tcl
@@ -297,7 +300,7 @@ def test_that_a_failed_run_ends_the_script(built, folder, tmp_path):
     done = run(folder / "fpga" / "kv260", tmp_path, progress=40)
     assert done.returncode == 1
     assert "open_run" not in done.stderr
-    assert done.stdout.splitlines()[-1].startswith("ERROR: impl_1 must end and did not")
+    assert done.stdout.splitlines()[-1].startswith("ERROR: the run impl_1 did not end; see")
 
 
 @tcl
