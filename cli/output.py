@@ -69,7 +69,7 @@ def print_facts(facts: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
 
 
 def print_published(figures: Iterable[Any]) -> None:
-    """Print figures of other designs: see ``trilith.reports.area.Published``."""
+    """Print figures of other designs: see ``trilith.reports.published``."""
     print_facts(
         (figure.label, f"{figure.design}: {figure.figure} ({figure.what})") for figure in figures
     )

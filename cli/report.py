@@ -60,7 +60,9 @@ def area(options: _AreaOptions) -> None:
 
       trilith report area --sweep --family xcup --code escape --max-macs 400
     """
-    from ..reports.area import PUBLISHED, measure, quick_units, sweep_units
+    from ..fpga.flow.area import measure
+    from ..reports.area import quick_units, sweep_units
+    from ..reports.published import published_figures
 
     if options.sweep:
         units = [unit for name in options.family or ["xcup"] for unit in sweep_units(name)]
@@ -72,6 +74,7 @@ def area(options: _AreaOptions) -> None:
         if unit.config.code in (options.code or WeightCode)
         and (options.max_macs is None or unit.macs <= options.max_macs)
     ]
+    published = published_figures("lut")
     table = Table(*_AREA, silent=options.as_json)
     rows = []
     with status("measuring") as show:
@@ -80,10 +83,12 @@ def area(options: _AreaOptions) -> None:
             rows.append(measure(unit))
             table.row(rows[-1])
     if options.as_json:
-        measured = [asdict(row) | {"per_mac": row.per_mac} for row in rows]
-        print_json({"measured": measured, "published": [asdict(one) for one in PUBLISHED]})
+        measured = [
+            asdict(row) | {"per_mac": row.per_mac, "ff_per_mac": row.ff_per_mac} for row in rows
+        ]
+        print_json({"measured": measured, "published": [asdict(one) for one in published]})
         return
-    print_published(PUBLISHED)
+    print_published(published)
     for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
         print_note(f"measured with {tool}")
 
@@ -97,9 +102,10 @@ _AREA = (
     Column("family", "family", form="<"),
     Column("LUT", "lut", 7),
     Column("LUT/MAC", "per_mac", form=".2f"),
+    Column("FF", "ff", 7),
+    Column("FF/MAC", "ff_per_mac", form=".2f"),
     Column("SRL", "srl", 5),
     Column("LUTRAM", "lutram"),
-    Column("FF", "ff", 7),
     Column("carry", "carry", 6),
     Column("mux", "wide_mux"),
     Column("BRAM", "bram"),
@@ -120,28 +126,30 @@ def fpga(options: _JsonOnly) -> None:
 
     GMAC/s are at full rate, for one token and for as many tokens as the engine serves at once.
     Tokens per second are modelled: cycles of the cycle model and bytes on the link, without the
-    host's own time. Logic, block RAM and frequency are measured after routing. Where a row says
-    so, logic and block RAM are measured after synthesis only. Nothing was run on a board.
+    host's own time. Logic, flip-flops (FF), block RAM and frequency are measured after routing.
+    Where a row says so, they are counted after synthesis only. On iCE40 flip-flops are a part of
+    the logic cells. Nothing was run on a board.
 
     Example:
       trilith report fpga
     """
-    from ..reports.fpga import PUBLISHED_BOARDS, board_rows
+    from ..reports.fpga import board_rows
+    from ..reports.published import published_figures
 
-    rows = board_rows()
+    rows, published = board_rows(), published_figures("board")
     if options.as_json:
-        published = [asdict(figure) for figure in PUBLISHED_BOARDS]
-        print_json({"boards": [asdict(row) for row in rows], "published": published})
+        others = [asdict(figure) for figure in published]
+        print_json({"boards": [asdict(row) for row in rows], "published": others})
         return
     Table(*_BOARDS).rows(rows)
     print_note(
-        "measured: logic, BRAM and MHz, by the tools of each build; modelled: tokens/s and s/token."
+        "measured: logic, FF, BRAM and MHz, by the tools of each build; modelled: tokens/s and s/token."
     )
     print_note(
         "GMAC/s and tokens/s assume the clock of the column 'clock'. A row without MHz was not "
         "placed: whether its board reaches this clock is not known."
     )
-    print_published(PUBLISHED_BOARDS)
+    print_published(published)
 
 
 def _built(row: Any, *keys: str) -> Any:
@@ -158,6 +166,8 @@ _BOARDS = (
     Column("MACs/cycle", "macs"),
     Column("logic", "logic", 6),
     Column("logic/MAC", lambda row: row.logic and row.logic / row.macs, form=".1f"),
+    Column("FF", "flip_flops", 6),
+    Column("FF/MAC", lambda row: row.flip_flops and row.flip_flops / row.macs, form=".1f"),
     Column("BRAM", lambda row: _built(row, "used", "block RAM", "used")),
     Column("MHz", lambda row: _built(row, "mhz"), 5, ".1f"),
     Column("clock, MHz", "clock_mhz", form="g"),
@@ -194,12 +204,14 @@ def baselines(options: _BaselineOptions) -> None:
     Example:
       trilith report baselines --name fp16xfp16-fp32-fused --name int8xint8 --lanes 16
     """
+    from ..fpga.flow.area import measure_baseline
     from ..hw.baselines import BASELINES
-    from ..reports.area import PUBLISHED_MACS, measure_baseline
+    from ..reports.published import published_figures
 
     for name in options.name or ():
         if name not in BASELINES:
             raise OptionError(f"--name must be one of {', '.join(BASELINES)}, not {name!r}")
+    published = published_figures("mac")
     table = Table(*_BASELINES, silent=options.as_json)
     rows = []
     with status("measuring") as show:
@@ -208,10 +220,13 @@ def baselines(options: _BaselineOptions) -> None:
             rows.append(measure_baseline(name, options.family, options.lanes))
             table.row(rows[-1])
     if options.as_json:
-        measured = [asdict(row) | {"per_mac": row.lut / row.lanes} for row in rows]
-        print_json({"measured": measured, "published": [asdict(one) for one in PUBLISHED_MACS]})
+        measured = [
+            asdict(row) | {"per_mac": row.lut / row.lanes, "ff_per_mac": row.ff / row.lanes}
+            for row in rows
+        ]
+        print_json({"measured": measured, "published": [asdict(one) for one in published]})
         return
-    print_published(PUBLISHED_MACS)
+    print_published(published)
     print_note(f"measured with {rows[0].tool}: {rows[0].command}")
 
 
@@ -223,6 +238,7 @@ _BASELINES = (
     Column("LUT", "lut", 6),
     Column("LUT/MAC", lambda row: row.lut / row.lanes, form=".1f"),
     Column("FF", "ff", 6),
+    Column("FF/MAC", lambda row: row.ff / row.lanes, form=".1f"),
     Column("DSP", "dsp"),
     Column("levels", "levels"),
     Column("latency, cycles", "latency"),

@@ -1,4 +1,4 @@
-"""A table of the boards: what was measured of each, and what it would do."""
+"""The table of boards: figures of the last build, and modelled speed."""
 
 import json
 from dataclasses import dataclass
@@ -18,49 +18,33 @@ from ..hw.engine.timing import job_times
 from ..hw.jobs import JobShape
 from ..sim.cost.model_shapes import find_model
 from ..sim.tools.cache import build_folder
-from .area import Published
 
-__all__ = ["PUBLISHED_BOARDS", "BoardRow", "board_rows"]
+__all__ = ["BoardRow", "board_rows"]
 
 _STORED = Path(__file__).parent.parent / "fpga" / "data"
-
-#: Of others, whole systems.
-PUBLISHED_BOARDS = (
-    Published(
-        design="bitnet-kv260 (KV260)",
-        figure="16.78 tokens/s, 42,271 LUT, 320 weights per clock at 250 MHz",
-        what="BitNet 2B4T whole, 6.21 W",
-    ),
-    Published(design="TeLLMe v2 (KV260)", figure="25 tokens/s", what="BitNet 0.73B, 4.8 W, HLS"),
-    Published(design="TerEffic (U280)", figure="727 tokens/s", what="2.7B, weights in HBM, 46 W"),
-    Published(
-        design="ternfpga (Arty A7-35T)",
-        figure="8 MACs per clock at 100 MHz",
-        what="tiles; DDR3 at 1.42 GB/s",
-    ),
-    Published(design="Trinity/t27 (Artix-7)", figure="63 tokens/s", what="a toy model, about 1 W"),
-)
 
 
 @dataclass(frozen=True, kw_only=True)
 class BoardRow:
-    """A board.
+    """A row of the table.
 
     Parameters
     ----------
     name, title, device : see ``BoardDescription``
     engine : lanes x rows x tokens
-    macs : multiply-accumulates per clock
-    clock_mhz : that the design runs at
-    gmacs_single, gmacs_full : 1e9 MACs per second at full rate, for one token and for as many as
-        the engine serves at once
-    weight_bytes : of the weight memory on the chip; None where there is none
-    model_tokens, model_stream_bytes : tokens per second of the trained model, the link included,
-        and bytes of weights that go over the link for each; None where there is no link
-    big_seconds : per token of BitNet 2B4T, all weights over the link; None where there is none
-    big_memory_tokens : None, or tokens per second of it if its weights came from the board's memory
-        at the pins' rate, or at that of the DMA that the design has
-    measured : None, or the summary of the last build: see ``trilith.fpga.build.build_board``
+    macs : multiply-accumulates per cycle
+    clock_mhz : frequency of the design in MHz
+    gmacs_single, gmacs_full : 1e9 MACs per second at full rate, for one token and for as many
+        tokens as the engine serves at once
+    weight_bytes : bytes of the weight memory on the chip; None without one
+    model_tokens : tokens per second of the trained model, the link included; None without a link
+    model_stream_bytes : bytes of weights that go over the link for each of these tokens
+    big_seconds : seconds per token of BitNet 2B4T if all weights come over the link; None without
+        a link
+    big_memory_tokens : tokens per second of BitNet 2B4T if its weights come from the board's memory
+        at the rate of the pins, or of the DMA of the design; None without such a memory
+    measured : summary of the last build, see ``trilith.fpga.flow.bitstream.build_board``; None
+        without one
     """
 
     name: str
@@ -80,22 +64,28 @@ class BoardRow:
 
     @property
     def placed(self) -> bool:
-        """Whether what was measured was placed and routed, and not only synthesized."""
+        """Whether the measured design was placed and routed, not only synthesized."""
         return self.measured is not None and self.measured["mhz"] is not None
 
     @property
     def logic(self) -> int | None:
-        """Logic cells used."""
+        """Logic cells of the measured design."""
         return self.measured["used"]["logic cells"]["used"] if self.measured else None
+
+    @property
+    def flip_flops(self) -> int | None:
+        """Flip-flops of the measured design; None on iCE40, whose logic cells include them."""
+        used = self.measured["used"] if self.measured else {}
+        return used["flip-flops"]["used"] if "flip-flops" in used else None
 
 
 def board_rows() -> list[BoardRow]:
-    """All boards: measured by the last build here, else by the one that came with this."""
+    """Rows of all boards, with the last build here, or else the one stored with this package."""
     return [_row(board) for board in BOARDS.values()] + [_soc_row(soc) for soc in SOCS.values()]
 
 
 def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
-    """Of the board as it is now: what was measured of another design does not count."""
+    """Summary of the board's last build, if that was of the design as it is now."""
     design = json.loads(json.dumps(board.design))
     folder = build_folder() / "fpga" / board.name
     for file in (folder / "summary.json", _STORED / f"{board.name}.json"):
@@ -109,7 +99,7 @@ def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
 def _common(
     board: BoardDescription | SocDescription, config: MatVecConfig, clock_hz: float, beats_hz: float
 ) -> partial[BoardRow]:
-    """What rows of boards and of chips have in common; ``beats_hz`` is the rate of beats."""
+    """Columns that boards with and without processor share; ``beats_hz`` is the rate of beats."""
     return partial(
         BoardRow,
         name=board.name,
@@ -125,8 +115,9 @@ def _common(
 
 
 def _row(board: BoardDescription) -> BoardRow:
+    """Row of a board whose host is at the end of a link."""
     config, top = board.top.engine, board.top
-    # Beats come at the rate of the memory.
+    # The weight memory limits the rate of beats.
     hz = top.clock_hz / top.memory.words_per_beat
     model = ModelConfig.read(read_json(PYDOC / "config.json"), PYDOC)
     layers = model.layers
@@ -134,18 +125,18 @@ def _row(board: BoardDescription) -> BoardRow:
     need = memory_bytes(config, shapes)
     stream = max(0, need - top.identity.memory_bytes)
     line = _line_bytes(stream)
-    clocks = 0
+    cycles = 0
     result_bytes = -(-results_shape(config).size // 8)
     activation_bytes = -(-activations_shape(config).size // 8)
     for n, k in shapes:
         job = JobShape(n=n, k=k, tokens=1)
         times = next(job_times(config, [job]))
         beats = job.row_groups(config) * job.chunks(config)
-        clocks += times.cycles + (top.memory.words_per_beat - 1) * beats
+        cycles += times.cycles + (top.memory.words_per_beat - 1) * beats
         line += len(Frame(kind=0, sequence=0, payload=bytes(sum(JOB.values()))).encode())
         line += _line_bytes(job.chunks(config) * activation_bytes)
         line += _line_bytes(job.row_groups(config) * result_bytes)
-    seconds = clocks / top.clock_hz + line * 10 / top.baud
+    seconds = cycles / top.clock_hz + line * 10 / top.baud
     big_bytes = _big_bytes()
     memory_tokens = None
     if board.dram_bytes >= big_bytes:
@@ -161,6 +152,7 @@ def _row(board: BoardDescription) -> BoardRow:
 
 
 def _soc_row(board: SocDescription) -> BoardRow:
+    """Row of a board with a processor."""
     config = board.engine
     compute = config.lanes * config.rows / 5 * board.clock_hz
     return _common(board, config, board.clock_hz, board.clock_hz)(
@@ -173,11 +165,11 @@ def _soc_row(board: SocDescription) -> BoardRow:
 
 
 def _big_bytes() -> float:
-    """Bytes of BitNet 2B4T's matrices, five trits in each."""
+    """Bytes of BitNet 2B4T's matrices, with five trits in each byte."""
     return find_model("bitnet-2b4t").linear_weights / 5
 
 
 def _line_bytes(payload: float) -> float:
-    """Bytes on the line for so many of payload, in full frames."""
+    """Bytes on the line for bytes of payload, in full frames."""
     frame = Frame(kind=0, sequence=0, payload=bytes(MAX_PAYLOAD)).encode()
     return payload * len(frame) / MAX_PAYLOAD
