@@ -1,4 +1,4 @@
-"""The boards, and what goes on each."""
+"""The boards, and the design that goes on each."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -7,7 +7,7 @@ from typing import Any
 
 from ..hw.axi.wrapper import BusWidths
 from ..hw.config import MatVecConfig
-from ..sim.tools.toolchain import ToolchainError
+from ..sim.tools.toolchain import ToolchainError, remedy
 from .gateware.config import TopConfig
 from .gateware.weight_memory import MemoryShape
 
@@ -29,14 +29,14 @@ class BoardDescription:
     Parameters
     ----------
     name : key of ``BOARDS``
-    title : as its maker calls it
+    title : name that its maker uses
     device : its FPGA
-    family : ``ice40``, ``ecp5``, ``gowin`` or ``xc7``: which tools build it
-    platform : module and class, of ``amaranth_boards`` or here
-    top : what goes on it
-    dram_bytes, dram_bytes_per_second : of its external memory, and at that one's pins; 0 where it
-        has none. No design here uses it: for estimates
-    note : what to know about it
+    family : ``ice40``, ``ecp5``, ``gowin`` or ``xc7``; decides which tools build it
+    platform : module and class of its platform, in ``amaranth_boards``
+    top : configuration of the top level
+    dram_bytes : bytes of its external memory; 0 without one. No design here uses it; estimates do.
+    dram_bytes_per_second : rate at the pins of that memory
+    note : remark for tables
     """
 
     name: str
@@ -51,11 +51,15 @@ class BoardDescription:
 
     @property
     def design(self) -> dict[str, Any]:
-        """What a summary says of what was built."""
+        """Description of the design in a summary."""
         return {"top": asdict(self.top)}
 
     def make_platform(self) -> Any:
-        """The platform of Amaranth.
+        """Make the platform of Amaranth.
+
+        Returns
+        -------
+        The platform, with the board's pins and clocks.
 
         Raises
         ------
@@ -67,13 +71,14 @@ class BoardDescription:
             make: Callable[[], Any] = getattr(import_module(module), kind)
         except ModuleNotFoundError as error:
             raise ToolchainError(
-                f"{error.name} must be installed and is not: make bitstream does it, or pip "
-                "install 'trilith[fpga]'"
+                f"{error.name} is not installed, and the board's pins stand there: "
+                f"{remedy('amaranth-boards')}"
             ) from None
         return make()
 
 
 def _engine(lanes: int, rows: int, tokens: int, **rest: int) -> MatVecConfig:
+    """Configuration of a board's engine, for matrices of up to 6912 x 6912 by default."""
     return MatVecConfig(
         lanes=lanes,
         rows=rows,
@@ -168,15 +173,16 @@ BOARDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class SocDescription:
-    """A board whose processor drives the engine over AXI, weights coming from its memory by DMA.
+    """A board whose processor drives the engine over AXI; weights come from its memory by DMA.
 
     Parameters
     ----------
     name : key of ``SOCS``
-    title, device, family : as ``BoardDescription`` has them; ``xcup``
-    engine : its configuration, a weight beat as wide as the port of the memory
-    clock_hz : of the engine, its buses and the DMAs
-    note : what to know about it
+    title, device : see ``BoardDescription``
+    family : ``xcup``
+    engine : configuration of the engine, whose weight beat is as wide as the memory's port
+    clock_hz : frequency of the engine, its buses and the DMAs in Hz
+    note : remark for tables
     """
 
     name: str
@@ -189,17 +195,17 @@ class SocDescription:
 
     @property
     def design(self) -> dict[str, Any]:
-        """What a summary says of what was built."""
+        """Description of the design in a summary."""
         return {"engine": asdict(self.engine)}
 
     @property
     def widths(self) -> BusWidths:
-        """Of the streams; the DMAs have the same."""
+        """Widths of the streams; the DMAs have the same."""
         return BusWidths.of(self.engine)
 
     @property
     def weight_bytes_per_second(self) -> float:
-        """That the weights' DMA delivers at most."""
+        """The most bytes per second that the DMA of the weights delivers."""
         return self.widths.weights / 8 * self.clock_hz
 
 
@@ -212,7 +218,7 @@ SOCS = {
             title="Kria KV260",
             device="xck26-sfvc784-2LV-c",
             family="xcup",
-            # 80 trits are the 128 bits of a port of the processing system.
+            # 80 trits have 128 bits, the width of a port of the processing system.
             engine=_engine(80, 1, 4),
             clock_hz=200_000_000,
             note="sources for Vivado; AXI to the processor, which has the weights",
@@ -230,13 +236,32 @@ SIMULATED = TopConfig(
 
 
 def memory_bytes(config: MatVecConfig, shapes: Sequence[tuple[int, int]]) -> int:
-    """Bytes that matrices (N, K) take in the weight memory of an engine, padding included."""
+    """Count the bytes of matrices in the weight memory of an engine.
+
+    Parameters
+    ----------
+    config : configuration of the engine
+    shapes : (N, K) of each matrix
+
+    Returns
+    -------
+    The bytes of whole beats, padding included.
+    """
     beats = sum(-(-n // config.rows) * -(-k // config.lanes) for n, k in shapes)
     return beats * config.weight_bytes
 
 
 def fitting_boards(shapes: Sequence[tuple[int, int]]) -> list[str]:
-    """Names of the boards whose weight memory holds all matrices."""
+    """Find the boards whose weight memory holds all matrices.
+
+    Parameters
+    ----------
+    shapes : (N, K) of each matrix
+
+    Returns
+    -------
+    Names of the boards, in the order of ``BOARDS``.
+    """
     return [
         name
         for name, board in BOARDS.items()

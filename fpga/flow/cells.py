@@ -1,4 +1,4 @@
-"""What the cells of a synthesized netlist are: look-up tables, flip-flops and so on, by name."""
+"""Kinds of cells in a synthesized netlist, by their names in the libraries of yosys."""
 
 import re
 from collections.abc import Mapping
@@ -16,21 +16,27 @@ __all__ = [
     "count_luts",
 ]
 
+#: Look-up tables, without those of shift registers and memories.
 LUT = re.compile(r"LUT[1-6]|INV|LUT4|SB_LUT4")
 
 
+#: Flip-flops.
 FF = re.compile(r"FD[RSCP]E(_1)?|TRELLIS_FF|SB_DFF\w*")
 
 
+#: Carry cells of adders.
 CARRY = re.compile(r"CARRY[48]|CCU2C|SB_CARRY")
 
 
+#: Multiplexers that join look-up tables to larger ones.
 WIDE_MUX = re.compile(r"MUXF[789]|PFUMX|L6MUX21")
 
 
+#: Block RAMs.
 BRAM = re.compile(r"RAMB(18|36)E[12]|DP16KD|SB_RAM40_4K\w*|SB_SPRAM256KA")
 
 
+#: Multiplier blocks.
 DSP = re.compile(r"DSP48E[12]?|MULT18X18D|ALU54B|SB_MAC16")
 
 
@@ -38,7 +44,7 @@ DSP = re.compile(r"DSP48E[12]?|MULT18X18D|ALU54B|SB_MAC16")
 SRL = {"SRL16E": 1, "SRLC32E": 1}
 
 
-#: Look-up tables that a memory cell occupies; of TRELLIS_DPR16X4, logic cells.
+#: Look-up tables that a memory cell occupies; logic cells for TRELLIS_DPR16X4.
 LUTRAM = {
     "RAM16X1D": 2,
     "RAM32X1S": 1,
@@ -57,18 +63,32 @@ LUTRAM = {
 
 
 def count_cells(cells: Mapping[str, int], pattern: re.Pattern[str]) -> int:
-    """Cells of a kind.
+    """Count the cells of a kind.
 
     Parameters
     ----------
-    cells : how many a netlist has, by name
-    pattern : of the names that count
+    cells : number of cells of a netlist, by name
+    pattern : the whole names that count, such as ``FF``
+
+    Returns
+    -------
+    The number of cells.
     """
     return sum(count for name, count in cells.items() if pattern.fullmatch(name))
 
 
 def count_luts(cells: Mapping[str, int], family: str) -> int:
-    """Look-up tables that a netlist takes before placement, shift registers and memory included."""
+    """Count the look-up tables of a netlist before placement.
+
+    Parameters
+    ----------
+    cells : number of cells of a netlist, by name
+    family : family of FPGAs, such as ``xcup`` or ``ecp5``
+
+    Returns
+    -------
+    The number of look-up tables, those of shift registers and memories included.
+    """
     made = sum(cells.get(name, 0) * size for name, size in (SRL | LUTRAM).items())
-    # On ECP5 an adder is made of the look-up tables.
+    # On ECP5 a carry cell takes the place of two look-up tables.
     return count_cells(cells, LUT) + made + 2 * cells.get("CCU2C", 0) * (family == "ecp5")

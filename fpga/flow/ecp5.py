@@ -1,6 +1,6 @@
-"""Between synthesis and placement on ECP5: what yosys and nextpnr do not find by themselves.
+"""Steps between synthesis and placement on ECP5 that yosys and nextpnr do not take.
 
-Both steps change the netlist that yosys writes as JSON. Modules are flat.
+Both change the flat netlist that yosys writes as JSON.
 """
 
 import re
@@ -12,7 +12,7 @@ from ...hw.config import MatVecConfig
 
 __all__ = ["floorplan", "fold_inversions"]
 
-#: Block RAMs of the LFE5U-85: columns of a row, and the rows in the order in which they are used.
+#: Block RAMs of the LFE5U-85: the columns of a row.
 _COLUMNS = [
     (left + 2 * place, f"EBR{place}")
     for left in (4, 13, 22, 31, 40, 49, 58, 69, 78, 87, 96, 105, 114)
@@ -20,26 +20,27 @@ _COLUMNS = [
 ]
 
 
+#: Rows with block RAM, in the order in which they are used.
 _ROWS = (46, 70, 22, 82)
 
 
-#: Block RAMs that a row takes before the next is used: more than that lie too far apart.
+#: Most block RAMs in a row before the next row is used: more would lie too far apart.
 _FEW = 30
 
 
-#: Every twelfth row of tiles holds block RAM or multipliers, from this one on.
+#: The first row of tiles with block RAM or multipliers; every twelfth row from there on is one.
 _NO_LOGIC = 10
 
 
-#: Tiles with logic on this side of the pins: from this row on, and the last row and column.
+#: First and last row, and last column, of tiles with logic.
 _BOTTOM, _TOP, _LAST = 3, 93, 120
 
 
-#: Tiles in height that belong to a row of weights and a token, and the most that all of them take.
+#: Height in tiles of a row of weights and a token, and the most that all of them take.
 _PITCH, _HEIGHT = 3, 66
 
 
-#: Tiles in width that belong to a lane: with that height, twice what its operands and sums fill.
+#: Width in tiles of a lane: with that height, twice as many as its operands and sums fill.
 _WIDTH = 1.5
 
 
@@ -50,12 +51,12 @@ _ADD, _ADD_INVERTED = (format(init, "016b") for init in (0x96AA, 0x69AA))
 def fold_inversions(module: Mapping[str, Any]) -> None:
     """Move each exclusive or in front of an adder's second operand into the adder.
 
-    The look-up table of a carry cell sums A, B and C, where yosys ties C. An adder that subtracts
-    on demand then takes no logic beside its carry chain.
+    The look-up table of a carry cell sums A, B and C, and yosys leaves C constant. After this step
+    an adder that subtracts on demand needs no logic beside its carry chain.
 
     Parameters
     ----------
-    module : of a netlist by ``synth_ecp5``; changed in place
+    module : module of a netlist by ``synth_ecp5``; changed in place
     """
     cells = module["cells"]
     drivers: dict[int, dict[str, Any]] = {}
@@ -98,7 +99,7 @@ def fold_inversions(module: Mapping[str, Any]) -> None:
 
 
 def _parity(cell: Mapping[str, Any] | None) -> tuple[list[int], bool] | None:
-    """Inputs of a look-up table that is the parity of one or two, and whether it is inverted."""
+    """Inputs of a table that is the parity of one or two of them, and whether it is inverted."""
     if cell is None or cell["type"] != "LUT4":
         return None
     table = int(cell["parameters"]["INIT"], 2)
@@ -116,7 +117,12 @@ def _parity(cell: Mapping[str, Any] | None) -> tuple[list[int], bool] | None:
 
 
 def _block_rams(cells: Mapping[str, Any], kind: str) -> list[tuple[int, int, str]]:
-    """Number of the memory, number in it, and name of the block RAMs of memories of a kind."""
+    """Find the block RAMs of all memories of a kind.
+
+    Returns
+    -------
+    Number of the memory, number in the memory, and name of each.
+    """
     pattern = re.compile(rf"(?:^|\.){kind}(\d+)\.\d+\.(\d+)$")
     return [
         (int(match[1]), int(match[2]), name) for name in cells if (match := pattern.search(name))
@@ -124,26 +130,56 @@ def _block_rams(cells: Mapping[str, Any], kind: str) -> list[tuple[int, int, str
 
 
 def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
-    """Give an engine's block RAMs, weights and operands their places on an LFE5U-85.
+    """Place an engine's block RAMs, weights and operands on an LFE5U-85.
 
-    Without them nextpnr has little to start from: its first solution is a point, and the spreading
-    that follows puts what belongs together far apart. Lanes go along x, rows of weights along y,
-    tokens in each of them, and the registers of jobs, which stand for the control logic, into the
-    middle. An operand fills the registers of a tile: they share a reset of their own, for which the
-    placer finds no room later. The block RAMs of a weight memory in parts, where there is one, take
-    what is left, from the first part to the last as the lanes. The placer does the rest.
+    Without places nextpnr starts from a solution in which all cells lie in one point. Spreading
+    them then puts connected cells far apart. This floorplan orders lanes along x, rows of weights
+    along y, and tokens within a row. The registers of jobs go into the middle, because the control
+    logic follows them. An operand fills the registers of a tile, because they share a reset of
+    their own, for which the placer finds no room later. If there is a weight memory in parts, its
+    block RAMs take the remaining places, from the first part to the last, in the order of lanes.
+    The placer places all other cells.
 
     Parameters
     ----------
-    module : of a netlist by ``synth_ecp5`` with one engine in it; changed in place
-    config : of the engine
+    module : module of a netlist by ``synth_ecp5`` with one engine in it; changed in place
+    config : configuration of the engine
 
     Raises
     ------
     ValueError
-        If there are more block RAMs than in the device.
+        If the device has fewer block RAMs than the netlist.
     """
-    cells, nets = module["cells"], module["netnames"]
+    left, right, middle = _place_block_rams(module["cells"], config)
+    plan = _RegisterPlan(module)
+    pitch = min(_PITCH, _HEIGHT / (config.rows * config.tokens))
+
+    def put_lane(bits: list[int], lane: float, row: float, token: float) -> None:
+        """Bind the registers of a lane, a row of weights and a token."""
+        above = row * config.tokens + token - (config.rows * config.tokens - 1) / 2
+        plan.put(bits, left + lane / config.lanes * (right - left), middle + above * pitch)
+
+    plan.put(plan.bits("loader.job"), (left + right) / 2, middle)
+    # A byte of weights has two names, of which yosys keeps one.
+    packed = plan.bits("packed")
+    trits = config.rows * config.lanes
+    for index in range(config.weight_bytes):
+        row, lane = divmod((index + 0.5) * trits / config.weight_bytes, config.lanes)
+        byte = plan.bits(f"decoder.byte{index}") or packed[8 * index : 8 * index + 8]
+        put_lane(byte, lane, row, (config.tokens - 1) / 2)
+    for row in range(config.rows):
+        for token in range(config.tokens):
+            for lane in range(config.lanes):
+                put_lane(plan.bits(f"dot{row}.x{token}_{lane}"), lane, row, token)
+
+
+def _place_block_rams(cells: Mapping[str, Any], config: MatVecConfig) -> tuple[int, int, float]:
+    """Place the block RAMs of the engine and of a weight memory in parts.
+
+    Returns
+    -------
+    The tiles at which those of the engine begin and end along x, and their middle along y.
+    """
     blocks = sorted((index, token, name) for token, index, name in _block_rams(cells, "buffer"))
     words = sorted(_block_rams(cells, "words"))
     capacity = len(_ROWS) * len(_COLUMNS)
@@ -168,70 +204,61 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
     for name, (column, row) in places:
         x, bel = _COLUMNS[column]
         cells[name]["attributes"]["BEL"] = f"X{x}/Y{row}/{bel}"
+    return _COLUMNS[first][0], _COLUMNS[first + span - 1][0], sum(_ROWS[:rows]) / rows
 
-    left, right = _COLUMNS[first][0], _COLUMNS[first + span - 1][0]
-    middle = sum(_ROWS[:rows]) / rows
-    # A register behind a look-up table moves with it; one behind a memory does not.
-    logic = {
-        cell["connections"][port][0]
-        for cell in cells.values()
-        if cell["type"] not in ("TRELLIS_FF", "DP16KD", "TRELLIS_DPR16X4")
-        for port, direction in cell["port_directions"].items()
-        if direction == "output"
-    }
-    registers = {
-        cell["connections"]["Q"][0]: cell
-        for cell in cells.values()
-        if cell["type"] == "TRELLIS_FF" and cell["connections"]["DI"][0] not in logic
-    }
-    taken: set[tuple[int, int]] = set()
 
-    def bits(name: str) -> list[int] | None:
-        """Of a signal, wherever in the design the engine is."""
+class _RegisterPlan:
+    """Registers of a netlist, and the tiles that are still free.
+
+    Parameters
+    ----------
+    module : module of a netlist; its cells get their places
+    """
+
+    def __init__(self, module: Mapping[str, Any]) -> None:
+        cells = module["cells"].values()
+        self._nets = module["netnames"]
+        # A register behind a look-up table moves with it; one behind a memory does not.
+        logic = {
+            cell["connections"][port][0]
+            for cell in cells
+            if cell["type"] not in ("TRELLIS_FF", "DP16KD", "TRELLIS_DPR16X4")
+            for port, direction in cell["port_directions"].items()
+            if direction == "output"
+        }
+        self._registers = {
+            cell["connections"]["Q"][0]: cell
+            for cell in cells
+            if cell["type"] == "TRELLIS_FF" and cell["connections"]["DI"][0] not in logic
+        }
+        self._taken: set[tuple[int, int]] = set()
+
+    def bits(self, name: str) -> list[int]:
+        """Find the bits of a signal, wherever in the design the engine is; none without it."""
         return next(
             (
                 net["bits"]
-                for full, net in nets.items()
+                for full, net in self._nets.items()
                 if full == name or full.endswith(f".{name}")
             ),
-            None,
+            [],
         )
 
-    def put(bits: list[int], x: float, y: float) -> None:
+    def put(self, bits: list[int], x: float, y: float) -> None:
         """Bind registers to the tiles from a place on, to the right and then up, eight in each.
 
-        What finds no tile up to the top of the device is left to the placer.
+        Registers that do not fit stay unplaced.
         """
         tiles = (
             (column, row)
             for row in range(max(_BOTTOM, round(y)), _TOP + 1)
             if row % 12 != _NO_LOGIC
             for column in range(round(x), _LAST + 1)
-            if (column, row) not in taken
+            if (column, row) not in self._taken
         )
         for start, (column, row) in zip(range(0, len(bits), 8), tiles, strict=False):
-            taken.add((column, row))
+            self._taken.add((column, row))
             for place, bit in enumerate(bits[start : start + 8]):
-                if bit in registers:
+                if bit in self._registers:
                     bel = f"X{column}/Y{row}/SLICE{'ABCD'[place // 2]}.FF{place % 2}"
-                    registers[bit]["attributes"]["BEL"] = bel
-
-    pitch = min(_PITCH, _HEIGHT / (config.rows * config.tokens))
-
-    def put_lane(bits: list[int], lane: float, row: float, token: float) -> None:
-        """Bind what belongs to a lane of a row of weights and a token, or to the middle of all."""
-        above = row * config.tokens + token - (config.rows * config.tokens - 1) / 2
-        put(bits, left + lane / config.lanes * (right - left), middle + above * pitch)
-
-    put(bits("loader.job") or [], (left + right) / 2, middle)
-    # yosys keeps one of the names that the weights have.
-    packed = bits("packed") or []
-    trits = config.rows * config.lanes
-    for index in range(config.weight_bytes):
-        row, lane = divmod((index + 0.5) * trits / config.weight_bytes, config.lanes)
-        byte = bits(f"decoder.byte{index}") or packed[8 * index : 8 * index + 8]
-        put_lane(byte, lane, row, (config.tokens - 1) / 2)
-    for row in range(config.rows):
-        for token in range(config.tokens):
-            for lane in range(config.lanes):
-                put_lane(bits(f"dot{row}.x{token}_{lane}") or [], lane, row, token)
+                    self._registers[bit]["attributes"]["BEL"] = bel

@@ -1,4 +1,4 @@
-"""Components that exist to be measured: a data path alone, and a harness for few pins."""
+"""Components that serve only to measure area: a data path alone, and a shell with few pins."""
 
 from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
@@ -12,23 +12,36 @@ __all__ = ["BareDotProduct", "SerialPins"]
 
 
 class BareDotProduct(wiring.Component):
-    """A dot product, its decoder and its accumulator: an engine's data path without the rest.
+    """A dot product with its weight decoder and its accumulator: an engine's data path alone.
 
-    Throughput: a beat of weights per clock.
+    Latency: ``1 + config.dot_latency`` cycles from a beat of weights to its sum in ``total``.
+    Throughput: a beat of weights per cycle.
 
     Parameters
     ----------
-    config : of the engine it is the data path of, with one row and one token
+    config : configuration of the engine, with one row and one token
 
     Members
     -------
-    packed : In; a beat of weights, taken in a register
-    activations : In; the beat's activations, two clocks later
-    valid, last : In; of the sum that the tree delivers now: it counts, it ends an accumulation
-    total : Out; the accumulated sum, that of this clock included
+    packed : In(8 · weight_bytes); a beat of weights, taken into a register
+    activations : In(lanes signed values); the activations of the beat, two cycles later
+    valid : In(1); the sum that the tree delivers in this cycle counts
+    last : In(1); with ``valid``: it ends an accumulation
+    total : Out(acc_width, signed); the accumulated sum, that of this cycle included
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``.
+    ValueError
+        If it has more than one row or token.
     """
 
     def __init__(self, config: MatVecConfig) -> None:
+        if not isinstance(config, MatVecConfig):
+            raise TypeError(f"config must be a MatVecConfig, not {config!r}")
+        if config.rows != 1 or config.tokens != 1:
+            raise ValueError(f"config must have one row and one token, not {config}")
         self._config = config
         activations = data.ArrayLayout(data.ArrayLayout(signed(config.act_bits), config.lanes), 1)
         super().__init__(
@@ -72,12 +85,32 @@ class BareDotProduct(wiring.Component):
 
 
 class SerialPins(wiring.Component):
-    """A component behind two pins, for devices with fewer pins than it has ports.
+    """A component behind three pins, for devices with fewer pins than it has ports.
 
-    Its inputs are a shift register, its outputs are captured and shifted out.
+    A shift register drives its inputs. Its outputs are captured in another, and shifted out.
+
+    Latency: as many cycles as the component has input bits until they are all set; from ``capture``
+    on an output bit per cycle. Throughput: a bit per cycle in each direction.
+
+    Parameters
+    ----------
+    component : the component
+
+    Members
+    -------
+    i : In(1); the next input bit
+    capture : In(1); capture the outputs
+    o : Out(1); the next output bit
+
+    Raises
+    ------
+    TypeError
+        If ``component`` is no component.
     """
 
     def __init__(self, component: wiring.Component) -> None:
+        if not isinstance(component, wiring.Component):
+            raise TypeError(f"component must be a wiring.Component, not {component!r}")
         self._component = component
         super().__init__({"i": In(1), "capture": In(1), "o": Out(1)})
 

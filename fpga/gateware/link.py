@@ -1,4 +1,4 @@
-"""The hardware's end of the link: frames out of bytes, and bytes out of frames."""
+"""The board's end of the link: frames out of bytes, and bytes out of frames."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Signal
 from amaranth.lib import memory, stream, wiring
@@ -12,34 +12,40 @@ __all__ = ["FrameReceiver", "FrameTransmitter"]
 
 
 class _State(Enum, shape=2):
+    """Part of a frame that the next byte belongs to."""
+
     BODY = 0
     TRAILER = 1
     BAD = 2
 
 
 def _trailer(crc: Signal) -> Array:
-    """The five bytes behind a frame: see ``frames.Frame``."""
+    """The five bytes behind the body of a frame, see ``frames.Frame``."""
     bits = Cat(crc, Const(0, 3))
     return Array(Cat(bits[7 * index : 7 * index + 7], Const(1, 1)) for index in range(5))
 
 
 class FrameReceiver(wiring.Component):
-    """Undoes the stuffing, checks, and keeps the payload of a good frame.
+    """Removes the stuffing of frames, checks them, and keeps the payload of a good one.
 
-    It writes to one half of a buffer; a frame that is taken stays readable in the other half until
-    the next is taken. What is wrong in any way is dropped in silence.
+    The payload goes into one half of a buffer. If the frame is taken, it stays readable there until
+    the next is taken, and the other half gets the frames that follow. A frame whose length or CRC
+    is wrong is dropped without a message: the host sends it again.
 
-    Latency: ``frame`` comes in the clock after the closing delimiter's ``strobe``. Throughput: a
-    byte in two clocks.
+    Latency: ``frame`` comes in the cycle after the closing delimiter's ``strobe``. Throughput: a
+    byte in two cycles.
 
     Members
     -------
-    data, strobe : In; bytes from the line
-    frame : Out(1); for one clock: a good frame is there
-    kind, sequence, length : Out; the frame's, valid with ``frame`` and some clocks on
+    data : In(8); a byte from the line, valid with ``strobe``
+    strobe : In(1); a byte has come; not in two cycles one after the other
+    frame : Out(1); for one cycle: a good frame has come
+    kind : Out(8); kind of the frame; valid with ``frame`` and until the next header
+    sequence : Out(8); sequence number of the frame; valid as long as ``kind``
+    length : Out(8); bytes of its payload; valid as long as ``kind``
     take : In(1); with ``frame``: keep its payload
-    address : In(8); byte of the payload that was taken
-    payload : Out(8); that byte, a clock later
+    address : In(8); place of a byte in the payload that was taken
+    payload : Out(8); that byte, a cycle later
     """
 
     def __init__(self) -> None:
@@ -72,10 +78,10 @@ class FrameReceiver(wiring.Component):
             self.payload.eq(read.data),
         ]
 
-        place = Signal(8)  # Of the next byte behind the header.
-        left = Signal(8)  # Bytes of the payload to come, once the header is there.
-        header = Signal(range(4))  # Bytes of the header so far.
-        run = Signal(8)  # Bytes until the next code.
+        place = Signal(8)  # Place of the next byte of the payload.
+        left = Signal(8)  # Bytes of the payload that are still to come.
+        header = Signal(range(4))  # Bytes of the header that have come.
+        run = Signal(8)  # Bytes until the next code of the stuffing.
         first = Signal(init=1)
         trailer = Signal(range(6))
         state = Signal(_State)
@@ -93,7 +99,7 @@ class FrameReceiver(wiring.Component):
         ]
         with m.If(crc.valid):
             with m.If(run == 0):
-                # A code: how far the next zero is. There is none in front of the first.
+                # A code says how far the next zero is. All but the first stand for a zero too.
                 m.d.sync += [run.eq(self.data - 1), first.eq(0)]
                 m.d.comb += [byte.eq(0), decoded.eq(~first)]
             with m.Else():
@@ -138,16 +144,20 @@ class FrameReceiver(wiring.Component):
 class FrameTransmitter(wiring.Component):
     """Stuffs a frame into a buffer, then sends it.
 
-    Latency: ``length + 6`` clocks from ``start`` to the opening delimiter, if the payload has no
-    gaps. Throughput: the line's, but for these clocks.
+    The buffer is needed because a code of the stuffing stands in front of the bytes that it counts.
+
+    Latency: ``length + 6`` cycles from ``start`` to the opening delimiter, if the payload has no
+    gaps. Throughput: that of the line, apart from these cycles.
 
     Members
     -------
     start : In(1); with ``ready``: begin a frame
     ready : Out(1); nothing is being sent
-    kind, sequence, length : In; of the frame, in the clock of ``start``
+    kind : In(8); kind of the frame, with ``start``
+    sequence : In(8); sequence number of the frame, with ``start``
+    length : In(8); bytes of its payload, at most ``MAX_PAYLOAD``, with ``start``
     payload : In(stream of bytes); ``length`` of them are taken
-    line : Out(stream of bytes)
+    line : Out(stream of bytes); the frame with its delimiters
     """
 
     def __init__(self) -> None:
@@ -173,12 +183,13 @@ class FrameTransmitter(wiring.Component):
         header = Signal(24)
         header_left = Signal(range(4))
         left = Signal(8)
-        end = Signal(8)  # Where the next byte goes.
-        code = Signal(8)  # Where the code in front of it goes,
-        run = Signal(8)  # and what it is so far.
-        place = Signal(8)  # Of the byte being sent.
+        end = Signal(8)  # Place of the next byte in the buffer.
+        code = Signal(8)  # Place of the code in front of it.
+        run = Signal(8)  # Value of that code so far.
+        place = Signal(8)  # Place of the byte being sent.
         trailer = Signal(range(5))
-        byte = Signal(8)  # Comes from far, and is stuffed in the next clock.
+        # The byte to stuff comes late in a cycle, so that it is stuffed in the next.
+        byte = Signal(8)
         take = Signal()
         taken = Signal(8, reset_less=True)
         stuff = Signal()

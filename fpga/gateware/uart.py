@@ -1,42 +1,43 @@
-"""Serial bytes, 8N1."""
+"""Bytes on a serial line: 8 data bits, no parity, one stop bit (8N1)."""
 
 from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from ...hw.checks import check_integer
+
 __all__ = ["UartReceiver", "UartTransmitter"]
 
 
-def _check(divisor: int) -> int:
-    if not isinstance(divisor, int) or divisor < 4:
-        raise ValueError(f"divisor must be an integer of 4 or more, not {divisor!r}")
-    return divisor
-
-
 class UartReceiver(wiring.Component):
-    """Receives bytes, each bit sampled once, in its middle.
+    """Receives bytes; each bit is sampled once, in its middle.
 
-    A byte whose stop bit is low is dropped. Latency: a byte is out 4 clocks after the middle of its
-    stop bit at most. Throughput: the line's, with a clock rate up to 4 % off.
+    A byte whose stop bit is low is dropped.
+
+    Latency: a byte comes at most 4 cycles after the middle of its stop bit. Throughput: that of the
+    line, whose rate may be up to 4 % off.
 
     Parameters
     ----------
-    divisor : clocks per bit, 4 or more
+    divisor : cycles per bit, 4 or more
 
     Members
     -------
-    rx : In(1); the line, asynchronous
-    data, strobe : Out; a byte, for one clock
+    rx : In(1); the line, asynchronous, high when idle
+    data : Out(8); a byte, valid with ``strobe``
+    strobe : Out(1); for one cycle: a byte has come
 
     Raises
     ------
+    TypeError
+        If the divisor is not an integer.
     ValueError
-        If the divisor is not legal.
+        If the divisor is less than 4.
     """
 
     def __init__(self, *, divisor: int) -> None:
-        self._divisor = _check(divisor)
+        self._divisor = check_integer("divisor", divisor, 4)
         super().__init__({"rx": In(1, init=1), "data": Out(8), "strobe": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
@@ -47,6 +48,7 @@ class UartReceiver(wiring.Component):
         count = Signal(range(self._divisor))
         bit = Signal(range(10))
         m.d.sync += self.strobe.eq(0)
+        # The middle of the start bit lies half a bit behind its falling edge.
         with m.If(~busy):
             m.d.sync += [busy.eq(~line), count.eq(self._divisor // 2 - 1), bit.eq(0)]
         with m.Elif(count != 0):
@@ -63,26 +65,31 @@ class UartReceiver(wiring.Component):
 
 
 class UartTransmitter(wiring.Component):
-    """Sends bytes. Throughput: a byte in ``10 · divisor`` clocks.
+    """Sends bytes.
+
+    Latency: the start bit of a byte begins in the cycle after the byte was taken. Throughput: a
+    byte in ``10 · divisor`` cycles.
 
     Parameters
     ----------
-    divisor : clocks per bit, 4 or more
+    divisor : cycles per bit, 4 or more
 
     Members
     -------
     data : In(stream of bytes)
-    tx : Out(1); the line
-    busy : Out(1)
+    tx : Out(1); the line, high when idle
+    busy : Out(1); a byte is being sent
 
     Raises
     ------
+    TypeError
+        If the divisor is not an integer.
     ValueError
-        If the divisor is not legal.
+        If the divisor is less than 4.
     """
 
     def __init__(self, *, divisor: int) -> None:
-        self._divisor = _check(divisor)
+        self._divisor = check_integer("divisor", divisor, 4)
         super().__init__(
             {"data": In(stream.Signature(8)), "tx": Out(1, init=1), "busy": Out(1)},
         )
@@ -92,6 +99,7 @@ class UartTransmitter(wiring.Component):
         shift = Signal(10, init=1)
         count = Signal(range(self._divisor))
         left = Signal(range(11))
+        # A byte is taken in the last cycle of the stop bit before it, so that none is lost between.
         m.d.comb += [
             self.tx.eq(shift[0]),
             self.busy.eq(left != 0),

@@ -1,4 +1,4 @@
-"""Weights on the chip: written byte by byte over the link, read a beat per clock."""
+"""Weight memory on the chip: written over the link, read a beat per cycle."""
 
 from dataclasses import dataclass
 
@@ -6,32 +6,38 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...hw.checks import check_flag, check_integer
+
 __all__ = ["MemoryShape", "WeightMemory"]
 
-#: Words of 16 bits in one SB_SPRAM256KA of an iCE40UP5K, which has four.
+#: Words of 16 bits in one SB_SPRAM256KA of an iCE40UP5K, and the number of these in the device.
 _SPRAM_WORDS, _SPRAMS = 16_384, 4
 
 
-#: Beats that a memory in parts reads ahead, a power of two, and the most parts: with these the
-#: first of so many beats is gone before the last is asked for.
+#: Beats that a memory in parts reads ahead, a power of two, and the most parts. With these numbers
+#: the first of so many beats has left before the last is asked for.
 _AHEAD, _PARTS = 16, 12
 
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryShape:
-    """A weight memory.
+    """Shape of a weight memory.
 
     Parameters
     ----------
-    beats : how many it holds
-    words_per_beat : 1, or 2 where a beat is read in two clocks
-    spram : made of the iCE40UP5K's four single-port RAMs, 64 bits in all, and not of block RAM
-    parts : 1 to 12; more than one for a memory that spans a chip, see ``WeightMemory``
+    beats : number of beats that it holds, 1 to 2**24 − 1
+    words_per_beat : 1, or 2: then reading a beat takes two cycles
+    spram : whether it consists of the iCE40UP5K's four single-port RAMs, which have 64 bits
+        together, instead of block RAM
+    parts : 1 to 12; more than one for a memory that spans a device, see ``WeightMemory``. Several
+        parts need one word per beat and block RAM.
 
     Raises
     ------
+    TypeError
+        If a field has the wrong type.
     ValueError
-        If a value is not legal, or there are parts and not one word per beat of block RAM.
+        If a value is not legal, or does not go with the others.
     """
 
     beats: int
@@ -40,79 +46,92 @@ class MemoryShape:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        if self.words_per_beat not in (1, 2):
-            raise ValueError(f"words_per_beat must be 1 or 2, not {self.words_per_beat}")
+        check_integer("beats", self.beats, 1, 2**24 - 1)
+        check_integer("words_per_beat", self.words_per_beat, 1, 2)
+        check_flag("spram", self.spram)
         most = _PARTS if self.words_per_beat == 1 and not self.spram else 1
-        if not 1 <= self.parts <= most:
-            raise ValueError(f"parts must be from 1 to {most}, not {self.parts}")
-        words = self.beats * self.words_per_beat
-        if self.beats < 1 or self.beats >= 2**24 or (self.spram and words > _SPRAM_WORDS):
-            raise ValueError(f"beats must fit the memory, not be {self.beats}")
+        check_integer("parts", self.parts, 1, most)
+        room = _SPRAM_WORDS // self.words_per_beat
+        if self.spram and self.beats > room:
+            raise ValueError(f"beats must be at most {room} in SPRAM, not {self.beats}")
 
 
 class WeightMemory(wiring.Component):
     """A single-port memory of weight beats with one address, which counts up.
 
-    In one part, it is read as the beats are taken. Latency: 3 clocks from ``load`` to the first
-    beat (4 with two words). Throughput: a beat in ``words_per_beat`` clocks; a word written per
-    clock.
+    A memory in one part is read as its beats are taken.
 
-    In several parts, each holds some of a beat's bytes, and addresses and enables go from part to
-    part, a register in each: no register reaches farther than its part and the next. What a part
-    reads waits in a queue there. Latency: ``parts + 5`` clocks from ``load`` to the first beat.
-    Throughput: a beat per clock; a word written in ``parts + 1`` clocks.
+    In a memory in several parts, each part holds some bytes of a beat. Addresses and enables pass
+    from part to part through a register in each, so that no wire is longer than the way to the next
+    part. The words that a part reads wait in a queue there.
+
+    Latency: 3 cycles from ``load`` to the first beat (4 with two words); ``parts + 5`` in several
+    parts. Throughput: a beat in ``words_per_beat`` cycles, and a word written per cycle; in several
+    parts a beat per cycle, and a word written in ``parts + 1`` cycles.
 
     Parameters
     ----------
-    shape : size and make
-    beat_bytes : of a beat
-    rows : of weights in a beat, one behind the other; a part holds the same lanes of all of them
+    shape : size and kind of RAM
+    beat_bytes : bytes of a beat, a multiple of ``words_per_beat``
+    rows : rows of weights in a beat, one behind the other; a part holds the same lanes of all rows
 
     Members
     -------
-    load : In(1); set the address, in beats, and begin to read ``count`` beats, if any; not while
-        ``reading``
-    address, count : In(24)
-    write : In(stream of words); goes to the address, which then counts up; waits while reading
-    beats : Out(stream of beats)
+    load : In(1); set the address and begin to read ``count`` beats; not while ``reading``
+    address : In(24); address in beats, with ``load``
+    count : In(24); beats to read, with ``load``; 0 to write
+    write : In(stream of words of ``word`` bits); a word goes to the address, which then counts up;
+        waits while ``reading``
+    beats : Out(stream of ``8 · beat_bytes`` bits)
     reading : Out(1); beats are still to come, or were to come before a reset
 
     Raises
     ------
+    TypeError
+        If ``shape`` is not a ``MemoryShape``, or a number is not an integer.
     ValueError
-        If a beat is not a whole number of words, words do not fit the memory's make, or a part has
-        no byte of a beat.
+        If a beat is not a whole number of words, if words do not fit the kind of RAM, or if a part
+        has no byte of a beat.
     """
 
     def __init__(self, shape: MemoryShape, *, beat_bytes: int, rows: int = 1) -> None:
+        if not isinstance(shape, MemoryShape):
+            raise TypeError(f"shape must be a MemoryShape, not {shape!r}")
+        check_integer("beat_bytes", beat_bytes, 1)
+        check_integer("rows", rows, 1)
         if beat_bytes % shape.words_per_beat:
             raise ValueError(
                 f"beat_bytes must be a multiple of {shape.words_per_beat}, not {beat_bytes}"
             )
         self._shape = shape
-        #: Bits of a word.
-        self.word = 8 * beat_bytes // shape.words_per_beat
-        if shape.spram and self.word != 16 * _SPRAMS:
-            raise ValueError(f"words of SPRAM must have {16 * _SPRAMS} bits, not {self.word}")
-        # Of each part. A row's bytes go from the first part to the last.
+        self._word = 8 * beat_bytes // shape.words_per_beat
+        if shape.spram and self._word != 16 * _SPRAMS:
+            raise ValueError(f"words of SPRAM must have {16 * _SPRAMS} bits, not {self._word}")
+        # The bytes of each part. A row's bytes go from the first part to the last.
         self._bytes: list[list[int]] = [[] for _ in range(shape.parts)]
         for index in range(beat_bytes):
             place = (2 * index + 1) * rows % (2 * beat_bytes)
             self._bytes[place * shape.parts // (2 * beat_bytes)].append(index)
         if not all(self._bytes):
             raise ValueError(
-                f"parts must have a byte each of {beat_bytes} in {rows} rows, not be {shape.parts}"
+                f"each part must have one of the {beat_bytes} bytes of a beat in {rows} rows; "
+                f"parts must be fewer, not {shape.parts}"
             )
         super().__init__(
             {
                 "load": In(1),
                 "address": In(24),
                 "count": In(24),
-                "write": In(stream.Signature(self.word)),
+                "write": In(stream.Signature(self._word)),
                 "beats": Out(stream.Signature(8 * beat_bytes)),
                 "reading": Out(1),
             }
         )
+
+    @property
+    def word(self) -> int:
+        """Bits of a word."""
+        return self._word
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -120,7 +139,7 @@ class WeightMemory(wiring.Component):
         words = self._shape.beats * ratio
         place = Signal(range(words), reset_less=True)
         left = Signal(range(words + 1))
-        # A word goes from or to the address.
+        # A word is read from the address, or was stored there.
         read, stored = Signal(), Signal()
         m.d.comb += stored.eq(self.write.valid & self.write.ready)
         with m.If(self.load):
@@ -141,7 +160,7 @@ class WeightMemory(wiring.Component):
     def _block_ram(
         self, m: Module, name: str, address: Signal, read: Signal, write: Signal, words: Value
     ) -> Value:
-        """A block RAM as a submodule; what it read."""
+        """Add a block RAM as a submodule, and return the word that it reads."""
         m.submodules[name] = storage = memory.Memory(
             shape=len(words),
             depth=self._shape.beats * self._shape.words_per_beat,
@@ -167,8 +186,9 @@ class WeightMemory(wiring.Component):
         read: Signal,
         stored: Signal,
     ) -> None:
+        """Build a memory in one part."""
         shape = self._shape
-        data = Signal(self.word)
+        data = Signal(self._word)
         m.d.comb += [
             self.reading.eq((left != 0) | self.beats.valid),
             self.write.ready.eq(~self.reading),
@@ -186,7 +206,7 @@ class WeightMemory(wiring.Component):
                     i_CHIPSELECT=stored | read,
                     i_STANDBY=Const(0, 1),
                     i_SLEEP=Const(0, 1),
-                    i_POWEROFF=Const(1, 1),  # Low turns it off.
+                    i_POWEROFF=Const(1, 1),  # Active low.
                     o_DATAOUT=data[part],
                 )
         else:
@@ -199,7 +219,7 @@ class WeightMemory(wiring.Component):
             with m.If(taken):
                 m.d.sync += self.beats.valid.eq(left != 0)
         else:
-            # The first word of a beat comes in the clock in which the second is read, and waits.
+            # The first word of a beat comes in the cycle in which the second is read, and waits.
             low = Signal.like(data, reset_less=True)
             first, second = Signal(), Signal()
             m.d.comb += [
@@ -214,10 +234,11 @@ class WeightMemory(wiring.Component):
                 m.d.sync += self.beats.valid.eq(0)
 
     def _parts(self, m: Module, place: Signal, left: Signal, read: Signal) -> None:
-        # Only what begins something has a reset, which would otherwise reach every part. After a
-        # reset, beats that were asked for come and go.
+        """Build a memory in several parts."""
+        # Only control registers have a reset, because a reset of all parts would have a high
+        # fan-out. Beats that were asked for before a reset therefore still come: they are drained.
         drain = Signal(init=1)
-        # Beats asked for and not yet taken, and those of them that are in every queue.
+        # Beats that were asked for and not yet taken, and those of them that are in every queue.
         ahead = Signal(range(_AHEAD + 1), reset_less=True)
         waiting = Signal.like(ahead)
         valid = Signal(reset_less=True)
@@ -228,7 +249,7 @@ class WeightMemory(wiring.Component):
             self.beats.valid.eq(valid),
             read.eq((left != 0) & ~ahead[-1]),
             taken.eq(valid & (self.beats.ready | drain)),
-            # What is written stays until the last part has it.
+            # A word that is written stays on the stream until the last part has stored it.
             store.eq(self.write.valid & ~self.reading & ~storing),
         ]
         with m.If(ahead == 0):
@@ -247,7 +268,7 @@ class WeightMemory(wiring.Component):
             m.d.sync += storing.eq(0)
 
         def behind(value: Signal, name: str) -> Signal:
-            """A register behind a value."""
+            """Add a register behind a value."""
             register = Signal.like(value, name=name, reset_less=True)
             m.d.sync += register.eq(value)
             return register
@@ -261,7 +282,7 @@ class WeightMemory(wiring.Component):
                 Cat(value[8 * index : 8 * index + 8] for index in indices)
                 for value in (Value.cast(self.write.p), Value.cast(self.beats.p))
             ]
-            # Registers on both sides of the block RAMs, which lie far away and answer late.
+            # Registers on both sides of the block RAMs: wires to them are long, and they are slow.
             given = Signal.like(words, name=f"given{part}", reset_less=True)
             m.d.sync += given.eq(words)
             found = self._block_ram(m, f"words{part}", address, fetch, write, given)
@@ -272,7 +293,8 @@ class WeightMemory(wiring.Component):
                 shape=len(words), depth=_AHEAD, init=[]
             )
             put, get = queue.write_port(), queue.read_port(domain="comb")
-            # Each counts for itself, which keeps tools from making the counters one again.
+            # Every queue has counters of its own under names of its own: tools would merge equal
+            # counters into one with a high fan-out.
             produce = Signal(range(_AHEAD), name=f"produce{part}", reset_less=True)
             consume = Signal(range(_AHEAD), name=f"consume{part}", reset_less=True)
             with m.If(came):

@@ -1,9 +1,10 @@
-/* Asks a board who it is, multiplies a 1 x 1 matrix on it, and prints the product: the host link in C.
+/* Reads the identity of a board, multiplies a 1 x 1 matrix on it, and prints the product.
  *
  *   cc -Wall -o example example.c && ./example /dev/ttyUSB1
  *
- * Sets 3,000,000 baud, the iCEBreaker's rate ('trilith fpga boards' has the others'). Sends one frame
- * at a time and gives up at the first error: a host that lasts sends again, as PROTOCOL.md says.
+ * The line runs at 3,000,000 baud, the iCEBreaker's rate ('trilith fpga boards' prints the others).
+ * This program sends one frame at a time and ends at the first error. A host for daily use sends
+ * frames again, as PROTOCOL.md says.
  */
 #define _DEFAULT_SOURCE
 #include <fcntl.h>
@@ -48,17 +49,17 @@ static void send_frame(int kind, int sequence, const uint8_t *payload, int lengt
     uint32_t crc = crc32(line + 1, end - 1);
     for (int i = 0; i < 5; i++, crc >>= 7) line[end++] = 0x80 | (crc & 0x7F);
     line[end++] = 0;
-    if (write(port, line, end) != end) fail("the port must take a frame");
+    if (write(port, line, end) != end) fail("the port did not take a frame; check the cable");
 }
 
-/* The next frame's payload length; kind and payload are stored. */
+/* Receives the next good frame; stores its kind and payload, and returns the payload's length. */
 static int receive_frame(int *kind, uint8_t *payload) {
     uint8_t line[256], body[256];
     int size = 0;
     for (;;) {
         uint8_t byte;
         struct pollfd file = {port, POLLIN, 0};
-        if (poll(&file, 1, 2000) <= 0 || read(port, &byte, 1) != 1) fail("the board must answer");
+        if (poll(&file, 1, 2000) <= 0 || read(port, &byte, 1) != 1) fail("the board does not answer; load its bitstream, and check the port");
         if (byte && size < 256) line[size++] = byte;
         if (byte || !size) continue;
         uint32_t crc = crc32(line, size - 5);
@@ -77,7 +78,7 @@ static int receive_frame(int *kind, uint8_t *payload) {
     }
 }
 
-/* Sends a frame and waits for an answer of a kind. */
+/* Sends a frame, waits for an answer of a kind, and returns the length of its payload. */
 static int ask(int kind, int sequence, const uint8_t *out, int length, int answer, uint8_t *in) {
     int got, size;
     send_frame(kind, sequence, out, length);
@@ -92,25 +93,25 @@ int main(int argc, char **argv) {
     struct termios line;
     if (argc != 2) fail("usage: example PORT");
     port = open(argv[1], O_RDWR | O_NOCTTY);
-    if (port < 0 || tcgetattr(port, &line)) fail("the port must be a serial port");
+    if (port < 0 || tcgetattr(port, &line)) fail("PORT is no serial port, or you may not open it");
     cfmakeraw(&line);
     cfsetspeed(&line, B3000000);
     tcsetattr(port, TCSANOW, &line);
 
     ask(HELLO, 0, (const uint8_t *)"\1\2\3\4", 4, IDENTITY, in);
-    if (memcmp(in, "\1\2\3\4TRLT\1", 9)) fail("the bitstream must be of protocol 1");
+    if (memcmp(in, "\1\2\3\4TRLT\1", 9)) fail("the bitstream's protocol must be 1");
     int lanes = in[10] | in[11] << 8, rows = in[12], code = in[14];
-    if (in[9] != 8 || code != 1) fail("the engine must take int8 and the code escape");
+    if (in[9] != 8 || code != 1) fail("the engine must have int8 activations and the code escape");
     printf("%d lanes x %d rows x %d tokens\n", lanes, rows, in[13]);
 
-    /* The code escape: five trits in a byte, 0x55 all zero; 0x54 begins with +1. */
+    /* The code escape has five trits in a byte: 0x55 is five zeros, 0x54 is +1 and four zeros. */
     int weight_bytes = (lanes * rows + 4) / 5;
     memset(beat, 0x55, sizeof beat);
     beat[0] = 0x54;
     ask(ADDRESS, 0, (const uint8_t *)"\0\0\0", 3, ACK, in);
-    if (weight_bytes > 240 || lanes > 240) fail("a beat must fit a frame");
+    if (weight_bytes > 240 || lanes > 240) fail("a beat must have at most 240 bytes, the payload of a frame");
     ask(WRITE, 1, beat, weight_bytes, ACK, in);
-    job[13] = 1; /* One beat of weights, from beat 0 on. */
+    job[13] = 1; /* One beat of weights, at address 0. */
     ask(JOB, 2, job, sizeof job, ACK, in);
     memset(beat, 0, sizeof beat);
     beat[0] = -42;

@@ -1,11 +1,12 @@
-// A board behind a pseudo-terminal: the Verilated top, its UART driven bit by bit.
+// A simulated board behind a pseudo-terminal: the Verilated top level, whose UART is driven bit by
+// bit.
 //
-// Prints the terminal's path, then runs until it is killed or, with +until-eof, until its standard
-// input ends. While the board has nothing to do and no byte comes, it sleeps.
+// The program prints the terminal's path. Then it runs until it is killed or, with +until-eof, until
+// its standard input ends. It sleeps while the board has nothing to do and no byte comes.
 //
-// +divisor=N: clocks per bit. +flip=P, +drop=P, +repeat=P, +insert=P: probability, for each byte in
-// either direction, that one of its bits is inverted, that it is lost, that it comes twice, that a
-// random byte follows. +seed=N: of these.
+// +divisor=N: cycles per bit. +flip=P, +drop=P, +repeat=P, +insert=P: probability, for each byte in
+// either direction, that one of its bits is inverted, that it is lost, that it comes twice, or that a
+// random byte follows. +seed=N: seed of the random numbers.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -32,7 +33,7 @@ double option(int argc, char** argv, const char* name, double otherwise) {
     return otherwise;
 }
 
-// What noise makes of bytes.
+// Noise on the line: changes, drops, repeats and inserts bytes.
 struct Noise {
     double flip, drop, repeat, insert;
     std::mt19937_64 random;
@@ -76,7 +77,7 @@ struct Sender {
     }
 };
 
-// Receives bytes from a line, each bit in its middle.
+// Receives bytes from a line; each bit is sampled in its middle.
 struct Receiver {
     int divisor, count = 0, bits = 0;
     unsigned shift = 0;
@@ -111,7 +112,7 @@ int main(int argc, char** argv) {
         return 1;
     }
     const char* path = ptsname(host);
-    // Kept open, so that the terminal outlives its users.
+    // This end stays open, so that the terminal stays when a host closes it.
     const int device = open(path, O_RDWR | O_NOCTTY);
     termios attributes;
     if (device < 0 || tcgetattr(device, &attributes)) {
@@ -133,7 +134,7 @@ int main(int argc, char** argv) {
     Sender sender{divisor};
     Receiver receiver{divisor};
     std::deque<unsigned char> to_board, to_host;
-    bool listened = true;  // Somebody took what was sent last.
+    bool listened = true;  // A host took the bytes that were sent last.
     const auto clock = [&top] {
         top.clk = 1;
         top.eval();
@@ -145,13 +146,13 @@ int main(int argc, char** argv) {
     top.rst = 1;
     clock();
     top.rst = 0;
-    // Clocks since something last moved; what is on its way through registers takes less than this.
+    // Cycles without any movement after which the board is idle: every pipeline is shorter.
     constexpr int kSettled = 64;
-    // Bytes that may cross the line between two looks at the terminal.
+    // Bytes that may cross the line between two polls of the terminal.
     constexpr int kBytes = 32;
     int quiet = 0;
     for (;;) {
-        // A short look at the terminal, and a long one where nothing moves.
+        // The terminal is polled without waiting while something moves, and with waiting otherwise.
         const bool settled = quiet >= kSettled;
         unsigned char buffer[4096];
         if (to_board.size() < kBytes) {
@@ -180,12 +181,12 @@ int main(int argc, char** argv) {
             if (taken > 0) {
                 listened = true;
             } else if (listened) {
-                // The host is behind, or gone: a second tells.
+                // The host is slow or gone; after a second without it, bytes are lost.
                 pollfd file = {host, POLLOUT, 0};
                 listened = poll(&file, 1, 1000) > 0;
                 continue;
             } else {
-                taken = count;  // Nobody reads: lost, as on a wire.
+                taken = count;  // No host reads: the bytes are lost, as on a wire.
             }
             to_host.erase(to_host.begin(), to_host.begin() + taken);
         }

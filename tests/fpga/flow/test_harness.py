@@ -1,7 +1,10 @@
+import re
+
 import numpy as np
+import pytest
 from amaranth.sim import Simulator
 
-from trilith.fpga.flow.harness import BareDotProduct
+from trilith.fpga.flow.harness import BareDotProduct, SerialPins
 from trilith.golden.codes import CODES
 from trilith.hw import MatVecConfig
 
@@ -32,3 +35,20 @@ def test_the_measured_dot_product_computes():
     simulator.add_clock(1e-6)
     simulator.add_testbench(testbench)
     simulator.run()
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: BareDotProduct(5), TypeError, "config must be a MatVecConfig, not 5"),
+        (
+            lambda: BareDotProduct(MatVecConfig(lanes=5, rows=2, k_max=5, n_max=5)),
+            ValueError,
+            "config must have one row and one token, not 5x2x1",
+        ),
+        (lambda: SerialPins(5), TypeError, "component must be a wiring.Component, not 5"),
+    ],
+)
+def test_parameters_that_are_not_legal_are_refused(make, error, message):
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        make()

@@ -21,7 +21,7 @@ from trilith.fpga.host.selftest import self_test
 from trilith.fpga.host.simulated import SimulatedBoard
 from trilith.hw import MatVecConfig
 from trilith.hw.export.verilog import component_verilog
-from trilith.sim.tools.toolchain import ToolchainError, environment
+from trilith.sim.tools.toolchain import ToolchainError, environment, remedy
 from trilith.sim.tools.verilator import find_verilator
 
 ENGINE = MatVecConfig(lanes=5, rows=2, code="escape", k_max=40, n_max=16)
@@ -183,8 +183,8 @@ def test_that_nothing_is_touched_without_the_pins(tmp_path, monkeypatch):
     kept.parent.mkdir(parents=True)
     kept.write_text("")
     message = (
-        "amaranth_boards.arty_a7 must be installed and is not: make bitstream does it, or pip "
-        "install 'trilith[fpga]'"
+        "amaranth_boards.arty_a7 is not installed, and the board's pins stand there: "
+        f"{remedy('amaranth-boards')}"
     )
     with pytest.raises(ToolchainError, match=f"^{re.escape(message)}$"):
         write_sources(ARTY)

@@ -52,8 +52,10 @@ def test_bytes_cross_the_line_at_rates_four_percent_apart(sender, receiver):
 
 @pytest.mark.parametrize("component", [UartReceiver, UartTransmitter])
 def test_too_few_clocks_per_bit(component):
-    with pytest.raises(ValueError, match=r"^divisor must be an integer of 4 or more, not 3$"):
+    with pytest.raises(ValueError, match=r"^divisor must be at least 4, not 3$"):
         component(divisor=3)
+    with pytest.raises(TypeError, match=r"^divisor must be an integer, not 4.0$"):
+        component(divisor=4.0)
 
 
 #: Clocks between two bytes from the line.

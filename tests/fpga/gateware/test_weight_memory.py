@@ -199,8 +199,9 @@ def test_words_are_written_where_the_address_says(case):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"beats": 0}, "beats must fit the memory, not be 0"),
-        ({"beats": 1, "words_per_beat": 3}, "words_per_beat must be 1 or 2, not 3"),
+        ({"beats": 0}, "beats must be from 1 to 16777215, not 0"),
+        ({"beats": 1, "words_per_beat": 3}, "words_per_beat must be from 1 to 2, not 3"),
+        ({"beats": 16_385, "spram": True}, "beats must be at most 16384 in SPRAM, not 16385"),
         ({"beats": 1, "parts": 0}, "parts must be from 1 to 12, not 0"),
         ({"beats": 1, "parts": 13}, "parts must be from 1 to 12, not 13"),
         ({"beats": 1, "parts": 2, "words_per_beat": 2}, "parts must be from 1 to 1, not 2"),
@@ -213,6 +214,33 @@ def test_shapes_that_are_not_legal_are_refused(fields, message):
 
 
 def test_a_part_without_bytes_is_refused():
-    message = "parts must have a byte each of 10 in 2 rows, not be 6"
+    message = (
+        "each part must have one of the 10 bytes of a beat in 2 rows; parts must be fewer, not 6"
+    )
     with pytest.raises(ValueError, match=f"^{message}$"):
         WeightMemory(MemoryShape(beats=8, parts=6), beat_bytes=10, rows=2)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "error", "message"),
+    [
+        ({"shape": 8}, TypeError, "shape must be a MemoryShape, not 8"),
+        ({"beat_bytes": 2.0}, TypeError, "beat_bytes must be an integer, not 2.0"),
+        ({"beat_bytes": 0}, ValueError, "beat_bytes must be at least 1, not 0"),
+        ({"rows": 0}, ValueError, "rows must be at least 1, not 0"),
+        (
+            {"shape": MemoryShape(beats=8, words_per_beat=2), "beat_bytes": 3},
+            ValueError,
+            "beat_bytes must be a multiple of 2, not 3",
+        ),
+        (
+            {"shape": MemoryShape(beats=8, spram=True), "beat_bytes": 4},
+            ValueError,
+            "words of SPRAM must have 64 bits, not 32",
+        ),
+    ],
+)
+def test_parameters_that_are_not_legal_are_refused(parameters, error, message):
+    legal = {"shape": MemoryShape(beats=8), "beat_bytes": 8, "rows": 1}
+    with pytest.raises(error, match=f"^{re.escape(message)}$"):
+        WeightMemory(**legal | parameters)
