@@ -143,7 +143,7 @@ def fpga(options: _JsonOnly) -> None:
         return
     Table(*_BOARDS).rows(rows)
     print_note(
-        "measured: logic, FF, BRAM and MHz, by the tools of each build; modelled: tokens/s and s/token."
+        "measured: logic, FF, BRAM and MHz, by each build's tools; modelled: tokens/s and s/token."
     )
     print_note(
         "GMAC/s and tokens/s assume the clock of the column 'clock'. A row without MHz was not "
