@@ -64,7 +64,7 @@ class _Options:
     everything: bool = option(
         False,
         "Fill the library's table: all units in its shapes, or those of --unit; with "
-        "--glitches, the headline units. Results that are still valid are kept.",
+        "--glitches, the units of the comparison. Results that are still valid are kept.",
         "--all",
     )
     node: str | None = option(None, "With --all or --sram: the process, such as '130 nm, 1.8 V'.")

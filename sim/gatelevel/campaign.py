@@ -1,7 +1,7 @@
 """Campaigns that measure all units of a library and store them as its table.
 
-Each row has a key: a hash of all that decides it. A second campaign measures only rows whose key
-has changed.
+Each row has a key: a hash of the unit's Verilog, the operands, the clocks, the method and the files
+of the library. A second campaign measures only rows whose key has changed.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ class Campaign:
         tasks: Sequence[Task],
         *,
         jobs: int = 1,
-        progress: Callable[[int, int, str], None] = lambda done, total, what: None,
+        progress: Callable[[int, int, str], None] = lambda done, total, names: None,
     ) -> Iterator[_Row | tuple[Task, Exception]]:
         """Measure the tasks that the table lacks, and write the table after each.
 
@@ -103,8 +103,8 @@ class Campaign:
         ----------
         tasks : see ``all_tasks``
         jobs : processes, one for each task that runs
-        progress : called with the number of tasks that are done, the number of all, and the names
-            of those that run
+        progress : called with the number of tasks that are done, the number of all tasks, and
+            the names of the running ones
 
         Yields
         ------
@@ -163,7 +163,7 @@ class Campaign:
 
 
 def store_sram(file: Path, *, library: str, node: str, macros: Sequence[Path]) -> list[_Row]:
-    """Store the energies of memory macros in a table, in place of those that it has.
+    """Store the energies of memory macros in a table, in place of the stored ones.
 
     Parameters
     ----------
@@ -187,7 +187,7 @@ def store_sram(file: Path, *, library: str, node: str, macros: Sequence[Path]) -
 
 
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:
-    """Hash all that decides each row of a task, by source and clock."""
+    """Compute the key of each row of a task, by source and clock."""
     shape = f"{task.unit} {task.lanes} {task.rows} {task.levels_per_stage} {K_MAX}"
     text = keep_verilog(task.make_unit, "unit", shape).read_text()
     return [

@@ -19,7 +19,7 @@ class EnergyTable:
 
     Parameters
     ----------
-    variables : what each axis means; names with ``capacitance`` are loads, all others slews
+    variables : meaning of each axis; a name with ``capacitance`` is a load, all others are slews
     axes : points of the two axes, ascending, in the library's units; an axis without points is a
         constant
     values : energies in the library's unit, the second axis running fastest

@@ -36,7 +36,7 @@ def run_netlist(
     Returns
     -------
     outputs : rows of each output port, see ``run_clocked``
-    activity : of all nets, and of the states of flip-flops, which have nets of their own
+    activity : activity of all nets, and of the states of flip-flops, which have nets of their own
 
     Raises
     ------
@@ -87,8 +87,8 @@ class _Flat:
     ----------
     nets : number of each net
     registers : for each flip-flop the nets of its next state and of its state
-    cells : for each function its table, the net it drives, the number of its inputs, and these; a
-        function stands behind those that drive its inputs
+    cells : for each function its table, the net it drives, the number of its inputs, and the nets
+        of these; the drivers of its inputs stand before it
     tables : truth tables, one behind the other
     """
 
@@ -129,7 +129,7 @@ def _gates(netlist: Netlist) -> tuple[list[_Gate], list[tuple[Net, Net]]]:
 
 
 def _flatten(netlist: Netlist) -> _Flat:
-    """Order the functions so that each follows those that drive its inputs.
+    """Order the functions so that the drivers of each function's inputs stand before it.
 
     Raises
     ------

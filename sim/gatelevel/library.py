@@ -114,8 +114,8 @@ class _Corner:
 class Library:
     """A cell library in Liberty files.
 
-    What the flow needs of the files is kept in the build folder, because to parse a large library
-    takes many seconds.
+    Cells, energies and units are kept in the build folder, because parsing a large library takes
+    many seconds.
 
     Parameters
     ----------
@@ -216,7 +216,7 @@ def _flip_flop_order(cell: Cell) -> tuple[bool, float]:
 
 
 def _cell_from_json(cell: dict) -> Cell:
-    """Make a cell from what ``_extract`` stored."""
+    """Make a cell from the JSON of ``_extract``."""
     flip_flop = cell["flip_flop"]
     return Cell(
         **cell
@@ -229,7 +229,7 @@ def _cell_from_json(cell: dict) -> Cell:
 
 
 def _extract(files: Sequence[LibertyFile], folder: Path) -> None:
-    """Write what the flow needs of the files to a folder."""
+    """Write the cells, energies and corner of a library to a folder."""
     cells: list[Cell] = []
     groups: list[list[EnergyGroup]] = []
     corners: list[_Corner] = []

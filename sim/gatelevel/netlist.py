@@ -1,4 +1,4 @@
-"""Netlists: a component in cells of a library, and what its nets did in a simulation."""
+"""Netlists: a component in cells of a library, and the activity of its nets in a simulation."""
 
 import json
 import re

@@ -23,7 +23,8 @@ __all__ = ["BEATS", "Operands", "make_operands", "zero_share"]
 #: Beats of a measurement: at 16 lanes, enough for all matrices once.
 BEATS = 1712
 
-#: Beats that a token stays at the inputs, about, as it does for all outputs of a layer.
+#: Approximate number of beats for which a token stays at the inputs, as in an engine it stays for
+#: all outputs of a layer.
 _BEATS_PER_TOKEN = 32
 
 _Floats = NDArray[np.float32]

@@ -67,7 +67,7 @@ def measure_power(netlist: Netlist, activity: Activity) -> Power:
     Parameters
     ----------
     netlist : the netlist, with the period of its clock
-    activity : of all its nets
+    activity : activity of all its nets
 
     Returns
     -------
@@ -213,7 +213,7 @@ def _internal(
     Parameters
     ----------
     netlist : the netlist
-    activity : of all nets
+    activity : activity of all nets
     slews : transition time at each instance and pin, in the library's unit
 
     Returns
@@ -245,7 +245,7 @@ class _Cells:
     ----------
     netlist : the netlist
     names : the instances
-    activity : of all nets
+    activity : activity of all nets
     loads : capacitance of all nets
 
     Attributes

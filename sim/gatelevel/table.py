@@ -126,7 +126,7 @@ class Sram:
     read_pj, write_pj : energy of an access to a word in pJ; a write writes all bits
     area : area in µm²
     leakage_nw : leakage in nW
-    source : file, SHA-256, voltage, temperature, and what the energies contain
+    source : file, SHA-256, voltage, temperature, and the contents of the energies
     """
 
     name: str

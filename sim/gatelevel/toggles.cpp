@@ -30,9 +30,9 @@ int main() {
     const auto outputs = take<int32_t>(netlist, head[2]);
     // Pairs of nets: the next state of a register, and its state.
     const auto registers = take<int32_t>(netlist, 2 * head[3]);
-    // Each cell follows those that drive its inputs: the place of its truth table, the net that it
-    // drives, the number of its inputs, and these nets; the first is the lowest bit of the index into
-    // the table.
+    // For each cell the place of its truth table, the net that it drives, the number of its inputs,
+    // and the nets of these; the first is the lowest bit of the index into the table. The drivers of
+    // its inputs stand before it.
     const auto cells = take<int32_t>(netlist, head[4]);
     const auto tables = take<int8_t>(netlist, head[5]);
     if (cells.size() != size_t(head[4]) || tables.size() != size_t(head[5])) return 1;
