@@ -10,7 +10,7 @@ from typing import Any
 
 from amaranth.lib import wiring
 
-from ...hw.baselines import BASELINES
+from ...hw.baselines import BASELINES, DotConfig
 from ...hw.config import MatVecConfig
 from ...hw.engine.engine import MatVecEngine
 from ...hw.engine.weight_decoder import BeatDecoder
@@ -235,7 +235,7 @@ def measure_baseline(name: str, family: str, lanes: int) -> BaselineRow:
     ToolchainError
         If a tool is missing or fails.
     """
-    unit = BASELINES[name].unit(lanes=lanes, k_max=6912, target="fpga")
+    unit = BASELINES[name].unit(DotConfig(lanes=lanes, k_max=6912, target="fpga"))
     synthesis = _SYNTHESIS[family].replace(" -top", " -nodsp -top")
     result, tool, command = _synthesize(unit, family, synthesis)
     cells = result["cells"]

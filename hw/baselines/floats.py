@@ -1,4 +1,9 @@
-"""Floating-point operators of any format: IEEE 754, round half to even, subnormals and specials."""
+"""Floating-point multiplier and adder of any binary format, and the steps that they consist of.
+
+They follow IEEE 754-2019: results are rounded half to even, and subnormal numbers, infinities and
+NaNs are handled. Formats with eight bits follow the OCP 8-bit Floating Point Specification (2023);
+E4M3 has no infinities, so that an overflow gives NaN.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,14 +13,15 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden.floats import FloatFormat, IntFormat
+from ..checks import check_choice, check_integer
+from ..config import Target
 from .multiply import multiply
 
 __all__ = [
     "FloatAdder",
     "FloatMultiplier",
     "Normalized",
-    "Unpacked",
-    "leading_zeros",
+    "check_format",
     "normalize",
     "register",
     "round_and_pack",
@@ -26,23 +32,50 @@ __all__ = [
 ]
 
 
+def check_format(name: str, value: object, *, integer: bool = False) -> None:
+    """Check a number format.
+
+    Parameters
+    ----------
+    name : the parameter's name, for the message
+    value : must be a ``FloatFormat``
+    integer : whether an ``IntFormat`` is legal too
+
+    Raises
+    ------
+    TypeError
+        If the value is of another type.
+    """
+    if not isinstance(value, (FloatFormat, IntFormat) if integer else FloatFormat):
+        kinds = "a FloatFormat or an IntFormat" if integer else "a FloatFormat"
+        raise TypeError(f"{name} must be {kinds}, not {value!r}")
+
+
 def wire(m: Module, value: Value, name: str) -> Signal:
-    """A signal that is a value."""
+    """Give a value a name: a signal that always equals it."""
     out = Signal(value.shape(), name=name)
     m.d.comb += out.eq(value)
     return out
 
 
 def register(m: Module, value: Value, name: str) -> Signal:
-    """A signal that is a value a clock later; it has no reset."""
+    """Delay a value by one cycle, in a register without a reset."""
     out = Signal(value.shape(), name=name, reset_less=True)
     m.d.sync += out.eq(value)
     return out
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unpacked:
-    """A value in parts, as ``FloatFormat.decode`` has them."""
+class _Unpacked:
+    """Parts of a value, as ``FloatFormat.decode`` returns them.
+
+    Parameters
+    ----------
+    negative : sign
+    exponent : stored exponent; 1 instead of 0 for a subnormal number
+    significand : with the leading one, if there is one
+    zero, infinite, nan : classes of the value
+    """
 
     negative: Value
     exponent: Value
@@ -52,11 +85,20 @@ class Unpacked:
     nan: Value
 
 
-def unpack(m: Module, fmt: FloatFormat | IntFormat, value: Value, name: str) -> Unpacked:
-    """Take a value of a format apart, in logic."""
+def unpack(m: Module, fmt: FloatFormat | IntFormat, value: Value, name: str) -> _Unpacked:
+    """Split a value into its parts.
+
+    Parameters
+    ----------
+    m : module to add wires to
+    fmt : format of the value
+    value : pattern, ``fmt.bits`` wide
+    name : prefix of the wires' names
+    """
     if isinstance(fmt, IntFormat):
+        # The magnitude of the lowest number needs all bits, as an unsigned number.
         magnitude = Mux(value[-1], -value.as_signed(), value)[: fmt.bits]
-        return Unpacked(
+        return _Unpacked(
             negative=value[-1],
             exponent=Const(0, 0),
             significand=wire(m, magnitude, f"{name}_magnitude"),
@@ -72,7 +114,7 @@ def unpack(m: Module, fmt: FloatFormat | IntFormat, value: Value, name: str) -> 
         infinite, nan = full & empty, full & ~empty
     else:
         infinite, nan = Const(0, 1), full & fraction.all()
-    return Unpacked(
+    return _Unpacked(
         negative=value[-1],
         exponent=Cat(field[0] | ~normal, field[1:]),
         significand=Cat(fraction, normal),
@@ -83,10 +125,13 @@ def unpack(m: Module, fmt: FloatFormat | IntFormat, value: Value, name: str) -> 
 
 
 def shift_right(value: Value, amount: Value, *, fill: Value | None = None) -> Value:
-    """``value >> amount`` in as many bits, in stages of two-way multiplexers.
+    """Shift right without widening, by a barrel shifter: one two-way multiplexer for each bit.
 
-    Bits of the amount that shift everything out are told apart first. ``fill`` comes in at the
-    top; zeros by default.
+    Parameters
+    ----------
+    value : what to shift, unsigned
+    amount : unsigned; from the width of the value on, all bits are shifted out
+    fill : the bit that comes in at the top; zero by default
     """
     width = len(value)
     stages = (width - 1).bit_length()
@@ -100,7 +145,7 @@ def shift_right(value: Value, amount: Value, *, fill: Value | None = None) -> Va
 
 
 def _shift_right_sticky(value: Value, amount: Value) -> tuple[Value, Value]:
-    """``value >> amount`` and whether a one was shifted out."""
+    """Shift right without widening, and tell whether a one was shifted out (the sticky bit)."""
     width = len(value)
     stages = width.bit_length()
     lost: list[Value] = []
@@ -115,19 +160,22 @@ def _shift_right_sticky(value: Value, amount: Value) -> tuple[Value, Value]:
 
 
 def _shift_left(value: Value, amount: Value) -> Value:
-    """``value << amount`` in as many bits; the amount is below the width."""
+    """Shift left without widening; the amount must be below the width."""
     width = len(value)
     for i in range(min((width - 1).bit_length(), len(amount))):
         value = Mux(amount[i], Cat(Const(0, 2**i), value[: width - 2**i]), value)
     return value
 
 
-def leading_zeros(value: Value) -> Value:
-    """Zeros above the highest one; if there is none, anything from 0 to 2^bits − 1 of the count."""
+def _leading_zeros(value: Value) -> Value:
+    """Count the zeros above the highest one, by halves (Oklobdzija, 1994).
+
+    Without a one, the count is undefined.
+    """
     size = 2 ** (len(value) - 1).bit_length()
 
     def count(part: Value) -> tuple[Value, Value]:
-        """The count, and whether there is a one."""
+        """Count in a part, and tell whether it has a one."""
         if len(part) == 1:
             return Const(0, 0), part
         half = len(part) // 2
@@ -139,19 +187,18 @@ def leading_zeros(value: Value) -> Value:
 
 @dataclass(frozen=True, kw_only=True)
 class Normalized:
-    """A significand with its leading one on top or, if subnormal, with exponent 1."""
+    """Significand with its leading one at the top or, if subnormal, with exponent 1.
+
+    Parameters
+    ----------
+    significand : as wide as the value that was normalized
+    exponent : signed; stored exponent of the result before rounding
+    sticky : whether a one was shifted out below the significand
+    """
 
     significand: Value
     exponent: Value
     sticky: Value
-
-    def map(self, function: Callable[[Value, str], Value], name: str) -> "Normalized":
-        """The same through a register, for instance."""
-        return Normalized(
-            significand=function(self.significand, f"{name}_significand"),
-            exponent=function(self.exponent, f"{name}_exponent"),
-            sticky=function(self.sticky, f"{name}_sticky"),
-        )
 
 
 def normalize(m: Module, value: Value, room: Value, lowest: int, name: str) -> Normalized:
@@ -159,16 +206,16 @@ def normalize(m: Module, value: Value, room: Value, lowest: int, name: str) -> N
 
     Parameters
     ----------
-    m : where to put wires
-    value : magnitude
-    room : signed; places to shift left to exponent 1, where numbers become subnormal; negative if
-        that is to the right
-    lowest : the least that ``room`` can be
-    name : of wires
+    m : module to add wires to
+    value : magnitude, unsigned
+    room : signed; places from the magnitude's own exponent to exponent 1, below which numbers are
+        subnormal. A negative number means that the magnitude must be shifted right.
+    lowest : lowest value that ``room`` can have; logic for values below it is left out
+    name : prefix of the wires' names
     """
-    zeros = wire(m, leading_zeros(value), f"{name}_zeros")
+    zeros = wire(m, _leading_zeros(value), f"{name}_zeros")
     if lowest >= len(value) - 1:
-        # Never subnormal.
+        # There is always room for all leading zeros: the result is never subnormal.
         left, limited = zeros, Const(0, 1)
     else:
         limited = wire(m, room < Cat(zeros, Const(0, 1)).as_signed(), f"{name}_limited")
@@ -193,7 +240,21 @@ def normalize(m: Module, value: Value, room: Value, lowest: int, name: str) -> N
 def round_and_pack(
     m: Module, fmt: FloatFormat, negative: Value, value: Normalized, name: str
 ) -> Value:
-    """The nearest value of a format, half to even; its overflow where it is too large."""
+    """Round to the nearest value of a format, half to even (IEEE 754-2019, 4.3.1).
+
+    Parameters
+    ----------
+    m : module to add wires to
+    fmt : format of the result
+    negative : sign of the result
+    value : the normalized value
+    name : prefix of the wires' names
+
+    Returns
+    -------
+    The pattern: ``fmt.overflow`` with the sign if the value is too large. The NaN of a format
+    without infinities has no sign.
+    """
     significand = Cat(Const(0, max(fmt.precision - len(value.significand), 0)), value.significand)
     cut = len(significand) - fmt.precision
     kept = significand[cut:]
@@ -201,40 +262,58 @@ def round_and_pack(
         half, rest = significand[cut - 1], Cat(significand[: cut - 1], value.sticky).any()
         increment = half & (rest | kept[0])
     else:
-        increment = Const(0, 1)  # Exact: the formats differ so much that nothing is below.
-    # The leading one adds one to the exponent, and so does what rounds up to it.
+        # The result is wider than the value, and therefore exact.
+        increment = Const(0, 1)
+    # The leading one, and a carry out of the fraction, each add one to the exponent.
     base = Cat(Const(0, fmt.mantissa_bits), (value.exponent - 1)[: fmt.exponent_bits])
     pattern = wire(m, (base + kept + increment)[: fmt.bits], f"{name}_pattern")
     over = value.exponent > fmt.largest_exponent
     if fmt.infinities:
-        # The largest one rounds up to infinity by itself.
+        # Rounding up from the largest number gives the pattern of infinity.
         return Cat(Mux(over, fmt.overflow, pattern)[: fmt.bits - 1], negative)
     over = wire(m, over | (pattern >= fmt.overflow), f"{name}_over")
     return Cat(Mux(over, fmt.overflow, pattern)[: fmt.bits - 1], negative & ~over)
 
 
 def special(fmt: FloatFormat, value: Value, infinite: Value, negative: Value, nan: Value) -> Value:
-    """A value, or the special that it is instead."""
+    """Select a finite value, an infinity, or NaN.
+
+    Parameters
+    ----------
+    fmt : format of the result
+    value : pattern of the finite value
+    infinite, negative : whether the result is an infinity, and its sign
+    nan : whether the result is NaN; it comes before ``infinite``
+    """
     infinity = Cat(Const(fmt.overflow, fmt.bits - 1), negative)
     return Mux(nan, Const(fmt.nan, fmt.bits), Mux(infinite, infinity, value))
 
 
 class FloatMultiplier(wiring.Component):
-    """Multiplies two values and rounds the product once to a third format, as IEEE 754 has it.
+    """Multiplier that rounds the product of two numbers once, to a third format (IEEE 754-2019).
 
-    Latency: 2 clocks; after the first, the exact product of the significands is in a register.
-    Throughput: a product per clock. No register has a reset.
+    Latency: 2 cycles. A register after the first cycle holds the exact product of the significands.
+    Throughput: one product per cycle. No register has a reset.
 
     Parameters
     ----------
-    a_format, b_format : of the operands
-    to : of the product
-    target : see ``multiply``
+    a_format : format of the first operand; integers are legal too
+    b_format : format of the second operand
+    to : format of the product
+    target : a ``Target`` or its value, see ``multiply``
+
+    Raises
+    ------
+    TypeError
+        If a format is not a number format, or ``target`` is not a string.
+    ValueError
+        If ``target`` is not legal.
 
     Members
     -------
-    a, b : In; patterns
-    y : Out; pattern
+    a : In(``a_format.bits``); pattern of the first operand
+    b : In(``b_format.bits``); pattern of the second operand
+    y : Out(``to.bits``); pattern of the product
     """
 
     def __init__(
@@ -243,9 +322,12 @@ class FloatMultiplier(wiring.Component):
         a_format: FloatFormat | IntFormat,
         b_format: FloatFormat,
         to: FloatFormat,
-        target: str = "asic",
+        target: Target | str = Target.ASIC,
     ) -> None:
-        self._target = target
+        check_format("a_format", a_format, integer=True)
+        check_format("b_format", b_format)
+        check_format("to", to)
+        self._target = check_choice("target", target, Target)
         self._a_format = a_format
         self._b_format = b_format
         self._to = to
@@ -263,39 +345,48 @@ class FloatMultiplier(wiring.Component):
         negative = register(m, a.negative ^ b.negative, "negative")
         nan = register(m, a.nan | b.nan | (infinite & (a.zero | b.zero)), "nan")
         infinite = register(m, infinite, "infinite")
-        # Were the highest bit the leading one, its exponent as stored would be one more.
+        # If the highest bit is the leading one, the stored exponent is one more than this.
         offset = self._a_format.scale + self._b_format.scale + len(product) - 2 + to.bias
         lowest = offset + 1 + isinstance(self._a_format, FloatFormat)
         room = wire(m, exponent + Const(offset, signed(len(exponent) + 3)), "room")
-        # What is shifted right keeps the bits that the result has room for.
+        # Zeros below keep the bits of a subnormal product that the result has room for.
         pad = max(to.precision + 1 - len(product), 0) if lowest < 0 else 0
         normalized = normalize(m, Cat(Const(0, pad), product), room, lowest, "product")
         rounded = round_and_pack(m, to, negative, normalized, "product")
-        # A zero has no leading one to be normalized.
+        # Zero has no leading one, and is not normalized.
         value = Mux(product.any(), rounded, Cat(Const(0, to.bits - 1), negative))
         m.d.sync += self.y.eq(special(to, value, infinite, negative, nan))
         return m
 
 
 class FloatAdder(wiring.Component):
-    """Adds two values of a format, as IEEE 754 has it.
+    """Adder of two numbers of one format (IEEE 754-2019).
 
-    Latency: ``stages`` clocks. Throughput: a sum per clock. No register has a reset.
+    Latency: ``stages`` cycles. Throughput: one sum per cycle. No register has a reset.
 
     Parameters
     ----------
-    fmt : of operands and sum
-    stages : 1, 2 or 3: a register at the end; after the alignment too; after the addition too
+    fmt : format of the operands and of the sum
+    stages : 1 to 3; 1 has a register at the end, 2 also one after the alignment, and 3 also one
+        after the addition
+
+    Raises
+    ------
+    TypeError
+        If ``fmt`` is not a ``FloatFormat``, or ``stages`` is not an integer.
+    ValueError
+        If ``stages`` is not legal.
 
     Members
     -------
-    a, b : In; patterns
-    y : Out; pattern
+    a, b : In(``fmt.bits``); patterns of the operands
+    y : Out(``fmt.bits``); pattern of the sum
     """
 
     def __init__(self, *, fmt: FloatFormat, stages: int) -> None:
+        check_format("fmt", fmt)
         self._fmt = fmt
-        self._stages = stages
+        self._stages = check_integer("stages", stages, 1, 3)
         super().__init__({"a": In(fmt.bits), "b": In(fmt.bits), "y": Out(fmt.bits)})
 
     def elaborate(self, platform: object) -> Module:
@@ -303,16 +394,18 @@ class FloatAdder(wiring.Component):
         fmt = self._fmt
 
         def stage(number: int) -> Callable[[Value, str], Signal]:
-            """A register where there is such a stage, otherwise a wire."""
+            """Make a register if the adder has this stage, else a wire."""
             function = register if self._stages >= number else wire
             return lambda value, name: function(m, value, name)
 
+        # The operand with the larger magnitude comes first; patterns compare like magnitudes.
         swap = wire(m, self.a[:-1] < self.b[:-1], "swap")
         large = unpack(m, fmt, wire(m, Mux(swap, self.b, self.a), "large"), "large")
         small = unpack(m, fmt, wire(m, Mux(swap, self.a, self.b), "small"), "small")
         behind = wire(m, (large.exponent - small.exponent)[: fmt.exponent_bits], "behind")
         differ = wire(m, large.negative ^ small.negative, "differ")
-        # Three bits below: after a subtraction they are half, rest and one place to shift left.
+        # Three bits below: guard, round and sticky. A subtraction shifts left by one place at most
+        # if the sticky bit is set.
         moved, lost = _shift_right_sticky(Cat(Const(0, 2), small.significand), behind)
 
         align = stage(2)
@@ -320,7 +413,7 @@ class FloatAdder(wiring.Component):
         addend = align(Cat(lost, moved), "addend")
         subtract = align(differ, "subtract")
         exponent = align(large.exponent, "exponent")
-        # The sign of a sum of zero is minus only if both are.
+        # A sum of zero is negative only if both operands are.
         negative = align(large.negative, "negative")
         nan = align(large.nan | small.nan | (large.infinite & small.infinite & differ), "nan")
         infinite = align(large.infinite, "infinite")
@@ -333,7 +426,7 @@ class FloatAdder(wiring.Component):
         subtract = add(subtract, "total_subtract")
         nan, infinite = add(nan, "total_nan"), add(infinite, "total_infinite")
 
-        # The highest bit is that of a carry, and worth twice the larger one's.
+        # The highest bit is the carry, and worth twice the leading one of the larger operand.
         room = wire(m, Cat(exponent, Const(0, 1)).as_signed(), "room")
         normalized = normalize(m, total, room, 1, "sum")
         rounded = round_and_pack(m, fmt, negative, normalized, "sum")

@@ -1,9 +1,12 @@
 """Dot products of floating-point numbers that align, add integers and round once."""
 
+from dataclasses import dataclass
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.floats import FloatFormat, IntFormat
 from ..engine.dot import add_or_subtract
+from .config import DotConfig, check_config
 from .floats import (
     Normalized,
     normalize,
@@ -15,13 +18,21 @@ from .floats import (
     wire,
 )
 from .multiply import multiply
-from .unit import DotUnit, add_magnitudes, delay, slots
+from .unit import FloatDot, add_magnitudes, delay, slots
 
 __all__ = ["FusedDot"]
 
 
 def _largest(m: Module, values: list[Value], levels: int | None, name: str) -> list[Value]:
-    """Maxima by a tree of comparisons: one, or those that so many levels leave."""
+    """Find maxima by a tree of comparisons: the one maximum, or those that ``levels`` levels leave.
+
+    Parameters
+    ----------
+    m : module to add wires to
+    values : unsigned numbers
+    levels : levels of the tree; None for all of them
+    name : prefix of the wires' names
+    """
     level = 0
     while len(values) > 1 and level != levels:
         level += 1
@@ -35,55 +46,110 @@ def _largest(m: Module, values: list[Value], levels: int | None, name: str) -> l
     return values
 
 
-class FusedDot(DotUnit):
-    """The dot product that ``trilith.golden.floats.fused_dot`` defines.
-
-    Products are exact. Each is shifted right by how far its exponent is below the largest of its
-    dot product so far, and cut off below ``window`` bits; integers are added in a tree whose signs
-    travel beside the sums, and in an accumulator that is shifted when the largest exponent grows.
-    Exponents run ahead of the products, so that the accumulator's loop is a shifter and an adder,
-    one clock, and there is one accumulator: nothing is normalized or rounded before the end.
-
-    Latency: ``8 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks: operands; products and
-    exponents; largest exponent; alignment; the tree; accumulator; its magnitude; normalization;
-    rounding. Throughput: a beat per clock.
+@dataclass(frozen=True, kw_only=True)
+class _Flags:
+    """Flags that travel with a beat through the pipeline.
 
     Parameters
     ----------
-    weight_format, activation_format : of the operands
-    to : of the result
-    lanes : products in a beat
-    k_max : products in a dot product, at most
-    window : bits kept of the largest product; by default three more than a significand of ``to``
-    levels_per_stage : levels of the tree between two registers
-    target : see ``multiply``
+    valid : the beat counts
+    first, last : it is the first, or the last, beat of its dot product
+    """
+
+    valid: Value
+    last: Value
+    first: Value
+
+    def later(self, m: Module, cycles: int, stage: int) -> "_Flags":
+        """Delay the flags; ``stage`` numbers the registers."""
+        return _Flags(
+            valid=delay(m, self.valid, cycles, f"valid_{stage}", reset=True),
+            last=delay(m, self.last, cycles, f"last_{stage}"),
+            first=delay(m, self.first, cycles, f"first_{stage}"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Products:
+    """Products of a beat, one for each lane.
+
+    Parameters
+    ----------
+    magnitudes, negatives : exact product of the significands, and its sign, in registers
+    exponents : sum of the stored exponents, 0 for a product of zero; one cycle earlier
+    specials : NaN, +∞ and −∞ among the products, one bit for each, in a register
+    """
+
+    magnitudes: list[Value]
+    negatives: list[Value]
+    exponents: list[Value]
+    specials: Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sum:
+    """State of the accumulator: ``accumulator · 2^exponent``, scaled by a constant.
+
+    Parameters
+    ----------
+    accumulator : two's complement
+    exponent : largest exponent of the products so far
+    specials : NaN, +∞ and −∞ among the products so far
+    """
+
+    accumulator: Value
+    exponent: Value
+    specials: Value
+
+
+class FusedDot(FloatDot):
+    """Dot product of floating-point numbers that rounds only once, at the end.
+
+    ``trilith.golden.floats.fused_dot`` defines the result. Products are exact. Each product is
+    shifted right by the distance of its exponent to the largest exponent of its dot product so far,
+    and cut off below the window: three bits more than a significand of ``to``. Integers are added
+    in a tree, beside which the signs travel, and in an accumulator, which is shifted right when the
+    largest exponent grows. Matrix units of GPUs work in this way (Fasi et al., "Numerical behavior
+    of NVIDIA tensor cores", PeerJ Computer Science 7:e330, 2021).
+
+    Exponents run ahead of the products. The loop of the accumulator is therefore a shifter and an
+    adder in one cycle, and one accumulator is enough.
+
+    Latency: ``8 + ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles, one each for operands;
+    products and exponents; largest exponent; alignment; accumulator; magnitude; normalization; and
+    rounding; besides those of the tree. Throughput: one beat per cycle.
+
+    Parameters
+    ----------
+    config : shape of the unit
+    weight_format, activation_format : number formats of the operands
+    to : format of the result
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``DotConfig``, or a format is not a number format.
+
+    Members
+    -------
+    weights, activations, valid, last, done, total : see ``DotUnit``
     """
 
     def __init__(
         self,
+        config: DotConfig,
         *,
         weight_format: FloatFormat | IntFormat,
         activation_format: FloatFormat,
         to: FloatFormat,
-        lanes: int,
-        k_max: int,
-        window: int | None = None,
-        levels_per_stage: int = 1,
-        target: str = "asic",
     ) -> None:
-        self._target = target
-        self._weight_format = weight_format
-        self._activation_format = activation_format
-        self._to = to
-        self.window = to.precision + 3 if window is None else window
-        self._width = (k_max * (2**self.window - 1)).bit_length() + 1
-        self._levels_per_stage = levels_per_stage
+        check_config(config)
         super().__init__(
-            lanes=lanes,
-            weights=lanes * weight_format.bits,
-            activations=lanes * activation_format.bits,
-            total=to.bits,
-            latency=8 - (-(lanes - 1).bit_length() // levels_per_stage),
+            config,
+            weight_format,
+            activation_format,
+            to,
+            latency=8 + config.tree_cycles(config.lanes),
             parts={
                 "operands": "weights|activations|packed",
                 "product": "p[0-9]+",
@@ -93,16 +159,49 @@ class FusedDot(DotUnit):
                 "result": "r[12]_|total",
             },
         )
+        self._window = to.precision + 3
+        # The accumulator holds k_max products of the largest exponent.
+        self._width = (config.k_max * (2**self._window - 1)).bit_length() + 1
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
+        products, flags = self._multiply(m)
+        exponents, largest, before, flags = self._find_largest(m, products.exponents, flags)
+        magnitudes = [delay(m, x, 1, f"p{lane}") for lane, x in enumerate(products.magnitudes)]
+        negatives = [delay(m, x, 1, f"s{lane}") for lane, x in enumerate(products.negatives)]
+
+        # Bits of the window below a product; negative if the product is wider than the window.
+        guard = self._window - len(magnitudes[0])
+        terms: list[Value] = []
+        for lane, (magnitude, exponent) in enumerate(zip(magnitudes, exponents, strict=True)):
+            behind = wire(m, (largest - exponent)[: len(exponent)], f"behind{lane}")
+            aligned = shift_right(Cat(Const(0, max(guard, 0)), magnitude), behind)
+            terms.append(register(m, aligned[max(-guard, 0) :], f"t{lane}"))
+        negatives = [delay(m, value, 1, f"s{lane}_3") for lane, value in enumerate(negatives)]
+        total, subtract = add_magnitudes(m, terms, negatives, self.config.levels_per_stage)
+        grown = wire(m, (largest - before)[: len(largest)], "grown")
+        steps = self._width.bit_length()
+        if len(grown) > steps:
+            # The largest distance shifts everything out, and so does every larger one.
+            grown = Mux(grown[steps:].any(), 2**steps - 1, grown[:steps])
+
+        # Flags and exponents wait for the alignment and the tree.
+        cycles = self.config.tree_cycles(self.lanes)
+        flags = flags.later(m, 2 + cycles, 2)
+        grown = delay(m, grown, 1 + cycles, "grown")
+        largest = delay(m, largest, 1 + cycles, "largest_2")
+        specials = delay(m, products.specials, 2 + cycles, "specials_2")
+        state = self._accumulate(m, flags, grown, largest, specials, (total, subtract))
+        self._round(m, delay(m, flags.valid & flags.last, 1, "finish", reset=True), state, guard)
+        return m
+
+    def _multiply(self, m: Module) -> tuple[_Products, _Flags]:
+        """Multiply the lanes of a beat, and find the special values among the products."""
         weights, activations = self.operands(m)
         valid = delay(m, self.valid, 1, "valid", reset=True)
         last = delay(m, self.last, 1, "last")
-        first = slots(m, valid, last, 1)
-
-        # Products, their exponents, and what is special about them.
-        products: list[Value] = []
+        flags = _Flags(valid=valid, last=last, first=slots(m, valid, last, 1))
+        magnitudes: list[Value] = []
         exponents: list[Value] = []
         negatives: list[Value] = []
         nans: list[Value] = []
@@ -112,81 +211,90 @@ class FusedDot(DotUnit):
             x = unpack(m, self._activation_format, activations[lane], f"x{lane}")
             negative = wire(m, w.negative ^ x.negative, f"negative{lane}")
             infinite, zero = w.infinite | x.infinite, w.zero | x.zero
+            # A product of zero must not decide the largest exponent.
             exponent = (w.exponent + x.exponent) & ~zero.replicate(
                 max(len(w.exponent), len(x.exponent)) + 1
             )
             nans.append(w.nan | x.nan | (infinite & zero))
             infinities[0].append(infinite & ~negative)
             infinities[1].append(infinite & negative)
-            product = multiply(m, w.significand, x.significand, f"p{lane}", self._target)
-            products.append(register(m, product, f"p{lane}"))
+            product = multiply(m, w.significand, x.significand, f"p{lane}", self.config.target)
+            magnitudes.append(register(m, product, f"p{lane}"))
             exponents.append(wire(m, exponent, f"e{lane}"))
             negatives.append(register(m, negative, f"s{lane}"))
         specials = register(m, Cat(Cat(lanes).any() for lanes in (nans, *infinities)), "specials")
+        products = _Products(
+            magnitudes=magnitudes, negatives=negatives, exponents=exponents, specials=specials
+        )
+        return products, flags
 
-        # The largest exponent so far, in two clocks; products wait for the second.
-        levels = (self.lanes - 1).bit_length() // 2
+    def _find_largest(
+        self, m: Module, exponents: list[Value], flags: _Flags
+    ) -> tuple[list[Value], Value, Value, _Flags]:
+        """Find the largest exponent of the dot product so far, in two cycles.
+
+        Returns
+        -------
+        The lanes' exponents, the largest exponent, the largest exponent before this beat, and the
+        flags. The flags are one cycle ahead of the exponents.
+        """
+        # Half of the tree of comparisons stands in each cycle.
+        levels = self.config.tree_levels // 2
         maxima = [
             register(m, value, f"maximum{i}")
             for i, value in enumerate(_largest(m, exponents, levels, "a"))
         ]
         exponents = [register(m, value, f"e{lane}_1") for lane, value in enumerate(exponents)]
-        valid = delay(m, valid, 1, "valid_1", reset=True)
-        last = delay(m, last, 1, "last_1")
-        first = delay(m, first, 1, "first_1")
+        flags = flags.later(m, 1, 1)
         running = Signal(len(exponents[0]), reset_less=True)
         (beat_largest,) = _largest(m, maxima, None, "b")
-        before = Mux(first, 0, running)
+        before = Mux(flags.first, 0, running)
         largest = wire(m, Mux(beat_largest > before, beat_largest, before), "largest")
-        with m.If(valid):
+        with m.If(flags.valid):
             m.d.sync += running.eq(largest)
         largest, before = register(m, largest, "largest_1"), register(m, before, "before_1")
         exponents = [delay(m, value, 1, f"e{lane}_2") for lane, value in enumerate(exponents)]
-        products = [delay(m, value, 1, f"p{lane}") for lane, value in enumerate(products)]
-        negatives = [delay(m, value, 1, f"s{lane}") for lane, value in enumerate(negatives)]
+        return exponents, largest, before, flags
 
-        # Alignment.
-        guard = self.window - len(products[0])
-        terms: list[Value] = []
-        for lane, (product, exponent) in enumerate(zip(products, exponents, strict=True)):
-            behind = wire(m, (largest - exponent)[: len(exponent)], f"behind{lane}")
-            aligned = shift_right(Cat(Const(0, max(guard, 0)), product), behind)
-            terms.append(register(m, aligned[max(-guard, 0) :], f"t{lane}"))
-        negatives = [delay(m, value, 1, f"s{lane}_3") for lane, value in enumerate(negatives)]
-        total, subtract = add_magnitudes(m, terms, negatives, self._levels_per_stage)
-        clocks = -(-(self.lanes - 1).bit_length() // self._levels_per_stage)
-        grown = wire(m, (largest - before)[: len(largest)], "grown")
-        steps = self._width.bit_length()
-        if len(grown) > steps:
-            # All that is beyond shifts everything out.
-            grown = Mux(grown[steps:].any(), 2**steps - 1, grown[:steps])
-
-        # The accumulator.
-        valid = delay(m, valid, 2 + clocks, "valid_2", reset=True)
-        last = delay(m, last, 2 + clocks, "last_2")
-        first = delay(m, first, 2 + clocks, "first_2")
-        grown = delay(m, grown, 1 + clocks, "grown")
-        largest = delay(m, largest, 1 + clocks, "largest_2")
-        specials = delay(m, specials, 2 + clocks, "specials_2")
+    def _accumulate(
+        self,
+        m: Module,
+        flags: _Flags,
+        grown: Value,
+        largest: Value,
+        specials: Value,
+        beat: tuple[Value, Value],
+    ) -> _Sum:
+        """Add the sum of a beat, or subtract it, after a shift by the growth of the exponent."""
+        total, subtract = beat
         accumulator = Signal(self._width, reset_less=True)
         exponent = Signal(len(largest), reset_less=True)
         seen = Signal(3, reset_less=True)
-        kept = Mux(first, 0, shift_right(accumulator, grown, fill=accumulator[-1]))
-        with m.If(valid):
+        kept = Mux(flags.first, 0, shift_right(accumulator, grown, fill=accumulator[-1]))
+        with m.If(flags.valid):
             m.d.sync += [
                 accumulator.eq(add_or_subtract(kept, total, subtract, self._width)),
                 exponent.eq(largest),
-                seen.eq(Mux(first, 0, seen) | specials),
+                seen.eq(Mux(flags.first, 0, seen) | specials),
             ]
+        return _Sum(accumulator=accumulator, exponent=exponent, specials=seen)
 
-        # The result, once for a dot product; registers hold while there is none.
-        finish = delay(m, valid & last, 1, "finish", reset=True)
-        negative = accumulator[-1]
-        magnitude = Mux(negative, -accumulator.as_signed(), accumulator)[: self._width]
-        done = finish
-        values = {"magnitude": magnitude, "negative": negative, "exponent": exponent, "seen": seen}
+    def _round(self, m: Module, done: Value, state: _Sum, guard: int) -> None:
+        """Round the accumulator once per dot product, in three cycles.
+
+        The registers hold their values between results, which saves their energy.
+        """
+        negative = state.accumulator[-1]
+        magnitude = Mux(negative, -state.accumulator.as_signed(), state.accumulator)[: self._width]
+        values = {
+            "magnitude": magnitude,
+            "negative": negative,
+            "exponent": state.exponent,
+            "seen": state.specials,
+        }
         values = self._hold(m, done, values, "r1")
         done = delay(m, done, 1, "done_1", reset=True)
+        # The lowest bit of the accumulator is worth 2^(exponent + scale).
         scale = self._weight_format.scale + self._activation_format.scale - guard
         offset = scale + self._width - 2 + self._to.bias
         lowest = offset + isinstance(self._weight_format, FloatFormat) + 1
@@ -214,15 +322,15 @@ class FusedDot(DotUnit):
         rounded = round_and_pack(m, self._to, values["negative"], normalized, "result")
         nan, positive, minus = values["seen"]
         result = Mux(values["zero"], 0, rounded)
+        # Infinities of both signs add up to NaN.
         result = special(self._to, result, positive | minus, minus, nan | (positive & minus))
         m.d.comb += self.done.eq(delay(m, done, 1, "done_3", reset=True))
         with m.If(done):
             m.d.sync += self.total.eq(result)
-        return m
 
     @staticmethod
     def _hold(m: Module, enable: Value, values: dict[str, Value], name: str) -> dict[str, Value]:
-        """Registers that take values when enabled."""
+        """Register values, each under its key, while ``enable`` is high."""
         held = {key: Signal(len(value), name=f"{name}_{key}") for key, value in values.items()}
         with m.If(enable):
             m.d.sync += [held[key].eq(value) for key, value in values.items()]

@@ -1,25 +1,20 @@
-"""Dot products of integers, trits and bits."""
-
-from collections.abc import Mapping
+"""Dot products of integers, trits and bits, all of them exact."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.codes import Code
+from ..checks import check_choice, check_integer
+from ..config import ACT_BITS, Target
 from ..engine.dot import DotProduct, add_or_subtract
 from ..engine.weight_decoder import BeatDecoder
+from .config import DotConfig, check_config
 from .floats import register
 from .multiply import multiply
 from .unit import DotUnit, add_pairs, delay, slots
 
 __all__ = ["BinaryDot", "IntegerDot", "TernaryDot"]
 
-
-def _width(largest: int) -> int:
-    """Bits of a signed number from ``−largest`` to ``largest``."""
-    return largest.bit_length() + 1
-
-
-#: What registers are for, in most units.
+#: Parts of a unit, and the names of their registers, see ``DotUnit``.
 _PARTS = {
     "operands": "weights|activations|packed",
     "product": "[pc][0-9]+",
@@ -28,36 +23,19 @@ _PARTS = {
 }
 
 
-class _ExactDot(DotUnit):
-    """What units with an exact accumulator share.
+def _signed_bits(largest: int) -> int:
+    """Count the bits of a signed number from ``−largest`` to ``largest``."""
+    return largest.bit_length() + 1
 
-    Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks: operands, products, the tree
-    and the accumulator, unless a unit says otherwise. Throughput: a beat per clock.
+
+class _ExactDot(DotUnit):
+    """Base of the dot products whose accumulator never rounds and never overflows.
+
+    Latency, throughput, parameters and members: see ``DotUnit`` and each unit.
     """
 
-    def __init__(
-        self,
-        *,
-        lanes: int,
-        weights: int,
-        activations: int,
-        largest: int,
-        latency: int,
-        parts: Mapping[str, str] = _PARTS,
-        skew: int = 0,
-    ) -> None:
-        super().__init__(
-            lanes=lanes,
-            weights=weights,
-            activations=activations,
-            total=_width(largest),
-            latency=latency,
-            parts=parts,
-            skew=skew,
-        )
-
     def _accumulate(self, m: Module, value: Value, subtract: Value | None = None) -> None:
-        """Add a beat's sum, or subtract it."""
+        """Add the sum of a beat to the accumulator, or subtract it if ``subtract`` is high."""
         before = self.latency - 1
         valid = delay(m, self.valid, before, "valid", reset=True)
         last = delay(m, self.last, before, "last")
@@ -74,93 +52,100 @@ class _ExactDot(DotUnit):
         m.d.comb += self.done.eq(delay(m, valid & last, 1, "done", reset=True))
 
 
-def _stages(lanes: int, levels_per_stage: int) -> int:
-    return -(-(lanes - 1).bit_length() // levels_per_stage)
-
-
 class IntegerDot(_ExactDot):
-    """Multipliers of two's complement integers, a tree of adders, an exact accumulator.
+    """Dot product of two's complement integers: multipliers and a tree of adders.
 
-    Latency and throughput: see ``_ExactDot``.
+    Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles: one for the operands, one
+    for the products, those of the tree, and one for the accumulator. Throughput: one beat per
+    cycle.
 
     Parameters
     ----------
-    weight_bits, activation_bits : of the operands; the whole range is legal
-    lanes : products in a beat
-    k_max : products in a dot product, at most
-    levels_per_stage : levels of the tree between two registers
-    target : see ``multiply``
+    config : shape of the unit
+    weight_bits, activation_bits : 2 to 16; widths of the operands, whose whole range is legal
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``DotConfig``, or a width is not an integer.
+    ValueError
+        If a width is not legal.
+
+    Members
+    -------
+    weights, activations, valid, last, done, total : see ``DotUnit``
     """
 
-    def __init__(
-        self,
-        *,
-        weight_bits: int,
-        activation_bits: int,
-        lanes: int,
-        k_max: int,
-        levels_per_stage: int = 1,
-        target: str = "asic",
-    ) -> None:
-        self._levels_per_stage = levels_per_stage
-        self._target = target
+    def __init__(self, config: DotConfig, *, weight_bits: int, activation_bits: int) -> None:
+        check_config(config)
+        weight_bits = check_integer("weight_bits", weight_bits, 2, 16)
+        activation_bits = check_integer("activation_bits", activation_bits, 2, 16)
         super().__init__(
-            lanes=lanes,
-            weights=lanes * weight_bits,
-            activations=lanes * activation_bits,
-            largest=k_max * 2 ** (weight_bits + activation_bits - 2),
-            latency=3 + _stages(lanes, levels_per_stage),
+            config,
+            weights=config.lanes * weight_bits,
+            activations=config.lanes * activation_bits,
+            # Both operands at their lowest value give the largest product.
+            total=_signed_bits(config.k_max * 2 ** (weight_bits + activation_bits - 2)),
+            latency=3 + config.tree_cycles(config.lanes),
+            parts=_PARTS,
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         weights, activations = self.operands(m)
         products = [
-            multiply(m, w.as_signed(), x.as_signed(), f"p{lane}", self._target)
+            multiply(m, w.as_signed(), x.as_signed(), f"p{lane}", self.config.target)
             for lane, (w, x) in enumerate(zip(weights, activations, strict=True))
         ]
         products = [register(m, product, f"p{lane}") for lane, product in enumerate(products)]
-        self._accumulate(m, add_pairs(m, products, self._levels_per_stage))
+        self._accumulate(m, add_pairs(m, products, self.config.levels_per_stage))
         return m
 
 
 class TernaryDot(_ExactDot):
-    """Packed trits, or bits for ±1, times integers: the engine's decoder and ``DotProduct``.
+    """Dot product of packed trits and integers: the engine's weight decoder and ``DotProduct``.
 
-    The decoder stands between the registers of the weights and those of its trits, beside which the
-    activations are registered. For an FPGA further registers hold an activation or zero.
+    The weight decoder stands between the registers of the packed weights and those of the trits;
+    the activations are registered beside the latter. For an FPGA, one more register holds each
+    activation or zero.
 
-    Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` clocks from the weights and for an
-    FPGA one more, one less from the activations. Throughput: a beat per clock.
+    Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles from the weights, and one
+    more for an FPGA; one less from the activations. Throughput: one beat per cycle.
 
     Parameters
     ----------
-    code : of the weights
-    activation_bits : 8, 4 or 2, at two bits −1, 0 and +1
-    lanes, k_max, levels_per_stage : see ``IntegerDot``
-    target : ``fpga`` or ``asic``, see ``DotProduct``
+    config : shape of the unit
+    code : code of the weights; ``binary`` packs bits for ±1
+    activation_bits : 8, 4 or 2; with 2 bits, only −1, 0 and +1 are legal
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``DotConfig``, ``code`` is not a ``Code``, or ``activation_bits`` is
+        not an integer.
+    ValueError
+        If ``activation_bits`` is not legal.
+
+    Members
+    -------
+    weights : In(bytes of a packed row); see ``DotUnit``
+    activations, valid, last, done, total : see ``DotUnit``
     """
 
-    def __init__(
-        self,
-        *,
-        code: Code,
-        activation_bits: int,
-        lanes: int,
-        k_max: int,
-        levels_per_stage: int = 1,
-        target: str = "asic",
-    ) -> None:
+    def __init__(self, config: DotConfig, *, code: Code, activation_bits: int) -> None:
+        check_config(config)
+        if not isinstance(code, Code):
+            raise TypeError(f"code must be a Code, not {code!r}")
+        activation_bits = check_choice("activation_bits", activation_bits, ACT_BITS)
         self._code = code
         self._activation_bits = activation_bits
-        self._levels_per_stage = levels_per_stage
-        self._target = target
+        largest = 1 if activation_bits == 2 else 2 ** (activation_bits - 1)
         super().__init__(
-            lanes=lanes,
-            weights=8 * code.packed_bytes(lanes),
-            activations=lanes * activation_bits,
-            largest=k_max * (1 if activation_bits == 2 else 2 ** (activation_bits - 1)),
-            latency=(4 if target == "fpga" else 3) + _stages(lanes, levels_per_stage),
+            config,
+            weights=8 * code.packed_bytes(config.lanes),
+            activations=config.lanes * activation_bits,
+            total=_signed_bits(config.k_max * largest),
+            latency=3 + (config.target == Target.FPGA) + config.tree_cycles(config.lanes),
             parts={
                 "operands": "weights|activations|packed",
                 "decode": r"dot\.(zero|s0_|[sd]1?_)",
@@ -178,8 +163,8 @@ class TernaryDot(_ExactDot):
             lanes=self.lanes,
             tokens=1,
             act_bits=self._activation_bits,
-            levels_per_stage=self._levels_per_stage,
-            target=self._target,
+            levels_per_stage=self.config.levels_per_stage,
+            target=self.config.target,
         )
         m.d.comb += [
             decoder.packed.eq(register(m, self.weights, "weights_register")),
@@ -192,27 +177,41 @@ class TernaryDot(_ExactDot):
 
 
 class BinaryDot(_ExactDot):
-    """Bits for ±1 on both sides: exclusive nor, and a count of the ones.
+    """Dot product of bits for ±1 on both sides: exclusive nor, and a count of the ones.
 
-    A product is +1 where the bits agree, so that a beat's sum is ``2 · count − lanes``. Full adders
-    count three lanes in the clock of the products.
+    A product is +1 if the two bits agree, else −1, so that the sum of a beat is ``2 · count −
+    lanes`` (Rastegari et al., "XNOR-Net", arXiv:1603.05279). Full adders count three lanes in the
+    cycle of the products.
 
-    Latency: ``3 + ceil(ceil(log2(ceil(lanes / 3) + 1)) / levels_per_stage)`` clocks. Throughput: a
-    beat per clock.
+    Latency: ``3 + ceil(ceil(log2(ceil(lanes / 3) + 1)) / levels_per_stage)`` cycles: one for the
+    operands, one for the counts of three, those of the tree, and one for the accumulator.
+    Throughput: one beat per cycle.
 
     Parameters
     ----------
-    lanes, k_max, levels_per_stage : see ``IntegerDot``
+    config : shape of the unit
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``DotConfig``.
+
+    Members
+    -------
+    weights, activations : In(lanes); a bit is 1 for +1 and 0 for −1
+    valid, last, done, total : see ``DotUnit``
     """
 
-    def __init__(self, *, lanes: int, k_max: int, levels_per_stage: int = 1) -> None:
-        self._levels_per_stage = levels_per_stage
+    def __init__(self, config: DotConfig) -> None:
+        check_config(config)
         super().__init__(
-            lanes=lanes,
-            weights=lanes,
-            activations=lanes,
-            largest=k_max,
-            latency=3 + _stages(-(-lanes // 3) + 1, levels_per_stage),
+            config,
+            weights=config.lanes,
+            activations=config.lanes,
+            total=_signed_bits(config.k_max),
+            # The tree adds a count for each three lanes, and −lanes.
+            latency=3 + config.tree_cycles(-(-config.lanes // 3) + 1),
+            parts=_PARTS,
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -222,7 +221,8 @@ class BinaryDot(_ExactDot):
         counts: list[Value] = []
         for start in range(0, self.lanes, 3):
             count = sum(agree[start : start + 3], Const(0, 0))
+            # Twice the count, by a zero below it.
             counts.append(Cat(Const(0, 1), register(m, count[:2], f"c{start}")))
-        counts.append(Const(-self.lanes, signed(_width(self.lanes))))
-        self._accumulate(m, add_pairs(m, counts, self._levels_per_stage))
+        counts.append(Const(-self.lanes, signed(_signed_bits(self.lanes))))
+        self._accumulate(m, add_pairs(m, counts, self.config.levels_per_stage))
         return m

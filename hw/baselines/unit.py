@@ -1,4 +1,4 @@
-"""The interface that all measured dot products share, and what they have in common."""
+"""Interface that all measured dot products share, and the parts that they have in common."""
 
 from collections.abc import Mapping, Sequence
 
@@ -6,38 +6,53 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden.floats import FloatFormat, IntFormat
 from ..engine.dot import add_or_subtract
-from .floats import register, wire
+from .config import DotConfig, check_config
+from .floats import check_format, register, wire
 
-__all__ = ["DotRows", "DotUnit", "add_magnitudes", "add_pairs", "delay", "slots"]
+__all__ = ["DotRows", "DotUnit", "FloatDot", "add_magnitudes", "add_pairs", "delay", "slots"]
 
 
 class DotUnit(wiring.Component):
-    """A row of ``lanes`` products, their sum, and an accumulator over the beats of a dot product.
+    """Base of the dot products: ``lanes`` products, their sum, and an accumulator over beats.
 
-    The operands of a beat enter in one clock, registers of their own first, and every clock may
-    bring a beat. With ``interleave`` above 1 the accumulator's loop takes that many clocks and
-    serves as many dot products in turn: beats that many clocks apart belong together.
+    The operands of a beat enter in one cycle and pass registers first. Every cycle may bring a
+    beat. If ``interleave`` is above 1, the loop of the accumulator takes ``interleave`` cycles and
+    serves as many dot products in turn: beats that are ``interleave`` cycles apart belong together.
 
-    Latency: ``latency`` clocks from the last beat's weights to its result. Throughput: a beat per
-    clock, and where a dot product is one beat a result per clock.
+    Latency: ``latency`` cycles from the weights of the last beat to the result. Throughput: one
+    beat per cycle, and one result per cycle if a dot product is one beat.
 
-    ``skew`` is by how many clocks a beat's activations enter after its weights. ``parts`` says what
-    registers, and the logic in front of them, are for: patterns of names from the operands on, the
-    first that matches; what none matches is control.
+    Parameters
+    ----------
+    config : shape of the unit
+    weights, activations, total : widths of the ports, in bits
+    latency : see above
+    parts : pattern of register names for each part of the unit, for the split of its energy. A
+        register, and the logic in front of it, belongs to the first part whose pattern matches the
+        start of its name; ``control`` is the rest.
+    interleave : see above
+    skew : cycles by which the activations of a beat enter after its weights
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``DotConfig``.
 
     Members
     -------
-    weights, activations : In; of one beat, lane 0 lowest
-    valid, last : In; the beat counts; it ends its dot product, so that the next one begins another
-    done : Out; ``total`` is a result
-    total : Out; the result while ``done`` is set
+    weights, activations : In(as wide as given); operands of a beat, lane 0 lowest
+    valid : In(1); the beat counts
+    last : In(1); with ``valid``, the beat ends its dot product, and the next beat starts another
+    done : Out(1); ``total`` is a result
+    total : Out(as wide as given); the result, while ``done`` is high
     """
 
     def __init__(
         self,
+        config: DotConfig,
         *,
-        lanes: int,
         weights: int,
         activations: int,
         total: int,
@@ -46,9 +61,11 @@ class DotUnit(wiring.Component):
         interleave: int = 1,
         skew: int = 0,
     ) -> None:
-        #: Part to the pattern of its registers' names.
+        check_config(config)
+        self.config = config
+        self.lanes = config.lanes
+        #: Pattern of the registers' names for each part.
         self.parts = parts
-        self.lanes = lanes
         self.latency = latency
         self.interleave = interleave
         self.skew = skew
@@ -64,7 +81,7 @@ class DotUnit(wiring.Component):
         )
 
     def operands(self, m: Module) -> tuple[data.View, data.View]:
-        """The registered operands as arrays of lanes."""
+        """Register the operands, and return weights and activations as arrays of lanes."""
         views = []
         for name in ("weights", "activations"):
             port = getattr(self, name)
@@ -73,24 +90,84 @@ class DotUnit(wiring.Component):
         return views[0], views[1]
 
 
-class DotRows(DotUnit):
-    """Several equal units that share their activations, each with weights of its own.
+class FloatDot(DotUnit):
+    """Base of the dot products of floating-point numbers.
 
-    What the rows have in common, the registers of the activations above all, synthesis makes one.
-    Ports are a single unit's, ``weights`` and ``total`` once for every row, the first row lowest.
-
-    Latency and throughput: the units'.
+    Latency, throughput and members: see ``DotUnit`` and each unit.
 
     Parameters
     ----------
-    units : equal ones
+    config : shape of the unit
+    weight_format, activation_format : number formats of the operands
+    to : format of the result
+    latency, parts, interleave : see ``DotUnit``
+
+    Raises
+    ------
+    TypeError
+        If a format is not a number format.
+    """
+
+    def __init__(
+        self,
+        config: DotConfig,
+        weight_format: FloatFormat | IntFormat,
+        activation_format: FloatFormat,
+        to: FloatFormat,
+        *,
+        latency: int,
+        parts: Mapping[str, str],
+        interleave: int = 1,
+    ) -> None:
+        check_format("weight_format", weight_format, integer=True)
+        check_format("activation_format", activation_format)
+        check_format("to", to)
+        self._weight_format = weight_format
+        self._activation_format = activation_format
+        self._to = to
+        super().__init__(
+            config,
+            weights=config.lanes * weight_format.bits,
+            activations=config.lanes * activation_format.bits,
+            total=to.bits,
+            latency=latency,
+            parts=parts,
+            interleave=interleave,
+        )
+
+
+class DotRows(DotUnit):
+    """Several equal units side by side, which share their activations.
+
+    Each unit has weights of its own. Synthesis merges the logic that the rows have in common, above
+    all the registers of the activations.
+
+    Latency: that of one unit. Throughput: that of one unit, in each row.
+
+    Parameters
+    ----------
+    units : the units, one for each row, row 0 first
+
+    Raises
+    ------
+    ValueError
+        If there is no unit, or the units differ in their kind or their configuration.
+
+    Members
+    -------
+    weights, total : as those of a unit, once for each row, row 0 lowest
+    activations, valid, last, done : as those of a unit
     """
 
     def __init__(self, units: Sequence[DotUnit]) -> None:
+        if not units:
+            raise ValueError("units must have at least one unit")
         first = units[0]
+        if any(type(unit) is not type(first) or unit.config != first.config for unit in units):
+            raise ValueError("units must have the same kind and configuration")
         self._units = units
         super().__init__(
-            lanes=first.lanes,
+            first.config,
             weights=len(units) * len(first.weights),
             activations=len(first.activations),
             total=len(units) * len(first.total),
@@ -111,13 +188,23 @@ class DotRows(DotUnit):
                 unit.last.eq(self.last),
                 self.total.word_select(row, len(unit.total)).eq(unit.total),
             ]
+        # All rows are in step.
         m.d.comb += self.done.eq(self._units[0].done)
         return m
 
 
-def delay(m: Module, value: Value, clocks: int, name: str, *, reset: bool = False) -> Value:
-    """A value some clocks later; after a reset zero, if so asked."""
-    for index in range(clocks):
+def delay(m: Module, value: Value, cycles: int, name: str, *, reset: bool = False) -> Value:
+    """Delay a value by a chain of registers.
+
+    Parameters
+    ----------
+    m : module to add the registers to
+    value : any value
+    cycles : length of the chain, 0 or more
+    name : registers are named ``<name>_1``, ``<name>_2``, …
+    reset : whether a reset sets the registers to 0; without it they keep their values
+    """
+    for index in range(cycles):
         later = Signal(value.shape(), name=f"{name}_{index + 1}", reset_less=not reset)
         m.d.sync += later.eq(value)
         value = later
@@ -125,16 +212,32 @@ def delay(m: Module, value: Value, clocks: int, name: str, *, reset: bool = Fals
 
 
 def slots(m: Module, valid: Value, last: Value, count: int) -> Value:
-    """Whether a beat is the first of its dot product, where ``count`` of them take turns."""
+    """Tell whether a beat is the first one of its dot product.
+
+    Parameters
+    ----------
+    m : module to add the logic to
+    valid, last : flags of the beat, see ``DotUnit``
+    count : dot products that take turns, 1 or more
+    """
+    # One bit for each dot product, the next one in turn lowest.
     fresh = Signal(count, init=2**count - 1)
     m.d.sync += fresh.eq(Cat(fresh[1:], Mux(valid, last, fresh[0])))
     return fresh[0]
 
 
 def add_pairs(m: Module, values: list[Value], levels_per_stage: int) -> Value:
-    """The sum of integers by a tree of adders.
+    """Add integers in a binary tree of adders, without loss.
 
-    A register follows every ``levels_per_stage`` levels, and the last.
+    Parameters
+    ----------
+    m : module to add the tree to
+    values : signed or unsigned integers, at least one
+    levels_per_stage : levels between two registers; the root always has a register
+
+    Returns
+    -------
+    The sum, ``ceil(ceil(log2(len(values))) / levels_per_stage)`` cycles later.
     """
     level = 0
     while len(values) > 1:
@@ -151,12 +254,25 @@ def add_pairs(m: Module, values: list[Value], levels_per_stage: int) -> Value:
 def add_magnitudes(
     m: Module, magnitudes: list[Value], negative: list[Value], levels_per_stage: int
 ) -> tuple[Value, Value]:
-    """The sum of signed magnitudes: a sum, and whether to subtract it.
+    """Add numbers that are given as sign and magnitude, in a binary tree of adders.
 
-    As in ``DotProduct`` no magnitude is negated: signs travel up the tree beside the sums, and a
-    node adds or subtracts by whether its two differ. Registers are as in ``add_pairs``.
+    No magnitude is negated, as in ``DotProduct``: the signs travel up the tree beside the sums, and
+    a node subtracts if its two signs differ, else it adds.
+
+    Parameters
+    ----------
+    m : module to add the tree to
+    magnitudes : unsigned integers of one width, at least one
+    negative : the sign of each
+    levels_per_stage : levels between two registers; the root always has a register
+
+    Returns
+    -------
+    A signed sum, and whether the result is its negative. Both arrive
+    ``ceil(ceil(log2(len(magnitudes))) / levels_per_stage)`` cycles later.
     """
     largest = 2 ** len(magnitudes[0]) - 1
+    # Each node: magnitudes below it, sign, and sum.
     nodes = [
         (1, minus, Cat(magnitude, Const(0, 1)).as_signed())
         for minus, magnitude in zip(negative, magnitudes, strict=True)
@@ -172,6 +288,7 @@ def add_magnitudes(
             if len(pair) == 2:
                 other_count, other_minus, other = pair[1]
                 count += other_count
+                # (−1)^s · a + (−1)^t · b = (−1)^s · (a + (−1)^(s xor t) · b)
                 differ = wire(m, minus ^ other_minus, f"d{level}_{index}")
                 bits = (count * largest).bit_length() + 1
                 total = add_or_subtract(total, other, differ, bits)

@@ -43,7 +43,11 @@ _CHANNELS = {
 
 
 def _ports(hardware: AxiMatVec) -> list[dict[str, Any]]:
-    """Ports of the top module, in the order of the page."""
+    """Describe the ports of the top module, in the order of the page.
+
+    Each port has ``name``, ``direction``, ``width``, ``meaning`` and, if it belongs to a bus, the
+    ``interface``.
+    """
     ports = []
     for (name,), member, value in hardware.signature.flatten(hardware):
         port = {
@@ -51,6 +55,7 @@ def _ports(hardware: AxiMatVec) -> list[dict[str, Any]]:
             "direction": "input" if member.flow == In else "output",
             "width": len(Value.cast(value)),
         }
+        # AMD's tools find a bus by names such as s_axi_ctrl_awaddr.
         bus, _, end = name.rpartition("_")
         if bus:
             port |= {"interface": bus}
@@ -60,7 +65,18 @@ def _ports(hardware: AxiMatVec) -> list[dict[str, Any]]:
 
 
 def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
-    """Describe the exported IP for tools: the content of the JSON file."""
+    """Describe the exported IP for tools: the content of the JSON file.
+
+    Parameters
+    ----------
+    hardware : the IP
+    top : name of its top module
+
+    Returns
+    -------
+    What ``describe`` returns, with ``streams`` (bytes and cycles of a beat), ``registers`` (the
+    map) and ``register_values`` (of the read-only registers) instead of payloads and latencies.
+    """
     config, widths = hardware.engine.config, hardware.widths
     engine = describe(hardware.engine, top)
     beats = {
@@ -74,6 +90,7 @@ def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
         "wrapper": "axi",
         "ports": _ports(hardware),
         "streams": {
+            # A beat is cut into words, or several beats share a word.
             name: {"beat_bytes": beat, "word_bytes": word, "cycles_per_beat": max(1, beat / word)}
             for name, (beat, word) in beats.items()
         },

@@ -52,7 +52,12 @@ def configuration_text(parameters: Mapping[str, object]) -> str:
 
 
 def _ports(engine: MatVecEngine) -> list[dict[str, Any]]:
-    """Ports of the top module, in the order of the page."""
+    """Describe the ports of the top module, in the order of the page.
+
+    Each port has ``name``, ``direction``, ``width``, ``meaning`` and, if it belongs to a stream,
+    the ``stream``.
+    """
+    # Amaranth adds clock and reset when it writes the module.
     ports = [
         {"name": name, "direction": "input", "width": 1, "meaning": _PORTS[name]}
         for name in ("clk", "rst")

