@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...hw.baselines import BASELINES, Baseline, DotUnit
+from ...hw.baselines import BASELINES, Baseline, DotConfig, DotUnit
 from ..rtl.clocked import port_bytes
 from ..tools.errors import SimulationError
 from ..tools.run import run_program

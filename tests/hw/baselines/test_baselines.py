@@ -43,7 +43,7 @@ FPGA = (
 
 
 class Everything(wiring.Component):
-    """All operators and dot products side by side; ports have the name of their unit as a prefix."""
+    """All operators and dot products side by side; names of ports start with that of their unit."""
 
     def __init__(self) -> None:
         self.operators = {}

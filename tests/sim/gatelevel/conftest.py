@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trilith.hw.baselines import BASELINES, DotUnit
+from trilith.hw.baselines import BASELINES, DotConfig, DotUnit
 from trilith.sim.gatelevel.characterize import _port_rows
 from trilith.sim.gatelevel.interpreter import run_netlist
 from trilith.sim.gatelevel.library import Library
@@ -40,7 +40,7 @@ def measured(osu018) -> Measured:
     if shutil.which("sta") is None:
         pytest.skip("sta is missing: apt-get install opensta")
     name = "ternaryxint4-escape"
-    unit = BASELINES[name].unit(lanes=5, k_max=64)
+    unit = BASELINES[name].unit(DotConfig(lanes=5, k_max=64))
     netlist = map_component(unit, Library([osu018]), 20_000)
     operands = make_operands(BASELINES[name], "trained", beats=300, lanes=5)
     inputs = _port_rows(BASELINES[name], unit, operands)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from trilith.hw.baselines import BASELINES
+from trilith.hw.baselines import BASELINES, DotConfig
 from trilith.sim.gatelevel.characterize import _check_results, _check_settled, _port_rows
 from trilith.sim.gatelevel.interpreter import run_netlist
 from trilith.sim.gatelevel.library import Library
@@ -73,7 +73,7 @@ def test_open_libraries(pattern, clock_ghz, flip_flop, ties, refused):
     assert list(some.flip_flop.flip_flop.ties.values()) == [1] * ties
     name = "ternaryxternary-two_bit"
     baseline = BASELINES[name]
-    unit = baseline.unit(lanes=5, k_max=64)
+    unit = baseline.unit(DotConfig(lanes=5, k_max=64))
     netlist = map_component(unit, some, 1000 / clock_ghz)
     found = make_operands(baseline, "trained", beats=300, lanes=5)
     outputs, activity = run_netlist(netlist, _port_rows(baseline, unit, found))
