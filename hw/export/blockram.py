@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..config import MatVecConfig
-from ..engine.engine import MatVecEngine
 from ..engine.results import queue_words, results_shape
 
 __all__ = ["BLOCK_RAMS", "BlockRam", "buffer_blocks", "queue_blocks"]
@@ -73,6 +72,4 @@ def queue_blocks(config: MatVecConfig, ram: BlockRam) -> int:
     """Count the block RAMs of the result queue: 0 if the family has LUT RAM."""
     if not ram.queue_in_blocks:
         return 0
-    engine = MatVecEngine(config)
-    engine._MustUse__silence = True  # Only its figures are read, and Amaranth would warn.
-    return ram.blocks(results_shape(config).size, queue_words(engine.queue_depth))
+    return ram.blocks(results_shape(config).size, queue_words(config.queue_depth))

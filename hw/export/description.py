@@ -138,7 +138,7 @@ def _memories(engine: MatVecEngine) -> dict[str, Any]:
     """Shapes of the memories in the Verilog."""
     config = engine.config
     width, depth = config.tokens * activations_shape(config).size, 2 * config.max_chunks
-    queue_width, words = results_shape(config).size, queue_words(engine.queue_depth)
+    queue_width, words = results_shape(config).size, queue_words(config.queue_depth)
     return {
         "activation_buffer": {
             "width": width,
@@ -151,7 +151,7 @@ def _memories(engine: MatVecEngine) -> dict[str, Any]:
             "width": queue_width,
             "depth": words,
             "bits": queue_width * words,
-            "beats": engine.queue_depth,
+            "beats": config.queue_depth,
         },
     }
 
@@ -181,7 +181,7 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
             "acc_width": config.acc_width,
             "weight_bytes": config.weight_bytes,
             "max_chunks": config.max_chunks,
-            "queue_depth": engine.queue_depth,
+            "queue_depth": config.queue_depth,
             "macs_per_clock": config.macs_per_clock,
         },
         "ports": _ports(engine),

@@ -182,8 +182,7 @@ def test_that_the_sidecar_has_the_memories_of_the_verilog(tokens: int, tmp_path:
         (queue["width"], queue["depth"]),
     }
     assert queue["bits"] == queue["width"] * queue["depth"]
-    depth = EngineTiming.of(config).latency + 2 * tokens
-    assert queue["beats"] == sidecar["derived"]["queue_depth"] == depth
+    assert queue["beats"] == sidecar["derived"]["queue_depth"] == config.queue_depth
 
 
 def test_that_lint_is_clean(exported: Path) -> None:
