@@ -55,7 +55,7 @@ bitstream: $(VENV)/.fpga ## build the bitstream of a board: make bitstream BOARD
 	@$(VENV)/bin/trilith fpga build --board "$(BOARD)"
 
 plots: $(STAMP) ## draw the figures of reports/figures, and report.html
-	@$(VENV)/bin/python -m trilith.reports.plots
+	@$(VENV)/bin/python -m trilith.reports.figures.plots
 
 bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, and the language model
 	@$(VENV)/bin/python -m trilith.reports.bench

@@ -1,4 +1,4 @@
-"""What all figures share: colors, a drawing with its numbers and caption, and its files."""
+"""Colors, markers and files of all figures, and the drawing with its numbers and caption."""
 
 import csv
 import io
@@ -10,9 +10,23 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-__all__ = ["BLACK", "BLUE", "GREEN", "ORANGE", "PINK", "RED", "SETTINGS", "SKY", "Drawing", "save"]
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "FORMAT_LOOKS",
+    "GREEN",
+    "LIBRARY_LOOKS",
+    "ORANGE",
+    "PINK",
+    "RED",
+    "SETTINGS",
+    "SKY",
+    "Drawing",
+    "Look",
+    "save",
+]
 
-#: Okabe and Ito's colors, which color-blind people tell apart; markers and hatches differ too.
+#: Okabe and Ito's colors, which color-blind readers can distinguish; markers and hatches help too.
 BLUE, ORANGE, GREEN, RED, SKY, PINK, BLACK = (
     "#0072B2",
     "#E69F00",
@@ -24,7 +38,7 @@ BLUE, ORANGE, GREEN, RED, SKY, PINK, BLACK = (
 )
 
 
-#: Of matplotlib.
+#: Settings of matplotlib.
 SETTINGS: dict[Any, Any] = {
     "font.size": 10,
     "axes.grid": True,
@@ -38,14 +52,52 @@ SETTINGS: dict[Any, Any] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """A figure and what it shows.
+class Look:
+    """Look of one series: color, marker and line, the same in all figures.
 
     Parameters
     ----------
-    figure : drawn
-    rows : the plotted numbers, one dictionary each
-    title, caption : what it shows, and where every number is from
+    color, marker, linestyle : see matplotlib
+    """
+
+    color: str
+    marker: str
+    linestyle: str = "none"
+
+
+#: Looks of number formats.
+FORMAT_LOOKS = {
+    "fp32": Look(color=BLACK, marker="v", linestyle="-"),
+    "fp16": Look(color=RED, marker="o", linestyle="-"),
+    "bf16": Look(color=PINK, marker="P", linestyle="--"),
+    "int8": Look(color=ORANGE, marker="s", linestyle="-."),
+    "w4a16": Look(color=PINK, marker="^", linestyle=":"),
+    "ternary-2.0": Look(color=SKY, marker="d", linestyle="--"),
+    "ternary-1.6": Look(color=BLUE, marker="D", linestyle="-"),
+    "binary": Look(color=GREEN, marker="*", linestyle=":"),
+}
+
+
+#: Looks of cell libraries, the finest process first.
+LIBRARY_LOOKS = {
+    "gt2n": Look(color=GREEN, marker="^"),
+    "asap7": Look(color=BLUE, marker="D"),
+    "ihp-sg13g2": Look(color=ORANGE, marker="s"),
+    "sky130hd": Look(color=PINK, marker="P"),
+    "osu018": Look(color=RED, marker="o"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """A figure with its numbers.
+
+    Parameters
+    ----------
+    figure : the figure, drawn
+    rows : the plotted numbers, one dictionary per point
+    title : the subject of the figure
+    caption : the origin of every number
     """
 
     figure: Figure
