@@ -1,8 +1,8 @@
 """Weight codes: how trits are packed into bytes.
 
-Every code maps a byte to a fixed number of trits and back. A code is defined by a function from a
-tuple of trits to a symbol; packing, unpacking and legality all follow from it. The decoder in
-hardware, ``trilith.hw.decoder``, is tested against this definition byte by byte.
+A code maps a byte to a fixed number of trits and back. It is defined by a function from a tuple of
+trits to a symbol; packing, unpacking and the set of legal bytes follow from it. The weight decoders
+in hardware, ``trilith.hw.engine.weight_decoder``, are tested against this definition byte by byte.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ __all__ = ["CODES", "Code", "CodeError", "look_up"]
 
 
 class CodeError(TrilithError, ValueError):
-    """Packed bytes or trits that a code does not allow; the message names the first place."""
+    """A packed byte or a trit is not legal in a code; the message names the first place."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """A code: a symbol of some bits stands for some trits, and whole symbols fill a byte.
+    """A code of symbols: each stands for some trits, and whole symbols fill a byte.
 
     Parameters
     ----------
     name : key in ``CODES``
     symbol_bits : 8, 2 or 1; the first symbol of a byte is in its lowest bits
     symbol_trits : trits of a symbol
-    values : the trits it can hold: −1, 0, +1, or −1, +1 for ``binary``
-    encode : symbol of a tuple of ``symbol_trits`` trits, the first trit first
+    values : legal trits: −1, 0, +1, or −1, +1 for ``binary``
+    encode : function from a tuple of ``symbol_trits`` trits, the first trit first, to the symbol
     """
 
     name: str
@@ -48,7 +48,7 @@ class Code:
 
     @cached_property
     def _tables(self) -> tuple[NDArray[np.int8], NDArray[np.bool_], NDArray[np.uint8]]:
-        """Arrays that pack and unpack, made when they are first used: see the properties below."""
+        """The three arrays of the properties below, made at the first use."""
         import numpy as np
 
         symbols = np.zeros((2**self.symbol_bits, self.symbol_trits), np.int8)
@@ -71,17 +71,17 @@ class Code:
 
     @property
     def table(self) -> NDArray[np.int8]:
-        """int8[256, trits_per_byte]: the trits of each byte, zero for illegal symbols."""
+        """Trits of each byte, int8[256, trits_per_byte]; those of illegal symbols are zero."""
         return self._tables[0]
 
     @property
     def legal(self) -> NDArray[np.bool_]:
-        """bool[256]: whether each byte consists of legal symbols."""
+        """Legal bytes, bool[256]: True for bytes of legal symbols only."""
         return self._tables[1]
 
     @property
     def _bytes(self) -> NDArray[np.uint8]:
-        """uint8[3**trits_per_byte]: the byte of each tuple, at Σ (tⱼ + 1)·3ʲ."""
+        """Byte of each tuple of trits, uint8[3**trits_per_byte], at Σ (tⱼ + 1)·3ʲ."""
         return self._tables[2]
 
     @property
@@ -91,16 +91,16 @@ class Code:
 
     @property
     def bits_per_trit(self) -> float:
-        """Bits per trit, fillers not counted."""
+        """Bits per trit, without fillers."""
         return 8 / self.trits_per_byte
 
     @property
     def filler(self) -> int:
-        """The trit that fills the last byte: 0, or −1 where the code has no zero."""
+        """Trit that fills the last byte: 0, or −1 where the code has no zero."""
         return 0 if 0 in self.values else -1
 
     def packed_bytes(self, count: int) -> int:
-        """Bytes that ``count`` trits take, fillers included."""
+        """Count the bytes of ``count`` trits, fillers included."""
         return -(-count // self.trits_per_byte)
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -121,7 +121,7 @@ class Code:
         ValueError
             If a value is not a trit.
         CodeError
-            If a trit is one that the code cannot hold.
+            If the code has no such trit.
         """
         import numpy as np
 
@@ -197,12 +197,12 @@ def look_up(table: NDArray[np.uint8], index: NDArray[np.uint8]) -> NDArray[np.ui
 
 
 def _base3(trits: tuple[int, ...]) -> int:
-    """Σ (tⱼ + 1)·3ʲ, the first trit lowest."""
+    """Encode Σ (tⱼ + 1)·3ʲ, the first trit lowest."""
     return sum((t + 1) * 3**j for j, t in enumerate(trits))
 
 
-#: The code ``escape``: for each set of escaped pairs the fifth trit, and where t0 to t3 stand: in
-#: the pair named, or as the value given where their pair was taken.
+#: Rule of the code ``escape``. Key: the set of escaped pairs. Value: the fifth trit, and for t0 to
+#: t3 the pair that holds the trit, or its value where its pair is an escape.
 _ESCAPE_RULE: dict[tuple[int, ...], tuple[int, tuple[str | int, ...]]] = {
     (): (0, ("p0", "p1", "p2", "p3")),
     (0,): (-1, (0, "p1", "p2", "p3")),
@@ -219,11 +219,11 @@ _ESCAPE_RULE: dict[tuple[int, ...], tuple[int, tuple[str | int, ...]]] = {
 
 
 def _escape(trits: tuple[int, ...]) -> int:
-    """Four pairs of bits, the first lowest: 00 is +1, 01 is 0, 10 is −1 and 11 escapes.
+    """Encode four pairs of bits, the first lowest: 00 is +1, 01 is 0, 10 is −1 and 11 escapes.
 
-    So a pair's low bit says zero and its high bit says negative. Without an escape the pairs are
-    t0 to t3 and t4 is 0. One or two escapes say t4 by where they are, and displace trits as
-    ``_ESCAPE_RULE`` has it; three or four are illegal.
+    A pair's low bit means zero, and its high bit means negative. Without an escape the pairs are t0
+    to t3, and t4 is 0. The places of one or two escapes give t4 and move trits to other pairs, by
+    ``_ESCAPE_RULE``. Three or four escapes are illegal.
     """
     for escaped, (t4, places) in _ESCAPE_RULE.items():
         pairs = dict.fromkeys(escaped, 3)
@@ -239,18 +239,18 @@ def _escape(trits: tuple[int, ...]) -> int:
 
 
 def _tq1(trits: tuple[int, ...]) -> int:
-    """GGUF's TQ1_0: ceil(256·q / 243), the first trit the most significant digit of q."""
+    """Encode as GGUF's TQ1_0: ceil(256·q / 243), the first trit the highest digit of q."""
     q = sum((t + 1) * 3 ** (4 - j) for j, t in enumerate(trits))
     return -(-256 * q // 243)
 
 
 def _two_bit(trits: tuple[int, ...]) -> int:
-    """T + 1; 3 is illegal."""
+    """Encode t + 1; 3 is illegal."""
     return trits[0] + 1
 
 
 def _binary(trits: tuple[int, ...]) -> int:
-    """1 for +1 and 0 for −1."""
+    """Encode +1 as 1 and −1 as 0."""
     return int(trits[0] == 1)
 
 

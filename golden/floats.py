@@ -1,9 +1,9 @@
 """Floating-point formats and dot products in them, defined bit by bit in integers.
 
-Values are bit patterns in integer arrays. A finite one is ``±significand · 2^(exponent + scale)``
-with ``scale`` fixed by the format; everything here is computed on the three integers and rounded
-once, half to even, by ``FloatFormat.encode``. Every NaN that is computed is the format's ``nan``:
-quiet, positive, no payload.
+Values are bit patterns in integer arrays. A finite value is ``±significand · 2^(exponent + scale)``
+with a ``scale`` that the format fixes. All results are computed on these integers and rounded once,
+half to even, by ``FloatFormat.encode``. Every NaN that is computed is the format's ``nan``: quiet,
+positive, no payload.
 """
 
 from dataclasses import dataclass
@@ -32,7 +32,14 @@ _Bools = NDArray[np.bool_]
 
 
 class Decoded(NamedTuple):
-    """Of each value: sign, ``significand · 2^(exponent + scale)``, or which special it is."""
+    """The parts of values: sign, exponent and significand, or the kind of a special value.
+
+    Attributes
+    ----------
+    negative : bool[...]
+    exponent, significand : int64[...]; the value is ``±significand · 2^(exponent + scale)``
+    infinite, nan : bool[...], special values; their exponent and significand mean nothing
+    """
 
     negative: _Bools
     exponent: _Ints
@@ -43,14 +50,14 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class FloatFormat:
-    """A binary format of IEEE 754's kind: sign, biased exponent, fraction, with subnormals.
+    """A binary format like those of IEEE 754: sign, biased exponent, fraction, with subnormals.
 
     Parameters
     ----------
-    name : as others call it
+    name : usual name of the format
     exponent_bits, mantissa_bits : widths of the fields; the leading one is not stored
-    infinities : the highest exponent is for infinities and NaNs, as in IEEE 754; if not, only the
-        pattern of all ones is NaN and what overflows becomes it (``float8_e4m3fn``)
+    infinities : the highest exponent is for infinities and NaNs, as in IEEE 754. If False, only the
+        pattern of all ones is NaN, and overflows become NaN (``float8_e4m3fn``)
     """
 
     name: str
@@ -70,22 +77,22 @@ class FloatFormat:
 
     @property
     def bias(self) -> int:
-        """What is added to an exponent that is stored."""
+        """Stored exponent of the values from 1 to 2."""
         return 2 ** (self.exponent_bits - 1) - 1
 
     @property
     def scale(self) -> int:
-        """A significand's lowest bit is worth 2^(exponent + scale)."""
+        """Exponent of a significand's lowest bit, less the stored exponent."""
         return -self.bias - self.mantissa_bits
 
     @property
     def largest_exponent(self) -> int:
-        """Of finite values, as stored."""
+        """Largest stored exponent of finite values."""
         return 2**self.exponent_bits - (2 if self.infinities else 1)
 
     @property
     def overflow(self) -> int:
-        """Pattern of +infinity; of NaN where there is none."""
+        """Pattern of +infinity, or of NaN where the format has no infinities."""
         exponent = (2**self.exponent_bits - 1) << self.mantissa_bits
         return exponent if self.infinities else exponent | (2**self.mantissa_bits - 1)
 
@@ -95,7 +102,16 @@ class FloatFormat:
         return self.overflow | (1 << (self.mantissa_bits - 1))
 
     def decode(self, patterns: NDArray) -> Decoded:
-        """Take values apart; the exponent of zeros and subnormals is 1, like that of the next."""
+        """Take values apart.
+
+        Parameters
+        ----------
+        patterns : int[...], of ``bits`` bits
+
+        Returns
+        -------
+        The parts. The exponent of zeros and subnormals is 1, as that of the smallest normals.
+        """
         patterns = np.asarray(patterns).astype(np.int64)
         field = patterns >> self.mantissa_bits & (2**self.exponent_bits - 1)
         fraction = patterns & (2**self.mantissa_bits - 1)
@@ -116,19 +132,23 @@ class FloatFormat:
         negative : bool[...]
         significand : int64[...], from 0 to 2⁵³ − 1
         exponent : int64[...]
+
+        Returns
+        -------
+        int64[...], patterns of this format
         """
         significand = np.asarray(significand, np.int64)
-        # Of the leading one; frexp is exact below 2⁵³.
+        # Bits up to the leading one; frexp is exact below 2⁵³.
         length = np.frexp(significand.astype(np.float64))[1].astype(np.int64)
         field = np.maximum(exponent + length - 1 + self.bias, 1)
-        # How far the result's lowest bit is above the significand's.
+        # Distance of the result's lowest bit from the significand's.
         shift = field + self.scale - exponent
         right = np.clip(shift, 0, 60)
         kept = significand >> right << np.clip(-shift, 0, 60)
         rest = significand - (significand >> right << right)
         half = np.where(right > 0, 1 << np.maximum(right - 1, 0), 1)
         kept = kept + ((rest > half) | ((rest == half) & (kept & 1 == 1)))
-        # The leading one of a normal number adds one to the field; so does what rounds up to it.
+        # The leading one of a normal number adds 1 to the field, also where rounding makes it.
         pattern = np.minimum((field - 1 << self.mantissa_bits) + kept, self.overflow)
         pattern = np.where(significand == 0, 0, pattern)
         if not self.infinities:
@@ -138,23 +158,38 @@ class FloatFormat:
 
 @dataclass(frozen=True, kw_only=True)
 class IntFormat:
-    """Two's complement integers as operands of floating-point products."""
+    """Two's complement integers as operands of floating-point products.
+
+    Parameters
+    ----------
+    name : usual name of the format
+    bits : width of a value
+    """
 
     name: str
     bits: int
 
     @property
     def precision(self) -> int:
-        """Bits of a magnitude: −2^(bits − 1) needs them all."""
+        """Bits of a magnitude; −2^(bits − 1) needs all of them."""
         return self.bits
 
     @property
     def scale(self) -> int:
-        """A magnitude's lowest bit is worth 2^(exponent + scale)."""
+        """Exponent of a magnitude's lowest bit."""
         return 0
 
     def decode(self, patterns: NDArray) -> Decoded:
-        """Take values apart; the exponent is always 0."""
+        """Take values apart.
+
+        Parameters
+        ----------
+        patterns : int[...]; bits above ``bits`` are ignored
+
+        Returns
+        -------
+        The parts, all finite and with the exponent 0
+        """
         patterns = np.asarray(patterns).astype(np.int64) & (2**self.bits - 1)
         negative = (patterns >> (self.bits - 1)).astype(bool)
         never = np.zeros(patterns.shape, bool)
@@ -177,7 +212,7 @@ INT4 = IntFormat(name="int4", bits=4)
 
 
 class _Products(NamedTuple):
-    """Exact products: ``±significand · 2^(exponent + scale)``, or which special."""
+    """Exact products, with the fields of ``Decoded`` and the common scale."""
 
     negative: _Bools
     exponent: _Ints
@@ -190,6 +225,7 @@ class _Products(NamedTuple):
 def _products(
     a: NDArray, a_format: FloatFormat | IntFormat, b: NDArray, b_format: FloatFormat
 ) -> _Products:
+    """Multiply values exactly, element by element."""
     x, y = a_format.decode(a), b_format.decode(b)
     infinite = x.infinite | y.infinite
     zero = (x.significand == 0) | (y.significand == 0)
@@ -210,7 +246,18 @@ def multiply(
     b_format: FloatFormat,
     to: FloatFormat,
 ) -> _Ints:
-    """The product of two values, rounded once to a third format, as IEEE 754 has it."""
+    """Multiply two values and round the product once to a third format, as in IEEE 754.
+
+    Parameters
+    ----------
+    a, b : patterns, int[...], whose shapes broadcast
+    a_format, b_format : their formats
+    to : format of the result
+
+    Returns
+    -------
+    int64[...], patterns of ``to``
+    """
     p = _products(a, a_format, b, b_format)
     result = to.encode(p.negative, p.significand, p.exponent + p.scale)
     infinity = to.overflow | p.negative.astype(np.int64) << (to.bits - 1)
@@ -225,20 +272,20 @@ def fused_dot(
     to: FloatFormat,
     window: int | None = None,
 ) -> _Ints:
-    """Dot products added as integers, aligned to the largest exponent, and rounded once.
+    """Compute dot products in integers that are aligned to the largest exponent, rounded once.
 
-    The exponent of a product is the sum of its operands' stored ones. ``E`` is the largest of the
-    nonzero products so far, those of this beat included. A beat's products are cut off, toward
-    zero, below ``window`` bits of the largest significand that a product with exponent ``E`` can
-    have; the accumulator is shifted right, toward −∞, by what ``E`` has grown. All sums are exact.
-    Only the final accumulator is rounded to a floating-point format. A sum of zero is +0. The
-    result is NaN after a NaN, after 0 · ∞, and after infinities of both signs.
+    The exponent of a product is the sum of its operands' stored exponents. ``E`` is the largest
+    exponent of the nonzero products so far, this beat included. Products are truncated toward zero
+    to ``window`` bits, counted from the highest bit that a product with exponent ``E`` can have.
+    When ``E`` grows, the accumulator is shifted right by the growth, rounded toward −∞. All sums
+    are exact. Only the final accumulator is rounded to a floating-point format. A sum of zero is
+    +0. The result is NaN after a NaN, after 0 · ∞, and after infinities of both signs.
 
     Parameters
     ----------
     weights, activations : patterns, int[dots, beats, lanes]
-    weight_format, activation_format : of the patterns
-    to : of the result
+    weight_format, activation_format : formats of the patterns
+    to : format of the result
     window : bits kept of the largest product; by default three more than a significand of ``to``
 
     Returns
@@ -275,18 +322,18 @@ def tree_dot(
     activation_format: FloatFormat,
     to: FloatFormat,
 ) -> _Ints:
-    """Dot products by IEEE 754 operations in the format of the result, in this order.
+    """Compute dot products by IEEE 754 operations in the format of the result, in a fixed order.
 
-    Each product is rounded once to ``to`` (which is exact where it fits). In each beat, neighbors
-    are added, lanes 0 and 1, 2 and 3 and so on; an odd last one goes to the next level as it is;
-    so on until there is one sum. The beats' sums are then added to the accumulator one after the
-    other; the first is its start.
+    Each product is rounded once to ``to``. In each beat, neighbors are added: lanes 0 and 1, 2 and
+    3, and so on. An odd last value goes to the next level unchanged. This repeats until one sum is
+    left. The accumulator starts with the first beat's sum, and the other sums are added to it one
+    after another.
 
     Parameters
     ----------
     weights, activations : patterns, int[dots, beats, lanes]
-    weight_format, activation_format : of the patterns
-    to : of the result: FP32 or FP16, whose additions are NumPy's
+    weight_format, activation_format : formats of the patterns
+    to : format of the result: FP32 or FP16, whose additions are NumPy's
 
     Returns
     -------

@@ -1,6 +1,7 @@
-"""The ternary matrix product, and what its operands may be.
+"""The exact ternary matrix product, and checks of its operands.
 
-NumPy is imported by the functions that use it: estimates need the legal ranges alone, quickly.
+The functions import NumPy themselves: estimates need only the legal ranges, and start faster
+without it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ def activation_range(bits: int) -> tuple[int, int]:
 
 
 def check_trits(trits: NDArray) -> None:
-    """Raise unless ``trits`` is a non-empty integer matrix of −1, 0 and +1.
+    """Refuse anything but a non-empty integer matrix of −1, 0 and +1.
+
+    Parameters
+    ----------
+    trits : int[N, K]
 
     Raises
     ------
@@ -40,6 +45,11 @@ def check_trits(trits: NDArray) -> None:
 def check_activations(q: NDArray, bits: int = 8) -> None:
     """Raise unless ``q`` is a non-empty integer matrix within ``activation_range(bits)``.
 
+    Parameters
+    ----------
+    q : int[T, K]
+    bits : 8, 4 or 2
+
     Raises
     ------
     TypeError
@@ -51,6 +61,7 @@ def check_activations(q: NDArray, bits: int = 8) -> None:
 
 
 def _check_range(name: str, array: NDArray, low: int, high: int) -> None:
+    """Refuse anything but a non-empty integer matrix of values from ``low`` to ``high``."""
     import numpy as np
 
     if not isinstance(array, np.ndarray):
@@ -67,9 +78,9 @@ def _check_range(name: str, array: NDArray, low: int, high: int) -> None:
 
 
 def ternary_matmul(trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
-    """The exact product ``W (N, K) @ q (T, K) -> y (T, N)``, summed in 32-bit integers.
+    """Compute the exact product ``W (N, K) @ q (T, K) -> y (T, N)`` in 32-bit integers.
 
-    With 8-bit activations no sum can overflow below K = 2²⁴.
+    With 8-bit activations no sum overflows below K = 2²⁴.
 
     Parameters
     ----------

@@ -12,6 +12,7 @@ _EPSILON = np.float32(1e-5)
 
 
 def _finite_matrix(name: str, value: ArrayLike) -> NDArray[np.float32]:
+    """Convert to float32, or refuse anything but a non-empty matrix of finite floats."""
     array = np.asarray(value)
     if not np.issubdtype(array.dtype, np.floating):
         raise TypeError(f"{name} must have a float type, not {array.dtype}")
@@ -27,11 +28,11 @@ def _finite_matrix(name: str, value: ArrayLike) -> NDArray[np.float32]:
 
 
 def absmean_quantize(w: ArrayLike) -> tuple[NDArray[np.int8], np.float32]:
-    """Weights to trits, one scale for the whole matrix.
+    """Quantize weights to trits, with one scale for the whole matrix.
 
     ``T = clip(round(W · s), −1, 1)`` with ``s = 1 / max(mean|W|, 1e-5)``, rounded half to even, in
     float32 (BitNet b1.58, arXiv 2402.17764, equations 1 to 3; Hugging Face ``WeightQuant``). The
-    mean is taken in float64 and rounded once, so that it does not depend on a summation order.
+    mean is computed in float64 and rounded once, so that it does not depend on the order of sums.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def absmean_quantize(w: ArrayLike) -> tuple[NDArray[np.int8], np.float32]:
 
 
 def absmax_quantize(x: ArrayLike, bits: int = 8) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Activations to integers, one scale per token (row).
+    """Quantize activations to integers, with one scale per token (row).
 
     ``q = clip(round(x · s), −qmax − 1, qmax)`` with ``s = qmax / max(max|x|, 1e-5)``, rounded half
     to even, in float32 (BitNet b1.58; Hugging Face ``ActQuant``). ``qmax`` is 127, 7 or 1. At two
@@ -90,8 +91,9 @@ def absmax_quantize(x: ArrayLike, bits: int = 8) -> tuple[NDArray[np.int8], NDAr
 
 
 def a48_quantize(x: ArrayLike) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Activations to four bits by their mean magnitude, one scale per token, as BitNet a4.8 does.
+    """Quantize activations to four bits by their mean magnitude, as BitNet a4.8 does.
 
+    Each token has one scale.
     ``q = clip(round(x · s), −8, 7)`` with ``s = √7 / (β + 1e-5)`` and ``β = mean|x|`` of the token,
     rounded half to even, in float32 (arXiv 2411.04965; the factor √7 is unconfirmed). Unlike
     ``absmax_quantize`` it clips the largest values.

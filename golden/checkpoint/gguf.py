@@ -22,19 +22,20 @@ from .model_config import MODEL_FAMILIES, ModelConfig, ModelFamily, transformer_
 from .scales import fewest_scales
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
-__all__ = ["I2_S", "TQ1_0", "TQ2_0", "GgufFile", "load_gguf"]
+__all__ = ["GgufFile", "load_gguf"]
 
-TQ1_0, TQ2_0 = int(GGMLQuantizationType.TQ1_0), int(GGMLQuantizationType.TQ2_0)
-
-
-#: bitnet.cpp's type of 2-bit weights with one scale; llama.cpp leaves the number unused.
-I2_S = 36
+_TQ1_0, _TQ2_0 = int(GGMLQuantizationType.TQ1_0), int(GGMLQuantizationType.TQ2_0)
 
 
-_TERNARY = {TQ1_0: "TQ1_0", TQ2_0: "TQ2_0", I2_S: "I2_S"}
+#: bitnet.cpp's type of 2-bit weights with one scale; llama.cpp does not use the number.
+_I2_S = 36
 
 
-#: bitnet.cpp's table formats; their tiles depend on a kernel configuration outside the file.
+_TERNARY = {_TQ1_0: "TQ1_0", _TQ2_0: "TQ2_0", _I2_S: "I2_S"}
+
+
+#: bitnet.cpp's table formats, which are refused: their tiles depend on a configuration of its
+#: kernels, and the file does not have it.
 _TABLES = {38: "TL1", 39: "TL2"}
 
 
@@ -50,8 +51,16 @@ _STRING, _ARRAY = 8, 9
 
 @dataclass(frozen=True)
 class _Entry:
+    """A tensor in a file.
+
+    Parameters
+    ----------
+    kind : number of the type
+    shape : (N, K), the reverse of GGUF's order
+    place : first byte in the file
+    """
+
     kind: int
-    #: (N, K): the reverse of GGUF's order.
     shape: tuple[int, ...]
     place: int
 
@@ -65,14 +74,14 @@ class GgufFile:
 
     Attributes
     ----------
-    metadata : values by key; an array of strings as the place of its first in the file
-    kinds : value type of each key, and of an array's elements
+    metadata : values by key; for an array of strings the place of its first string in the file
+    kinds : value type of each key, and the type of an array's elements
     entries : tensors by name
 
     Raises
     ------
     CheckpointError
-        If the file is not whole GGUF of version 2 or 3, little-endian.
+        If the file is not a whole GGUF file of version 2 or 3, little-endian.
     """
 
     def __init__(self, path: Path) -> None:
@@ -94,15 +103,17 @@ class GgufFile:
             raise self._refuse(f"its header must be whole: {error}") from None
 
     def _refuse(self, message: str) -> CheckpointError:
+        """Make the error for a wrong header, with the place in the file."""
         return CheckpointError(f"{self.path}: {message} (at byte {self._place})")
 
     def _take(self, letters: str) -> tuple[Any, ...]:
+        """Read little-endian numbers, and step over them."""
         values = struct.unpack_from(f"<{letters}", self._bytes, self._place)
         self._place += struct.calcsize(f"<{letters}")
         return values
 
     def _skip(self, size: int) -> int:
-        """Step over ``size`` bytes, which the file must have; return where they are."""
+        """Step over ``size`` bytes, which the file must have, and return their place."""
         place = self._place
         if size > len(self._bytes) - place:
             raise self._refuse(
@@ -113,22 +124,30 @@ class GgufFile:
         return place
 
     def _string(self) -> str:
+        """Read a string, and step over it."""
         (size,) = self._take("Q")
         place = self._skip(size)
         return str(self._bytes[place : place + size], "utf-8")
 
     def _name(self) -> str:
+        """Read a string that messages may show."""
         name = self._string()
         if not name.isprintable():
             raise self._refuse(f"names must be printable, not {name!r}")
         return name
 
     def strings(self, key: str) -> list[str]:
-        """An array of strings of the metadata; it was checked when the file was opened."""
+        """Read an array of strings of the metadata.
+
+        Parameters
+        ----------
+        key : key of such an array; the array was checked when the file was opened
+        """
         self._place, count = self.metadata[key]
         return [self._string() for _ in range(count)]
 
     def _value(self, key: str, kind: int) -> Any:
+        """Read a value of the metadata, and step over it."""
         self.kinds[key] = kind, None
         if kind in _SCALARS:
             return self._take(_SCALARS[kind])[0]
@@ -150,6 +169,7 @@ class GgufFile:
         return first, count
 
     def _walk(self) -> None:
+        """Read the whole header, and check that all tensors lie in the file."""
         magic, version, tensors, keys = self._take("4sIQQ")
         if magic != b"GGUF":
             raise self._refuse(f"must start with GGUF, not {bytes(magic)!r}")
@@ -191,17 +211,17 @@ class GgufFile:
             self.entries[name] = _Entry(kind, shape, start + offset)
 
     def raw(self, name: str) -> NDArray[np.uint8]:
-        """The bytes of a tensor, flat."""
+        """Return the bytes of a tensor, uint8[bytes], memory-mapped."""
         entry = self.entries[name]
         return self._data[entry.place : entry.place + _stored_bytes(entry.kind, entry.shape)]
 
     def array(self, name: str) -> NDArray:
-        """A tensor as an array: floats as they are stored, other types dequantized to float32.
+        """Read a tensor as an array, dequantized to float32 if its type is not a float.
 
         Raises
         ------
         CheckpointError
-            If its type is not known, or its rows are no whole blocks.
+            If the type is not known, or a row is not a whole number of blocks.
         """
         entry, raw = self.entries[name], self.raw(name)
         if entry.kind in _FLOATS:
@@ -216,12 +236,12 @@ class GgufFile:
                     f"{kind.name}, not {entry.shape[-1]}"
                 )
             rows = raw.reshape(prod(entry.shape[:-1]), -1)
-            # An inf that a damaged scale gives is the reader's to refuse, not a warning.
+            # A damaged scale gives infinities, which the user of the array refuses.
             with np.errstate(all="ignore"):
                 return dequantize(rows, kind).reshape(entry.shape)
         except CheckpointError:
             raise
-        except (ValueError, NotImplementedError):  # No such number, or none that it dequantizes.
+        except (ValueError, NotImplementedError):  # Unknown to the library, or without dequantizer.
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that can be read, "
                 f"not {_type_name(entry.kind)}"
@@ -229,7 +249,7 @@ class GgufFile:
 
 
 def _type_name(kind: int) -> str:
-    """The name of a GGML type, by llama.cpp and bitnet.cpp."""
+    """Return the name of a type in llama.cpp or bitnet.cpp."""
     if kind in _TERNARY or kind in _TABLES:
         return _TERNARY.get(kind) or _TABLES[kind]
     try:
@@ -239,9 +259,9 @@ def _type_name(kind: int) -> str:
 
 
 def _stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
-    """Bytes of a tensor; none that could be checked where the type is not known."""
+    """Count the bytes of a tensor; 0 for unknown types, whose size cannot be checked."""
     count = prod(shape)
-    if kind == I2_S:
+    if kind == _I2_S:
         return -(-count // 4) + 32
     try:
         block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
@@ -333,7 +353,7 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
         raise CheckpointError(
             f"{where} must have the shape {shape} that the metadata ask for, not {entry.shape}"
         )
-    block = 128 if entry.kind == I2_S else 256
+    block = 128 if entry.kind == _I2_S else 256
     if shape[1] % block:
         raise CheckpointError(
             f"{where} must have a multiple of {block} inputs in {_type_name(entry.kind)}, "
@@ -347,17 +367,17 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
 
 
 def _scale_name(name: str) -> str:
-    """The float32 beside a matrix that multiplies it, as llama.cpp's ``BitnetModel`` writes it."""
+    """Name of the float32 that multiplies a matrix, as llama.cpp's ``BitnetModel`` writes it."""
     return f"{name.removesuffix('.weight')}.scale"
 
 
 def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
-    """Hugging Face's configuration keys, from the metadata."""
+    """Translate the metadata to Hugging Face's configuration keys."""
     config: dict[str, Any] = {
         "architectures": [ARCHITECTURES[arch].class_name],
         "model_type": ARCHITECTURES[arch].model_type,
         "hidden_act": ARCHITECTURES[arch].hidden_act,
-        "rope_theta": 10000.0,  # llama.cpp's default, and Hugging Face's.
+        "rope_theta": 10000.0,  # The default of llama.cpp and of Hugging Face.
         "tie_word_embeddings": "lm_head.weight" not in names,
     }
     for ours, theirs in CONFIG_KEYS.items():
@@ -390,13 +410,20 @@ def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
 
 
 def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> TernaryTensor:
-    """Repack a matrix. ``heads`` > 0: its rows are pairs of RoPE's halves, to be parted again."""
+    """Repack a matrix.
+
+    Parameters
+    ----------
+    name, module : name of the tensor in the file, and of the module in Hugging Face
+    heads : heads whose rows llama.cpp interleaves for rotary positions; 0 for the order of Hugging
+        Face
+    """
     entry = file.entries[name]
     n, k = entry.shape
     raw = file.raw(name)
     where = f"{file.path}: {name}"
     scale = np.ones((1, 1), np.float32)
-    if entry.kind == I2_S:
+    if entry.kind == _I2_S:
         scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
         if not np.isfinite(scale).all() or scale[0, 0] < 0:
             raise CheckpointError(
@@ -410,10 +437,10 @@ def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> Ternary
         halves = rows.reshape(heads, n // heads // 2, 2, -1).swapaxes(1, 2)
         rows = np.ascontiguousarray(halves).reshape(n, -1)
     try:
-        if entry.kind == I2_S:
+        if entry.kind == _I2_S:
             packed = packed_from_fields(rows, msb_first=True)
         else:
-            size = 54 if entry.kind == TQ1_0 else 66
+            size = 54 if entry.kind == _TQ1_0 else 66
             blocks = rows.reshape(n, k // 256, size)
             d = np.ascontiguousarray(blocks[..., -2:]).view(np.float16)[..., 0].astype(np.float32)
             if not (np.isfinite(d) & (d >= 0)).all():
@@ -421,11 +448,11 @@ def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> Ternary
                 raise CheckpointError(
                     f"scales must be finite and not negative, not {bad}; the file is damaged"
                 )
-            if entry.kind == TQ1_0:
+            if entry.kind == _TQ1_0:
                 packed = packed_from_tq1(blocks)
             else:
                 packed = packed_from_fields(blocks[..., :64].reshape(n, k // 4), msb_first=False)
-            # llama.cpp gives a block of zeros the scale 0, which says nothing of the tensor's.
+            # llama.cpp gives a block of zeros the scale 0, which is not the scale of the tensor.
             scale = fewest_scales(d, zero_blocks(packed, d == 0))
         extra = _scale_name(name)
         if extra in file.entries:

@@ -23,7 +23,7 @@ __all__ = [
 
 
 def _quarters(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Rows uint8[N, ...] as uint8[4, ceil(N / 4), ...], as ``pack_weights`` parts them."""
+    """Split rows uint8[N, ...] into uint8[4, ceil(N / 4), ...] as ``pack_weights`` does."""
     n = len(rows)
     quarter = -(-n // 4)
     if n % 4:
@@ -34,16 +34,17 @@ def _quarters(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _slices(quarter: int, k: int) -> Iterator[slice]:
-    """Rows of the packed matrix in parts whose temporary arrays stay in the cache."""
+    """Yield parts of the packed rows that are small enough for temporary arrays in the cache."""
     step = max(1, 2**17 // k)
     for start in range(0, quarter, step):
         yield slice(start, start + step)
 
 
 def _transpose(parts: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
-    """Transpose the 4 x 4 matrices of two-bit fields in uint8[4, ...]; its own inverse.
+    """Transpose the 4 x 4 matrices of two-bit fields in uint8[4, ...].
 
-    Field i of the result's byte n is field n of byte i, field 0 lowest.
+    Field i of the result's byte n is field n of byte i, field 0 lowest. The function is its own
+    inverse.
     """
     a0, a1, a2, a3 = parts
     low, high, four, two = np.uint8(0x0F), np.uint8(0xF0), np.uint8(4), np.uint8(2)
@@ -59,10 +60,10 @@ def _transpose(parts: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
 
 
 def packed_from_fields(rows: NDArray[np.uint8], *, msb_first: bool) -> NDArray[np.uint8]:
-    """Repack groups of 128 weights in 32 bytes, byte m holding weights m, m + 32, m + 64, m + 96.
+    """Repack groups of 128 weights in 32 bytes, where byte m has weights m, m + 32, m + 64, m + 96.
 
-    Both layouts hold t + 1 in two bits, so no weight is taken out of its bits: four rows' bytes
-    and four bytes of ``pack_weights`` are transposed matrices of each other.
+    Both layouts store t + 1 in two bits. The bytes of four rows and four bytes of ``pack_weights``
+    are transposed matrices of two-bit fields.
 
     Parameters
     ----------
@@ -71,7 +72,7 @@ def packed_from_fields(rows: NDArray[np.uint8], *, msb_first: bool) -> NDArray[n
 
     Returns
     -------
-    uint8[ceil(N / 4), K] as ``pack_weights`` has it
+    uint8[ceil(N / 4), K] in the layout of ``pack_weights``
     """
     n, size = rows.shape
     quarters = _quarters(rows.reshape(n, size // 32, 32))
@@ -88,6 +89,12 @@ def fields_from_packed(
 ) -> NDArray[np.uint8]:
     """Undo ``packed_from_fields``.
 
+    Parameters
+    ----------
+    packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``, K a multiple of 128
+    out_features : N
+    msb_first : weight m is in the highest bits (I2_S) or in the lowest (TQ2_0)
+
     Returns
     -------
     uint8[N, K / 4]
@@ -102,7 +109,7 @@ def fields_from_packed(
     return rows.reshape(4 * quarter, k // 4)[:out_features]
 
 
-#: Places of a TQ1_0 block's bytes, the first weight they hold, and how many trits each has.
+#: First and last byte of each part of a TQ1_0 block, its first weight, and trits in a byte.
 _TQ1_PARTS = ((0, 32, 0, 5), (32, 48, 160, 5), (48, 52, 240, 4))
 
 
@@ -111,9 +118,9 @@ _TQ1_BYTES = np.array([-(-256 * q // 243) for q in range(243)], np.uint8)
 
 
 def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repack TQ1_0, whose 256 weights are in 32, 16 and 4 bytes of five, five and four trits.
+    """Repack TQ1_0, which has 256 weights in 32, 16 and 4 bytes of five, five and four trits.
 
-    Byte m of them holds the weights m + 32n, 160 + m + 16n and 240 + m + 4n, n = 0 first.
+    Byte m of the three parts has the weights m + 32n, 160 + m + 16n and 240 + m + 4n, n = 0 first.
 
     Parameters
     ----------
@@ -121,18 +128,18 @@ def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
     Returns
     -------
-    uint8[ceil(N / 4), K] as ``pack_weights`` has it
+    uint8[ceil(N / 4), K] in the layout of ``pack_weights``
 
     Raises
     ------
     CheckpointError
-        If a byte is not one that stands for trits.
+        If a byte is not a code of trits.
     """
     n, groups, _ = blocks.shape
     codes = np.empty((n, groups, 256), np.uint8)
     for start, stop, first, trits in _TQ1_PARTS:
         part = np.ascontiguousarray(blocks[..., start:stop])
-        # Where there are four digits, the fifth and last is 0.
+        # A byte of four trits has the last digit 0.
         legal = _TQ1_BYTES[:: 3 ** (5 - trits)]
         if part.tobytes().translate(None, legal.tobytes()):
             row, group, byte = (int(i) for i in np.argwhere(~np.isin(part, legal))[0])
@@ -142,7 +149,7 @@ def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
             )
         size = stop - start
         for index in range(trits):
-            # (3·byte) >> 8 is the digit, and the rest of 3·byte has the next.
+            # (3·byte) >> 8 is the digit, and the low byte of 3·byte has the next digits.
             place = codes[..., first + index * size : first + (index + 1) * size]
             np.add(part >= 86, part >= 171, out=place, dtype=np.uint8, casting="unsafe")
             part = part * np.uint8(3)
@@ -150,7 +157,12 @@ def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.uint8]:
-    """Undo ``packed_from_tq1``, but for the scale.
+    """Undo ``packed_from_tq1``, without the scale of each block.
+
+    Parameters
+    ----------
+    packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``, K a multiple of 256
+    out_features : N
 
     Returns
     -------
@@ -164,7 +176,7 @@ def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.
             blocks = codes.reshape(-1, k // 256, 256)
             for start, stop, first, trits in _TQ1_PARTS:
                 size = stop - start
-                # Most significant digit first; where there are four, the last is 0.
+                # Most significant digit first; a byte of four trits has the last digit 0.
                 q = blocks[..., first : first + size]
                 for index in range(1, trits):
                     place = first + index * size
@@ -174,7 +186,17 @@ def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.
 
 
 def zero_blocks(packed: NDArray[np.uint8], places: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which of the marked blocks of 256 weights, bool[N, K / 256], hold zeros only."""
+    """Find the blocks of 256 weights that hold zeros only, among those that are marked.
+
+    Parameters
+    ----------
+    packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``
+    places : bool[N, K / 256], the blocks to look at
+
+    Returns
+    -------
+    bool[N, K / 256]
+    """
     quarter = packed.shape[0]
     zero = np.zeros_like(places)
     for row, group in np.argwhere(places):

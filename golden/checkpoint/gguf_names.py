@@ -7,12 +7,25 @@ from ..errors import CheckpointError
 from .model_config import ModelConfig
 from .tensors import Checkpoint
 
-__all__ = ["ARCHITECTURES"]
+__all__ = [
+    "ARCHITECTURES",
+    "CONFIG_KEYS",
+    "architecture_of",
+    "gguf_name",
+    "huggingface_name",
+    "permuted_heads",
+]
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """What GGUF's ``general.architecture`` means to Hugging Face, and whether q, k are permuted."""
+class _Architecture:
+    """Hugging Face's words for an architecture of GGUF.
+
+    Parameters
+    ----------
+    model_type, class_name, hidden_act : values of these keys (the second is in ``architectures``)
+    permuted : GGUF has the rows of the query and key matrices in another order
+    """
 
     model_type: str
     class_name: str
@@ -20,26 +33,27 @@ class Architecture:
     permuted: bool
 
 
-#: Architectures whose row order and names are known.
+#: Architectures by GGUF's ``general.architecture``, as llama.cpp and bitnet.cpp write them.
 ARCHITECTURES = {
-    "llama": Architecture("llama", "LlamaForCausalLM", "silu", True),
-    "bitnet": Architecture("bitnet", "BitNetForCausalLM", "silu", False),
-    "bitnet-b1.58": Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
-    "bitnet-25": Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
-    "qwen3": Architecture("qwen3", "Qwen3ForCausalLM", "silu", False),
-    "minicpm": Architecture("minicpm", "MiniCPMForCausalLM", "silu", True),
+    "llama": _Architecture("llama", "LlamaForCausalLM", "silu", True),
+    "bitnet": _Architecture("bitnet", "BitNetForCausalLM", "silu", False),
+    "bitnet-b1.58": _Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
+    "bitnet-25": _Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
+    "qwen3": _Architecture("qwen3", "Qwen3ForCausalLM", "silu", False),
+    "minicpm": _Architecture("minicpm", "MiniCPMForCausalLM", "silu", True),
 }
 
 
-#: GGUF's names by Hugging Face's, without ``.weight``; those of a layer, without ``blk.N.``.
-NAMES = {
+#: GGUF's names of tensors outside the layers by Hugging Face's, without ``.weight``.
+_NAMES = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
     "lm_head": "output",
 }
 
 
-LAYER_NAMES = {
+#: GGUF's names of a layer's tensors by Hugging Face's, without ``blk.N.`` and ``.weight``.
+_LAYER_NAMES = {
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
@@ -56,7 +70,7 @@ LAYER_NAMES = {
 }
 
 
-#: Configuration keys of Hugging Face, and the metadata they come from, after the architecture.
+#: GGUF's metadata keys, without the architecture in front, by Hugging Face's configuration keys.
 CONFIG_KEYS = {
     "hidden_size": "embedding_length",
     "num_hidden_layers": "block_count",
@@ -72,36 +86,36 @@ CONFIG_KEYS = {
 
 
 def huggingface_name(name: str) -> str:
-    """Hugging Face's name of a GGUF tensor; its own where there is none."""
+    """Translate a tensor's name from GGUF to Hugging Face; unknown names stay."""
     if not name.endswith(".weight"):
         return name
     stem = name.removesuffix(".weight")
     parts = stem.split(".", 2)
     if parts[0] == "blk" and len(parts) == 3:
-        for ours, theirs in LAYER_NAMES.items():
+        for ours, theirs in _LAYER_NAMES.items():
             if parts[2] == theirs:
                 return f"model.layers.{parts[1]}.{ours}.weight"
-    for ours, theirs in NAMES.items():
+    for ours, theirs in _NAMES.items():
         if stem == theirs:
             return f"{ours}.weight"
     return name
 
 
 def gguf_name(name: str) -> str:
-    """GGUF's name of a tensor of Hugging Face's.
+    """Translate a tensor's name from Hugging Face to GGUF.
 
     Raises
     ------
     CheckpointError
-        If it has none.
+        If GGUF has no name for the tensor.
     """
     stem = name.removesuffix(".weight")
     layer = re.fullmatch(r"model\.layers\.(\d+)\.(.+)", stem)
-    if stem != name and layer and layer[2] in LAYER_NAMES:
-        return f"blk.{layer[1]}.{LAYER_NAMES[layer[2]]}.weight"
-    if stem == name or stem not in NAMES:
+    if stem != name and layer and layer[2] in _LAYER_NAMES:
+        return f"blk.{layer[1]}.{_LAYER_NAMES[layer[2]]}.weight"
+    if stem == name or stem not in _NAMES:
         raise CheckpointError(f"{name} has no name in GGUF; convert to huggingface instead")
-    return f"{NAMES[stem]}.weight"
+    return f"{_NAMES[stem]}.weight"
 
 
 def permuted_heads(arch: str, name: str, config: ModelConfig) -> int:

@@ -1,4 +1,4 @@
-"""``load_checkpoint``: chooses the reader of a checkpoint's format."""
+"""The entrance to all readers: ``load_checkpoint`` chooses the reader of a format."""
 
 from __future__ import annotations
 
@@ -14,16 +14,19 @@ __all__ = ["load_checkpoint"]
 
 
 def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
-    """Read a checkpoint's configuration and names; tensors follow when they are asked for.
+    """Read a checkpoint's configuration and names; each tensor is read when it is used.
 
-    Formats: a Hugging Face folder or safetensors file (``config.json`` beside it; sharded files
-    through ``model.safetensors.index.json``) with packed uint8 weights under either convention of
-    ``weight_scale``, with ternary-valued float weights (several scales per matrix as in TriLM), or
-    with float master weights; and GGUF with TQ1_0, TQ2_0 or I2_S. Nothing is unpickled.
+    Formats:
 
-    Whether a stored ``weight_scale`` multiplies or divides is decided from ``config.json`` alone,
-    as ``transformers.integrations.bitnet`` does: it multiplies where ``linear_class`` is
-    ``autobitlinear``, and divides where it is ``bitlinear`` or absent.
+    - Hugging Face folders and safetensors files with ``config.json`` beside them, also sharded by
+      ``model.safetensors.index.json``. Weights are packed uint8 with ``weight_scale``,
+      ternary-valued floats (several scales per matrix as in TriLM), or float master weights.
+    - GGUF files with TQ1_0, TQ2_0 or I2_S.
+
+    Nothing is unpickled. ``config.json`` alone decides whether a stored ``weight_scale`` multiplies
+    or divides, as in ``transformers.integrations.bitnet``: it multiplies where ``linear_class`` is
+    ``autobitlinear``, and divides where it is ``bitlinear`` or absent. Scales are read as float32;
+    only those stored as float64 can be rounded.
 
     Parameters
     ----------
@@ -31,11 +34,15 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
     quantize : "absmean" to quantize float master weights (BitNet b1.58, one scale per matrix).
         Matrices that are ternary-valued already keep their values.
 
+    Returns
+    -------
+    The checkpoint, whose tensors are memory-mapped.
+
     Raises
     ------
     CheckpointError
-        If the file is not such a checkpoint; the message names the file or tensor, the rule, what
-        was found and what to do. What only the tensors' data shows comes when they are read.
+        If the file is not such a checkpoint. The message names the file or tensor, the rule, the
+        value found and the remedy. Wrong data of a tensor raise when the tensor is read.
     """
     path = Path(path)
     if quantize not in (None, "absmean"):
@@ -71,6 +78,7 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
 
 
 def _load_folder(folder: Path, quantize: str | None) -> Checkpoint:
+    """Read a Hugging Face folder."""
     config_file, index_file = folder / "config.json", folder / "model.safetensors.index.json"
     if index_file.is_file():
         files = _shards(index_file)
@@ -99,7 +107,7 @@ def _load_folder(folder: Path, quantize: str | None) -> Checkpoint:
 
 
 def _shards(index_file: Path) -> list[Path]:
-    """The files that an index names, each once."""
+    """List the files that an index names, each once."""
     weight_map = read_json(index_file).get("weight_map")
     if not isinstance(weight_map, dict) or not weight_map:
         raise CheckpointError(f"{index_file}: must have an object weight_map of tensors and files")

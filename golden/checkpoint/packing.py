@@ -28,7 +28,16 @@ def pack_weights(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
 
 
 def pack_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """``pack_weights`` of codes t + 1, which are not checked."""
+    """Pack codes t + 1 as ``pack_weights`` packs trits, without a check.
+
+    Parameters
+    ----------
+    codes : uint8[N, K], values 0, 1, 2
+
+    Returns
+    -------
+    uint8[ceil(N / 4), K]
+    """
     n, k = codes.shape
     quarter = -(-n // 4)
     if n % 4:
@@ -40,7 +49,12 @@ def pack_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def check_packed(packed: NDArray[np.uint8], out_features: int) -> None:
-    """Raise unless ``packed`` holds legal codes of ``out_features`` rows of trits.
+    """Refuse anything but legal codes of ``out_features`` rows of trits.
+
+    Parameters
+    ----------
+    packed : uint8[ceil(N / 4), K]
+    out_features : N
 
     Raises
     ------
@@ -58,7 +72,7 @@ def check_packed(packed: NDArray[np.uint8], out_features: int) -> None:
             f"packed weights of {out_features} outputs must have {quarter} rows, "
             f"not {packed.shape[0]}"
         )
-    # Slices that stay in the cache; both bits of a pair are set in code 3 alone.
+    # The slices stay in the cache. Only code 3 has both bits of a pair set.
     step = max(1, 2**20 // packed.shape[1])
     for start in range(0, quarter, step):
         part = packed[start : start + step]
@@ -87,7 +101,7 @@ def unpack_weights(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.i
     Raises
     ------
     CheckpointError
-        If ``check_packed`` refuses it.
+        If ``check_packed`` refuses ``packed``.
     """
     check_packed(packed, out_features)
     quarter, k = packed.shape
@@ -100,7 +114,7 @@ def unpack_weights(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.i
 
 
 def count_trits(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.int64]:
-    """How many trits are −1, 0 and +1.
+    """Count the trits −1, 0 and +1.
 
     Parameters
     ----------

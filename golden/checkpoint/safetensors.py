@@ -22,37 +22,43 @@ from .packing import unpack_weights
 from .scales import ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
-__all__ = ["SafetensorsFile", "read_packed", "read_tensors"]
+__all__ = ["SAFETENSORS_TYPES", "load_safetensors", "read_packed", "read_tensors"]
 
 
 def load_safetensors(
     where: Path, config: dict[str, Any], files: list[Path], quantize: str | None
 ) -> Checkpoint:
-    stored: dict[str, SafetensorsFile] = {}
-    for file in files:
-        opened = SafetensorsFile(file)
-        for name in opened:
-            if name in stored:
-                raise CheckpointError(
-                    f"{file}: has the tensor {name!r}, which {stored[name].path.name} has too"
-                )
-            stored[name] = opened
+    """Read safetensors files as ``load_checkpoint`` does.
+
+    Parameters
+    ----------
+    where : file or folder, for messages
+    config : content of ``config.json``
+    files : the model's files, which together have each tensor once
+    quantize : None, or "absmean" for float master weights
+
+    Raises
+    ------
+    CheckpointError
+        If a file is damaged, a tensor is missing or wrong, or the configuration does not fit.
+    """
+    stored = _open(files)
     packed_names = [
         name
         for name, file in stored.items()
         if name.endswith(".weight") and file.info(name)[0] == "U8"
     ]
-    is_decoder = any(TRANSFORMER_LINEAR.fullmatch(name) for name in stored)
-    if not is_decoder and not packed_names:
+    transformer = any(TRANSFORMER_LINEAR.fullmatch(name) for name in stored)
+    if not transformer and not packed_names:
         raise CheckpointError(
             f"{where}: must have linear layers named model.layers.0.self_attn.q_proj.weight and so "
             f"on, or packed uint8 weights; found {len(stored)} tensors, such as "
             f"{min(stored, default='none')!r}"
         )
     shapes = (
-        transformer_linears(config, where, stored) if is_decoder else mlp_linears(config, stored)
+        transformer_linears(config, where, stored) if transformer else mlp_linears(config, stored)
     )
-    # In the order of the layers; the file's own is by type and name.
+    # The order of the layers; the order of the file is by type and name.
     order = {name: place for place, name in enumerate(shapes)}
     packed_names.sort(key=lambda name: order.get(name, len(order)))
     if packed_names:
@@ -100,14 +106,28 @@ def load_safetensors(
     )
 
 
+def _open(files: list[Path]) -> dict[str, _SafetensorsFile]:
+    """Open files, and find the file of each tensor."""
+    stored: dict[str, _SafetensorsFile] = {}
+    for file in files:
+        opened = _SafetensorsFile(file)
+        for name in opened:
+            if name in stored:
+                raise CheckpointError(
+                    f"{file}: has the tensor {name!r}, which {stored[name].path.name} has too"
+                )
+            stored[name] = opened
+    return stored
+
+
 def _packed_readers(
     where: Path,
-    stored: dict[str, SafetensorsFile],
+    stored: dict[str, _SafetensorsFile],
     names: list[str],
     shapes: dict[str, tuple[int, int]],
     multiplies: bool,
 ) -> dict[str, Callable[[], TernaryTensor]]:
-    """What reads each packed matrix, by module; shapes and the presence of scales are checked."""
+    """Make the reader of each packed matrix, by module; check shapes and the presence of scales."""
     for name in shapes:
         if name not in names:
             raise CheckpointError(
@@ -129,11 +149,11 @@ def _packed_readers(
 
 def _float_readers(
     where: Path,
-    stored: dict[str, SafetensorsFile],
+    stored: dict[str, _SafetensorsFile],
     shapes: dict[str, tuple[int, int]],
     quantize: str | None,
 ) -> dict[str, Callable[[], TernaryTensor]]:
-    """What reads each float matrix, by module; types and shapes are checked."""
+    """Make the reader of each float matrix, by module; check types and shapes."""
     for name, shape in shapes.items():
         dtype, found = stored[name].info(name)
         if dtype not in ("F64", "F32", "F16", "BF16"):
@@ -154,7 +174,7 @@ def _float_readers(
 def _check_packed_shape(
     where: Path, name: str, found: tuple[int, ...], shape: tuple[int, int] | None
 ) -> tuple[int, int]:
-    """(N, K) of a packed tensor; N is four times its rows where config does not say."""
+    """Check a packed tensor's shape, and return (N, K); without a configuration N is 4 · rows."""
     if len(found) != 2 or 0 in found:
         raise CheckpointError(
             f"{where}: {name} is uint8 and must have two non-empty dimensions, not shape {found}"
@@ -171,8 +191,9 @@ def _check_packed_shape(
 
 
 def _read_packed_tensor(
-    stored: dict[str, SafetensorsFile], module: str, shape: tuple[int, int], multiplies: bool
+    stored: dict[str, _SafetensorsFile], module: str, shape: tuple[int, int], multiplies: bool
 ) -> TernaryTensor:
+    """Read a packed matrix and its scale."""
     file, name = stored[f"{module}.weight_scale"], f"{module}.weight_scale"
     value = file[name]
     if value.size != 1 or file.info(name)[0] not in ("F64", "F32", "F16", "BF16"):
@@ -180,7 +201,7 @@ def _read_packed_tensor(
             f"{file.path}: {name} must be one float, not {file.info(name)[0]} of shape "
             f"{value.shape}"
         )
-    # Through float32 first: transformers computes with what was stored, in float32 at most.
+    # transformers computes in float32 at most, so float64 is rounded here.
     scale = value.reshape(1, 1).astype(np.float32)
     if not np.isfinite(scale).all() or scale[0, 0] <= 0:
         raise CheckpointError(
@@ -202,20 +223,23 @@ def _read_packed_tensor(
 
 
 def _master_message(file: Path, name: str) -> str:
+    """Message for float weights that are not ternary-valued."""
     return (
         f"{file}: {name} must be ternary (each scale's weights in -s, 0, +s), and holds float "
         "master weights; quantize them with --quantize absmean (quantize='absmean')"
     )
 
 
-def _is_ternary_valued(file: SafetensorsFile, name: str) -> bool:
+def _is_ternary_valued(file: _SafetensorsFile, name: str) -> bool:
+    """Test whether a float matrix is ternary-valued."""
     try:
         return ternary_from_float(name, file[name]) is not None
     except CheckpointError as error:
         raise CheckpointError(f"{file.path}: {error}") from None
 
 
-def _read_float_tensor(file: SafetensorsFile, name: str, quantize: str | None) -> TernaryTensor:
+def _read_float_tensor(file: _SafetensorsFile, name: str, quantize: str | None) -> TernaryTensor:
+    """Read a float matrix, ternary-valued or to be quantized."""
     module = name.removesuffix(".weight")
     w = file[name]
     try:
@@ -230,8 +254,8 @@ def _read_float_tensor(file: SafetensorsFile, name: str, quantize: str | None) -
     return TernaryTensor.from_trits(module, trits, scale)
 
 
-#: Types of safetensors that NumPy can hold.
-_DTYPES: dict[str, DTypeLike] = {
+#: NumPy's types by safetensors' names; other types are refused.
+SAFETENSORS_TYPES: dict[str, DTypeLike] = {
     "F64": np.float64,
     "F32": np.float32,
     "F16": np.float16,
@@ -248,11 +272,11 @@ _DTYPES: dict[str, DTypeLike] = {
 }
 
 
-class SafetensorsFile(Mapping[str, NDArray]):
+class _SafetensorsFile(Mapping[str, NDArray]):
     """The tensors of a safetensors file by name, memory-mapped and read-only.
 
     The library ``safetensors`` checks the header: every size and place lies in the file, and the
-    tensors follow one another without a gap. So their places follow from their order.
+    tensors follow one another without a gap. Their places follow from their order.
 
     Parameters
     ----------
@@ -261,7 +285,8 @@ class SafetensorsFile(Mapping[str, NDArray]):
     Raises
     ------
     CheckpointError
-        If it is not a whole safetensors file; when a tensor is read, if NumPy has no such type.
+        If the file is not a whole safetensors file; when a tensor is read, if NumPy has no such
+        type.
     """
 
     def __init__(self, path: Path) -> None:
@@ -287,24 +312,23 @@ class SafetensorsFile(Mapping[str, NDArray]):
             place += prod(shape) * _bits(dtype) // 8
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
-        """Type, in safetensors' words, and shape of a tensor."""
+        """Return the type of a tensor, in safetensors' words, and its shape."""
         dtype, shape, _ = self._specs[name]
         return dtype, shape
 
     def stored_bytes(self, name: str) -> int:
-        """Bytes of a tensor in the file."""
+        """Count the bytes of a tensor in the file."""
         dtype, shape, _ = self._specs[name]
         return prod(shape) * _bits(dtype) // 8
 
     def __getitem__(self, name: str) -> NDArray:
         dtype, shape, place = self._specs[name]
-        if dtype not in _DTYPES:
+        if dtype not in SAFETENSORS_TYPES:
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that NumPy has, not {dtype}"
             )
-        array = (
-            self._data[place : place + self.stored_bytes(name)].view(_DTYPES[dtype]).reshape(shape)
-        )
+        raw = self._data[place : place + self.stored_bytes(name)]
+        array = raw.view(SAFETENSORS_TYPES[dtype]).reshape(shape)
         return array if array.flags.aligned else array.copy()
 
     def __iter__(self) -> Iterator[str]:
@@ -315,7 +339,7 @@ class SafetensorsFile(Mapping[str, NDArray]):
 
 
 def _bits(dtype: str) -> int:
-    """Bits of an element; safetensors' names end in them but for two."""
+    """Bits of an element, which the name of the type has, except for BOOL."""
     if dtype == "BOOL":
         return 8
     digits = dtype.partition("_")[0].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
@@ -324,6 +348,15 @@ def _bits(dtype: str) -> int:
 
 def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
     """Read tensors by name from a safetensors file, or from ``model.safetensors`` in a folder.
+
+    Parameters
+    ----------
+    path : the file or folder
+    names : tensors to read
+
+    Returns
+    -------
+    The tensors by name, memory-mapped.
 
     Raises
     ------
@@ -335,7 +368,7 @@ def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
         raise CheckpointError(
             f"{path}: must be a safetensors file or a folder with model.safetensors; found neither"
         )
-    tensors = SafetensorsFile(file)
+    tensors = _SafetensorsFile(file)
     missing = [name for name in names if name not in tensors]
     if missing:
         raise CheckpointError(
@@ -360,7 +393,7 @@ def read_packed(path: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, NDA
     Raises
     ------
     CheckpointError
-        If the file or a tensor is not what it should be; the message names both.
+        If the file cannot be read, or a tensor is missing or wrong; the message names both.
     """
     trits = {}
     tensors = read_tensors(path, [f"{name}.weight" for name in shapes])

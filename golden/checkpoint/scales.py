@@ -15,14 +15,20 @@ _SMALLEST_GROUP = 32
 
 
 def ternary_from_float(name: str, w: NDArray) -> TernaryTensor | None:
-    """The trits and scales of float weights that are ternary-valued; None where they are not.
+    """Find the trits and scales of ternary-valued float weights.
 
-    Sought are the fewest scales: blocks of rows first, as tensor-parallel training leaves them
-    (TriLM, arXiv 2407.12327), then groups along K as well. A block of zeros takes the scale 1.
+    The result has the fewest scales: one for each block of rows if possible, as tensor-parallel
+    training leaves them (TriLM, arXiv 2407.12327), and groups along K if necessary. A block of
+    zeros gets the scale 1.
 
     Parameters
     ----------
+    name : name of the matrix
     w : float[N, K]
+
+    Returns
+    -------
+    The matrix, or None if the weights are not ternary-valued
 
     Raises
     ------
@@ -38,7 +44,7 @@ def ternary_from_float(name: str, w: NDArray) -> TernaryTensor | None:
     for groups in (g for g in range(1, max(1, k // _SMALLEST_GROUP) + 1) if k % g == 0):
         tiles = magnitude.reshape(n, groups, k // groups)
         per_row = tiles.max(axis=2)
-        # One row tells most float matrices apart, before all are looked at.
+        # The first row is enough to refuse most float matrices.
         for rows in (slice(0, 1), slice(None)):
             if not ((tiles[rows] == per_row[rows, :, None]) | (tiles[rows] == 0)).all():
                 break
@@ -72,13 +78,13 @@ def check_single_scale(tensor: TernaryTensor, kind: str) -> None:
 
 
 def fewest_scales(scale: NDArray[np.float32], free: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """The same scales in as few groups and blocks of rows as hold them exactly.
+    """Merge equal scales into the fewest groups and blocks of rows.
 
     Parameters
     ----------
-    scale : float32[N, G]
-    free : bool[N, G]: whose scale says nothing, since only zeros are scaled. They take another's,
-        or 1 where there is none.
+    scale : float32[N, G], not negative
+    free : bool[N, G], groups of zeros, whose scale has no effect. They get the scale of their
+        neighbors, or 1 where all are free.
 
     Returns
     -------
@@ -86,7 +92,7 @@ def fewest_scales(scale: NDArray[np.float32], free: NDArray[np.bool_]) -> NDArra
     """
 
     def equal(cells: NDArray[np.float32], axis: int) -> bool:
-        """Whether the cells along an axis hold one scale; −1 marks the free ones."""
+        """Test whether all cells along an axis have one scale; −1 marks free cells."""
         largest = cells.max(axis=axis, keepdims=True)
         return bool(((cells == largest) | (cells == -1)).all())
 

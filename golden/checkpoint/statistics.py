@@ -1,4 +1,4 @@
-"""Figures of a checkpoint's matrices: how many zeros, how much information, how many bits."""
+"""Statistics of a checkpoint's matrices: zeros, entropy, and stored bits per weight."""
 
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,16 +13,16 @@ __all__ = ["TensorStatistics", "statistics"]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorStatistics:
-    """What one matrix holds.
+    """Statistics of one matrix.
 
     Parameters
     ----------
-    name, n, k : its module, outputs and inputs
-    stored_type, stored_bytes : in the file, scales included
-    scales : how many
-    group_size : weights of a row that share one
-    zero_fraction : of the trits
-    entropy_bits_per_trit : of the trits taken one by one, at most log2(3) = 1.585
+    name, n, k : name of the module, outputs and inputs
+    stored_type, stored_bytes : type and bytes in the file, scales included
+    scales : number of scales
+    group_size : weights of a row that share a scale
+    zero_fraction : share of zeros among the trits
+    entropy_bits_per_trit : entropy of single trits, at most log2(3) = 1.585
     """
 
     name: str
@@ -37,21 +37,26 @@ class TensorStatistics:
 
     @property
     def stored_bits_per_weight(self) -> float:
-        """Bits that the file spends on a weight, scales included."""
+        """Bits of the file per weight, scales included."""
         return 8 * self.stored_bytes / (self.n * self.k)
 
     def as_dict(self) -> dict[str, Any]:
-        """All figures by name."""
+        """Return all statistics by name."""
         return asdict(self) | {"stored_bits_per_weight": self.stored_bits_per_weight}
 
 
 def statistics(checkpoint: Checkpoint, name: str) -> TensorStatistics:
     """Read one matrix and count its trits.
 
+    Parameters
+    ----------
+    checkpoint : checkpoint that has the matrix
+    name : Hugging Face's name of the module
+
     Raises
     ------
     CheckpointError
-        If it is refused.
+        If the matrix is missing or wrong.
     """
     tensor = checkpoint.ternary[name]
     n, k = tensor.shape

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 class _MissingTensorError(CheckpointError, KeyError):
-    """A name that a checkpoint does not have; a KeyError too, as mappings promise."""
+    """A checkpoint has no such tensor. This is a KeyError too, as for every mapping."""
 
     __str__ = Exception.__str__
 
@@ -35,7 +35,7 @@ class TernaryTensor:
     Parameters
     ----------
     name : Hugging Face's name of the module: ``model.layers.0.self_attn.q_proj``
-    packed : uint8[ceil(N / 4), K] as ``pack_weights`` lays it out; may be memory-mapped
+    packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``; may be memory-mapped
     out_features : N
     scale : float32[S, K / group_size] with the values of the file, finite and not negative
     group_size : K where there is one group
@@ -100,7 +100,7 @@ class TernaryTensor:
 
     @property
     def trits(self) -> NDArray[np.int8]:
-        """The trits int8[N, K], unpacked anew each time."""
+        """The trits int8[N, K], unpacked at each access."""
         return unpack_weights(self.packed, self.out_features)
 
     @classmethod
@@ -111,7 +111,15 @@ class TernaryTensor:
         scale: NDArray[np.float32] | np.float32 | float,
         group_size: int | None = None,
     ) -> Self:
-        """Pack trits int8[N, K]; a scale that is a number is the scale of the whole matrix."""
+        """Pack trits.
+
+        Parameters
+        ----------
+        name : Hugging Face's name of the module
+        trits : int8[N, K]
+        scale : float32[S, K / group_size], or a number for the whole matrix
+        group_size : weights of a row that share a scale; None for all K
+        """
         scale = np.asarray(scale, np.float32)
         return cls(
             name=name,
@@ -123,12 +131,17 @@ class TernaryTensor:
 
 
 class LazyTensors(Mapping[str, _T]):
-    """Tensors by name, each read when it is asked for, and anew each time.
+    """Tensors by name, each read at every access.
 
     Parameters
     ----------
     where : file or folder, for messages
-    readers : what reads each tensor
+    readers : function that reads each tensor
+
+    Raises
+    ------
+    CheckpointError
+        At an access, if there is no such tensor, or the reader refuses it.
     """
 
     def __init__(self, where: Path, readers: dict[str, Callable[[], _T]]) -> None:
@@ -160,13 +173,13 @@ class Checkpoint:
     Parameters
     ----------
     path : the file or folder
-    config : ``config.json``; for GGUF the same keys, derived from the file's metadata
-    format : how the ternary weights are stored, such as ``huggingface packed`` or ``gguf TQ1_0``
-    scale_convention : what the stored scale means, in words
+    config : content of ``config.json``; for GGUF the same keys, derived from the file's metadata
+    format : format of the ternary weights, such as ``huggingface packed`` or ``gguf TQ1_0``
+    scale_convention : meaning of the stored scales, in words
     ternary : matrices of trits by Hugging Face's module name, without ``.weight``
-    stored : of each of them the type in the file and the bytes there, scales included
-    tensors : all others (embeddings, norms, a separate head) by Hugging Face's name, with
-        ``.weight``; in the type stored (bfloat16 as ``ml_dtypes.bfloat16``), memory-mapped
+    stored : type of each matrix in the file, and its bytes there, scales included
+    tensors : all other tensors (embeddings, norms, a separate head) by Hugging Face's name, with
+        ``.weight``, memory-mapped in their stored type (bfloat16 as ``ml_dtypes.bfloat16``)
     """
 
     path: Path

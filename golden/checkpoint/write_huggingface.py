@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_folder
+from .safetensors import SAFETENSORS_TYPES
 from .scales import check_single_scale
 from .tensors import Checkpoint
 
@@ -28,24 +29,6 @@ _COMPANIONS = (
     "generation_config.json",
     "LICENSE*",
 )
-
-
-#: Safetensors' names of NumPy's types.
-_SAFETENSORS_NAMES = {
-    "float64": "F64",
-    "float32": "F32",
-    "float16": "F16",
-    "bfloat16": "BF16",
-    "int64": "I64",
-    "int32": "I32",
-    "int16": "I16",
-    "int8": "I8",
-    "uint64": "U64",
-    "uint32": "U32",
-    "uint16": "U16",
-    "uint8": "U8",
-    "bool": "BOOL",
-}
 
 
 def write_huggingface(
@@ -103,6 +86,7 @@ def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -
     room = -(-sum(2 * len(json.dumps(name)) + 400 for name in names) // 64) * 64
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     directions: set[bool] = set()
+    names_of_types = {np.dtype(dtype): name for name, dtype in SAFETENSORS_TYPES.items()}
     with file.open("wb") as stream:
         stream.seek(8 + room)
 
@@ -110,7 +94,7 @@ def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -
             begin = stream.tell() - 8 - room
             np.ascontiguousarray(array).tofile(stream)
             header[name] = {
-                "dtype": _SAFETENSORS_NAMES[array.dtype.name],
+                "dtype": names_of_types[array.dtype],
                 "shape": array.shape,
                 "data_offsets": [begin, begin + array.nbytes],
             }

@@ -22,7 +22,7 @@ __all__ = [
     "synthetic_checkpoint",
 ]
 
-#: What the released config.json says, as far as it is needed here.
+#: Keys of the released config.json that are used here.
 CONFIG = {
     "architectures": ["BitNetForCausalLM"],
     "model_type": "bitnet",
@@ -49,19 +49,25 @@ ZERO_FRACTION = 0.422
 
 
 def _full_names(layer: int) -> dict[str, str]:
+    """Names of a layer's modules by their short names."""
     return {short: f"model.layers.{layer}.{short}" for short in LAYER_SHAPES}
 
 
 def _random_trits(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.int8]:
+    """Draw trits with the released model's share of zeros."""
     sign = rng.integers(0, 2, shape, np.int8) * np.int8(2) - np.int8(1)
     return sign * (rng.random(shape, np.float32) >= ZERO_FRACTION)
 
 
 def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
-    """A whole model of random trits with the released one's shapes, names and share of zeros.
+    """Make a whole model of random trits with the released model's shapes, names and zeros.
 
-    Its layers are one layer's matrices, turned by a byte along K for each; scales differ, norms
-    are 1, and embeddings are random bfloat16.
+    All layers have the matrices of one layer, each turned by one more byte along K. Scales differ,
+    norms are 1, and embeddings are random bfloat16.
+
+    Parameters
+    ----------
+    seed : of the random numbers
     """
     rng = np.random.default_rng(seed)
     first = {short: pack_weights(_random_trits(rng, x)) for short, x in LAYER_SHAPES.items()}
@@ -113,9 +119,14 @@ def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
 def read_layer(checkpoint: Checkpoint, layer: int = 0) -> dict[str, NDArray[np.int8]]:
     """Read the seven matrices of one layer of a checkpoint of 2B4T's shapes.
 
+    Parameters
+    ----------
+    checkpoint : checkpoint to read
+    layer : from 0 to 29
+
     Returns
     -------
-    dict of int8[N, K], by names as ``self_attn.q_proj``
+    int8[N, K] by names as ``self_attn.q_proj``
 
     Raises
     ------
@@ -135,7 +146,13 @@ def read_layer(checkpoint: Checkpoint, layer: int = 0) -> dict[str, NDArray[np.i
 
 
 def synthetic_activations(short: str, *, tokens: int = 1, seed: int = 0) -> NDArray[np.int8]:
-    """Quantized random inputs for one matrix: normal values, and squared ReLU of them for down.
+    """Draw quantized inputs for one matrix: normal values, or their squared ReLU for down.
+
+    Parameters
+    ----------
+    short : name of the matrix, a key of ``LAYER_SHAPES``
+    tokens : T
+    seed : of the random numbers
 
     Returns
     -------

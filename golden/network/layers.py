@@ -14,11 +14,13 @@ from ..quantize import absmax_quantize
 
 __all__ = ["BitLinear", "Matmul", "Quantizer", "packed_matmul", "rms_norm", "rotate", "to_float32"]
 
-#: Computes ``weight (N, K) @ q (T, K) -> y (T, N)`` in integers: golden, or simulated hardware.
+#: Function that computes ``weight (N, K) @ q (T, K) -> y (T, N)`` in integers: in NumPy, or in
+#: simulated hardware.
 Matmul = Callable[[TernaryTensor, NDArray[np.int8]], NDArray[np.int32]]
 
 
-#: Quantizes activations: x float32[T, K] to q int8[T, K] and scale float32[T, 1], x ≈ q / scale.
+#: Function that quantizes activations x float32[T, K] to q int8[T, K] and scale float32[T, 1], so
+#: that x ≈ q / scale.
 Quantizer = Callable[[NDArray[np.float32]], tuple[NDArray[np.int8], NDArray[np.float32]]]
 
 
@@ -26,7 +28,7 @@ Quantizer = Callable[[NDArray[np.float32]], tuple[NDArray[np.int8], NDArray[np.f
 _EXACT_K = 2**24 // (2 * 128)
 
 
-#: Packed bytes unpacked at once: few calls of NumPy, and float32 copies that stay near.
+#: Packed bytes that are unpacked at once: few calls of NumPy, and float32 copies in the cache.
 _BLOCK = 2**16
 
 
@@ -35,18 +37,28 @@ _SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)[:, np.newaxis, np.newaxis]
 
 
 def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
-    """The values of bfloat16, float16 or float32, exactly."""
-    if x.dtype == ml_dtypes.bfloat16:  # The upper half of a float32; faster than its own cast.
+    """Convert bfloat16, float16 or float32 to float32, exactly.
+
+    Parameters
+    ----------
+    x : array of one of these types
+
+    Returns
+    -------
+    float32 of the same shape
+    """
+    if x.dtype == ml_dtypes.bfloat16:  # The upper half of a float32; faster than a cast.
         return (x.view(np.uint16).astype(np.uint32) << np.uint32(16)).view(np.float32)
     return x.astype(np.float32)
 
 
 def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int32]:
-    """The exact product ``W (N, K) @ q (T, K) -> y (T, N)``, from the packed weights.
+    """Compute the exact product ``W (N, K) @ q (T, K) -> y (T, N)`` from the packed weights.
 
-    Equal to ``ternary_matmul`` of the unpacked weights, and much faster. Blocks of packed rows are
-    unpacked to the codes t + 1 as float32 and multiplied by BLAS, which is exact because no sum
-    exceeds 2²⁴ whatever its order; the sum of the activations then undoes the + 1.
+    The result equals ``ternary_matmul`` of the unpacked weights, and comes much faster. Blocks of
+    packed rows are unpacked to the codes t + 1 as float32 and multiplied by BLAS. This is exact in
+    any order, because no sum exceeds 2²⁴. The sum of the activations is subtracted in the end, for
+    the + 1.
 
     Parameters
     ----------
@@ -76,7 +88,7 @@ def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int3
     columns = np.ascontiguousarray(q.T, np.float32)
     sums = np.empty((4, quarter, tokens), np.float32)
     height = min(quarter, max(1, _BLOCK // k))
-    # Kept for all blocks: fresh memory would cost more than the sums.
+    # All blocks use the same arrays: fresh memory would cost more than the sums.
     codes = np.empty((4, height, k), np.uint8)
     floats = np.empty((4, height, k), np.float32)
     for start in range(0, quarter, height):
@@ -113,7 +125,7 @@ class BitLinear:
     weight: TernaryTensor
     quantize: Quantizer = absmax_quantize
     matmul: Matmul = packed_matmul
-    #: Of each group: its columns as a matrix of one group, and the scale of each output.
+    #: For each group its columns as a matrix of one group, and the scale of each output.
     _groups: tuple[tuple[TernaryTensor, NDArray[np.float32]], ...] = field(
         init=False, repr=False, compare=False
     )
@@ -142,8 +154,8 @@ class BitLinear:
         y = np.float32(0)
         for index, (group, scale) in enumerate(self._groups):
             columns = slice(index * group.group_size, (index + 1) * group.group_size)
-            # The order in memory decides the order of later float sums: it must not depend on what
-            # multiplied.
+            # The order in memory decides the order of later float sums, so it must be the same for
+            # all products.
             sums = np.ascontiguousarray(self.matmul(group, q[:, columns]), np.float32)
             y = y + (sums / (scale * act_scale) if group.divides else sums * scale)
         return np.asarray(y if self.weight.divides else y / act_scale)
@@ -152,22 +164,37 @@ class BitLinear:
 def rms_norm(
     x: NDArray[np.float32], gain: NDArray[np.float32], epsilon: float
 ) -> NDArray[np.float32]:
-    """Llama's RMSNorm in float32: ``x · 1/sqrt(mean(x²) + ε) · gain`` over the last axis."""
+    """Compute Llama's RMSNorm, ``x · 1/sqrt(mean(x²) + ε) · gain``, over the last axis.
+
+    Parameters
+    ----------
+    x : float32[..., K]
+    gain : float32[K]
+    epsilon : constant ε, above 0
+
+    Returns
+    -------
+    float32[..., K]
+    """
     mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
     return x * np.reciprocal(np.sqrt(mean_square + np.float32(epsilon)), dtype=np.float32) * gain
 
 
 def rotate(x: NDArray[np.float32], start: int, theta: float) -> NDArray[np.float32]:
-    """Rotary positions (RoPE, arXiv 2104.09864) with the halves split, as in Hugging Face's Llama.
+    """Turn heads by rotary positions (RoPE, arXiv 2104.09864) as Hugging Face's Llama does.
 
-    Element j of the first half and of the second are a point that turns by
+    Element j of the first half and element j of the second half are a point, which turns by
     ``position · theta^(−2j / size)``.
 
     Parameters
     ----------
-    x : float32[T, heads, size]; its first token stands at position ``start``
-    start : position
+    x : float32[T, heads, size], size even
+    start : position of the first token
     theta : base of the frequencies
+
+    Returns
+    -------
+    float32[T, heads, size]
     """
     tokens, _, size = x.shape
     exponents = np.arange(0, size, 2, dtype=np.float32) / np.float32(size)

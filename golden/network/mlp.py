@@ -27,9 +27,9 @@ class BitNetMLP:
     Parameters
     ----------
     layers : functions of float32[T, K] to float32[T, N]; ``BitLinear``, or a float product
-    gains : float32[K] of each layer's norm
-    epsilon : of the norms
-    input_scale : what the pixels are multiplied by
+    gains : gain float32[K] of each layer's norm
+    epsilon : constant of the norms
+    input_scale : factor of the pixels
     """
 
     layers: tuple[Callable[[NDArray[np.float32]], NDArray[np.float32]], ...]
@@ -41,10 +41,15 @@ class BitNetMLP:
     def load(cls, folder: Path = DIGITS, *, matmul: Matmul = packed_matmul) -> Self:
         """Read ``config.json`` and ``model.safetensors`` (weights packed, scales multiplicative).
 
+        Parameters
+        ----------
+        folder : folder of both files
+        matmul : product of integers, in NumPy or in simulated hardware
+
         Raises
         ------
         CheckpointError
-            If a file is missing or not what it should be.
+            If a file is missing or wrong.
         """
         names, sizes, constants = _read_config(folder)
         shapes = dict(zip(names, zip(sizes[1:], sizes[:-1], strict=True), strict=True))
@@ -67,12 +72,16 @@ class BitNetMLP:
 
     @classmethod
     def load_float(cls, folder: Path = DIGITS) -> Self:
-        """Read the network that was trained the same way in float, from ``float.safetensors``.
+        """Read the float twin, which has the same recipe, from ``float.safetensors``.
+
+        Parameters
+        ----------
+        folder : folder of this file and of ``config.json``
 
         Raises
         ------
         CheckpointError
-            If a file is missing or not what it should be.
+            If a file is missing or wrong.
         """
         names, _, constants = _read_config(folder)
         file = folder / "float.safetensors"
@@ -86,7 +95,16 @@ class BitNetMLP:
         )
 
     def forward(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Logits float32[T, classes] of images uint8[T, inputs]."""
+        """Compute the logits of images.
+
+        Parameters
+        ----------
+        images : uint8[T, inputs]
+
+        Returns
+        -------
+        float32[T, classes]
+        """
         x = images.astype(np.float32) * np.float32(self.input_scale)
         for index, (layer, gain) in enumerate(zip(self.layers, self.gains, strict=True)):
             if index:
@@ -96,7 +114,7 @@ class BitNetMLP:
 
 
 def _read_config(folder: Path) -> tuple[list[str], list[int], dict[str, float]]:
-    """Names and sizes of the layers, and the constants."""
+    """Read names and sizes of the layers, and the constants."""
     try:
         config = json.loads((folder / "config.json").read_text())
         sizes = config["layer_sizes"]
@@ -108,6 +126,11 @@ def _read_config(folder: Path) -> tuple[list[str], list[int], dict[str, float]]:
 
 
 def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The test images uint8[T, 64] of handwritten digits, and their labels uint8[T]."""
+    """Read the test images of handwritten digits.
+
+    Returns
+    -------
+    Images uint8[T, 64], and their labels uint8[T]
+    """
     with np.load(DIGITS / "test_images.npz", allow_pickle=False) as file:
         return file["images"], file["labels"]

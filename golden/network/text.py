@@ -18,29 +18,43 @@ __all__ = ["bits_per_byte", "load_tokenizer"]
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
-    """The tokenizer of a Hugging Face folder: ``tokenizer.json``.
+    """Read the tokenizer of a Hugging Face folder, ``tokenizer.json``.
+
+    Parameters
+    ----------
+    path : the folder, or a file in it
 
     Raises
     ------
     CheckpointError
-        If there is none, or it is not a tokenizer.
+        If the file is missing, or is not a tokenizer.
     """
     from tokenizers import Tokenizer
 
     file = (path if path.is_dir() else path.parent) / "tokenizer.json"
     if not file.is_file():
-        raise CheckpointError(f"{file}: must hold the model's tokenizer; copy it there")
+        raise CheckpointError(f"{file}: the model's tokenizer is missing; copy it there")
     try:
         return Tokenizer.from_file(str(file))
-    except Exception as error:  # The library raises nothing more special.
+    except Exception as error:  # The library has no error class of its own.
         raise CheckpointError(f"{file}: must be a tokenizer: {error}") from None
 
 
 def bits_per_byte(model: BitNetModel, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
-    """Bits that each byte of some texts costs the model.
+    """Measure the bits that each byte of texts costs a model.
 
-    Each text stands alone between two end-of-text tokens, the second of which counts. A text longer
-    than the context is cut into windows that start anew.
+    Each text stands alone between two end-of-text tokens, and the second one counts. A text that is
+    longer than the context is cut into windows, and each window starts without a context.
+
+    Parameters
+    ----------
+    model : model with one token that ends a text
+    tokenizer : its tokenizer
+    texts : not empty
+
+    Returns
+    -------
+    Bits per byte of UTF-8
     """
     (end,) = model.config.eos
     context = model.config.max_positions

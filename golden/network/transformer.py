@@ -1,4 +1,4 @@
-"""Ternary transformer language models: BitNet b1.58 2B4T's shape, and Llama's."""
+"""Ternary transformers of language: the shapes of BitNet b1.58 2B4T and of Llama."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ _INT8: Quantizer = absmax_quantize
 _INT4: Quantizer = partial(absmax_quantize, bits=4)
 
 
-#: How activations are quantized, by name: in front of q, k, v, gate and up, and of o and down.
+#: Quantizers of activations by name: the one in front of q, k, v, gate and up, and the one in front
+#: of o and down.
 ACTIVATIONS: dict[str, tuple[Quantizer, Quantizer]] = {
     "int8": (_INT8, _INT8),
     "int4": (_INT4, _INT4),
@@ -36,7 +37,16 @@ ACTIVATIONS: dict[str, tuple[Quantizer, Quantizer]] = {
 
 
 class KVCache:
-    """Keys and values of the tokens so far, of each layer."""
+    """Keys and values of the tokens so far, in each layer.
+
+    Parameters
+    ----------
+    config : sizes of the model
+
+    Attributes
+    ----------
+    length : number of tokens in the cache
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         self._config = config
@@ -44,13 +54,22 @@ class KVCache:
             np.empty((2, 0, config.kv_heads, config.head_size), np.float32)
             for _ in range(config.layers)
         ]
-        #: Tokens held.
         self.length = 0
 
     def extend(
         self, layer: int, keys: NDArray[np.float32], values: NDArray[np.float32]
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Append float32[T, kv_heads, size] each; return all, float32[length + T, …]."""
+        """Append the keys and values of new tokens to a layer.
+
+        Parameters
+        ----------
+        layer : number of the layer
+        keys, values : float32[T, kv_heads, size]
+
+        Returns
+        -------
+        All keys and all values, float32[length + T, kv_heads, size]; ``length`` stays as it is
+        """
         end = self.length + len(keys)
         stored = self._stored[layer]
         if stored.shape[1] < end:
@@ -64,7 +83,7 @@ class KVCache:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """A decoder layer."""
+    """A layer: ternary matrices by name, and the gains of its norms."""
 
     linears: dict[str, BitLinear]
     input_norm: NDArray[np.float32]
@@ -75,18 +94,20 @@ class _Layer:
 
 @dataclass(frozen=True, kw_only=True)
 class BitNetModel:
-    """A decoder whose linear layers are ternary.
+    """A transformer whose linear layers are ternary.
 
-    Every BitLinear computes exact integers from its quantized input; norms, attention, and the
-    head are float32. Hugging Face's modules compute with fake-quantized floats instead: in
-    float32 they agree with this model as far as ``tests/golden/test_parity.py`` says; in bfloat16,
-    in which the released ones run, they were not compared.
+    Every BitLinear computes exact integers from its quantized input. Norms, attention and the head
+    are float32. ``tests/golden/network/test_parity.py`` compares the model with Hugging Face's
+    modules in float32. Those modules run in bfloat16 for the released models, which was not
+    compared.
 
     Parameters
     ----------
-    config : sizes and kind
+    config : sizes and kind of the model
     embedding : [vocabulary, hidden], bfloat16, float16 or float32; may be memory-mapped
-    head : the same, where it is not the embedding
+    head : of the same shape; the embedding if the configuration ties them
+    final_norm : gain float32[hidden] of the norm in front of the head
+    layers : the layers in order
     """
 
     config: ModelConfig
@@ -109,16 +130,17 @@ class BitNetModel:
         Parameters
         ----------
         path : see ``load_checkpoint``
-        activations : a key of ``ACTIVATIONS``. ``int8`` is BitNet b1.58's, ``int4`` the same with 4
-            bits; ``a4.8`` quantizes as BitNet a4.8 does: its mean-based 4 bits in front of q, k,
-            v, gate and up, and 8 bits in front of o and down (there without its top-k mask)
+        activations : a key of ``ACTIVATIONS``. ``int8`` is the quantizer of BitNet b1.58, and
+            ``int4`` the same with 4 bits. ``a4.8`` is that of BitNet a4.8: 4 bits by the mean
+            magnitude in front of q, k, v, gate and up, and 8 bits in front of o and down, without
+            the top-k mask there
         quantize : see ``load_checkpoint``
-        matmul : what multiplies; golden, or simulated hardware
+        matmul : product of integers, in NumPy or in simulated hardware
 
         Raises
         ------
         CheckpointError
-            If the checkpoint is not such a model.
+            If the checkpoint is wrong, or the model is of another kind.
         ValueError
             If ``activations`` is unknown.
         """
@@ -130,8 +152,8 @@ class BitNetModel:
         config = _read_config(checkpoint.config, path)
         if "rope_freqs.weight" in checkpoint.tensors:
             raise CheckpointError(
-                f"{path}: must have plain rotary positions, and rope_freqs.weight scales them; "
-                "this is not known here"
+                f"{path}: rotary positions must be plain, but rope_freqs.weight scales them; "
+                "BitNetModel computes nothing else"
             )
         hidden = config.hidden
         table = (config.vocabulary, hidden)
@@ -154,12 +176,13 @@ class BitNetModel:
         *,
         last: bool = False,
     ) -> NDArray[np.float32]:
-        """Logits after each token, or after the ``last`` one only.
+        """Compute the logits after each token, or after the last one only.
 
         Parameters
         ----------
-        tokens : T token numbers, which follow those that ``cache`` holds
-        cache : None to start anew; it is extended
+        tokens : T token numbers, which follow the tokens in ``cache``
+        cache : keys and values of earlier tokens, which is extended; None for none
+        last : compute the logits after the last token only
 
         Returns
         -------
@@ -190,10 +213,19 @@ class BitNetModel:
     def generate(
         self, prompt: Sequence[int], *, temperature: float = 0.0, seed: int = 0
     ) -> Iterator[int]:
-        """Tokens that follow a prompt, without end: the likeliest each, or drawn at a temperature.
+        """Yield the tokens that follow a prompt, without end.
 
-        Equal logits are decided for the lowest token. A temperature of 1 draws from the model's own
-        distribution.
+        Parameters
+        ----------
+        prompt : token numbers, not empty
+        temperature : 0 for the likeliest token, the lowest among equals; 1 to draw from the
+            model's own distribution; above 0 in general
+        seed : of the draws
+
+        Raises
+        ------
+        ValueError
+            If the prompt is empty, or has a token that is not in the vocabulary.
         """
         rng = np.random.default_rng(seed)
         cache = KVCache(self.config)
@@ -208,12 +240,13 @@ class BitNetModel:
             logits = self.forward([token], cache, last=True)[0]
 
     def _norm(self, x: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Normalize with the model's constant."""
         return rms_norm(x, gain, self.config.epsilon)
 
     def _attention(
         self, layer: _Layer, index: int, x: NDArray[np.float32], cache: KVCache
     ) -> NDArray[np.float32]:
-        """Grouped-query attention of float32[T, hidden] over the cache and itself."""
+        """Compute grouped-query attention of x float32[T, hidden] over the cache and x itself."""
         config = self.config
         tokens = len(x)
         q, k, v = (
@@ -241,7 +274,7 @@ class BitNetModel:
         return layer.linears["self_attn.o_proj"](mixed)
 
     def _feed_forward(self, layer: _Layer, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Gated feed-forward of float32[T, hidden]."""
+        """Compute the gated feed-forward layer of x float32[T, hidden]."""
         gate, up = layer.linears["mlp.gate_proj"](x), layer.linears["mlp.up_proj"](x)
         if self.config.hidden_act == "relu2":
             gated = np.maximum(gate, 0) ** 2 * up
@@ -278,7 +311,7 @@ def _read_config(content: dict[str, Any], where: Path) -> ModelConfig:
 
 
 def _tensor(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> NDArray[Any]:
-    """A float tensor that is not ternary, checked for its shape."""
+    """Read a float tensor that is not ternary, and check its shape and type."""
     value = checkpoint.tensors[name]
     if value.shape != shape:
         raise CheckpointError(
@@ -293,6 +326,7 @@ def _tensor(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> NDArra
 
 
 def _gain(checkpoint: Checkpoint, module: str, size: int) -> NDArray[np.float32]:
+    """Read the gain of a norm."""
     return to_float32(_tensor(checkpoint, f"{module}.weight", (size,)))
 
 
@@ -303,6 +337,7 @@ def _load_layer(
     quantizers: tuple[Quantizer, Quantizer],
     matmul: Matmul,
 ) -> _Layer:
+    """Read a layer."""
     prefix = f"model.layers.{index}"
     linears = {}
     for name in TRANSFORMER_LINEARS:
@@ -327,7 +362,7 @@ def _load_layer(
 
 
 def _head_product(head: NDArray[Any], x: NDArray[np.float32]) -> NDArray[np.float32]:
-    """``head (V, K) @ x (T, K) -> (T, V)`` in float32, a block of the head at a time."""
+    """Compute ``head (V, K) @ x (T, K) -> (T, V)`` in float32, a block of the head at a time."""
     logits = np.empty((len(x), len(head)), np.float32)
     columns = np.ascontiguousarray(x.T)
     height = max(1, 2**18 // x.shape[1])

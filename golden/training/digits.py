@@ -1,16 +1,14 @@
 """Train the stored digits network: a BitNet MLP on 8x8 handwritten digits, and its float twin.
 
-Run `python -m trilith.golden.training.digits`. Each layer is a BitLinear (BitNet b1.58,
-arXiv 2402.17764): RMSNorm with gain, activations to int8 by absmax per sample, weights to trits by
-absmean per matrix, no bias; between layers stands the squared ReLU of BitNet b1.58 2B4T. Training
-is quantization-aware: the forward pass computes with quantized values and the backward pass takes
-rounding for the identity (straight-through estimator, arXiv 1308.3432). The float twin is the same
-network with the same initialization and recipe, without either quantizer. Every training batch is
-shifted at random by up to a pixel.
+Run ``python -m trilith.golden.training.digits``. Each layer is RMSNorm with gain and a BitLinear:
+activations to int8 by absmax per sample, weights to trits by absmean per matrix, no bias. Squared
+ReLU, as in BitNet b1.58 2B4T, stands between layers. The float twin is the same network with the
+same initialization and recipe, without both quantizers. Every training batch is shifted at random
+by up to a pixel.
 
-The test set is a stratified fifth of the data. The recipe below was chosen on a validation fifth of
-the remaining images (`--validate`, which never evaluates the test set); the stored networks train
-on all of the remaining images.
+The test set is a stratified fifth of the data. The recipe was chosen on a validation fifth of the
+remaining images (``--validate``, which never evaluates the test set). The stored networks train on
+all of the remaining images.
 """
 
 import argparse
@@ -31,6 +29,8 @@ try:
     import torch
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
+
+    from .layers import QUANTIZATION, RMS_NORM_EPS, BitLinear, RMSNorm
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
@@ -38,58 +38,37 @@ except ModuleNotFoundError:
     sys.exit(2)
 
 LAYER_SIZES = (64, 256, 256, 10)
-RMS_NORM_EPS = 1e-5
-INPUT_SCALE = 1 / 16  # pixels 0..16 -> 0..1
+#: Factor that brings pixels from 0 to 16 to the range 0 to 1.
+INPUT_SCALE = 1 / 16
 SPLIT_SEED = 0
 EPOCHS = 60
 BATCH_SIZE = 64
 LEARNING_RATE = 2e-3
 WEIGHT_DECAY = 0.05
-MAX_SHIFT = 1.0  # pixels, along each axis
+#: Largest random shift of a training image, in pixels along each axis.
+MAX_SHIFT = 1.0
 
-Samples = tuple[np.ndarray, np.ndarray]  # images uint8[T, 64], labels uint8[T]
-
-
-def round_through(x: torch.Tensor, low: int, high: int) -> torch.Tensor:
-    """Round half to even and clip to [low, high]; the gradient passes as if nothing happened."""
-    return x + (x.round().clamp(low, high) - x).detach()
-
-
-def quantized_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Multiply float32[..., K] as int8 by float32[N, K] as trits; gradients as if exact."""
-    act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
-    weight_scale = weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
-    activations = round_through(x * act_scale, -128, 127)
-    trits = round_through(weight * (1 / weight_scale), -1, 1)
-    return activations @ trits.T * weight_scale / act_scale
-
-
-class BitLinear(torch.nn.Module):
-    """RMSNorm, then y = Q(x) @ Q(W).T with trits and int8, or x @ W.T where `ternary` is false.
-
-    Parameters: `weight` float32[N, K], `gain` float32[K]. The integer sums stay far below 2**24 and
-    are therefore exact in float32.
-    """
-
-    def __init__(self, inputs: int, outputs: int, *, ternary: bool) -> None:
-        super().__init__()
-        self.ternary = ternary
-        self.weight = torch.nn.Parameter(torch.randn(outputs, inputs) / inputs**0.5)
-        self.gain = torch.nn.Parameter(torch.ones(inputs))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map x float32[T, K] to y float32[T, N]."""
-        x = x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_NORM_EPS) * self.gain
-        return quantized_product(x, self.weight) if self.ternary else x @ self.weight.T
+#: Images uint8[T, 64] and their labels uint8[T].
+Samples = tuple[np.ndarray, np.ndarray]
 
 
 class DigitsNetwork(torch.nn.Module):
-    """BitLinear layers of LAYER_SIZES with squared ReLU between them."""
+    """Layers of the sizes ``LAYER_SIZES`` with squared ReLU between them.
+
+    Parameters
+    ----------
+    ternary : quantize weights and activations; False for the float twin
+
+    Attributes
+    ----------
+    layers : a norm and a BitLinear each
+    """
 
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(
-            BitLinear(inputs, outputs, ternary=ternary) for inputs, outputs in pairwise(LAYER_SIZES)
+            torch.nn.Sequential(RMSNorm(inputs), BitLinear(inputs, outputs, ternary=ternary))
+            for inputs, outputs in pairwise(LAYER_SIZES)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -100,7 +79,12 @@ class DigitsNetwork(torch.nn.Module):
 
 
 def split(images: np.ndarray, labels: np.ndarray) -> tuple[Samples, Samples]:
-    """Split off a fifth, stratified by label: the remaining samples and the held-out ones."""
+    """Split off a fifth of the samples, stratified by label.
+
+    Returns
+    -------
+    The remaining samples, and the fifth.
+    """
     kept_images, held_images, kept_labels, held_labels = train_test_split(
         images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED
     )
@@ -108,12 +92,16 @@ def split(images: np.ndarray, labels: np.ndarray) -> tuple[Samples, Samples]:
 
 
 def scaled(images: np.ndarray) -> torch.Tensor:
-    """Pixels uint8[T, 64] as the network takes them, float32[T, 64]."""
+    """Scale pixels uint8[T, 64] to the network's inputs, float32[T, 64] from 0 to 1."""
     return torch.from_numpy(images).float() * INPUT_SCALE
 
 
 def shifted(x: torch.Tensor) -> torch.Tensor:
-    """Each image of x float32[T, 64] at its own random offset, bilinear, zeros from outside."""
+    """Shift each image of x float32[T, 64] by a random offset of its own.
+
+    Offsets are uniform up to ``MAX_SHIFT`` pixels along both axes. Pixels are interpolated
+    bilinearly, and are zero outside the image.
+    """
     count = len(x)
     transforms = torch.eye(2, 3).repeat(count, 1, 1)
     # Coordinates run from -1 to 1 over eight pixels: a pixel is 2 / 8.
@@ -124,7 +112,14 @@ def shifted(x: torch.Tensor) -> torch.Tensor:
 
 
 def train(samples: Samples, *, ternary: bool, seed: int) -> DigitsNetwork:
-    """Train one network with AdamW and cosine decay; `seed` fixes weights, batches and shifts."""
+    """Train one network with AdamW and cosine decay.
+
+    Parameters
+    ----------
+    samples : images and labels to train on
+    ternary : train the ternary network, or its float twin
+    seed : fixes the first weights, the batches and the shifts
+    """
     torch.manual_seed(seed)
     network = DigitsNetwork(ternary=ternary)
     x, labels = scaled(samples[0]), torch.from_numpy(samples[1]).long()
@@ -143,32 +138,34 @@ def train(samples: Samples, *, ternary: bool, seed: int) -> DigitsNetwork:
 
 @torch.no_grad()
 def count_correct(network: DigitsNetwork, samples: Samples) -> int:
-    """How many of the samples the network labels correctly."""
+    """Count the samples that the network labels correctly."""
     return int((network(scaled(samples[0])).argmax(-1).numpy() == samples[1]).sum())
 
 
 def export(folder: Path, ternary: DigitsNetwork, twin: DigitsNetwork, test: Samples) -> None:
-    """Write both networks, the configuration and the test set; equal inputs give equal bytes."""
+    """Write both networks, the configuration and the test set; equal inputs give equal bytes.
+
+    Parameters
+    ----------
+    folder : folder to write, made if it is missing
+    ternary, twin : the networks
+    test : images and labels of the test set
+    """
     packed, master = {}, {}
     for index, (layer, twin_layer) in enumerate(zip(ternary.layers, twin.layers, strict=True)):
-        assert isinstance(layer, BitLinear)
-        assert isinstance(twin_layer, BitLinear)
-        trits, scale = absmean_quantize(layer.weight.detach().numpy())
+        (norm, linear), (twin_norm, twin_linear) = layer, twin_layer
+        trits, scale = absmean_quantize(linear.weight.detach().numpy())
         packed[f"layers.{index}.weight"] = pack_weights(trits)
         packed[f"layers.{index}.weight_scale"] = np.array([scale], np.float32)
-        packed[f"layers.{index}.norm.weight"] = layer.gain.detach().numpy()
-        master[f"float.layers.{index}.weight"] = twin_layer.weight.detach().numpy()
-        master[f"float.layers.{index}.norm.weight"] = twin_layer.gain.detach().numpy()
+        packed[f"layers.{index}.norm.weight"] = norm.weight.detach().numpy()
+        master[f"float.layers.{index}.weight"] = twin_linear.weight.detach().numpy()
+        master[f"float.layers.{index}.norm.weight"] = twin_norm.weight.detach().numpy()
     config = {
         "model_type": "bitnet_mlp",
         "layer_sizes": LAYER_SIZES,
         "hidden_act": "relu2",
         "rms_norm_eps": RMS_NORM_EPS,
-        "quantization_config": {
-            "quant_method": "bitnet",
-            "linear_class": "autobitlinear",
-            "quantization_mode": "offline",
-        },
+        "quantization_config": QUANTIZATION,
         "input_scale": INPUT_SCALE,
     }
     folder.mkdir(parents=True, exist_ok=True)

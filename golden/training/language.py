@@ -1,14 +1,14 @@
-"""Train the stored language model: a small BitNet b1.58 decoder on Python's own documentation.
+"""Train the stored language model: a small BitNet b1.58 transformer on Python's own documentation.
 
-Run `python -m trilith.golden.training.language`. The network has the shape of BitNet b1.58 2B4T
+Run ``python -m trilith.golden.training.language``. The network has the shape of BitNet b1.58 2B4T
 (arXiv 2504.12285): sub-norms in front of the output and the down projection, squared ReLU in a
 gated feed-forward layer, rotary positions, grouped-query attention, a tied head. Every linear layer
-in a decoder layer is a BitLinear, trained quantization-aware as in ``digits``. The float twin has
-the same initialization, batches and recipe, without either quantizer.
+but the head is a BitLinear, trained quantization-aware. The float twin has the same initialization,
+batches and recipe, without both quantizers.
 
-The text is what any machine with Python has: the documentation strings of the standard library and
-the topics of ``pydoc``, once each. A twentieth of these texts is held out, chosen by checksum and
-not by content; neither the tokenizer nor a network sees it before the end.
+The text is on every machine with Python: the documentation strings of the standard library and the
+topics of ``pydoc``, once each. A twentieth of these texts is held out, chosen by checksum and not
+by content. Neither the tokenizer nor a network sees it before the end.
 """
 
 import argparse
@@ -39,7 +39,7 @@ try:
     import torch
     from torch.nn import functional
 
-    from .digits import quantized_product
+    from .layers import QUANTIZATION, RMS_NORM_EPS, BitLinear, RMSNorm
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
@@ -51,7 +51,6 @@ HEADS, KV_HEADS = 4, 2
 VOCABULARY = 1024
 END_OF_TEXT = "<|endoftext|>"
 ROPE_THETA = 10_000.0
-RMS_NORM_EPS = 1e-5
 CONTEXT = 256
 BATCH = 16
 STEPS = 1600
@@ -62,9 +61,10 @@ HELD_ONE_IN = 20
 
 
 def texts() -> Iterator[str]:
-    """Each documentation string of the standard library, tests apart, and each pydoc topic, once.
+    """Yield each documentation string of the standard library and each topic of pydoc, once.
 
-    The order is that of sorted file names and of the places in a file.
+    Tests of the library are left out. Files come in the order of their names, and strings in the
+    order of the file.
     """
     from pydoc_data.topics import topics
 
@@ -77,7 +77,7 @@ def texts() -> Iterator[str]:
         try:
             tree = ast.parse(file.read_text(encoding="utf-8"))
         except (SyntaxError, UnicodeDecodeError):
-            continue  # The library holds files that are wrong on purpose.
+            continue  # The library has files with errors on purpose, for its tests.
         for node in ast.walk(tree):
             if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
                 text = ast.get_docstring(node)
@@ -89,7 +89,12 @@ def texts() -> Iterator[str]:
 
 
 def split() -> tuple[list[str], list[str]]:
-    """The texts to train on and those held out."""
+    """Split the texts.
+
+    Returns
+    -------
+    The texts to train on, and the texts that are held out.
+    """
     kept: list[str] = []
     held: list[str] = []
     for text in texts():
@@ -98,7 +103,12 @@ def split() -> tuple[list[str], list[str]]:
 
 
 def train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
-    """Byte-level BPE."""
+    """Train a byte-level BPE tokenizer of ``VOCABULARY`` tokens.
+
+    Parameters
+    ----------
+    kept : texts to train on
+    """
     tokenizer = tokenizers.Tokenizer(tokenizers.models.BPE())
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
@@ -112,33 +122,8 @@ def train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-class RMSNorm(torch.nn.Module):
-    """RMSNorm with gain `weight` float32[K]."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__()
-        self.weight = torch.nn.Parameter(torch.ones(size))
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Normalize x float32[..., K]."""
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_NORM_EPS) * self.weight
-
-
-class BitLinear(torch.nn.Module):
-    """y = Q(x) @ Q(W).T with trits and int8, or x @ W.T where `ternary` is false."""
-
-    def __init__(self, inputs: int, outputs: int, *, ternary: bool) -> None:
-        super().__init__()
-        self.ternary = ternary
-        self.weight = torch.nn.Parameter(torch.randn(outputs, inputs) / inputs**0.5)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map x float32[..., K] to y float32[..., N]."""
-        return quantized_product(x, self.weight) if self.ternary else x @ self.weight.T
-
-
 def rotate(x: torch.Tensor) -> torch.Tensor:
-    """Rotary positions of x float32[B, heads, T, size], halves split."""
+    """Turn x float32[B, heads, T, size] by rotary positions, with the halves split."""
     size = x.shape[-1]
     frequency = ROPE_THETA ** -(torch.arange(0, size, 2) / size)
     angle = torch.outer(torch.arange(x.shape[-2]), frequency)
@@ -147,8 +132,13 @@ def rotate(x: torch.Tensor) -> torch.Tensor:
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
-class DecoderLayer(torch.nn.Module):
-    """Attention and a gated feed-forward layer, named as in 2B4T's checkpoint."""
+class TransformerLayer(torch.nn.Module):
+    """Attention and a gated feed-forward layer, named as in 2B4T's checkpoint.
+
+    Parameters
+    ----------
+    ternary : quantize weights and activations; False for the float twin
+    """
 
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
@@ -192,13 +182,18 @@ class DecoderLayer(torch.nn.Module):
 
 
 class LanguageModel(torch.nn.Module):
-    """Embedding, decoder layers, final norm, and the embedding again as head."""
+    """Embedding, layers, final norm, and the embedding again as head.
+
+    Parameters
+    ----------
+    ternary : quantize weights and activations of the layers; False for the float twin
+    """
 
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
         self.embed_tokens = torch.nn.Embedding(VOCABULARY, HIDDEN)
         torch.nn.init.normal_(self.embed_tokens.weight, std=HIDDEN**-0.5)
-        self.layers = torch.nn.ModuleList(DecoderLayer(ternary=ternary) for _ in range(LAYERS))
+        self.layers = torch.nn.ModuleList(TransformerLayer(ternary=ternary) for _ in range(LAYERS))
         self.norm = RMSNorm(HIDDEN)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
@@ -210,7 +205,14 @@ class LanguageModel(torch.nn.Module):
 
 
 def train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> LanguageModel:
-    """Train one network on random windows of the text, with AdamW, warm-up and cosine decay."""
+    """Train one network on random windows of the text, with AdamW, warm-up and cosine decay.
+
+    Parameters
+    ----------
+    tokens : int64[T], all texts one after another
+    ternary : train the ternary network, or its float twin
+    steps : batches of ``BATCH`` windows
+    """
     torch.manual_seed(0)
     network = LanguageModel(ternary=ternary)
     generator = torch.Generator().manual_seed(1)
@@ -245,9 +247,16 @@ def train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> LanguageModel:
 
 @torch.no_grad()
 def bits_per_byte(network: LanguageModel, held: list[list[int]], size: int) -> float:
-    """Bits that each byte of the held-out texts costs; each text alone, its end included.
+    """Measure the bits that each byte of the held-out texts costs the network.
 
-    A text longer than the context is cut into windows that start anew.
+    Each text stands alone, and its end counts. A text that is longer than the context is cut into
+    windows, and each window starts without a context.
+
+    Parameters
+    ----------
+    network : network to measure
+    held : tokens of each text, from end to end
+    size : bytes of all texts
     """
     nats = 0.0
     for text in held:
@@ -259,7 +268,14 @@ def bits_per_byte(network: LanguageModel, held: list[list[int]], size: int) -> f
 
 
 def export(folder: Path, network: LanguageModel, tokenizer: tokenizers.Tokenizer) -> None:
-    """Write the ternary network as a Hugging Face folder in 2B4T's layout."""
+    """Write the ternary network as a Hugging Face folder in 2B4T's layout.
+
+    Parameters
+    ----------
+    folder : folder to write, made if it is missing
+    network : the network
+    tokenizer : its tokenizer
+    """
     tensors: dict[str, np.ndarray] = {}
     for name, value in network.state_dict().items():
         array = value.detach().numpy()
@@ -287,11 +303,7 @@ def export(folder: Path, network: LanguageModel, tokenizer: tokenizers.Tokenizer
         "bos_token_id": end,
         "eos_token_id": end,
         "torch_dtype": "bfloat16",
-        "quantization_config": {
-            "quant_method": "bitnet",
-            "linear_class": "autobitlinear",
-            "quantization_mode": "offline",
-        },
+        "quantization_config": QUANTIZATION,
     }
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer_config = {

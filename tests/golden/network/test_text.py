@@ -11,7 +11,7 @@ from trilith.golden.network.text import bits_per_byte, load_tokenizer
 
 def test_a_missing_and_a_broken_tokenizer(tmp_path):
     file = tmp_path / "tokenizer.json"
-    with pytest.raises(CheckpointError, match=f"^{file}: must hold the model's tokenizer"):
+    with pytest.raises(CheckpointError, match=f"^{file}: the model's tokenizer is missing"):
         load_tokenizer(tmp_path)
     file.write_text("{}")
     with pytest.raises(CheckpointError, match=f"^{file}: must be a tokenizer: "):
