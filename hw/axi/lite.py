@@ -1,4 +1,4 @@
-"""Registers behind AXI4-Lite."""
+"""Register bank behind AXI4-Lite."""
 
 from collections.abc import Sequence
 from functools import reduce
@@ -12,11 +12,15 @@ from .registers import ADDRESS_BITS, Register
 
 __all__ = ["RegisterBank", "axi_lite"]
 
+#: Responses of AXI4-Lite (BRESP, RRESP): success, and an error of the subordinate.
 _OKAY, _SLVERR = 0, 2
 
 
 def axi_lite() -> wiring.Signature:
-    """AXI4-Lite of 32 bits as its manager sees it."""
+    """Signature of AXI4-Lite with 32 data bits, from the manager's side.
+
+    The names and widths are those of AMBA AXI4-Lite (ARM IHI 0022), in lower case.
+    """
     return wiring.Signature(
         {
             "awaddr": Out(ADDRESS_BITS),
@@ -43,30 +47,49 @@ def axi_lite() -> wiring.Signature:
 
 
 class RegisterBank(wiring.Component):
-    """Serves a register map to AXI4-Lite.
+    """Register bank: connects a register map to AXI4-Lite.
 
-    A write is taken when its address and its data are there, and answered with SLVERR where no
-    register or a read-only one is; a read likewise. The two lowest bits of an address and AWPROT
-    and ARPROT are ignored. No output depends on an input of the same clock.
+    The bank accepts a write when both its address and its data are offered. A write to an unmapped
+    or a read-only register returns SLVERR, and so does a read of an unmapped address. The bank
+    ignores the two lowest bits of an address, AWPROT and ARPROT. No output depends on an input of
+    the same cycle.
 
-    Latency: a write is taken in the clock after both halves are offered, takes effect at the end of
-    that clock, and is answered in the next; a read is taken in the clock after it is offered and
-    answered two clocks later. Throughput: a write every 3 clocks, a read every 4.
+    Latency: a write is accepted in the cycle after address and data are offered, takes effect at
+    the end of that cycle, and is answered in the next one. A read is accepted in the cycle after
+    its address is offered, and is answered two cycles later. Throughput: one write every 3 cycles,
+    one read every 4.
 
     Parameters
     ----------
-    registers : the map
+    registers : the register map; names and offsets are unique
+
+    Raises
+    ------
+    TypeError
+        If an element is not a ``Register``.
+    ValueError
+        If there is no register, or two registers share a name or an offset.
 
     Members
     -------
     axi : In(``axi_lite``)
-    <register> : a member per register, as wide as its ``width``: ``ro``: In, what is read;
-        ``rw``: Out, what was written; ``command``: Out, high for a clock where 1 was written;
-        ``flags``: Out, the bits that are set
-    <register>_set : of ``flags`` only: In, sets bits
+    <register> : one member per register, of the register's width: ``ro``: In, the value to read;
+        ``rw``: Out, the value written last; ``command``: Out, high for one cycle in each bit
+        written with 1; ``flags``: Out, the bits that are set
+    <register>_set : for ``flags`` only: In, sets bits
     """
 
     def __init__(self, registers: Sequence[Register]) -> None:
+        if not registers:
+            raise ValueError("registers must hold at least one register, not ()")
+        for register in registers:
+            if not isinstance(register, Register):
+                raise TypeError(f"registers must hold instances of Register, not {register!r}")
+        for key in ("name", "offset"):
+            values = [getattr(register, key) for register in registers]
+            for value in values:
+                if values.count(value) > 1:
+                    raise ValueError(f"every {key} must be unique, not {value!r} of two registers")
         self._registers = registers
         members = {"axi": In(axi_lite())}
         for register in registers:
@@ -80,6 +103,8 @@ class RegisterBank(wiring.Component):
         m = Module()
         axi = self.axi
 
+        # Write channels. Address and data are accepted in the same cycle, and only without a
+        # response that waits, so that one register for the response is enough.
         write = Signal()
         m.d.comb += [axi.wready.eq(axi.awready), write.eq(axi.awready)]
         m.d.sync += axi.awready.eq(axi.awvalid & axi.wvalid & ~axi.awready & ~axi.bvalid)
@@ -88,6 +113,8 @@ class RegisterBank(wiring.Component):
         with m.Elif(axi.bready):
             m.d.sync += axi.bvalid.eq(0)
 
+        # Read channels. The address is stored first: the multiplexer over all registers then has a
+        # cycle of its own.
         word = Signal(ADDRESS_BITS - 2)
         looked_up = Signal()
         m.d.sync += [
@@ -102,7 +129,7 @@ class RegisterBank(wiring.Component):
             m.d.sync += axi.rvalid.eq(0)
 
         lanes = Cat(strobe.replicate(8) for strobe in axi.wstrb)
-        ones = Signal(32)  # Bits that are written as 1.
+        ones = Signal(32)  # Bits written with 1: commands to start and flags to clear.
         m.d.comb += ones.eq(axi.wdata & lanes)
         readable, writable, values = [], [], []
         for register in self._registers:
@@ -122,6 +149,7 @@ class RegisterBank(wiring.Component):
             elif register.access == "command":
                 m.d.sync += value.eq(Mux(write & here, ones, 0))
             elif register.access == "flags":
+                # An event of the same cycle wins: it is set after the bits are cleared.
                 cleared = Mux(write & here, ones[: register.width], 0)
                 m.d.sync += value.eq((value & ~cleared) | getattr(self, f"{register.name}_set"))
             if register.access != "command":

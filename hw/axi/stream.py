@@ -1,4 +1,4 @@
-"""AXI4-Stream words to beats and back."""
+"""Conversion of AXI4-Stream words to beats, and back."""
 
 from math import gcd
 
@@ -6,14 +6,23 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ..checks import check_choice, check_integer
+
 __all__ = ["BUS_BITS", "AxiStreamReader", "AxiStreamWriter", "Gearbox", "axi_stream"]
 
-#: Legal data widths.
+#: Legal widths of TDATA, in bits.
 BUS_BITS = (32, 64, 128, 256, 512, 1024)
 
 
 def axi_stream(bits: int) -> wiring.Signature:
-    """AXI4-Stream as its source sees it: TDATA of ``bits``, TKEEP, TLAST, TVALID and TREADY."""
+    """Signature of AXI4-Stream from the transmitter's side.
+
+    The names are those of AMBA AXI4-Stream (ARM IHI 0051), in lower case.
+
+    Parameters
+    ----------
+    bits : width of TDATA, a multiple of 8; TKEEP has one bit for each byte
+    """
     return wiring.Signature(
         {
             "tdata": Out(bits),
@@ -26,29 +35,39 @@ def axi_stream(bits: int) -> wiring.Signature:
 
 
 class Gearbox(wiring.Component):
-    """Cuts a stream of bytes anew: pieces of ``in_bytes`` to pieces of ``out_bytes``.
+    """Gearbox: turns pieces of ``in_bytes`` bytes into pieces of ``out_bytes`` bytes.
 
-    Bytes move in units of ``unit_bytes``, the greatest common divisor. A piece in has ``count``
-    units, the lowest ones; all pieces out are full but the one that ends a packet. A packet ends
-    with ``last``, and the next begins a piece out. A piece without units does nothing but end.
+    Bytes move in units of ``unit_bytes``, the greatest common divisor of both sizes. An input piece
+    carries ``count`` units in its lowest bytes. All output pieces are full, except for the one that
+    ends a packet. A packet ends with ``last``; the next packet begins a new output piece. An input
+    piece without units only ends its packet.
 
-    Latency: a piece out is offered in the clock after its last byte came. Throughput: a piece in
-    per clock if ``in_bytes <= out_bytes``, else a piece out per clock, as long as the other side
-    keeps up.
+    Latency: 1 cycle from the last byte of an output piece to its offer. Throughput: one input piece
+    per cycle if ``in_bytes <= out_bytes``, else one output piece per cycle, if the other side has
+    no gaps.
 
     Parameters
     ----------
-    in_bytes, out_bytes : 1 or more
+    in_bytes, out_bytes : 1 or more; sizes of a piece
+
+    Raises
+    ------
+    TypeError
+        If a size is not an integer.
+    ValueError
+        If a size is less than 1.
 
     Members
     -------
     i : In(stream of ``data``, ``count`` and ``last``)
-    o : Out(stream of the same)
-    clear : In(1); drop everything but the piece that is offered
-    empty : Out(1); nothing is held
+    o : Out(stream of ``data``, ``count`` and ``last``)
+    clear : In(1); drop everything except for a piece that is offered
+    empty : Out(1); the gearbox holds no byte
     """
 
     def __init__(self, *, in_bytes: int, out_bytes: int) -> None:
+        in_bytes = check_integer("in_bytes", in_bytes, 1)
+        out_bytes = check_integer("out_bytes", out_bytes, 1)
         self._unit = gcd(in_bytes, out_bytes)
         self._in = in_bytes // self._unit
         self._out = out_bytes // self._unit
@@ -63,10 +82,11 @@ class Gearbox(wiring.Component):
 
     @property
     def unit_bytes(self) -> int:
-        """Bytes that always stay together."""
+        """Number of bytes that always stay together."""
         return self._unit
 
     def _shape(self, units: int) -> data.StructLayout:
+        """Layout of a piece of ``units`` units."""
         return data.StructLayout(
             {
                 "data": data.ArrayLayout(8 * self._unit, units),
@@ -77,14 +97,15 @@ class Gearbox(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        # A piece in always finds room where less than a piece out is held.
+        # An input piece always fits if the gearbox holds less than an output piece.
         places = self._in + self._out - 1
         held = [Signal(8 * self._unit, name=f"held{i}", reset_less=True) for i in range(places)]
         level = Signal(range(places + 1))
-        ended = Signal()  # What is held is the end of a packet.
+        ended = Signal()  # The bytes held are the end of a packet.
         full = Signal()
         pop = Signal()
         push = Signal()
+        # Units that are held after the output of this cycle, before its input.
         after = Signal.like(level)
         m.d.comb += [
             full.eq(level >= self._out),
@@ -101,6 +122,7 @@ class Gearbox(wiring.Component):
         with m.If(pop):
             for place in range(places - self._out):
                 m.d.sync += held[place].eq(held[place + self._out])
+        # New units follow those that stay: one multiplexer input for each place they may start at.
         with m.If(push):
             with m.Switch(after):
                 for first in range(self._out):
@@ -110,7 +132,8 @@ class Gearbox(wiring.Component):
         with m.If(push):
             m.d.sync += ended.eq(self.i.p.last)
         with m.If(self.clear):
-            # Of a full piece that waits, the rest is dropped; a packet's last piece stays its last.
+            # An offered piece must stay as it is. Only the bytes behind it are dropped, and a piece
+            # that ends a packet still ends it.
             m.d.sync += level.eq(Mux(pop | ~self.o.valid, 0, self.o.p.count))
             with m.If(~self.o.p.last):
                 m.d.sync += ended.eq(0)
@@ -118,43 +141,52 @@ class Gearbox(wiring.Component):
 
 
 def _length(thermometer: Value) -> Value:
-    """How many of the lowest bits are set; 2ⁿ bits, of which the set ones are the lowest."""
+    """Number of set bits in a thermometer code of 2ⁿ bits: all set bits are the lowest ones."""
     if len(thermometer) == 1:
         return thermometer
     half = len(thermometer) // 2
     low, high = thermometer[:half], thermometer[half:]
-    # The lower half is full: the higher counts. All bits set is one more than the bits can say.
+    # If the lower half is full, the upper half decides. The sum has one bit more than n, because
+    # all 2ⁿ bits may be set.
     rest = _length(Mux(low[-1], high, low))
     return rest + Mux(low[-1], half, 0)
 
 
 class AxiStreamReader(wiring.Component):
-    """Beats from an AXI4-Stream, packed byte after byte, the lowest first.
+    """Reads beats from an AXI4-Stream, which carries them byte after byte, the lowest first.
 
-    A packet, ended by TLAST, holds whole beats; TLAST is not needed. Only the word with TLAST may
-    be partial: its TKEEP has the lowest bytes. A word without any byte does nothing but what its
-    TLAST says. Another TKEEP raises ``keep``, and the word counts as full. Where a packet ends
-    inside a beat, the beat's bytes are dropped and ``frame`` is raised.
+    A packet ends with TLAST and holds whole beats; TLAST is optional. Only the word with TLAST may
+    be partial: its TKEEP marks the lowest bytes. A word without bytes only ends its packet. Any
+    other TKEEP raises ``keep``, and the word counts as full. If a packet ends inside a beat, the
+    bytes of this beat are dropped and ``frame`` is raised.
 
-    With w bus bytes and B beat bytes, n beats back to back take ceil(n·B / w) words. Latency: a
-    beat is offered in the clock after its last byte. Throughput: a word per clock if w <= B, so a
-    beat every B / w clocks on average; else a beat per clock.
+    With w bytes in a bus word and B bytes in a beat, n beats back to back take ceil(n · B / w)
+    words. Latency: 1 cycle from the last byte of a beat to its offer. Throughput: one beat every
+    max(1, B / w) cycles on average.
 
     Parameters
     ----------
-    bus_bits : one of ``BUS_BITS``
-    beat_bytes : of a beat
+    bus_bits : one of ``BUS_BITS``; width of TDATA
+    beat_bytes : 1 or more; bytes of a beat
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer.
+    ValueError
+        If ``bus_bits`` is not one of ``BUS_BITS``, or ``beat_bytes`` is less than 1.
 
     Members
     -------
-    axis : In(``axi_stream``); not ready in the first clock after a reset
+    axis : In(``axi_stream``); not ready in the first cycle after a reset
     beats : Out(stream of ``8 · beat_bytes`` bits)
-    frame, keep : Out(1); errors, one clock each
+    frame, keep : Out(1); errors, high for one cycle
     """
 
     def __init__(self, *, bus_bits: int, beat_bytes: int) -> None:
+        bus_bits = check_choice("bus_bits", bus_bits, BUS_BITS)
         self._bus_bytes = bus_bits // 8
-        self._beat_bytes = beat_bytes
+        self._beat_bytes = beat_bytes = check_integer("beat_bytes", beat_bytes, 1)
         super().__init__(
             {
                 "axis": In(axi_stream(bus_bits)),
@@ -172,14 +204,15 @@ class AxiStreamReader(wiring.Component):
         unit = gearbox.unit_bytes
         keep, last = self.axis.tkeep, self.axis.tlast
         first_bytes, last_bytes = keep[::unit], keep[unit - 1 :: unit]
+        # No word is accepted under reset, nor in the first cycle after it.
         awake = Signal()
         legal = Signal()
         taken = Signal()
-        torn = Signal()  # A unit is not whole, so the packet ends inside a beat.
+        torn = Signal()  # A unit is incomplete: the packet ends inside a beat.
         partial = Signal()
         m.d.sync += awake.eq(1)
         m.d.comb += [
-            # The bytes that are kept are the lowest, and all or none unless the packet ends.
+            # The marked bytes must be the lowest ones, and all or none unless the packet ends.
             legal.eq(~(keep[1:] & ~keep[:-1]).any() & (last | (keep[0] == keep[-1]))),
             torn.eq(legal & (first_bytes & ~last_bytes).any()),
             gearbox.i.p.data.eq(self.axis.tdata),
@@ -199,28 +232,37 @@ class AxiStreamReader(wiring.Component):
 
 
 class AxiStreamWriter(wiring.Component):
-    """Puts beats on an AXI4-Stream, packed byte after byte, the lowest first.
+    """Writes beats to an AXI4-Stream, byte after byte, the lowest first.
 
-    ``last`` ends a packet: its last word has TLAST, and TKEEP for the bytes that are there. With w
-    bus bytes and B beat bytes, a packet of n beats takes ceil(n·B / w) words. Latency: a word is
-    offered in the clock after its last byte. Throughput: a beat per clock if B <= w; else a word
-    per clock, so a beat every B / w clocks on average.
+    ``last`` ends a packet: its last word has TLAST, and TKEEP marks the bytes of the packet. With w
+    bytes in a bus word and B bytes in a beat, a packet of n beats takes ceil(n · B / w) words.
+
+    Latency: 1 cycle from the last byte of a word to its offer. Throughput: one beat every
+    max(1, B / w) cycles on average.
 
     Parameters
     ----------
-    beat_bytes : of a beat
-    bus_bits : one of ``BUS_BITS``
+    beat_bytes : 1 or more; bytes of a beat
+    bus_bits : one of ``BUS_BITS``; width of TDATA
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer.
+    ValueError
+        If ``bus_bits`` is not one of ``BUS_BITS``, or ``beat_bytes`` is less than 1.
 
     Members
     -------
     beats : In(stream of ``data`` and ``last``)
     axis : Out(``axi_stream``)
-    clear : In(1); drop everything but the word that is offered, which AXI forbids to withdraw
-    empty : Out(1); nothing is held
+    clear : In(1); drop everything except for an offered word, which AXI forbids to withdraw
+    empty : Out(1); the writer holds no byte
     """
 
     def __init__(self, *, beat_bytes: int, bus_bits: int) -> None:
-        self._beat_bytes = beat_bytes
+        self._beat_bytes = beat_bytes = check_integer("beat_bytes", beat_bytes, 1)
+        bus_bits = check_choice("bus_bits", bus_bits, BUS_BITS)
         self._bus_bytes = bus_bits // 8
         beat = data.StructLayout({"data": 8 * beat_bytes, "last": 1})
         super().__init__(

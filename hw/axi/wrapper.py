@@ -16,8 +16,8 @@ from amaranth.hdl import (
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.codes import CODES
-from ..config import MatVecConfig
+from ..checks import check_choice
+from ..config import MatVecConfig, WeightCode, check_config
 from ..engine.engine import MatVecEngine
 from ..engine.loader import activations_shape, job_layout
 from .lite import RegisterBank, axi_lite
@@ -26,22 +26,28 @@ from .stream import BUS_BITS, AxiStreamReader, AxiStreamWriter, axi_stream
 
 __all__ = ["JOB_QUEUE_DEPTH", "AxiMatVec", "BusWidths"]
 
-#: Jobs that wait in front of the engine, which itself holds one that loads and one that computes.
+#: Jobs in the queue in front of the engine. The engine itself loads one and computes another.
 JOB_QUEUE_DEPTH = 4
 
 
-#: Bytes of a result on the bus, sign-extended.
-RESULT_BYTES = 4
+#: Bytes of one sign-extended result on the bus.
+_RESULT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class BusWidths:
-    """Bits of TDATA of each AXI4-Stream, powers of two from 32 to 1024.
+    """Widths of TDATA of the three AXI4-Streams, in bits.
+
+    Parameters
+    ----------
+    weights, activations, results : 32, 64, 128, 256, 512 or 1024
 
     Raises
     ------
+    TypeError
+        If a width is not an integer.
     ValueError
-        If a value is not legal.
+        If a width is not legal.
     """
 
     weights: int
@@ -50,58 +56,69 @@ class BusWidths:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if value not in BUS_BITS:
-                legal = ", ".join(map(str, BUS_BITS))
-                raise ValueError(
-                    f"the width of the {field.name} bus must be one of {legal}, not {value!r}"
-                )
+            name = f"the width of the {field.name} bus"
+            width = check_choice(name, getattr(self, field.name), BUS_BITS)
+            object.__setattr__(self, field.name, width)
 
     @classmethod
     def of(cls, config: MatVecConfig) -> Self:
-        """The narrowest for weights that carries a beat per clock, at most 1024; 64 for others."""
+        """Default widths for a configuration.
+
+        Weights get the narrowest bus that carries one beat per cycle, at most 1024 bits.
+        Activations and results get 64 bits.
+        """
         enough = (bits for bits in BUS_BITS if bits >= 8 * config.weight_bytes)
         return cls(weights=next(enough, BUS_BITS[-1]))
 
 
 class AxiMatVec(wiring.Component):
-    """``MatVecEngine`` behind AXI4-Stream and AXI4-Lite, under the names that AXI tools look for.
+    """``MatVecEngine`` behind AXI4-Stream and AXI4-Lite, with the port names of AXI tools.
 
-    Streams are packed byte after byte, the lowest first (``AxiStreamReader``, ``AxiStreamWriter``):
+    The streams carry beats byte after byte, the lowest first (``AxiStreamReader``,
+    ``AxiStreamWriter``):
 
-    - ``s_axis_weights``: the engine's weight beats, ``weight_bytes`` each.
-    - ``s_axis_activations``: its activation beats, ``activation_bytes`` each: ``lanes`` values of
-      ``act_bits``, lane 0 lowest, filled up to a whole byte.
-    - ``m_axis_results``: of each result beat ``rows`` values, each extended to 32 bits with its
-      sign; rows beyond N are 0. TLAST is with the last word of a job.
+    - ``s_axis_weights``: weight beats of the engine, ``weight_bytes`` each.
+    - ``s_axis_activations``: activation beats, ``activation_bytes`` each: ``lanes`` values of
+      ``act_bits`` bits, lane 0 lowest, padded to a whole byte.
+    - ``m_axis_results``: ``rows`` values for each result beat, each sign-extended to 32 bits; rows
+      from N on are 0. TLAST marks the last word of a job.
 
-    ``s_axi_ctrl`` has the registers of ``REGISTERS``; jobs are started there. ``irq`` is high
-    while a pending bit is enabled. No output depends on an input of the same clock, and all is
-    synchronous to ``aclk``, ``aresetn`` too.
+    ``s_axi_ctrl`` reaches the registers of ``REGISTERS``, which start jobs. ``irq`` is high while
+    an enabled interrupt is pending. No output depends on an input of the same cycle. All ports are
+    synchronous to ``aclk``, and so is ``aresetn``.
 
-    Latency: a job is offered to the engine 3 clocks after the write to ``job_start`` is taken, if
-    it is the only one. A weight beat reaches the engine in the clock after its last word, and the
-    word that a result beat completes is offered in the clock after the beat. Throughput: with w
-    bytes of a bus and B of a beat (4·rows for results), a beat takes max(1, B / w) clocks on
-    average; so a job with G·C weight beats takes max(G·C, ceil(G·C·B / w)) clocks for them, where
-    neither activations nor results hold it up.
+    Latency: the engine is offered a job 3 cycles after the write to ``job_start`` is accepted, if
+    the queue was empty. A weight beat reaches the engine in the cycle after its last word. A result
+    word is offered in the cycle after the beat that completes it. Throughput: with w bytes in a bus
+    word and B bytes in a beat (4 · rows for results), a beat takes max(1, B / w) cycles on average.
+    A job of G groups of rows and C chunks therefore takes max(G · C, ceil(G · C · B / w)) cycles
+    for its weights, if neither activations nor results hold it up.
 
     Parameters
     ----------
-    config : the engine's
-    widths : of the buses; by default ``BusWidths.of(config)``
+    config : the configuration of the engine
+    widths : widths of the buses; by default ``BusWidths.of(config)``
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``, or ``widths`` is not a ``BusWidths``.
 
     Members
     -------
-    aclk, aresetn : In(1)
-    s_axis_weights_…, s_axis_activations_…, m_axis_results_… : tdata, tkeep, tlast, tvalid, tready
-    s_axi_ctrl_… : AXI4-Lite, 32 bits
-    irq : Out(1)
+    aclk, aresetn : In(1); clock, and synchronous reset, active low
+    s_axis_weights_…, s_axis_activations_… : In(``axi_stream``), one port for each signal
+    m_axis_results_… : Out(``axi_stream``), one port for each signal
+    s_axi_ctrl_… : In(``axi_lite``), one port for each signal
+    irq : Out(1); interrupt request
     """
 
     def __init__(self, config: MatVecConfig, widths: BusWidths | None = None) -> None:
+        check_config(config)
+        self._widths = BusWidths.of(config) if widths is None else widths
+        if not isinstance(self._widths, BusWidths):
+            raise TypeError(f"widths must be a BusWidths, not {widths!r}")
         self._engine = MatVecEngine(config)
-        self._widths = widths or BusWidths.of(config)
         members = {"aclk": In(1), "aresetn": In(1)}
         for bus, flow, signature in self._buses():
             for name, member in signature.members.items():
@@ -110,7 +127,7 @@ class AxiMatVec(wiring.Component):
         super().__init__(members)
 
     def _buses(self) -> list[tuple[str, wiring.Flow, wiring.Signature]]:
-        """Prefix of the ports, whether this end drives, and signature of each bus."""
+        """Prefix of the ports, direction and signature of each bus."""
         widths = self._widths
         return [
             ("s_axi_ctrl", In, axi_lite()),
@@ -126,22 +143,22 @@ class AxiMatVec(wiring.Component):
 
     @property
     def widths(self) -> BusWidths:
-        """Of the buses."""
+        """Widths of the buses."""
         return self._widths
 
     @property
     def activation_bytes(self) -> int:
-        """Of an activation beat on its bus."""
+        """Bytes of an activation beat on its bus."""
         return -(-activations_shape(self._engine.config).size // 8)
 
     @property
     def result_bytes(self) -> int:
-        """Of a result beat on its bus."""
-        return RESULT_BYTES * self._engine.config.rows
+        """Bytes of a result beat on its bus."""
+        return _RESULT_BYTES * self._engine.config.rows
 
     @property
     def register_values(self) -> dict[str, int]:
-        """What the registers hold that do not change."""
+        """Values of the constant registers, by name."""
         config, widths = self._engine.config, self._widths
         major, minor = MAP_VERSION
         return {
@@ -151,7 +168,7 @@ class AxiMatVec(wiring.Component):
             "rows": config.rows,
             "tokens": config.tokens,
             "act_bits": config.act_bits,
-            "code": list(CODES).index(config.code),
+            "code": list(WeightCode).index(WeightCode(config.code)),
             "k_max": config.k_max,
             "n_max": config.n_max,
             "acc_width": config.acc_width,
@@ -176,6 +193,8 @@ class AxiMatVec(wiring.Component):
         m.submodules.writer = writer = AxiStreamWriter(
             beat_bytes=self.result_bytes, bus_bits=widths.results
         )
+        # The command ``reset`` drops jobs and data, but not an offered result word: AXI4-Stream
+        # forbids to withdraw it. The writer therefore has a clear input instead of this reset.
         dropped = ResetInserter(bank.control[0])
         m.submodules.engine = dropped(engine)
         m.submodules.queue = dropped(queue)
@@ -190,7 +209,7 @@ class AxiMatVec(wiring.Component):
                 m.d.comb += port.eq(inner) if member.flow == flow else inner.eq(port)
 
         results = engine.results
-        wide = [Signal(8 * RESULT_BYTES, name=f"result{row}") for row in range(config.rows)]
+        wide = [Signal(8 * _RESULT_BYTES, name=f"result{row}") for row in range(config.rows)]
         m.d.comb += [
             engine.weights.p.eq(weights.beats.p),
             engine.weights.valid.eq(weights.beats.valid),
@@ -205,7 +224,8 @@ class AxiMatVec(wiring.Component):
             results.ready.eq(writer.beats.ready),
         ]
 
-        # A job whose numbers do not fit their fields is out of range, whatever is left of them.
+        # A number that does not fit its field makes the job out of range. Without this check, the
+        # engine would see the lower bits, which may be legal.
         job = Signal(job_layout(config))
         too_large = Signal()
         start = bank.job_start[0]
@@ -258,6 +278,7 @@ class AxiMatVec(wiring.Component):
             "wait_activations": ~engine.activations.valid & engine.activations.ready,
             "wait_results": engine.results.valid & ~engine.results.ready,
         }
+        # Performance counters. They wrap around after 2³² events.
         for name, event in events.items():
             count = Signal(32, name=name)
             with m.If(bank.control[1]):

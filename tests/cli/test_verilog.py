@@ -107,7 +107,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
         ),
         (
             (*SMALL, "--wrapper", "axi", "--activations-width", "2048", "--out", "e.v"),
-            "the width of the activations bus must be one of 32, 64, 128, 256, 512, 1024, not 2048",
+            "the width of the activations bus must be 32, 64, 128, 256, 512 or 1024, not 2048",
         ),
     ],
 )

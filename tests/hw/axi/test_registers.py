@@ -22,4 +22,4 @@ def test_that_the_map_is_sound() -> None:
 def test_that_codes_are_numbered_as_the_map_says() -> None:
     (code,) = (register for register in REGISTERS if register.name == "code")
     numbered = ", ".join(f"{number} {name}" for number, name in enumerate(CODES))
-    assert code.meaning == f"of weights: {numbered}"
+    assert code.meaning == f"weight code: {numbered}"

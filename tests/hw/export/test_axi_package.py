@@ -249,11 +249,11 @@ def test_that_the_vivado_script_is_tcl(exported: Path, tmp_path: Path) -> None:
     [
         (
             {"weights": 48},
-            "the width of the weights bus must be one of 32, 64, 128, 256, 512, 1024, not 48",
+            "the width of the weights bus must be 32, 64, 128, 256, 512 or 1024, not 48",
         ),
         (
             {"weights": 64, "results": 2048},
-            "the width of the results bus must be one of 32, 64, 128, 256, 512, 1024, not 2048",
+            "the width of the results bus must be 32, 64, 128, 256, 512 or 1024, not 2048",
         ),
     ],
 )
