@@ -158,6 +158,7 @@ def _port(fmt: FloatFormat | IntFormat | Code, values: NDArray[np.integer]) -> N
     """Pack values, int[beats, lanes], to bytes, uint8[beats, bytes], lane 0 lowest."""
     if isinstance(fmt, Code):
         return fmt.pack(values.astype(np.int8))
+    # The last axis has the bits of each value, the lowest first.
     bits = (values[..., np.newaxis] >> np.arange(fmt.bits) & 1).astype(np.uint8)
     return np.packbits(bits.reshape(len(values), -1), axis=1, bitorder="little")
 

@@ -238,7 +238,7 @@ class FusedDot(FloatDot):
         The lanes' exponents, the largest exponent, the largest exponent before this beat, and the
         flags. The flags are one cycle ahead of the exponents.
         """
-        # Half of the tree of comparisons stands in each cycle.
+        # Each cycle has half of the tree of comparisons: the whole tree would be the critical path.
         levels = self.config.tree_levels // 2
         maxima = [
             register(m, value, f"maximum{i}")

@@ -46,6 +46,7 @@ class _ExactDot(DotUnit):
         total = kept + value
         if subtract is not None:
             total = add_or_subtract(kept, value, subtract, width)
+        # Beats that do not count leave the accumulator as it is.
         with m.If(valid):
             m.d.sync += accumulator.eq(total)
         m.d.comb += self.total.eq(accumulator)

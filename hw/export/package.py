@@ -20,7 +20,6 @@ from .verilog import ExportError, check_name, check_unused, component_verilog
 __all__ = [
     "TEMPLATES",
     "ExportError",
-    "check_fit",
     "check_target",
     "export_engine",
     "package_texts",
@@ -31,7 +30,7 @@ __all__ = [
 TEMPLATES = "trilith.hw.export"
 
 
-def check_fit(config: MatVecConfig, family: str) -> None:
+def _check_fit(config: MatVecConfig, family: str) -> None:
     """Check that the memories of an engine fit the block RAM of an FPGA family's largest device.
 
     Parameters
@@ -77,7 +76,7 @@ def check_target(
         raise ExportError(f"the clock period must be above 0 ns, not {period_ns:g}")
     check_name(name)
     if family is not None:
-        check_fit(config, family)
+        _check_fit(config, family)
 
 
 def package_texts(

@@ -15,10 +15,10 @@ from ..engine.results import results_shape
 from ..engine.timing import EngineTiming, job_times
 from ..jobs import Job, golden_beats, job_word
 
-__all__ = ["example_jobs", "example_trits", "selfcheck_verilog", "worked_example"]
+__all__ = ["example_trits", "selfcheck_verilog", "worked_example"]
 
 
-def example_jobs(config: MatVecConfig) -> list[Job]:
+def _example_jobs(config: MatVecConfig) -> list[Job]:
     """Make the jobs of the testbench.
 
     They have whole and partial shapes, reuse, several result groups, result groups of fewer chunks
@@ -114,14 +114,14 @@ def selfcheck_verilog(
     top : name of the engine's module
     timing : latencies of the engine, for the expected cycles of job 0
     stem : stem of the engine's file, for comments
-    jobs : the jobs; by default ``example_jobs``
+    jobs : the jobs; by default ``_example_jobs``
 
     Returns
     -------
     Verilog-2005.
     """
     if jobs is None:
-        jobs = example_jobs(config)
+        jobs = _example_jobs(config)
     last = results_shape(config)["last"].offset
     words = [job_word(config, job.shape) for job in jobs]
     activations = [

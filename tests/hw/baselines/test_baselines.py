@@ -120,16 +120,16 @@ def number(values: np.ndarray) -> np.ndarray:
     return full.view("<i8")[:, 0]
 
 
-def operator_inputs(fmt: FloatFormat, clocks: int, rng: np.random.Generator) -> list[np.ndarray]:
+def operator_inputs(fmt: FloatFormat, cycles: int, rng: np.random.Generator) -> list[np.ndarray]:
     """Two operands per cycle: all pairs for eight bits, else random ones, with corner cases."""
     if fmt.bits == 8:
-        pairs = np.resize(np.arange(2**16), clocks)
+        pairs = np.resize(np.arange(2**16), cycles)
         return [pairs >> 8, pairs & 255]
-    a, b = patterns(fmt, clocks, rng), patterns(fmt, clocks, rng)
+    a, b = patterns(fmt, cycles, rng), patterns(fmt, cycles, rng)
     # Sums that cancel to the last bits or to nothing.
-    close = rng.random(clocks) < 0.1
+    close = rng.random(cycles) < 0.1
     flip = 1 << (fmt.bits - 1)
-    return [a, np.where(close, (a ^ flip) + rng.integers(-1, 2, clocks) & (2 * flip - 1), b)]
+    return [a, np.where(close, (a ^ flip) + rng.integers(-1, 2, cycles) & (2 * flip - 1), b)]
 
 
 def check_operator(name: str, inputs: list[np.ndarray], got: np.ndarray) -> int:
@@ -172,20 +172,20 @@ def operands(fmt, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarra
 class Run:
     """Inputs of a unit, cycle by cycle, and the results that it must deliver."""
 
-    def __init__(self, name: str, unit, clocks: int, rng: np.random.Generator) -> None:
+    def __init__(self, name: str, unit, cycles: int, rng: np.random.Generator) -> None:
         self.baseline, self.unit = BASELINES[name], unit
-        shape = (clocks, unit.lanes)
+        shape = (cycles, unit.lanes)
         self.w = operands(self.baseline.weights, shape, rng)
         self.x = operands(self.baseline.activations, shape, rng)
         if isinstance(self.baseline.weights, FloatFormat):
             # Lanes that cancel one another, so that small sums and zeros are left.
-            cancel = rng.random(clocks) < 0.1
+            cancel = rng.random(cycles) < 0.1
             self.w[cancel, 1] = self.w[cancel, 0] ^ 1 << (self.baseline.weights.bits - 1)
             self.x[cancel, 1] = self.x[cancel, 0]
-        self.valid = rng.random(clocks) < 0.9
+        self.valid = rng.random(cycles) < 0.9
         self.valid[-unit.latency :] = False
-        self.last = rng.random(clocks) < 0.5  # Without ``valid`` it means nothing.
-        #: Of each dot product, by number of beats: the clocks of its beats.
+        self.last = rng.random(cycles) < 0.5  # Without ``valid`` it means nothing.
+        #: Cycles of the beats of each dot product, by the number of beats.
         self.dots: dict[int, list[np.ndarray]] = {}
         for slot in range(unit.interleave):
             beats = np.flatnonzero(self.valid[slot :: unit.interleave]) * unit.interleave + slot
@@ -217,15 +217,15 @@ class Run:
         got = baseline.results(total, len(unit.total), 1)[:, 0]
         products, seen = 0, []
         for length, dots in self.dots.items():
-            clocks = np.array(dots)
-            expected = baseline.golden(self.w[clocks], self.x[clocks])
-            found = got[clocks[:, -1] + unit.latency]
+            cycles = np.array(dots)
+            expected = baseline.golden(self.w[cycles], self.x[cycles])
+            found = got[cycles[:, -1] + unit.latency]
             wrong = np.flatnonzero(found != expected)
             assert len(wrong) == 0, (
                 f"{baseline.name}: {len(wrong)} of {len(dots)} with {length} beats wrong, first "
                 f"{found[wrong[0]]:#x} must be {expected[wrong[0]]:#x}"
             )
-            products += clocks.size * unit.lanes
+            products += cycles.size * unit.lanes
             seen.append(expected)
         if baseline.to is not None:
             # The operands reach what is special, and are mostly not.
@@ -265,7 +265,7 @@ class Products(wiring.Component):
 
 def test_products_for_fpgas():
     """All pairs of operands, or many and the corners."""
-    clocks = 20_000
+    cycles = 20_000
     rng = np.random.default_rng(0)
     products, inputs, expected = Products(), {}, {}
     for name, shapes in products.shapes.items():
@@ -273,11 +273,11 @@ def test_products_for_fpgas():
             np.arange(2**shape.width) - shape.signed * 2 ** (shape.width - 1) for shape in shapes
         )
         pairs = np.stack(np.meshgrid(a, b), -1).reshape(-1, 2)
-        if len(pairs) > clocks:
+        if len(pairs) > cycles:
             corners = np.stack(np.meshgrid(a[[0, 1, -2, -1]], b[[0, 1, -2, -1]]), -1)
-            some = rng.choice(pairs, clocks - corners.size // 2)
+            some = rng.choice(pairs, cycles - corners.size // 2)
             pairs = np.concatenate([corners.reshape(-1, 2), some])
-        x, y = np.resize(pairs, (clocks, 2)).T
+        x, y = np.resize(pairs, (cycles, 2)).T
         for letter, shape, numbers in zip("ab", shapes, (x, y), strict=True):
             inputs[f"{name}_{letter}"] = port(numbers & (2**shape.width - 1), shape.width)
         expected[name] = x * y & (2 ** sum(shape.width for shape in shapes) - 1)
@@ -286,17 +286,17 @@ def test_products_for_fpgas():
         assert np.array_equal(number(outputs[f"{name}_y"])[1:], product[:-1]), name
 
 
-def run_everything(clocks: int, seed: int) -> dict[str, int]:
+def run_everything(cycles: int, seed: int) -> dict[str, int]:
     """Simulate all; return by name how many operations were compared."""
     rng = np.random.default_rng(seed)
     everything = Everything()
     formats = {fmt.name: fmt for fmt in DTYPES}
     operators = {
-        name: operator_inputs(formats[name.split("_")[1]], clocks, rng)
+        name: operator_inputs(formats[name.split("_")[1]], cycles, rng)
         for name in everything.operators
     }
     runs = {
-        prefix: Run(name, unit, clocks, rng) for prefix, (name, unit) in everything.units.items()
+        prefix: Run(name, unit, cycles, rng) for prefix, (name, unit) in everything.units.items()
     }
     inputs = {}
     for name, (a, b) in operators.items():

@@ -16,7 +16,7 @@ from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.engine.timing import EngineTiming, job_times
 from trilith.hw.export.package import ExportError, export_engine
-from trilith.hw.export.testbench import example_jobs, selfcheck_verilog, worked_example
+from trilith.hw.export.testbench import _example_jobs, selfcheck_verilog, worked_example
 from trilith.hw.export.verilog import component_verilog
 from trilith.sim.tools.toolchain import environment
 from trilith.sim.tools.verilator import find_verilator
@@ -248,15 +248,15 @@ def test_that_two_exports_live_in_one_design(exported: Path, tmp_path: Path) -> 
 
 @needs_icarus
 @pytest.mark.parametrize("index", [0, 1, 3, 4, 5, 6])
-def test_that_the_formula_counts_the_clocks(exported: Path, tmp_path: Path, index: int) -> None:
-    jobs = [example_jobs(CONFIG)[index]]
+def test_that_the_formula_counts_the_cycles(exported: Path, tmp_path: Path, index: int) -> None:
+    jobs = [_example_jobs(CONFIG)[index]]
     timing = EngineTiming.of(CONFIG)
     latencies = json.loads(exported.with_suffix(".json").read_text())["latencies_cycles"]
     assert latencies["last_weight_beat_of_a_group_to_its_first_result"] == timing.latency
     text = selfcheck_verilog(CONFIG, top=TOP, timing=timing, stem="engine", jobs=jobs)
     (tmp_path / "tb.v").write_text(text)
     assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == "PASS\n"
-    # A formula that is off by one clock is found out.
+    # A formula that is one cycle off fails.
     cycles = next(job_times(CONFIG, [jobs[0].shape])).cycles
     late = replace(timing, latency=timing.latency + 1)
     text = selfcheck_verilog(CONFIG, top=TOP, timing=late, stem="engine", jobs=jobs)
