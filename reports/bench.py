@@ -19,6 +19,8 @@ from ..hw.config import PRESETS
 from ..hw.jobs import Job
 from ..sim.rtl.harness import build_harness, write_run
 from ..sim.rtl.simulator import MatVecSimulator
+from ..sim.tools.cache import build_folder
+from ..sim.tools.run import run_program
 from ..sim.tools.toolchain import ToolchainError
 from .area import print_bars
 
@@ -55,20 +57,17 @@ def simulation_speed() -> None:
                 _, counters = simulator.run_jobs([job])
                 print(
                     f"  {name:<18} {counters.weight_beats:>6} weight beats in "
-                    f"{counters.last_weight - counters.first_weight + 1:>6} clocks: "
+                    f"{counters.last_weight - counters.first_weight + 1:>6} cycles: "
                     f"{counters.utilization:.2%}"
                 )
             chains, bare_seconds = [], []
             for _ in range(_ROUNDS):
                 chains.append(simulator.run_jobs(list(jobs.values()))[1])
-                done = subprocess.run(
-                    [bare], cwd=scratch, capture_output=True, text=True, check=True
-                )
-                bare_seconds.append(float(done.stdout.splitlines()[0]))
+                bare_seconds.append(float(run_program([bare], folder=Path(scratch))))
     chain = chains[0]
     print(
         f"  {'all back to back':<18} {chain.weight_beats:>6} weight beats in "
-        f"{chain.last_weight - chain.first_weight + 1:>6} clocks: "
+        f"{chain.last_weight - chain.first_weight + 1:>6} cycles: "
         f"{chain.utilization:.2%}, activations of 6 matrices loaded meanwhile"
     )
     ours, theirs = min(chain.seconds for chain in chains), min(bare_seconds)
@@ -84,13 +83,12 @@ def make_checkpoint(folder: str) -> None:
 
 def _large_checkpoint() -> Path:
     """Folder of a synthetic model of 2B4T's size, made once."""
-    build = Path(os.environ.get("TRILITH_BUILD", "build"))
-    source = build / "bench-2b4t"
+    source = build_folder() / "bench-2b4t"
     if not source.is_dir():
-        build.mkdir(parents=True, exist_ok=True)
+        source.parent.mkdir(parents=True, exist_ok=True)
         # In a process of its own: a child's peak memory begins with its parent's.
         make = "from trilith.reports.bench import make_checkpoint as f; import sys; f(sys.argv[1])"
-        subprocess.run([sys.executable, "-c", make, str(source)], check=True)
+        run_program([sys.executable, "-c", make, source])
     return source
 
 
@@ -159,7 +157,7 @@ def checkpoint_speed() -> None:
             print(f"  verify {kind:<13} {run('verify', str(target), str(source))[1]}")
         shutil.rmtree(target) if target.is_dir() else target.unlink()
     command = "from trilith.reports.bench import decode as f; import sys; f(sys.argv[1])"
-    subprocess.run([sys.executable, "-c", command, str(source)], check=True)
+    print(run_program([sys.executable, "-c", command, source]), end="")
 
 
 def main() -> None:
