@@ -3,10 +3,10 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["ACT_QMAX", "a48_quantize", "absmax_quantize", "absmean_quantize"]
+__all__ = ["a48_quantize", "absmax_quantize", "absmean_quantize"]
 
 #: Largest magnitude that ``absmax_quantize`` maps a row's maximum to, by activation width in bits.
-ACT_QMAX = {8: 127, 4: 7, 2: 1}
+_ACT_QMAX = {8: 127, 4: 7, 2: 1}
 
 _EPSILON = np.float32(1e-5)
 
@@ -81,10 +81,10 @@ def absmax_quantize(x: ArrayLike, bits: int = 8) -> tuple[NDArray[np.int8], NDAr
     ValueError
         If ``bits`` is not 8, 4 or 2, or ``x`` is not a non-empty matrix of finite numbers.
     """
-    if bits not in ACT_QMAX:
+    if bits not in _ACT_QMAX:
         raise ValueError(f"bits must be 8, 4 or 2, not {bits!r}")
     x = _finite_matrix("x", x)
-    qmax = ACT_QMAX[bits]
+    qmax = _ACT_QMAX[bits]
     scale = np.float32(qmax) / np.maximum(np.abs(x).max(axis=1, keepdims=True), _EPSILON)
     qmin = -1 if bits == 2 else -qmax - 1
     return np.clip(np.rint(x * scale), qmin, qmax).astype(np.int8), scale

@@ -48,10 +48,12 @@ class ConfigKeys:
             raise self.wrong(key, f"an integer from {least} to 2**31 - 1")
         return value
 
-    def number(self, key: str, default: float) -> float:
+    def number(self, key: str, default: float | None = None) -> float:
         """Read a finite number from 0; ``null`` counts as absent."""
         value = self.config.get(key)
         if value is None:
+            if default is None:
+                raise self.missing(key)
             return default
         if type(value) not in (int, float) or not 0 <= value < math.inf:
             raise self.wrong(key, "a finite number from 0")

@@ -18,11 +18,10 @@ from safetensors import SafetensorError, safe_open
 from ..errors import CheckpointError
 from ..quantize import absmean_quantize
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
-from .packing import unpack_weights
 from .scales import ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
-__all__ = ["SAFETENSORS_TYPES", "load_safetensors", "read_packed", "read_tensors"]
+__all__ = ["SAFETENSORS_TYPES", "load_safetensors", "read_tensors"]
 
 
 def load_safetensors(
@@ -376,36 +375,3 @@ def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
             f"it has {len(tensors)} others, such as {min(tensors, default='none')!r}"
         )
     return {name: tensors[name] for name in names}
-
-
-def read_packed(path: Path, shapes: dict[str, tuple[int, int]]) -> dict[str, NDArray[np.int8]]:
-    """Read and unpack the weights of linear layers.
-
-    Parameters
-    ----------
-    path : a safetensors file, or a folder with ``model.safetensors``
-    shapes : (N, K) of each layer by name; its tensor is ``<name>.weight``, uint8[ceil(N/4), K]
-
-    Returns
-    -------
-    dict of int8[N, K] by name
-
-    Raises
-    ------
-    CheckpointError
-        If the file cannot be read, or a tensor is missing or wrong; the message names both.
-    """
-    trits = {}
-    tensors = read_tensors(path, [f"{name}.weight" for name in shapes])
-    for name, (n, k) in shapes.items():
-        packed = tensors.pop(f"{name}.weight")
-        if packed.dtype != np.uint8 or packed.shape != (-(-n // 4), k):
-            raise CheckpointError(
-                f"{path}: {name}.weight must be uint8 of shape {(-(-n // 4), k)}, "
-                f"not {packed.dtype} of shape {packed.shape}"
-            )
-        try:
-            trits[name] = unpack_weights(packed, n)
-        except CheckpointError as error:
-            raise CheckpointError(f"{path}: {name}.weight: {error}") from error
-    return trits

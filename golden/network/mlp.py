@@ -1,18 +1,18 @@
 """A small BitNet classifier, and its twin in float."""
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checkpoint.safetensors import read_packed, read_tensors
-from ..checkpoint.tensors import TernaryTensor
+from ..checkpoint.config_keys import ConfigKeys
+from ..checkpoint.load import load_checkpoint
+from ..checkpoint.safetensors import read_tensors
 from ..data import DIGITS
-from ..errors import CheckpointError
+from ..files import read_json
 from .layers import BitLinear, Matmul, packed_matmul, rms_norm
 
 __all__ = ["BitNetMLP", "load_digits"]
@@ -39,7 +39,7 @@ class BitNetMLP:
 
     @classmethod
     def load(cls, folder: Path = DIGITS, *, matmul: Matmul = packed_matmul) -> Self:
-        """Read ``config.json`` and ``model.safetensors`` (weights packed, scales multiplicative).
+        """Read the network from ``config.json`` and ``model.safetensors``.
 
         Parameters
         ----------
@@ -51,22 +51,13 @@ class BitNetMLP:
         CheckpointError
             If a file is missing or wrong.
         """
-        names, sizes, constants = _read_config(folder)
-        shapes = dict(zip(names, zip(sizes[1:], sizes[:-1], strict=True), strict=True))
-        trits = read_packed(folder, shapes)
-        scales = read_tensors(folder, [f"{name}.weight_scale" for name in names])
-        gains = read_tensors(folder, [f"{name}.norm.weight" for name in names])
+        checkpoint = load_checkpoint(folder)
+        names, constants = _read_config(checkpoint.config, folder)
         return cls(
             layers=tuple(
-                BitLinear(
-                    weight=TernaryTensor.from_trits(
-                        name, trits[name], scales[f"{name}.weight_scale"][0]
-                    ),
-                    matmul=matmul,
-                )
-                for name in names
+                BitLinear(weight=checkpoint.ternary[name], matmul=matmul) for name in names
             ),
-            gains=tuple(gains.values()),
+            gains=tuple(checkpoint.tensors[f"{name}.norm.weight"] for name in names),
             **constants,
         )
 
@@ -83,7 +74,7 @@ class BitNetMLP:
         CheckpointError
             If a file is missing or wrong.
         """
-        names, _, constants = _read_config(folder)
+        names, constants = _read_config(read_json(folder / "config.json"), folder)
         file = folder / "float.safetensors"
         weights = read_tensors(file, [f"float.{name}.weight" for name in names])
         gains = read_tensors(file, [f"float.{name}.norm.weight" for name in names])
@@ -113,16 +104,14 @@ class BitNetMLP:
         return x
 
 
-def _read_config(folder: Path) -> tuple[list[str], list[int], dict[str, float]]:
-    """Read names and sizes of the layers, and the constants."""
-    try:
-        config = json.loads((folder / "config.json").read_text())
-        sizes = config["layer_sizes"]
-        constants = {"epsilon": config["rms_norm_eps"], "input_scale": config["input_scale"]}
-    except (OSError, ValueError, KeyError) as error:
-        file = folder / "config.json"
-        raise CheckpointError(f"{file}: must describe a BitNet MLP: {error}") from error
-    return [f"layers.{i}" for i in range(len(sizes) - 1)], sizes, constants
+def _read_config(config: dict[str, Any], where: Path) -> tuple[list[str], dict[str, float]]:
+    """Read the names of the layers and the constants."""
+    keys = ConfigKeys(config, where)
+    sizes = config.get("layer_sizes")
+    if not isinstance(sizes, list) or len(sizes) < 2:
+        raise keys.wrong("layer_sizes", "a list of the sizes between layers")
+    constants = {"epsilon": keys.number("rms_norm_eps"), "input_scale": keys.number("input_scale")}
+    return [f"layers.{index}" for index in range(len(sizes) - 1)], constants
 
 
 def load_digits() -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:

@@ -37,23 +37,23 @@ except ModuleNotFoundError:
     print("Training needs PyTorch and scikit-learn: pip install 'trilith[train]'", file=sys.stderr)
     sys.exit(2)
 
-LAYER_SIZES = (64, 256, 256, 10)
+_LAYER_SIZES = (64, 256, 256, 10)
 #: Factor that brings pixels from 0 to 16 to the range 0 to 1.
-INPUT_SCALE = 1 / 16
-SPLIT_SEED = 0
-EPOCHS = 60
-BATCH_SIZE = 64
-LEARNING_RATE = 2e-3
-WEIGHT_DECAY = 0.05
+_INPUT_SCALE = 1 / 16
+_SPLIT_SEED = 0
+_EPOCHS = 60
+_BATCH_SIZE = 64
+_LEARNING_RATE = 2e-3
+_WEIGHT_DECAY = 0.05
 #: Largest random shift of a training image, in pixels along each axis.
-MAX_SHIFT = 1.0
+_MAX_SHIFT = 1.0
 
 #: Images uint8[T, 64] and their labels uint8[T].
-Samples = tuple[np.ndarray, np.ndarray]
+_Samples = tuple[np.ndarray, np.ndarray]
 
 
-class DigitsNetwork(torch.nn.Module):
-    """Layers of the sizes ``LAYER_SIZES`` with squared ReLU between them.
+class _DigitsNetwork(torch.nn.Module):
+    """Layers of the sizes ``_LAYER_SIZES`` with squared ReLU between them.
 
     Parameters
     ----------
@@ -68,7 +68,7 @@ class DigitsNetwork(torch.nn.Module):
         super().__init__()
         self.layers = torch.nn.ModuleList(
             torch.nn.Sequential(RMSNorm(inputs), BitLinear(inputs, outputs, ternary=ternary))
-            for inputs, outputs in pairwise(LAYER_SIZES)
+            for inputs, outputs in pairwise(_LAYER_SIZES)
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -78,7 +78,7 @@ class DigitsNetwork(torch.nn.Module):
         return self.layers[-1](x)
 
 
-def split(images: np.ndarray, labels: np.ndarray) -> tuple[Samples, Samples]:
+def _split(images: np.ndarray, labels: np.ndarray) -> tuple[_Samples, _Samples]:
     """Split off a fifth of the samples, stratified by label.
 
     Returns
@@ -86,32 +86,32 @@ def split(images: np.ndarray, labels: np.ndarray) -> tuple[Samples, Samples]:
     The remaining samples, and the fifth.
     """
     kept_images, held_images, kept_labels, held_labels = train_test_split(
-        images, labels, test_size=0.2, stratify=labels, random_state=SPLIT_SEED
+        images, labels, test_size=0.2, stratify=labels, random_state=_SPLIT_SEED
     )
     return (kept_images, kept_labels), (held_images, held_labels)
 
 
-def scaled(images: np.ndarray) -> torch.Tensor:
+def _scaled(images: np.ndarray) -> torch.Tensor:
     """Scale pixels uint8[T, 64] to the network's inputs, float32[T, 64] from 0 to 1."""
-    return torch.from_numpy(images).float() * INPUT_SCALE
+    return torch.from_numpy(images).float() * _INPUT_SCALE
 
 
-def shifted(x: torch.Tensor) -> torch.Tensor:
+def _shifted(x: torch.Tensor) -> torch.Tensor:
     """Shift each image of x float32[T, 64] by a random offset of its own.
 
-    Offsets are uniform up to ``MAX_SHIFT`` pixels along both axes. Pixels are interpolated
+    Offsets are uniform up to ``_MAX_SHIFT`` pixels along both axes. Pixels are interpolated
     bilinearly, and are zero outside the image.
     """
     count = len(x)
     transforms = torch.eye(2, 3).repeat(count, 1, 1)
     # Coordinates run from -1 to 1 over eight pixels: a pixel is 2 / 8.
-    transforms[:, :, 2] = (torch.rand(count, 2) * 2 - 1) * MAX_SHIFT * 2 / 8
+    transforms[:, :, 2] = (torch.rand(count, 2) * 2 - 1) * _MAX_SHIFT * 2 / 8
     grid = torch.nn.functional.affine_grid(transforms, [count, 1, 8, 8], align_corners=False)
     images = x.view(count, 1, 8, 8)
     return torch.nn.functional.grid_sample(images, grid, align_corners=False).view(count, 64)
 
 
-def train(samples: Samples, *, ternary: bool, seed: int) -> DigitsNetwork:
+def _train(samples: _Samples, *, ternary: bool, seed: int) -> _DigitsNetwork:
     """Train one network with AdamW and cosine decay.
 
     Parameters
@@ -121,14 +121,14 @@ def train(samples: Samples, *, ternary: bool, seed: int) -> DigitsNetwork:
     seed : fixes the first weights, the batches and the shifts
     """
     torch.manual_seed(seed)
-    network = DigitsNetwork(ternary=ternary)
-    x, labels = scaled(samples[0]), torch.from_numpy(samples[1]).long()
-    optimizer = torch.optim.AdamW(network.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-    steps = EPOCHS * -(-len(x) // BATCH_SIZE)
+    network = _DigitsNetwork(ternary=ternary)
+    x, labels = _scaled(samples[0]), torch.from_numpy(samples[1]).long()
+    optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
+    steps = _EPOCHS * -(-len(x) // _BATCH_SIZE)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(EPOCHS):
-        for batch in torch.randperm(len(x)).split(BATCH_SIZE):
-            loss = torch.nn.functional.cross_entropy(network(shifted(x[batch])), labels[batch])
+    for _ in range(_EPOCHS):
+        for batch in torch.randperm(len(x)).split(_BATCH_SIZE):
+            loss = torch.nn.functional.cross_entropy(network(_shifted(x[batch])), labels[batch])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -137,12 +137,12 @@ def train(samples: Samples, *, ternary: bool, seed: int) -> DigitsNetwork:
 
 
 @torch.no_grad()
-def count_correct(network: DigitsNetwork, samples: Samples) -> int:
+def _count_correct(network: _DigitsNetwork, samples: _Samples) -> int:
     """Count the samples that the network labels correctly."""
-    return int((network(scaled(samples[0])).argmax(-1).numpy() == samples[1]).sum())
+    return int((network(_scaled(samples[0])).argmax(-1).numpy() == samples[1]).sum())
 
 
-def export(folder: Path, ternary: DigitsNetwork, twin: DigitsNetwork, test: Samples) -> None:
+def _export(folder: Path, ternary: _DigitsNetwork, twin: _DigitsNetwork, test: _Samples) -> None:
     """Write both networks, the configuration and the test set; equal inputs give equal bytes.
 
     Parameters
@@ -162,11 +162,11 @@ def export(folder: Path, ternary: DigitsNetwork, twin: DigitsNetwork, test: Samp
         master[f"float.layers.{index}.norm.weight"] = twin_norm.weight.detach().numpy()
     config = {
         "model_type": "bitnet_mlp",
-        "layer_sizes": LAYER_SIZES,
+        "layer_sizes": _LAYER_SIZES,
         "hidden_act": "relu2",
         "rms_norm_eps": RMS_NORM_EPS,
         "quantization_config": QUANTIZATION,
-        "input_scale": INPUT_SCALE,
+        "input_scale": _INPUT_SCALE,
     }
     folder.mkdir(parents=True, exist_ok=True)
     with new_files(folder) as making:
@@ -197,22 +197,22 @@ def main() -> int:
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
     digits = load_digits()
-    samples, held = split(digits.data.astype(np.uint8), digits.target.astype(np.uint8))
+    samples, held = _split(digits.data.astype(np.uint8), digits.target.astype(np.uint8))
     if options.validate:
-        samples, held = split(*samples)
+        samples, held = _split(*samples)
     total = len(held[1])
     role = "validation" if options.validate else "test"
     print(f"{len(samples[1])} training images, {total} {role} images")
 
     correct: dict[str, list[int]] = {"ternary": [], "float": []}
     for seed in range(options.seeds):
-        networks = {kind: train(samples, ternary=kind == "ternary", seed=seed) for kind in correct}
+        networks = {kind: _train(samples, ternary=kind == "ternary", seed=seed) for kind in correct}
         for kind, network in networks.items():
-            count = count_correct(network, held)
+            count = _count_correct(network, held)
             correct[kind].append(count)
             print(f"seed {seed} {kind:7} {count}/{total} correct ({count / total:.2%})", flush=True)
         if seed == 0 and not options.validate:
-            export(options.out, networks["ternary"], networks["float"], held)
+            _export(options.out, networks["ternary"], networks["float"], held)
             print(f"stored in {options.out}")
     if options.seeds > 1:
         for kind, counts in correct.items():

@@ -46,21 +46,21 @@ except ModuleNotFoundError:
     print("Training needs PyTorch and tokenizers: pip install 'trilith[train]'", file=sys.stderr)
     sys.exit(2)
 
-HIDDEN, FFN, LAYERS = 256, 256, 3
-HEADS, KV_HEADS = 4, 2
-VOCABULARY = 1024
-END_OF_TEXT = "<|endoftext|>"
-ROPE_THETA = 10_000.0
-CONTEXT = 256
-BATCH = 16
-STEPS = 1600
-WARMUP = 100
-LEARNING_RATE = 4e-3
-WEIGHT_DECAY = 0.05
-HELD_ONE_IN = 20
+_HIDDEN, _FFN, _LAYERS = 256, 256, 3
+_HEADS, _KV_HEADS = 4, 2
+_VOCABULARY = 1024
+_END_OF_TEXT = "<|endoftext|>"
+_ROPE_THETA = 10_000.0
+_CONTEXT = 256
+_BATCH = 16
+_STEPS = 1600
+_WARMUP = 100
+_LEARNING_RATE = 4e-3
+_WEIGHT_DECAY = 0.05
+_HELD_ONE_IN = 20
 
 
-def texts() -> Iterator[str]:
+def _texts() -> Iterator[str]:
     """Yield each documentation string of the standard library and each topic of pydoc, once.
 
     Tests of the library are left out. Files come in the order of their names, and strings in the
@@ -88,7 +88,7 @@ def texts() -> Iterator[str]:
         yield inspect.cleandoc(topics[name])
 
 
-def split() -> tuple[list[str], list[str]]:
+def _split() -> tuple[list[str], list[str]]:
     """Split the texts.
 
     Returns
@@ -97,13 +97,13 @@ def split() -> tuple[list[str], list[str]]:
     """
     kept: list[str] = []
     held: list[str] = []
-    for text in texts():
-        (held if zlib.crc32(text.encode()) % HELD_ONE_IN == 0 else kept).append(text)
+    for text in _texts():
+        (held if zlib.crc32(text.encode()) % _HELD_ONE_IN == 0 else kept).append(text)
     return kept, held
 
 
-def train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
-    """Train a byte-level BPE tokenizer of ``VOCABULARY`` tokens.
+def _train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
+    """Train a byte-level BPE tokenizer of ``_VOCABULARY`` tokens.
 
     Parameters
     ----------
@@ -113,8 +113,8 @@ def train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=[END_OF_TEXT],
+        vocab_size=_VOCABULARY,
+        special_tokens=[_END_OF_TEXT],
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
@@ -122,17 +122,17 @@ def train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
     return tokenizer
 
 
-def rotate(x: torch.Tensor) -> torch.Tensor:
+def _rotate(x: torch.Tensor) -> torch.Tensor:
     """Turn x float32[B, heads, T, size] by rotary positions, with the halves split."""
     size = x.shape[-1]
-    frequency = ROPE_THETA ** -(torch.arange(0, size, 2) / size)
+    frequency = _ROPE_THETA ** -(torch.arange(0, size, 2) / size)
     angle = torch.outer(torch.arange(x.shape[-2]), frequency)
     cos, sin = angle.cos().tile(2), angle.sin().tile(2)
     first, second = x.chunk(2, dim=-1)
     return x * cos + torch.cat([-second, first], dim=-1) * sin
 
 
-class TransformerLayer(torch.nn.Module):
+class _TransformerLayer(torch.nn.Module):
     """Attention and a gated feed-forward layer, named as in 2B4T's checkpoint.
 
     Parameters
@@ -142,46 +142,46 @@ class TransformerLayer(torch.nn.Module):
 
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
-        size = HIDDEN // HEADS
-        self.input_layernorm = RMSNorm(HIDDEN)
-        self.post_attention_layernorm = RMSNorm(HIDDEN)
+        size = _HIDDEN // _HEADS
+        self.input_layernorm = RMSNorm(_HIDDEN)
+        self.post_attention_layernorm = RMSNorm(_HIDDEN)
         self.self_attn = torch.nn.ModuleDict(
             {
-                "q_proj": BitLinear(HIDDEN, HEADS * size, ternary=ternary),
-                "k_proj": BitLinear(HIDDEN, KV_HEADS * size, ternary=ternary),
-                "v_proj": BitLinear(HIDDEN, KV_HEADS * size, ternary=ternary),
-                "attn_sub_norm": RMSNorm(HIDDEN),
-                "o_proj": BitLinear(HIDDEN, HIDDEN, ternary=ternary),
+                "q_proj": BitLinear(_HIDDEN, _HEADS * size, ternary=ternary),
+                "k_proj": BitLinear(_HIDDEN, _KV_HEADS * size, ternary=ternary),
+                "v_proj": BitLinear(_HIDDEN, _KV_HEADS * size, ternary=ternary),
+                "attn_sub_norm": RMSNorm(_HIDDEN),
+                "o_proj": BitLinear(_HIDDEN, _HIDDEN, ternary=ternary),
             }
         )
         self.mlp = torch.nn.ModuleDict(
             {
-                "gate_proj": BitLinear(HIDDEN, FFN, ternary=ternary),
-                "up_proj": BitLinear(HIDDEN, FFN, ternary=ternary),
-                "ffn_sub_norm": RMSNorm(FFN),
-                "down_proj": BitLinear(FFN, HIDDEN, ternary=ternary),
+                "gate_proj": BitLinear(_HIDDEN, _FFN, ternary=ternary),
+                "up_proj": BitLinear(_HIDDEN, _FFN, ternary=ternary),
+                "ffn_sub_norm": RMSNorm(_FFN),
+                "down_proj": BitLinear(_FFN, _HIDDEN, ternary=ternary),
             }
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map x float32[B, T, HIDDEN] to the same shape."""
+        """Map x float32[B, T, _HIDDEN] to the same shape."""
         batch, length, _ = x.shape
         attention, mlp = self.self_attn, self.mlp
         h = self.input_layernorm(x)
         q, k, v = (
-            attention[name](h).view(batch, length, -1, HIDDEN // HEADS).transpose(1, 2)
+            attention[name](h).view(batch, length, -1, _HIDDEN // _HEADS).transpose(1, 2)
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        k, v = (value.repeat_interleave(HEADS // KV_HEADS, dim=1) for value in (rotate(k), v))
-        mixed = functional.scaled_dot_product_attention(rotate(q), k, v, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(batch, length, HIDDEN)
+        k, v = (value.repeat_interleave(_HEADS // _KV_HEADS, dim=1) for value in (_rotate(k), v))
+        mixed = functional.scaled_dot_product_attention(_rotate(q), k, v, is_causal=True)
+        mixed = mixed.transpose(1, 2).reshape(batch, length, _HIDDEN)
         x = x + attention["o_proj"](attention["attn_sub_norm"](mixed))
         h = self.post_attention_layernorm(x)
         gated = mlp["gate_proj"](h).relu().square() * mlp["up_proj"](h)
         return x + mlp["down_proj"](mlp["ffn_sub_norm"](gated))
 
 
-class LanguageModel(torch.nn.Module):
+class _LanguageModel(torch.nn.Module):
     """Embedding, layers, final norm, and the embedding again as head.
 
     Parameters
@@ -191,44 +191,46 @@ class LanguageModel(torch.nn.Module):
 
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
-        self.embed_tokens = torch.nn.Embedding(VOCABULARY, HIDDEN)
-        torch.nn.init.normal_(self.embed_tokens.weight, std=HIDDEN**-0.5)
-        self.layers = torch.nn.ModuleList(TransformerLayer(ternary=ternary) for _ in range(LAYERS))
-        self.norm = RMSNorm(HIDDEN)
+        self.embed_tokens = torch.nn.Embedding(_VOCABULARY, _HIDDEN)
+        torch.nn.init.normal_(self.embed_tokens.weight, std=_HIDDEN**-0.5)
+        self.layers = torch.nn.ModuleList(
+            _TransformerLayer(ternary=ternary) for _ in range(_LAYERS)
+        )
+        self.norm = RMSNorm(_HIDDEN)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Map tokens int64[B, T] to logits float32[B, T, VOCABULARY]."""
+        """Map tokens int64[B, T] to logits float32[B, T, _VOCABULARY]."""
         x = self.embed_tokens(tokens)
         for layer in self.layers:
             x = layer(x)
         return self.norm(x) @ self.embed_tokens.weight.T
 
 
-def train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> LanguageModel:
+def _train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> _LanguageModel:
     """Train one network on random windows of the text, with AdamW, warm-up and cosine decay.
 
     Parameters
     ----------
     tokens : int64[T], all texts one after another
     ternary : train the ternary network, or its float twin
-    steps : batches of ``BATCH`` windows
+    steps : batches of ``_BATCH`` windows
     """
     torch.manual_seed(0)
-    network = LanguageModel(ternary=ternary)
+    network = _LanguageModel(ternary=ternary)
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.AdamW(
-        network.parameters(), LEARNING_RATE, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY
+        network.parameters(), _LEARNING_RATE, betas=(0.9, 0.95), weight_decay=_WEIGHT_DECAY
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer,
         lambda step: (
-            min(1.0, (step + 1) / WARMUP) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
+            min(1.0, (step + 1) / _WARMUP) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
         ),
     )
     started = time.monotonic()
     for step in range(steps):
-        places = torch.randint(len(tokens) - CONTEXT - 1, (BATCH,), generator=generator)
-        windows = torch.stack([tokens[place : place + CONTEXT + 1] for place in places.tolist()])
+        places = torch.randint(len(tokens) - _CONTEXT - 1, (_BATCH,), generator=generator)
+        windows = torch.stack([tokens[place : place + _CONTEXT + 1] for place in places.tolist()])
         logits = network(windows[:, :-1])
         loss = functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
         optimizer.zero_grad()
@@ -246,7 +248,7 @@ def train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> LanguageModel:
 
 
 @torch.no_grad()
-def bits_per_byte(network: LanguageModel, held: list[list[int]], size: int) -> float:
+def _bits_per_byte(network: _LanguageModel, held: list[list[int]], size: int) -> float:
     """Measure the bits that each byte of the held-out texts costs the network.
 
     Each text stands alone, and its end counts. A text that is longer than the context is cut into
@@ -260,14 +262,14 @@ def bits_per_byte(network: LanguageModel, held: list[list[int]], size: int) -> f
     """
     nats = 0.0
     for text in held:
-        for start in range(0, len(text) - 1, CONTEXT):
-            window = torch.tensor(text[start : start + CONTEXT + 1])
+        for start in range(0, len(text) - 1, _CONTEXT):
+            window = torch.tensor(text[start : start + _CONTEXT + 1])
             logits = network(window[None, :-1])[0]
             nats += functional.cross_entropy(logits, window[1:], reduction="sum").item()
     return nats / math.log(2) / size
 
 
-def export(folder: Path, network: LanguageModel, tokenizer: tokenizers.Tokenizer) -> None:
+def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokenizer) -> None:
     """Write the ternary network as a Hugging Face folder in 2B4T's layout.
 
     Parameters
@@ -285,20 +287,20 @@ def export(folder: Path, network: LanguageModel, tokenizer: tokenizers.Tokenizer
             tensors[f"model.{name}_scale"] = np.array([scale], np.float32)
         else:
             tensors[f"model.{name}"] = array.astype(ml_dtypes.bfloat16)
-    end = tokenizer.token_to_id(END_OF_TEXT)
+    end = tokenizer.token_to_id(_END_OF_TEXT)
     config: dict[str, Any] = {
         "architectures": ["BitNetForCausalLM"],
         "model_type": "bitnet",
-        "hidden_size": HIDDEN,
-        "intermediate_size": FFN,
-        "num_hidden_layers": LAYERS,
-        "num_attention_heads": HEADS,
-        "num_key_value_heads": KV_HEADS,
+        "hidden_size": _HIDDEN,
+        "intermediate_size": _FFN,
+        "num_hidden_layers": _LAYERS,
+        "num_attention_heads": _HEADS,
+        "num_key_value_heads": _KV_HEADS,
         "hidden_act": "relu2",
-        "vocab_size": VOCABULARY,
-        "max_position_embeddings": CONTEXT,
+        "vocab_size": _VOCABULARY,
+        "max_position_embeddings": _CONTEXT,
         "rms_norm_eps": RMS_NORM_EPS,
-        "rope_theta": ROPE_THETA,
+        "rope_theta": _ROPE_THETA,
         "tie_word_embeddings": True,
         "bos_token_id": end,
         "eos_token_id": end,
@@ -308,8 +310,8 @@ def export(folder: Path, network: LanguageModel, tokenizer: tokenizers.Tokenizer
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": END_OF_TEXT,
-        "eos_token": END_OF_TEXT,
+        "bos_token": _END_OF_TEXT,
+        "eos_token": _END_OF_TEXT,
     }
     with new_files(folder) as making:
         (making / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
@@ -324,18 +326,18 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=PYDOC, metavar="DIR", help="folder to write (%(default)s)"
     )
-    parser.add_argument("--steps", type=int, default=STEPS, help="training steps (%(default)s)")
+    parser.add_argument("--steps", type=int, default=_STEPS, help="training steps (%(default)s)")
     options = parser.parse_args()
     if options.steps < 1:
         parser.error(f"--steps must be at least 1, not {options.steps}")
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    kept, held = split()
+    kept, held = _split()
     size = sum(len(text.encode()) for text in held)
     print(f"{sum(len(text.encode()) for text in kept)} bytes to train on, {size} held out")
-    tokenizer = train_tokenizer(kept)
-    end = tokenizer.token_to_id(END_OF_TEXT)
+    tokenizer = _train_tokenizer(kept)
+    end = tokenizer.token_to_id(_END_OF_TEXT)
     stream = [end]
     for encoding in tokenizer.encode_batch(kept):
         stream += [*encoding.ids, end]
@@ -345,11 +347,11 @@ def main() -> int:
 
     figures: dict[str, float] = {}
     for kind in ("ternary", "float"):
-        network = train(tokens, ternary=kind == "ternary", steps=options.steps)
-        figures[kind] = bits_per_byte(network, held_tokens, size)
+        network = _train(tokens, ternary=kind == "ternary", steps=options.steps)
+        figures[kind] = _bits_per_byte(network, held_tokens, size)
         print(f"{kind}: {figures[kind]:.4f} bits per byte of {size} held-out bytes", flush=True)
         if kind == "ternary":
-            export(options.out, network, tokenizer)
+            _export(options.out, network, tokenizer)
     write_text(options.out / "held_out.json", json.dumps(held, indent=0) + "\n")
     record = {
         "label": "measured",

@@ -1,3 +1,5 @@
+import json
+import re
 import shutil
 
 import numpy as np
@@ -26,8 +28,32 @@ def test_layers_are_what_the_config_says():
 
 
 def test_a_folder_that_is_something_else(tmp_path):
-    with pytest.raises(CheckpointError, match=r"config\.json: must describe a BitNet MLP: "):
+    with pytest.raises(CheckpointError, match=r"must be a folder with model\.safetensors or "):
         BitNetMLP.load(tmp_path)
+    with pytest.raises(CheckpointError, match=r"config\.json: must be readable JSON: "):
+        BitNetMLP.load_float(tmp_path)
     shutil.copy(DIGITS / "config.json", tmp_path)
     with pytest.raises(CheckpointError, match=r"must be a safetensors file or a folder with"):
+        BitNetMLP.load_float(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"layer_sizes": 3},
+            "config's layer_sizes must be a list of the sizes between layers, not 3",
+        ),
+        (
+            {"input_scale": None},
+            "config's input_scale is missing; take the model's own config.json",
+        ),
+        ({"rms_norm_eps": "x"}, "config's rms_norm_eps must be a finite number from 0, not 'x'"),
+    ],
+)
+def test_a_configuration_that_is_something_else(tmp_path, change, message):
+    shutil.copy(DIGITS / "model.safetensors", tmp_path)
+    config = json.loads((DIGITS / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | change))
+    with pytest.raises(CheckpointError, match=f"^{re.escape(f'{tmp_path}: {message}')}$"):
         BitNetMLP.load(tmp_path)
