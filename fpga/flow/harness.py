@@ -14,6 +14,10 @@ __all__ = ["BareDotProduct", "SerialPins"]
 class BareDotProduct(wiring.Component):
     """A dot product with its weight decoder and its accumulator: an engine's data path alone.
 
+    Designs of others are often published as such a bare data path, without buffers and control.
+    This component is what to compare with them. It has the registers that the engine has: behind
+    the weights, in the tree of adders, and behind the accumulator.
+
     Latency: ``1 + config.dot_latency`` cycles from a beat of weights to its sum in ``total``.
     Throughput: a beat of weights per cycle.
 
@@ -87,7 +91,9 @@ class BareDotProduct(wiring.Component):
 class SerialPins(wiring.Component):
     """A component behind three pins, for devices with fewer pins than it has ports.
 
-    A shift register drives its inputs. Its outputs are captured in another, and shifted out.
+    A shift register drives its inputs. Its outputs are captured in another, and shifted out. The
+    registers keep synthesis from removing the component, and give every path in it a beginning and
+    an end; they add one flip-flop per input bit and one per output bit to its area.
 
     Latency: as many cycles as the component has input bits until they are all set; from ``capture``
     on an output bit per cycle. Throughput: a bit per cycle in each direction.

@@ -21,6 +21,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.files import write_text
 from ...golden.templates import render
+from ...hw.checks import check_integer
 from ...hw.config import MatVecConfig
 from ...hw.export.axi_package import export_axi
 from ...hw.export.verilog import component_verilog
@@ -41,7 +42,11 @@ _PACKAGE = __package__ or ""
 class PllTop(wiring.Component):
     """``BoardTop`` for a Series 7 device, on a clock that its PLL makes of the board's.
 
-    The reset lasts until the PLL has locked. Latency and throughput: those of ``BoardTop``.
+    The PLL multiplies the board's clock by an integer and divides it by another. In between it
+    oscillates at 800 to 1200 MHz, see ``xc7_pll``. A global buffer distributes its output, on which
+    everything runs. The reset lasts until the PLL has locked, and ends in step with the clock.
+
+    Latency and throughput: those of ``BoardTop``.
 
     Parameters
     ----------
@@ -58,7 +63,7 @@ class PllTop(wiring.Component):
     Raises
     ------
     TypeError
-        If ``config`` is not a ``TopConfig``, or ``crystal`` is not an int.
+        If ``config`` is not a ``TopConfig``, or ``crystal`` is not an integer.
     ValueError
         If the PLL cannot make the clock.
     """
@@ -66,8 +71,7 @@ class PllTop(wiring.Component):
     def __init__(self, config: TopConfig, crystal: int) -> None:
         if not isinstance(config, TopConfig):
             raise TypeError(f"config must be a TopConfig, not {config!r}")
-        if not isinstance(crystal, int):
-            raise TypeError(f"crystal must be of type int, not {crystal!r}")
+        check_integer("crystal", crystal, 1)
         self._config, self._crystal = config, crystal
         self._multiple, self._divisor = xc7_pll(crystal, config.clock_hz)
         super().__init__({"clk": In(1), "rx": In(1, init=1), "tx": Out(1, init=1), "led": Out(1)})

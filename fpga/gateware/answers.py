@@ -5,6 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out
 
+from ...hw.checks import check_integer
 from ..frames import DONE, IDENTITY_BYTES, MAX_PAYLOAD, Kind
 from .link import FrameTransmitter
 
@@ -22,9 +23,21 @@ class _Answer(Enum, shape=2):
 class AnswerScheduler(wiring.Component):
     """Sends the board's frames, the most urgent first.
 
-    The order is: identity, acknowledgement, results, end of the job. Results leave in full frames,
-    and in one frame that is not full behind the last of a job. A request that comes while a frame
-    is being sent waits; of several acknowledgements that wait, only the last is sent.
+    A request that comes while a frame is being sent waits. When the line is free, the first of
+    these conditions that is true decides which frame starts:
+
+    ============== =================================== ===========================================
+    frame          condition                           sequence number
+    ============== =================================== ===========================================
+    ``IDENTITY``   the host asked for it               none that is used
+    ``ACK`` or     a frame must be acknowledged; only  ``expected``
+    ``REFUSAL``    the last one that waits counts
+    ``RESULTS``    a full payload is in the queue, or  the count of results and ends
+                   any byte after the last result
+    ``DONE``       the job is done, the queue empty    the same count
+    ============== =================================== ===========================================
+
+    Kind and length are fixed when a frame starts. Result bytes that come later wait for the next.
 
     Latency: that of ``FrameTransmitter``, which begins a frame in the cycle after the request if
     the line is free. Throughput: a payload of ``n`` bytes in ``n + 11`` to ``n + 12`` bytes on the
@@ -54,7 +67,7 @@ class AnswerScheduler(wiring.Component):
     Raises
     ------
     TypeError
-        If ``identity`` is not bytes, or ``depth`` is not an int.
+        If ``identity`` is not bytes, or ``depth`` is not an integer.
     ValueError
         If the identity has the wrong length, or a payload does not fit the queue.
     """
@@ -62,12 +75,9 @@ class AnswerScheduler(wiring.Component):
     def __init__(self, identity: bytes, *, depth: int) -> None:
         if not isinstance(identity, bytes):
             raise TypeError(f"identity must be of type bytes, not {identity!r}")
-        if not isinstance(depth, int):
-            raise TypeError(f"depth must be of type int, not {depth!r}")
         if len(identity) != IDENTITY_BYTES - 4:
             raise ValueError(f"identity must have {IDENTITY_BYTES - 4} bytes, not {len(identity)}")
-        if depth < MAX_PAYLOAD:
-            raise ValueError(f"depth must be {MAX_PAYLOAD} or more, not {depth}")
+        check_integer("depth", depth, MAX_PAYLOAD)
         self._identity = identity
         super().__init__(
             {
@@ -146,7 +156,18 @@ class AnswerScheduler(wiring.Component):
         return m
 
     def _payload(self, m: Module, sender: FrameTransmitter, answer: Signal, index: Signal) -> None:
-        """Give the transmitter the payload of the frame that it sends."""
+        """Give the transmitter the payload of the frame that it sends.
+
+        The identity and the counts are multiplexers over bytes, selected by ``index``. Result bytes
+        come straight from the queue.
+
+        Parameters
+        ----------
+        m : the module
+        sender : the transmitter
+        answer : kind of answer whose payload is sent
+        index : place of the next byte in the payload
+        """
         identity = Array(
             [
                 *(self.nonce.word_select(byte, 8) for byte in range(4)),

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from ...hw.checks import check_integer
 from ...hw.config import MatVecConfig
 from ..frames import MAX_PAYLOAD, Identity
 from .weight_memory import MemoryShape
@@ -41,11 +42,7 @@ class TopConfig:
             if not isinstance(getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, not {getattr(self, name)!r}")
         for name in ("clock_hz", "baud", "queue"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool):
-                raise TypeError(f"{name} must be of type int, not {value!r}")
-            if value < 1:
-                raise ValueError(f"{name} must be 1 or more, not {value}")
+            check_integer(name, getattr(self, name), 1)
         if self.queue <= MAX_PAYLOAD or self.queue & (self.queue - 1):
             raise ValueError(f"queue must be a power of two above {MAX_PAYLOAD}, not {self.queue}")
         divisor = self.divisor

@@ -32,6 +32,19 @@ class FrameReceiver(wiring.Component):
     the next is taken, and the other half gets the frames that follow. A frame whose length or CRC
     is wrong is dropped without a message: the host sends it again.
 
+    The state says where in a frame the next byte belongs:
+
+    =========== ==================================================================================
+    ``BODY``    header and payload, still stuffed: codes become zeros or vanish, bytes are counted
+    ``TRAILER`` the five bytes of the CRC, each compared as it comes
+    ``BAD``     something was wrong; only a delimiter leads out of here
+    =========== ==================================================================================
+
+    A delimiter in state ``TRAILER`` behind the fifth byte ends a good frame. Every delimiter begins
+    the next frame.
+
+    The CRC runs over the stuffed bytes, so that it does not depend on the stuffing being right.
+
     Latency: ``frame`` comes in the cycle after the closing delimiter's ``strobe``. Throughput: a
     byte in two cycles.
 
@@ -145,6 +158,19 @@ class FrameTransmitter(wiring.Component):
     """Stuffs a frame into a buffer, then sends it.
 
     The buffer is needed because a code of the stuffing stands in front of the bytes that it counts.
+    A place stays free for the code, and is written when the next zero, or the end, is known.
+
+    The states of the machine:
+
+    =========== ==================================================================================
+    ``idle``    wait for ``start``
+    ``header``  stuff kind, sequence number and length
+    ``payload`` stuff the payload; then write the last code
+    ``open``    send the opening delimiter
+    ``send``    send the stuffed bytes from the buffer, and compute their CRC
+    ``trailer`` send the five bytes of the CRC
+    ``close``   send the closing delimiter
+    =========== ==================================================================================
 
     Latency: ``length + 6`` cycles from ``start`` to the opening delimiter, if the payload has no
     gaps. Throughput: that of the line, apart from these cycles.

@@ -14,8 +14,18 @@ __all__ = ["PayloadGatherer"]
 class PayloadGatherer(wiring.Component):
     """Gathers the bytes of payloads into groups, whose size follows from the kind of the frame.
 
-    A group may begin in one frame and end in a later one of the same kind: bytes stay until the
-    group is full. A frame without payload, or with a kind that has no size, yields no group.
+    Bytes stay until their group is full, so that a group may begin in one frame and end in another.
+    All frames between must be of the same kind, because one counter counts the bytes of a group
+    for all kinds. A frame without payload yields no group.
+
+    The states of the machine:
+
+    =========== ==================================================================================
+    ``idle``    wait for ``start``; keep the kind and the length of the frame
+    ``fetch``   the byte at ``address`` is being read; the size of the group follows from the kind
+    ``take``    shift the byte in at the top
+    ``deliver`` offer the group until it is taken
+    =========== ==================================================================================
 
     Latency: ``2 · size + 1`` cycles from ``start`` to a group, one more for each cycle in which an
     earlier group waits. Throughput: a byte in two cycles, and one cycle more per group.

@@ -13,9 +13,13 @@ __all__ = ["ResultSerializer"]
 class ResultSerializer(wiring.Component):
     """Cuts result beats into bytes, lowest first, filled to whole bytes.
 
+    A beat has ``bits = rows · acc_width + 1`` bits: the values of the rows, the first one lowest,
+    and ``last`` above them. It is shifted out of a register by eight bits at a time. The next beat
+    is taken when the register is empty. That is fast enough, because the link moves a byte in 40
+    cycles or more.
+
     Latency: the first byte of a beat is offered in the cycle after the beat was taken.
-    Throughput: a beat in ``ceil(bits / 8) + 1`` cycles, where ``bits`` is the width of
-    ``results_shape``; it follows from ``rows`` and ``acc_width``.
+    Throughput: a beat in ``ceil(bits / 8) + 1`` cycles if every byte is taken at once.
 
     Parameters
     ----------

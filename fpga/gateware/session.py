@@ -21,6 +21,21 @@ __all__ = ["Session"]
 class Session(wiring.Component):
     """Everything that a new session resets: the engine, and what executes and answers frames.
 
+    The parts and the way of a job through them:
+
+    ============== ===============================================================================
+    ``payload``    gathers the bytes of frames into groups: an address, a word, a job, a beat
+    ``memory``     holds the weights; a job makes it read ``count`` beats from ``address`` on
+    ``engine``     multiplies
+    ``serializer`` cuts result beats into bytes
+    ``queue``      holds the bytes until the line has sent those before
+    ``timer``      counts the cycles of the job
+    ``answers``    sends acknowledgements, results and the end of the job
+    ============== ===============================================================================
+
+    From the acceptance of a job until its ``DONE`` is on its way, the next job waits, because both
+    would share the counts and the queue. Frames with weights wait while the memory is read.
+
     The weight memory keeps its content over a reset. A job whose numbers do not fit the engine is
     refused like one that the engine finds out of range: it is answered without results, with the
     error flag set. After an error only a new session runs jobs again.
@@ -161,7 +176,24 @@ class Session(wiring.Component):
     def _execute(
         self, m: Module, payload: PayloadGatherer, engine: MatVecEngine, busy: Value
     ) -> tuple[Signal, Signal]:
-        """Pass each group of bytes to what its kind of frame is for.
+        """Pass each group of bytes to the part that its kind of frame is for.
+
+        ============== ================================== =========================================
+        kind           goes to                            waits while
+        ============== ================================== =========================================
+        ``HELLO``      the answers, as the nonce          never
+        ``ADDRESS``    the weight memory                  the memory is read
+        ``WRITE``      the weight memory                  the memory is read, or a word is stored
+        ``JOB``        the engine and the weight memory   ``busy``, or the engine loads
+        others         the engine, as activations         the engine does not take them
+        ============== ================================== =========================================
+
+        Parameters
+        ----------
+        m : the module
+        payload : the gatherer, which offers the groups
+        engine : the engine
+        busy : a job is running, or its weights are being read
 
         Returns
         -------

@@ -11,7 +11,10 @@ class JobTimer(wiring.Component):
     """Counts the cycles of a job, and those of them in which the engine waited for the link.
 
     Both counts have 32 bits and wrap around: at 100 MHz after 42 seconds. They keep their values
-    from the end of a job to the start of the next.
+    from the end of a job to the start of the next, for the answer.
+
+    ``waits`` runs a cycle behind ``waiting``, whose logic is long. The cycle of ``stop`` therefore
+    counts a wait of the cycle before. Both counts have no reset: ``start`` sets them.
 
     Latency: ``cycles`` counts the cycle of ``start`` and that of ``stop``. Throughput: a job may
     start in the cycle after another stopped.

@@ -16,8 +16,19 @@ __all__ = ["BoardTop"]
 class BoardTop(wiring.Component):
     """A matrix–vector engine, its weights, and a link to a host; PROTOCOL.md defines the link.
 
-    Frames are taken in order, and each is acknowledged; see ``Session`` for their execution. A
-    ``HELLO`` is taken at any time and resets the session.
+    The top level decides which frames are taken. ``Session`` executes them.
+
+    =========================================== ======================= =========================
+    frame                                       taken                   answer
+    =========================================== ======================= =========================
+    ``HELLO``                                   always; begins session  ``IDENTITY``
+    with the expected number, nothing executes  yes                     ``ACK``
+    with the expected number, another executes  no                      ``REFUSAL``
+    with a number up to 127 ahead               no                      ``REFUSAL``
+    with any other number: it was taken before  no                      ``ACK``
+    =========================================== ======================= =========================
+
+    A frame that is not taken is lost: the host sends it again.
 
     Latency: a frame is executed from the fourth cycle after its closing delimiter on. Throughput:
     the link moves up to 0.95 bytes of payload in the time of a byte, in both directions at once. A

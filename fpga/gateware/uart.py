@@ -13,7 +13,13 @@ __all__ = ["UartReceiver", "UartTransmitter"]
 class UartReceiver(wiring.Component):
     """Receives bytes; each bit is sampled once, in its middle.
 
-    A byte whose stop bit is low is dropped.
+    The line passes two registers, because it is asynchronous. A falling edge begins a byte. Half a
+    bit later the start bit must still be low, or the edge was noise. From there on the line is
+    sampled once per bit: eight data bits, the lowest first, and the stop bit. A byte whose stop bit
+    is low is dropped.
+
+    The middle of the stop bit lies 9.5 bits behind the edge, and the sample must lie within that
+    bit. A difference of 4 % between the rates moves it by 0.38 bits, which is less than half a bit.
 
     Latency: a byte comes at most 4 cycles after the middle of its stop bit. Throughput: that of the
     line, whose rate may be up to 4 % off.
@@ -66,6 +72,9 @@ class UartReceiver(wiring.Component):
 
 class UartTransmitter(wiring.Component):
     """Sends bytes.
+
+    A byte leaves as ten bits: a low start bit, eight data bits, the lowest first, and a high stop
+    bit. They stand in a shift register, whose lowest bit is the line.
 
     Latency: the start bit of a byte begins in the cycle after the byte was taken. Throughput: a
     byte in ``10 · divisor`` cycles.

@@ -59,11 +59,25 @@ class MemoryShape:
 class WeightMemory(wiring.Component):
     """A single-port memory of weight beats with one address, which counts up.
 
-    A memory in one part is read as its beats are taken.
+    A memory in one part is read as its beats are taken: the block RAM keeps its output until then.
+    With two words per beat the first waits in a register until the second has been read.
 
-    In a memory in several parts, each part holds some bytes of a beat. Addresses and enables pass
-    from part to part through a register in each, so that no wire is longer than the way to the next
-    part. The words that a part reads wait in a queue there.
+    A memory in several parts is for devices whose block RAMs lie far apart. Each part holds some
+    bytes of a beat. Addresses and enables pass from part to part through a register in each, so
+    that no wire is longer than the way to the next part. The words that a part reads wait in a
+    queue there. All queues are read in the same cycle, so that a beat is whole again. The memory
+    reads ahead by at most as many beats as a queue holds.
+
+    ======= ======================================================================================
+    cycle   a beat that is read in several parts
+    ======= ======================================================================================
+    0       ``load``
+    1       the address counts; the beat is asked for
+    2 + p   part p has the address in its register
+    3 + p   its block RAM has read
+    4 + p   the word is in a register behind the block RAM
+    5 + p   the word is in the queue; the beat is offered when the last part has it
+    ======= ======================================================================================
 
     Latency: 3 cycles from ``load`` to the first beat (4 with two words); ``parts + 5`` in several
     parts. Throughput: a beat in ``words_per_beat`` cycles, and a word written per cycle; in several
@@ -160,7 +174,21 @@ class WeightMemory(wiring.Component):
     def _block_ram(
         self, m: Module, name: str, address: Signal, read: Signal, write: Signal, words: Value
     ) -> Value:
-        """Add a block RAM as a submodule, and return the word that it reads."""
+        """Add a block RAM as a submodule.
+
+        Parameters
+        ----------
+        m : the module
+        name : name of the submodule; the floorplan finds it by ``words`` and a number
+        address : address of reads and writes
+        read : read the word at the address
+        write : write ``words`` to the address; not together with ``read``
+        words : the word to write, which also says how wide the memory is
+
+        Returns
+        -------
+        The word that was read last, from the cycle after ``read`` on.
+        """
         m.submodules[name] = storage = memory.Memory(
             shape=len(words),
             depth=self._shape.beats * self._shape.words_per_beat,
@@ -186,7 +214,17 @@ class WeightMemory(wiring.Component):
         read: Signal,
         stored: Signal,
     ) -> None:
-        """Build a memory in one part."""
+        """Build a memory in one part.
+
+        Parameters
+        ----------
+        m : the module
+        platform : the platform; without one SPRAM is simulated by block RAM
+        place : address of the next word
+        left : words that are still to be read
+        read : set by this method: the word at the address is read
+        stored : a word is stored at the address
+        """
         shape = self._shape
         data = Signal(self._word)
         m.d.comb += [
@@ -234,7 +272,15 @@ class WeightMemory(wiring.Component):
                 m.d.sync += self.beats.valid.eq(0)
 
     def _parts(self, m: Module, place: Signal, left: Signal, read: Signal) -> None:
-        """Build a memory in several parts."""
+        """Build a memory in several parts.
+
+        Parameters
+        ----------
+        m : the module
+        place : address of the next beat
+        left : beats that are still to be read
+        read : set by this method: the beat at the address is asked for
+        """
         # Only control registers have a reset, because a reset of all parts would have a high
         # fan-out. Beats that were asked for before a reset therefore still come: they are drained.
         drain = Signal(init=1)
@@ -267,45 +313,63 @@ class WeightMemory(wiring.Component):
         with m.Elif(self.write.ready):
             m.d.sync += storing.eq(0)
 
-        def behind(value: Signal, name: str) -> Signal:
-            """Add a register behind a value."""
-            register = Signal.like(value, name=name, reset_less=True)
-            m.d.sync += register.eq(value)
-            return register
-
         address, fetch, write, came = place, read, store, read
-        for part, indices in enumerate(self._bytes):
-            address = behind(address, f"address{part}")
-            fetch = behind(fetch, f"fetch{part}")
-            write = behind(write, f"write{part}")
-            words, data = [
-                Cat(value[8 * index : 8 * index + 8] for index in indices)
-                for value in (Value.cast(self.write.p), Value.cast(self.beats.p))
-            ]
-            # Registers on both sides of the block RAMs: wires to them are long, and they are slow.
-            given = Signal.like(words, name=f"given{part}", reset_less=True)
-            m.d.sync += given.eq(words)
-            found = self._block_ram(m, f"words{part}", address, fetch, write, given)
-            kept = Signal.like(found, name=f"kept{part}", reset_less=True)
-            m.d.sync += kept.eq(found)
-            came = behind(behind(fetch, f"coming{part}"), f"came{part}")
-            m.submodules[f"queue{part}"] = queue = memory.Memory(
-                shape=len(words), depth=_AHEAD, init=[]
-            )
-            put, get = queue.write_port(), queue.read_port(domain="comb")
-            # Every queue has counters of its own under names of its own: tools would merge equal
-            # counters into one with a high fan-out.
-            produce = Signal(range(_AHEAD), name=f"produce{part}", reset_less=True)
-            consume = Signal(range(_AHEAD), name=f"consume{part}", reset_less=True)
-            with m.If(came):
-                m.d.sync += produce.eq(produce + 1)
-            with m.If(taken):
-                m.d.sync += consume.eq(consume + 1)
-            m.d.comb += [
-                put.addr.eq(produce),
-                put.data.eq(kept),
-                put.en.eq(came),
-                get.addr.eq(consume),
-                data.eq(get.data),
-            ]
+        for part in range(len(self._bytes)):
+            address = _behind(m, address, f"address{part}")
+            fetch = _behind(m, fetch, f"fetch{part}")
+            write = _behind(m, write, f"write{part}")
+            came = self._part(m, part, address, fetch, write, taken)
         m.d.comb += [arrived.eq(came), self.write.ready.eq(write)]
+
+    def _part(
+        self, m: Module, part: int, address: Signal, fetch: Signal, write: Signal, taken: Signal
+    ) -> Signal:
+        """Build the block RAM and the queue of a part.
+
+        Parameters
+        ----------
+        m : the module
+        part : number of the part
+        address, fetch, write : the registers of the part: address, and whether to read or write
+        taken : the next beat is taken, from the queues of all parts
+
+        Returns
+        -------
+        Whether a word enters the queue.
+        """
+        words, data = [
+            Cat(value[8 * index : 8 * index + 8] for index in self._bytes[part])
+            for value in (Value.cast(self.write.p), Value.cast(self.beats.p))
+        ]
+        # Registers on both sides of the block RAMs: wires to them are long, and they are slow.
+        given = _behind(m, words, f"given{part}")
+        found = self._block_ram(m, f"words{part}", address, fetch, write, given)
+        kept = _behind(m, found, f"kept{part}")
+        came = _behind(m, _behind(m, fetch, f"coming{part}"), f"came{part}")
+        m.submodules[f"queue{part}"] = queue = memory.Memory(
+            shape=len(words), depth=_AHEAD, init=[]
+        )
+        put, get = queue.write_port(), queue.read_port(domain="comb")
+        # Every queue has counters of its own under names of its own: tools would merge equal
+        # counters into one with a high fan-out.
+        produce = Signal(range(_AHEAD), name=f"produce{part}", reset_less=True)
+        consume = Signal(range(_AHEAD), name=f"consume{part}", reset_less=True)
+        with m.If(came):
+            m.d.sync += produce.eq(produce + 1)
+        with m.If(taken):
+            m.d.sync += consume.eq(consume + 1)
+        m.d.comb += [
+            put.addr.eq(produce),
+            put.data.eq(kept),
+            put.en.eq(came),
+            get.addr.eq(consume),
+            data.eq(get.data),
+        ]
+        return came
+
+
+def _behind(m: Module, value: Value, name: str) -> Signal:
+    """Add a register behind a value."""
+    register = Signal.like(value, name=name, reset_less=True)
+    m.d.sync += register.eq(value)
+    return register
