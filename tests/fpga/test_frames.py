@@ -36,7 +36,7 @@ def test_a_frame_that_is_too_long_is_none():
 
 
 def accepted_but_corrupt(frames, corrupt, count, seed):
-    """Of so many damaged frames between good ones, those accepted that were never sent."""
+    """Count accepted frames that were never sent, and good frames lost behind damaged ones."""
     rng = np.random.default_rng(seed)
     sent = list(frames(rng, 200))
     lines = [frame.encode() for frame in sent]

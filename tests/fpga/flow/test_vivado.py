@@ -78,7 +78,7 @@ proc record {{name arguments}} {{
         if {{![file exists $file]}} {{ error "$name: no $file" }}
     }}
     puts stderr [list $name {{*}}$arguments]
-    # What takes an object is called with what it is.
+    # A command returns its last argument, so that another can take it as an object.
     return [lindex $arguments end]
 }}
 foreach name {{{names}}} {{ proc $name args "return \\[record $name \\$args\\]" }}
@@ -100,7 +100,7 @@ tcl = pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh is not ins
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Of the build; Verilator's builds go elsewhere."""
+    """Folder of the build; Verilator's builds go elsewhere."""
     return tmp_path_factory.mktemp("vivado")
 
 

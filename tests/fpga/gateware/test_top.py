@@ -19,7 +19,7 @@ BITS = 10
 
 
 def to_line(divisor, data):
-    """What the bytes are on the line, back to back."""
+    """Levels of the line that sends bytes back to back."""
     bits = np.unpackbits(np.frombuffer(data, np.uint8)[:, np.newaxis], axis=1, bitorder="little")
     framed = np.pad(bits, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1)))
     return np.repeat(framed.reshape(-1), divisor)
@@ -118,7 +118,7 @@ def test_a_frame_counts_once_and_in_order():
     order = [hello, address[0], address[0], address[2], address[1], address[0], address[2]]
     answers, _, _ = session(config, order, 6000)
     assert [(frame.kind, frame.sequence) for frame in answers[1:]] == [
-        (Kind.ACK, 1),  # Of both: they waited for the identity.
+        (Kind.ACK, 1),  # For both: they waited for the identity.
         (Kind.REFUSAL, 1),  # One is missing.
         (Kind.ACK, 2),
         (Kind.ACK, 2),

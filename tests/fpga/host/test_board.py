@@ -188,6 +188,22 @@ def test_too_large_for_the_engine(port):
             product(board, n=1, k=1025)
 
 
+def test_a_job_that_the_board_refuses(port):
+    with Board(port, BAUD) as board:
+        # The host takes the engine for a larger one: 2053 outputs do not fit its 11 bits, and their
+        # lowest 11 bits would be a legal job of 5.
+        board.config = replace(board.config, n_max=4096)
+        with pytest.raises(
+            BoardError,
+            match=r"^/dev/pts/\d+ at 4000000 baud: the engine reported an error on a legal job; "
+            "test the board with trilith fpga selftest, and build its bitstream again$",
+        ):
+            product(board, n=2053, k=8, tokens=1)
+        # A new session has begun, in which jobs run again.
+        board.config = board.identity.config
+        assert product(board)
+
+
 def test_a_bitstream_of_another_version(monkeypatch, port):
     monkeypatch.setattr("trilith.fpga.frames._VERSION", 2)
     with pytest.raises(
@@ -343,7 +359,7 @@ def test_an_idle_board_sleeps(port):
 
 
 def board_pid(port):
-    """Of the simulation behind a terminal: the process that has its other end open."""
+    """Process of the simulation behind a terminal: it has the other end open."""
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             if os.readlink(folder / "exe").endswith("/board") and any(
