@@ -254,15 +254,19 @@ def _fill_table(options: _Options) -> None:
 
 def _measure_unit(options: _Options) -> None:
     """Measure one unit, at one or more clock frequencies."""
-    from ..sim.gatelevel.characterize import Task
+    from ..hw.baselines import DotConfig
+    from ..sim.gatelevel.characterize import K_MAX, Task
     from ..sim.gatelevel.characterize import characterize as measure
 
     assert options.unit is not None
     task = Task(
         unit=options.unit,
-        lanes=options.lanes or _DEFAULT_LANES,
-        rows=options.rows or 1,
-        levels_per_stage=options.levels_per_stage or 1,
+        config=DotConfig(
+            lanes=options.lanes or _DEFAULT_LANES,
+            k_max=K_MAX,
+            rows=options.rows or 1,
+            levels_per_stage=options.levels_per_stage or 1,
+        ),
         sources=(options.operands or "trained",),
         glitches=options.glitches,
     )

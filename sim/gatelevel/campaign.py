@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ...golden.files import write_text
-from ...hw.baselines import BASELINES
+from ...hw.baselines import BASELINES, DotConfig
 from ..tools.errors import EstimateError
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
@@ -44,14 +44,8 @@ def all_tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
     def task(
         unit: str, lanes: int = LANES, rows: int = 1, levels: int = 1, more: Sequence[str] = ()
     ) -> Task:
-        return Task(
-            unit=unit,
-            lanes=lanes,
-            rows=rows,
-            levels_per_stage=levels,
-            sources=("trained", *more),
-            glitches=glitches,
-        )
+        config = DotConfig(lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels)
+        return Task(unit=unit, config=config, sources=("trained", *more), glitches=glitches)
 
     ternary = "ternaryxint8-escape"
     shares = [f"2b4t:{share}" for share in _ZERO_SHARES]
@@ -188,8 +182,7 @@ def store_sram(file: Path, *, library: str, node: str, macros: Sequence[Path]) -
 
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:
     """Compute the key of each row of a task, by source and clock."""
-    shape = f"{task.unit} {task.lanes} {task.rows} {task.levels_per_stage} {K_MAX}"
-    text = keep_verilog(task.make_unit, "unit", shape).read_text()
+    text = keep_verilog(task.make_unit, "unit", f"{task.unit} {task.config}").read_text()
     return [
         hashlib.sha256(
             json.dumps([text, source, clock, clocks[0], BEATS, METHOD, *hashes]).encode()

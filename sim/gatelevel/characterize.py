@@ -45,34 +45,27 @@ class Task:
     Parameters
     ----------
     unit : key of ``BASELINES``
-    lanes : products of a row in each cycle, 2 to 256
-    rows : rows of weights that share the activations, 1 to 64
-    levels_per_stage : levels of a tree of integer adders between two registers, 1 to 4
+    config : shape of the unit, of at most 256 lanes
     sources : sources of operands, a run for each, see ``zero_share``
     glitches : simulate the first quarter of the beats with a delay of one unit per cell, too
     """
 
     unit: str
-    lanes: int
-    rows: int
-    levels_per_stage: int
+    config: DotConfig
     sources: tuple[str, ...]
     glitches: bool = False
 
     @property
     def name(self) -> str:
         """Unit and shape, as messages give them."""
-        return f"{self.unit}, {self.lanes} lanes x {self.rows} rows, {self.levels_per_stage} levels"
+        shape = self.config
+        return (
+            f"{self.unit}, {shape.lanes} lanes x {shape.rows} rows, {shape.levels_per_stage} levels"
+        )
 
     def make_unit(self) -> DotUnit:
         """Make the hardware."""
-        config = DotConfig(
-            lanes=self.lanes,
-            k_max=K_MAX,
-            rows=self.rows,
-            levels_per_stage=self.levels_per_stage,
-        )
-        return BASELINES[self.unit].unit(config)
+        return BASELINES[self.unit].unit(self.config)
 
 
 def characterize(
@@ -126,9 +119,9 @@ def characterize(
         common = {
             "unit": task.unit,
             "library": library_name,
-            "lanes": task.lanes,
-            "rows": task.rows,
-            "levels_per_stage": task.levels_per_stage,
+            "lanes": task.config.lanes,
+            "rows": task.config.rows,
+            "levels_per_stage": task.config.levels_per_stage,
             "interleave": unit.interleave,
             "latency": unit.latency,
             "area": netlist.area,
@@ -168,8 +161,8 @@ def _run(task: Task, unit: DotUnit, netlist: Netlist, source: str) -> _Run:
         baseline,
         source,
         beats=BEATS,
-        lanes=task.lanes,
-        rows=task.rows,
+        lanes=task.config.lanes,
+        rows=task.config.rows,
         interleave=unit.interleave,
     )
     inputs = _port_rows(baseline, unit, operands)
@@ -194,7 +187,7 @@ def _row(
 ) -> Characterization:
     """Make a row: energies per MAC at a clock, which may be slower than the mapped one."""
     power, period_ps = run.power, netlist.period_ps
-    fj = period_ps * 1e3 / (task.lanes * task.rows)  # W · ps = 1e-12 J.
+    fj = period_ps * 1e3 / (task.config.lanes * task.config.rows)  # W · ps = 1e-12 J.
     slower = 1000 / clock / period_ps
     leakage = power.leakage * fj
     more = leakage * (slower - 1)

@@ -50,7 +50,7 @@ class Characterization:
     ----------
     unit : key of ``BASELINES``
     library : the library's name
-    lanes, rows, levels_per_stage : shape of the unit, see ``Task``
+    lanes, rows, levels_per_stage : shape of the unit, see ``DotConfig``
     interleave, latency : dot products that take turns, and latency in cycles, see ``DotUnit``
     clock_ghz : the clock that the energies are for, in GHz
     met : whether the worst path meets the clock; if not, the circuit does not work
@@ -192,7 +192,7 @@ class Table:
         ----------
         unit : key of ``BASELINES``
         clock_ghz : clock in GHz; None is ``common_clock``
-        lanes, rows, levels_per_stage : shape of the unit, see ``Task``
+        lanes, rows, levels_per_stage : shape of the unit, see ``DotConfig``
         operands : source of the operands, see ``zero_share``
 
         Returns

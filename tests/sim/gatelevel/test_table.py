@@ -63,7 +63,7 @@ def test_ratios_are_between_equals():
 
 def test_what_a_table_has():
     every = all_tasks()
-    assert {task.unit for task in every if task.lanes == 16} == set(BASELINES)
+    assert {task.unit for task in every if task.config.lanes == 16} == set(BASELINES)
     assert len(set(every)) == len(every)
     assert [task.unit for task in all_tasks(glitches=True)] == list(COMPARED_UNITS)
     assert {task.unit for task in all_tasks(unit="int8xint8")} == {"int8xint8"}
