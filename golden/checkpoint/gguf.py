@@ -351,7 +351,7 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
         )
     if entry.shape != shape:
         raise CheckpointError(
-            f"{where} must have the shape {shape} that the metadata ask for, not {entry.shape}"
+            f"{where} must have the shape {shape} of the metadata, not {entry.shape}"
         )
     block = 128 if entry.kind == _I2_S else 256
     if shape[1] % block:

@@ -71,7 +71,7 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
     config_file = path.with_name("config.json")
     if not config_file.is_file():
         raise CheckpointError(
-            f"{path}: must have its config.json beside it, which says how the scales are meant; "
+            f"{path}: config.json, which has the meaning of the scales, is missing beside it; "
             "copy it there, or name the folder"
         )
     return load_safetensors(path, read_json(config_file), [path], quantize)
@@ -100,7 +100,7 @@ def _load_folder(folder: Path, quantize: str | None) -> Checkpoint:
         )
     if not config_file.is_file():
         raise CheckpointError(
-            f"{folder}: must have a config.json, which says how the scales are meant; "
+            f"{folder}: config.json, which has the meaning of the scales, is missing; "
             "take the model's own"
         )
     return load_safetensors(folder, read_json(config_file), files, quantize)

@@ -101,7 +101,7 @@ MODEL_FAMILIES = {
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The configuration of a transformer, checked: what ``config.json`` says of it.
+    """The checked configuration of a transformer.
 
     Parameters
     ----------
@@ -419,9 +419,8 @@ def scale_multiplies(config: Mapping[str, Any], where: Path, packed_name: str) -
     quantization = config.get("quantization_config")
     if not isinstance(quantization, dict):
         raise CheckpointError(
-            f"{where}: {packed_name} is packed, so config.json must have a quantization_config, "
-            "which says whether weight_scale multiplies (linear_class autobitlinear) or divides "
-            "(bitlinear); take the config.json that belongs to these weights"
+            f"{where}: {packed_name} is packed, and config's quantization_config is missing; take "
+            "the config.json that belongs to these weights"
         )
     method, linear = quantization.get("quant_method"), quantization.get("linear_class", "bitlinear")
     if method != "bitnet":

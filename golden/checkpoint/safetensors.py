@@ -112,8 +112,10 @@ def _open(files: list[Path]) -> dict[str, _SafetensorsFile]:
         opened = _SafetensorsFile(file)
         for name in opened:
             if name in stored:
+                other = stored[name].path.name
                 raise CheckpointError(
-                    f"{file}: has the tensor {name!r}, which {stored[name].path.name} has too"
+                    f"{file}: the tensor {name!r} must be in one file, and {other} has it too; "
+                    "take the files of one model"
                 )
             stored[name] = opened
     return stored
@@ -139,8 +141,8 @@ def _packed_readers(
         shape = _check_packed_shape(where, name, stored[name].info(name)[1], shapes.get(name))
         if f"{module}.weight_scale" not in stored:
             raise CheckpointError(
-                f"{where}: {name} is packed and must have its scale {module}.weight_scale "
-                "beside it; without it the weights mean nothing"
+                f"{where}: {module}.weight_scale, the scale of the packed {name}, is missing; "
+                "take the model's own files"
             )
         readers[module] = partial(_read_packed_tensor, stored, module, shape, multiplies)
     return readers
@@ -162,7 +164,7 @@ def _float_readers(
             )
         if found != shape:
             raise CheckpointError(
-                f"{where}: {name} must have the shape {shape} that config asks for, not {found}"
+                f"{where}: {name} must have the shape {shape} of config.json, not {found}"
             )
     return {
         name.removesuffix(".weight"): partial(_read_float_tensor, stored[name], name, quantize)
@@ -183,8 +185,8 @@ def _check_packed_shape(
     n, k = shape
     if found != (-(-n // 4), k):
         raise CheckpointError(
-            f"{where}: {name} must be packed with shape {(-(-n // 4), k)} for the {n} x {k} that "
-            f"config asks for, not {found}"
+            f"{where}: {name} must be packed with shape {(-(-n // 4), k)} for the {n} x {k} of "
+            f"config.json, not {found}"
         )
     return shape
 

@@ -315,7 +315,7 @@ def _tensor(checkpoint: Checkpoint, name: str, shape: tuple[int, ...]) -> NDArra
     value = checkpoint.tensors[name]
     if value.shape != shape:
         raise CheckpointError(
-            f"{checkpoint.path}: {name} must have the shape {shape} that config asks for, "
+            f"{checkpoint.path}: {name} must have the shape {shape} of config.json, "
             f"not {value.shape}"
         )
     if value.dtype not in (np.float32, np.float16, ml_dtypes.bfloat16):

@@ -28,12 +28,12 @@ def test_a_file_beside_its_config(tiny):
     np.testing.assert_array_equal(load_checkpoint(file).ternary[Q].trits, trits[Q])
     (folder / "config.json").unlink()
     refuses(
-        "FOLDER: must have its config.json beside it, which says how the scales are meant; copy it "
+        "FOLDER: config.json, which has the meaning of the scales, is missing beside it; copy it "
         "there, or name the folder",
         file,
     )
     refuses(
-        "FOLDER: must have a config.json, which says how the scales are meant; take the model's "
+        "FOLDER: config.json, which has the meaning of the scales, is missing; take the model's "
         "own",
         folder,
     )
@@ -69,7 +69,7 @@ def test_shards(tiny):
     shutil.copy(
         folder / "model-00001-of-00002.safetensors", folder / "model-00002-of-00002.safetensors"
     )
-    with pytest.raises(CheckpointError, match=r"has the tensor '.*', which .*00001-of.* has too$"):
+    with pytest.raises(CheckpointError, match=r"one file, and .*00001-of.* has it too; take "):
         load_checkpoint(folder)
 
 
@@ -124,9 +124,8 @@ def edit_config(folder, **changes):
     [
         (
             {"quantization_config": None},
-            f"FOLDER: {Q}.weight is packed, so config.json must have a quantization_config, which "
-            "says whether weight_scale multiplies (linear_class autobitlinear) or divides "
-            "(bitlinear); take the config.json that belongs to these weights",
+            f"FOLDER: {Q}.weight is packed, and config's quantization_config is missing; take the "
+            "config.json that belongs to these weights",
         ),
         (
             {"quantization_config": {"quant_method": "gptq"}},
@@ -177,8 +176,8 @@ def edit_config(folder, **changes):
         ),
         (
             {"head_dim": 32},
-            f"FOLDER: {Q}.weight must be packed with shape (32, 256) for the 128 x 256 that config "
-            "asks for, not (64, 256)",
+            f"FOLDER: {Q}.weight must be packed with shape (32, 256) for the 128 x 256 of "
+            "config.json, not (64, 256)",
         ),
     ],
 )

@@ -194,8 +194,8 @@ PACKED = pack_weights(np.zeros((256, 256), np.int8))
     [
         (
             {f"{Q}.weight_scale": None},
-            f"FOLDER: {Q}.weight is packed and must have its scale {Q}.weight_scale beside it; "
-            "without it the weights mean nothing",
+            f"FOLDER: {Q}.weight_scale, the scale of the packed {Q}.weight, is missing; take the "
+            "model's own files",
         ),
         (
             {f"{Q}.weight_scale": np.array([np.nan], np.float32)},
@@ -251,7 +251,7 @@ def test_wrong_float_tensors(tiny):
     _, trits, _ = tiny("packed")
     folder, _, _ = tiny("short", as_floats(trits, 1) | {f"{Q}.weight": np.ones((4, 256))})
     refuses(
-        f"FOLDER: {Q}.weight must have the shape (256, 256) that config asks for, not (4, 256)",
+        f"FOLDER: {Q}.weight must have the shape (256, 256) of config.json, not (4, 256)",
         folder,
     )
     whole = {f"{Q}.weight": np.ones((256, 256), np.int8)}

@@ -166,7 +166,7 @@ def test_a_tensor_of_another_shape(random_model):
     (folder / "config.json").write_text(json.dumps({**config, "vocab_size": 161}))
     with pytest.raises(
         CheckpointError,
-        match=r"model\.embed_tokens\.weight must have the shape \(161, 64\) that config asks for, "
+        match=r"model\.embed_tokens\.weight must have the shape \(161, 64\) of config\.json, "
         r"not \(160, 64\)$",
     ):
         BitNetModel.load(folder)
