@@ -1,4 +1,4 @@
-"""The hardware generator, in Amaranth: weight decoders, dot products and the engine."""
+"""Hardware generator, in Amaranth: weight decoders, dot products, the engine and its exports."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""The engine's streams as arrays of bytes, a row per beat and byte 0 in bits 7:0."""
+"""Streams of the engine as arrays of bytes: one row per beat, byte 0 in bits 7:0."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,17 +11,26 @@ __all__ = ["activation_beats", "result_values", "weight_beats", "weights_from_be
 
 
 def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """The ``weights`` stream of a matrix: group of rows, then chunk; flat [row][lane].
+    """Beats of the ``weights`` stream of a matrix.
 
-    Rows and lanes beyond the matrix hold the code's filler.
+    The beats come by group of rows, then by chunk. The trits of a beat come by row, then by lane.
+    Rows and lanes beyond the matrix hold the filler of the code.
 
     Parameters
     ----------
-    trits : int8[N, K]
+    config : the configuration of the engine
+    trits : int8[N, K], values −1, 0, +1
 
     Returns
     -------
     uint8[ceil(N / rows) · ceil(K / lanes), weight_bytes]
+
+    Raises
+    ------
+    TypeError
+        If ``trits`` is not an integer array.
+    ValueError
+        If the shape or a value is not legal, or the code cannot hold a value (``CodeError``).
     """
     check_trits(trits)
     code = CODES[config.code]
@@ -36,11 +45,13 @@ def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.ui
 def weights_from_beats(
     config: MatVecConfig, beats: NDArray[np.uint8], n: int, k: int
 ) -> NDArray[np.int8]:
-    """Undo ``weight_beats``.
+    """Matrix of a ``weights`` stream: the inverse of ``weight_beats``.
 
     Parameters
     ----------
+    config : the configuration of the engine
     beats : uint8[ceil(N / rows) · ceil(K / lanes), weight_bytes]
+    n, k : shape of the matrix
 
     Returns
     -------
@@ -58,15 +69,25 @@ def weights_from_beats(
 
 
 def activation_beats(config: MatVecConfig, q: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """The ``activations`` stream of some tokens: token, then chunk; lane 0 lowest.
+    """Beats of the ``activations`` stream of some tokens.
+
+    The beats come by token, then by chunk. Lane 0 stands in the lowest bits of a beat.
 
     Parameters
     ----------
-    q : int8[T, K]
+    config : the configuration of the engine
+    q : int8[T, K], values within ``activation_range(act_bits)``
 
     Returns
     -------
     uint8[T · ceil(K / lanes), ceil(lanes · act_bits / 8)]
+
+    Raises
+    ------
+    TypeError
+        If ``q`` is not an integer array.
+    ValueError
+        If the shape or a value is not legal.
     """
     check_activations(q, config.act_bits)
     tokens, k = q.shape
@@ -76,6 +97,7 @@ def activation_beats(config: MatVecConfig, q: NDArray[np.int8]) -> NDArray[np.ui
     lanes = padded.reshape(tokens * chunks, config.lanes).view(np.uint8)
     if config.act_bits == 8:
         return lanes
+    # The lowest act_bits bits of each value are its two's complement.
     bits = np.unpackbits(lanes[..., np.newaxis], axis=-1, bitorder="little")[..., : config.act_bits]
     return np.packbits(bits.reshape(len(lanes), -1), axis=-1, bitorder="little")
 
@@ -83,10 +105,11 @@ def activation_beats(config: MatVecConfig, q: NDArray[np.int8]) -> NDArray[np.ui
 def result_values(
     config: MatVecConfig, beats: NDArray[np.uint8]
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
-    """Values and ``last`` of beats of the ``results`` stream.
+    """Values and ``last`` flags of beats of the ``results`` stream.
 
     Parameters
     ----------
+    config : the configuration of the engine
     beats : uint8[B, at least ceil((rows · acc_width + 1) / 8)]
 
     Returns
@@ -96,6 +119,7 @@ def result_values(
     """
     size = config.rows * config.acc_width
     bits = np.unpackbits(beats, axis=-1, bitorder="little")
+    # Two's complement: the highest bit of a value has a negative weight.
     weights = np.left_shift(1, np.arange(config.acc_width), dtype=np.int32)
     weights[-1] *= -1
     values = bits[:, :size].reshape(-1, config.rows, config.acc_width).astype(np.int32) @ weights

@@ -244,6 +244,7 @@ def golden_beats(config: MatVecConfig, job: Job) -> NDArray[np.int32]:
     import numpy as np
 
     shape = job.shape
+    # results (S, T, N) -> beats (group of rows, S, T), each with ``rows`` outputs
     results = golden_results(config, job).reshape(-1, shape.tokens, shape.n)
     row_groups = shape.row_groups(config)
     padding = row_groups * config.rows - shape.n

@@ -1,4 +1,4 @@
-"""A model's weights as an engine's streams: packed beats in a file, and a manifest in JSON."""
+"""Files with the weight streams of a model: packed beats, scales, and a manifest in JSON."""
 
 import json
 from dataclasses import asdict, fields
@@ -18,9 +18,10 @@ from .config import MatVecConfig
 
 __all__ = ["read_streams", "write_streams"]
 
+#: Name and version of the format, in the manifest.
 _FORMAT = "trilith weight streams 1"
 
-#: Matrices start at multiples of this, the widest bus word in bytes.
+#: Every matrix starts at a multiple of this, in bytes: the widest bus word.
 _ALIGNMENT = 128
 
 
@@ -31,18 +32,24 @@ def write_streams(
     *,
     progress: Progress = ignore_progress,
 ) -> None:
-    """Write the ``weights`` stream of every matrix for one engine.
+    """Write the ``weights`` stream of every matrix, for one engine.
 
-    ``weights.bin`` holds the beats of each matrix one after another, byte 0 of a beat first, as
-    the engine takes them (group of rows, then chunk); ``scales.bin`` float32 scales [S, groups];
-    ``manifest.json`` the configuration, and for each matrix N, K, the places in both files in
-    bytes, and the number of beats. Embeddings and norms are not part of it.
+    The folder holds three files:
+
+    - ``weights.bin``: the beats of each matrix in the order of the stream (by group of rows, then
+      by chunk), byte 0 of a beat first;
+    - ``scales.bin``: the scales of each matrix, float32 [S, groups], little endian;
+    - ``manifest.json``: the configuration, and for each matrix its name, N, K, number of beats, and
+      places in both files in bytes.
+
+    Embeddings and norms are not written.
 
     Parameters
     ----------
-    folder : must not exist, or be empty; it takes its name when it is complete
-    config : the engine
-    progress : called after each matrix
+    checkpoint : the model; its matrices are read one at a time
+    folder : a folder that does not exist or is empty; it appears when it is complete
+    config : the configuration of the engine
+    progress : a function that is called after each matrix
 
     Raises
     ------
@@ -96,11 +103,15 @@ def write_streams(
 
 
 def read_streams(folder: Path) -> tuple[MatVecConfig, Checkpoint]:
-    """Read what ``write_streams`` wrote; matrices follow when they are asked for.
+    """Read a folder that ``write_streams`` wrote. Matrices are read when they are used.
+
+    Parameters
+    ----------
+    folder : the folder with the three files
 
     Returns
     -------
-    The engine's configuration, and the matrices as a checkpoint without configuration and floats.
+    The configuration of the engine, and a checkpoint with the ternary matrices only.
 
     Raises
     ------
@@ -115,7 +126,8 @@ def read_streams(folder: Path) -> tuple[MatVecConfig, Checkpoint]:
     names = {field.name for field in fields(MatVecConfig)}
     if not isinstance(values, dict) or set(values) != names or not isinstance(entries, list):
         raise CheckpointError(
-            f"{file}: must have an object config of {', '.join(sorted(names))} and an array tensors"
+            f"{file}: config must be an object with {', '.join(sorted(names))}, and tensors must "
+            "be an array"
         )
     try:
         config = MatVecConfig(**values)
@@ -126,7 +138,7 @@ def read_streams(folder: Path) -> tuple[MatVecConfig, Checkpoint]:
     for entry in entries:
         name, shape, parts = _entry(file, entry, config, len(weights), len(scales))
         if name in readers:
-            raise CheckpointError(f"{file}: must have each matrix once, not {name!r} twice")
+            raise CheckpointError(f"{file}: every matrix must be listed once, not {name!r} twice")
         beats = weights[parts[0]].reshape(-1, config.weight_bytes)
         scale = scales[parts[1]].view(np.float32).reshape(entry["scale_shape"])
         readers[name] = partial(_read, folder, config, name, shape, beats, scale)
@@ -143,18 +155,19 @@ def read_streams(folder: Path) -> tuple[MatVecConfig, Checkpoint]:
 
 
 def _map(file: Path) -> NDArray[np.uint8]:
+    """Bytes of a file, mapped into memory; NumPy cannot map an empty file."""
     try:
         if file.stat().st_size == 0:
             return np.zeros(0, np.uint8)
         return np.memmap(file, np.uint8, "r")
     except OSError as error:
-        raise CheckpointError(f"{file}: must be readable: {error.strerror}") from None
+        raise CheckpointError(f"{file}: the file is not readable: {error.strerror}") from None
 
 
 def _entry(
     file: Path, entry: Any, config: MatVecConfig, weight_bytes: int, scale_bytes: int
 ) -> tuple[str, tuple[int, int], tuple[slice, slice]]:
-    """Name, (N, K), and places of the beats and scales of a matrix, all checked."""
+    """Checked entry of the manifest: name, (N, K), and places of the beats and of the scales."""
     keys = ("n", "k", "offset", "beats", "scale_offset")
     if (
         not isinstance(entry, dict)
@@ -165,22 +178,28 @@ def _entry(
         or any(type(size) is not int or not 0 < size < 2**31 for size in shape)
     ):
         raise CheckpointError(
-            f"{file}: a matrix must have a name, {', '.join(keys)} and scale_shape, not {entry!r}"
+            f"{file}: the entry of a matrix must have name, {', '.join(keys)} and scale_shape, not "
+            f"{entry!r}"
         )
     name, n, k = entry["name"], entry["n"], entry["k"]
     if not (0 < n <= config.n_max and 0 < k <= config.k_max):
-        raise CheckpointError(f"{file}: {name} must fit the engine, not be {n} x {k}")
+        raise CheckpointError(
+            f"{file}: {name} must be at most {config.n_max} x {config.k_max}, the engine's maximum, "
+            f"not {n} x {k}"
+        )
     beats = -(-n // config.rows) * -(-k // config.lanes)
     weights = slice(entry["offset"], entry["offset"] + beats * config.weight_bytes)
     scales = slice(entry["scale_offset"], entry["scale_offset"] + 4 * shape[0] * shape[1])
     if entry["beats"] != beats or weights.stop > weight_bytes or scales.stop > scale_bytes:
         raise CheckpointError(
-            f"{file}: {name} must have {beats} beats within weights.bin and its scales within "
-            f"scales.bin; the manifest has {entry['beats']} beats, weights.bin {weight_bytes} "
-            f"bytes and scales.bin {scale_bytes}"
+            f"{file}: {name} must have {beats} beats within weights.bin, and its scales must lie "
+            f"within scales.bin; the manifest says {entry['beats']} beats, weights.bin has "
+            f"{weight_bytes} bytes, and scales.bin has {scale_bytes} bytes"
         )
     if k % shape[1]:
-        raise CheckpointError(f"{file}: {name} must have a divisor of {k} groups, not {shape[1]}")
+        raise CheckpointError(
+            f"{file}: the number of scale groups of {name} must divide {k}, not be {shape[1]}"
+        )
     return name, (n, k), (weights, scales)
 
 
@@ -192,6 +211,7 @@ def _read(
     beats: NDArray[np.uint8],
     scale: NDArray[np.float32],
 ) -> TernaryTensor:
+    """Matrix from its mapped beats and scales."""
     try:
         trits = weights_from_beats(config, beats, *shape)
         return TernaryTensor.from_trits(name, trits, scale, shape[1] // scale.shape[1])

@@ -74,7 +74,7 @@ def test_damaged_streams(tmp_path, tiny):
             list(read_streams(out)[1].ternary.values())
 
     refuses("/manifest.json: format must be 'trilith weight streams 1', not 2", format=2)
-    refuses("/manifest.json: must have an object config of act_bits, ", config=[])
+    refuses("/manifest.json: config must be an object with act_bits, ", config=[])
     refuses(
         "/manifest.json: config: lanes must be from 5 to 320, not 1000000",
         config=manifest["config"] | {"lanes": 10**6},
@@ -83,8 +83,10 @@ def test_damaged_streams(tmp_path, tiny):
     for key in first:
         for value in (None, -1, 2**62, [], [0, 0], [2**40, 1], {}):
             refuses("/manifest.json: ", tensors=[first | {key: value}, *others])
-    refuses(f"/manifest.json: must have each matrix once, not '{Q}' twice", tensors=[first, first])
-    refuses("/manifest.json: a matrix must have a name, n, k, ", tensors=[3])
+    refuses(
+        f"/manifest.json: every matrix must be listed once, not '{Q}' twice", tensors=[first, first]
+    )
+    refuses("/manifest.json: the entry of a matrix must have name, n, k, ", tensors=[3])
     weights = (out / "weights.bin").read_bytes()
     (out / "weights.bin").write_bytes(b"\xff" + weights[1:])
     refuses(f": {Q}: byte 0xff at [0, 0] is illegal in code 'base3'")
@@ -93,4 +95,4 @@ def test_damaged_streams(tmp_path, tiny):
     (out / "weights.bin").write_bytes(b"")
     refuses(f"/manifest.json: {Q} must have 1664 beats within weights.bin")
     (out / "weights.bin").unlink()
-    refuses("/weights.bin: must be readable: No such file or directory")
+    refuses("/weights.bin: the file is not readable: No such file or directory")
