@@ -184,8 +184,8 @@ def _entry(
     name, n, k = entry["name"], entry["n"], entry["k"]
     if not (0 < n <= config.n_max and 0 < k <= config.k_max):
         raise CheckpointError(
-            f"{file}: {name} must be at most {config.n_max} x {config.k_max}, the engine's maximum, "
-            f"not {n} x {k}"
+            f"{file}: {name} must be at most {config.n_max} x {config.k_max}, the engine's "
+            f"maximum, not {n} x {k}"
         )
     beats = -(-n // config.rows) * -(-k // config.lanes)
     weights = slice(entry["offset"], entry["offset"] + beats * config.weight_bytes)
