@@ -110,9 +110,9 @@ def _assumptions(
         "step": f"{options.batch} x prompt of {options.prompt} tokens"
         if options.prompt
         else f"a token of {options.batch} sequences at context {options.context}",
-        "design": f"{design.full_rate:g} MACs a clock at {design.clock_mhz:g} MHz, "
+        "design": f"{design.full_rate:g} MACs per cycle at {design.clock_mhz:g} MHz, "
         f"activation buffer counted as {design.buffer_kilobytes} KB of SRAM, "
-        f"{design.shared_tokens} activation vectors a pass over the weights, "
+        f"{design.shared_tokens} activation vectors per pass over the weights, "
         f"head in {design.head_format}, {design.kv_bits}-bit cache ({design.source})",
         "memory": memory.name
         if rate == inf

@@ -1,4 +1,4 @@
-"""``make bench``: speed and size, as ratios taken in one run."""
+"""``make bench``: speed and size, as ratios that are taken in one run."""
 
 import json
 import os
@@ -24,23 +24,47 @@ from ..sim.tools.run import run_program
 from ..sim.tools.toolchain import ToolchainError
 from .area import print_bars
 
-__all__ = [
-    "checkpoint_speed",
-    "decode",
-    "language_model",
-    "main",
-    "make_checkpoint",
-    "simulation_speed",
-]
+__all__ = ["decode", "main", "make_checkpoint"]
 
 _ROUNDS = 5
+#: The command ``trilith``, with the Python that runs this.
+_TRILITH = (sys.executable, "-c", "from trilith.cli.main import main; main()")
 
 
-def simulation_speed() -> None:
-    """Print how the simulation of a BitNet layer compares with a bare loop, and its weight beats.
+#: Command lines whose time is start-up above all.
+_QUICK = (
+    ["--help"],
+    ["estimate", "bitnet-2b4t", "--design", "array-1024", "--memory", "lpddr5"],
+)
+
+
+def _start_up() -> None:
+    """Print the times of two quick commands, as ratios to the start of Python.
+
+    The commands and ``python -c pass`` take turns, and the fastest round of each counts: other
+    load on the machine only adds time.
+    """
+    commands = [[sys.executable, "-c", "pass"], *([*_TRILITH, *quick] for quick in _QUICK)]
+    rounds = [[_seconds(command) for command in commands] for _ in range(_ROUNDS)]
+    seconds = [min(times) for times in zip(*rounds, strict=True)]
+    print(f"Start-up, beside {seconds[0]:.3f} s of 'python -c pass' (best of {_ROUNDS} each)")
+    for quick, one in zip(_QUICK, seconds[1:], strict=True):
+        print(f"  trilith {quick[0]:<12} {one / seconds[0]:5.1f} times, {one:.3f} s")
+
+
+def _seconds(command: list[str]) -> float:
+    """Run a program; return its time."""
+    start = time.perf_counter()
+    run_program(command)
+    return time.perf_counter() - start
+
+
+def _simulation_speed() -> None:
+    """Print the speed of the simulation of a BitNet layer beside a bare loop, and its weight beats.
 
     The seven matrices run as jobs back to back. The cocotb simulation and the bare C++ loop take
-    turns on the same files, and the fastest round of each counts: other load only ever adds time.
+    turns on the same files, and the fastest round of each counts: other load on the machine only
+    adds time.
     """
     config = PRESETS["bitnet"]
     bare = build_harness(config, main=Path(__file__).parents[1] / "sim" / "rtl" / "bare.cpp")
@@ -68,7 +92,7 @@ def simulation_speed() -> None:
     print(
         f"  {'all back to back':<18} {chain.weight_beats:>6} weight beats in "
         f"{chain.last_weight - chain.first_weight + 1:>6} cycles: "
-        f"{chain.utilization:.2%}, activations of 6 matrices loaded meanwhile"
+        f"{chain.utilization:.2%}, with activations of 6 matrices loaded at the same time"
     )
     ours, theirs = min(chain.seconds for chain in chains), min(bare_seconds)
     print(f"  cocotb          {ours:.3f} s, {macs / ours / 1e6:.1f} MMAC/s")
@@ -82,18 +106,18 @@ def make_checkpoint(folder: str) -> None:
 
 
 def _large_checkpoint() -> Path:
-    """Folder of a synthetic model of 2B4T's size, made once."""
+    """Make a synthetic model of 2B4T's size, once; return its folder."""
     source = build_folder() / "bench-2b4t"
     if not source.is_dir():
         source.parent.mkdir(parents=True, exist_ok=True)
-        # In a process of its own: a child's peak memory begins with its parent's.
+        # A child's peak memory begins with its parent's: the model is made in another process.
         make = "from trilith.reports.bench import make_checkpoint as f; import sys; f(sys.argv[1])"
         run_program([sys.executable, "-c", make, source])
     return source
 
 
 def decode(folder: str) -> None:
-    """Print how long the golden model takes for a token, and its peak memory."""
+    """Print the golden model's time for a token, and its peak memory."""
     model = BitNetModel.load(Path(folder))
     cache = KVCache(model.config)
     model.forward([1, 2, 3, 4], cache, last=True)
@@ -109,8 +133,8 @@ def decode(folder: str) -> None:
     )
 
 
-def language_model() -> None:
-    """Print how well the stored language model predicts texts that it has not seen."""
+def _language_model() -> None:
+    """Print the bits per byte of the stored language model on texts that it was not trained on."""
     record = json.loads((PYDOC / "training.json").read_text())
     texts = json.loads((PYDOC / "held_out.json").read_text())
     figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
@@ -120,44 +144,44 @@ def language_model() -> None:
         print(f"  {name:<20} {record['bits_per_byte'][kind]:.4f} (measured when it was trained)")
 
 
-def checkpoint_speed() -> None:
-    """Print how long ``trilith model`` takes on a checkpoint of the size of 2B4T, and its memory.
+def _checkpoint_speed() -> None:
+    """Print time and peak memory of ``trilith model`` on a checkpoint of 2B4T's size.
 
-    Then the same of a token of the golden model. Peak memory counts the parts of mapped files that
-    were read. The rate is that of the packed weights alone; the file that is written has the
-    embeddings too, but for the stream.
+    The same of a token of the golden model follows. Peak memory counts the parts of mapped files
+    that were read. The rate is that of the packed weights alone. The files that are written have
+    the embeddings too, except for the stream.
     """
     source = _large_checkpoint()
     target = source.with_name("bench-converted")
     weights = sum(n * k for n, k in bitnet.LAYER_SHAPES.values()) * 30
     size = (source / "model.safetensors").stat().st_size
     print(f"Checkpoint of 2B4T's size ({weights / 4e6:.0f} of {size / 1e6:.0f} MB packed weights)")
-
-    def run(*arguments: str) -> tuple[float, str]:
-        """Seconds of wall clock; and these, of the processor, and peak memory, in words."""
-        command = [sys.executable, "-c", "from trilith.cli.main import main; main()", "model"]
-        start = time.perf_counter()
-        with subprocess.Popen([*command, *arguments], stdout=subprocess.DEVNULL) as process:
-            _, status, usage = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            raise RuntimeError(f"trilith model {' '.join(arguments)} failed")
-        seconds = time.perf_counter() - start
-        return seconds, (
-            f"{seconds:5.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU), "
-            f"{usage.ru_maxrss * 1024 / 1e9:.2f} GB"
-        )
-
-    print(f"  inspect              {run('inspect', str(source))[1]}")
+    print(f"  inspect              {_model('inspect', str(source))[1]}")
     for kind in ("i2_s", "tq2_0", "tq1_0", "huggingface", "stream"):
-        seconds, figures = run("convert", str(source), str(target), "--to", kind)
+        seconds, figures = _model("convert", str(source), str(target), "--to", kind)
         rate = weights / 4e6 / seconds
         print(f"  convert {kind:<12} {figures}, {rate:.0f} MB/s of packed weights")
         if kind in ("i2_s", "stream"):
-            print(f"  verify {kind:<13} {run('verify', str(target), str(source))[1]}")
+            print(f"  verify {kind:<13} {_model('verify', str(target), str(source))[1]}")
         shutil.rmtree(target) if target.is_dir() else target.unlink()
     command = "from trilith.reports.bench import decode as f; import sys; f(sys.argv[1])"
     print(run_program([sys.executable, "-c", command, source]), end="")
+
+
+def _model(*arguments: str) -> tuple[float, str]:
+    """Run ``trilith model``; return its seconds, and a text with processor time and peak memory."""
+    start = time.perf_counter()
+    command = [*_TRILITH, "model", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"trilith model {' '.join(arguments)} failed")
+    seconds = time.perf_counter() - start
+    return seconds, (
+        f"{seconds:5.1f} s ({usage.ru_utime + usage.ru_stime:.1f} s of CPU), "
+        f"{usage.ru_maxrss * 1024 / 1e9:.2f} GB"
+    )
 
 
 def main() -> None:
@@ -166,9 +190,10 @@ def main() -> None:
         print_bars()
     except ToolchainError as error:
         print(f"Area: not measured: {error}")
-    simulation_speed()
-    checkpoint_speed()
-    language_model()
+    _start_up()
+    _simulation_speed()
+    _checkpoint_speed()
+    _language_model()
 
 
 if __name__ == "__main__":

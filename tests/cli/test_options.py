@@ -1,0 +1,108 @@
+import re
+from dataclasses import dataclass, fields
+from enum import StrEnum
+from pathlib import Path
+
+import pytest
+import typer
+
+from trilith.cli.generate import _Activations
+from trilith.cli.options import (
+    OptionError,
+    Preset,
+    argument,
+    command,
+    engine_fields,
+    given_fields,
+    json_option,
+    new_app,
+    option,
+    parse_list,
+)
+from trilith.cli.sim import _Part
+from trilith.golden.network.transformer import ACTIVATIONS
+from trilith.hw.config import PRESETS, MatVecConfig
+from trilith.sim.rtl.suite import PARTS
+
+
+class _Color(StrEnum):
+    RED = "red"
+    BLUE = "blue"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    path: Path = argument(..., "A path.")
+    size: int = option(4, "A size.", min=1, max=8)
+    rate: float = option(0.5, "A rate.", min=0)
+    color: _Color | None = option(None, "A color.")
+    word: list[str] | None = option(None, "Words.")
+    loud: bool = option(False, "A flag.")
+    as_json: bool = json_option()
+
+
+def run(*arguments):
+    """Options that a command of ``_Options`` gets."""
+    app, got = new_app(), []
+
+    @command(app)
+    def show(options: _Options) -> None:
+        """Show."""
+        got.append(options)
+
+    typer.main.get_command(app).main(list(arguments), standalone_mode=False)
+    return got[0]
+
+
+def test_values_have_the_types_of_the_fields():
+    assert run("a") == _Options(path=Path("a"))
+    assert run(
+        *("a", "--size", "8", "--rate", "2", "--color", "blue", "--word", "x", "--word", "y"),
+        *("--loud", "--json"),
+    ) == _Options(
+        path=Path("a"),
+        size=8,
+        rate=2.0,
+        color=_Color.BLUE,
+        word=["x", "y"],
+        loud=True,
+        as_json=True,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "PATH is missing: give it"),
+        (["a", "--size", "x"], "--size must be an integer, not 'x'"),
+        (["a", "--size", "9"], "--size must be from 1 to 8, not 9"),
+        (["a", "--rate", "inf"], "--rate must be a finite number, not 'inf'"),
+        (["a", "--rate", "-1"], "--rate must be 0 or more, not -1.0"),
+        (["a", "--color", "green"], "--color must be red or blue, not 'green'"),
+    ],
+)
+def test_wrong_values_are_refused(arguments, message):
+    with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
+        run(*arguments)
+
+
+def test_engine_options_are_the_fields_of_the_configuration():
+    engine = engine_fields()
+    assert [one.name for one in fields(engine)] == [one.name for one in fields(MatVecConfig)]
+    for one in fields(engine):
+        assert re.fullmatch(r"[0-9A-Z].{15,}\.", one.metadata["parameter"].help), one.name
+    assert given_fields(engine(lanes=5, code="tq1"), engine) == {"lanes": 5, "code": "tq1"}
+    assert [one.name for one in fields(engine_fields("code", "k_max"))] == ["code", "k_max"]
+
+
+def test_choices_are_those_of_the_rooms():
+    assert [*Preset] == [*PRESETS]
+    assert [*_Part] == [*PARTS]
+    assert [*_Activations] == [*ACTIVATIONS]
+
+
+def test_lists_are_separated_by_commas():
+    assert parse_list("--rows", "1,2", int) == (1, 2)
+    message = "^--rows must be numbers separated by commas, not '1,x'$"
+    with pytest.raises(OptionError, match=message):
+        parse_list("--rows", "1,x", int)
