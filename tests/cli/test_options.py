@@ -19,10 +19,8 @@ from trilith.cli.options import (
     option,
     parse_list,
 )
-from trilith.cli.sim import _Part
 from trilith.golden.network.transformer import ACTIVATIONS
 from trilith.hw.config import PRESETS, MatVecConfig
-from trilith.sim.rtl.suite import PARTS
 
 
 class _Color(StrEnum):
@@ -97,7 +95,6 @@ def test_engine_options_are_the_fields_of_the_configuration():
 
 def test_choices_are_those_of_the_rooms():
     assert [*Preset] == [*PRESETS]
-    assert [*_Part] == [*PARTS]
     assert [*_Activations] == [*ACTIVATIONS]
 
 
