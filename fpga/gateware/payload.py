@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..frames import MAX_PAYLOAD
+from ...hw.checks import check_integer
 
 __all__ = ["PayloadGatherer"]
 
@@ -32,7 +32,8 @@ class PayloadGatherer(wiring.Component):
 
     Parameters
     ----------
-    sizes : bytes of a group by kind of frame; kinds from 0 to 7, sizes from 1 to ``MAX_PAYLOAD``
+    sizes : bytes of a group by kind of frame; kinds from 0 to 7, sizes of 1 or more; a
+        group may be larger than a frame
 
     Members
     -------
@@ -63,10 +64,7 @@ class PayloadGatherer(wiring.Component):
         for kind, size in sizes.items():
             if not 0 <= kind < 8:
                 raise ValueError(f"a kind must be from 0 to 7, not {kind}")
-            if not 1 <= size <= MAX_PAYLOAD:
-                raise ValueError(
-                    f"the size of kind {kind} must be from 1 to {MAX_PAYLOAD}, not {size}"
-                )
+            check_integer(f"the size of kind {kind}", size, 1)
         self._sizes = dict(sizes)
         shape = data.StructLayout({"kind": 3, "data": 8 * max(sizes.values())})
         super().__init__(
