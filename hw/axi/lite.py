@@ -128,6 +128,7 @@ class RegisterBank(wiring.Component):
         with m.Elif(axi.rready):
             m.d.sync += axi.rvalid.eq(0)
 
+        # Each strobe bit covers one byte of the data.
         lanes = Cat(strobe.replicate(8) for strobe in axi.wstrb)
         ones = Signal(32)  # Bits written with 1: commands to start and flags to clear.
         m.d.comb += ones.eq(axi.wdata & lanes)

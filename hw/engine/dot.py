@@ -43,6 +43,9 @@ class DotProduct(wiring.Component):
     the accumulator adds or subtracts the sum. Signs depend on the weights alone, so that all tokens
     share them. No register has a reset.
 
+    A node over sums a and b with signs p and q holds a ± b with sign p: ``p·a + q·b`` equals
+    ``p · (a + b)`` for equal signs, and ``p · (a − b)`` for different ones.
+
     A zero weight makes its operand zero. On an FPGA it clears the operand's register, which costs
     no logic there. On an ASIC gates in front of the first adder clear the operand. The operand
     then has no register, whose clock input would cost more energy than the gates.
@@ -125,6 +128,7 @@ class DotProduct(wiring.Component):
         for lane in order:
             operands: list[Value] = []
             for token in range(self._tokens):
+                # The floorplan of ECP5 boards finds operands by these names.
                 operand = Signal(signed(self._act_bits), name=f"x{token}_{lane}", reset_less=True)
                 domain = m.d["sync" if self._cleared_registers else "comb"]
                 with m.If(zero[lane]):

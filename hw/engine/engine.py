@@ -112,6 +112,14 @@ class MatVecEngine(wiring.Component):
     ``reuse``; meanwhile the job before is computed. It then takes
     ``ceil(n / rows) × ceil(k / lanes)`` weight beats and delivers its results.
 
+    A weight beat passes these stages, one register between two of them:
+
+    1. issue: the beat is accepted, and the activations of its chunk are read from block RAM;
+    2. decode: ``BeatDecoder`` turns bytes into trits, and the activations are registered;
+    3. dot products: ``dot_latency`` cycles, see ``DotProduct``;
+    4. accumulation: one accumulator for each row and token;
+    5. results: at the end of a result group, ``ResultQueue`` captures all accumulators.
+
     The data path never stalls: the engine accepts a weight beat only if the queue has room for the
     results that it may finish. The data path therefore drains without a handshake. Its registers
     need neither enable nor reset.
@@ -196,6 +204,7 @@ class MatVecEngine(wiring.Component):
 
         m.submodules.queue = queue = ResultQueue(config, depth=config.queue_depth)
         wiring.connect(m, queue.results, wiring.flipped(self.results))
+        # The beat whose sums leave the dot products in this cycle.
         end = beats[-1]
         m.d.comb += [
             queue.capture.eq(capture),
@@ -231,6 +240,7 @@ class MatVecEngine(wiring.Component):
                 with m.Elif(end.valid):
                     m.d.sync += accumulator.eq(total)
 
+        # A group takes its room in the queue when its last beat is accepted, not when it arrives.
         used = Mux(issue.fire_group_end, issue.tokens, 0)
         m.d.sync += issue.room.eq(issue.room - used + (self.results.valid & self.results.ready))
         # The error is found in two cycles, because the weight decoders lie far apart on the chip.
@@ -246,7 +256,11 @@ class MatVecEngine(wiring.Component):
         return m
 
     def _buffers(self, m: Module, loader: JobLoader) -> list[_Buffer]:
-        """Activation buffers, one for each token, written by the loader."""
+        """Activation buffers, one for each token, written by the loader.
+
+        Each holds two jobs in two halves: the lowest address bit is the half, the others are the
+        chunk.
+        """
         config = self._config
         buffers = []
         # Each token has a memory and an address of its own: the wires of a common address would be
@@ -275,7 +289,12 @@ class MatVecEngine(wiring.Component):
         return buffers
 
     def _issue(self, m: Module, loader: JobLoader, buffers: list[_Buffer]) -> _Issue:
-        """Decide which weight beat comes next, and whether it may come."""
+        """Decide which weight beat comes next, and whether it may come.
+
+        A beat is accepted if a job is computed, the queue has room for one more result group, and
+        the beat does not end a group before the queue has stored the group before. The handover of
+        the next job may happen in the same cycle as the last beat of a job.
+        """
         config = self._config
         before_last = Signal.like(loader.offer.p.before_last, reset_less=True)
         # The count is inverted: counting up takes no logic in front of the carries.

@@ -99,6 +99,7 @@ class ResultQueue(wiring.Component):
         held = Signal.like(self.sums, reset_less=True)
         held_last = Signal(reset_less=True)
         left = Signal.like(self.tokens)
+        # The tokens of the captured group follow each other, one beat per cycle.
         values = Value.cast(held[0])
         if config.tokens > 1:
             token = Signal(range(config.tokens), reset_less=True)

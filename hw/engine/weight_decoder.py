@@ -24,12 +24,24 @@ def _wire(m: Module, name: str, value: Value) -> Signal:
 
 
 def _lut(m: Module, name: str, table: int, *bits: Value) -> Signal:
-    """Bit number ``Cat(bits)`` of ``table``: one look-up table of up to six inputs."""
+    """Bit number ``Cat(bits)`` of ``table``: one look-up table of up to six inputs.
+
+    Parameters
+    ----------
+    table : contents of the look-up table; bit 0 is for inputs of all zeros
+    bits : inputs, the lowest address bit first
+    """
     return _wire(m, name, Const(table, 2 ** len(bits)).bit_select(Cat(*bits), 1))
 
 
 def _tabulate(m: Module, name: str, function: Callable[..., int], *arguments: Value) -> Signal:
-    """``function(*arguments)`` as a wire, from a table over all values of the arguments."""
+    """``function(*arguments)`` as a wire, from a table over all values of the arguments.
+
+    Parameters
+    ----------
+    function : called with an integer for each argument; a true result sets the bit
+    arguments : values of up to six bits in total
+    """
     table = 0
     for index in range(2 ** sum(len(argument) for argument in arguments)):
         values, rest = [], index
@@ -247,6 +259,7 @@ class BeatDecoder(wiring.Component):
         negative: list[Value] = []
         illegal: list[Value] = []
         for index in range(self._code.packed_bytes(self._count)):
+            # The floorplan of ECP5 boards finds the registers of weights by these names.
             byte = Signal(8, name=f"byte{index}")
             m.d.comb += byte.eq(self.packed[8 * index : 8 * index + 8])
             byte_zero, byte_negative, byte_illegal = _DECODERS[self._code.name](m, byte)

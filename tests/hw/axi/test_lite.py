@@ -1,4 +1,4 @@
-"""What of the register bank depends on the clock; the rest is in the testbench of the wrapper."""
+"""Cycles of the register bank; the testbench of the wrapper covers the rest."""
 
 from amaranth.sim import Simulator
 

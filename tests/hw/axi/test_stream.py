@@ -28,7 +28,7 @@ def run(gearbox, sizes, packets, *, gap, stall, seed=0):
         waiting = None
         while len(out) <= len(packets):
             offer = index < len(pieces) and rng.random() >= gap
-            # What is offered stays: the gap before a piece is decided once.
+            # An offered piece stays: the gap before it is decided once.
             while True:
                 if offer:
                     piece, last = pieces[index]
