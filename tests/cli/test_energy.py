@@ -1,26 +1,8 @@
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from trilith.cli.main import main
 from trilith.sim.gatelevel.table import FP16_UNIT, library_names
-
-
-@pytest.fixture
-def trilith(monkeypatch, capsys):
-    """The command in this process: another takes seconds to start on a busy machine."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["trilith", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(
-            returncode=end.value.code or 0, stdout=printed.out, stderr=printed.err
-        )
-
-    return run
 
 
 def test_the_measured_table_and_its_ratios(trilith):
@@ -106,3 +88,12 @@ def test_macros_stand_for_larger_buffers(trilith):
     done = trilith("estimate", "bitnet-2b4t", "--profile", "gate:ihp-sg13g2")
     assert done.returncode == 0, done.stderr
     assert "SRAM: measured" in done.stdout
+
+
+def test_the_recipe_and_products(trilith):
+    table = json.loads(trilith("energy", "paper", "--json").stdout)
+    assert round(table["fp16_mac_over_add_7nm"]["8"], 1) == 71.4
+    assert len(table["energies_j"]) == 27
+    rows = json.loads(trilith("energy", "matmul", "--n", 64, "--k", 2560, "--json").stdout)
+    assert [row["format"] for row in rows["rows"]][-1] == "binary"
+    assert set(rows["refused"]) == {"fp8", "int4"}

@@ -1,27 +1,8 @@
 import json
-from types import SimpleNamespace
 
 import pytest
 
-from trilith.cli.main import main
-
 GATE_MATMUL = ["energy", "matmul", "--n", "9", "--k", "9", "--profile", "gate:asap7"]
-
-
-@pytest.fixture
-def trilith(monkeypatch, capsys):
-    """The command in this process: another takes seconds to start on a busy machine."""
-
-    def run(*arguments):
-        monkeypatch.setattr("sys.argv", ["trilith", *map(str, arguments)])
-        with pytest.raises(SystemExit) as end:
-            main()
-        printed = capsys.readouterr()
-        return SimpleNamespace(
-            returncode=end.value.code or 0, stdout=printed.out, stderr=printed.err
-        )
-
-    return run
 
 
 def test_estimate_and_its_rivals(trilith):
@@ -48,28 +29,6 @@ def test_validation(trilith):
     text = trilith("estimate", "--validation").stdout
     assert "median absolute error of 18 counted rows: " in text
     assert "not predicted  VitaLLM" in text
-
-
-def test_energy(trilith):
-    table = json.loads(trilith("energy", "paper", "--json").stdout)
-    assert round(table["fp16_mac_over_add_7nm"]["8"], 1) == 71.4
-    assert len(table["energies_j"]) == 27
-    rows = json.loads(trilith("energy", "matmul", "--n", 64, "--k", 2560, "--json").stdout)
-    assert [row["format"] for row in rows["rows"]][-1] == "binary"
-    assert set(rows["refused"]) == {"fp8", "int4"}
-
-
-def test_sweep(trilith, tmp_path):
-    done = trilith("sweep", "--rows", "1,2", "--out", tmp_path / "sweep", "--json")
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["points"] == 8
-    assert (tmp_path / "sweep.csv").read_text().count("\n") == 9
-
-
-def test_claims(trilith):
-    text = trilith("claims").stdout
-    assert "71.4x at 7 nm and 50.0x at 45 nm" in text
-    assert len(json.loads(trilith("claims", "--json").stdout)["claims"]) == 14
 
 
 @pytest.mark.parametrize(

@@ -37,40 +37,6 @@ def test_boards_are_listed():
     assert fpga("fpga", "boards").stdout.count("\n") == 1 + len(boards)
 
 
-def test_the_report_has_every_board():
-    report = json.loads(fpga("report", "fpga", "--json").stdout)
-    rows = {row["name"]: row for row in report["boards"]}
-    # A beat of 80 weights in two clocks.
-    assert rows["icebreaker"]["gmacs_single"] == pytest.approx(0.96)
-    # The trained model fits, and what it does is bound by the link.
-    assert rows["ulx3s"]["model_stream_bytes"] == 0
-    assert rows["tang-nano-9k"]["model_stream_bytes"] > 200_000
-    assert rows["ulx3s"]["model_tokens"] > rows["icebreaker"]["model_tokens"]
-    # 417 MB over 3 Mbaud.
-    assert rows["icebreaker"]["big_seconds"] == pytest.approx(416.5e6 / 0.956 * 10 / 3e6, rel=0.01)
-    # 16 bytes in each of 200 million clocks, of 417 MB.
-    assert rows["kv260"]["big_memory_tokens"] == pytest.approx(3.2e9 / 416.5e6, rel=0.01)
-    assert rows["kv260"]["model_tokens"] is rows["kv260"]["weight_bytes"] is None
-    assert {figure["label"] for figure in report["published"]} == {"published"}
-
-
-def test_what_was_only_synthesized_says_so(tmp_path, monkeypatch):
-    """From the stored summaries alone, whose devices have room left."""
-    monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
-    lines = fpga("report", "fpga").stdout.splitlines()
-    marked = [line for line in lines if line.endswith("  synthesized, not placed")]
-    assert [line.split()[0] for line in marked] == ["Arty", "Kria"]
-    rows = {
-        row["name"]: row for row in json.loads(fpga("report", "fpga", "--json").stdout)["boards"]
-    }
-    for name in ("arty-a7-35t", "kv260"):
-        used = rows[name]["measured"]["used"]
-        assert rows[name]["measured"]["mhz"] is None
-        assert used["DSP"]["used"] == 0
-        for kind in ("logic cells", "flip-flops", "block RAM"):
-            assert 0 < used[kind]["used"] <= 0.95 * used[kind]["available"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -1,0 +1,48 @@
+import json
+
+import pytest
+
+
+def test_report_of_unknown_baselines(command, refused):
+    refused(
+        command("report", "baselines", "--family", "ice40"),
+        "--family must be xcup or ecp5, not 'ice40'",
+    )
+    refused(command("report", "baselines", "--lanes", "1"), "--lanes must be from 2 to 320, not 1")
+    done = command("report", "baselines", "--name", "fp4")
+    refused(done, "--name must be one of fp32xfp32-fp32-fused, ")
+    assert done.stderr.endswith(", not 'fp4'\n")
+
+
+def test_the_report_has_every_board(command):
+    report = json.loads(command("report", "fpga", "--json").stdout)
+    rows = {row["name"]: row for row in report["boards"]}
+    # A beat of 80 weights in two clocks.
+    assert rows["icebreaker"]["gmacs_single"] == pytest.approx(0.96)
+    # The trained model fits, and what it does is bound by the link.
+    assert rows["ulx3s"]["model_stream_bytes"] == 0
+    assert rows["tang-nano-9k"]["model_stream_bytes"] > 200_000
+    assert rows["ulx3s"]["model_tokens"] > rows["icebreaker"]["model_tokens"]
+    # 417 MB over 3 Mbaud.
+    assert rows["icebreaker"]["big_seconds"] == pytest.approx(416.5e6 / 0.956 * 10 / 3e6, rel=0.01)
+    # 16 bytes in each of 200 million clocks, of 417 MB.
+    assert rows["kv260"]["big_memory_tokens"] == pytest.approx(3.2e9 / 416.5e6, rel=0.01)
+    assert rows["kv260"]["model_tokens"] is rows["kv260"]["weight_bytes"] is None
+    assert {figure["label"] for figure in report["published"]} == {"published"}
+
+
+def test_what_was_only_synthesized_says_so(command, tmp_path, monkeypatch):
+    """From the stored summaries alone, whose devices have room left."""
+    monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
+    lines = command("report", "fpga").stdout.splitlines()
+    marked = [line for line in lines if line.endswith("  synthesized, not placed")]
+    assert [line.split()[0] for line in marked] == ["Arty", "Kria"]
+    rows = {
+        row["name"]: row for row in json.loads(command("report", "fpga", "--json").stdout)["boards"]
+    }
+    for name in ("arty-a7-35t", "kv260"):
+        used = rows[name]["measured"]["used"]
+        assert rows[name]["measured"]["mhz"] is None
+        assert used["DSP"]["used"] == 0
+        for kind in ("logic cells", "flip-flops", "block RAM"):
+            assert 0 < used[kind]["used"] <= 0.95 * used[kind]["available"]

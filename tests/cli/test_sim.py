@@ -1,0 +1,55 @@
+import json
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from trilith.golden.network.bitnet_2b4t import CONFIG
+
+
+def test_sim_of_the_digits(command):
+    done = command("sim", "--part", "digits")
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "3 passed, 0 failed"
+    assert "356 of 360 right (98.89%); trained in float: 360 (100.00%)" in lines[-2]
+    cases = json.loads(command("sim", "--part", "digits", "--json").stdout)
+    assert (cases["passed"], cases["failed"]) == (3, 0)
+    assert [case["shape"] for case in cases["cases"]] == ["256x64x360", "256x256x360", "10x256x360"]
+
+
+def test_unknown_part(command, refused):
+    message = "--part must be sweep, digits, language, bitnet or axi, not 'all'"
+    refused(command("sim", "--part", "all"), message)
+
+
+def test_part_and_checkpoint(command, refused):
+    refused(
+        command("sim", "--part", "digits", "--checkpoint", "x"),
+        "--part must not be given with --checkpoint: leave one of them out",
+    )
+
+
+@pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
+def test_unreadable_checkpoint(command, refused, tmp_path, content):
+    file = tmp_path / "model.safetensors"
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    if content is not None:
+        file.write_bytes(content)
+    what = "readable checkpoint" if content is None else "whole safetensors file"
+    refused(command("sim", "--checkpoint", file), f"trilith: {file}: must be a {what}: ")
+
+
+def test_checkpoint_of_something_else(command, refused, tmp_path):
+    file = tmp_path / "model.safetensors"
+    save_file({"a": np.zeros(1, np.float32)}, file)
+    (tmp_path / "config.json").write_text(json.dumps(CONFIG))
+    refused(
+        command("sim", "--checkpoint", file),
+        f"trilith: {file}: must have linear layers named model.layers.0.self_attn.q_proj.weight",
+    )
+
+
+def test_layer_out_of_range(command, refused):
+    message = "--layer must be from 0 to 29, not 30"
+    refused(command("sim", "--checkpoint", "x", "--layer", "30"), message)
