@@ -26,7 +26,7 @@ class _Options:
 
 
 def mac(options: _Options) -> None:
-    """Print measured energy per MAC of all dot products at gate level, and ratios to FP16.
+    """Print measured energy per MAC of dot products at gate level, and ratios of formats.
 
     The figures come from the stored tables, which 'trilith characterize --all' fills; no library
     and no tool is needed. The tables are of four libraries and of GT2N, whose figures are a lower
@@ -71,6 +71,7 @@ def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
                 "with_ports_fj": row.with_ports_fj,
                 "fp16_over_it": library.ratio(row),
                 "fp16_over_it_with_ports": library.ratio(row, ports=True),
+                "over_ternary": _over_ternary(library, row),
             }
             for row in library.rows
         ],
@@ -81,15 +82,16 @@ def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
 
 def _energy(library: "Library", row: "Characterization", clock: float) -> str | None:
     """Text of a unit's energy at a clock frequency; ``!`` marks a clock that it does not reach."""
-    one = library.row(
-        row.unit,
-        clock_ghz=clock,
-        lanes=row.lanes,
-        rows=row.rows,
-        levels_per_stage=row.levels_per_stage,
-        operands=row.operands,
-    )
+    one = library.alike(row, row.unit, clock_ghz=clock)
     return f"{one.energy_fj:.1f}{'' if one.met else '!'}" if one else None
+
+
+def _over_ternary(library: "Library", row: "Characterization") -> float | None:
+    """Divide a unit's energy by that of the ternary unit of the same shape and operands."""
+    from ..sim.gatelevel.table import TERNARY_UNIT
+
+    ternary = library.alike(row, TERNARY_UNIT)
+    return row.energy_fj / ternary.energy_fj if ternary else None
 
 
 def _print_library(library: "Library") -> None:
@@ -104,6 +106,7 @@ def _print_library(library: "Library") -> None:
             for clock in library.clocks
         ),
         Column("FP16/unit", library.ratio, form=".2f"),
+        Column("unit/ternary", partial(_over_ternary, library), form=".2f"),
         Column("with ports, fJ", "with_ports_fj", form=".1f"),
         Column("FP16/unit with ports", partial(library.ratio, ports=True), form=".2f"),
         Column("clock pins, fJ", lambda row: row.parts_fj["clock"], form=".1f"),
@@ -119,6 +122,11 @@ def _print_notes(library: "Library") -> None:
     facts = [
         ("levels", "levels of adders between two registers"),
         ("columns", f"all columns right of the energies are at {library.common_clock:g} GHz"),
+        (
+            "unit/ternary",
+            "the unit's energy over that of ternary weights in the code escape x INT8 "
+            "(ternaryxint8-escape), with the same lanes, rows, levels and operands",
+        ),
         ("with ports", "the charge of clock and input pins, which no cell drives, is added"),
         ("clock pins", "the part of the energy that flip-flops use inside because of the clock"),
         ("with glitches", "a delay of one unit per cell is simulated; without ports"),

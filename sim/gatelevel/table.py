@@ -16,6 +16,7 @@ __all__ = [
     "COMPARED_UNITS",
     "FP16_UNIT",
     "LANES",
+    "TERNARY_UNIT",
     "Characterization",
     "Sram",
     "Table",
@@ -37,6 +38,9 @@ COMPARED_UNITS = {
 
 #: The unit whose energy is the numerator of ratios.
 FP16_UNIT = "fp16xfp16-fp32-fused"
+
+#: The ternary unit that other units are compared with.
+TERNARY_UNIT = "ternaryxint8-escape"
 
 #: Lanes at which all units are measured, with a register behind each level of adders.
 LANES = 16
@@ -209,6 +213,30 @@ class Table:
         }
         return next((row for row in self.rows if wanted.items() <= vars(row).items()), None)
 
+    def alike(
+        self, row: Characterization, unit: str, *, clock_ghz: float | None = None
+    ) -> Characterization | None:
+        """Find the row of a unit with the shape, stages and operands of another row.
+
+        Parameters
+        ----------
+        row : a row of this table
+        unit : key of ``BASELINES``
+        clock_ghz : clock in GHz; None is the clock of ``row``
+
+        Returns
+        -------
+        The row; None if it was not measured.
+        """
+        return self.row(
+            unit,
+            clock_ghz=row.clock_ghz if clock_ghz is None else clock_ghz,
+            lanes=row.lanes,
+            rows=row.rows,
+            levels_per_stage=row.levels_per_stage,
+            operands=row.operands,
+        )
+
     def ratio(self, row: Characterization, *, ports: bool = False) -> float | None:
         """Divide the energy of FP16 by that of a row.
 
@@ -224,14 +252,7 @@ class Table:
         -------
         The ratio; None if FP16 was not measured so.
         """
-        fp16 = self.row(
-            FP16_UNIT,
-            clock_ghz=row.clock_ghz,
-            lanes=row.lanes,
-            rows=row.rows,
-            levels_per_stage=row.levels_per_stage,
-            operands=row.operands,
-        )
+        fp16 = self.alike(row, FP16_UNIT)
         if fp16 is None:
             return None
         if ports:

@@ -51,6 +51,31 @@ def test_the_measured_table_and_its_ratios(trilith):
     assert "no memory of this node is known" not in text
 
 
+def test_ratios_to_the_ternary_unit(trilith):
+    (asap7,) = json.loads(trilith("energy", "mac", "--library", "asap7", "--json").stdout)[
+        "libraries"
+    ]
+    shape = ("lanes", "rows", "levels_per_stage", "operands", "clock_ghz")
+    energies = {(row["unit"], *(row[key] for key in shape)): row for row in asap7["rows"]}
+    for row in asap7["rows"]:
+        ternary = energies.get(("ternaryxint8-escape", *(row[key] for key in shape)))
+        expected = ternary and pytest.approx(row["energy_fj"] / ternary["energy_fj"])
+        assert row["over_ternary"] == expected
+    common = (16, 1, 1, "trained", asap7["common_clock_ghz"])
+    ratios = {
+        unit: round(energies[(unit, *common)]["over_ternary"], 2)
+        for unit in ("int4xint8", "int8xint8", FP16_UNIT)
+    }
+    assert ratios == {"int4xint8": 1.82, "int8xint8": 2.61, FP16_UNIT: 8.69}
+
+    lines = trilith("energy", "mac", "--library", "asap7").stdout.splitlines()
+    assert "  FP16/unit  unit/ternary  with ports, fJ  " in lines[1]
+    (int4,) = [line for line in lines if line.startswith("int4xint8 ")]
+    assert "  4.78          1.82  " in int4
+    (explained,) = [line for line in lines if line.startswith("unit/ternary")]
+    assert "in the code escape x INT8" in explained
+
+
 def test_an_unknown_library_is_one_line(trilith):
     done = trilith("energy", "mac", "--library", "tsmc")
     assert (done.returncode, done.stdout) == (2, "")
