@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,42 +38,36 @@ class ConfigKeys:
         return CheckpointError(f"{self.where}: config's {key} must be {rule}, not {value!r}")
 
     def integer(self, key: str, default: int | None = None, *, least: int = 1) -> int:
-        """Read an integer from ``least`` to 2**31 - 1; ``null`` counts as absent."""
-        value = self.config.get(key)
-        if value is None:
-            if default is None:
-                raise self.missing(key)
-            return default
-        if type(value) is not int or not least <= value < 2**31:
-            raise self.wrong(key, f"an integer from {least} to 2**31 - 1")
-        return value
+        """Read an integer from ``least`` to 2**31 - 1."""
+        rule = f"an integer from {least} to 2**31 - 1"
+        return self._value(key, default, lambda x: type(x) is int and least <= x < 2**31, rule)
 
     def number(self, key: str, default: float | None = None) -> float:
-        """Read a finite number from 0; ``null`` counts as absent."""
-        value = self.config.get(key)
-        if value is None:
-            if default is None:
-                raise self.missing(key)
-            return default
-        if type(value) not in (int, float) or not 0 <= value < math.inf:
-            raise self.wrong(key, "a finite number from 0")
+        """Read a finite number from 0."""
+        rule = "a finite number from 0"
+        value = self._value(
+            key, default, lambda x: type(x) in (int, float) and 0 <= x < math.inf, rule
+        )
         return float(value)
 
     def boolean(self, key: str, default: bool) -> bool:
-        """Read true or false; ``null`` counts as absent."""
-        value = self.config.get(key)
-        if value is None:
-            return default
-        if type(value) is not bool:
-            raise self.wrong(key, "true or false")
-        return value
+        """Read true or false."""
+        return self._value(key, default, lambda x: type(x) is bool, "true or false")
 
     def text(self, key: str) -> str:
         """Read a string; an absent one is empty."""
+        return self._value(key, "", lambda x: isinstance(x, str), "a string")
+
+    def _value(self, key: str, default: Any, legal: Callable[[Any], bool], rule: str) -> Any:
+        """Read a legal value, or the default where there is one; ``null`` counts as absent."""
         value = self.config.get(key)
-        if value is not None and not isinstance(value, str):
-            raise self.wrong(key, "a string")
-        return value or ""
+        if value is None:
+            if default is None:
+                raise self.missing(key)
+            return default
+        if not legal(value):
+            raise self.wrong(key, rule)
+        return value
 
     def rope(self) -> ConfigKeys:
         """Return the keys of the object on rotary positions, which has two names."""

@@ -1,10 +1,12 @@
 """Names of architectures, tensors and configuration keys in GGUF and Hugging Face."""
 
 import re
+import tomllib
 from dataclasses import dataclass
+from pathlib import Path
 
 from ..errors import CheckpointError
-from .model_config import ModelConfig
+from .model_config import MODEL_FAMILIES, ModelConfig
 from .tensors import Checkpoint
 
 __all__ = [
@@ -17,88 +19,59 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class _Architecture:
     """Hugging Face's words for an architecture of GGUF.
 
     Parameters
     ----------
     model_type, class_name, hidden_act : values of these keys (the second is in ``architectures``)
+    source : the program that writes it
     permuted : GGUF has the rows of the query and key matrices in another order
+    written : ``write_gguf`` chooses this architecture for such a model
     """
 
     model_type: str
     class_name: str
     hidden_act: str
-    permuted: bool
+    source: str
+    permuted: bool = False
+    written: bool = False
 
 
-#: Architectures by GGUF's ``general.architecture``, as llama.cpp and bitnet.cpp write them.
-ARCHITECTURES = {
-    "llama": _Architecture("llama", "LlamaForCausalLM", "silu", True),
-    "bitnet": _Architecture("bitnet", "BitNetForCausalLM", "silu", False),
-    "bitnet-b1.58": _Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
-    "bitnet-25": _Architecture("bitnet", "BitNetForCausalLM", "relu2", False),
-    "qwen3": _Architecture("qwen3", "Qwen3ForCausalLM", "silu", False),
-    "minicpm": _Architecture("minicpm", "MiniCPMForCausalLM", "silu", True),
-}
+_DATA = tomllib.loads((Path(__file__).parent / "gguf.toml").read_text(encoding="utf-8"))
+
+
+#: Architectures by GGUF's ``general.architecture``.
+ARCHITECTURES = {name: _Architecture(**entry) for name, entry in _DATA["architectures"].items()}
 
 
 #: GGUF's names of tensors outside the layers by Hugging Face's, without ``.weight``.
-_NAMES = {
-    "model.embed_tokens": "token_embd",
-    "model.norm": "output_norm",
-    "lm_head": "output",
-}
+_NAMES: dict[str, str] = _DATA["tensors"]["names"]
 
 
 #: GGUF's names of a layer's tensors by Hugging Face's, without ``blk.N.`` and ``.weight``.
-_LAYER_NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-    "self_attn.attn_sub_norm": "attn_sub_norm",
-    "mlp.ffn_sub_norm": "ffn_sub_norm",
-    "self_attn.q_norm": "attn_q_norm",
-    "self_attn.k_norm": "attn_k_norm",
-}
+_LAYER_NAMES: dict[str, str] = _DATA["layer_tensors"]["names"]
 
 
 #: GGUF's metadata keys, without the architecture in front, by Hugging Face's configuration keys.
-CONFIG_KEYS = {
-    "hidden_size": "embedding_length",
-    "num_hidden_layers": "block_count",
-    "intermediate_size": "feed_forward_length",
-    "num_attention_heads": "attention.head_count",
-    "num_key_value_heads": "attention.head_count_kv",
-    "head_dim": "attention.key_length",
-    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
-    "rope_theta": "rope.freq_base",
-    "max_position_embeddings": "context_length",
-    "vocab_size": "vocab_size",
-}
+CONFIG_KEYS: dict[str, str] = _DATA["config"]["names"]
+
+
+#: Hugging Face's names of tensors by GGUF's, of both kinds.
+_OURS = {theirs: ours for ours, theirs in _NAMES.items()}
+_LAYER_OURS = {theirs: ours for ours, theirs in _LAYER_NAMES.items()}
 
 
 def huggingface_name(name: str) -> str:
     """Translate a tensor's name from GGUF to Hugging Face; unknown names stay."""
-    if not name.endswith(".weight"):
-        return name
     stem = name.removesuffix(".weight")
-    parts = stem.split(".", 2)
-    if parts[0] == "blk" and len(parts) == 3:
-        for ours, theirs in _LAYER_NAMES.items():
-            if parts[2] == theirs:
-                return f"model.layers.{parts[1]}.{ours}.weight"
-    for ours, theirs in _NAMES.items():
-        if stem == theirs:
-            return f"{ours}.weight"
-    return name
+    layer = re.fullmatch(r"blk\.([^.]*)\.(.+)", stem)
+    if stem != name and layer and layer[2] in _LAYER_OURS:
+        return f"model.layers.{layer[1]}.{_LAYER_OURS[layer[2]]}.weight"
+    if stem == name or stem not in _OURS:
+        return name
+    return f"{_OURS[stem]}.weight"
 
 
 def gguf_name(name: str) -> str:
@@ -147,16 +120,12 @@ def architecture_of(checkpoint: Checkpoint) -> str:
     config = checkpoint.config
     sub_norms = any(name.endswith("attn_sub_norm.weight") for name in checkpoint.tensors)
     found = str(config.get("model_type")), str(config.get("hidden_act")), sub_norms
-    architectures = {
-        ("bitnet", "relu2", True): "bitnet-b1.58",
-        ("bitnet", "silu", True): "bitnet",
-        ("llama", "silu", False): "llama",
-        ("qwen3", "silu", False): "qwen3",
-    }
-    if found not in architectures:
-        raise CheckpointError(
-            f"{checkpoint.path}: GGUF must have a name for the model, and none is known for "
-            f"model_type {found[0]!r} with hidden_act {found[1]!r} and "
-            f"{'' if sub_norms else 'no '}sub-norms; convert to huggingface or stream instead"
-        )
-    return architectures[found]
+    for name, arch in ARCHITECTURES.items():
+        has_sub_norms = MODEL_FAMILIES[arch.model_type].sub_norms
+        if arch.written and found == (arch.model_type, arch.hidden_act, has_sub_norms):
+            return name
+    raise CheckpointError(
+        f"{checkpoint.path}: GGUF must have a name for the model, and none is known for "
+        f"model_type {found[0]!r} with hidden_act {found[1]!r} and "
+        f"{'' if sub_norms else 'no '}sub-norms; convert to huggingface or stream instead"
+    )

@@ -8,6 +8,7 @@ refused by that user.
 from __future__ import annotations
 
 import re
+import tomllib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,7 @@ class ModelFamily:
     window_pattern : number of layers from one without a sliding window to the next, where
         ``sliding_window_pattern`` is absent; None where the family has no such pattern
     all_windowed : ``sliding_window`` is for all layers
+    source : files that these properties are from
     """
 
     hidden_act: str | None = None
@@ -77,25 +79,15 @@ class ModelFamily:
     experts_key: str | None = None
     window_pattern: int | None = None
     all_windowed: bool = False
+    source: str = ""
 
 
-#: Families by ``model_type``. Source: the defaults of ``configuration_*.py`` and the modules of
-#: ``modeling_*.py`` in Hugging Face's transformers; for minicpm, OpenBMB's own files.
+#: Families by ``model_type``; the sources are in the file.
 MODEL_FAMILIES = {
-    "llama": ModelFamily(hidden_act="silu"),
-    "bitnet": ModelFamily(hidden_act="relu2", sub_norms=True),
-    "mistral": ModelFamily(all_windowed=True),
-    "qwen2": ModelFamily(),
-    "qwen3": ModelFamily(head_norms=True, head_size=128),
-    "gemma": ModelFamily(tied=True, head_size=256),
-    "gemma2": ModelFamily(tied=True, head_size=256, norms_per_layer=4, window_pattern=2),
-    "gemma3_text": ModelFamily(
-        tied=True, head_size=256, norms_per_layer=4, window_pattern=6, head_norms=True
-    ),
-    "minicpm": ModelFamily(tied=True),
-    "mixtral": ModelFamily(experts_key="num_local_experts", all_windowed=True),
-    "qwen2_moe": ModelFamily(experts_key="num_experts"),
-    "qwen3_moe": ModelFamily(experts_key="num_experts", head_norms=True, head_size=128),
+    name: ModelFamily(**entry)
+    for name, entry in tomllib.loads(
+        (Path(__file__).parent / "families.toml").read_text(encoding="utf-8")
+    ).items()
 }
 
 
@@ -193,7 +185,7 @@ class ModelConfig:
                 raise keys.wrong("hidden_size", f"a multiple of num_attention_heads = {heads}")
             default_size = hidden // heads
         quantization = config.get("quantization_config")
-        eos = keys.config.get("eos_token_id")
+        bos, eos = keys.config.get("bos_token_id"), keys.config.get("eos_token_id")
         return cls(
             name=keys.text("_name_or_path"),
             model_type=model_type,
@@ -215,12 +207,8 @@ class ModelConfig:
             biases=bool(keys.config.get("attention_bias") or keys.config.get("mlp_bias")),
             norm_before_linears=isinstance(quantization, dict)
             and bool(quantization.get("use_rms_norm")),
-            bos=_token(keys.config.get("bos_token_id")),
-            eos=tuple(
-                token
-                for one in (eos if isinstance(eos, list) else [eos])
-                if (token := _token(one)) is not None
-            ),
+            bos=bos if isinstance(bos, int) else None,
+            eos=tuple(x for x in (eos if isinstance(eos, list) else [eos]) if isinstance(x, int)),
         )
 
     @property
@@ -233,11 +221,6 @@ class ModelConfig:
             "kv": self.kv_heads * self.head_size,
         }
         return {name: (sizes[n], sizes[k]) for name, (n, k) in TRANSFORMER_LINEARS.items()}
-
-
-def _token(value: Any) -> int | None:
-    """Return a token's number; None for anything else."""
-    return value if isinstance(value, int) else None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """BitNet b1.58 2B4T: its sizes, the matrices of a layer, and random ones of the same shapes."""
 
+import tomllib
 from functools import partial
 from pathlib import Path
 
@@ -22,22 +23,11 @@ __all__ = [
     "synthetic_checkpoint",
 ]
 
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+
+
 #: Keys of the released config.json that are used here.
-CONFIG = {
-    "architectures": ["BitNetForCausalLM"],
-    "model_type": "bitnet",
-    "hidden_act": "relu2",
-    "hidden_size": 2560,
-    "intermediate_size": 6912,
-    "num_hidden_layers": 30,
-    "num_attention_heads": 20,
-    "num_key_value_heads": 5,
-    "vocab_size": 128256,
-    "max_position_embeddings": 4096,
-    "rms_norm_eps": 1e-5,
-    "rope_theta": 500000.0,
-    "tie_word_embeddings": True,
-}
+CONFIG = _DATA["config"]
 
 
 #: (N, K) of the seven ternary matrices of one layer.
@@ -45,7 +35,7 @@ LAYER_SHAPES = ModelConfig.read(CONFIG, "BitNet b1.58 2B4T").linear_shapes
 
 
 #: Share of zeros among the released weights.
-ZERO_FRACTION = 0.422
+ZERO_FRACTION: float = _DATA["weights"]["zero_fraction"]
 
 
 def _full_names(layer: int) -> dict[str, str]:
