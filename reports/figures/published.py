@@ -3,25 +3,15 @@
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
 
 from ...sim.cost.datafiles import read_data, record
 from ...sim.cost.model_shapes import MODELS
 from ...sim.cost.profiles import FORMATS, find_profile
-from .style import BLUE, ORANGE, RED, Drawing, Look
+from .style import Drawing, looks, note
 
 __all__ = ["MacEnergy", "draw_mac_energies", "mac_energies"]
 
 _FILE = Path(__file__).with_name("mac_energies.toml")
-
-#: Looks of the kinds of MACs.
-_KINDS = {
-    "float": Look(color=RED, marker="o"),
-    "int8": Look(color=ORANGE, marker="s"),
-    "ternary": Look(color=BLUE, marker="D"),
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,30 +88,16 @@ def _modelled() -> list[MacEnergy]:
 
 def draw_mac_energies() -> Drawing:
     """Draw the published energies, the largest first, and those of modelled arithmetic."""
-    figure = Figure(figsize=(10, 6.5), layout="constrained")
-    axes = figure.subplots()
+    drawing = Drawing("measured")
+    axes, kinds = drawing.axes(), looks("kinds")
     points = sorted([*mac_energies(), *_modelled()], key=lambda point: -point.pj)
-    rows: list[dict[str, Any]] = []
     for place, point in enumerate(points):
-        look = _KINDS[point.kind]
-        axes.plot(
-            [point.pj],
-            [place],
-            color=look.color,
-            marker=look.marker,
-            markersize=9,
-            linestyle="none",
-            markerfacecolor="none" if point.words == "modelled" else look.color,
-        )
-        axes.annotate(
-            f"{point.pj:.3g} pJ, {point.node}",
-            (point.pj, place),
-            xytext=(9, 0),
-            va="center",
-            textcoords="offset points",
-            fontsize=9,
-        )
-        rows.append(
+        look = kinds[point.kind]
+        face = "none" if point.words == "modelled" else look["color"]
+        axes.plot([point.pj], [place], **look, markersize=9, markerfacecolor=face)
+        text = f"{point.pj:.3g} pJ, {point.node}"
+        note(axes, text, (point.pj, place), xytext=(9, 0), va="center")
+        drawing.rows.append(
             {
                 "work": point.design,
                 "node": point.node,
@@ -131,16 +107,7 @@ def draw_mac_energies() -> Drawing:
             }
         )
     axes.set_yticks(range(len(points)), labels=[point.design for point in points])
-    axes.set(xscale="log", xlabel="energy per MAC (pJ, log scale)", xlim=(1e-3, 20))
-    for kind, look in _KINDS.items():
-        axes.plot([], [], color=look.color, marker=look.marker, linestyle="none", label=kind)
+    for kind, look in kinds.items():
+        axes.plot([], [], **look, label=kind)
     axes.legend(frameon=False, title="kind of MAC; hollow: modelled")
-    return Drawing(
-        figure=figure,
-        rows=rows,
-        title="Published energies per MAC, of different nodes and boundaries",
-        caption="Published, each in its own node, voltage and boundary, none scaled: a ratio of "
-        "two of them is not a ratio of formats. Two operations are a MAC; VitaLLM and TOM by "
-        "power, tokens per second and the model's linear weights. Hollow: modelled by published "
-        "figures of arithmetic (Jouppi et al., ISCA 2021).",
-    )
+    return drawing

@@ -1,109 +1,100 @@
-"""Colors, markers and files of all figures, and the drawing with its numbers and caption."""
+"""Looks, wording and files of all figures.
+
+Looks are data, in ``style.toml``; titles, captions and axes are data, in ``figures.toml``.
+"""
 
 import csv
 import io
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from ...sim.cost.datafiles import read_data
 
 __all__ = [
     "BLACK",
     "BLUE",
-    "FORMAT_LOOKS",
+    "COLORS",
     "GREEN",
-    "LIBRARY_LOOKS",
-    "ORANGE",
     "PINK",
     "RED",
     "SETTINGS",
     "SKY",
     "Drawing",
-    "Look",
+    "looks",
+    "note",
     "save",
 ]
 
-#: Okabe and Ito's colors, which color-blind readers can distinguish; markers and hatches help too.
-BLUE, ORANGE, GREEN, RED, SKY, PINK, BLACK = (
-    "#0072B2",
-    "#E69F00",
-    "#009E73",
-    "#D55E00",
-    "#56B4E9",
-    "#CC79A7",
-    "#000000",
-)
+_STYLE = read_data(Path(__file__).with_suffix(".toml"))
+_FIGURES = Path(__file__).with_name("figures.toml")
 
+#: Colors by name.
+COLORS: dict[str, str] = _STYLE["colors"]
+BLUE, _, GREEN, RED, SKY, PINK, BLACK = COLORS.values()
 
 #: Settings of matplotlib.
-SETTINGS: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.grid": True,
-    "grid.color": "#DDDDDD",
-    "axes.axisbelow": True,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "svg.hashsalt": "trilith",
-    "svg.fonttype": "none",
-}
+SETTINGS: dict[Any, Any] = _STYLE["settings"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """Look of one series: color, marker and line, the same in all figures.
-
-    Parameters
-    ----------
-    color, marker, linestyle : see matplotlib
-    """
-
-    color: str
-    marker: str
-    linestyle: str = "none"
+def looks(table: str) -> dict[str, dict[str, Any]]:
+    """Read a table of looks: keyword arguments of matplotlib by the name of a series."""
+    return {
+        name: {**look, "color": COLORS.get(look["color"], look["color"])}
+        for name, look in _STYLE[table].items()
+    }
 
 
-#: Looks of number formats.
-FORMAT_LOOKS = {
-    "fp32": Look(color=BLACK, marker="v", linestyle="-"),
-    "fp16": Look(color=RED, marker="o", linestyle="-"),
-    "bf16": Look(color=PINK, marker="P", linestyle="--"),
-    "int8": Look(color=ORANGE, marker="s", linestyle="-."),
-    "w4a16": Look(color=PINK, marker="^", linestyle=":"),
-    "ternary-2.0": Look(color=SKY, marker="d", linestyle="--"),
-    "ternary-1.6": Look(color=BLUE, marker="D", linestyle="-"),
-    "binary": Look(color=GREEN, marker="*", linestyle=":"),
-}
-
-
-#: Looks of cell libraries, the finest process first.
-LIBRARY_LOOKS = {
-    "gt2n": Look(color=GREEN, marker="^"),
-    "asap7": Look(color=BLUE, marker="D"),
-    "ihp-sg13g2": Look(color=ORANGE, marker="s"),
-    "sky130hd": Look(color=PINK, marker="P"),
-    "osu018": Look(color=RED, marker="o"),
-}
-
-
-@dataclass(frozen=True, kw_only=True)
 class Drawing:
     """A figure with its numbers.
 
     Parameters
     ----------
-    figure : the figure, drawn
+    name : its key in ``figures.toml``
+    taller : inches by which the figure is taller than the file has it
+
+    Attributes
+    ----------
+    data : the entry of the file
+    figure : the figure
     rows : the plotted numbers, one dictionary per point
-    title : the subject of the figure
-    caption : the origin of every number
+    values : what the template of the caption needs
     """
 
-    figure: Figure
-    rows: list[dict[str, Any]]
-    title: str
-    caption: str
+    def __init__(self, name: str, *, taller: float = 0.0) -> None:
+        self.data = read_data(_FIGURES)[name]
+        width, height = self.data["size"]
+        self.figure = Figure(figsize=(width, height + taller), layout="constrained")
+        self.rows: list[dict[str, Any]] = []
+        self.values: dict[str, Any] = {}
+
+    @property
+    def title(self) -> str:
+        """Subject of the figure."""
+        return self.data["title"]
+
+    @property
+    def caption(self) -> str:
+        """Origin of every number."""
+        return self.data["caption"].format(**self.values)
+
+    def axes(self) -> Axes:
+        """Make the figure's only axes."""
+        return self.figure.add_subplot(**self.data["axes"])
+
+    def label(self, **axes: Axes) -> None:
+        """Give axes the properties that the file has under their names."""
+        for name, one in axes.items():
+            one.set(**self.data["axes"][name])
+
+
+def note(axes: Axes, text: str, place: tuple[float, float], **settings: Any) -> None:
+    """Write a text beside a point; ``xytext`` is the distance in points."""
+    axes.annotate(text, place, **{"textcoords": "offset points", "fontsize": 9, **settings})
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
