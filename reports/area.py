@@ -3,10 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
+from math import prod
+from pathlib import Path
+from typing import Any
 
 from ..fpga.flow.area import AreaRow, Unit, measure
 from ..golden.codes import CODES
 from ..hw.config import MatVecConfig
+from ..sim.cost.datafiles import read_data
 
 __all__ = ["AREA_BARS", "Bar", "print_bars", "quick_units", "sweep_units"]
 
@@ -51,33 +55,16 @@ def _config(lanes: int, rows: int, tokens: int, code: str, act_bits: int = 8) ->
     )
 
 
-_LINE = _config(80, 1, 1, "escape")
-_LINE_BASE3 = _config(80, 1, 1, "base3")
+def _bar(entry: dict[str, Any]) -> Bar:
+    """Make a bar of an entry of the data file."""
+    rest = {key: value for key, value in entry.items() if key not in ("shape", "code", "source")}
+    bar = {key: rest.pop(key) for key in ("most", "per", "least_mhz") if key in rest}
+    config = _config(*entry["shape"], code=entry["code"])
+    return Bar(unit=Unit(config=config, **rest), **bar)
 
-#: Bars of the design.
-AREA_BARS = (
-    Bar(
-        unit=Unit(kind="dot", config=_config(80, 1, 1, "two_bit")),
-        most=10.5,
-        per="lane",
-    ),
-    Bar(unit=Unit(kind="decoder", config=_LINE_BASE3), most=30, per="five trits"),
-    Bar(unit=Unit(kind="decoder", config=_LINE), most=22, per="five trits"),
-    Bar(unit=Unit(kind="engine", config=_LINE), most=16, per="lane"),
-    Bar(unit=Unit(kind="engine", config=_LINE_BASE3), most=18, per="lane"),
-    Bar(unit=Unit(kind="engine", config=_config(64, 20, 1, "escape")), most=15, per="MAC"),
-    Bar(
-        unit=Unit(kind="engine", config=_config(64, 5, 4, "escape"), family="ecp5", route=True),
-        most=30,
-        per="MAC",
-        least_mhz=100,
-    ),
-    Bar(
-        unit=Unit(kind="engine", config=_config(64, 5, 4, "base3"), family="ecp5", route=True),
-        most=30,
-        per="MAC",
-    ),
-)
+
+#: Bars of the design, from ``area_bars.toml``.
+AREA_BARS = tuple(map(_bar, read_data(Path(__file__).with_name("area_bars.toml"))["bar"]))
 
 
 def quick_units() -> Iterator[Unit]:
@@ -95,17 +82,11 @@ def sweep_units(family: str) -> Iterator[Unit]:
     ----------
     family : ``xcup``, ``ecp5`` or ``ice40``
     """
-    shapes = sorted(product((8, 40, 64, 80, 160, 320), (1, 5, 20), (1, 4)), key=_macs)
+    shapes = sorted(product((8, 40, 64, 80, 160, 320), (1, 5, 20), (1, 4)), key=prod)
     for (lanes, rows, tokens), act_bits, code in product(shapes, (8, 4, 2), CODES):
         yield Unit(
             kind="engine", config=_config(lanes, rows, tokens, code, act_bits), family=family
         )
-
-
-def _macs(shape: tuple[int, int, int]) -> int:
-    """MACs per cycle of lanes, rows and tokens."""
-    lanes, rows, tokens = shape
-    return lanes * rows * tokens
 
 
 def print_bars() -> None:

@@ -4,7 +4,7 @@ The wording is data, in ``claims.toml``. Each claim has a function here that com
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from math import inf, log2
 from pathlib import Path
 
@@ -60,14 +60,9 @@ class Claim:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Wording:
+class _Wording(Claim):
     """A claim as the data file has it: templates, and where the claim was made."""
 
-    claim: str
-    figure: str
-    how: str
-    verdict: str
-    label: str = "modelled"
     source: str
 
 
@@ -288,9 +283,5 @@ def claims() -> Iterator[Claim]:
         wording = record(_Wording, entry, f"{_FILE}: {name}")
         figures = _FIGURES[name]()
         yield Claim(
-            claim=wording.claim,
-            figure=wording.figure.format(**figures),
-            how=wording.how.format(**figures),
-            verdict=wording.verdict.format(**figures),
-            label=wording.label,
+            **{one.name: getattr(wording, one.name).format(**figures) for one in fields(Claim)}
         )

@@ -2,13 +2,13 @@
 
 import json
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..fpga.boards import BOARDS, SOCS, BoardDescription, SocDescription, memory_bytes
 from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
 from ..golden.checkpoint.model_config import ModelConfig
+from ..golden.codes import CODES
 from ..golden.data import PYDOC
 from ..golden.files import read_json
 from ..hw.config import MatVecConfig
@@ -55,10 +55,10 @@ class BoardRow:
     clock_mhz: float
     gmacs_single: float
     gmacs_full: float
-    weight_bytes: int | None
-    model_tokens: float | None
-    model_stream_bytes: int | None
-    big_seconds: float | None
+    weight_bytes: int | None = None
+    model_tokens: float | None = None
+    model_stream_bytes: int | None = None
+    big_seconds: float | None = None
     big_memory_tokens: float | None
     measured: dict[str, Any] | None
 
@@ -81,7 +81,10 @@ class BoardRow:
 
 def board_rows() -> list[BoardRow]:
     """Rows of all boards, with the last build here, or else the one stored with this package."""
-    return [_row(board) for board in BOARDS.values()] + [_soc_row(soc) for soc in SOCS.values()]
+    return [_link_row(board) for board in BOARDS.values()] + [
+        _row(soc, soc.engine, soc.clock_hz, soc.clock_hz, soc.weight_bytes_per_second)
+        for soc in SOCS.values()
+    ]
 
 
 def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
@@ -96,12 +99,29 @@ def _summary(board: BoardDescription | SocDescription) -> dict[str, Any] | None:
     return None
 
 
-def _common(
-    board: BoardDescription | SocDescription, config: MatVecConfig, clock_hz: float, beats_hz: float
-) -> partial[BoardRow]:
-    """Columns that boards with and without processor share; ``beats_hz`` is the rate of beats."""
-    return partial(
-        BoardRow,
+def _row(
+    board: BoardDescription | SocDescription,
+    config: MatVecConfig,
+    clock_hz: float,
+    beats_hz: float,
+    memory_bytes_per_second: float | None,
+    **link: Any,
+) -> BoardRow:
+    """Row of a board.
+
+    Parameters
+    ----------
+    board : the board
+    config : its engine
+    clock_hz, beats_hz : frequency of the clock, and rate of the engine's beats
+    memory_bytes_per_second : rate of a memory that holds BitNet 2B4T; None without one
+    link : columns of a board whose host is at the end of a link
+    """
+    tokens = None
+    if memory_bytes_per_second is not None:
+        used = config.lanes * config.rows / CODES[config.code].trits_per_byte * beats_hz
+        tokens = min(memory_bytes_per_second, used) / _big_bytes(config)
+    return BoardRow(
         name=board.name,
         title=board.title,
         device=board.device,
@@ -110,63 +130,47 @@ def _common(
         clock_mhz=clock_hz / 1e6,
         gmacs_single=config.lanes * config.rows * beats_hz / 1e9,
         gmacs_full=config.macs_per_clock * beats_hz / 1e9,
+        big_memory_tokens=tokens,
         measured=_summary(board),
+        **link,
     )
 
 
-def _row(board: BoardDescription) -> BoardRow:
+def _link_row(board: BoardDescription) -> BoardRow:
     """Row of a board whose host is at the end of a link."""
     config, top = board.top.engine, board.top
-    # The weight memory limits the rate of beats.
-    hz = top.clock_hz / top.memory.words_per_beat
     model = ModelConfig.read(read_json(PYDOC / "config.json"), PYDOC)
-    layers = model.layers
-    shapes = list(model.linear_shapes.values()) * layers
-    need = memory_bytes(config, shapes)
-    stream = max(0, need - top.identity.memory_bytes)
+    shapes = list(model.linear_shapes.values()) * model.layers
+    stream = max(0, memory_bytes(config, shapes) - top.identity.memory_bytes)
     line = _line_bytes(stream)
     cycles = 0
     result_bytes = -(-results_shape(config).size // 8)
     activation_bytes = -(-activations_shape(config).size // 8)
     for n, k in shapes:
         job = JobShape(n=n, k=k, tokens=1)
-        times = next(job_times(config, [job]))
         beats = job.row_groups(config) * job.chunks(config)
-        cycles += times.cycles + (top.memory.words_per_beat - 1) * beats
+        cycles += next(job_times(config, [job])).cycles + (top.memory.words_per_beat - 1) * beats
         line += len(Frame(kind=0, sequence=0, payload=bytes(sum(JOB.values()))).encode())
         line += _line_bytes(job.chunks(config) * activation_bytes)
         line += _line_bytes(job.row_groups(config) * result_bytes)
-    seconds = cycles / top.clock_hz + line * 10 / top.baud
-    big_bytes = _big_bytes()
-    memory_tokens = None
-    if board.dram_bytes >= big_bytes:
-        compute = config.lanes * config.rows / 5 * hz
-        memory_tokens = min(board.dram_bytes_per_second, compute) / big_bytes
-    return _common(board, config, top.clock_hz, hz)(
+    big_bytes = _big_bytes(config)
+    return _row(
+        board,
+        config,
+        top.clock_hz,
+        # The weight memory limits the rate of beats.
+        top.clock_hz / top.memory.words_per_beat,
+        board.dram_bytes_per_second if board.dram_bytes >= big_bytes else None,
         weight_bytes=top.identity.memory_bytes,
-        model_tokens=1 / seconds,
+        model_tokens=1 / (cycles / top.clock_hz + line * 10 / top.baud),
         model_stream_bytes=stream,
         big_seconds=_line_bytes(big_bytes) * 10 / top.baud,
-        big_memory_tokens=memory_tokens,
     )
 
 
-def _soc_row(board: SocDescription) -> BoardRow:
-    """Row of a board with a processor."""
-    config = board.engine
-    compute = config.lanes * config.rows / 5 * board.clock_hz
-    return _common(board, config, board.clock_hz, board.clock_hz)(
-        weight_bytes=None,
-        model_tokens=None,
-        model_stream_bytes=None,
-        big_seconds=None,
-        big_memory_tokens=min(board.weight_bytes_per_second, compute) / _big_bytes(),
-    )
-
-
-def _big_bytes() -> float:
-    """Bytes of BitNet 2B4T's matrices, with five trits in each byte."""
-    return find_model("bitnet-2b4t").linear_weights / 5
+def _big_bytes(config: MatVecConfig) -> float:
+    """Bytes of BitNet 2B4T's matrices in the code of an engine."""
+    return find_model("bitnet-2b4t").linear_weights / CODES[config.code].trits_per_byte
 
 
 def _line_bytes(payload: float) -> float:

@@ -1,13 +1,13 @@
 """Published figures of other designs."""
 
-import tomllib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
+
+from ..sim.cost.datafiles import read_data, record
 
 __all__ = ["PublishedFigure", "published_figures"]
 
-_FILE = Path(__file__).parent / "published.toml"
+_FILE = Path(__file__).with_suffix(".toml")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,6 @@ class PublishedFigure:
     label: str = "published"
 
 
-@cache
 def published_figures(table: str) -> tuple[PublishedFigure, ...]:
     """Read a table of ``published.toml``.
 
@@ -47,5 +46,5 @@ def published_figures(table: str) -> tuple[PublishedFigure, ...]:
     KeyError
         If there is no such table.
     """
-    tables = tomllib.loads(_FILE.read_text())
-    return tuple(PublishedFigure(**entry) for entry in tables[table])
+    entries = read_data(_FILE)[table]
+    return tuple(record(PublishedFigure, entry, f"{_FILE}: {table}") for entry in entries)

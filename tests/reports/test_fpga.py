@@ -1,12 +1,14 @@
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 
 import trilith.fpga
 from trilith.fpga.boards import BOARDS, SOCS
+from trilith.hw.config import WeightCode
 from trilith.reports.fpga import board_rows
+from trilith.sim.cost.model_shapes import find_model
 
 STORED = sorted((Path(trilith.fpga.__file__).parent / "data").glob("*.json"))
 
@@ -40,3 +42,31 @@ def test_what_was_measured_of_another_design_does_not_count(tmp_path, monkeypatc
 
     assert measured() == 12.5
     assert measured(baud=1_000_000) != 12.5
+
+
+def test_bytes_of_weights_are_those_of_the_code(monkeypatch):
+    soc = SOCS["kv260"]
+    weights = find_model("bitnet-2b4t").linear_weights
+    rates = {}
+    for code, trits_per_byte in ((WeightCode.ESCAPE, 5), (WeightCode.TWO_BIT, 4)):
+        engine = replace(soc.engine, code=code)
+        monkeypatch.setitem(SOCS, "kv260", replace(soc, engine=engine))
+        monkeypatch.setitem(
+            BOARDS,
+            "icebreaker",
+            replace(
+                BOARDS["icebreaker"],
+                top=replace(
+                    BOARDS["icebreaker"].top,
+                    engine=replace(BOARDS["icebreaker"].top.engine, code=code),
+                ),
+            ),
+        )
+        rows = {row.name: row for row in board_rows()}
+        compute = engine.lanes * engine.rows / trits_per_byte * soc.clock_hz
+        slowest = min(SOCS["kv260"].weight_bytes_per_second, compute)
+        assert rows["kv260"].big_memory_tokens == pytest.approx(
+            slowest / (weights / trits_per_byte)
+        )
+        rates[code] = rows["icebreaker"].big_seconds
+    assert rates[WeightCode.TWO_BIT] == pytest.approx(rates[WeightCode.ESCAPE] * 5 / 4)
