@@ -1,6 +1,10 @@
 """Errors whose message is for the user."""
 
-__all__ = ["CheckpointError", "OutputError", "TrilithError"]
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["CheckpointError", "OutputError", "TrilithError", "within"]
 
 
 class TrilithError(Exception):
@@ -19,3 +23,22 @@ class CheckpointError(TrilithError, ValueError):
 
 class OutputError(TrilithError, ValueError):
     """A file or folder cannot be written under the name that was given."""
+
+
+@contextmanager
+def within(place: Path | str) -> Iterator[None]:
+    """Put a place in front of the message of each CheckpointError of a block.
+
+    Parameters
+    ----------
+    place : file, tensor or both that the block reads
+
+    Raises
+    ------
+    CheckpointError
+        If the block does, with the place in front of its message.
+    """
+    try:
+        yield
+    except CheckpointError as error:
+        raise CheckpointError(f"{place}: {error}") from None

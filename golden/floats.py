@@ -211,32 +211,21 @@ E5M2 = FloatFormat(name="e5m2", exponent_bits=5, mantissa_bits=2)
 INT4 = IntFormat(name="int4", bits=4)
 
 
-class _Products(NamedTuple):
-    """Exact products, with the fields of ``Decoded`` and the common scale."""
-
-    negative: _Bools
-    exponent: _Ints
-    significand: _Ints
-    scale: int
-    infinite: _Bools
-    nan: _Bools
-
-
 def _products(
     a: NDArray, a_format: FloatFormat | IntFormat, b: NDArray, b_format: FloatFormat
-) -> _Products:
-    """Multiply values exactly, element by element."""
+) -> tuple[Decoded, int]:
+    """Multiply values exactly, element by element; return the products and their scale."""
     x, y = a_format.decode(a), b_format.decode(b)
     infinite = x.infinite | y.infinite
     zero = (x.significand == 0) | (y.significand == 0)
-    return _Products(
+    products = Decoded(
         negative=x.negative ^ y.negative,
         exponent=x.exponent + y.exponent,
         significand=x.significand * y.significand,
-        scale=a_format.scale + b_format.scale,
         infinite=infinite,
         nan=x.nan | y.nan | (infinite & zero),
     )
+    return products, a_format.scale + b_format.scale
 
 
 def multiply(
@@ -258,8 +247,8 @@ def multiply(
     -------
     int64[...], patterns of ``to``
     """
-    p = _products(a, a_format, b, b_format)
-    result = to.encode(p.negative, p.significand, p.exponent + p.scale)
+    p, scale = _products(a, a_format, b, b_format)
+    result = to.encode(p.negative, p.significand, p.exponent + scale)
     infinity = to.overflow | p.negative.astype(np.int64) << (to.bits - 1)
     return np.where(p.nan, to.nan, np.where(p.infinite, infinity, result))
 
@@ -292,7 +281,7 @@ def fused_dot(
     -------
     int64[dots], patterns of ``to``
     """
-    p = _products(weights, weight_format, activations, activation_format)
+    p, scale = _products(weights, weight_format, activations, activation_format)
     window = to.precision + 3 if window is None else window
     guard = window - weight_format.precision - activation_format.precision
     largest = np.where(p.significand > 0, p.exponent, 0).max(axis=2)  # (dots, beats)
@@ -306,7 +295,7 @@ def fused_dot(
     for beat in range(1, sums.shape[1]):
         grown = running[:, beat] - running[:, beat - 1]
         total = (total >> np.minimum(grown, 63)) + sums[:, beat]
-    result = to.encode(total < 0, np.abs(total), running[:, -1] + p.scale - guard)
+    result = to.encode(total < 0, np.abs(total), running[:, -1] + scale - guard)
     positive = (p.infinite & ~p.negative).any(axis=(1, 2))
     negative = (p.infinite & p.negative).any(axis=(1, 2))
     nan = p.nan.any(axis=(1, 2)) | (positive & negative)

@@ -1,6 +1,5 @@
 """Reader of GGUF files."""
 
-import mmap
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,11 +14,11 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, within
 from .gguf_blocks import packed_from_fields, packed_from_tq1, zero_blocks
-from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads
+from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads, scale_name
 from .model_config import MODEL_FAMILIES, ModelConfig, ModelFamily, transformer_linears
-from .scales import fewest_scales
+from .scales import check_legal_scales, fewest_scales
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
 __all__ = ["GgufFile", "load_gguf"]
@@ -40,6 +39,13 @@ _TABLES = {38: "TL1", 39: "TL2"}
 
 
 _FLOATS = {0: np.float32, 1: np.float16, 30: ml_dtypes.bfloat16, 28: np.float64}
+
+
+#: Weights in a block, and bytes of a block, by the types of ggml.
+_BLOCKS = {int(kind): size for kind, size in GGML_QUANT_SIZES.items()}
+
+
+_TYPE_NAMES = {int(kind): kind.name for kind in GGMLQuantizationType} | _TERNARY | _TABLES
 
 
 #: Struct letters of GGUF's value types; 8 is a string and 9 an array.
@@ -90,12 +96,10 @@ class GgufFile:
         self.kinds: dict[str, tuple[int, int | None]] = {}
         self.entries: dict[str, _Entry] = {}
         try:
-            with path.open("rb") as file:
-                mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            self._data = np.asarray(np.memmap(path, np.uint8, "r"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path}: must be a readable GGUF file: {error}") from None
-        self._data = np.frombuffer(mapped, np.uint8)
-        self._bytes = memoryview(mapped)
+        self._bytes = self._data.data
         self._place = 0
         try:
             self._walk()
@@ -227,20 +231,17 @@ class GgufFile:
         if entry.kind in _FLOATS:
             array = raw.view(_FLOATS[entry.kind]).reshape(entry.shape)
             return array if array.flags.aligned else array.copy()
+        block, _ = _BLOCKS.get(entry.kind, (1, 0))
+        if entry.shape[-1] % block:
+            raise CheckpointError(
+                f"{self.path}: {name} must have rows of a multiple of {block} values for "
+                f"{_type_name(entry.kind)}, not {entry.shape[-1]}"
+            )
         try:
-            kind = GGMLQuantizationType(entry.kind)
-            block, _ = GGML_QUANT_SIZES[kind]
-            if entry.shape[-1] % block:
-                raise CheckpointError(
-                    f"{self.path}: {name} must have rows of a multiple of {block} values for "
-                    f"{kind.name}, not {entry.shape[-1]}"
-                )
             rows = raw.reshape(prod(entry.shape[:-1]), -1)
             # A damaged scale gives infinities, which the user of the array refuses.
             with np.errstate(all="ignore"):
-                return dequantize(rows, kind).reshape(entry.shape)
-        except CheckpointError:
-            raise
+                return dequantize(rows, GGMLQuantizationType(entry.kind)).reshape(entry.shape)
         except (ValueError, NotImplementedError):  # Unknown to the library, or without dequantizer.
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that can be read, "
@@ -250,12 +251,7 @@ class GgufFile:
 
 def _type_name(kind: int) -> str:
     """Return the name of a type in llama.cpp or bitnet.cpp."""
-    if kind in _TERNARY or kind in _TABLES:
-        return _TERNARY.get(kind) or _TABLES[kind]
-    try:
-        return GGMLQuantizationType(kind).name
-    except ValueError:
-        return f"unknown type {kind}"
+    return _TYPE_NAMES.get(kind, f"unknown type {kind}")
 
 
 def _stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
@@ -263,10 +259,7 @@ def _stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
     count = prod(shape)
     if kind == _I2_S:
         return -(-count // 4) + 32
-    try:
-        block, size = GGML_QUANT_SIZES[GGMLQuantizationType(kind)]
-    except (ValueError, KeyError):
-        return 0
+    block, size = _BLOCKS.get(kind, (1, 0))
     return -(-count // block) * size
 
 
@@ -313,7 +306,7 @@ def load_gguf(path: Path) -> Checkpoint:
         heads = permuted_heads(arch, ours, model)
         _check_ternary(file, name, shape, heads)
         readers[module] = partial(_read_ternary, file, name, module, heads)
-        scale = _scale_name(name)
+        scale = scale_name(name)
         kind = file.entries[name].kind
         size = _stored_bytes(kind, shape) + 4 * (scale in file.entries)
         stored[module] = _TERNARY[kind], size
@@ -366,11 +359,6 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
         )
 
 
-def _scale_name(name: str) -> str:
-    """Name of the float32 that multiplies a matrix, as llama.cpp's ``BitnetModel`` writes it."""
-    return f"{name.removesuffix('.weight')}.scale"
-
-
 def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
     """Translate the metadata to Hugging Face's configuration keys."""
     config: dict[str, Any] = {
@@ -421,50 +409,37 @@ def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> Ternary
     entry = file.entries[name]
     n, k = entry.shape
     raw = file.raw(name)
-    where = f"{file.path}: {name}"
     scale = np.ones((1, 1), np.float32)
-    if entry.kind == _I2_S:
-        scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
-        if not np.isfinite(scale).all() or scale[0, 0] < 0:
-            raise CheckpointError(
-                f"{where}: the scale after the weights must be finite and not negative, "
-                f"not {scale[0, 0]}; the file is damaged"
-            )
-        raw = raw[: n * k // 4]
-    rows = raw.reshape(n, -1)
-    if heads:
-        # Row 2j + i of a head is row i·(half) + j of Hugging Face's.
-        halves = rows.reshape(heads, n // heads // 2, 2, -1).swapaxes(1, 2)
-        rows = np.ascontiguousarray(halves).reshape(n, -1)
-    try:
+    with within(f"{file.path}: {name}"):
+        if entry.kind == _I2_S:
+            scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
+            check_legal_scales("the scale after the weights", scale, zero=True)
+            raw = raw[: n * k // 4]
+        rows = raw.reshape(n, -1)
+        if heads:
+            # Row 2j + i of a head is row i·(half) + j of Hugging Face's.
+            halves = rows.reshape(heads, n // heads // 2, 2, -1).swapaxes(1, 2)
+            rows = np.ascontiguousarray(halves).reshape(n, -1)
         if entry.kind == _I2_S:
             packed = packed_from_fields(rows, msb_first=True)
         else:
-            size = 54 if entry.kind == _TQ1_0 else 66
-            blocks = rows.reshape(n, k // 256, size)
+            blocks = rows.reshape(n, k // 256, -1)
             d = np.ascontiguousarray(blocks[..., -2:]).view(np.float16)[..., 0].astype(np.float32)
-            if not (np.isfinite(d) & (d >= 0)).all():
-                bad = d[~(np.isfinite(d) & (d >= 0))][0]
-                raise CheckpointError(
-                    f"scales must be finite and not negative, not {bad}; the file is damaged"
-                )
+            check_legal_scales("scales", d, zero=True)
             if entry.kind == _TQ1_0:
                 packed = packed_from_tq1(blocks)
             else:
                 packed = packed_from_fields(blocks[..., :64].reshape(n, k // 4), msb_first=False)
             # llama.cpp gives a block of zeros the scale 0, which is not the scale of the tensor.
             scale = fewest_scales(d, zero_blocks(packed, d == 0))
-        extra = _scale_name(name)
+        extra = scale_name(name)
         if extra in file.entries:
             factor = file.array(extra)
             if factor.size != 1 or factor.dtype != np.float32:
                 raise CheckpointError(
                     f"{extra} must be one float32, not {factor.dtype} of shape {factor.shape}"
                 )
-            if not np.isfinite(factor).all() or factor.ravel()[0] <= 0:
-                raise CheckpointError(
-                    f"{extra} must be finite and positive, not {factor.ravel()[0]}"
-                )
+            check_legal_scales(extra, factor, zero=False)
             with np.errstate(over="ignore"):
                 scale = scale * factor.reshape(1, 1)
         return TernaryTensor(
@@ -474,5 +449,3 @@ def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> Ternary
             scale=scale,
             group_size=k // scale.shape[1],
         )
-    except CheckpointError as error:
-        raise CheckpointError(f"{where}: {error}") from None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..codes import look_up
 from ..errors import CheckpointError
-from .packing import pack_codes
+from .packing import pack_codes, quarters
 
 __all__ = [
     "fields_from_packed",
@@ -20,17 +20,6 @@ __all__ = [
     "tq1_from_packed",
     "zero_blocks",
 ]
-
-
-def _quarters(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Split rows uint8[N, ...] into uint8[4, ceil(N / 4), ...] as ``pack_weights`` does."""
-    n = len(rows)
-    quarter = -(-n // 4)
-    if n % 4:
-        padded = np.zeros((4 * quarter, *rows.shape[1:]), np.uint8)
-        padded[:n] = rows
-        rows = padded
-    return rows.reshape(4, quarter, *rows.shape[1:])
 
 
 def _slices(quarter: int, k: int) -> Iterator[slice]:
@@ -75,10 +64,10 @@ def packed_from_fields(rows: NDArray[np.uint8], *, msb_first: bool) -> NDArray[n
     uint8[ceil(N / 4), K] in the layout of ``pack_weights``
     """
     n, size = rows.shape
-    quarters = _quarters(rows.reshape(n, size // 32, 32))
-    packed = np.empty((quarters.shape[1], size // 32, 4, 32), np.uint8)
+    parts = quarters(rows.reshape(n, size // 32, 32))
+    packed = np.empty((parts.shape[1], size // 32, 4, 32), np.uint8)
     for part in _slices(len(packed), 4 * size):
-        columns = _transpose(quarters[:, part])
+        columns = _transpose(parts[:, part])
         for i, column in enumerate(reversed(columns) if msb_first else columns):
             packed[part, :, i] = column
     return packed.reshape(-1, 4 * size)

@@ -16,6 +16,7 @@ __all__ = [
     "gguf_name",
     "huggingface_name",
     "permuted_heads",
+    "scale_name",
 ]
 
 
@@ -89,6 +90,16 @@ def gguf_name(name: str) -> str:
     if stem == name or stem not in _NAMES:
         raise CheckpointError(f"{name} has no name in GGUF; convert to huggingface instead")
     return f"{_NAMES[stem]}.weight"
+
+
+def scale_name(name: str) -> str:
+    """Name the float32 tensor that multiplies a matrix, as llama.cpp's ``BitnetModel`` does.
+
+    Parameters
+    ----------
+    name : GGUF's name of the matrix
+    """
+    return f"{name.removesuffix('.weight')}.scale"
 
 
 def permuted_heads(arch: str, name: str, config: ModelConfig) -> int:

@@ -6,7 +6,14 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError
 from ..matmul import check_trits
 
-__all__ = ["check_packed", "count_trits", "pack_codes", "pack_weights", "unpack_weights"]
+__all__ = [
+    "check_packed",
+    "count_trits",
+    "pack_codes",
+    "pack_weights",
+    "quarters",
+    "unpack_weights",
+]
 
 
 def pack_weights(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -27,6 +34,23 @@ def pack_weights(trits: NDArray[np.int8]) -> NDArray[np.uint8]:
     return pack_codes((trits + 1).astype(np.uint8, copy=False))
 
 
+def quarters(rows: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Split rows in the four parts that share the bytes of ``pack_weights``.
+
+    Parameters
+    ----------
+    rows : uint8[N, ...]
+
+    Returns
+    -------
+    uint8[4, ceil(N / 4), ...], with rows of zeros at the end
+    """
+    missing = -len(rows) % 4
+    if missing:
+        rows = np.concatenate([rows, np.zeros((missing, *rows.shape[1:]), np.uint8)])
+    return rows.reshape(4, -1, *rows.shape[1:])
+
+
 def pack_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pack codes t + 1 as ``pack_weights`` packs trits, without a check.
 
@@ -38,13 +62,7 @@ def pack_codes(codes: NDArray[np.uint8]) -> NDArray[np.uint8]:
     -------
     uint8[ceil(N / 4), K]
     """
-    n, k = codes.shape
-    quarter = -(-n // 4)
-    if n % 4:
-        padded = np.zeros((4 * quarter, k), np.uint8)
-        padded[:n] = codes
-        codes = padded
-    c0, c1, c2, c3 = codes.reshape(4, quarter, k)
+    c0, c1, c2, c3 = quarters(codes)
     return c0 | c1 << np.uint8(2) | c2 << np.uint8(4) | c3 << np.uint8(6)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import mmap
+import json
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +14,10 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, within
 from ..quantize import absmean_quantize
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
-from .scales import ternary_from_float
+from .scales import check_legal_scales, ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
 __all__ = ["SAFETENSORS_TYPES", "load_safetensors", "read_tensors"]
@@ -73,7 +72,7 @@ def load_safetensors(
     else:
         readers = _float_readers(where, stored, shapes, quantize)
         first = next(iter(shapes))
-        if _is_ternary_valued(stored[first], first):
+        if _ternary_valued(stored[first], first):
             kind, convention = "huggingface ternary float", "the weights' magnitudes"
         elif quantize:
             kind, convention = f"huggingface float ({quantize})", "mean |W|, multiplied (absmean)"
@@ -204,13 +203,9 @@ def _read_packed_tensor(
         )
     # transformers computes in float32 at most, so float64 is rounded here.
     scale = value.reshape(1, 1).astype(np.float32)
-    if not np.isfinite(scale).all() or scale[0, 0] <= 0:
-        raise CheckpointError(
-            f"{file.path}: {name} must be finite and positive, not {scale[0, 0]}; "
-            "the file is damaged"
-        )
+    check_legal_scales(f"{file.path}: {name}", scale, zero=False)
     weights = stored[f"{module}.weight"]
-    try:
+    with within(weights.path):
         return TernaryTensor(
             name=module,
             packed=weights[f"{module}.weight"],
@@ -219,8 +214,6 @@ def _read_packed_tensor(
             group_size=shape[1],
             divides=not multiplies,
         )
-    except CheckpointError as error:
-        raise CheckpointError(f"{weights.path}: {error}") from None
 
 
 def _master_message(file: Path, name: str) -> str:
@@ -231,28 +224,20 @@ def _master_message(file: Path, name: str) -> str:
     )
 
 
-def _is_ternary_valued(file: _SafetensorsFile, name: str) -> bool:
-    """Test whether a float matrix is ternary-valued."""
-    try:
-        return ternary_from_float(name, file[name]) is not None
-    except CheckpointError as error:
-        raise CheckpointError(f"{file.path}: {error}") from None
+def _ternary_valued(file: _SafetensorsFile, name: str) -> TernaryTensor | None:
+    """Read a float matrix, if it is ternary-valued."""
+    with within(file.path):
+        return ternary_from_float(name.removesuffix(".weight"), file[name])
 
 
 def _read_float_tensor(file: _SafetensorsFile, name: str, quantize: str | None) -> TernaryTensor:
     """Read a float matrix, ternary-valued or to be quantized."""
-    module = name.removesuffix(".weight")
-    w = file[name]
-    try:
-        tensor = ternary_from_float(module, w)
-    except CheckpointError as error:
-        raise CheckpointError(f"{file.path}: {error}") from None
-    if tensor is not None:
+    if tensor := _ternary_valued(file, name):
         return tensor
     if quantize is None:
         raise CheckpointError(_master_message(file.path, name))
-    trits, scale = absmean_quantize(w.astype(np.float32))
-    return TernaryTensor.from_trits(module, trits, scale)
+    trits, scale = absmean_quantize(file[name].astype(np.float32))
+    return TernaryTensor.from_trits(name.removesuffix(".weight"), trits, scale)
 
 
 #: NumPy's types by safetensors' names; other types are refused.
@@ -273,11 +258,11 @@ SAFETENSORS_TYPES: dict[str, DTypeLike] = {
 }
 
 
-class _SafetensorsFile(Mapping[str, NDArray]):
+class _SafetensorsFile(LazyTensors[NDArray]):
     """The tensors of a safetensors file by name, memory-mapped and read-only.
 
     The library ``safetensors`` checks the header: every size and place lies in the file, and the
-    tensors follow one another without a gap. Their places follow from their order.
+    tensors follow one another without a gap.
 
     Parameters
     ----------
@@ -286,65 +271,45 @@ class _SafetensorsFile(Mapping[str, NDArray]):
     Raises
     ------
     CheckpointError
-        If the file is not a whole safetensors file; when a tensor is read, if NumPy has no such
-        type.
+        If the file is not a whole safetensors file; when a tensor is read, if there is no such
+        tensor, or NumPy has no such type.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         try:
             with safe_open(path, framework="numpy") as tensors:
-                specs = {}
-                for name in tensors.offset_keys():
-                    if not name.isprintable():
-                        raise ValueError(f"names must be printable, not {name!r}")
-                    part = tensors.get_slice(name)
-                    specs[name] = (str(part.get_dtype()), tuple(part.get_shape()))
-            with path.open("rb") as file:
-                self._data = np.frombuffer(
-                    mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), np.uint8
-                )
+                names = tensors.offset_keys()
+            for name in names:
+                if not name.isprintable():
+                    raise ValueError(f"names must be printable, not {name!r}")
+            data = np.asarray(np.memmap(path, np.uint8, "r"))
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{path}: must be a whole safetensors file: {error}") from None
-        place = 8 + struct.unpack("<Q", self._data[:8].tobytes())[0]
-        self._specs: dict[str, tuple[str, tuple[int, ...], int]] = {}
-        for name, (dtype, shape) in specs.items():
-            self._specs[name] = (dtype, shape, place)
-            place += prod(shape) * _bits(dtype) // 8
+        start = 8 + struct.unpack_from("<Q", data.data)[0]
+        self._data = data[start:]
+        self._header = json.loads(data[8:start].tobytes())
+        super().__init__(path, {name: partial(self._read, name) for name in names})
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
         """Return the type of a tensor, in safetensors' words, and its shape."""
-        dtype, shape, _ = self._specs[name]
-        return dtype, shape
+        return self._header[name]["dtype"], tuple(self._header[name]["shape"])
 
     def stored_bytes(self, name: str) -> int:
         """Count the bytes of a tensor in the file."""
-        dtype, shape, _ = self._specs[name]
-        return prod(shape) * _bits(dtype) // 8
+        begin, end = self._header[name]["data_offsets"]
+        return end - begin
 
-    def __getitem__(self, name: str) -> NDArray:
-        dtype, shape, place = self._specs[name]
+    def _read(self, name: str) -> NDArray:
+        """Read a tensor."""
+        dtype, shape = self.info(name)
         if dtype not in SAFETENSORS_TYPES:
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that NumPy has, not {dtype}"
             )
-        raw = self._data[place : place + self.stored_bytes(name)]
-        array = raw.view(SAFETENSORS_TYPES[dtype]).reshape(shape)
+        begin, end = self._header[name]["data_offsets"]
+        array = self._data[begin:end].view(SAFETENSORS_TYPES[dtype]).reshape(shape)
         return array if array.flags.aligned else array.copy()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._specs)
-
-    def __len__(self) -> int:
-        return len(self._specs)
-
-
-def _bits(dtype: str) -> int:
-    """Bits of an element, which the name of the type has, except for BOOL."""
-    if dtype == "BOOL":
-        return 8
-    digits = dtype.partition("_")[0].lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
-    return int(digits)
 
 
 def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
@@ -370,10 +335,4 @@ def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
             f"{path}: must be a safetensors file or a folder with model.safetensors; found neither"
         )
     tensors = _SafetensorsFile(file)
-    missing = [name for name in names if name not in tensors]
-    if missing:
-        raise CheckpointError(
-            f"{file}: must contain the tensor {missing[0]!r}; "
-            f"it has {len(tensors)} others, such as {min(tensors, default='none')!r}"
-        )
     return {name: tensors[name] for name in names}

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError
 from .tensors import TernaryTensor
 
-__all__ = ["check_single_scale", "fewest_scales", "ternary_from_float"]
+__all__ = ["check_legal_scales", "check_single_scale", "fewest_scales", "ternary_from_float"]
 
 #: Fewer weights than this in one scale's group are a float matrix, not a ternary one.
 _SMALLEST_GROUP = 32
@@ -54,6 +54,28 @@ def ternary_from_float(name: str, w: NDArray) -> TernaryTensor | None:
         return None
     scale = fewest_scales(per_row, per_row == 0)
     return TernaryTensor.from_trits(name, np.sign(w).astype(np.int8), scale, k // scale.shape[1])
+
+
+def check_legal_scales(name: str, scale: NDArray[np.float32], *, zero: bool) -> None:
+    """Refuse scales that are not finite or not positive.
+
+    Parameters
+    ----------
+    name : name of the scales, for the message
+    scale : the scales of a file, of any shape
+    zero : 0 is legal too
+
+    Raises
+    ------
+    CheckpointError
+        If a scale is not legal; the message has the first one.
+    """
+    wrong = scale[~(np.isfinite(scale) & (scale >= 0 if zero else scale > 0))]
+    if wrong.size:
+        rule = "not negative" if zero else "positive"
+        raise CheckpointError(
+            f"{name} must be finite and {rule}, not {wrong[0]}; the file is damaged"
+        )
 
 
 def check_single_scale(tensor: TernaryTensor, kind: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, within
 from .packing import check_packed, pack_weights, unpack_weights
 
 __all__ = ["Checkpoint", "LazyTensors", "TernaryTensor"]
@@ -56,10 +56,8 @@ class TernaryTensor:
     divides: bool = False
 
     def __post_init__(self) -> None:
-        try:
+        with within(self.name):
             check_packed(self.packed, self.out_features)
-        except CheckpointError as error:
-            raise CheckpointError(f"{self.name}: {error}") from None
         k = self.packed.shape[1]
         if not 0 < self.group_size <= k or k % self.group_size:
             raise CheckpointError(

@@ -14,7 +14,7 @@ from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
 from .gguf import GgufFile
 from .gguf_blocks import fields_from_packed, tq1_from_packed
-from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads
+from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads, scale_name
 from .model_config import ModelConfig, transformer_linears
 from .scales import check_single_scale
 from .tensors import Checkpoint, TernaryTensor
@@ -150,7 +150,7 @@ class _Plan:
         """Name of the float32 tensor with a matrix's scale; None where its blocks have it."""
         if self.float16.get(name, True):
             return None
-        return f"{self.names[name].removesuffix('.weight')}.scale"
+        return scale_name(self.names[name])
 
 
 def _in_float16(tensor: TernaryTensor) -> bool:
@@ -245,8 +245,8 @@ def _add_tensor_infos(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -
         # The library only writes the type's number, and has none for I2_S.
         number = cast(Any, kind.tensor_type)
         writer.add_tensor_info(plan.names[name], (n, k), np.dtype(np.int8), size, number)
-        if scale_name := plan.scale_name(name):
-            writer.add_tensor_info(scale_name, (1,), np.dtype(np.float32), 4)
+        if beside := plan.scale_name(name):
+            writer.add_tensor_info(beside, (1,), np.dtype(np.float32), 4)
 
 
 def _write_tensors(
