@@ -222,6 +222,15 @@ class ModelConfig:
         }
         return {name: (sizes[n], sizes[k]) for name, (n, k) in TRANSFORMER_LINEARS.items()}
 
+    @property
+    def norm_sizes(self) -> dict[str, int]:
+        """Values of the norms of a layer of Llama or BitNet, by the names of their modules."""
+        sizes = {"input_layernorm": self.hidden, "post_attention_layernorm": self.hidden}
+        if self.family.sub_norms:
+            attention = self.heads * self.head_size
+            sizes |= {"self_attn.attn_sub_norm": attention, "mlp.ffn_sub_norm": self.ffn}
+        return sizes
+
 
 @dataclass(frozen=True, kw_only=True)
 class LayerKinds:

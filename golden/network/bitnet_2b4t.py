@@ -30,8 +30,11 @@ _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="ut
 CONFIG = _DATA["config"]
 
 
+_MODEL = ModelConfig.read(CONFIG, "BitNet b1.58 2B4T")
+
+
 #: (N, K) of the seven ternary matrices of one layer.
-LAYER_SHAPES = ModelConfig.read(CONFIG, "BitNet b1.58 2B4T").linear_shapes
+LAYER_SHAPES = _MODEL.linear_shapes
 
 
 #: Share of zeros among the released weights.
@@ -73,21 +76,15 @@ def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
         )
 
     def embedding() -> NDArray:
-        shape = CONFIG["vocab_size"], CONFIG["hidden_size"]
+        shape = _MODEL.vocabulary, _MODEL.hidden
         values = np.random.default_rng(seed).standard_normal(shape, np.float32)
         return values.astype(ml_dtypes.bfloat16)
 
-    layers = range(CONFIG["num_hidden_layers"])
-    hidden, ffn = CONFIG["hidden_size"], CONFIG["intermediate_size"]
-    norms = {"model.norm": hidden} | {
+    layers = range(_MODEL.layers)
+    norms = {"model.norm": _MODEL.hidden} | {
         f"model.layers.{layer}.{name}": size
         for layer in layers
-        for name, size in (
-            ("input_layernorm", hidden),
-            ("self_attn.attn_sub_norm", hidden),
-            ("post_attention_layernorm", hidden),
-            ("mlp.ffn_sub_norm", ffn),
-        )
+        for name, size in _MODEL.norm_sizes.items()
     }
     where = Path("synthetic")
     names = {name: (layer, s) for layer in layers for s, name in _full_names(layer).items()}

@@ -83,13 +83,10 @@ class KVCache:
 
 @dataclass(frozen=True, kw_only=True)
 class _Layer:
-    """A layer: ternary matrices by name, and the gains of its norms."""
+    """A layer: ternary matrices and gains of norms, by the names of their modules."""
 
     linears: dict[str, BitLinear]
-    input_norm: NDArray[np.float32]
-    post_attention_norm: NDArray[np.float32]
-    attention_sub_norm: NDArray[np.float32] | None
-    ffn_sub_norm: NDArray[np.float32] | None
+    gains: dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,10 +202,11 @@ class BitNetModel:
             cache = KVCache(self.config)
         x = to_float32(self.embedding[ids])
         for index, layer in enumerate(self.layers):
-            x = x + self._attention(layer, index, self._norm(x, layer.input_norm), cache)
-            x = x + self._feed_forward(layer, self._norm(x, layer.post_attention_norm))
+            x = x + self._attention(layer, index, x, cache)
+            x = x + self._feed_forward(layer, x)
         cache.length += len(ids)
-        return _head_product(self.head, self._norm(x[-1:] if last else x, self.final_norm))
+        x = rms_norm(x[-1:] if last else x, self.final_norm, self.config.epsilon)
+        return _head_product(self.head, x)
 
     def generate(
         self, prompt: Sequence[int], *, temperature: float = 0.0, seed: int = 0
@@ -239,16 +237,19 @@ class BitNetModel:
             yield token
             logits = self.forward([token], cache, last=True)[0]
 
-    def _norm(self, x: NDArray[np.float32], gain: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Normalize with the model's constant."""
-        return rms_norm(x, gain, self.config.epsilon)
+    def _norm(self, layer: _Layer, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Apply a norm of a layer; without such a norm x stays."""
+        if name not in layer.gains:
+            return x
+        return rms_norm(x, layer.gains[name], self.config.epsilon)
 
     def _attention(
         self, layer: _Layer, index: int, x: NDArray[np.float32], cache: KVCache
     ) -> NDArray[np.float32]:
-        """Compute grouped-query attention of x float32[T, hidden] over the cache and x itself."""
+        """Normalize x float32[T, hidden], and compute its attention over the cache and itself."""
         config = self.config
         tokens = len(x)
+        x = self._norm(layer, "input_layernorm", x)
         q, k, v = (
             layer.linears[f"self_attn.{name}"](x).reshape(tokens, -1, config.head_size)
             for name in ("q_proj", "k_proj", "v_proj")
@@ -268,20 +269,18 @@ class BitNetModel:
         weights /= weights.sum(axis=-1, keepdims=True)
         mixed = weights.reshape(config.kv_heads, shared * tokens, -1) @ values.transpose(1, 0, 2)
         mixed = mixed.reshape(config.kv_heads, shared, tokens, -1).transpose(2, 0, 1, 3)
-        mixed = mixed.reshape(tokens, -1)
-        if layer.attention_sub_norm is not None:
-            mixed = self._norm(mixed, layer.attention_sub_norm)
+        mixed = self._norm(layer, "self_attn.attn_sub_norm", mixed.reshape(tokens, -1))
         return layer.linears["self_attn.o_proj"](mixed)
 
     def _feed_forward(self, layer: _Layer, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute the gated feed-forward layer of x float32[T, hidden]."""
+        """Normalize x float32[T, hidden], and compute the gated feed-forward layer of it."""
+        x = self._norm(layer, "post_attention_layernorm", x)
         gate, up = layer.linears["mlp.gate_proj"](x), layer.linears["mlp.up_proj"](x)
         if self.config.hidden_act == "relu2":
             gated = np.maximum(gate, 0) ** 2 * up
         else:
             gated = gate / (np.float32(1) + np.exp(-gate)) * up
-        if layer.ffn_sub_norm is not None:
-            gated = self._norm(gated, layer.ffn_sub_norm)
+        gated = self._norm(layer, "mlp.ffn_sub_norm", gated)
         return layer.linears["mlp.down_proj"](gated)
 
 
@@ -339,26 +338,19 @@ def _load_layer(
 ) -> _Layer:
     """Read a layer."""
     prefix = f"model.layers.{index}"
-    linears = {}
-    for name in TRANSFORMER_LINEARS:
-        inner = name in ("self_attn.o_proj", "mlp.down_proj")
-        linears[name] = BitLinear(
+    linears = {
+        name: BitLinear(
             weight=checkpoint.ternary[f"{prefix}.{name}"],
-            quantize=quantizers[inner],
+            quantize=quantizers[name in ("self_attn.o_proj", "mlp.down_proj")],
             matmul=matmul,
         )
-    attention_size = config.heads * config.head_size
-    return _Layer(
-        linears=linears,
-        input_norm=_gain(checkpoint, f"{prefix}.input_layernorm", config.hidden),
-        post_attention_norm=_gain(checkpoint, f"{prefix}.post_attention_layernorm", config.hidden),
-        attention_sub_norm=_gain(checkpoint, f"{prefix}.self_attn.attn_sub_norm", attention_size)
-        if config.family.sub_norms
-        else None,
-        ffn_sub_norm=_gain(checkpoint, f"{prefix}.mlp.ffn_sub_norm", config.ffn)
-        if config.family.sub_norms
-        else None,
-    )
+        for name in TRANSFORMER_LINEARS
+    }
+    gains = {
+        name: _gain(checkpoint, f"{prefix}.{name}", size)
+        for name, size in config.norm_sizes.items()
+    }
+    return _Layer(linears=linears, gains=gains)
 
 
 def _head_product(head: NDArray[Any], x: NDArray[np.float32]) -> NDArray[np.float32]:
