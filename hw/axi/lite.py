@@ -52,12 +52,25 @@ class RegisterBank(wiring.Component):
     The bank accepts a write when both its address and its data are offered. A write to an unmapped
     or a read-only register returns SLVERR, and so does a read of an unmapped address. The bank
     ignores the two lowest bits of an address, AWPROT and ARPROT. No output depends on an input of
-    the same cycle.
+    the same cycle. If the manager offers a transfer in cycle 0, the transfer has these steps:
+
+    =====  =====================================  ==========================================
+    cycle  write                                  read
+    =====  =====================================  ==========================================
+    0      AWVALID and WVALID are both high       ARVALID is high
+    1      AWREADY and WREADY: it is accepted     ARREADY: it is accepted
+    2      the register has changed; BVALID       the register is looked up
+    3                                             RVALID, with the value that it had in cycle 2
+    =====  =====================================  ==========================================
+
+    A response stays until the manager takes it. Until then, no other transfer of its direction is
+    accepted. Reads and writes do not wait for each other. A failed write changes nothing, and a
+    failed read returns 0. Bits above the width of a register ignore writes and read as 0.
 
     Latency: a write is accepted in the cycle after address and data are offered, takes effect at
     the end of that cycle, and is answered in the next one. A read is accepted in the cycle after
     its address is offered, and is answered two cycles later. Throughput: one write every 3 cycles,
-    one read every 4.
+    one read every 4, if the manager takes each response at once.
 
     Parameters
     ----------
@@ -74,9 +87,11 @@ class RegisterBank(wiring.Component):
     -------
     axi : In(``axi_lite``)
     <register> : one member per register, of the register's width: ``ro``: In, the value to read;
-        ``rw``: Out, the value written last; ``command``: Out, high for one cycle in each bit
-        written with 1; ``flags``: Out, the bits that are set
-    <register>_set : for ``flags`` only: In, sets bits
+        ``rw``: Out, the value written last, 0 after a reset; ``command``: Out, high in the cycle
+        after the acceptance of the write, in each bit written with 1; ``flags``: Out, the bits that
+        are set, none after a reset
+    <register>_set : for ``flags`` only: In, sets bits; they are high from the next cycle on, even
+        if a write clears them in the same cycle
     """
 
     def __init__(self, registers: Sequence[Register]) -> None:
@@ -100,6 +115,10 @@ class RegisterBank(wiring.Component):
         super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
+        """Build the handshakes of both directions, then the logic of each register.
+
+        Unselected registers contribute 0 to the value that is read, so that an OR joins them.
+        """
         m = Module()
         axi = self.axi
 

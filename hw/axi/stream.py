@@ -40,7 +40,13 @@ class Gearbox(wiring.Component):
     Bytes move in units of ``unit_bytes``, the greatest common divisor of both sizes. An input piece
     carries ``count`` units in its lowest bytes. All output pieces are full, except for the one that
     ends a packet. A packet ends with ``last``; the next packet begins a new output piece. An input
-    piece without units only ends its packet.
+    piece without units only ends its packet. If no unit waits then, no output piece has ``last``.
+
+    With I units in an input piece and O units in an output piece, the gearbox holds up to
+    I + O − 1 units. It accepts a piece if fewer than O units stay after the output of the cycle.
+    After the end of a packet it accepts the next one only if no unit stays. Example: 8 to 20 bytes
+    have units of 4 bytes, so that I = 2 and O = 5. Pieces that are accepted in cycles 0 to 2 give
+    an output piece in cycle 3.
 
     Latency: 1 cycle from the last byte of an output piece to its offer. Throughput: one input piece
     per cycle if ``in_bytes <= out_bytes``, else one output piece per cycle, if the other side has
@@ -59,9 +65,11 @@ class Gearbox(wiring.Component):
 
     Members
     -------
-    i : In(stream of ``data``, ``count`` and ``last``)
-    o : Out(stream of ``data``, ``count`` and ``last``)
-    clear : In(1); drop everything except for a piece that is offered
+    i : In(stream of ``data``, ``count`` and ``last``); ready depends on ``clear`` and on the ready
+        of ``o`` in the same cycle
+    o : Out(stream of ``data``, ``count`` and ``last``); depends on registers alone; units from
+        ``count`` on are undefined
+    clear : In(1); drop everything except for a piece that is offered; ``i`` is not ready meanwhile
     empty : Out(1); the gearbox holds no byte
     """
 
@@ -162,7 +170,8 @@ class AxiStreamReader(wiring.Component):
 
     With w bytes in a bus word and B bytes in a beat, n beats back to back take ceil(n · B / w)
     words. Latency: 1 cycle from the last byte of a beat to its offer. Throughput: one beat every
-    max(1, B / w) cycles on average.
+    max(1, B / w) cycles on average. Example: on a bus of 64 bits, two beats of 20 bytes take 5
+    words.
 
     Parameters
     ----------
@@ -178,9 +187,12 @@ class AxiStreamReader(wiring.Component):
 
     Members
     -------
-    axis : In(``axi_stream``); not ready in the first cycle after a reset
-    beats : Out(stream of ``8 · beat_bytes`` bits)
-    frame, keep : Out(1); errors, high for one cycle
+    axis : In(``axi_stream``); not ready from the second cycle of a reset to the first one after it;
+        otherwise TREADY depends on the ready of ``beats`` in the same cycle
+    beats : Out(stream of ``8 · beat_bytes`` bits); depends on registers alone
+    frame : Out(1); error, high in the cycle of a word that ends inside a unit of the ``Gearbox``,
+        and in the cycle in which whole units of an incomplete beat are dropped
+    keep : Out(1); error, high in the cycle in which the word is accepted
     """
 
     def __init__(self, *, bus_bits: int, beat_bytes: int) -> None:
@@ -204,7 +216,7 @@ class AxiStreamReader(wiring.Component):
         unit = gearbox.unit_bytes
         keep, last = self.axis.tkeep, self.axis.tlast
         first_bytes, last_bytes = keep[::unit], keep[unit - 1 :: unit]
-        # No word is accepted under reset, nor in the first cycle after it.
+        # A reset clears this flag, so that no word is accepted in the first cycle after it.
         awake = Signal()
         legal = Signal()
         taken = Signal()
@@ -238,7 +250,8 @@ class AxiStreamWriter(wiring.Component):
     bytes in a bus word and B bytes in a beat, a packet of n beats takes ceil(n · B / w) words.
 
     Latency: 1 cycle from the last byte of a word to its offer. Throughput: one beat every
-    max(1, B / w) cycles on average.
+    max(1, B / w) cycles on average. Example: on a bus of 64 bits, a packet of one beat of 20 bytes
+    takes 3 words, and TKEEP of the last one is 0x0F.
 
     Parameters
     ----------
@@ -254,8 +267,10 @@ class AxiStreamWriter(wiring.Component):
 
     Members
     -------
-    beats : In(stream of ``data`` and ``last``)
-    axis : Out(``axi_stream``)
+    beats : In(stream of ``data`` and ``last``); ready depends on ``clear`` and TREADY in the same
+        cycle
+    axis : Out(``axi_stream``); depends on registers alone; TLAST and TKEEP have no meaning without
+        TVALID
     clear : In(1); drop everything except for an offered word, which AXI forbids to withdraw
     empty : Out(1); the writer holds no byte
     """

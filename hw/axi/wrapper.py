@@ -87,12 +87,32 @@ class AxiMatVec(wiring.Component):
     an enabled interrupt is pending. No output depends on an input of the same cycle. All ports are
     synchronous to ``aclk``, and so is ``aresetn``.
 
-    Latency: the engine is offered a job 3 cycles after the write to ``job_start`` is accepted, if
+    A job starts with a write of 1 to ``job_start``. It takes the values that the registers
+    ``job_n`` to ``job_reuse`` have in the cycle after that write. They may change afterwards. Up to
+    ``JOB_QUEUE_DEPTH`` jobs wait in a queue. Behind it, the engine loads one job and computes
+    another. Two kinds of jobs never reach the queue:
+
+    - A job that comes while the queue is full sets the flag ``job_lost``.
+    - A job with a number that does not fit its field sets the flag ``job``. If all numbers fit and
+      the job is out of range for the engine, the engine drops it later and sets the same flag.
+
+    Latency: the engine is offered a job 2 cycles after the write to ``job_start`` is accepted, if
     the queue was empty. A weight beat reaches the engine in the cycle after its last word. A result
     word is offered in the cycle after the beat that completes it. Throughput: with w bytes in a bus
     word and B bytes in a beat (4 · rows for results), a beat takes max(1, B / w) cycles on average.
     A job of G groups of rows and C chunks therefore takes max(G · C, ceil(G · C · B / w)) cycles
     for its weights, if neither activations nor results hold it up.
+
+    Example: the preset ``micro`` has 8 lanes, 5 rows and one token. Its beats have 8 bytes for
+    weights and activations, and 20 bytes for results. All buses have 64 bits. Let a job have N = 5
+    and K = 8. If the write to ``job_start`` is accepted in cycle 0, the engine accepts the job in
+    cycle 2, and the activation beat in cycle 4 or later. If the only weight word is accepted later,
+    in cycle t, the result beat follows in cycle t + 1 + 9, where 9 is ``config.latency``. The three
+    result words follow in cycles t + 11 to t + 13, and an enabled interrupt in cycle t + 14.
+
+    The command ``reset`` drops jobs, data and results in the cycle after its write. It keeps the
+    registers, the counters and an offered result word. An input word that is accepted in this cycle
+    is dropped too. No input word is accepted in the cycle that follows.
 
     Parameters
     ----------
@@ -106,11 +126,15 @@ class AxiMatVec(wiring.Component):
 
     Members
     -------
-    aclk, aresetn : In(1); clock, and synchronous reset, active low
-    s_axis_weights_…, s_axis_activations_… : In(``axi_stream``), one port for each signal
-    m_axis_results_… : Out(``axi_stream``), one port for each signal
-    s_axi_ctrl_… : In(``axi_lite``), one port for each signal
-    irq : Out(1); interrupt request
+    aclk : In(1); clock
+    aresetn : In(1); synchronous reset, active low; it resets the registers and the counters too
+    s_axis_weights_…, s_axis_activations_… : In(``axi_stream``), one port for each signal; TREADY is
+        low from the second cycle of a reset to the first one after it; TLAST may stay 0
+    m_axis_results_… : Out(``axi_stream``), one port for each signal; an offered word stays until it
+        is taken, even after the command ``reset``
+    s_axi_ctrl_… : In(``axi_lite``), one port for each signal; see ``RegisterBank``
+    irq : Out(1); interrupt request; rises one cycle after its event, and stays until a write clears
+        the bit in ``interrupt_pending`` or in ``interrupt_enable``
     """
 
     def __init__(self, config: MatVecConfig, widths: BusWidths | None = None) -> None:
@@ -127,7 +151,11 @@ class AxiMatVec(wiring.Component):
         super().__init__(members)
 
     def _buses(self) -> list[tuple[str, wiring.Flow, wiring.Signature]]:
-        """Prefix of the ports, direction and signature of each bus."""
+        """Prefix of the ports, direction and signature of each bus.
+
+        Each signal of a signature becomes a member ``<prefix>_<signal>``. The directions of a
+        signature are those of the manager or the transmitter. An ``In`` bus flips them.
+        """
         widths = self._widths
         return [
             ("s_axi_ctrl", In, axi_lite()),
@@ -148,7 +176,7 @@ class AxiMatVec(wiring.Component):
 
     @property
     def activation_bytes(self) -> int:
-        """Bytes of an activation beat on its bus."""
+        """Bytes of an activation beat on its bus: ``ceil(lanes · act_bits / 8)``."""
         return -(-activations_shape(self._engine.config).size // 8)
 
     @property
@@ -158,7 +186,12 @@ class AxiMatVec(wiring.Component):
 
     @property
     def register_values(self) -> dict[str, int]:
-        """Values of the constant registers, by name."""
+        """Values of the constant registers, by name.
+
+        Software reads the shape of the engine from them. ``code`` is the number of the code
+        in ``WeightCode``. ``version`` has the major version of the map in its upper 16 bits.
+        ``bus_bytes`` has the bytes of a word of weights, activations and results, lowest first.
+        """
         config, widths = self._engine.config, self._widths
         major, minor = MAP_VERSION
         return {
@@ -181,6 +214,11 @@ class AxiMatVec(wiring.Component):
         }
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the engine to readers, writer, job queue, register bank and counters.
+
+        The domain ``sync`` is local, because its clock and its reset are ports. Each counter counts
+        the cycles in which its event is true.
+        """
         m = Module()
         config, engine, widths = self._engine.config, self._engine, self._widths
         m.domains.sync = ClockDomain(local=True)

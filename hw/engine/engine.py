@@ -112,17 +112,23 @@ class MatVecEngine(wiring.Component):
     ``reuse``; meanwhile the job before is computed. It then takes
     ``ceil(n / rows) × ceil(k / lanes)`` weight beats and delivers its results.
 
-    A weight beat passes these stages, one register between two of them:
+    A weight beat that is accepted in cycle 0 passes these stages. D is ``config.dot_latency``.
 
-    1. issue: the beat is accepted, and the activations of its chunk are read from block RAM;
-    2. decode: ``BeatDecoder`` turns bytes into trits, and the activations are registered;
-    3. dot products: ``dot_latency`` cycles, see ``DotProduct``;
-    4. accumulation: one accumulator for each row and token;
-    5. results: at the end of a result group, ``ResultQueue`` captures all accumulators.
+    =====  =====================================================================================
+    cycle  what holds the beat
+    =====  =====================================================================================
+    0      ``weights``; the block RAMs get the address of its chunk
+    1      ``packed``, whose bytes ``BeatDecoder`` decodes; the outputs of the block RAMs
+    2      ``activations``, ``illegal``, and the weight registers of ``DotProduct``
+    D + 1  the outputs of ``DotProduct``; ``capture``, ``restart``, ``clear`` if a group ends
+    D + 2  the accumulators; at the end of a result group ``held`` of ``ResultQueue`` instead
+    D + 3  the memory of ``ResultQueue``, with the result beat of token 0
+    D + 4  ``results``, with the result beat of token 0
+    =====  =====================================================================================
 
     The data path never stalls: the engine accepts a weight beat only if the queue has room for the
-    results that it may finish. The data path therefore drains without a handshake. Its registers
-    need neither enable nor reset.
+    results that it may finish. The data path therefore drains without a handshake. Its registers up
+    to the sums need neither enable nor reset. A reset clears the valid flags beside them.
 
     Latency: ``config.latency`` cycles from the last weight beat of a result group to its first
     result beat, if the queue is empty. On an idle engine whose streams have no gap, the first
@@ -130,6 +136,18 @@ class MatVecEngine(wiring.Component):
     cycles, or by ``job_latency`` with ``reuse``. ``trilith.hw.engine.timing`` has the cycles of
     whole jobs. Throughput: one weight beat per cycle, if every result group has at least ``tokens``
     weight beats and the consumer takes each result beat at once.
+
+    Example: an engine of 8 lanes, 5 rows and 2 tokens on an FPGA has D = 5 and a latency of 9. A
+    job of N = 12, K = 20 and 2 tokens is accepted in cycle 0. Its activations come in cycles 2 to
+    7, its weights in cycles 9 to 17, and its last result in cycle 27.
+
+    - Lanes from K on add 0, and results of rows from N on are 0. An illegal code in such a lane or
+      row still raises ``faults.weight``.
+    - A job has one result group per group of rows if ``group_chunks`` is 0, or not below its number
+      of chunks.
+    - A dropped job takes no beats. Beats that were sent for it go to the next job.
+    - The first weight beat of a loaded job may follow the last one of the job before at once.
+    - A reset drops all jobs, beats and results. The loaded activations are then lost for ``reuse``.
 
     Parameters
     ----------
@@ -142,17 +160,20 @@ class MatVecEngine(wiring.Component):
 
     Members
     -------
-    jobs : In(stream of ``job_layout``)
-    activations : In(stream of ``activations_shape``); by token, then by chunk
+    jobs : In(stream of ``job_layout``); ready unless a job is checked, loaded or offered
+    activations : In(stream of ``activations_shape``); by token, then by chunk; ready only while a
+        job loads
     weights : In(stream of ``8 · weight_bytes`` bits); by group of rows, then by chunk; the trits of
-        a beat by row, then by lane
+        a beat by row, then by lane; ready only while a job is computed and the queue has room for
+        ``config.tokens`` beats
     results : Out(stream of ``results_shape``); by group of rows, then by result group, then by
         token
-    busy : Out(1); a job is loaded or computed, or results wait
-    error : Out(1); sticky until reset: an error flag was raised
+    busy : Out(1); high from the cycle after the acceptance of a job to the cycle of its last result
+    error : Out(1); sticky until reset; rises one cycle after an error flag
     faults : Out(3); error flags, each high for one cycle: ``weight``, an illegal weight code, which
-        counts as zero; ``activation``, an illegal activation, which counts as zero; ``job``, a job
-        out of range, which is dropped (see ``JobLoader``)
+        counts as zero, 3 cycles after its beat; ``activation``, an illegal activation, which counts
+        as zero, 1 cycle after its beat; ``job``, a job out of range, which is dropped (see
+        ``JobLoader``), 2 cycles after its acceptance
     """
 
     def __init__(self, config: MatVecConfig) -> None:
@@ -190,6 +211,12 @@ class MatVecEngine(wiring.Component):
         return self._config.queue_depth
 
     def elaborate(self, platform: object) -> Module:
+        """Connect loader, buffers, issue stage, weight decoder, dot products and result queue.
+
+        The accumulators, the count of free places in the queue and the error flags are built here.
+        ``restart`` clears the accumulators at the end of a result group and after a reset. The
+        queue captures ``sums``, which include the beat that ends the group.
+        """
         m = Module()
         config = self._config
         m.submodules.loader = loader = JobLoader(config)
@@ -259,7 +286,8 @@ class MatVecEngine(wiring.Component):
         """Activation buffers, one for each token, written by the loader.
 
         Each holds two jobs in two halves: the lowest address bit is the half, the others are the
-        chunk.
+        chunk. A word that the loader writes in one cycle can be read in the next one. The issue
+        stage drives the read ports.
         """
         config = self._config
         buffers = []
@@ -293,7 +321,8 @@ class MatVecEngine(wiring.Component):
 
         A beat is accepted if a job is computed, the queue has room for one more result group, and
         the beat does not end a group before the queue has stored the group before. The handover of
-        the next job may happen in the same cycle as the last beat of a job.
+        the next job may happen in the same cycle as the last beat of a job. ``weights.ready``
+        depends on registers alone.
         """
         config = self._config
         before_last = Signal.like(loader.offer.p.before_last, reset_less=True)
@@ -361,7 +390,11 @@ class MatVecEngine(wiring.Component):
         )
 
     def _advance(self, m: Module, loader: JobLoader, buffers: list[_Buffer], issue: _Issue) -> None:
-        """Update the counters of the issue stage with each beat and each job."""
+        """Update the counters of the issue stage with each beat and each job.
+
+        A beat advances the chunk. The last beat of a group of rows sets it back to 0, and so does a
+        handover. The last beat of a job stops the reading unless another job starts.
+        """
         config, offer, before_last = self._config, loader.offer.p, issue.before_last
         with m.If(issue.fire):
             m.d.sync += [buffer.chunk.eq(buffer.chunk + 1) for buffer in buffers]
@@ -395,7 +428,10 @@ class MatVecEngine(wiring.Component):
             m.d.sync += issue.group_chunk.eq(1)
 
     def _beats(self, m: Module, issue: _Issue) -> list[_Beat]:
-        """Weight beats in each stage of the data path, from the issue stage to the accumulators."""
+        """Weight beats in each stage of the data path, from the issue stage to the accumulators.
+
+        Element s of the list is the beat that was accepted s cycles ago, and its tag.
+        """
         config = self._config
         tag = Signal(_tag_layout(config), name="tag0")
         m.d.comb += [
@@ -416,7 +452,10 @@ class MatVecEngine(wiring.Component):
     def _input_registers(
         self, m: Module, buffers: list[_Buffer]
     ) -> tuple[BeatDecoder, Signal, data.View]:
-        """Registers of weights and activations: weight decoder, its errors, and activations."""
+        """Registers of weights and activations: weight decoder, its errors, and activations.
+
+        Activations arrive one cycle after the decoded weights, as ``DotProduct`` expects them.
+        """
         config = self._config
         m.submodules.decoder = weight_decoder = BeatDecoder(
             code=config.code, count=config.rows * config.lanes

@@ -49,9 +49,28 @@ class JobLoader(wiring.Component):
     - ``group_chunks`` is above ``max_chunks``, or
     - it has ``reuse``, and nothing is loaded, or the loaded job has another ``k`` or fewer tokens.
 
+    A job with T tokens and C = ceil(k / lanes) chunks is accepted in cycle 0. If its activations
+    have no gaps, it passes these states in these cycles:
+
+    ==========  ==============================  =============================  ================
+    state       loads activations               with ``reuse``                 out of range
+    ==========  ==============================  =============================  ================
+    ``take``    0                               0                              0
+    ``check``   1                               1                              1
+    ``load``    2 to 1 + T · C                  never                          never
+    ``offer``   from 2 + T · C until taken      from 2 until taken             never
+    ``take``    the cycle after the handover    the cycle after the handover   2
+    ==========  ==============================  =============================  ================
+
     Latency: 2 cycles from the acceptance of a job to its first activation beat, or to its offer
     with ``reuse``; 1 cycle from the last activation beat to the offer. Throughput: one activation
-    beat per cycle.
+    beat per cycle. Example: 2 tokens of 3 chunks arrive in cycles 2 to 7. The offer follows in
+    cycle 8, and the next job is accepted in cycle 9 at the earliest.
+
+    A dropped job and a job with ``reuse`` leave the buffer as it is. Later jobs can therefore reuse
+    all tokens that were loaded, even after a job that reused fewer of them. A reset returns to
+    ``take`` and forgets the loaded job, so that the next job cannot have ``reuse``. No output
+    depends on an input of the same cycle.
 
     Parameters
     ----------
@@ -64,15 +83,17 @@ class JobLoader(wiring.Component):
 
     Members
     -------
-    jobs : In(stream of ``job_layout``)
-    activations : In(stream of ``activations_shape``)
+    jobs : In(stream of ``job_layout``); ready in the state ``take``
+    activations : In(stream of ``activations_shape``); by token, then by chunk; ready in the state
+        ``load``
     offer : Out(stream); a job whose activations are loaded: its ``n``, ``tokens`` and
         ``group_chunks``; ``bank``, its half of the buffer; ``before_last``, the number of the
-        chunk before its last one, or −1
+        chunk before its last one, or −1; valid in the state ``offer``
     write_address : Out(an address per token); twice the number of the chunk, plus the half
-    write_data : Out(``activations_shape``)
-    write_enable : Out(tokens)
-    bad_job, bad_activation : Out(1); high for one cycle
+    write_data : Out(``activations_shape``); the beat that was accepted in the cycle before
+    write_enable : Out(tokens); at most one bit is set, in the cycle after an activation beat
+    bad_job : Out(1); high for one cycle, 2 cycles after the acceptance of the job
+    bad_activation : Out(1); high for one cycle, in the cycle after the activation beat
     busy : Out(1); a job is checked, loaded or offered
     """
 
@@ -106,6 +127,11 @@ class JobLoader(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the state machine, the counters of the next beat, and the write registers.
+
+        The state ``check`` prepares the counters for the first beat, and each beat for the next
+        one. The accepted beat then needs no arithmetic before its lanes are cleared.
+        """
         m = Module()
         config = self._config
         job = Signal(job_layout(config), reset_less=True)
@@ -221,7 +247,12 @@ class JobLoader(wiring.Component):
         """Whether a size of a job is illegal.
 
         The loader evaluates this as the job arrives, which leaves little logic for the cycle that
-        checks the job.
+        checks the job. The result covers all rules of the class but the one about ``reuse``. A
+        maximum that fills its field costs no logic.
+
+        Parameters
+        ----------
+        job : the payload of ``jobs``
         """
         config = self._config
         out_of_range: Value = Const(0, 1)
@@ -248,7 +279,14 @@ class JobLoader(wiring.Component):
 
         The registers are ready before the beat arrives. They hold the end of K in groups of eight
         lanes. A lane is beyond K if its group is. It also is if the next group is, and its place
-        within a group is beyond the place of K.
+        within a group is beyond the place of K. Three registers thus decide about a lane.
+
+        Parameters
+        ----------
+        step : the registers take the values of the next beat
+        left_inverted : register; the inputs from the next beat on, inverted
+        next_left_inverted : value that ``left_inverted`` takes with ``step``
+        final : register; the next beat is the last one of its token
         """
         config = self._config
         eights = -(-config.lanes // 8)

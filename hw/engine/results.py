@@ -38,8 +38,25 @@ class ResultQueue(wiring.Component):
     captures a group only if the queue has room for all of its beats. After a capture of T tokens,
     the next one follows T cycles later at the earliest.
 
+    A capture of T tokens in cycle 0 passes these stages. If beats of earlier groups wait, the last
+    two stages come later.
+
+    ==========  ==================================================================================
+    cycle       stage
+    ==========  ==================================================================================
+    1           ``held`` has the sums, with zeros for rows to clear; ``left`` is T
+    1 + t       the beat of token t is written to the memory; ``left`` is T − t
+    2 + t       the beat of token t is read from the memory
+    3 + t       the beat of token t is offered at ``results``
+    ==========  ==================================================================================
+
     Latency: 3 cycles from the capture to the first beat; the beats enter the queue one per cycle
-    from the cycle after the capture on. Throughput: one beat per cycle.
+    from the cycle after the capture on. Throughput: one beat per cycle. Example: the beats of 4
+    tokens are offered in cycles 3 to 6, and the next capture comes in cycle 4 or later.
+
+    ``depth`` counts the beats that are captured, in the memory, or offered. The memory has more
+    words than that (``queue_words``), so that it never overflows under the first rule. No output
+    depends on an input of the same cycle. A reset drops all beats.
 
     Parameters
     ----------
@@ -56,11 +73,12 @@ class ResultQueue(wiring.Component):
     Members
     -------
     capture : In(1); capture ``sums`` in this cycle
-    sums : In(tokens × rows signed values)
+    sums : In(tokens × rows signed values); used only with ``capture``
     clear : In(rows); capture 0 instead, for rows beyond N; set only with ``capture``
-    tokens : In(range(tokens + 1)); tokens of the group
-    last : In(1); the group is the final one of the job
-    results : Out(stream of ``results_shape``)
+    tokens : In(range(tokens + 1)); tokens of the group, 1 or more; used only with ``capture``
+    last : In(1); the group is the final one of the job; used only with ``capture``
+    results : Out(stream of ``results_shape``); by group, then by token; ``last`` is set in the beat
+        of the final token of a group with ``last``
     busy : Out(1); a beat is captured or queued
     """
 
@@ -84,6 +102,11 @@ class ResultQueue(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Registers of the captured group, the memory with its two pointers, and its read stage.
+
+        ``produce`` counts written words and ``consume`` read ones, both modulo the words of the
+        memory. A read word stays at ``results`` until the consumer takes it.
+        """
         m = Module()
         config = self._config
         places = queue_words(self._depth)

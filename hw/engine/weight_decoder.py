@@ -56,7 +56,8 @@ def _base3(m: Module, byte: Signal) -> Decoded:
     """The code ``base3``: byte = Σ (tⱼ + 1) · 3ʲ, in two levels of six-input tables.
 
     The first level recodes byte[7:2] into w0 to w9. Every output is then a function of at most six
-    bits among byte[1:0], w0 to w9 and byte[7:2]. The recoded bits have these parts:
+    bits among byte[1:0], w0 to w9 and byte[7:2]. Only ``zero0`` also takes ``illegal``, which
+    makes a third level. The recoded bits have these parts:
 
     - w0, w1, w2 and w4 encode 4 · byte[7:2] modulo 9, for trits 0 and 1;
     - w3, w5 and w6 encode it modulo 27, for trit 2;
@@ -219,7 +220,12 @@ _DECODERS: dict[str, Callable[[Module, Signal], Decoded]] = {
 class BeatDecoder(wiring.Component):
     """Weight decoder for a beat of packed weights.
 
-    Latency: 0 cycles, combinational. Throughput: one beat per cycle.
+    Each byte has logic of its own. With p trits per byte (``trits_per_byte`` of the code), trit i
+    stands in byte ``i // p`` of the beat, at place ``i % p`` of that byte. Trits of the last byte
+    from ``count`` on are left out. Their symbols still count for ``illegal``.
+
+    Latency: 0 cycles, combinational. Throughput: one beat per cycle. The component has no register
+    and no clock. A byte of ``base3`` passes at most three look-up tables of six inputs.
 
     Parameters
     ----------
@@ -254,6 +260,7 @@ class BeatDecoder(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Build the logic of each byte from ``_DECODERS``."""
         m = Module()
         zero: list[Value] = []
         negative: list[Value] = []
