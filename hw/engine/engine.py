@@ -137,9 +137,12 @@ class MatVecEngine(wiring.Component):
     whole jobs. Throughput: one weight beat per cycle, if every result group has at least ``tokens``
     weight beats and the consumer takes each result beat at once.
 
-    Example: an engine of 8 lanes, 5 rows and 2 tokens on an FPGA has D = 5 and a latency of 9. A
-    job of N = 12, K = 20 and 2 tokens is accepted in cycle 0. Its activations come in cycles 2 to
-    7, its weights in cycles 9 to 17, and its last result in cycle 27.
+    Example: an engine of 8 lanes, 5 rows and 2 tokens on an FPGA, with one level of the adder tree
+    per stage, has D = 5 and a latency of 9. A job of N = 12, K = 20 and 2 tokens is accepted in
+    cycle 0. Its activations come in cycles 2 to 7, its weights in cycles 9 to 17, and its last
+    result in cycle 27.
+
+    Corner cases:
 
     - Lanes from K on add 0, and results of rows from N on are 0. An illegal code in such a lane or
       row still raises ``faults.weight``.
