@@ -1,7 +1,7 @@
 """The cycle model: cycles of matrix products on the engine, equal to those of the RTL."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import inf
 
@@ -216,11 +216,7 @@ def _extrapolated(config: MatVecConfig, jobs: Sequence[JobShape], memory: Prefet
 
     def cycles(groups: int, count: int) -> int:
         n = min(jobs[0].n, groups * config.rows)
-        few = [
-            JobShape(n=n, k=job.k, tokens=job.tokens, group_chunks=job.group_chunks)
-            for job in jobs[:count]
-        ]
-        return _throttled_cycles(config, few, memory)
+        return _throttled_cycles(config, [replace(job, n=n) for job in jobs[:count]], memory)
 
     def product(count: int) -> float:
         whole = cycles(some, count)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin
 
 from ..tools.errors import EstimateError
 
-__all__ = ["DATA", "read_data", "record"]
+__all__ = ["DATA", "find", "read_data", "record"]
 
 #: Folder of the data files of the cost model.
 DATA = Path(__file__).parent / "data"
@@ -73,6 +73,25 @@ def record(kind: type[_Record], values: Mapping[str, Any], where: str) -> _Recor
         elif field.default is MISSING and field.default_factory is MISSING:
             raise EstimateError(f"{where}: the key {name!r} is missing; add it")
     return kind(**values)
+
+
+def find(kind: str, name: str, known: Mapping[str, _Record]) -> _Record:
+    """Find an entry of a table by its name.
+
+    Parameters
+    ----------
+    kind : the kind of the entries, for the error
+    name : name of the entry
+    known : the entries by name
+
+    Raises
+    ------
+    EstimateError
+        If there is no such entry.
+    """
+    if name not in known:
+        raise EstimateError(f"the {kind} must be one of {', '.join(known)}, not {name!r}")
+    return known[name]
 
 
 def _fits(value: Any, kind: Any) -> bool:

@@ -7,26 +7,13 @@ from typing import Any
 
 from ...hw.config import PRESETS, MatVecConfig
 from ..tools.errors import EstimateError
-from .datafiles import DATA, read_data, record
+from .datafiles import DATA, find, read_data, record
 from .memories import EFFICIENCY, Efficiency, Memory
 from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format
 
 __all__ = ["DESIGNS", "Design", "find_design", "own_design", "sustained"]
 
 _FILE = DATA / "designs.toml"
-
-#: Fields of a design that must be above 0.
-_POSITIVE = (
-    "clock_mhz",
-    "engines",
-    "macs_per_cycle",
-    "pass_tokens",
-    "rows",
-    "kv_bits",
-    "attention_macs_per_cycle",
-    "vector_elements_per_cycle",
-    "port_bytes_per_cycle",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,9 +84,9 @@ class Design:
             raise EstimateError(
                 f"reader must be one of {', '.join(EFFICIENCY)}, not {self.reader!r}"
             )
-        for name in _POSITIVE:
-            if not getattr(self, name) > 0:
-                raise EstimateError(f"{name} must be above 0, not {getattr(self, name)}")
+        for name, value in vars(self).items():
+            if type(value) in (int, float) and name != "fixed_us" and not value > 0:
+                raise EstimateError(f"{name} must be above 0, not {value}")
         if self.clock_mhz > 100_000:
             raise EstimateError(f"clock_mhz must be at most 100000, not {self.clock_mhz}")
 
@@ -229,6 +216,4 @@ def find_design(name: str) -> Design:
     EstimateError
         If there is no such design.
     """
-    if name not in DESIGNS:
-        raise EstimateError(f"the design must be one of {', '.join(DESIGNS)}, not {name!r}")
-    return DESIGNS[name]
+    return find("design", name, DESIGNS)

@@ -2,10 +2,10 @@
 
 import csv
 import hashlib
-import io
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
 from math import prod
@@ -31,6 +31,18 @@ _CHUNK = 200
 
 #: Most points of a grid.
 _MOST = 1_000_000
+
+#: Axes of a grid, the fastest one last: the column of the table, and the field of ``Grid``.
+_AXES = {
+    "model": "models",
+    "memory": "memories",
+    "context": "contexts",
+    "batch": "batches",
+    "lanes": "lanes",
+    "rows": "rows",
+    "tokens": "tokens",
+    "clock_mhz": "clocks",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,25 +94,11 @@ class Grid:
             own_design("sweep", _config(64, 1, 1, self.code), clock)
 
     def __len__(self) -> int:
-        return prod(len(values) for values in self._axes)
-
-    @property
-    def _axes(self) -> tuple[Sequence[Any], ...]:
-        """The values of all axes, the fastest one last."""
-        return (
-            self.models,
-            self.memories,
-            self.contexts,
-            self.batches,
-            self.lanes,
-            self.rows,
-            self.tokens,
-            self.clocks,
-        )
+        return prod(len(getattr(self, axis)) for axis in _AXES.values())
 
     def points(self) -> Iterator[tuple[Any, ...]]:
         """Return an iterator over all points, in order."""
-        return product(*self._axes)
+        return product(*(getattr(self, axis) for axis in _AXES.values()))
 
 
 def _config(lanes: int, rows: int, tokens: int, code: str) -> MatVecConfig:
@@ -118,25 +116,24 @@ def _evaluate(grid: Grid, chunk: Sequence[tuple[int, tuple[Any, ...]]]) -> list[
     profile = find_profile(grid.profile)
     models = {name: find_model(name) for name in grid.models}
     rows = []
-    for index, (name, memory, context, batch, lanes, height, tokens, clock) in chunk:
-        config = _config(lanes, height, tokens, grid.code)
-        design = own_design("sweep", config, clock)
-        model = models[name]
+    for index, values in chunk:
+        point = dict(zip(_AXES, values, strict=True))
+        config = _config(point["lanes"], point["rows"], point["tokens"], grid.code)
+        design = own_design("sweep", config, point["clock_mhz"])
+        model = models[point["model"]]
         result = estimate(
-            model, design, find_memory(memory), context=context, batch=batch, profile=profile
+            model,
+            design,
+            find_memory(point["memory"]),
+            context=point["context"],
+            batch=point["batch"],
+            profile=profile,
         )
         area = mac_area(design.number_format, model.widest_k) * config.macs_per_clock
         rows.append(
             {
                 "index": index,
-                "model": name,
-                "memory": memory,
-                "context": context,
-                "batch": batch,
-                "lanes": lanes,
-                "rows": height,
-                "tokens": tokens,
-                "clock_mhz": clock,
+                **point,
                 "macs_per_clock": config.macs_per_clock,
                 "arithmetic_mm2_45nm": area * 1e-6,
                 "tokens_per_second": result.tokens_per_second,
@@ -166,25 +163,21 @@ def pareto(rows: Sequence[dict[str, Any]]) -> list[bool]:
     for place, row in enumerate(rows):
         key = tuple(row[name] for name in ("model", "memory", "context", "batch"))
         tasks.setdefault(key, []).append(place)
+    costs = np.array(
+        [
+            [row["arithmetic_mm2_45nm"], row["joules_per_token"], -row["tokens_per_second"]]
+            for row in rows
+        ]
+    )
     for places in tasks.values():
-        costs = np.array(
-            [
-                [
-                    rows[place]["arithmetic_mm2_45nm"],
-                    rows[place]["joules_per_token"],
-                    -rows[place]["tokens_per_second"],
-                ]
-                for place in places
-            ]
-        )
         # A row that beats another comes before it in this order.
         front = np.empty((0, 3))
-        for place in np.lexsort(costs.T[::-1]):
+        for place in np.array(places)[np.lexsort(costs[places].T[::-1])]:
             cost = costs[place]
             beaten = (front <= cost).all(axis=1) & (front < cost).any(axis=1)
             if not beaten.any():
                 front = np.vstack([front, cost])
-                on_front[places[place]] = True
+                on_front[place] = True
     return on_front
 
 
@@ -223,9 +216,7 @@ def run_sweep(
     """
     partial = out.with_name(f"{out.name}.partial")
     key = hashlib.sha256(json.dumps(asdict(grid)).encode()).hexdigest()
-    rows: dict[int, dict[str, Any]] = {}
-    if partial.exists():
-        rows = _read_partial(partial, key)
+    rows = _read_partial(partial, key) if partial.exists() else {}
     missing = [point for point in enumerate(grid.points()) if point[0] not in rows]
     chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
     progress(len(rows), len(grid))
@@ -241,13 +232,12 @@ def run_sweep(
     for row, front in zip(table, pareto(table), strict=True):
         del row["index"]
         row["pareto"] = front
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(table[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table)
     described = {"grid": asdict(grid), "label": "modelled", "rows": table}
     with new_files(out.parent) as making:
-        (making / f"{out.name}.csv").write_text(text.getvalue(), encoding="utf-8")
+        with (making / f"{out.name}.csv").open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(table)
         (making / f"{out.name}.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
     partial.unlink(missing_ok=True)
     return table
@@ -265,51 +255,48 @@ def _read_partial(partial: Path, key: str) -> dict[int, dict[str, Any]]:
             f"{partial}: must belong to the same sweep, to be continued, not to another one; "
             "remove the file, or choose another --out"
         )
-    rows = {}
-    whole = [lines[0]]
-    for line in lines[1:-1]:
-        row = json.loads(line)
-        rows[row["index"]] = row
-        whole.append(line)
+    whole = lines[:-1] or lines
     if lines[-1]:
         write_text(partial, "\n".join(whole) + "\n")
-    return rows
+    return {row["index"]: row for row in map(json.loads, whole[1:])}
+
+
+@contextmanager
+def _executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
+    """Start local processes, or connect to a Dask scheduler."""
+    if scheduler is None:
+        with ProcessPoolExecutor(workers) as pool:
+            yield pool
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise EstimateError(
+            "--scheduler needs Dask; install it: python -m pip install 'trilith[cluster]'"
+        ) from None
+    try:
+        client = Client(scheduler, timeout=10)
+    except (OSError, ValueError) as error:
+        raise EstimateError(f"--scheduler must be a Dask scheduler: {error}") from None
+    with client:
+        yield client.get_executor()
 
 
 def _finished(
     grid: Grid,
-    chunks: Iterable[Sequence[tuple[int, tuple[Any, ...]]]],
+    chunks: Sequence[Sequence[tuple[int, tuple[Any, ...]]]],
     scheduler: str | None,
     workers: int | None,
 ) -> Iterator[list[dict[str, Any]]]:
     """Yield the rows of chunks as they are done."""
-    if scheduler is not None:
+    if scheduler is None and len(chunks) <= 1:
+        yield from (_evaluate(grid, chunk) for chunk in chunks)
+        return
+    with _executor(scheduler, workers) as executor:
+        futures = [executor.submit(_evaluate, grid, chunk) for chunk in chunks]
         try:
-            from distributed import Client, as_completed
-        except ImportError:
-            raise EstimateError(
-                "--scheduler needs Dask; install it: python -m pip install 'trilith[cluster]'"
-            ) from None
-        try:
-            client = Client(scheduler, timeout=10)
-        except (OSError, ValueError) as error:
-            raise EstimateError(f"--scheduler must be a Dask scheduler: {error}") from None
-        with client:
-            futures = [client.submit(_evaluate, grid, chunk) for chunk in chunks]
             for future in as_completed(futures):
                 yield future.result()
-        return
-    chunks = list(chunks)
-    if len(chunks) <= 1:
-        for chunk in chunks:
-            yield _evaluate(grid, chunk)
-        return
-    with ProcessPoolExecutor(workers) as pool:
-        pending = {pool.submit(_evaluate, grid, chunk) for chunk in chunks}
-        try:
-            while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in futures:
+                future.cancel()

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..tools.errors import EstimateError
-from .datafiles import DATA, read_data, record
+from .datafiles import DATA, find, read_data, record
 
 __all__ = [
     "DRAM",
@@ -94,10 +93,7 @@ def find_memory(name: str) -> Memory:
     EstimateError
         If there is no such memory.
     """
-    known = MEMORIES | _ALIASES
-    if name not in known:
-        raise EstimateError(f"the memory must be one of {', '.join(known)}, not {name!r}")
-    return known[name]
+    return find("memory", name, MEMORIES | _ALIASES)
 
 
 def find_dram(name: str) -> Dram:
@@ -108,6 +104,4 @@ def find_dram(name: str) -> Dram:
     EstimateError
         If there is no such memory.
     """
-    if name not in DRAM:
-        raise EstimateError(f"the kind of DRAM must be one of {', '.join(DRAM)}, not {name!r}")
-    return DRAM[name]
+    return find("kind of DRAM", name, DRAM)

@@ -12,7 +12,7 @@ from typing import Any
 from ...hw.config import MatVecConfig
 from ..gatelevel.table import Table, library_names, load_table
 from ..tools.errors import EstimateError
-from .datafiles import DATA, read_data, record
+from .datafiles import DATA, find, read_data, record
 
 __all__ = [
     "FORMATS",
@@ -82,15 +82,14 @@ class NumberFormat:
     source: str
 
 
-def _format(name: str, entry: Mapping[str, Any]) -> NumberFormat:
-    """Make a format from its entry of the data file."""
-    values = {"name": name, **entry, "codes": tuple(entry.get("codes", ()))}
-    return record(NumberFormat, values, f"{_FORMATS_FILE}: {name}")
-
-
 #: Number formats by name, from ``data/formats.toml``.
 FORMATS: dict[str, NumberFormat] = {
-    name: _format(name, entry) for name, entry in read_data(_FORMATS_FILE).items()
+    name: record(
+        NumberFormat,
+        {"name": name, **entry, "codes": tuple(entry.get("codes", ()))},
+        f"{_FORMATS_FILE}: {name}",
+    )
+    for name, entry in read_data(_FORMATS_FILE).items()
 }
 
 
@@ -102,9 +101,7 @@ def find_format(name: str) -> NumberFormat:
     EstimateError
         If there is no such format.
     """
-    if name not in FORMATS:
-        raise EstimateError(f"the number format must be one of {', '.join(FORMATS)}, not {name!r}")
-    return FORMATS[name]
+    return find("number format", name, FORMATS)
 
 
 def engine_format(config: MatVecConfig) -> NumberFormat:

@@ -97,35 +97,6 @@ class Estimate:
         return max(shares, key=lambda name: shares[name])
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Traffic:
-    """Reads and writes of a step on a design.
-
-    Parameters
-    ----------
-    linear_passes, head_passes : passes over the weights
-    pass_weights : mean weights of the linear layers that a pass reads
-    linear_format, head_format : number formats
-    """
-
-    linear_passes: int
-    head_passes: int
-    pass_weights: float
-    linear_format: NumberFormat
-    head_format: NumberFormat
-
-    @classmethod
-    def of(cls, model: ModelShape, design: Design, work: Work) -> "_Traffic":
-        """Count the traffic of a step."""
-        return cls(
-            linear_passes=ceil(work.tokens / design.shared_tokens),
-            head_passes=ceil(work.sequences / design.shared_tokens),
-            pass_weights=weights_per_pass(model, work.tokens, design.shared_tokens),
-            linear_format=design.number_format,
-            head_format=find_format(design.head_format),
-        )
-
-
 @lru_cache(maxsize=65536)
 def _cycles(config: MatVecConfig, n: int, k: int, tokens: int) -> int:
     """Return the cycles of a product on an engine that is large enough for it."""
@@ -199,20 +170,27 @@ def estimate(
         work = prefill(model, prompt, batch=batch)
     hertz = design.clock_mhz * 1e6
     bandwidth = _bandwidth(design, memory)
-    traffic = _Traffic.of(model, design, work)
-    linear_bytes = traffic.pass_weights * traffic.linear_format.weight_bits / 8
-    linear_bytes *= traffic.linear_passes
-    head_bytes = work.head_weights * traffic.head_format.weight_bits / 8 * traffic.head_passes
+    passes = ceil(work.tokens / design.shared_tokens)
+    head_passes = ceil(work.sequences / design.shared_tokens)
+    pass_weights = weights_per_pass(model, work.tokens, design.shared_tokens)
+    linear, head = design.number_format, find_format(design.head_format)
+    linear_bytes = pass_weights * linear.weight_bits / 8 * passes
+    head_bytes = work.head_weights * head.weight_bits / 8 * head_passes
     kv_bytes = (work.kv_reads + work.kv_writes) * design.kv_bits / 8
     cycles = _linear_cycles(design, model, work.tokens)
     # A head without multiplications runs on the array, another on the units of attention.
-    on_array = traffic.head_format.multiply is None
+    on_array = head.multiply is None
     head_macs = design.full_rate if on_array else design.attention_macs_per_cycle
     attention_seconds = _seconds(work.attention_macs, design.attention_macs_per_cycle * hertz)
     parts, attention_pj = None, 0.0
     if profile is not None:
-        parts = _product_energy(model, design, memory, work, profile)
-        attention_pj = _attention_energy(model, design, memory, work, profile)
+        bits = pass_weights * passes * linear.weight_bits
+        bits += work.head_weights * head_passes * head.weight_bits
+        moved = _moved_bit(memory, profile)
+        parts = _product_energy(model, design, work, profile, bits * moved)
+        kv_pj = (work.kv_reads + work.kv_writes) * design.kv_bits * moved
+        attention = profile.mac_pj(find_format("fp16"), model.head_size or 1)
+        attention_pj = work.attention_macs * attention + kv_pj
     return Estimate(
         model=model.name,
         design=design.name,
@@ -223,7 +201,7 @@ def estimate(
         attention=max(attention_seconds, _seconds(kv_bytes, bandwidth)),
         head=max(_seconds(work.head_macs, head_macs * hertz), _seconds(head_bytes, bandwidth)),
         vector=_seconds(work.vector_elements, design.vector_elements_per_cycle * hertz),
-        fixed=design.fixed_us * 1e-6 * traffic.linear_passes,
+        fixed=design.fixed_us * 1e-6 * passes,
         cycles=cycles,
         weight_bytes=linear_bytes + head_bytes,
         kv_bytes=kv_bytes,
@@ -238,16 +216,16 @@ def _moved_bit(memory: Memory, profile: Profile) -> float:
 
 
 def _product_energy(
-    model: ModelShape, design: Design, memory: Memory, work: Work, profile: Profile
+    model: ModelShape, design: Design, work: Work, profile: Profile, dram: float
 ) -> Parts:
-    """Return the energy of the linear layers and the head by part, in pJ."""
-    traffic = _Traffic.of(model, design, work)
+    """Return the energy of the linear layers and the head by part, in pJ; ``dram`` is given."""
     bit = profile.sram_bit(design.buffer_kilobytes)
     mac = register = sram = 0.0
     products: list[tuple[NumberFormat, int, int, float]] = [
-        (traffic.linear_format, one.n, one.k, one.active * work.tokens) for one in model.linears
+        (design.number_format, one.n, one.k, one.active * work.tokens) for one in model.linears
     ]
-    products.append((traffic.head_format, model.vocabulary, model.hidden, work.sequences))
+    head = find_format(design.head_format)
+    products.append((head, model.vocabulary, model.hidden, work.sequences))
     for kind, n, k, vectors in products:
         figures = profile.mac(kind, k)
         held = figures.pop("register", None)
@@ -257,17 +235,4 @@ def _product_energy(
         result = kind.act_bits if kind.add else accumulator_bits(kind, k)
         reads = kind.act_bits * k * ceil(n / design.shared_rows)
         sram += (reads + result * n) * vectors * bit
-    weights = (
-        traffic.pass_weights * traffic.linear_passes * traffic.linear_format.weight_bits
-        + work.head_weights * traffic.head_passes * traffic.head_format.weight_bits
-    )
-    return Parts(mac=mac, register=register, sram=sram, dram=weights * _moved_bit(memory, profile))
-
-
-def _attention_energy(
-    model: ModelShape, design: Design, memory: Memory, work: Work, profile: Profile
-) -> float:
-    """Return the energy of attention in FP16 and of its key-value traffic, in pJ."""
-    mac = profile.mac_pj(find_format("fp16"), model.head_size or 1)
-    kv = (work.kv_reads + work.kv_writes) * design.kv_bits
-    return work.attention_macs * mac + kv * _moved_bit(memory, profile)
+    return Parts(mac=mac, register=register, sram=sram, dram=dram)

@@ -236,21 +236,8 @@ def prefill(model: ModelShape, tokens: int, *, batch: int = 1) -> Work:
         reach = min(window or tokens, tokens)
         # Position i attends to min(i, window) positions, itself included.
         pairs += layers * (reach * (reach + 1) // 2 + (tokens - reach) * reach)
-    width = model.heads * model.head_size
-    kv = 2 * model.kv_heads * model.head_size
-    attention_layers = sum(layers for _, layers in model.windows)
-    return Work(
-        sequences=batch,
-        tokens=tokens * batch,
-        linear_macs=model.active_weights * tokens * batch,
-        attention_macs=2 * width * pairs * batch,
-        head_macs=model.head_weights * batch,
-        linear_weights=weights_per_pass(model, tokens * batch, tokens * batch),
-        head_weights=model.head_weights,
-        kv_reads=kv * attention_layers * tokens * batch,
-        kv_writes=kv * attention_layers * tokens * batch,
-        vector_elements=_vector_elements(model) * tokens * batch,
-    )
+    seen = sum(layers for _, layers in model.windows) * tokens
+    return _work(model, sequences=batch, tokens=tokens, pairs=pairs, reads=seen)
 
 
 def decode(model: ModelShape, context: int, *, batch: int = 1) -> Work:
@@ -269,16 +256,30 @@ def decode(model: ModelShape, context: int, *, batch: int = 1) -> Work:
     """
     _checked(context=context, batch=batch)
     reach = sum(layers * min(window or context, context) for window, layers in model.windows)
-    kv = 2 * model.kv_heads * model.head_size
+    return _work(model, sequences=batch, tokens=1, pairs=reach, reads=reach)
+
+
+def _work(model: ModelShape, *, sequences: int, tokens: int, pairs: int, reads: int) -> Work:
+    """Count the work of a step.
+
+    Parameters
+    ----------
+    model : the model that computes
+    sequences : sequences of the step
+    tokens, pairs, reads : of each sequence the tokens, the pairs of positions that attend to each
+        other, and the positions whose keys and values are read; the last two over all layers
+    """
+    kv = 2 * model.kv_heads * model.head_size * sequences
+    all_tokens = tokens * sequences
     return Work(
-        sequences=batch,
-        tokens=batch,
-        linear_macs=model.active_weights * batch,
-        attention_macs=2 * model.heads * model.head_size * reach * batch,
-        head_macs=model.head_weights * batch,
-        linear_weights=weights_per_pass(model, batch, batch),
+        sequences=sequences,
+        tokens=all_tokens,
+        linear_macs=model.active_weights * all_tokens,
+        attention_macs=2 * model.heads * model.head_size * pairs * sequences,
+        head_macs=model.head_weights * sequences,
+        linear_weights=weights_per_pass(model, all_tokens, all_tokens),
         head_weights=model.head_weights,
-        kv_reads=kv * reach * batch,
-        kv_writes=kv * sum(layers for _, layers in model.windows) * batch,
-        vector_elements=_vector_elements(model) * batch,
+        kv_reads=kv * reads,
+        kv_writes=kv * tokens * sum(layers for _, layers in model.windows),
+        vector_elements=_vector_elements(model) * all_tokens,
     )
