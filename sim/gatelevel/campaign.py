@@ -22,7 +22,7 @@ from .characterize import K_MAX, METHOD, Task, characterize
 from .library import Library
 from .operands import BEATS
 from .sram import read_sram
-from .table import COMPARED_UNITS, LANES
+from .table import COMPARED_UNITS, LANES, identity
 
 __all__ = ["Campaign", "all_tasks", "store_sram"]
 
@@ -236,11 +236,6 @@ def _put(table: dict[str, Any], row: _Row) -> None:
 
     If its key is the same, it keeps the glitches of the replaced one.
     """
-
-    def identity(one: Mapping[str, Any]) -> tuple:
-        names = ("unit", "lanes", "rows", "levels_per_stage", "operands", "clock_ghz")
-        return tuple(one[name] for name in names)
-
     origins, rows = table["provenance"], table["rows"]
     if row["provenance"] not in origins:
         origins.append(row["provenance"])

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...hw.baselines import BASELINES, Baseline, DotConfig, DotUnit
-from ..rtl.clocked import port_bytes
+from ..rtl.clocked import port_rows
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
 from ..tools.toolchain import find_program
@@ -224,16 +224,12 @@ def _width(unit: DotUnit, port: str) -> int:
 
 def _port_rows(baseline: Baseline, unit: DotUnit, operands: Operands) -> _Rows:
     """Arrange operands as inputs of a unit, a beat in every cycle, see ``run_clocked``."""
-
-    def rows(values: NDArray[np.uint8], port: str) -> NDArray[np.uint8]:
-        full = np.zeros((len(values), port_bytes(_width(unit, port))), np.uint8)
-        full[:, : values.shape[1]] = values
-        return full
-
     activations = np.roll(operands.activations, unit.skew, axis=0)
     return {
-        "weights": rows(baseline.weight_port(operands.weights), "weights"),
-        "activations": rows(baseline.activation_port(activations), "activations"),
+        "weights": port_rows(baseline.weight_port(operands.weights), _width(unit, "weights")),
+        "activations": port_rows(
+            baseline.activation_port(activations), _width(unit, "activations")
+        ),
         "valid": np.ones((len(operands.last), 1), np.uint8),
         "last": operands.last[:, np.newaxis].astype(np.uint8),
     }

@@ -6,6 +6,7 @@ To compile a large netlist, as Verilator does, takes longer than all other steps
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import numpy as np
@@ -98,19 +99,17 @@ class _Flat:
     tables: list[int]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Gate:
-    """A function, the names in it, their nets, and the net that it drives."""
+def _gates(
+    netlist: Netlist,
+) -> tuple[dict[Net, tuple[str, list[Net]]], list[tuple[Net, Net]]]:
+    """List the functions of all cells, and the next state and the state of all flip-flops.
 
-    function: str
-    names: tuple[str, ...]
-    sources: list[Net]
-    driven: Net
-
-
-def _gates(netlist: Netlist) -> tuple[list[_Gate], list[tuple[Net, Net]]]:
-    """List the functions of all cells, and the next state and the state of all flip-flops."""
-    gates: list[_Gate] = []
+    Returns
+    -------
+    gates : by the net that it drives, each function and the nets of the names in it
+    registers : pairs of the nets of the next state and of the state
+    """
+    gates: dict[Net, tuple[str, list[Net]]] = {}
     registers: list[tuple[Net, Net]] = []
     for name, instance in netlist.instances.items():
         values: dict[str, Net] = {pin: instance.nets[pin] for pin in instance.cell.inputs}
@@ -122,9 +121,7 @@ def _gates(netlist: Netlist) -> tuple[list[_Gate], list[tuple[Net, Net]]]:
             wanted.append((f"!{flip_flop.state}", f"{name} inverse"))
             wanted.append((flip_flop.next_state, f"{name} next"))
         for function, driven in wanted:
-            names = tuple(names_in(function))
-            sources = [values[pin] for pin in names]
-            gates.append(_Gate(function=function, names=names, sources=sources, driven=driven))
+            gates[driven] = function, [values[pin] for pin in names_in(function)]
     return gates, registers
 
 
@@ -137,42 +134,27 @@ def _flatten(netlist: Netlist) -> _Flat:
         If there is no such order.
     """
     gates, registers = _gates(netlist)
+    inputs = [bit for _, bits in netlist.bits("input") for bit in bits]
+    given = dict.fromkeys([netlist.clock, *inputs, *(state for _, state in registers)])
+    # "x" shares the number of "0".
     nets: dict[Net, int] = {"0": 0, "1": 1, "x": 0}
-
-    def number(net: Net) -> int:
-        # "x" shares the number of "0".
-        return nets.setdefault(net, len(nets) - 1)
-
-    for port in netlist.ports.values():
-        for bit in port["bits"] if port["direction"] == "input" else ():
-            number(bit)
-    ready: list[Net] = [*nets, *(state for _, state in registers)]
-    readers: dict[Net, list[int]] = {}
-    missing = [len(gate.sources) for gate in gates]
-    for index, gate in enumerate(gates):
-        # A constant function waits for a net of its own.
-        sources = gate.sources or [f"constant {index}"]
-        ready += [] if gate.sources else sources
-        for source in sources:
-            readers.setdefault(source, []).append(index)
+    graph = TopologicalSorter({net: sources for net, (_, sources) in gates.items()})
+    try:
+        order = [net for net in graph.static_order() if net not in nets and net not in given]
+        functions = [gates[net] for net in order]
+    except (CycleError, KeyError):
+        raise ToolchainError(
+            "the netlist has a loop of gates; the component must have none"
+        ) from None
+    for net in (*given, *order):
+        nets.setdefault(net, len(nets) - 1)
     cells: list[int] = []
     tables: list[int] = []
-    places: dict[tuple[str, tuple[str, ...]], int] = {}
-    while ready:
-        source = ready.pop()
-        number(source)
-        for index in readers.get(source, ()):
-            missing[index] -= 1
-            if missing[index] > 0:
-                continue
-            gate = gates[index]
-            if (gate.function, gate.names) not in places:
-                places[gate.function, gate.names] = len(tables)
-                tables += truth_table(gate.function, gate.names)
-            cells += [places[gate.function, gate.names], number(gate.driven), len(gate.names)]
-            cells += [nets[source] for source in gate.sources]
-            ready.append(gate.driven)
-    if any(count > 0 for count in missing):
-        raise ToolchainError("the netlist has a loop of gates; the component must have none")
-    pairs = [number(net) for pair in registers for net in pair]
+    places: dict[str, int] = {}
+    for net, (function, sources) in zip(order, functions, strict=True):
+        if function not in places:
+            places[function] = len(tables)
+            tables += truth_table(function, tuple(names_in(function)))
+        cells += [places[function], nets[net], len(sources), *(nets[one] for one in sources)]
+    pairs = [nets[net] for pair in registers for net in pair]
     return _Flat(nets=nets, registers=pairs, cells=cells, tables=tables)

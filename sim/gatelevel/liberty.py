@@ -66,77 +66,6 @@ class Group:
 _TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|/\*.*?\*/|\\\n|([^\s"(){};:,\\]+)|([(){};\n])', re.S)
 
 
-class _Parser:
-    """Builds the tree of groups from tokens.
-
-    Parameters
-    ----------
-    file : the name that errors give
-    """
-
-    def __init__(self, file: str) -> None:
-        self._file = file
-        self._top = Group("", [])
-        self._stack = [self._top]
-        self._words: list[str] = []
-        self._arguments: list[str] | None = None
-        self._inside = False
-
-    def word(self, word: str) -> None:
-        """Take a word or a quoted text."""
-        if self._inside and self._arguments is not None:
-            self._arguments.append(word)
-        else:
-            self._words.append(word)
-
-    def mark(self, mark: str) -> None:
-        """Take a parenthesis, a brace, a semicolon or the end of a line."""
-        if mark == "(":
-            self._arguments, self._inside = [], True
-        elif mark == ")":
-            self._inside = False
-        elif mark == "{":
-            self._open()
-        elif mark != "\n":
-            self._end_attribute()
-            if mark == "}":
-                self._close()
-        elif self._arguments is None and len(self._words) > 1:
-            # Some libraries leave out the semicolon at the end of a line.
-            self._end_attribute()
-
-    def _open(self) -> None:
-        if not self._words or self._arguments is None:
-            raise LibertyError(
-                f"{self._file}: a brace opens without a group's name; the file must be Liberty"
-            )
-        group = Group(self._words[-1], self._arguments)
-        self._stack[-1].groups.append(group)
-        self._stack.append(group)
-        self._words, self._arguments = [], None
-
-    def _end_attribute(self) -> None:
-        if self._words:
-            values = self._arguments if self._arguments is not None else self._words[1:]
-            self._stack[-1].attributes[self._words[0]] = values
-        self._words, self._arguments = [], None
-
-    def _close(self) -> None:
-        self._stack.pop()
-        if not self._stack:
-            raise LibertyError(
-                f"{self._file}: a brace closes that never opened; the file must be Liberty"
-            )
-
-    def library(self) -> Group:
-        """Return the library, if all its groups are closed."""
-        if len(self._stack) != 1 or [group.kind for group in self._top.groups] != ["library"]:
-            raise LibertyError(
-                f"{self._file}: the file must be one complete library group of Liberty"
-            )
-        return self._top.groups[0]
-
-
 @dataclass(frozen=True, kw_only=True)
 class LibertyFile:
     """A Liberty file that was read and not yet parsed.
@@ -164,13 +93,43 @@ class LibertyFile:
         LibertyError
             If the content is not one complete library group.
         """
-        parser = _Parser(self.name)
+        stack = [Group("", [])]
+        words: list[str] = []
+        arguments: list[str] | None = None
+        inside = False  # Of parentheses.
         for match in _TOKEN.finditer(self.content.decode("latin-1")):
-            if match[3] is not None:
-                parser.mark(match[3])
-            elif match.lastindex:
-                parser.word(match[1] if match[1] is not None else match[2])
-        return parser.library()
+            mark = match[3]
+            if mark is None:
+                if match.lastindex:
+                    taker = arguments if inside and arguments is not None else words
+                    taker.append(match[1] if match[1] is not None else match[2])
+            elif mark == "(":
+                arguments, inside = [], True
+            elif mark == ")":
+                inside = False
+            elif mark == "{":
+                if not words or arguments is None:
+                    raise self._wrong(
+                        "a brace opens without a group's name; the file must be Liberty"
+                    )
+                group = Group(words[-1], arguments)
+                stack[-1].groups.append(group)
+                stack.append(group)
+                words, arguments = [], None
+            # Some libraries leave out the semicolon at the end of a line.
+            elif mark != "\n" or (arguments is None and len(words) > 1):
+                if words:
+                    stack[-1].attributes[words[0]] = words[1:] if arguments is None else arguments
+                words, arguments = [], None
+                if mark == "}" and stack.pop() and not stack:
+                    raise self._wrong("a brace closes that never opened; the file must be Liberty")
+        top, *unclosed = stack
+        if unclosed or [group.kind for group in top.groups] != ["library"]:
+            raise self._wrong("the file must be one complete library group of Liberty")
+        return top.groups[0]
+
+    def _wrong(self, rule: str) -> LibertyError:
+        return LibertyError(f"{self.name}: {rule}")
 
 
 def read_liberty(file: Path) -> LibertyFile:
@@ -239,6 +198,10 @@ def read_units(library: Group, file: str) -> tuple[float, float]:
 _Tree = str | tuple[str, "_Tree"] | tuple[str, "_Tree", "_Tree"]
 
 
+#: Binary operators, the weakest first, and their names in a tree.
+_OPERATORS = ({"|": "|", "+": "|"}, {"&": "&", "*": "&", " ": "&"}, {"^": "^"})
+
+
 class _Function:
     """Parses a function by recursive descent, the weakest operator first.
 
@@ -257,7 +220,7 @@ class _Function:
 
     def tree(self) -> _Tree:
         """Parse the whole text."""
-        found = self._or()
+        found = self._binary()
         if self._tokens:
             raise ValueError(f"{self._tokens[0]!r} is out of place")
         return found
@@ -266,28 +229,21 @@ class _Function:
     def _next(self) -> str:
         return self._tokens[0] if self._tokens else ""
 
-    def _or(self) -> _Tree:
-        left = self._and()
-        while self._next in ("|", "+"):
-            self._tokens.pop(0)
-            left = ("|", left, self._and())
-        return left
-
-    def _and(self) -> _Tree:
-        left = self._xor()
-        # An operand that follows an operand is a conjunction: the operator is a space.
-        while self._next in ("&", "*", "!", "(") or re.match(r"\w", self._next):
-            if self._next in "&*":
+    def _binary(self, level: int = 0) -> _Tree:
+        """Parse operations of a level of ``_OPERATORS``, whose operands are of the next level."""
+        if level == len(_OPERATORS):
+            return self._not()
+        left = self._binary(level + 1)
+        while True:
+            operator = _OPERATORS[level].get(self._next)
+            if operator:
                 self._tokens.pop(0)
-            left = ("&", left, self._xor())
-        return left
-
-    def _xor(self) -> _Tree:
-        left = self._not()
-        while self._next == "^":
-            self._tokens.pop(0)
-            left = ("^", left, self._not())
-        return left
+            elif " " in _OPERATORS[level] and re.match(r"[\w!(]", self._next):
+                # An operand that follows an operand is a conjunction: the operator is a space.
+                operator = _OPERATORS[level][" "]
+            else:
+                return left
+            left = (operator, left, self._binary(level + 1))
 
     def _not(self) -> _Tree:
         if self._next == "!":
@@ -304,7 +260,7 @@ class _Function:
             raise ValueError("an operand is missing at its end")
         token = self._tokens.pop(0)
         if token == "(":
-            found = self._or()
+            found = self._binary()
             if self._next != ")":
                 raise ValueError("a parenthesis is not closed")
             self._tokens.pop(0)

@@ -74,10 +74,7 @@ class Cell:
             return False
         others = {self.flip_flop.clock, *self.flip_flop.ties}
         data = [pin for pin in self.inputs if pin not in others]
-        return (
-            len(self.inputs) == 2 + len(self.flip_flop.ties)
-            and names_in(self.flip_flop.next_state) == data
-        )
+        return len(data) == 1 and names_in(self.flip_flop.next_state) == data
 
     @property
     def is_buffer(self) -> bool:
@@ -352,8 +349,8 @@ def _cell(cell: Group, library: Group) -> Cell:
     )
     flip_flop = _flip_flop(cell, inputs)
     sequential = any(g.kind in ("ff", "latch", "statetable", "ff_bank") for g in cell.groups)
-    # Cells between power domains, of which a unit has one.
-    special = ("is_level_shifter", "is_isolation_cell", "always_on")
+    # All but the first stand between power domains, of which a unit has one.
+    unusable = ("dont_use", "is_level_shifter", "is_isolation_cell", "always_on")
     return Cell(
         name=cell.names[0],
         area=float(cell.get("area", "0")),
@@ -365,8 +362,7 @@ def _cell(cell: Group, library: Group) -> Cell:
             if pin.get("direction") == "input"
         },
         flip_flop=flip_flop,
-        usable=cell.get("dont_use") != "true"
-        and not any(cell.get(name) == "true" for name in special)
+        usable=not any(cell.get(name) == "true" for name in unusable)
         and bool(outputs)
         and all(function for _, function in outputs)
         and (bool(flip_flop and flip_flop.next_state) or not sequential),

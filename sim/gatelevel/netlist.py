@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rtl.clocked import port_bytes
+from ..rtl.clocked import port_rows
 from ..tools.errors import SimulationError
 from ..tools.toolchain import ToolchainError
 from .library import Cell, Library
@@ -196,10 +196,8 @@ class Netlist:
         """
         outputs, place = {}, 0
         for name, nets in self.bits("output"):
-            packed = np.zeros((len(bits), port_bytes(len(nets))), np.uint8)
-            some = np.packbits(bits[:, place : place + len(nets)], axis=1, bitorder="little")
-            packed[:, : some.shape[1]] = some
-            outputs[name] = packed
+            packed = np.packbits(bits[:, place : place + len(nets)], axis=1, bitorder="little")
+            outputs[name] = port_rows(packed, len(nets))
             place += len(nets)
         return outputs
 

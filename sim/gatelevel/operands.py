@@ -127,53 +127,42 @@ def make_operands(
     rng = np.random.default_rng(0)
     share = zero_share(source)
     layers = _trained(rng) if share is None else _like_2b4t(rng, share)
-    tokens = _tokens(baseline, layers, rng, _Shape(lanes=lanes, rows=rows, interleave=interleave))
-    found: list[_Token] = []
-    starts = [0]
-    while starts[-1] < beats:
-        found.append(next(tokens))
-        starts.append(starts[-1] + len(found[-1].last))
-    weights = np.concatenate([token.weights for token in found])[:beats]
-    activations = np.concatenate([token.activations for token in found])[:beats]
-    dots = (start + dot for token, start in zip(found, starts, strict=False) for dot in token.dots)
+    tokens = _tokens(
+        baseline, layers, rng, beats=beats, lanes=lanes, rows=rows, interleave=interleave
+    )
+    *columns, dots = zip(*tokens, strict=True)
+    weights, activations, last = (np.concatenate(column)[:beats] for column in columns)
     return Operands(
         weights=weights,
         activations=activations,
-        last=np.concatenate([token.last for token in found])[:beats],
-        dots=tuple(dot for dot in dots if dot[-1] < beats),
+        last=last,
+        dots=tuple(dot for some in dots for dot in some if dot[-1] < beats),
         zero_weights=_zeros(baseline.weights, weights),
         zero_activations=_zeros(baseline.activations, activations),
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shape:
-    """Shape of a unit, see ``make_operands``."""
-
-    lanes: int
-    rows: int
-    interleave: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Token:
-    """Beats of a token: weights[beats, rows, lanes], activations[beats, lanes], last[beats].
-
-    ``dots`` is int64[dots, chunks], the beats of each dot product.
-    """
-
-    weights: _Ints
-    activations: _Ints
-    last: NDArray[np.bool_]
-    dots: _Ints
-
-
 def _tokens(
-    baseline: Baseline, layers: Iterator["_Layer"], rng: np.random.Generator, shape: _Shape
-) -> Iterator[_Token]:
-    """Iterate over the tokens of the layers, as an engine takes them."""
+    baseline: Baseline,
+    layers: Iterator["_Layer"],
+    rng: np.random.Generator,
+    *,
+    beats: int,
+    lanes: int,
+    rows: int,
+    interleave: int,
+) -> Iterator[tuple[_Ints, _Ints, NDArray[np.bool_], _Ints]]:
+    """Iterate over the tokens of the layers, as an engine takes them, until there are all beats.
+
+    Yields
+    ------
+    weights : int64[beats, rows, lanes]
+    activations : int64[beats, lanes]
+    last : bool[beats]
+    dots : int64[dots, chunks], the beats of each dot product, counted over all tokens
+    """
+    done = 0
     ternary = isinstance(baseline.weights, Code) and len(baseline.weights.values) == 3
-    lanes, rows, interleave = shape.lanes, shape.rows, shape.interleave
     for layer in layers:
         k = layer.trits.shape[1]
         chunks = k // lanes
@@ -196,13 +185,12 @@ def _tokens(
             x = np.repeat(token[: chunks * lanes].reshape(chunks, lanes), interleave, axis=0)
             last = np.zeros((turns, chunks, interleave), bool)
             last[:, -1] = True
-            places = np.arange(len(w)).reshape(-1, chunks, interleave)
-            yield _Token(
-                weights=w,
-                activations=np.tile(x, (turns, 1)),
-                last=last.reshape(-1),
-                dots=places.swapaxes(1, 2).reshape(-1, chunks),
-            )
+            places = done + np.arange(len(w)).reshape(-1, chunks, interleave)
+            dots = places.swapaxes(1, 2).reshape(-1, chunks)
+            yield w, np.tile(x, (turns, 1)), last.reshape(-1), dots
+            done += len(w)
+            if done >= beats:
+                return
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ __all__ = [
     "Characterization",
     "Sram",
     "Table",
+    "identity",
     "library_names",
     "load_table",
     "table_file",
@@ -42,8 +43,16 @@ FP16_UNIT = "fp16xfp16-fp32-fused"
 #: The ternary unit that other units are compared with.
 TERNARY_UNIT = "ternaryxint8-escape"
 
+#: Fields that tell the rows of a table apart.
+_IDENTITY = ("unit", "lanes", "rows", "levels_per_stage", "operands", "clock_ghz")
+
 #: Lanes at which all units are measured, with a register behind each level of adders.
 LANES = 16
+
+
+def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """Return the fields that tell a row of a table from all others."""
+    return tuple(row[name] for name in _IDENTITY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,15 +212,8 @@ class Table:
         -------
         The row; None if it was not measured.
         """
-        wanted = {
-            "unit": unit,
-            "clock_ghz": self.common_clock if clock_ghz is None else clock_ghz,
-            "lanes": lanes,
-            "rows": rows,
-            "levels_per_stage": levels_per_stage,
-            "operands": operands,
-        }
-        return next((row for row in self.rows if wanted.items() <= vars(row).items()), None)
+        clock = self.common_clock if clock_ghz is None else clock_ghz
+        return self._find(unit, lanes, rows, levels_per_stage, operands, clock)
 
     def alike(
         self, row: Characterization, unit: str, *, clock_ghz: float | None = None
@@ -228,14 +230,11 @@ class Table:
         -------
         The row; None if it was not measured.
         """
-        return self.row(
-            unit,
-            clock_ghz=row.clock_ghz if clock_ghz is None else clock_ghz,
-            lanes=row.lanes,
-            rows=row.rows,
-            levels_per_stage=row.levels_per_stage,
-            operands=row.operands,
-        )
+        _, *shape, clock = identity(vars(row))
+        return self._find(unit, *shape, clock if clock_ghz is None else clock_ghz)
+
+    def _find(self, *wanted: Any) -> Characterization | None:
+        return next((row for row in self.rows if identity(vars(row)) == wanted), None)
 
     def ratio(self, row: Characterization, *, ports: bool = False) -> float | None:
         """Divide the energy of FP16 by that of a row.

@@ -8,13 +8,15 @@ from pathlib import Path
 
 import cocotb_tools.config
 import find_libpython
+from amaranth.lib import wiring
 
+from ...hw.export.verilog import component_verilog
 from ..tools.cache import keep
 from ..tools.run import run_program
 from ..tools.toolchain import ToolchainError, find_program
 from ..tools.verilator import find_verilator
 
-__all__ = ["build_simulation", "cocotb_environment"]
+__all__ = ["build_component", "build_simulation", "cocotb_environment"]
 
 _TRACE = {".fst": ["--trace-fst"], ".vcd": ["--trace-vcd"]}
 
@@ -73,6 +75,36 @@ def build_simulation(
             tools.make(work, top)
             (work / top).rename(making / top)
     return folder / top
+
+
+def build_component(component: wiring.Component, control: str, main: str | None = None) -> Path:
+    """Build a simulation of a component, which becomes the top module ``dut``.
+
+    Its sources stay in the cache, so that they can be read when a tool reports an error.
+
+    Parameters
+    ----------
+    component : the design
+    control : text of a Verilator control file
+    main : text of a C++ file with ``main``, see ``build_simulation``
+
+    Returns
+    -------
+    Path of the executable.
+
+    Raises
+    ------
+    ToolchainError
+        If a tool is missing or fails.
+    """
+    texts = {"dut.vlt": control, "dut.v": component_verilog(component, "dut"), "main.cpp": main}
+    sources = {name: text for name, text in texts.items() if text is not None}
+    with keep("component", "\0".join(sources.values())) as (folder, making):
+        if making is not None:
+            for name, text in sources.items():
+                (making / name).write_text(text)
+    files = [folder / "dut.vlt", folder / "dut.v"]
+    return build_simulation(files, top="dut", main=folder / "main.cpp" if main else None)
 
 
 class _Tools:

@@ -2,41 +2,26 @@
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from numpy.typing import NDArray
 
 from ...golden.templates import render
-from ...hw.export.verilog import component_verilog
-from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
-from .build import build_simulation
+from .build import build_component
 
-__all__ = ["port_bytes", "run_clocked"]
+__all__ = ["port_bytes", "port_rows", "run_clocked"]
 
 #: Verilator reports a loop where one bit of a vector depends on another bit of it.
 _CONTROL = """`verilator_config
 lint_off -rule UNOPTFLAT -file "*.v"
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Port:
-    """A port of the Verilated model.
-
-    Parameters
-    ----------
-    name : the name in Verilator's C++
-    size : bytes of the C++ variable
-    """
-
-    name: str
-    size: int
 
 
 def port_bytes(width: int) -> int:
@@ -54,6 +39,21 @@ def port_bytes(width: int) -> int:
         if width <= 8 * size:
             return size
     return -(-width // 32) * 4
+
+
+def port_rows(values: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
+    """Fill rows of bytes with zeros to the bytes that a port takes in each cycle.
+
+    Parameters
+    ----------
+    values : uint8[cycles, bytes], lowest byte first
+    width : bits of the port
+
+    Returns
+    -------
+    uint8[cycles, port_bytes(width)]
+    """
+    return np.pad(values, ((0, 0), (0, port_bytes(width) - values.shape[1])))
 
 
 def run_clocked(
@@ -78,31 +78,25 @@ def run_clocked(
     ToolchainError
         If the simulation cannot be built, or its program fails.
     """
-    ins: dict[str, _Port] = {}
-    outs: dict[str, _Port] = {}
+    ins: dict[str, dict[str, Any]] = {}
+    outs: dict[str, dict[str, Any]] = {}
     for path, member, value in component.signature.flatten(component):
         name = "__".join(map(str, path))
         # Verilator writes a double underscore of Verilog as the character code of an underscore.
-        port = _Port(name=name.replace("__", "___05F"), size=port_bytes(len(_plain(value))))
-        (ins if member.flow == In else outs)[name] = port
-    text = component_verilog(component, "dut")
+        (ins if member.flow == In else outs)[name] = {
+            "name": name.replace("__", "___05F"),
+            "size": port_bytes(len(Value.cast(value))),
+        }
     main = render(
         "trilith.sim.rtl", "clocked.cpp.jinja", inputs=ins.values(), outputs=outs.values()
     )
-    with keep("clocked", _CONTROL + text + main) as (folder, making):
-        if making is not None:
-            (making / "dut.v").write_text(text)
-            (making / "dut.vlt").write_text(_CONTROL)
-            (making / "main.cpp").write_text(main)
-    program = build_simulation(
-        [folder / "dut.vlt", folder / "dut.v"], top="dut", main=folder / "main.cpp"
-    )
+    program = build_component(component, _CONTROL, main)
     rows = np.concatenate([inputs[name] for name in ins], axis=1)
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
         rows.tofile(Path(scratch) / "in.bin")
         run_program([program], folder=Path(scratch), makes=["out.bin"])
         result = np.fromfile(Path(scratch) / "out.bin", np.uint8)
-    sizes = [port.size for port in outs.values()]
+    sizes = [port["size"] for port in outs.values()]
     if len(result) != len(rows) * sum(sizes):
         raise SimulationError(
             f"the simulation wrote {len(result)} bytes of outputs and must write "
@@ -110,8 +104,3 @@ def run_clocked(
         )
     columns = np.split(result.reshape(len(rows), -1), np.cumsum(sizes)[:-1], axis=1)
     return dict(zip(outs, columns, strict=True))
-
-
-def _plain(value):
-    """The plain Amaranth value behind a view with a layout."""
-    return value.as_value() if hasattr(value, "as_value") else value

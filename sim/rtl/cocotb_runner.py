@@ -7,12 +7,10 @@ from xml.etree import ElementTree
 
 from amaranth.lib import wiring
 
-from ...hw.export.verilog import component_verilog
-from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from ..tools.run import error_line, run_program
 from ..tools.toolchain import ToolchainError
-from .build import build_simulation, cocotb_environment
+from .build import build_component, cocotb_environment
 
 __all__ = ["run_testbench"]
 
@@ -48,12 +46,7 @@ def run_testbench(
     ports = ["__".join(map(str, names)) for names, _, _ in component.signature.flatten(component)]
     control = ["`verilator_config"]
     control += [f'public_flat_rw -module "dut" -var "{name}"' for name in (*ports, "clk", "rst")]
-    text = component_verilog(component, "dut")
-    with keep("testbench", "\n".join([*control, text])) as (folder, making):
-        if making is not None:
-            (making / "dut.v").write_text(text)
-            (making / "dut.vlt").write_text("\n".join(control) + "\n")
-    program = build_simulation([folder / "dut.vlt", folder / "dut.v"], top="dut")
+    program = build_component(component, "\n".join(control) + "\n")
     testbench = ",".join(modules)
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
         status, output = "", ""

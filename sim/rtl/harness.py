@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +19,24 @@ from ..tools.errors import SimulationError
 from ..tools.verilog import keep_verilog
 from .build import build_simulation
 
-__all__ = ["Counters", "JobRun", "build_harness", "read_run", "write_run"]
+__all__ = ["Counters", "Gaps", "JobRun", "build_harness", "read_run", "write_run"]
 
 _HERE = Path(__file__).parent
+
+
+class Gaps(TypedDict, total=False):
+    """Pauses of the streams in a run; a stream that is not given does not pause.
+
+    Members
+    -------
+    weight_gaps, activation_gaps : idle cycles before each beat of the stream, each from 0 to
+        65,535; 0 for beats beyond its end
+    result_stalls : cycles for which each result beat waits, in the same form
+    """
+
+    weight_gaps: Iterable[int] | None
+    activation_gaps: Iterable[int] | None
+    result_stalls: Iterable[int] | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +138,7 @@ def write_run(
     folder : the working directory of the simulation
     config : the configuration of the engine
     jobs : one job or more
-    weight_gaps, activation_gaps : None, or the idle cycles before each beat of the stream, each
-        from 0 to 65,535; 0 for beats beyond its end
-    result_stalls : None, or the cycles for which each result beat waits, in the same form
+    weight_gaps, activation_gaps, result_stalls : None, or see ``Gaps``
 
     Raises
     ------

@@ -1,6 +1,6 @@
 """Matrix products on the simulated engine, compared with the golden model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ...golden.checkpoint.tensors import TernaryTensor
 from ...golden.matmul import ternary_matmul
 from ...hw.jobs import Job, golden_results
+from .harness import Gaps
 from .simulator import MatVecSimulator
 
 __all__ = ["EngineMatmul", "EngineProduct", "Work"]
@@ -39,11 +40,11 @@ class EngineProduct(Work):
     Parameters
     ----------
     simulator : the engine
-    gaps : idle cycles of its streams, the keyword arguments of ``MatVecSimulator.run``
+    gaps : pauses of its streams
     """
 
     simulator: MatVecSimulator
-    gaps: Mapping[str, Iterable[int]] = field(default_factory=dict)
+    gaps: Gaps = field(default_factory=Gaps)
 
     def __call__(self, trits: NDArray[np.int8], q: NDArray[np.int8]) -> NDArray[np.int32]:
         """Multiply ``trits (N, K) @ q (T, K) -> int32[T, N]`` on the engine."""

@@ -5,11 +5,11 @@ import subprocess
 import tempfile
 import time
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Self
+from typing import Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from ..tools.errors import SimulationError
 from ..tools.run import error_line
 from ..tools.toolchain import environment
 from .build import cocotb_environment
-from .harness import Counters, JobRun, build_harness, read_run, write_run
+from .harness import Counters, Gaps, JobRun, build_harness, read_run, write_run
 
 __all__ = ["MatVecRun", "MatVecSimulator"]
 
@@ -91,10 +91,7 @@ class MatVecSimulator:
         self,
         trits: NDArray[np.int8],
         activations: NDArray[np.int8],
-        *,
-        weight_gaps: Iterable[int] | None = None,
-        activation_gaps: Iterable[int] | None = None,
-        result_stalls: Iterable[int] | None = None,
+        **gaps: Unpack[Gaps],
     ) -> MatVecRun:
         """Multiply a matrix with T vectors, in jobs of up to ``config.tokens`` vectors.
 
@@ -102,8 +99,7 @@ class MatVecSimulator:
         ----------
         trits : int8[N, K], values −1, 0 and +1
         activations : int8[T, K], values within ``activation_range(config.act_bits)``
-        weight_gaps, activation_gaps : None, or the idle cycles before each beat of the stream
-        result_stalls : None, or the cycles for which each result beat waits
+        gaps : pauses of the streams: ``weight_gaps``, ``activation_gaps``, ``result_stalls``
 
         Returns
         -------
@@ -122,12 +118,7 @@ class MatVecSimulator:
             Job(trits=trits, activations=activations[start : start + tokens])
             for start in range(0, len(activations), tokens)
         ]
-        runs, counters = self.run_jobs(
-            jobs,
-            weight_gaps=weight_gaps,
-            activation_gaps=activation_gaps,
-            result_stalls=result_stalls,
-        )
+        runs, counters = self.run_jobs(jobs, **gaps)
         if counters.error:
             raise SimulationError("the engine set 'error' on legal jobs")
         return MatVecRun(
@@ -136,20 +127,13 @@ class MatVecSimulator:
             counters=counters,
         )
 
-    def run_jobs(
-        self,
-        jobs: Sequence[Job],
-        *,
-        weight_gaps: Iterable[int] | None = None,
-        activation_gaps: Iterable[int] | None = None,
-        result_stalls: Iterable[int] | None = None,
-    ) -> tuple[list[JobRun], Counters]:
+    def run_jobs(self, jobs: Sequence[Job], **gaps: Unpack[Gaps]) -> tuple[list[JobRun], Counters]:
         """Run jobs back to back.
 
         Parameters
         ----------
         jobs : one job or more
-        weight_gaps, activation_gaps, result_stalls : see ``run``
+        gaps : see ``run``
 
         Returns
         -------
@@ -164,14 +148,7 @@ class MatVecSimulator:
             If the engine does not finish.
         """
         folder = Path(self._folder.name)
-        write_run(
-            folder,
-            self.config,
-            jobs,
-            weight_gaps=weight_gaps,
-            activation_gaps=activation_gaps,
-            result_stalls=result_stalls,
-        )
+        write_run(folder, self.config, jobs, **gaps)
         seconds = self._simulate()
         runs, counters = read_run(folder, self.config, jobs)
         return runs, replace(counters, seconds=seconds)

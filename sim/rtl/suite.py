@@ -1,16 +1,16 @@
 """Cases of ``make sim``: the Verilated engine against the golden model."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import islice, repeat
+from itertools import islice, pairwise, repeat
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.checkpoint.load import load_checkpoint
-from ...golden.codes import CODES
 from ...golden.data import PYDOC
 from ...golden.matmul import activation_range
 from ...golden.network import bitnet_2b4t as bitnet
@@ -23,66 +23,29 @@ from ...hw.jobs import Job
 from ..tools.errors import SimulationError
 from ..tools.verilator import waves_suffix
 from .axi_testbench import check_cocotbext, run_axi_testbench
-from .harness import build_harness
+from .harness import Gaps, build_harness
 from .parts import Part
 from .product import EngineMatmul, EngineProduct, Work
 from .simulator import MatVecSimulator
+from .testbenches.jobs import random_activations, random_trits
 
 __all__ = ["AXI_CASES", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
 
 #: The text that the language model continues, and the number of tokens that it adds.
 _PROMPT, _TOKENS = "Return a list of", 6
 
+_TABLE = tomllib.loads((Path(__file__).parent / "suite.toml").read_text())
+
 #: Configurations of the sweep: every code, activation width, kind of pipeline and target.
 SWEEP_CONFIGS = (
-    MatVecConfig(lanes=7, rows=2, code="base3", k_max=100, n_max=64),
-    MatVecConfig(lanes=8, rows=5, tokens=2, code="escape", k_max=512, n_max=256),
-    MatVecConfig(lanes=40, rows=3, code="tq1", k_max=1024, n_max=256),
-    MatVecConfig(
-        lanes=16,
-        rows=4,
-        tokens=4,
-        act_bits=4,
-        code="two_bit",
-        k_max=512,
-        n_max=256,
-        target="asic",
-    ),
-    MatVecConfig(
-        lanes=33,
-        rows=2,
-        code="binary",
-        k_max=700,
-        n_max=256,
-        levels_per_stage=3,
-        target="asic",
-    ),
-    MatVecConfig(
-        lanes=20,
-        rows=6,
-        tokens=8,
-        act_bits=2,
-        code="escape",
-        k_max=640,
-        n_max=512,
-        levels_per_stage=2,
-    ),
+    *(MatVecConfig(**engine) for engine in _TABLE["sweep"]),
     PRESETS["line"],
     PRESETS["block"],
 )
 
-
-#: Configurations of the part ``axi``. In the first, beats are not whole words of the buses; in the
-#: second, words are wider than beats.
-AXI_CASES = (
-    (
-        MatVecConfig(lanes=7, rows=2, tokens=2, k_max=60, n_max=9),
-        BusWidths(weights=32, activations=64, results=32),
-    ),
-    (
-        MatVecConfig(lanes=16, rows=4, tokens=4, act_bits=2, code="two_bit", k_max=200, n_max=30),
-        BusWidths(weights=256, activations=128, results=1024),
-    ),
+#: Configurations of the part ``axi``.
+AXI_CASES = tuple(
+    (MatVecConfig(**case["engine"]), BusWidths(**case["buses"])) for case in _TABLE["axi"]
 )
 
 
@@ -135,21 +98,6 @@ def _result(
     )
 
 
-def _random_trits(
-    rng: np.random.Generator, config: MatVecConfig, n: int, k: int
-) -> NDArray[np.int8]:
-    """Random values of the configuration's code, int8[N, K]."""
-    return rng.choice(np.array(CODES[config.code].values, np.int8), (n, k))
-
-
-def _random_activations(
-    rng: np.random.Generator, config: MatVecConfig, tokens: int, k: int
-) -> NDArray[np.int8]:
-    """Random legal activations, int8[T, K]."""
-    low, high = activation_range(config.act_bits)
-    return rng.integers(low, high + 1, (tokens, k), np.int8)
-
-
 def _idle(rng: np.random.Generator, most: int) -> Iterator[int]:
     """Numbers of idle cycles, half of them 0."""
     while True:
@@ -168,22 +116,19 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         "one output, one input": (1, 1, 1),
         "several passes": (rows + 1, lanes + 1, 2 * tokens + 1),
     }
-    for name, (n, k, t) in shapes.items():
-        product = EngineProduct(simulator=simulator)
-        product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
-        yield _result(config, product, part=Part.SWEEP, name=name, shape=f"{n}x{k}x{t}")
 
-    n, k, t = 2 * rows + 1, min(config.k_max, 3 * lanes + 1), tokens
-    gaps = {
-        "weight_gaps": _idle(rng, 3),
-        "activation_gaps": _idle(rng, 3),
-        "result_stalls": _idle(rng, 8),
-    }
-    product = EngineProduct(simulator=simulator, gaps=gaps)
-    product(_random_trits(rng, config, n, k), _random_activations(rng, config, t, k))
-    yield _result(
-        config, product, part=Part.SWEEP, name="random gaps and stalls", shape=f"{n}x{k}x{t}"
+    def case(name: str, n: int, k: int, t: int, gaps: Gaps | None = None) -> CaseResult:
+        product = EngineProduct(simulator=simulator, gaps=gaps or {})
+        product(random_trits(config, rng, n, k), random_activations(config, rng, t, k))
+        return _result(config, product, part=Part.SWEEP, name=name, shape=f"{n}x{k}x{t}")
+
+    for name, shape in shapes.items():
+        yield case(name, *shape)
+    gaps = Gaps(
+        weight_gaps=_idle(rng, 3), activation_gaps=_idle(rng, 3), result_stalls=_idle(rng, 8)
     )
+    k = min(config.k_max, 3 * lanes + 1)
+    yield case("random gaps and stalls", 2 * rows + 1, k, tokens, gaps)
 
     lowest, _ = activation_range(config.act_bits)
     k = config.k_max
@@ -199,12 +144,12 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         n, k, t = (
             int(rng.integers(1, most + 1)) for most in (4 * rows, min(k_fit, config.k_max), tokens)
         )
-        activations = _random_activations(rng, config, t, k)
+        activations = random_activations(config, rng, t, k)
         if index % 3 == 2:
             activations = jobs[-1].activations[:t]
         jobs.append(
             Job(
-                trits=_random_trits(rng, config, n, activations.shape[1]),
+                trits=random_trits(config, rng, n, activations.shape[1]),
                 activations=activations,
                 group_chunks=index % 4,
                 reuse=index % 3 == 2,
@@ -215,6 +160,28 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     yield _result(
         config, product, part=Part.SWEEP, name="jobs back to back, reuse, groups", shape="8 jobs"
     )
+
+
+def _network(
+    config: MatVecConfig,
+    part: Part,
+    products: Iterable[tuple[EngineProduct, str, str]],
+    detail: str,
+    different: str,
+) -> Iterator[CaseResult]:
+    """Cases of a network, from the product, name and shape of each of its kinds of matrices.
+
+    The last case has the detail. It fails if outputs of the network, such as classes, differ.
+    """
+    *results, last = (
+        _result(config, product, part=part, name=name, shape=shape)
+        for product, name, shape in products
+    )
+    yield from results
+    if different:
+        detail = f"{different} differ from those of the golden model"
+        last = replace(last, passed=False, detail="")
+    yield replace(last, detail=last.detail or detail)
 
 
 def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
@@ -230,23 +197,18 @@ def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         f"{right} of {len(labels)} right ({right / len(labels):.2%}); "
         f"trained in float: {float_right} ({float_right / len(labels):.2%})"
     )
-    gains = [*network.gains, np.empty(labels.max() + 1)]
-    for index, product in enumerate(multiply.products.values()):
-        last = index == len(multiply.products) - 1
-        shape = f"{len(gains[index + 1])}x{len(gains[index])}x{len(images)}"
-        result = _result(
-            simulator.config,
-            product,
-            part=Part.DIGITS,
-            name=f"layer {index}",
-            shape=shape,
-            detail=accuracy if last else "",
-        )
-        if last and not np.array_equal(in_rtl, in_golden):
-            result = replace(
-                result, passed=False, detail="classes differ from those of the golden model"
-            )
-        yield result
+    sizes = [*map(len, network.gains), labels.max() + 1]
+    shapes = [f"{n}x{k}x{len(images)}" for k, n in pairwise(sizes)]
+    yield from _network(
+        simulator.config,
+        Part.DIGITS,
+        (
+            (product, f"layer {name}", shape)
+            for (name, product), shape in zip(multiply.products.items(), shapes, strict=True)
+        ),
+        accuracy,
+        "" if np.array_equal(in_rtl, in_golden) else "classes",
+    )
 
 
 def _language(simulator: MatVecSimulator) -> Iterator[CaseResult]:
@@ -263,21 +225,16 @@ def _language(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         name.rpartition(".")[2]: f"{n}x{k}" for name, (n, k) in golden.config.linear_shapes.items()
     }
     positions = len(prompt) + _TOKENS - 1
-    for kind, product in multiply.products.items():
-        last = kind == "down_proj"
-        result = _result(
-            simulator.config,
-            product,
-            part=Part.LANGUAGE,
-            name=kind,
-            shape=f"{shapes[kind]}x{positions}",
-            detail=f"{tokenizer.decode(prompt + in_rtl)!r}" if last else "",
-        )
-        if last and in_rtl != in_golden:
-            result = replace(
-                result, passed=False, detail="tokens differ from those of the golden model"
-            )
-        yield result
+    yield from _network(
+        simulator.config,
+        Part.LANGUAGE,
+        (
+            (product, kind, f"{shapes[kind]}x{positions}")
+            for kind, product in multiply.products.items()
+        ),
+        f"{tokenizer.decode(prompt + in_rtl)!r}",
+        "" if in_rtl == in_golden else "tokens",
+    )
 
 
 def _bitnet(

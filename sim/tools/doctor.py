@@ -43,14 +43,14 @@ def doctor() -> list[ToolState]:
 
 def _state(tool: Tool) -> ToolState:
     """Look for a tool."""
-    found, remedy = None, ""
+    found, remedy = None, tool.remedy
     try:
         found = _version(tool)
-        remedy = tool.remedy
     except metadata.PackageNotFoundError:
-        remedy = tool.remedy
+        pass
     except ToolchainError as error:
-        remedy = str(error) if tool.name == "verilator" else tool.remedy
+        if tool.name == "verilator":
+            remedy = str(error)
     return ToolState(
         name=tool.name,
         needed_for=tool.use,

@@ -22,6 +22,7 @@ from trilith.sim.rtl.testbenches.bench import limited_test
 from trilith.sim.rtl.testbenches.jobs import random_job, reusing
 
 from .codes import illegal_bytes
+from .waiting import Waiting
 
 #: No test takes so many cycles; one that does hangs.
 _limited_test = limited_test(120_000)
@@ -30,7 +31,16 @@ _limited_test = limited_test(120_000)
 NO_OUTPUTS = {"n": 0, "k": 1, "tokens": 1, "group_chunks": 0, "reuse": 0}
 
 
-class AxiChecks(AxiBench):
+#: Bits of the register ``error``.
+ERRORS = {
+    field.name: 1 << field.lsb
+    for register in REGISTERS
+    if register.name == "error"
+    for field in register.fields
+}
+
+
+class AxiChecks(Waiting, AxiBench):
     """The bench of ``make sim``, with more access to the registers and to the moments of events.
 
     Members
@@ -62,6 +72,24 @@ class AxiChecks(AxiBench):
             and int(dut.s_axi_ctrl_awaddr.value) == OFFSETS["job_start"]
         ):
             self.starts.append(self.cycle)
+
+    def progress(self) -> Seen:
+        """The events so far."""
+        return self.seen
+
+    async def expect_errors(self, *names: str) -> None:
+        """Check that exactly these bits of ``error`` are set, and clear them."""
+        expected = sum(ERRORS[name] for name in names)
+        got = await self.read("error")
+        assert got == expected, f"error must be {names}, {expected:#x}, not {got:#x}"
+        await self.write("error", got)
+        assert await self.read("error") == 0, "writing 1 must clear a bit"
+
+    async def read_address(self, address: int, *, resp: AxiResp = AxiResp.OKAY) -> int:
+        """Read from an address up to the end of its word, and check the response."""
+        answer = await self._reads.read(address, 4 - address % 4)
+        assert answer.resp == resp, f"read of 0x{address:03X}: {answer.resp}, not {resp}"
+        return int.from_bytes(answer.data, "little")
 
     async def write_lanes(
         self, address: int, word: int, strobe: int, *, resp: AxiResp = AxiResp.OKAY

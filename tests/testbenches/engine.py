@@ -36,6 +36,7 @@ from trilith.sim.rtl.testbenches.bench import (
 from trilith.sim.rtl.testbenches.jobs import random_job, random_jobs, reusing, stream_beats
 
 from .codes import illegal_bytes
+from .waiting import Waiting
 
 #: No test takes so many cycles; one that does hangs.
 _limited_test = limited_test(60_000)
@@ -177,7 +178,7 @@ class Sink:
                 await RisingEdge(self._clk)
 
 
-class EngineBench(Bench):
+class EngineBench(Waiting, Bench):
     """Drivers, monitors and the golden model around an engine.
 
     In each cycle without reset it checks:

@@ -3,6 +3,7 @@
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import cocotb
@@ -25,18 +26,15 @@ def limited_test(cycles: int) -> Callable[..., Any]:
     return cocotb.test(timeout_time=PERIOD * cycles, timeout_unit="step")
 
 
-def rarely(seed: int) -> Iterator[bool]:
-    """Tell for each cycle whether a stream pauses: in 15 % of them, at random."""
+def _at_random(share: float, seed: int) -> Iterator[bool]:
+    """Tell for each cycle whether a stream pauses: in a share of them, at random."""
     generator = random.Random(seed)
     while True:
-        yield generator.random() < 0.15
+        yield generator.random() < share
 
 
-def often(seed: int) -> Iterator[bool]:
-    """Tell for each cycle whether a stream pauses: in 70 % of them, at random."""
-    generator = random.Random(seed)
-    while True:
-        yield generator.random() < 0.7
+#: Pauses from a seed: in 15 % of the cycles, and in 70 % of them.
+rarely, often = partial(_at_random, 0.15), partial(_at_random, 0.7)
 
 
 def bursts(seed: int) -> Iterator[bool]:
@@ -140,22 +138,10 @@ class Bench(ABC):
         for _ in range(cycles):
             await RisingEdge(self._clk)
 
-    async def wait_until(self, condition: Callable[[], object], *, limit: int = 20_000) -> None:
-        """Let cycles pass until a condition is true; fail after ``limit`` cycles."""
-        for _ in range(limit):
-            if condition():
-                return
-            await RisingEdge(self._clk)
-        raise AssertionError(f"the design must get on within {limit} cycles: {self.progress()}")
-
     async def _watch(self) -> None:
         while True:
             await RisingEdge(self._clk)
             self.sample()
-
-    @abstractmethod
-    def progress(self) -> object:
-        """Describe what was seen so far, for the message of a test that hangs."""
 
     @abstractmethod
     def sample(self) -> None:

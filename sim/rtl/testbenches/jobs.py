@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import chain, repeat
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ....golden.codes import CODES
 from ....golden.matmul import activation_range
@@ -11,7 +12,29 @@ from ....hw.beats import activation_beats, weight_beats
 from ....hw.config import MatVecConfig
 from ....hw.jobs import Job
 
-__all__ = ["random_job", "random_jobs", "reusing", "stream_beats"]
+__all__ = [
+    "random_activations",
+    "random_job",
+    "random_jobs",
+    "random_trits",
+    "reusing",
+    "stream_beats",
+]
+
+
+def random_trits(
+    config: MatVecConfig, rng: np.random.Generator, n: int, k: int
+) -> NDArray[np.int8]:
+    """Make random values of the configuration's code, int8[N, K]."""
+    return rng.choice(CODES[config.code].values, (n, k)).astype(np.int8)
+
+
+def random_activations(
+    config: MatVecConfig, rng: np.random.Generator, tokens: int, k: int
+) -> NDArray[np.int8]:
+    """Make random legal activations, int8[T, K]."""
+    low, high = activation_range(config.act_bits)
+    return rng.integers(low, high + 1, (tokens, k), np.int8)
 
 
 def random_job(config: MatVecConfig, rng: np.random.Generator, **fields: int) -> Job:
@@ -30,10 +53,9 @@ def random_job(config: MatVecConfig, rng: np.random.Generator, **fields: int) ->
     group_chunks = fields.get(
         "group_chunks", int(rng.integers(0, config.max_chunks + 1)) if rng.random() < 0.5 else 0
     )
-    low, high = activation_range(config.act_bits)
     return Job(
-        trits=rng.choice(CODES[config.code].values, (n, k)).astype(np.int8),
-        activations=rng.integers(low, high + 1, (tokens, k), np.int8),
+        trits=random_trits(config, rng, n, k),
+        activations=random_activations(config, rng, tokens, k),
         group_chunks=group_chunks,
     )
 
