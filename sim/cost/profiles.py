@@ -268,17 +268,6 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _ProfileEntry:
-    """A profile as the data file has it: figures by source, or another profile's."""
-
-    node: str
-    boundary: str
-    figures: list[dict[str, Any]] = field(default_factory=list)
-    figures_of: str | None = None
-    adder_bits: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class _Figures:
     """Figures of one source, as the data file has them."""
 
@@ -302,15 +291,11 @@ def _published_profiles() -> dict[str, Profile]:
     found: dict[str, Profile] = {}
     for name, values in read_data(_PROFILES_FILE)["profile"].items():
         where = f"{_PROFILES_FILE}: {name}"
-        entry = record(_ProfileEntry, values, where)
-        own = _figures(entry.figures, where)
-        found[name] = Profile(
-            name=name,
-            node=entry.node,
-            boundary=entry.boundary,
-            figures=found[entry.figures_of].figures if entry.figures_of else own,
-            adder_bits=entry.adder_bits,
-        )
+        entry = {"name": name, "figures": [], **values}
+        own = _figures(entry["figures"], where)
+        other = entry.pop("figures_of", None)
+        entry["figures"] = found[other].figures if other else own
+        found[name] = record(Profile, entry, where)
     return found
 
 

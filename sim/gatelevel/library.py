@@ -77,6 +77,11 @@ class Cell:
         return len(data) == 1 and names_in(self.flip_flop.next_state) == data
 
     @property
+    def has_ties(self) -> bool:
+        """Whether the cell is a flip-flop with set or reset."""
+        return self.flip_flop is not None and len(self.flip_flop.ties) > 0
+
+    @property
     def is_buffer(self) -> bool:
         """Whether the cell has one output, which follows its only input."""
         return (
@@ -159,7 +164,7 @@ class Library:
         for kind, found in (("plain flip-flop", flip_flops), ("buffer", buffers)):
             if not found:
                 raise LibertyError(f"{names}: the library must have a {kind}")
-        self.flip_flop = min(flip_flops, key=_flip_flop_order)
+        self.flip_flop = min(flip_flops, key=lambda cell: (cell.has_ties, cell.area))
         if min(self.flip_flop.loads.values()) <= 0:
             raise LibertyError(
                 f"{names}: the capacitance of each input of {self.flip_flop.name} must be given"
@@ -204,12 +209,6 @@ class Library:
             out=out,
             invert=stores_inverse != shows_inverse,
         )
-
-
-def _flip_flop_order(cell: Cell) -> tuple[bool, float]:
-    """Order plain flip-flops: first those without set and reset, then by area."""
-    assert cell.flip_flop
-    return len(cell.flip_flop.ties) > 0, cell.area
 
 
 def _cell_from_json(cell: dict) -> Cell:
