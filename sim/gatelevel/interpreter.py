@@ -5,7 +5,6 @@ To compile a large netlist, as Verilator does, takes longer than all other steps
 
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -46,19 +45,19 @@ def run_netlist(
     ToolchainError
         If the netlist has a loop of gates, or the interpreter cannot be compiled or run.
     """
-    flat = _flatten(netlist)
-    nets_in = [flat.nets[bit] for _, bits in netlist.bits("input") for bit in bits]
-    nets_out = [flat.nets[bit] for _, bits in netlist.bits("output") for bit in bits]
+    nets, registers, cells, tables = _flatten(netlist)
+    nets_in = [nets[bit] for _, bits in netlist.bits("input") for bit in bits]
+    nets_out = [nets[bit] for _, bits in netlist.bits("output") for bit in bits]
     counts = [
-        *(len(flat.nets), len(nets_in), len(nets_out)),
-        *(len(flat.registers) // 2, len(flat.cells), len(flat.tables)),
+        *(len(nets), len(nets_in), len(nets_out)),
+        *(len(registers) // 2, len(cells), len(tables)),
     ]
-    lists = np.array([*counts, *nets_in, *nets_out, *flat.registers, *flat.cells], np.int32)
+    lists = np.array([*counts, *nets_in, *nets_out, *registers, *cells], np.int32)
     stimuli = netlist.stimuli(inputs)
     cycles = len(stimuli) - 1
     with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
         work = Path(scratch)
-        (work / "netlist.bin").write_bytes(lists.tobytes() + bytes(flat.tables))
+        (work / "netlist.bin").write_bytes(lists.tobytes() + bytes(tables))
         stimuli.tofile(work / "in.bin")
         run_program([_interpreter()], folder=work)
         found = np.fromfile(work / "out.bin", np.uint8)
@@ -68,7 +67,7 @@ def run_netlist(
             f"the interpreter must write {cycles * len(nets_out)} output bits, not {len(found)}"
         )
     outputs = netlist.outputs(found.reshape(cycles, -1))
-    return outputs, Activity.from_counts(flat.nets, changes, ones, cycles)
+    return outputs, Activity.from_counts(nets, changes, ones, cycles)
 
 
 def _interpreter() -> Path:
@@ -78,25 +77,6 @@ def _interpreter() -> Path:
         if making is not None:
             run_program(["g++", "-O2", "-o", making / "toggles", source])
     return folder / "toggles"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Flat:
-    """A netlist as ``toggles.cpp`` reads it.
-
-    Parameters
-    ----------
-    nets : number of each net
-    registers : for each flip-flop the nets of its next state and of its state
-    cells : for each function its table, the net it drives, the number of its inputs, and the nets
-        of these; the drivers of its inputs stand before it
-    tables : truth tables, one behind the other
-    """
-
-    nets: dict[Net, int]
-    registers: list[int]
-    cells: list[int]
-    tables: list[int]
 
 
 def _gates(
@@ -125,8 +105,16 @@ def _gates(
     return gates, registers
 
 
-def _flatten(netlist: Netlist) -> _Flat:
-    """Order the functions so that the drivers of each function's inputs stand before it.
+def _flatten(netlist: Netlist) -> tuple[dict[Net, int], list[int], list[int], list[int]]:
+    """Order the functions as ``toggles.cpp`` reads them: the drivers of inputs stand in front.
+
+    Returns
+    -------
+    nets : number of each net
+    registers : for each flip-flop the nets of its next state and of its state
+    cells : for each function its table, the net it drives, the number of its inputs, and the nets
+        of these
+    tables : truth tables, one behind the other
 
     Raises
     ------
@@ -157,4 +145,4 @@ def _flatten(netlist: Netlist) -> _Flat:
             tables += truth_table(function, tuple(names_in(function)))
         cells += [places[function], nets[net], len(sources), *(nets[one] for one in sources)]
     pairs = [nets[net] for pair in registers for net in pair]
-    return _Flat(nets=nets, registers=pairs, cells=cells, tables=tables)
+    return nets, pairs, cells, tables
