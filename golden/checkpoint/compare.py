@@ -155,10 +155,7 @@ def _scale_words(tensor: TernaryTensor, scale: Any) -> str:
 
 
 def _same_floats(a: NDArray, b: NDArray) -> bool:
-    if a.dtype == b.dtype:
-        return np.array_equal(_as_bytes(a), _as_bytes(b))
-    return np.array_equal(_as_bytes(a.astype(np.float32)), _as_bytes(b.astype(np.float32)))
-
-
-def _as_bytes(a: NDArray) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(a).reshape(-1).view(np.uint8)
+    """Compare values bit by bit, in float32 if the types differ."""
+    dtype = a.dtype if a.dtype == b.dtype else np.float32
+    a, b = (np.ascontiguousarray(x, dtype).reshape(-1).view(np.uint8) for x in (a, b))
+    return np.array_equal(a, b)

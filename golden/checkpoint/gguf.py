@@ -3,6 +3,7 @@
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -21,16 +22,18 @@ from .model_config import MODEL_FAMILIES, ModelConfig, ModelFamily, transformer_
 from .scales import check_legal_scales, fewest_scales
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
-__all__ = ["GgufFile", "load_gguf"]
-
-_TQ1_0, _TQ2_0 = int(GGMLQuantizationType.TQ1_0), int(GGMLQuantizationType.TQ2_0)
+__all__ = ["GgufFile", "TernaryType", "block_size", "load_gguf", "stored_bytes"]
 
 
-#: bitnet.cpp's type of 2-bit weights with one scale; llama.cpp does not use the number.
-_I2_S = 36
+class TernaryType(IntEnum):
+    """Types of tensors with ternary weights, with their numbers in a file.
 
+    I2_S is bitnet.cpp's type of 2-bit weights with one scale; llama.cpp does not use the number.
+    """
 
-_TERNARY = {_TQ1_0: "TQ1_0", _TQ2_0: "TQ2_0", _I2_S: "I2_S"}
+    TQ1_0 = 34
+    TQ2_0 = 35
+    I2_S = 36
 
 
 #: bitnet.cpp's table formats, which are refused: their tiles depend on a configuration of its
@@ -41,11 +44,12 @@ _TABLES = {38: "TL1", 39: "TL2"}
 _FLOATS = {0: np.float32, 1: np.float16, 30: ml_dtypes.bfloat16, 28: np.float64}
 
 
-#: Weights in a block, and bytes of a block, by the types of ggml.
+#: Weights in a block, and bytes of a block, by type.
 _BLOCKS = {int(kind): size for kind, size in GGML_QUANT_SIZES.items()}
+_BLOCKS[TernaryType.I2_S] = (128, 32)
 
 
-_TYPE_NAMES = {int(kind): kind.name for kind in GGMLQuantizationType} | _TERNARY | _TABLES
+_TYPE_NAMES = {int(kind): kind.name for kind in (*GGMLQuantizationType, *TernaryType)} | _TABLES
 
 
 #: Struct letters of GGUF's value types; 8 is a string and 9 an array.
@@ -205,7 +209,7 @@ class GgufFile:
             raise self._refuse(f"general.alignment must be a power of two, not {alignment!r}")
         start = -(-self._place // alignment) * alignment
         for name, (kind, shape, offset) in found.items():
-            size = _stored_bytes(kind, shape)
+            size = stored_bytes(kind, shape)
             if offset % alignment or start + offset + size > len(self._bytes):
                 raise self._refuse(
                     f"{name} must be aligned to {alignment} bytes and lie in the file, not take "
@@ -217,7 +221,7 @@ class GgufFile:
     def raw(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a tensor, uint8[bytes], memory-mapped."""
         entry = self.entries[name]
-        return self._data[entry.place : entry.place + _stored_bytes(entry.kind, entry.shape)]
+        return self._data[entry.place : entry.place + stored_bytes(entry.kind, entry.shape)]
 
     def array(self, name: str) -> NDArray:
         """Read a tensor as an array, dequantized to float32 if its type is not a float.
@@ -231,7 +235,7 @@ class GgufFile:
         if entry.kind in _FLOATS:
             array = raw.view(_FLOATS[entry.kind]).reshape(entry.shape)
             return array if array.flags.aligned else array.copy()
-        block, _ = _BLOCKS.get(entry.kind, (1, 0))
+        block = block_size(entry.kind)
         if entry.shape[-1] % block:
             raise CheckpointError(
                 f"{self.path}: {name} must have rows of a multiple of {block} values for "
@@ -249,18 +253,41 @@ class GgufFile:
             ) from None
 
 
+def block_size(kind: int) -> int:
+    """Count the weights in a block of a type, of which a row has a whole number.
+
+    Parameters
+    ----------
+    kind : number of the type
+
+    Returns
+    -------
+    The weights; 1 for unknown types
+    """
+    return _BLOCKS.get(kind, (1, 0))[0]
+
+
+def stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
+    """Count the bytes of a tensor.
+
+    Parameters
+    ----------
+    kind : number of the type
+    shape : (N, K), or another shape
+
+    Returns
+    -------
+    The bytes; 0 for unknown types, whose size cannot be checked
+    """
+    count = prod(shape)
+    block, size = _BLOCKS.get(kind, (1, 0))
+    # bitnet.cpp has the scale in 32 bytes after all blocks.
+    return -(-count // block) * size + 32 * (kind == TernaryType.I2_S)
+
+
 def _type_name(kind: int) -> str:
     """Return the name of a type in llama.cpp or bitnet.cpp."""
     return _TYPE_NAMES.get(kind, f"unknown type {kind}")
-
-
-def _stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
-    """Count the bytes of a tensor; 0 for unknown types, whose size cannot be checked."""
-    count = prod(shape)
-    if kind == _I2_S:
-        return -(-count // 4) + 32
-    block, size = _BLOCKS.get(kind, (1, 0))
-    return -(-count // block) * size
 
 
 def load_gguf(path: Path) -> Checkpoint:
@@ -308,8 +335,8 @@ def load_gguf(path: Path) -> Checkpoint:
         readers[module] = partial(_read_ternary, file, name, module, heads)
         scale = scale_name(name)
         kind = file.entries[name].kind
-        size = _stored_bytes(kind, shape) + 4 * (scale in file.entries)
-        stored[module] = _TERNARY[kind], size
+        size = stored_bytes(kind, shape) + 4 * (scale in file.entries)
+        stored[module] = _type_name(kind), size
         taken |= {name, scale}
     has_scales = any(name in file.entries for name in taken if name.endswith(".scale"))
     return Checkpoint(
@@ -329,7 +356,7 @@ def load_gguf(path: Path) -> Checkpoint:
 def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int) -> None:
     """Refuse a linear layer whose type or shape is not as it must be."""
     entry, where = file.entries[name], f"{file.path}: {name}"
-    if entry.kind not in _TERNARY:
+    if entry.kind not in set(TernaryType):
         if entry.kind in _TABLES:
             detail = (
                 ", whose tiles depend on the machine it was made for; "
@@ -346,7 +373,7 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
         raise CheckpointError(
             f"{where} must have the shape {shape} of the metadata, not {entry.shape}"
         )
-    block = 128 if entry.kind == _I2_S else 256
+    block = block_size(entry.kind)
     if shape[1] % block:
         raise CheckpointError(
             f"{where} must have a multiple of {block} inputs in {_type_name(entry.kind)}, "
@@ -411,7 +438,7 @@ def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> Ternary
     raw = file.raw(name)
     scale = np.ones((1, 1), np.float32)
     with within(f"{file.path}: {name}"):
-        if entry.kind == _I2_S:
+        if entry.kind == TernaryType.I2_S:
             scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
             check_legal_scales("the scale after the weights", scale, zero=True)
             raw = raw[: n * k // 4]
@@ -420,13 +447,13 @@ def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> Ternary
             # Row 2j + i of a head is row i·(half) + j of Hugging Face's.
             halves = rows.reshape(heads, n // heads // 2, 2, -1).swapaxes(1, 2)
             rows = np.ascontiguousarray(halves).reshape(n, -1)
-        if entry.kind == _I2_S:
+        if entry.kind == TernaryType.I2_S:
             packed = packed_from_fields(rows, msb_first=True)
         else:
             blocks = rows.reshape(n, k // 256, -1)
             d = np.ascontiguousarray(blocks[..., -2:]).view(np.float16)[..., 0].astype(np.float32)
             check_legal_scales("scales", d, zero=True)
-            if entry.kind == _TQ1_0:
+            if entry.kind == TernaryType.TQ1_0:
                 packed = packed_from_tq1(blocks)
             else:
                 packed = packed_from_fields(blocks[..., :64].reshape(n, k // 4), msb_first=False)

@@ -48,7 +48,13 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
     if quantize not in (None, "absmean"):
         raise CheckpointError(f"quantize must be None or 'absmean', not {quantize!r}")
     if path.is_dir():
-        return _load_folder(path, quantize)
+        files, config_file = _weight_files(path), path / "config.json"
+        if not config_file.is_file():
+            raise CheckpointError(
+                f"{path}: config.json, which has the meaning of the scales, is missing; "
+                "take the model's own"
+            )
+        return load_safetensors(path, read_json(config_file), files, quantize)
     try:
         with path.open("rb") as file:
             magic = file.read(4)
@@ -77,33 +83,26 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
     return load_safetensors(path, read_json(config_file), [path], quantize)
 
 
-def _load_folder(folder: Path, quantize: str | None) -> Checkpoint:
-    """Read a Hugging Face folder."""
-    config_file, index_file = folder / "config.json", folder / "model.safetensors.index.json"
+def _weight_files(folder: Path) -> list[Path]:
+    """List the files with the weights of a Hugging Face folder."""
+    index_file, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     if index_file.is_file():
-        files = _shards(index_file)
-    elif (folder / "model.safetensors").is_file():
-        files = [folder / "model.safetensors"]
-    else:
-        try:
-            others = sorted(
-                file.name
-                for file in folder.iterdir()
-                if file.suffix in (".gguf", ".bin", ".pt", ".pth", ".safetensors")
-            )
-        except OSError as error:
-            raise CheckpointError(f"{folder}: must be readable: {error.strerror}") from None
-        found = f"{others[0]}; name that file itself" if others else "neither"
-        raise CheckpointError(
-            f"{folder}: must be a folder with model.safetensors or model.safetensors.index.json; "
-            f"found {found}"
+        return _shards(index_file)
+    if single.is_file():
+        return [single]
+    try:
+        others = sorted(
+            file.name
+            for file in folder.iterdir()
+            if file.suffix in (".gguf", ".bin", ".pt", ".pth", ".safetensors")
         )
-    if not config_file.is_file():
-        raise CheckpointError(
-            f"{folder}: config.json, which has the meaning of the scales, is missing; "
-            "take the model's own"
-        )
-    return load_safetensors(folder, read_json(config_file), files, quantize)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: must be readable: {error.strerror}") from None
+    found = f"{others[0]}; name that file itself" if others else "neither"
+    raise CheckpointError(
+        f"{folder}: must be a folder with model.safetensors or model.safetensors.index.json; "
+        f"found {found}"
+    )
 
 
 def _shards(index_file: Path) -> list[Path]:

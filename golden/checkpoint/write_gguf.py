@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
-from .gguf import GgufFile
+from .gguf import GgufFile, TernaryType, block_size, stored_bytes
 from .gguf_blocks import fields_from_packed, tq1_from_packed
 from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads, scale_name
 from .model_config import ModelConfig, transformer_linears
@@ -22,33 +22,8 @@ from .tensors import Checkpoint, TernaryTensor
 __all__ = ["write_gguf"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Kind:
-    """A format of ternary weights in GGUF.
-
-    Parameters
-    ----------
-    tensor_type : number of the tensor type
-    file_type : value of ``general.file_type``
-    block : weights in a block
-    block_bytes : bytes of a block
-    tail_bytes : bytes after all blocks of a tensor
-    """
-
-    tensor_type: int
-    file_type: int
-    block: int
-    block_bytes: int
-    tail_bytes: int = 0
-
-
-#: Formats that ``write_gguf`` writes. Sources: ggml.h and ggml-common.h for TQ1_0 and TQ2_0,
-#: bitnet.cpp's fork of them for I2_S.
-_KINDS = {
-    "tq1_0": _Kind(tensor_type=34, file_type=36, block=256, block_bytes=54),
-    "tq2_0": _Kind(tensor_type=35, file_type=37, block=256, block_bytes=66),
-    "i2_s": _Kind(tensor_type=36, file_type=40, block=128, block_bytes=32, tail_bytes=32),
-}
+#: Values of ``general.file_type``. Sources: llama.h, and bitnet.cpp's fork of it for I2_S.
+_FILE_TYPES = {TernaryType.TQ1_0: 36, TernaryType.TQ2_0: 37, TernaryType.I2_S: 40}
 
 
 _GGML_FLOATS = {"float32": 0, "float16": 1, "float64": 28, "bfloat16": 30}
@@ -83,9 +58,10 @@ def write_gguf(
     OutputError, OSError
         If the file cannot be written.
     """
-    if kind not in _KINDS:
-        raise CheckpointError(f"kind must be one of {', '.join(_KINDS)}, not {kind!r}")
-    plan = _Plan.make(checkpoint, kind)
+    kinds = {one.name.lower(): one for one in TernaryType}
+    if kind not in kinds:
+        raise CheckpointError(f"kind must be one of {', '.join(kinds)}, not {kind!r}")
+    plan = _Plan.make(checkpoint, kinds[kind])
     with new_file(file) as partial:
         writer = GGUFWriter(partial, plan.arch)
         try:
@@ -105,7 +81,7 @@ class _Plan:
 
     Parameters
     ----------
-    kind : format of the ternary weights
+    kind : type of the ternary weights
     arch : GGUF's name of the architecture
     model : configuration of the source
     shapes : (N, K) of the ternary matrices by Hugging Face's tensor name
@@ -113,7 +89,7 @@ class _Plan:
     float16 : the scales of a matrix are in its blocks; False where a ``.scale`` tensor has them
     """
 
-    kind: str
+    kind: TernaryType
     arch: str
     model: ModelConfig
     shapes: Mapping[str, tuple[int, int]]
@@ -121,17 +97,17 @@ class _Plan:
     float16: Mapping[str, bool]
 
     @classmethod
-    def make(cls, checkpoint: Checkpoint, kind: str) -> "_Plan":
+    def make(cls, checkpoint: Checkpoint, kind: TernaryType) -> "_Plan":
         """Decide, or refuse what the format cannot hold."""
         arch = architecture_of(checkpoint)
         present = [f"{name}.weight" for name in checkpoint.ternary]
         shapes = transformer_linears(checkpoint.config, checkpoint.path, present)
-        block = _KINDS[kind].block
+        block = block_size(kind)
         for name, (_, k) in shapes.items():
             if k % block:
                 raise CheckpointError(
-                    f"{name} must have a multiple of {block} inputs for {kind}, not {k}; "
-                    "convert to huggingface or stream instead"
+                    f"{name} must have a multiple of {block} inputs for {kind.name.lower()}, "
+                    f"not {k}; convert to huggingface or stream instead"
                 )
         return cls(
             kind=kind,
@@ -142,7 +118,7 @@ class _Plan:
             float16={
                 name: _in_float16(checkpoint.ternary[name.removesuffix(".weight")])
                 for name in shapes
-                if kind != "i2_s"
+                if kind != TernaryType.I2_S
             },
         )
 
@@ -184,7 +160,7 @@ def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> No
         "head_dim": model.head_size,
         "num_key_value_heads": model.kv_heads,
     }
-    writer.add_uint32("general.file_type", _KINDS[plan.kind].file_type)
+    writer.add_uint32("general.file_type", _FILE_TYPES[plan.kind])
     for ours, theirs in CONFIG_KEYS.items():
         value = config.get(ours)
         if value is None:
@@ -227,7 +203,6 @@ def _copy_tokenizer(writer: GGUFWriter, path: Path) -> None:
 
 def _add_tensor_infos(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
     """Add name, shape and type of each tensor, in the order of the data."""
-    kind = _KINDS[plan.kind]
     for name in checkpoint.tensors:
         array = checkpoint.tensors[name]
         dtype = np.dtype(np.float32) if array.ndim == 1 else array.dtype
@@ -240,11 +215,11 @@ def _add_tensor_infos(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -
             array.size * dtype.itemsize,
             GGMLQuantizationType(_GGML_FLOATS[dtype.name]),
         )
-    for name, (n, k) in plan.shapes.items():
-        size = n * k // kind.block * kind.block_bytes + kind.tail_bytes
+    for name, shape in plan.shapes.items():
+        size = stored_bytes(plan.kind, shape)
         # The library only writes the type's number, and has none for I2_S.
-        number = cast(Any, kind.tensor_type)
-        writer.add_tensor_info(plan.names[name], (n, k), np.dtype(np.int8), size, number)
+        number = cast(Any, plan.kind)
+        writer.add_tensor_info(plan.names[name], shape, np.dtype(np.int8), size, number)
         if beside := plan.scale_name(name):
             writer.add_tensor_info(beside, (1,), np.dtype(np.float32), 4)
 
@@ -266,12 +241,14 @@ def _write_tensors(
         heads = permuted_heads(plan.arch, name, plan.model)
         writer.write_tensor_data(_tensor_data(tensor, plan.kind, heads, beside))
         if beside:
-            check_single_scale(tensor, f"{plan.kind} (whose own are float16)")
+            check_single_scale(tensor, f"{plan.kind.name.lower()} (whose own are float16)")
             writer.write_tensor_data(tensor.multiplier[0])
         progress(len(checkpoint.tensors) + done + 1, total)
 
 
-def _tensor_data(tensor: TernaryTensor, kind: str, heads: int, beside: bool) -> NDArray[np.uint8]:
+def _tensor_data(
+    tensor: TernaryTensor, kind: TernaryType, heads: int, beside: bool
+) -> NDArray[np.uint8]:
     """Lay a matrix out as GGUF has it.
 
     Parameters
@@ -280,14 +257,14 @@ def _tensor_data(tensor: TernaryTensor, kind: str, heads: int, beside: bool) -> 
     beside : the scale is in a tensor of its own, and the blocks' scales are 1
     """
     n, k = tensor.shape
-    if kind == "i2_s":
+    if kind == TernaryType.I2_S:
         rows = fields_from_packed(tensor.packed, n, msb_first=True)
     else:
         d = np.ones((n, k // 256), np.float16)
         if not beside:
             scale = tensor.multiplier.astype(np.float16)
             d[:] = scale.repeat(n // len(scale), axis=0).repeat(tensor.group_size // 256, axis=1)
-        if kind == "tq1_0":
+        if kind == TernaryType.TQ1_0:
             weights = tq1_from_packed(tensor.packed, n)
         else:
             weights = fields_from_packed(tensor.packed, n, msb_first=False).reshape(n, -1, 64)
@@ -295,7 +272,7 @@ def _tensor_data(tensor: TernaryTensor, kind: str, heads: int, beside: bool) -> 
     if heads:
         pairs = rows.reshape(heads, 2, n // heads // 2, -1).swapaxes(1, 2)
         rows = np.ascontiguousarray(pairs).reshape(n, -1)
-    if kind != "i2_s":
+    if kind != TernaryType.I2_S:
         return rows.reshape(-1)
     check_single_scale(tensor, "I2_S")
     # bitnet.cpp's own converter repeats the scale through the 32 bytes.
