@@ -8,12 +8,13 @@ by up to a pixel.
 
 The test set is a stratified fifth of the data. The recipe was chosen on a validation fifth of the
 remaining images (``--validate``, which never evaluates the test set). The stored networks train on
-all of the remaining images.
+all of the remaining images. The sizes and the recipe are in ``digits.toml``.
 """
 
 import argparse
 import json
 import sys
+import tomllib
 from itertools import pairwise
 from pathlib import Path
 
@@ -30,30 +31,22 @@ try:
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    from .layers import QUANTIZATION, RMS_NORM_EPS, BitLinear, RMSNorm
+    from .layers import BitLinear, RMSNorm
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
     print("Training needs PyTorch and scikit-learn: pip install 'trilith[train]'", file=sys.stderr)
     sys.exit(2)
 
-_LAYER_SIZES = (64, 256, 256, 10)
-#: Factor that brings pixels from 0 to 16 to the range 0 to 1.
-_INPUT_SCALE = 1 / 16
-_SPLIT_SEED = 0
-_EPOCHS = 60
-_BATCH_SIZE = 64
-_LEARNING_RATE = 2e-3
-_WEIGHT_DECAY = 0.05
-#: Largest random shift of a training image, in pixels along each axis.
-_MAX_SHIFT = 1.0
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_CONFIG, _RECIPE = _DATA["config"], _DATA["recipe"]
 
 #: Images uint8[T, 64] and their labels uint8[T].
 _Samples = tuple[np.ndarray, np.ndarray]
 
 
 class _DigitsNetwork(torch.nn.Module):
-    """Layers of the sizes ``_LAYER_SIZES`` with squared ReLU between them.
+    """Layers of the sizes ``layer_sizes`` with squared ReLU between them.
 
     Parameters
     ----------
@@ -67,8 +60,11 @@ class _DigitsNetwork(torch.nn.Module):
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(
-            torch.nn.Sequential(RMSNorm(inputs), BitLinear(inputs, outputs, ternary=ternary))
-            for inputs, outputs in pairwise(_LAYER_SIZES)
+            torch.nn.Sequential(
+                RMSNorm(inputs, _CONFIG["rms_norm_eps"]),
+                BitLinear(inputs, outputs, ternary=ternary),
+            )
+            for inputs, outputs in pairwise(_CONFIG["layer_sizes"])
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -86,26 +82,26 @@ def _split(images: np.ndarray, labels: np.ndarray) -> tuple[_Samples, _Samples]:
     The remaining samples, and the fifth.
     """
     kept_images, held_images, kept_labels, held_labels = train_test_split(
-        images, labels, test_size=0.2, stratify=labels, random_state=_SPLIT_SEED
+        images, labels, test_size=0.2, stratify=labels, random_state=_RECIPE["split_seed"]
     )
     return (kept_images, kept_labels), (held_images, held_labels)
 
 
 def _scaled(images: np.ndarray) -> torch.Tensor:
     """Scale pixels uint8[T, 64] to the network's inputs, float32[T, 64] from 0 to 1."""
-    return torch.from_numpy(images).float() * _INPUT_SCALE
+    return torch.from_numpy(images).float() * _CONFIG["input_scale"]
 
 
 def _shifted(x: torch.Tensor) -> torch.Tensor:
     """Shift each image of x float32[T, 64] by a random offset of its own.
 
-    Offsets are uniform up to ``_MAX_SHIFT`` pixels along both axes. Pixels are interpolated
+    Offsets are uniform up to ``max_shift`` pixels along both axes. Pixels are interpolated
     bilinearly, and are zero outside the image.
     """
     count = len(x)
     transforms = torch.eye(2, 3).repeat(count, 1, 1)
     # Coordinates run from -1 to 1 over eight pixels: a pixel is 2 / 8.
-    transforms[:, :, 2] = (torch.rand(count, 2) * 2 - 1) * _MAX_SHIFT * 2 / 8
+    transforms[:, :, 2] = (torch.rand(count, 2) * 2 - 1) * _RECIPE["max_shift"] * 2 / 8
     grid = torch.nn.functional.affine_grid(transforms, [count, 1, 8, 8], align_corners=False)
     images = x.view(count, 1, 8, 8)
     return torch.nn.functional.grid_sample(images, grid, align_corners=False).view(count, 64)
@@ -123,11 +119,11 @@ def _train(samples: _Samples, *, ternary: bool, seed: int) -> _DigitsNetwork:
     torch.manual_seed(seed)
     network = _DigitsNetwork(ternary=ternary)
     x, labels = _scaled(samples[0]), torch.from_numpy(samples[1]).long()
-    optimizer = torch.optim.AdamW(network.parameters(), _LEARNING_RATE, weight_decay=_WEIGHT_DECAY)
-    steps = _EPOCHS * -(-len(x) // _BATCH_SIZE)
+    optimizer = torch.optim.AdamW(network.parameters(), **_RECIPE["optimizer"])
+    steps = _RECIPE["epochs"] * -(-len(x) // _RECIPE["batch"])
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for _ in range(_EPOCHS):
-        for batch in torch.randperm(len(x)).split(_BATCH_SIZE):
+    for _ in range(_RECIPE["epochs"]):
+        for batch in torch.randperm(len(x)).split(_RECIPE["batch"]):
             loss = torch.nn.functional.cross_entropy(network(_shifted(x[batch])), labels[batch])
             optimizer.zero_grad()
             loss.backward()
@@ -160,19 +156,11 @@ def _export(folder: Path, ternary: _DigitsNetwork, twin: _DigitsNetwork, test: _
         packed[f"layers.{index}.norm.weight"] = norm.weight.detach().numpy()
         master[f"float.layers.{index}.weight"] = twin_linear.weight.detach().numpy()
         master[f"float.layers.{index}.norm.weight"] = twin_norm.weight.detach().numpy()
-    config = {
-        "model_type": "bitnet_mlp",
-        "layer_sizes": _LAYER_SIZES,
-        "hidden_act": "relu2",
-        "rms_norm_eps": RMS_NORM_EPS,
-        "quantization_config": QUANTIZATION,
-        "input_scale": _INPUT_SCALE,
-    }
     folder.mkdir(parents=True, exist_ok=True)
     with new_files(folder) as making:
         (making / "model.safetensors").write_bytes(save(packed, metadata={"format": "np"}))
         (making / "float.safetensors").write_bytes(save(master, metadata={"format": "np"}))
-        (making / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (making / "config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
         np.savez_compressed(making / "test_images.npz", images=test[0], labels=test[1])
 
 

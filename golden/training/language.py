@@ -9,6 +9,8 @@ batches and recipe, without both quantizers.
 The text is on every machine with Python: the documentation strings of the standard library and the
 topics of ``pydoc``, once each. A twentieth of these texts is held out, chosen by checksum and not
 by content. Neither the tokenizer nor a network sees it before the end.
+
+The sizes and the recipe are in ``language.toml``.
 """
 
 import argparse
@@ -20,15 +22,16 @@ import platform
 import sys
 import sysconfig
 import time
+import tomllib
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import save
 
+from ..checkpoint.model_config import ModelConfig
 from ..checkpoint.packing import pack_weights
 from ..data import PYDOC
 from ..files import new_files, write_text
@@ -39,25 +42,18 @@ try:
     import torch
     from torch.nn import functional
 
-    from .layers import QUANTIZATION, RMS_NORM_EPS, BitLinear, RMSNorm
+    from .layers import BitLinear, RMSNorm
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
     print("Training needs PyTorch and tokenizers: pip install 'trilith[train]'", file=sys.stderr)
     sys.exit(2)
 
-_HIDDEN, _FFN, _LAYERS = 256, 256, 3
-_HEADS, _KV_HEADS = 4, 2
-_VOCABULARY = 1024
+_DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+_CONFIG, _RECIPE = _DATA["config"], _DATA["recipe"]
+_MODEL = ModelConfig.read(_CONFIG, "language.toml")
+_CONTEXT = _MODEL.max_positions
 _END_OF_TEXT = "<|endoftext|>"
-_ROPE_THETA = 10_000.0
-_CONTEXT = 256
-_BATCH = 16
-_STEPS = 1600
-_WARMUP = 100
-_LEARNING_RATE = 4e-3
-_WEIGHT_DECAY = 0.05
-_HELD_ONE_IN = 20
 
 
 def _texts() -> Iterator[str]:
@@ -98,12 +94,12 @@ def _split() -> tuple[list[str], list[str]]:
     kept: list[str] = []
     held: list[str] = []
     for text in _texts():
-        (held if zlib.crc32(text.encode()) % _HELD_ONE_IN == 0 else kept).append(text)
+        (held if zlib.crc32(text.encode()) % _RECIPE["held_one_in"] == 0 else kept).append(text)
     return kept, held
 
 
 def _train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
-    """Train a byte-level BPE tokenizer of ``_VOCABULARY`` tokens.
+    """Train a byte-level BPE tokenizer of ``vocab_size`` tokens.
 
     Parameters
     ----------
@@ -113,7 +109,7 @@ def _train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
     tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = tokenizers.decoders.ByteLevel()
     trainer = tokenizers.trainers.BpeTrainer(
-        vocab_size=_VOCABULARY,
+        vocab_size=_MODEL.vocabulary,
         special_tokens=[_END_OF_TEXT],
         initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
@@ -125,7 +121,7 @@ def _train_tokenizer(kept: list[str]) -> tokenizers.Tokenizer:
 def _rotate(x: torch.Tensor) -> torch.Tensor:
     """Turn x float32[B, heads, T, size] by rotary positions, with the halves split."""
     size = x.shape[-1]
-    frequency = _ROPE_THETA ** -(torch.arange(0, size, 2) / size)
+    frequency = _MODEL.theta ** -(torch.arange(0, size, 2) / size)
     angle = torch.outer(torch.arange(x.shape[-2]), frequency)
     cos, sin = angle.cos().tile(2), angle.sin().tile(2)
     first, second = x.chunk(2, dim=-1)
@@ -142,39 +138,41 @@ class _TransformerLayer(torch.nn.Module):
 
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
-        size = _HIDDEN // _HEADS
-        self.input_layernorm = RMSNorm(_HIDDEN)
-        self.post_attention_layernorm = RMSNorm(_HIDDEN)
+        hidden, ffn, epsilon = _MODEL.hidden, _MODEL.ffn, _MODEL.epsilon
+        kv = _MODEL.kv_heads * _MODEL.head_size
+        self.input_layernorm = RMSNorm(hidden, epsilon)
+        self.post_attention_layernorm = RMSNorm(hidden, epsilon)
         self.self_attn = torch.nn.ModuleDict(
             {
-                "q_proj": BitLinear(_HIDDEN, _HEADS * size, ternary=ternary),
-                "k_proj": BitLinear(_HIDDEN, _KV_HEADS * size, ternary=ternary),
-                "v_proj": BitLinear(_HIDDEN, _KV_HEADS * size, ternary=ternary),
-                "attn_sub_norm": RMSNorm(_HIDDEN),
-                "o_proj": BitLinear(_HIDDEN, _HIDDEN, ternary=ternary),
+                "q_proj": BitLinear(hidden, hidden, ternary=ternary),
+                "k_proj": BitLinear(hidden, kv, ternary=ternary),
+                "v_proj": BitLinear(hidden, kv, ternary=ternary),
+                "attn_sub_norm": RMSNorm(hidden, epsilon),
+                "o_proj": BitLinear(hidden, hidden, ternary=ternary),
             }
         )
         self.mlp = torch.nn.ModuleDict(
             {
-                "gate_proj": BitLinear(_HIDDEN, _FFN, ternary=ternary),
-                "up_proj": BitLinear(_HIDDEN, _FFN, ternary=ternary),
-                "ffn_sub_norm": RMSNorm(_FFN),
-                "down_proj": BitLinear(_FFN, _HIDDEN, ternary=ternary),
+                "gate_proj": BitLinear(hidden, ffn, ternary=ternary),
+                "up_proj": BitLinear(hidden, ffn, ternary=ternary),
+                "ffn_sub_norm": RMSNorm(ffn, epsilon),
+                "down_proj": BitLinear(ffn, hidden, ternary=ternary),
             }
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """Map x float32[B, T, _HIDDEN] to the same shape."""
+        """Map x float32[B, T, hidden] to the same shape."""
         batch, length, _ = x.shape
         attention, mlp = self.self_attn, self.mlp
         h = self.input_layernorm(x)
         q, k, v = (
-            attention[name](h).view(batch, length, -1, _HIDDEN // _HEADS).transpose(1, 2)
+            attention[name](h).view(batch, length, -1, _MODEL.head_size).transpose(1, 2)
             for name in ("q_proj", "k_proj", "v_proj")
         )
-        k, v = (value.repeat_interleave(_HEADS // _KV_HEADS, dim=1) for value in (_rotate(k), v))
+        shared = _MODEL.heads // _MODEL.kv_heads
+        k, v = (value.repeat_interleave(shared, dim=1) for value in (_rotate(k), v))
         mixed = functional.scaled_dot_product_attention(_rotate(q), k, v, is_causal=True)
-        mixed = mixed.transpose(1, 2).reshape(batch, length, _HIDDEN)
+        mixed = mixed.transpose(1, 2).reshape(batch, length, _MODEL.hidden)
         x = x + attention["o_proj"](attention["attn_sub_norm"](mixed))
         h = self.post_attention_layernorm(x)
         gated = mlp["gate_proj"](h).relu().square() * mlp["up_proj"](h)
@@ -191,15 +189,15 @@ class _LanguageModel(torch.nn.Module):
 
     def __init__(self, *, ternary: bool) -> None:
         super().__init__()
-        self.embed_tokens = torch.nn.Embedding(_VOCABULARY, _HIDDEN)
-        torch.nn.init.normal_(self.embed_tokens.weight, std=_HIDDEN**-0.5)
+        self.embed_tokens = torch.nn.Embedding(_MODEL.vocabulary, _MODEL.hidden)
+        torch.nn.init.normal_(self.embed_tokens.weight, std=_MODEL.hidden**-0.5)
         self.layers = torch.nn.ModuleList(
-            _TransformerLayer(ternary=ternary) for _ in range(_LAYERS)
+            _TransformerLayer(ternary=ternary) for _ in range(_MODEL.layers)
         )
-        self.norm = RMSNorm(_HIDDEN)
+        self.norm = RMSNorm(_MODEL.hidden, _MODEL.epsilon)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Map tokens int64[B, T] to logits float32[B, T, _VOCABULARY]."""
+        """Map tokens int64[B, T] to logits float32[B, T, vocabulary]."""
         x = self.embed_tokens(tokens)
         for layer in self.layers:
             x = layer(x)
@@ -213,23 +211,22 @@ def _train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> _LanguageModel
     ----------
     tokens : int64[T], all texts one after another
     ternary : train the ternary network, or its float twin
-    steps : batches of ``_BATCH`` windows
+    steps : batches of ``batch`` windows
     """
     torch.manual_seed(0)
     network = _LanguageModel(ternary=ternary)
     generator = torch.Generator().manual_seed(1)
-    optimizer = torch.optim.AdamW(
-        network.parameters(), _LEARNING_RATE, betas=(0.9, 0.95), weight_decay=_WEIGHT_DECAY
-    )
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer,
-        lambda step: (
-            min(1.0, (step + 1) / _WARMUP) * (0.505 + 0.495 * math.cos(math.pi * step / steps))
-        ),
-    )
+    optimizer = torch.optim.AdamW(network.parameters(), **_RECIPE["optimizer"])
+
+    def rate(step: int) -> float:
+        """Share of the learning rate at a step: warm-up, then a cosine down to a hundredth."""
+        rise = min(1.0, (step + 1) / _RECIPE["warmup"])
+        return rise * (0.505 + 0.495 * math.cos(math.pi * step / steps))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     started = time.monotonic()
     for step in range(steps):
-        places = torch.randint(len(tokens) - _CONTEXT - 1, (_BATCH,), generator=generator)
+        places = torch.randint(len(tokens) - _CONTEXT - 1, (_RECIPE["batch"],), generator=generator)
         windows = torch.stack([tokens[place : place + _CONTEXT + 1] for place in places.tolist()])
         logits = network(windows[:, :-1])
         loss = functional.cross_entropy(logits.flatten(0, 1), windows[:, 1:].flatten())
@@ -287,26 +284,6 @@ def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokeniz
             tensors[f"model.{name}_scale"] = np.array([scale], np.float32)
         else:
             tensors[f"model.{name}"] = array.astype(ml_dtypes.bfloat16)
-    end = tokenizer.token_to_id(_END_OF_TEXT)
-    config: dict[str, Any] = {
-        "architectures": ["BitNetForCausalLM"],
-        "model_type": "bitnet",
-        "hidden_size": _HIDDEN,
-        "intermediate_size": _FFN,
-        "num_hidden_layers": _LAYERS,
-        "num_attention_heads": _HEADS,
-        "num_key_value_heads": _KV_HEADS,
-        "hidden_act": "relu2",
-        "vocab_size": _VOCABULARY,
-        "max_position_embeddings": _CONTEXT,
-        "rms_norm_eps": RMS_NORM_EPS,
-        "rope_theta": _ROPE_THETA,
-        "tie_word_embeddings": True,
-        "bos_token_id": end,
-        "eos_token_id": end,
-        "torch_dtype": "bfloat16",
-        "quantization_config": QUANTIZATION,
-    }
     folder.mkdir(parents=True, exist_ok=True)
     tokenizer_config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -315,7 +292,7 @@ def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokeniz
     }
     with new_files(folder) as making:
         (making / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
-        (making / "config.json").write_text(json.dumps(config, indent=2) + "\n")
+        (making / "config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
         tokenizer.save(str(making / "tokenizer.json"))
         (making / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
 
@@ -326,7 +303,9 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=PYDOC, metavar="DIR", help="folder to write (%(default)s)"
     )
-    parser.add_argument("--steps", type=int, default=_STEPS, help="training steps (%(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=_RECIPE["steps"], help="training steps (%(default)s)"
+    )
     options = parser.parse_args()
     if options.steps < 1:
         parser.error(f"--steps must be at least 1, not {options.steps}")

@@ -6,17 +6,7 @@ The forward pass computes with quantized values. The backward pass takes roundin
 
 import torch
 
-__all__ = ["QUANTIZATION", "RMS_NORM_EPS", "BitLinear", "RMSNorm"]
-
-#: Constant of all norms.
-RMS_NORM_EPS = 1e-5
-
-#: ``quantization_config`` of the stored networks: packed weights whose scales multiply.
-QUANTIZATION = {
-    "quant_method": "bitnet",
-    "linear_class": "autobitlinear",
-    "quantization_mode": "offline",
-}
+__all__ = ["BitLinear", "RMSNorm"]
 
 
 def _round_through(x: torch.Tensor, low: int, high: int) -> torch.Tensor:
@@ -43,19 +33,21 @@ class RMSNorm(torch.nn.Module):
     Parameters
     ----------
     size : K
+    epsilon : constant of the norm
 
     Attributes
     ----------
     weight : gain float32[K], 1 at the start
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, epsilon: float) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = torch.nn.Parameter(torch.ones(size))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Normalize x float32[..., K]."""
-        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + RMS_NORM_EPS) * self.weight
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.epsilon) * self.weight
 
 
 class BitLinear(torch.nn.Module):
