@@ -48,13 +48,12 @@ def read_json(file: Path) -> dict[str, Any]:
         If the file cannot be read, is too large, is not JSON, or holds no object.
     """
     try:
-        if file.stat().st_size > _JSON_LIMIT:
-            raise CheckpointError(f"{file}: must have at most {_JSON_LIMIT} bytes")
-        value = json.loads(file.read_bytes())
-    except CheckpointError:
-        raise
+        size = file.stat().st_size
+        value = json.loads(file.read_bytes()) if size <= _JSON_LIMIT else None
     except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(f"{file}: must be readable JSON: {error}") from None
+    if size > _JSON_LIMIT:
+        raise CheckpointError(f"{file}: must have at most {_JSON_LIMIT} bytes")
     if not isinstance(value, dict):
         raise CheckpointError(f"{file}: must hold an object, not a {type(value).__name__}")
     return value

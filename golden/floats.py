@@ -336,7 +336,5 @@ def tree_dot(
             odd = values[:, :, values.shape[2] // 2 * 2 :]
             pairs = values[:, :, 0:-1:2] + values[:, :, 1::2]
             values = np.concatenate([pairs, odd], axis=2)
-        total = values[:, 0, 0]
-        for beat in range(1, values.shape[1]):
-            total = total + values[:, beat, 0]
+        total = np.add.accumulate(values[:, :, 0], axis=1)[:, -1]
     return np.where(np.isnan(total), to.nan, total.view(pattern).astype(np.int64))

@@ -109,7 +109,8 @@ def _different_matrix(ours: TernaryTensor, theirs: TernaryTensor) -> str:
     same = a == b
     if ours.divides != theirs.divides:
         factor, divisor = (b, a) if ours.divides else (a, b)
-        same = (factor == np.float32(1) / divisor) | (divisor == _inverse(factor))
+        with np.errstate(divide="ignore", over="ignore"):  # A factor may be zero.
+            same = (factor == np.float32(1) / divisor) | (divisor == np.float32(1) / factor)
     if not same.all():
         block, group = np.argwhere(~same)[0]
         row, column = block * n // len(a), group * k // a.shape[1]
@@ -141,12 +142,6 @@ def _rounded_scales(ours: TernaryTensor, theirs: TernaryTensor) -> int:
     inexact = a.astype(np.float64) * b.astype(np.float64) != 1
     s, g = theirs.scale.shape
     return int(inexact.reshape(s, len(a) // s, g, a.shape[1] // g).any(axis=(1, 3)).sum())
-
-
-def _inverse(scale: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Invert scales that may be zero."""
-    with np.errstate(divide="ignore", over="ignore"):
-        return np.float32(1) / scale
 
 
 def _scale_words(tensor: TernaryTensor, scale: Any) -> str:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError, within
 from .gguf_blocks import packed_from_fields, packed_from_tq1, zero_blocks
 from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads, scale_name
-from .model_config import MODEL_FAMILIES, ModelConfig, ModelFamily, transformer_linears
+from .model_config import MODEL_FAMILIES, ModelConfig, transformer_linears
 from .scales import check_legal_scales, fewest_scales
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
@@ -357,15 +357,13 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
     """Refuse a linear layer whose type or shape is not as it must be."""
     entry, where = file.entries[name], f"{file.path}: {name}"
     if entry.kind not in set(TernaryType):
+        detail = "; these weights are not ternary, take the original checkpoint"
         if entry.kind in _TABLES:
+            also = " (or MXFP4, which has the same number)" if entry.kind == 39 else ""
             detail = (
-                ", whose tiles depend on the machine it was made for; "
+                f"{also}, whose tiles depend on the machine it was made for; "
                 "make an I2_S file (bitnet.cpp) from the original checkpoint"
             )
-            if entry.kind == 39:
-                detail = " (or MXFP4, which has the same number)" + detail
-        else:
-            detail = "; these weights are not ternary, take the original checkpoint"
         raise CheckpointError(
             f"{where} must be TQ1_0, TQ2_0 or I2_S, not {_type_name(entry.kind)}{detail}"
         )
@@ -402,18 +400,17 @@ def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
         elif type(value) is float:
             # The shortest decimal of the float32 that GGUF holds: 1e-05 again.
             config[ours] = float(str(np.float32(value)))
-    for ours, theirs in (("bos_token_id", "bos_token_id"), ("eos_token_id", "eos_token_id")):
-        value = file.metadata.get(f"tokenizer.ggml.{theirs}")
+    for key in ("bos_token_id", "eos_token_id"):
+        value = file.metadata.get(f"tokenizer.ggml.{key}")
         if type(value) is int:
-            config[ours] = value
+            config[key] = value
     scaling = file.metadata.get(f"{arch}.rope.scaling.type")
     factor = file.metadata.get(f"{arch}.rope.scaling.factor", 1.0)
     if isinstance(scaling, str) and (scaling, factor) not in (("none", factor), ("linear", 1.0)):
         config["rope_scaling"] = {"rope_type": scaling, "factor": factor}
     if "num_key_value_heads" not in config and "num_attention_heads" in config:
         config["num_key_value_heads"] = config["num_attention_heads"]
-    family = MODEL_FAMILIES.get(config["model_type"], ModelFamily())
-    if family.head_size is not None and "head_dim" not in config:
+    if MODEL_FAMILIES[config["model_type"]].head_size is not None and "head_dim" not in config:
         # llama.cpp's default, where Hugging Face's family has another.
         hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
         if hidden and heads and hidden % heads == 0:

@@ -25,6 +25,7 @@ import time
 import tomllib
 import zlib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import ml_dtypes
@@ -53,7 +54,7 @@ _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="ut
 _CONFIG, _RECIPE = _DATA["config"], _DATA["recipe"]
 _MODEL = ModelConfig.read(_CONFIG, "language.toml")
 _CONTEXT = _MODEL.max_positions
-_END_OF_TEXT = "<|endoftext|>"
+_END_OF_TEXT = _DATA["tokenizer_config"]["eos_token"]
 
 
 def _texts() -> Iterator[str]:
@@ -285,16 +286,13 @@ def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokeniz
         else:
             tensors[f"model.{name}"] = array.astype(ml_dtypes.bfloat16)
     folder.mkdir(parents=True, exist_ok=True)
-    tokenizer_config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": _END_OF_TEXT,
-        "eos_token": _END_OF_TEXT,
-    }
     with new_files(folder) as making:
         (making / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
         (making / "config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
         tokenizer.save(str(making / "tokenizer.json"))
-        (making / "tokenizer_config.json").write_text(json.dumps(tokenizer_config, indent=2) + "\n")
+        (making / "tokenizer_config.json").write_text(
+            json.dumps(_DATA["tokenizer_config"], indent=2) + "\n"
+        )
 
 
 def main() -> int:
@@ -317,11 +315,9 @@ def main() -> int:
     print(f"{sum(len(text.encode()) for text in kept)} bytes to train on, {size} held out")
     tokenizer = _train_tokenizer(kept)
     end = tokenizer.token_to_id(_END_OF_TEXT)
-    stream = [end]
-    for encoding in tokenizer.encode_batch(kept):
-        stream += [*encoding.ids, end]
+    texts = ([*encoding.ids, end] for encoding in tokenizer.encode_batch(kept))
+    tokens = torch.tensor([end, *chain.from_iterable(texts)])
     held_tokens = [[end, *encoding.ids, end] for encoding in tokenizer.encode_batch(held)]
-    tokens = torch.tensor(stream)
     print(f"{len(tokens)} tokens to train on")
 
     figures: dict[str, float] = {}
