@@ -1,16 +1,13 @@
 """``trilith characterize``: energy, area and speed of dot products in a cell library."""
 
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import typer
-
-from .options import OptionError, argument, command, json_option, new_app, option
-from .output import Column, Table, print_facts, print_json, status
+from .options import JsonOptions, OptionError, argument, command, new_app, option
+from .output import Column, Table, print_facts, print_json, progress, status
 
 __all__ = ["app"]
 
@@ -26,8 +23,7 @@ _UNUSED = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
+class _Options(JsonOptions):
     """Options of the command; those that some way of measuring does not use are None by default."""
 
     library: str = option(..., "Name of the library.")
@@ -82,7 +78,6 @@ class _Options:
         "library's table.",
         "--sram",
     )
-    as_json: bool = json_option()
 
     @property
     def way(self) -> str:
@@ -101,7 +96,7 @@ class _Options:
 
 
 @command(app)
-def characterize(options: _Options) -> None:
+def characterize(options: _Options) -> bool:
     """Measure a dot product's energy, area and speed in a cell library.
 
     yosys maps the unit for the clock. Its netlist runs on the operands, and its results must match
@@ -118,12 +113,8 @@ def characterize(options: _Options) -> None:
       mine.lib
     """
     _check(options)
-    if options.sram:
-        _measure_macros(options)
-    elif options.everything:
-        _fill_table(options)
-    else:
-        _measure_unit(options)
+    measure = {"--sram": _measure_macros, "--all": _fill_table, "--unit": _measure_unit}
+    return measure[options.way](options)
 
 
 def _check(options: _Options) -> None:
@@ -168,7 +159,7 @@ def _table_file(options: _Options) -> Path:
     return options.out or table_file(options.library)
 
 
-def _measure_macros(options: _Options) -> None:
+def _measure_macros(options: _Options) -> bool:
     """Store the energies of memory macros."""
     from ..sim.gatelevel.campaign import store_sram
 
@@ -180,7 +171,7 @@ def _measure_macros(options: _Options) -> None:
     )
     if options.as_json:
         print_json(macros)
-        return
+        return False
     Table(
         Column("macro", "name", 24, "<"),
         Column("words x bits", lambda row: f"{row['words']} x {row['bits']}"),
@@ -188,23 +179,7 @@ def _measure_macros(options: _Options) -> None:
         Column("write, pJ", "write_pj", form=".1f"),
         Column("source", "source", form="<"),
     ).rows(macros)
-
-
-@contextmanager
-def _progress() -> Iterator[tuple[Callable[[int, int, str], None], Callable[[str], None]]]:
-    """Show a bar with times; yield a function that moves it, and one that prints a line above."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True)) as bar:
-        task = bar.add_task("reading the library", total=None)
-        yield (
-            lambda done, total, what: bar.update(
-                task, completed=done, total=total, description=what or "measured"
-            ),
-            lambda line: bar.console.print(line, soft_wrap=True),
-        )
+    return False
 
 
 _FILLED = (
@@ -223,7 +198,7 @@ _FILLED = (
 )
 
 
-def _fill_table(options: _Options) -> None:
+def _fill_table(options: _Options) -> bool:
     """Fill a library's table; a unit that fails is printed and does not stop the others."""
     from ..sim.gatelevel.campaign import Campaign, all_tasks
 
@@ -237,22 +212,25 @@ def _fill_table(options: _Options) -> None:
     tasks = all_tasks(unit=options.unit, glitches=options.glitches)
     failed = 0
     rows = []
-    with _progress() as (show, complain):
+    with progress("reading the library") as show:
         table = Table(*_FILLED, silent=options.as_json)
-        for found in campaign.run(tasks, jobs=options.jobs or 1, progress=show):
+        for found in campaign.run(
+            tasks,
+            jobs=options.jobs or 1,
+            progress=lambda done, total, what: show(done, total, what or "measured"),
+        ):
             if isinstance(found, tuple):
                 failed += 1
-                complain(f"FAILED  {found[0].name}: {found[1]}")
+                print(f"FAILED  {found[0].name}: {found[1]}", file=sys.stderr)
                 continue
             rows.append(found)
             table.row(found)
     if options.as_json:
         print_json(rows)
-    if failed:
-        raise typer.Exit(1)
+    return failed > 0
 
 
-def _measure_unit(options: _Options) -> None:
+def _measure_unit(options: _Options) -> bool:
     """Measure one unit, at one or more clock frequencies."""
     from ..hw.baselines import DotConfig
     from ..sim.gatelevel.characterize import K_MAX, Task
@@ -277,8 +255,7 @@ def _measure_unit(options: _Options) -> None:
     else:
         for row in found:
             _print_unit(row)
-    if not all(row.met for row in found):
-        raise typer.Exit(1)
+    return not all(row.met for row in found)
 
 
 def _print_unit(row: Any) -> None:

@@ -1,8 +1,8 @@
 """``trilith claims``: well-known claims about ternary models, checked."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-from .options import command, json_option, new_app
+from .options import JsonOptions, command, new_app
 from .output import Column, Table, print_facts, print_json
 
 __all__ = ["app"]
@@ -10,13 +10,8 @@ __all__ = ["app"]
 app = new_app()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    as_json: bool = json_option()
-
-
 @command(app)
-def claims(options: _Options) -> None:
+def claims(options: JsonOptions) -> None:
     """Print well-known claims about ternary models, each with our figure and a verdict.
 
     Each figure says whether it is measured, published or modelled, and how it was computed.

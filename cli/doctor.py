@@ -1,11 +1,9 @@
 """``trilith doctor``: the tools on this machine."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
-import typer
-
-from .options import command, json_option, new_app
+from .options import JsonOptions, command, new_app
 from .output import Column, Table, print_json
 
 __all__ = ["app"]
@@ -13,13 +11,8 @@ __all__ = ["app"]
 app = new_app()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
-    as_json: bool = json_option()
-
-
 @command(app)
-def doctor(options: _Options) -> None:
+def doctor(options: JsonOptions) -> bool:
     """Print the tools that were found, the tools that are missing, and how to install them.
 
     If a tool that 'make sim' needs is missing, the command ends with status 1.
@@ -39,8 +32,7 @@ def doctor(options: _Options) -> None:
             Column("version or remedy", lambda tool: tool.found or tool.remedy, 42, "<"),
             Column("needed for", _need, form="<"),
         ).rows(tools)
-    if any(tool.found is None and not tool.optional for tool in tools):
-        raise typer.Exit(1)
+    return any(tool.found is None and not tool.optional for tool in tools)
 
 
 def _need(tool: Any) -> str:

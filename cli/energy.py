@@ -1,10 +1,10 @@
 """``trilith energy``: the energy of matrix products and prompts."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from .energy_mac import mac
-from .options import command, json_option, new_app, option
+from .options import JsonOptions, command, given_fields, new_app, option
 from .output import Column, Table, print_facts, print_json
 
 __all__ = ["app"]
@@ -13,8 +13,7 @@ app = new_app("Print the energy of products and prompts, with every assumption."
 command(app)(mac)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _MatmulOptions:
+class _MatmulOptions(JsonOptions):
     n: int = option(..., "Outputs.")
     k: int = option(..., "Inputs.")
     tokens: int = option(1, "Activation vectors.")
@@ -30,7 +29,6 @@ class _MatmulOptions:
     adder_bits: int | None = option(
         None, "Width of an integer addition in bits. Default: the accumulator's width for K."
     )
-    as_json: bool = json_option()
 
 
 @command(app)
@@ -48,15 +46,7 @@ def matmul(options: _MatmulOptions) -> None:
 
     profile = find_profile(options.profile)
     memory = None if options.dram == "none" else find_dram(options.dram)
-    product = Product(
-        n=options.n,
-        k=options.k,
-        tokens=options.tokens,
-        rows=options.rows,
-        pass_tokens=options.pass_tokens,
-        sram_kilobytes=options.sram,
-        adder_bits=options.adder_bits,
-    )
+    product = Product(**given_fields(options, Product), sram_kilobytes=options.sram)
     found, refused = [], {}
     for number_format in FORMATS.values():
         try:
@@ -119,15 +109,13 @@ def _print_matmul(found: list[tuple[str, Any, Any]]) -> None:
     ).rows(found)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _PaperOptions:
+class _PaperOptions(JsonOptions):
     config: list[str] | None = option(
         None,
         "Model: config.json, its folder, or a name; may be repeated. Default: the GPT-3 shapes "
         "of the paper.",
     )
     tokens: int = option(512, "Tokens of the prompt.", min=1, max=2**20)
-    as_json: bool = json_option()
 
 
 @command(app)

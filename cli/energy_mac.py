@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .options import json_option, option
+from .options import JsonOptions, option
 from .output import Column, Table, print_facts, print_json, print_note
 
 if TYPE_CHECKING:
@@ -19,10 +19,8 @@ __all__ = ["mac"]
 _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
+class _Options(JsonOptions):
     library: list[str] | None = option(None, "Cell library; may be repeated. Default: all.")
-    as_json: bool = json_option()
 
 
 def mac(options: _Options) -> None:

@@ -1,12 +1,12 @@
 """``trilith estimate``: time and energy of a language model on a design."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from ..sim.cost.comparison import Equal
-from .options import argument, command, json_option, new_app, option
+from .options import JsonOptions, argument, command, new_app, option
 from .output import Column, Table, print_facts, print_json, print_note
 
 if TYPE_CHECKING:
@@ -17,8 +17,7 @@ __all__ = ["app"]
 app = new_app()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
+class _Options(JsonOptions):
     model: str = argument(
         "bitnet-2b4t", "Name of a model, a config.json, or the folder that contains one."
     )
@@ -38,7 +37,6 @@ class _Options:
     validation: bool = option(
         False, "Print predictions of published systems instead.", "--validation"
     )
-    as_json: bool = json_option()
 
 
 @command(app)

@@ -1,21 +1,20 @@
 """``trilith fpga``: bitstreams, and products on boards, real or simulated."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-import typer
-
-from .options import OptionError, command, json_option, new_app, option
+from .options import JsonOptions, OptionError, Options, command, given_fields, new_app, option
 from .output import Column, Table, print_json, print_note, status
-from .prompts import encode_prompt, show_tokens
+from .prompts import continue_prompt
 
 if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
     from ..fpga.host.board import Board
+    from ..fpga.host.matmul import BoardMatmul
     from ..hw.config import MatVecConfig
 
 __all__ = ["app"]
@@ -25,15 +24,13 @@ app = new_app("Build bitstreams, and run products on boards.")
 _Described = TypeVar("_Described")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _PortOptions:
+class _PortOptions(JsonOptions):
     port: str = option(
         ..., "Serial port of the board, such as /dev/ttyUSB1; or sim, a small simulated board."
     )
     baud: int | None = option(
         None, "Baud rate of the bitstream. Default: the rates of all boards are tried.", min=1
     )
-    as_json: bool = json_option()
 
 
 def _stream() -> Any:
@@ -65,9 +62,9 @@ def _open(options: _PortOptions) -> "Iterator[Board]":
         yield board
 
 
-def _describe(board: "Board") -> dict[str, Any]:
-    """JSON facts of a board's engine."""
-    config = board.config
+def _facts(board: "Board") -> dict[str, Any]:
+    """JSON facts of a board's engine and link."""
+    config, link = board.config, board.link
     return {
         "engine": f"{config} {config.code}",
         "act_bits": config.act_bits,
@@ -75,34 +72,27 @@ def _describe(board: "Board") -> dict[str, Any]:
         "n_max": config.n_max,
         "weight_memory_bytes": board.identity.memory_bytes,
         "clock_hz": board.identity.clock_hz,
-    }
-
-
-def _print_engine(board: "Board") -> None:
-    facts = _describe(board)
-    print_note(
-        f"engine {facts['engine']} at {facts['clock_hz'] / 1e6:g} MHz, "
-        f"{facts['weight_memory_bytes']} bytes of weight memory"
-    )
-
-
-def _link_facts(board: "Board") -> dict[str, int]:
-    """JSON facts of a board's link."""
-    link = board.link
-    return {
         "sessions": link.sessions,
         "frames_repeated": link.repeated,
         "frames_rejected": link.rejected,
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _JsonOnly:
-    as_json: bool = json_option()
+def _print_products(
+    options: _PortOptions, board: "Board", columns: Sequence[Column], products: Iterable[Any]
+) -> list[Any]:
+    """Print the engine, and each product when it is done; return the products."""
+    if not options.as_json:
+        facts = _facts(board)
+        print_note(
+            f"engine {facts['engine']} at {facts['clock_hz'] / 1e6:g} MHz, "
+            f"{facts['weight_memory_bytes']} bytes of weight memory"
+        )
+    return Table(*columns, silent=options.as_json).rows(products)
 
 
 @command(app)
-def boards(options: _JsonOnly) -> None:
+def boards(options: JsonOptions) -> None:
     """Print the boards and the engine on each.
 
     Example:
@@ -155,15 +145,13 @@ def _board_facts(
     }
 
 
-@dataclass(frozen=True, kw_only=True)
-class _BuildOptions:
+class _BuildOptions(JsonOptions):
     board: str = option(..., "Board; 'trilith fpga boards' prints them.")
     seed: int | None = option(None, "Seed of nextpnr's placement. Default: 1.", min=0)
-    as_json: bool = json_option()
 
 
 @command(app)
-def build(options: _BuildOptions) -> None:
+def build(options: _BuildOptions) -> bool:
     """Build a board's bitstream with yosys, nextpnr and a packer, all from PyPI.
 
     Bitstream, log, nextpnr's report and summary.json are written to build/fpga/BOARD. A build
@@ -199,8 +187,7 @@ def build(options: _BuildOptions) -> None:
         print_note(f"{build_folder() / 'fpga' / name / summary['file']}  ({summary['seconds']} s)")
         if summary["note"]:
             print_note(summary["note"])
-    if summary["met"] is False:
-        raise typer.Exit(1)
+    return summary["met"] is False
 
 
 def _print_build(summary: dict[str, Any]) -> None:
@@ -217,8 +204,7 @@ def _print_build(summary: dict[str, Any]) -> None:
         print(f"clock: {summary['mhz']:.1f} MHz of {summary['clock_mhz']:g}: {reached}")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _SimulateOptions:
+class _SimulateOptions(Options):
     board: str | None = option(
         None, "Board whose design is simulated. Default: a small design, for speed."
     )
@@ -244,13 +230,7 @@ def simulate(options: _SimulateOptions) -> None:
 
     config = _find(options.board, BOARDS).top if options.board else SIMULATED
     try:
-        noise = Noise(
-            flip=options.flip,
-            drop=options.drop,
-            repeat=options.repeat,
-            insert=options.insert,
-            seed=options.seed,
-        )
+        noise = Noise(**given_fields(options, Noise))
     except ValueError as error:
         raise OptionError(f"--{error}") from None
     with SimulatedBoard(config, noise) as simulated:
@@ -259,7 +239,7 @@ def simulate(options: _SimulateOptions) -> None:
 
 
 @command(app)
-def selftest(options: _PortOptions) -> None:
+def selftest(options: _PortOptions) -> bool:
     """Run products that test the limits of a board's engine and memory.
 
     Every integer is compared with the golden model; a difference ends with status 1. The board
@@ -273,22 +253,16 @@ def selftest(options: _PortOptions) -> None:
     """
     from ..fpga.host.selftest import self_test
 
-    rows = []
+    columns = (
+        Column("result", lambda row: "PASS" if row.passed else "FAIL", form="<"),
+        Column("product", "name", 20, "<"),
+        Column("N x K x T", "shape", 12),
+        Column("cycles", "cycles", 8),
+        Column("without the link", lambda row: row.cycles - row.waits),
+    )
     with _open(options) as board:
-        if not options.as_json:
-            _print_engine(board)
-        table = Table(
-            Column("result", lambda row: "PASS" if row.passed else "FAIL", form="<"),
-            Column("product", "name", 20, "<"),
-            Column("N x K x T", "shape", 12),
-            Column("cycles", "cycles", 8),
-            Column("without the link", lambda row: row.cycles - row.waits),
-            silent=options.as_json,
-        )
-        for row in self_test(board):
-            rows.append(row)
-            table.row(row)
-        facts = _describe(board) | _link_facts(board)
+        rows = _print_products(options, board, columns, self_test(board))
+        facts = _facts(board)
     failed = sum(not row.passed for row in rows)
     if options.as_json:
         print_json(facts | {"failed": failed, "rows": list(map(_selftest_row, rows))})
@@ -297,8 +271,7 @@ def selftest(options: _PortOptions) -> None:
             f"{len(rows) - failed} passed, {failed} failed; {facts['frames_repeated']} frames "
             f"repeated, {facts['frames_rejected']} rejected, {facts['sessions']} sessions"
         )
-    if failed:
-        raise typer.Exit(1)
+    return failed > 0
 
 
 def _selftest_row(row: Any) -> dict[str, Any]:
@@ -327,7 +300,6 @@ def _check_size(path: Path, shapes: list[tuple[int, int]], board: "Board", strea
     )
 
 
-@dataclass(frozen=True, kw_only=True)
 class _RunOptions(_PortOptions):
     checkpoint: Path | None = option(
         None, "A ternary checkpoint. Default: the small model in the repository."
@@ -337,7 +309,7 @@ class _RunOptions(_PortOptions):
 
 
 @command(app)
-def run(options: _RunOptions) -> None:
+def run(options: _RunOptions) -> bool:
     """Multiply every matrix of a checkpoint by random activations on the board.
 
     A product has as many activation vectors as the engine serves at once. Every integer is
@@ -346,62 +318,58 @@ def run(options: _RunOptions) -> None:
     Example:
       trilith fpga run --port sim
     """
-    import time
-
-    import numpy as np
-
     from ..fpga.host.matmul import BoardMatmul
     from ..golden.checkpoint.load import load_checkpoint
     from ..golden.data import PYDOC
 
     path = options.checkpoint or PYDOC
     tensors = load_checkpoint(path).ternary
-    rng = np.random.default_rng(options.seed)
-    rows: list[dict[str, Any]] = []
+    columns = (
+        Column("result", lambda row: "FAIL" if row["wrong"] else "PASS", form="<"),
+        Column("matrix", "name", 34, "<"),
+        Column("N x K x T", lambda row: "x".join(map(str, row["shape"])), 12),
+        Column("cycles", "clocks", 8),
+        Column("without the link", lambda row: row["clocks"] - row["waits"]),
+    )
     with _open(options) as board:
         shapes = [tensors[name].shape for name in tensors]
         _check_size(path, shapes, board, options.stream)
         multiply = BoardMatmul(board, shapes)
-        limit = 2 ** (board.config.act_bits - 1)
-        if not options.as_json:
-            _print_engine(board)
-        table = Table(
-            Column("result", lambda row: "FAIL" if row["wrong"] else "PASS", form="<"),
-            Column("matrix", "name", 34, "<"),
-            Column("N x K x T", lambda row: "x".join(map(str, row["shape"])), 12),
-            Column("cycles", "clocks", 8),
-            Column("without the link", lambda row: row["clocks"] - row["waits"]),
-            silent=options.as_json,
+        rows = _print_products(
+            options, board, columns, _multiply(multiply, board, tensors, options.seed)
         )
-        for name in tensors:
-            tensor = tensors[name]
-            n, k = tensor.shape
-            x = rng.integers(1 - limit, limit, (board.config.tokens, k)).astype(np.int8)
-            before = (multiply.wrong, board.cycles, board.waits, time.monotonic())
-            multiply(tensor, x)
-            after = (multiply.wrong, board.cycles, board.waits, time.monotonic())
-            wrong, cycles, waits, seconds = (b - a for a, b in zip(before, after, strict=True))
-            rows.append(
-                {
-                    "name": name,
-                    "shape": [n, k, len(x)],
-                    "wrong": wrong,
-                    "clocks": cycles,
-                    "waits": waits,
-                    "seconds": seconds,
-                }
-            )
-            table.row(rows[-1])
-        facts = _describe(board) | _link_facts(board)
+        facts = _facts(board)
     if options.as_json:
         print_json(facts | {"wrong": multiply.wrong, "rows": rows})
     else:
         print(f"{multiply.wrong} results differ from the golden model")
-    if multiply.wrong:
-        raise typer.Exit(1)
+    return multiply.wrong > 0
 
 
-@dataclass(frozen=True, kw_only=True)
+def _multiply(
+    multiply: "BoardMatmul", board: "Board", tensors: Any, seed: int
+) -> Iterator[dict[str, Any]]:
+    """Multiply each matrix by random activations; yield JSON objects of the products."""
+    import time
+
+    import numpy as np
+
+    rng = np.random.default_rng(seed)
+    limit = 2 ** (board.config.act_bits - 1)
+    for name in tensors:
+        tensor = tensors[name]
+        x = rng.integers(1 - limit, limit, (board.config.tokens, tensor.shape[1])).astype(np.int8)
+        before = (multiply.wrong, board.cycles, board.waits, time.monotonic())
+        multiply(tensor, x)
+        after = (multiply.wrong, board.cycles, board.waits, time.monotonic())
+        counts = (b - a for a, b in zip(before, after, strict=True))
+        yield {
+            "name": name,
+            "shape": [*tensor.shape, len(x)],
+            **dict(zip(("wrong", "clocks", "waits", "seconds"), counts, strict=True)),
+        }
+
+
 class _GenerateOptions(_PortOptions):
     prompt: str = option("Return a list of", "Text to continue.")
     model: Path | None = option(
@@ -412,7 +380,7 @@ class _GenerateOptions(_PortOptions):
 
 
 @command(app)
-def generate(options: _GenerateOptions) -> None:
+def generate(options: _GenerateOptions) -> bool:
     """Generate text, with every ternary product of every layer on the board.
 
     Each integer is compared with the golden model; a difference ends with status 1. Norms,
@@ -443,29 +411,21 @@ def generate(options: _GenerateOptions) -> None:
         _check_size(path, shapes, board, options.stream)
         products.append(BoardMatmul(board, shapes))
         tokens = []
-        prompt_tokens = encode_prompt(tokenizer, options.prompt, network)
+        prompt_tokens, stream = continue_prompt(options, network, tokenizer)
         counts = [(0, 0, time.monotonic())]
-        for token in show_tokens(
-            network.generate(prompt_tokens),
-            options.prompt,
-            options.max_tokens,
-            network,
-            tokenizer,
-            options.as_json,
-        ):
+        for token in stream:
             tokens.append(token)
             counts.append((board.cycles, board.waits, time.monotonic()))
             if products[0].wrong:
                 break
         wrong = products[0].wrong
-        facts = _describe(board) | _link_facts(board)
-    facts |= {"wrong": wrong, "prompt_tokens": len(prompt_tokens), **_per_token(counts)}
+        facts = _facts(board)
+    facts |= {"wrong": wrong, "prompt_tokens": prompt_tokens, **_per_token(counts)}
     if options.as_json:
         print_json({"text": tokenizer.decode(tokens), "tokens": tokens, **facts})
     else:
         _print_generated(facts)
-    if wrong:
-        raise typer.Exit(1)
+    return wrong > 0
 
 
 def _per_token(counts: list[tuple[int, int, float]]) -> dict[str, Any]:

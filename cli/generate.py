@@ -1,36 +1,25 @@
 """``trilith generate``: text from a ternary language model, by NumPy or by the simulated engine."""
 
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from .options import OptionError, Preset, Quantize, command, json_option, new_app, option
+from .options import JsonOptions, OptionError, Preset, Quantize, command, new_app, option
 from .output import Column, Table, print_json
-from .prompts import encode_prompt, show_tokens
+from .prompts import continue_prompt
 
 __all__ = ["app"]
 
 app = new_app()
 
 
-class _Backend(StrEnum):
-    """Implementations of the ternary products."""
-
-    GOLDEN = "golden"
-    RTL = "rtl"
-
-
-class _Activations(StrEnum):
-    """Quantizations of activations; ``golden.network.transformer.ACTIVATIONS`` has the same."""
-
-    INT8 = "int8"
-    INT4 = "int4"
-    A4_8 = "a4.8"
+#: Implementations of the ternary products.
+_Backend = StrEnum("_Backend", ["GOLDEN", "RTL"])
+#: Quantizations of activations; ``golden.network.transformer.ACTIVATIONS`` has the same.
+_Activations = StrEnum("_Activations", {"INT8": "int8", "INT4": "int4", "A4_8": "a4.8"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
+class _Options(JsonOptions):
     prompt: str = option("Return a list of", "Text to continue.")
     model: Path | None = option(
         None,
@@ -52,7 +41,6 @@ class _Options:
     )
     quantize: Quantize | None = option(None, "Quantization of float master weights.")
     preset: Preset = option(Preset.BLOCK, "Engine of the backend rtl.")
-    as_json: bool = json_option()
 
 
 @command(app)
@@ -83,28 +71,25 @@ def generate(options: _Options) -> None:
         _print_figures(figures)
 
 
-def _settings(options: _Options) -> dict[str, Any]:
-    """Settings of ``BitNetModel.load``."""
+def _load(options: _Options, path: Path, **product: Any) -> tuple[Any, dict[str, Any]]:
+    """Load the model; return it, and the settings of its draws."""
+    from ..golden.network.transformer import BitNetModel
+
     quantize = str(options.quantize) if options.quantize else None
-    return {"activations": str(options.activations), "quantize": quantize}
+    network = BitNetModel.load(
+        path, activations=str(options.activations), quantize=quantize, **product
+    )
+    return network, {"temperature": options.temperature, "seed": options.seed}
 
 
 def _golden(options: _Options, path: Path, tokenizer: Any) -> tuple[list[int], dict[str, Any]]:
     """Tokens by the golden model."""
-    from ..golden.network.transformer import BitNetModel
-
-    network = BitNetModel.load(path, **_settings(options))
-    prompt_tokens = encode_prompt(tokenizer, options.prompt, network)
-    stream = network.generate(prompt_tokens, temperature=options.temperature, seed=options.seed)
-    shown = show_tokens(
-        stream, options.prompt, options.max_tokens, network, tokenizer, options.as_json
-    )
-    return list(shown), {}
+    network, draws = _load(options, path)
+    return [*continue_prompt(options, network, tokenizer, **draws)[1]], {}
 
 
 def _rtl(options: _Options, path: Path, tokenizer: Any) -> tuple[list[int], dict[str, Any]]:
     """Tokens by the simulated engine, and figures of its cycles."""
-    from ..golden.network.transformer import BitNetModel
     from ..hw.config import PRESETS
     from ..sim.rtl.product import EngineMatmul
     from ..sim.rtl.simulator import MatVecSimulator
@@ -113,14 +98,11 @@ def _rtl(options: _Options, path: Path, tokenizer: Any) -> tuple[list[int], dict
     config = PRESETS[options.preset]
     with MatVecSimulator(config) as simulator:
         multiply = EngineMatmul(simulator)
-        network = BitNetModel.load(path, matmul=multiply, **_settings(options))
+        network, draws = _load(options, path, matmul=multiply)
         _check_size(network, config)
-        prompt_tokens = encode_prompt(tokenizer, options.prompt, network)
-        stream = network.generate(prompt_tokens, temperature=options.temperature, seed=options.seed)
+        prompt_tokens, stream = continue_prompt(options, network, tokenizer, **draws)
         tokens, cycles = [], []
-        for token in show_tokens(
-            stream, options.prompt, options.max_tokens, network, tokenizer, options.as_json
-        ):
+        for token in stream:
             tokens.append(token)
             cycles.append(multiply.cycles)
             if multiply.wrong:
@@ -130,7 +112,7 @@ def _rtl(options: _Options, path: Path, tokenizer: Any) -> tuple[list[int], dict
     decoded = len(tokens) - 1
     return tokens, {
         "engine": f"{config} {config.code}",
-        "prompt_tokens": len(prompt_tokens),
+        "prompt_tokens": prompt_tokens,
         "prompt_cycles": cycles[0],
         "cycles_per_token": (cycles[-1] - cycles[0]) / decoded if decoded else None,
         "share_of_cycles": {

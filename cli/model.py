@@ -1,13 +1,12 @@
 """``trilith model``: inspect checkpoints, convert them, and verify the result."""
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from .options import (
+    JsonOptions,
     OptionError,
     Preset,
     Quantize,
@@ -15,7 +14,6 @@ from .options import (
     command,
     engine_fields,
     given_fields,
-    json_option,
     new_app,
     option,
 )
@@ -30,19 +28,12 @@ __all__ = ["app"]
 app = new_app("Inspect, convert and verify checkpoints.")
 
 
-class _Target(StrEnum):
-    """Formats to convert to."""
-
-    HUGGINGFACE = "huggingface"
-    TQ1_0 = "tq1_0"
-    TQ2_0 = "tq2_0"
-    I2_S = "i2_s"
-    STREAM = "stream"
+#: Formats to convert to.
+_Target = StrEnum("_Target", ["HUGGINGFACE", "TQ1_0", "TQ2_0", "I2_S", "STREAM"])
 
 
-def _quantize() -> Any:
-    """Make the option that allows float weights."""
-    return option(
+class _QuantizeOptions(JsonOptions):
+    quantize: Quantize | None = option(
         None, "Quantization of float master weights; without it, such weights are refused."
     )
 
@@ -57,11 +48,8 @@ def _load(path: Path, quantize: str | None = None) -> "Checkpoint":
     return load_checkpoint(path, quantize=quantize)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _InspectOptions:
+class _InspectOptions(_QuantizeOptions):
     path: Path = argument(..., "Folder, .safetensors or .gguf file.")
-    quantize: Quantize | None = _quantize()
-    as_json: bool = json_option()
 
 
 @command(app)
@@ -84,15 +72,18 @@ def inspect(options: _InspectOptions) -> None:
         for done, name in enumerate(checkpoint.ternary):
             rows.append(statistics(checkpoint, name))
             show(done + 1, len(checkpoint.ternary))
-    weights = sum(row.n * row.k for row in rows)
+    sizes = [row.n * row.k for row in rows]
+    weights, stored = sum(sizes), sum(row.stored_bytes for row in rows)
     total = {
         "matrices": len(rows),
         "weights": weights,
-        "zero_fraction": sum(row.zero_fraction * row.n * row.k for row in rows) / weights,
-        "entropy_bits_per_trit": sum(row.entropy_bits_per_trit * row.n * row.k for row in rows)
-        / weights,
-        "stored_bits_per_weight": 8 * sum(row.stored_bytes for row in rows) / weights,
-        "stored_bytes": sum(row.stored_bytes for row in rows),
+        **{
+            name: sum(getattr(row, name) * size for row, size in zip(rows, sizes, strict=True))
+            / weights
+            for name in ("zero_fraction", "entropy_bits_per_trit")
+        },
+        "stored_bits_per_weight": 8 * stored / weights,
+        "stored_bytes": stored,
         "other_tensors": len(checkpoint.tensors),
     }
     facts = {
@@ -164,21 +155,18 @@ def _summary(config: dict[str, Any]) -> dict[str, Any]:
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Paths:
+class _Paths(_QuantizeOptions):
     source: Path = argument(..., "Folder, .safetensors or .gguf file.")
     target: Path = argument(..., "Folder (huggingface, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
-    quantize: Quantize | None = _quantize()
     preset: Preset = option(Preset.BITNET, "Engine that reads the stream.")
 
 
 _EngineOptions = engine_fields("code", "k_max", "n_max")
 
 
-@dataclass(frozen=True, kw_only=True)
 class _ConvertOptions(_EngineOptions, _Paths):  # type: ignore[misc]
-    as_json: bool = json_option()
+    """Options of the command, those of the engine included."""
 
 
 @command(app)
@@ -234,16 +222,13 @@ def _engine(options: _ConvertOptions) -> "MatVecConfig":
         raise OptionError(str(error)) from None
 
 
-@dataclass(frozen=True, kw_only=True)
-class _VerifyOptions:
+class _VerifyOptions(_QuantizeOptions):
     converted: Path = argument(..., "Checkpoint or stream folder to verify.")
     source: Path = argument(..., "Checkpoint that it was made from.")
-    quantize: Quantize | None = _quantize()
-    as_json: bool = json_option()
 
 
 @command(app)
-def verify(options: _VerifyOptions) -> None:
+def verify(options: _VerifyOptions) -> bool:
     """Compare every matrix's trits and scales, and every other tensor, with the source.
 
     If there is a difference, the command prints the first one and ends with status 1.
@@ -271,5 +256,4 @@ def verify(options: _VerifyOptions) -> None:
             )
         if result.difference:
             print(f"DIFFERENT: {result.difference}")
-    if result.difference:
-        raise typer.Exit(1)
+    return bool(result.difference)

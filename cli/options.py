@@ -1,7 +1,7 @@
 """Options of commands as frozen dataclasses, checked by one set of rules.
 
-``command`` registers a function that takes one dataclass as a typer command. ``option`` and
-``argument`` are the dataclass's fields: default, help and legal range. Values are converted here
+``command`` registers a function that takes one ``Options`` as a typer command. ``option`` and
+``argument`` are its fields: default, help and legal range. Values are converted here
 and not by typer: its messages do not name the rule and the remedy in one line, and it imports
 pydantic for them, which takes longer than an estimate.
 """
@@ -10,10 +10,10 @@ import inspect
 import math
 import re
 from collections.abc import Callable
-from dataclasses import MISSING, field, fields, make_dataclass
+from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any, TypeVar, get_args, get_type_hints
+from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -22,39 +22,39 @@ from ..golden.errors import TrilithError
 
 __all__ = [
     "Group",
+    "JsonOptions",
     "OptionError",
+    "Options",
     "Preset",
     "Quantize",
     "argument",
     "command",
     "engine_fields",
     "given_fields",
-    "json_option",
     "new_app",
     "option",
     "parse_list",
 ]
 
-_Function = TypeVar("_Function", bound=Callable[..., None])
+_Function = TypeVar("_Function", bound=Callable[..., bool | None])
 
 
 class OptionError(TrilithError, ValueError):
     """An option or an argument of the command line is wrong."""
 
 
-class Preset(StrEnum):
-    """Names of engines; ``trilith.hw.config.PRESETS`` has the same."""
-
-    MICRO = "micro"
-    LINE = "line"
-    BLOCK = "block"
-    BITNET = "bitnet"
+#: Names of engines; ``trilith.hw.config.PRESETS`` has the same.
+Preset = StrEnum("Preset", ["MICRO", "LINE", "BLOCK", "BITNET"])
+#: Quantization of float weights.
+Quantize = StrEnum("Quantize", ["ABSMEAN"])
 
 
-class Quantize(StrEnum):
-    """Quantization of float weights."""
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Options:
+    """Options of a command: each subclass is a frozen dataclass of its fields."""
 
-    ABSMEAN = "absmean"
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
 
 
 def _field(default: Any, info: Any) -> Any:
@@ -81,9 +81,10 @@ def argument(default: Any, text: str, **settings: Any) -> Any:
     return _field(default, typer.Argument(help=text, **settings))
 
 
-def json_option() -> Any:
-    """Make the option of verbs that print figures."""
-    return option(False, "Print one JSON value instead of text.", "--json")
+class JsonOptions(Options):
+    """Options of a command that prints figures."""
+
+    as_json: bool = option(False, "Print one JSON value instead of text.", "--json")
 
 
 def new_app(text: str | None = None) -> typer.Typer:
@@ -153,22 +154,22 @@ def _plain(annotation: Any) -> type:
     return _plain(inner[0]) if inner else annotation
 
 
-def _quick_help(found: Any) -> Any:
-    """Make a command's option ``--help`` a flag that needs no conversion, and so no pydantic."""
-    if found is not None:
-        found.process_value = lambda ctx, value: found.callback(ctx, found, bool(value))
-    return found
-
-
-class Group(TyperGroup):
-    """A group of commands."""
+class _QuickHelp:
+    """A command whose ``--help`` is a flag that needs no conversion, and so no pydantic."""
 
     def get_help_option(self, ctx: Any) -> Any:
         """Make the option ``--help``."""
-        return _quick_help(super().get_help_option(ctx))
+        found = super().get_help_option(ctx)  # type: ignore[misc]
+        if found is not None:
+            found.process_value = lambda ctx, value: found.callback(ctx, found, bool(value))
+        return found
 
 
-class _Command(TyperCommand):
+class Group(_QuickHelp, TyperGroup):
+    """A group of commands."""
+
+
+class _Command(_QuickHelp, TyperCommand):
     """A command whose values are converted by the rules of this module."""
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
@@ -179,13 +180,11 @@ class _Command(TyperCommand):
                 kind = _plain(kinds[parameter.name])
                 parameter.process_value = partial(_process, parameter, kind)
 
-    def get_help_option(self, ctx: Any) -> Any:
-        """Make the option ``--help``."""
-        return _quick_help(super().get_help_option(ctx))
-
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[_Function], _Function]:
-    """Register a function of one dataclass, ``options``, as a command of a typer application.
+    """Register a function of one ``Options``, ``options``, as a command of a typer application.
+
+    If the function returns True, something has failed, and the command ends with status 1.
 
     Parameters
     ----------
@@ -198,10 +197,11 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[_Function], 
         kinds = get_type_hints(kind)
 
         def run(**values: Any) -> None:
-            function(kind(**values))
+            if function(kind(**values)):
+                raise typer.Exit(1)
 
         parameters = []
-        for one in fields(kind):
+        for one in sorted(fields(kind), key=lambda one: one.name == "as_json"):
             info = one.metadata["parameter"]
             if kinds[one.name] is bool and not info.param_decls and info.default is ...:
                 # Without a declaration, typer would add --no-NAME.

@@ -138,10 +138,13 @@ class Table:
             self._started = True
         self._print([column.text(row) for column in self._columns], "")
 
-    def rows(self, rows: Iterable[Any]) -> None:
-        """Print rows."""
+    def rows(self, rows: Iterable[Any]) -> list[Any]:
+        """Print rows as they come; return them."""
+        found = []
         for row in rows:
             self.row(row)
+            found.append(row)
+        return found
 
     def _lines(self) -> list[list[int]]:
         """Columns of each line of a row: all in one line, or as many as fit a terminal."""
@@ -184,12 +187,26 @@ def status(what: str) -> Iterator[Callable[[str], None]]:
 
 
 @contextmanager
-def progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar on the error output; yield a function of how much is done, and of how much."""
+def progress(what: str) -> Iterator[Callable[..., None]]:
+    """Show a bar with times on the error output.
+
+    Yield a function of how much is done, of how much, and of a text if that changes. Lines that
+    are printed meanwhile stand above the bar.
+    """
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    shown = Progress(
+        *columns,
+        TimeElapsedColumn(),
+        console=console,
+        transient=True,
+        disable=not console.is_terminal,
+    )
+    with shown as bar:
         task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total, text=None: bar.update(
+            task, completed=done, total=total, description=text
+        )

@@ -6,10 +6,10 @@ from typing import Any
 
 from .options import OptionError
 
-__all__ = ["encode_prompt", "show_tokens"]
+__all__ = ["continue_prompt"]
 
 
-def encode_prompt(tokenizer: Any, prompt: str, network: Any) -> list[int]:
+def _encode(tokenizer: Any, prompt: str, network: Any) -> list[int]:
     """Encode a prompt.
 
     Parameters
@@ -38,36 +38,41 @@ def encode_prompt(tokenizer: Any, prompt: str, network: Any) -> list[int]:
     return tokens
 
 
-def show_tokens(
-    stream: Iterator[int], prompt: str, most: int, network: Any, tokenizer: Any, silent: bool
-) -> Iterator[int]:
-    """Print a prompt and its continuation while it is generated.
+def continue_prompt(
+    options: Any, network: Any, tokenizer: Any, **draws: Any
+) -> tuple[int, Iterator[int]]:
+    """Continue a prompt with a language model.
 
     Parameters
     ----------
-    stream : generated token numbers
-    prompt : the text that they continue
-    most : largest number of tokens to take
-    network, tokenizer : see ``encode_prompt``
-    silent : print nothing
+    options : ``prompt``, ``max_tokens``, and ``as_json``, with which nothing is printed
+    network, tokenizer : see ``_encode``
+    draws : further arguments of ``BitNetModel.generate``
 
     Returns
     -------
-    The token numbers that were taken, up to and including the end of the text.
+    The number of the prompt's tokens, and the token numbers that follow, up to and including the
+    end of the text. They are generated, and printed behind the prompt, while they are taken.
     """
-    if not silent:
-        print(prompt, end="", flush=True)
-    tokens: list[int] = []
-    shown = ""
-    for token in islice(stream, most):
-        yield token
-        if token in network.config.eos:
-            break
-        tokens.append(token)
-        text = tokenizer.decode(tokens)
-        # A character of several bytes may be unfinished.
-        if not silent and not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            print(text[len(shown) :], end="", flush=True)
-            shown = text
-    if not silent:
-        print()
+    prompt_tokens = _encode(tokenizer, options.prompt, network)
+
+    def show() -> Iterator[int]:
+        silent = options.as_json
+        if not silent:
+            print(options.prompt, end="", flush=True)
+        tokens: list[int] = []
+        shown = ""
+        for token in islice(network.generate(prompt_tokens, **draws), options.max_tokens):
+            yield token
+            if token in network.config.eos:
+                break
+            tokens.append(token)
+            text = tokenizer.decode(tokens)
+            # A character of several bytes may be unfinished.
+            if not silent and not text.endswith("\N{REPLACEMENT CHARACTER}"):
+                print(text[len(shown) :], end="", flush=True)
+                shown = text
+        if not silent:
+            print()
+
+    return len(prompt_tokens), show()

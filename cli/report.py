@@ -1,13 +1,14 @@
 """``trilith report``: tables of measured figures, and figures of energy."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..hw.config import WeightCode
-from .options import OptionError, command, json_option, new_app, option
+from .options import JsonOptions, OptionError, Options, command, new_app, option
 from .output import Column, Table, print_json, print_note, print_published, status
 
 __all__ = ["app"]
@@ -15,23 +16,12 @@ __all__ = ["app"]
 app = new_app("Print tables of measured figures, and draw figures.")
 
 
-class _Family(StrEnum):
-    """Families of FPGAs that engines are measured in."""
-
-    XCUP = "xcup"
-    ECP5 = "ecp5"
-    ICE40 = "ice40"
+#: Families of FPGAs that dot products are measured in, and those of engines.
+_BaselineFamily = StrEnum("_BaselineFamily", ["XCUP", "ECP5"])
+_Family = StrEnum("_Family", ["XCUP", "ECP5", "ICE40"])
 
 
-class _BaselineFamily(StrEnum):
-    """Families of FPGAs that dot products are measured in."""
-
-    XCUP = "xcup"
-    ECP5 = "ecp5"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _AreaOptions:
+class _AreaOptions(JsonOptions):
     sweep: bool = option(
         False,
         "Measure every engine of lanes 8 to 320, rows 1 to 20, tokens 1 and 4, each activation "
@@ -44,7 +34,6 @@ class _AreaOptions:
     )
     code: list[WeightCode] | None = option(None, "Weight code to measure; may be repeated.")
     max_macs: int | None = option(None, "Largest number of MACs per cycle to measure.", min=1)
-    as_json: bool = json_option()
 
 
 @command(app)
@@ -75,13 +64,7 @@ def area(options: _AreaOptions) -> None:
         and (options.max_macs is None or unit.macs <= options.max_macs)
     ]
     published = published_figures("lut")
-    table = Table(*_AREA, silent=options.as_json)
-    rows = []
-    with status("measuring") as show:
-        for done, unit in enumerate(units):
-            show(f"measuring {done + 1} of {len(units)}: {unit.name}")
-            rows.append(measure(unit))
-            table.row(rows[-1])
+    rows = _measure(options, _AREA, {unit.name: unit for unit in units}, measure)
     if options.as_json:
         measured = [
             asdict(row) | {"per_mac": row.per_mac, "ff_per_mac": row.ff_per_mac} for row in rows
@@ -91,6 +74,20 @@ def area(options: _AreaOptions) -> None:
     print_published(published)
     for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
         print_note(f"measured with {tool}")
+
+
+def _measure(
+    options: JsonOptions, columns: Sequence[Column], units: Mapping[str, Any], measure: Any
+) -> list[Any]:
+    """Measure units by name, and print each one's row as it comes; return the rows."""
+    with status("measuring") as show:
+
+        def rows() -> Iterator[Any]:
+            for done, (name, unit) in enumerate(units.items()):
+                show(f"measuring {done + 1} of {len(units)}: {name}")
+                yield measure(unit)
+
+        return Table(*columns, silent=options.as_json).rows(rows())
 
 
 _AREA = (
@@ -115,13 +112,8 @@ _AREA = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _JsonOnly:
-    as_json: bool = json_option()
-
-
 @command(app)
-def fpga(options: _JsonOnly) -> None:
+def fpga(options: JsonOptions) -> None:
     """Print each board's engine, the figures of its last build, and its estimated speed.
 
     GMAC/s are at full rate, for one token and for as many tokens as the engine serves at once.
@@ -185,12 +177,10 @@ _BOARDS = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _BaselineOptions:
+class _BaselineOptions(JsonOptions):
     name: list[str] | None = option(None, "Dot product to measure; may be repeated.")
     family: _BaselineFamily = option(_BaselineFamily.XCUP, "Family of FPGAs.")
     lanes: int = option(8, "Products per cycle.", min=2, max=320)
-    as_json: bool = json_option()
 
 
 @command(app)
@@ -212,13 +202,12 @@ def baselines(options: _BaselineOptions) -> None:
         if name not in BASELINES:
             raise OptionError(f"--name must be one of {', '.join(BASELINES)}, not {name!r}")
     published = published_figures("mac")
-    table = Table(*_BASELINES, silent=options.as_json)
-    rows = []
-    with status("measuring") as show:
-        for name in options.name or BASELINES:
-            show(f"measuring {name}")
-            rows.append(measure_baseline(name, options.family, options.lanes))
-            table.row(rows[-1])
+    rows = _measure(
+        options,
+        _BASELINES,
+        {name: name for name in options.name or BASELINES},
+        lambda name: measure_baseline(name, options.family, options.lanes),
+    )
     if options.as_json:
         measured = [
             asdict(row) | {"per_mac": row.lut / row.lanes, "ff_per_mac": row.ff / row.lanes}
@@ -246,8 +235,7 @@ _BASELINES = (
 )
 
 
-@dataclass(frozen=True, kw_only=True)
-class _EnergyOptions:
+class _EnergyOptions(Options):
     out: Path = option(Path("energy-figures"), "Folder to write to.", metavar="FOLDER")
 
 

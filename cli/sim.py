@@ -1,12 +1,10 @@
 """``trilith sim``: the generated engine under Verilator against the golden model."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
-import typer
-
 from ..sim.rtl.parts import Part
-from .options import OptionError, command, json_option, new_app, option
+from .options import JsonOptions, OptionError, command, new_app, option
 from .output import Column, Table, print_json, status
 
 __all__ = ["app"]
@@ -14,8 +12,7 @@ __all__ = ["app"]
 app = new_app()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
+class _Options(JsonOptions):
     part: list[Part] | None = option(
         None, "Part of the suite to run; may be repeated. Default: all."
     )
@@ -30,11 +27,10 @@ class _Options:
         "Folder for waves, one file per engine: FST, or VCD where lz4.h is missing.",
         metavar="FOLDER",
     )
-    as_json: bool = json_option()
 
 
 @command(app)
-def sim(options: _Options) -> None:
+def sim(options: _Options) -> bool:
     """Run the generated engine under Verilator and check every result against the golden model.
 
     Each case is one row. N x K x T is its shape: outputs, inputs, activation vectors. The engine
@@ -53,18 +49,16 @@ def sim(options: _Options) -> None:
     if options.checkpoint is not None and options.part:
         raise OptionError("--part must not be given with --checkpoint: leave one of them out")
     parts = [Part.BITNET] if options.checkpoint else options.part or list(Part)
-    results = []
     with status("building simulations") as show:
-        table = Table(*_COLUMNS, silent=options.as_json)
-        for result in run_suite(
-            parts,
-            checkpoint=options.checkpoint,
-            layer=options.layer,
-            waves=options.waves,
-            built=lambda done, total: show(f"building simulations: {done} of {total}"),
-        ):
-            results.append(result)
-            table.row(result)
+        results = Table(*_COLUMNS, silent=options.as_json).rows(
+            run_suite(
+                parts,
+                checkpoint=options.checkpoint,
+                layer=options.layer,
+                waves=options.waves,
+                built=lambda done, total: show(f"building simulations: {done} of {total}"),
+            )
+        )
     passed = sum(result.passed for result in results)
     failed = len(results) - passed
     if options.as_json:
@@ -72,8 +66,7 @@ def sim(options: _Options) -> None:
         print_json({"passed": passed, "failed": failed, "cases": cases})
     else:
         print(f"{passed} passed, {failed} failed")
-    if failed:
-        raise typer.Exit(1)
+    return failed > 0
 
 
 _COLUMNS = (

@@ -1,10 +1,9 @@
 """``trilith sweep``: estimates over a grid of engines and systems."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from ..hw.config import WeightCode
-from .options import command, new_app, option, parse_list
+from .options import Options, command, new_app, option, parse_list
 from .output import Column, Table, print_json, print_note, progress
 
 __all__ = ["app"]
@@ -12,8 +11,7 @@ __all__ = ["app"]
 app = new_app()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
+class _Options(Options):
     out: Path = option(
         ..., "Name of the files without an ending: OUT.csv and OUT.json are written."
     )

@@ -1,6 +1,6 @@
 """``trilith verilog``: an engine as Verilog with its testbench and documentation."""
 
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import MISSING, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,12 @@ from typing import Any
 from ..hw.axi.wrapper import BusWidths
 from ..hw.config import PRESETS, MatVecConfig
 from .options import (
+    JsonOptions,
     OptionError,
     Preset,
     command,
     engine_fields,
     given_fields,
-    json_option,
     new_app,
     option,
 )
@@ -28,8 +28,7 @@ class _Wrapper(StrEnum):
     AXI = "axi"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Start:
+class _Start(JsonOptions):
     out: Path = option(..., "Verilog file to write, ending in .v.")
     preset: Preset | None = option(
         None,
@@ -41,7 +40,6 @@ class _Start:
 _EngineOptions = engine_fields()
 
 
-@dataclass(frozen=True, kw_only=True)
 class _Options(_EngineOptions, _Start):  # type: ignore[misc]
     name: str = option(
         "trilith_matvec",
@@ -71,7 +69,6 @@ class _Options(_EngineOptions, _Start):  # type: ignore[misc]
         "Family of FPGAs whose block RAM the engine must fit: xc7, xcup, ecp5, ice40up5k, gw1n9 "
         "or gw2a18.",
     )
-    as_json: bool = json_option()
 
 
 @command(app)

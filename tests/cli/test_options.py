@@ -1,5 +1,5 @@
 import re
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from enum import StrEnum
 from pathlib import Path
 
@@ -8,13 +8,13 @@ import typer
 
 from trilith.cli.generate import _Activations
 from trilith.cli.options import (
+    JsonOptions,
     OptionError,
     Preset,
     argument,
     command,
     engine_fields,
     given_fields,
-    json_option,
     new_app,
     option,
     parse_list,
@@ -28,15 +28,13 @@ class _Color(StrEnum):
     BLUE = "blue"
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Options:
+class _Options(JsonOptions):
     path: Path = argument(..., "A path.")
     size: int = option(4, "A size.", min=1, max=8)
     rate: float = option(0.5, "A rate.", min=0)
     color: _Color | None = option(None, "A color.")
     word: list[str] | None = option(None, "Words.")
     loud: bool = option(False, "A flag.")
-    as_json: bool = json_option()
 
 
 def run(*arguments):
@@ -82,6 +80,19 @@ def test_values_have_the_types_of_the_fields():
 def test_wrong_values_are_refused(arguments, message):
     with pytest.raises(OptionError, match=f"^{re.escape(message)}$"):
         run(*arguments)
+
+
+@pytest.mark.parametrize("failed", [True, False, None])
+def test_a_command_that_failed_ends_with_status_1(failed):
+    app = new_app()
+
+    @command(app)
+    def check(options: _Options) -> bool | None:
+        """Check."""
+        return failed
+
+    status = typer.main.get_command(app).main(["a"], standalone_mode=False)
+    assert status == (1 if failed else None)
 
 
 def test_engine_options_are_the_fields_of_the_configuration():
