@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import JsonOptions, OptionError, argument, command, new_app, option
-from .output import Column, Table, print_facts, print_json, progress, status
+from .output import Column, Table, lower_bound, print_facts, print_json, progress, status
 
 __all__ = ["app"]
 
@@ -277,21 +277,13 @@ def _print_unit(row: Any) -> None:
         ),
     ]
     if row.glitches_fj is not None:
-        facts.append(
-            (
-                "with glitches",
-                f"{row.glitches_fj:.3f} fJ per MAC; {row.glitch_transitions:.2f} times the "
-                "transitions, with a delay of one unit per cell",
-            )
+        glitches = (
+            f"{row.glitches_fj:.3f} fJ per MAC; {row.glitch_transitions:.2f} times the "
+            "transitions, with a delay of one unit per cell"
         )
+        facts.append(("with glitches", glitches))
     if row.refused:
-        facts.append(
-            (
-                "lower bound",
-                f"for {row.refused:.0%} of the outputs' transitions, the library's internal energy "
-                "is so negative that the cells would give energy; it counts as zero",
-            )
-        )
+        facts.append(("lower bound", f"for {lower_bound(row.refused)}"))
     origin = row.provenance
     facts += [
         ("energy by part", ""),

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from .options import JsonOptions, option
-from .output import Column, Table, print_facts, print_json, print_note
+from .output import Column, Table, lower_bound, print_facts, print_json, print_note
 
 if TYPE_CHECKING:
     from ..sim.gatelevel.table import Characterization
@@ -133,13 +133,7 @@ def _print_notes(library: "Library") -> None:
         facts.append(("!", "the clock is too fast: the energy is that of a circuit that fails"))
     refused = max((row.refused for row in library.rows), default=0.0)
     if refused:
-        facts.append(
-            (
-                "lower bounds",
-                f"for up to {refused:.0%} of the outputs' transitions, the library's internal "
-                "energy is so negative that the cells would give energy; it counts as zero",
-            )
-        )
+        facts.append(("lower bounds", f"for up to {lower_bound(refused)}"))
     print_facts([*facts, *_glitch_ratios(library)])
     for origin in dict.fromkeys(json.dumps(row.provenance) for row in library.rows):
         one = json.loads(origin)

@@ -125,6 +125,9 @@ def _assumptions(
     return assumptions
 
 
+_TIMES = ("linear_compute", "linear_memory", "attention", "head", "vector", "fixed")
+
+
 def _row(design: "Design", result: "Estimate") -> dict[str, Any]:
     """JSON object of a design's estimate."""
     return {
@@ -135,12 +138,7 @@ def _row(design: "Design", result: "Estimate") -> dict[str, Any]:
         "joules_per_token": result.joules_per_token,
         "bound": result.bound,
         "seconds": result.seconds,
-        "linear_compute_s": result.linear_compute,
-        "linear_memory_s": result.linear_memory,
-        "attention_s": result.attention,
-        "head_s": result.head,
-        "vector_s": result.vector,
-        "fixed_s": result.fixed,
+        **{f"{name}_s": getattr(result, name) for name in _TIMES},
         "linear_cycles": result.cycles,
         "weight_bytes": result.weight_bytes,
         "kv_bytes": result.kv_bytes,

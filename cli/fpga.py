@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
     from ..fpga.host.board import Board
     from ..fpga.host.matmul import BoardMatmul
-    from ..hw.config import MatVecConfig
 
 __all__ = ["app"]
 
@@ -33,9 +32,8 @@ class _PortOptions(JsonOptions):
     )
 
 
-def _stream() -> Any:
-    """Make the option that allows weights that do not fit the board."""
-    return option(
+class _StreamOptions(_PortOptions):
+    stream: bool = option(
         False, "Send the weights that do not fit the board's memory with each product.", "--stream"
     )
 
@@ -100,17 +98,7 @@ def boards(options: JsonOptions) -> None:
     """
     from ..fpga.boards import BOARDS, SOCS
 
-    # A chip with a processor has neither a weight memory nor a serial link in the FPGA.
-    rows: list[dict[str, Any]] = [
-        _board_facts(board, board.top.engine, board.top.clock_hz)
-        | {"weight_memory_bytes": board.top.identity.memory_bytes, "baud": board.top.baud}
-        for board in BOARDS.values()
-    ]
-    rows += [
-        _board_facts(board, board.engine, board.clock_hz)
-        | {"weight_memory_bytes": None, "baud": None}
-        for board in SOCS.values()
-    ]
+    rows = [_board_facts(board) for board in (BOARDS | SOCS).values()]
     if options.as_json:
         print_json(rows)
         return
@@ -130,18 +118,21 @@ def boards(options: JsonOptions) -> None:
     ).rows(rows)
 
 
-def _board_facts(
-    board: "BoardDescription | SocDescription", engine: "MatVecConfig", clock_hz: int
-) -> dict[str, Any]:
-    """JSON facts that all boards have."""
+def _board_facts(board: "BoardDescription | SocDescription") -> dict[str, Any]:
+    """JSON facts of a board."""
+    # A chip with a processor has neither a weight memory nor a serial link in the FPGA.
+    top = getattr(board, "top", None)
+    design: Any = top or board
     return {
         "name": board.name,
         "title": board.title,
         "device": board.device,
-        "engine": asdict(engine),
-        "macs_per_clock": engine.macs_per_clock,
-        "clock_hz": clock_hz,
+        "engine": asdict(design.engine),
+        "macs_per_clock": design.engine.macs_per_clock,
+        "clock_hz": design.clock_hz,
         "note": board.note,
+        "weight_memory_bytes": top and top.identity.memory_bytes,
+        "baud": top and top.baud,
     }
 
 
@@ -300,11 +291,10 @@ def _check_size(path: Path, shapes: list[tuple[int, int]], board: "Board", strea
     )
 
 
-class _RunOptions(_PortOptions):
+class _RunOptions(_StreamOptions):
     checkpoint: Path | None = option(
         None, "A ternary checkpoint. Default: the small model in the repository."
     )
-    stream: bool = _stream()
     seed: int = option(0, "Seed of the activations.", min=0)
 
 
@@ -370,13 +360,12 @@ def _multiply(
         }
 
 
-class _GenerateOptions(_PortOptions):
+class _GenerateOptions(_StreamOptions):
     prompt: str = option("Return a list of", "Text to continue.")
     model: Path | None = option(
         None, "Checkpoint, with tokenizer.json. Default: the small model in the repository."
     )
     max_tokens: int = option(32, "Largest number of tokens to generate.", min=1)
-    stream: bool = _stream()
 
 
 @command(app)

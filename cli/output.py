@@ -18,6 +18,7 @@ from typing import Any
 __all__ = [
     "Column",
     "Table",
+    "lower_bound",
     "print_facts",
     "print_json",
     "print_note",
@@ -66,6 +67,14 @@ def print_facts(facts: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
         if width is not None and len(line) > width > 2 * room:
             line = textwrap.fill(line, width, subsequent_indent=" " * room, break_on_hyphens=False)
         print(line.rstrip())
+
+
+def lower_bound(refused: float) -> str:
+    """Explain an energy that is a lower bound, see ``trilith.sim.gatelevel.power.Power``."""
+    return (
+        f"{refused:.0%} of the outputs' transitions, the library's internal energy is so negative "
+        "that the cells would give energy; it counts as zero"
+    )
 
 
 def print_published(figures: Iterable[Any]) -> None:

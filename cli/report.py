@@ -1,6 +1,6 @@
 """``trilith report``: tables of measured figures, and figures of energy."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.util import find_spec
@@ -51,7 +51,6 @@ def area(options: _AreaOptions) -> None:
     """
     from ..fpga.flow.area import measure
     from ..reports.area import quick_units, sweep_units
-    from ..reports.published import published_figures
 
     if options.sweep:
         units = [unit for name in options.family or ["xcup"] for unit in sweep_units(name)]
@@ -63,31 +62,51 @@ def area(options: _AreaOptions) -> None:
         if unit.config.code in (options.code or WeightCode)
         and (options.max_macs is None or unit.macs <= options.max_macs)
     ]
-    published = published_figures("lut")
-    rows = _measure(options, _AREA, {unit.name: unit for unit in units}, measure)
-    if options.as_json:
-        measured = [
-            asdict(row) | {"per_mac": row.per_mac, "ff_per_mac": row.ff_per_mac} for row in rows
-        ]
-        print_json({"measured": measured, "published": [asdict(one) for one in published]})
-        return
-    print_published(published)
-    for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
-        print_note(f"measured with {tool}")
+    _print_measured(
+        options, _AREA, {unit.name: unit for unit in units}, measure, "lut", lambda row: row.macs
+    )
 
 
-def _measure(
-    options: JsonOptions, columns: Sequence[Column], units: Mapping[str, Any], measure: Any
-) -> list[Any]:
-    """Measure units by name, and print each one's row as it comes; return the rows."""
+def _print_measured(
+    options: JsonOptions,
+    columns: Sequence[Column],
+    units: Mapping[str, Any],
+    measure: Callable[[Any], Any],
+    others: str,
+    macs: Callable[[Any], int],
+) -> None:
+    """Measure units, and print each one's row as it comes, and published figures.
+
+    Parameters
+    ----------
+    options : options of the command
+    columns : columns of a row
+    units : units by name
+    measure : function that measures a unit and returns its row
+    others : table of the published figures
+    macs : function that finds the MACs per cycle of a row
+    """
+    from ..reports.published import published_figures
+
     with status("measuring") as show:
 
-        def rows() -> Iterator[Any]:
+        def measured() -> Iterator[Any]:
             for done, (name, unit) in enumerate(units.items()):
                 show(f"measuring {done + 1} of {len(units)}: {name}")
                 yield measure(unit)
 
-        return Table(*columns, silent=options.as_json).rows(rows())
+        rows = Table(*columns, silent=options.as_json).rows(measured())
+    published = published_figures(others)
+    if options.as_json:
+        figures = [
+            asdict(row) | {"per_mac": row.lut / macs(row), "ff_per_mac": row.ff / macs(row)}
+            for row in rows
+        ]
+        print_json({"measured": figures, "published": [asdict(one) for one in published]})
+        return
+    print_published(published)
+    for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
+        print_note(f"measured with {tool}")
 
 
 _AREA = (
@@ -196,27 +215,18 @@ def baselines(options: _BaselineOptions) -> None:
     """
     from ..fpga.flow.area import measure_baseline
     from ..hw.baselines import BASELINES
-    from ..reports.published import published_figures
 
     for name in options.name or ():
         if name not in BASELINES:
             raise OptionError(f"--name must be one of {', '.join(BASELINES)}, not {name!r}")
-    published = published_figures("mac")
-    rows = _measure(
+    _print_measured(
         options,
         _BASELINES,
         {name: name for name in options.name or BASELINES},
         lambda name: measure_baseline(name, options.family, options.lanes),
+        "mac",
+        lambda row: row.lanes,
     )
-    if options.as_json:
-        measured = [
-            asdict(row) | {"per_mac": row.lut / row.lanes, "ff_per_mac": row.ff / row.lanes}
-            for row in rows
-        ]
-        print_json({"measured": measured, "published": [asdict(one) for one in published]})
-        return
-    print_published(published)
-    print_note(f"measured with {rows[0].tool}: {rows[0].command}")
 
 
 _BASELINES = (

@@ -4,7 +4,7 @@ The wording is data, in ``claims.toml``. Each claim has a function here that com
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from math import inf, log2
 from pathlib import Path
 
@@ -50,6 +50,7 @@ class Claim:
     how : how the figures were computed
     verdict : begins with ``holds``, ``holds only if`` or ``does not hold``
     label : ``modelled``, ``measured`` or ``published``
+    source : where the claim was made
     """
 
     claim: str
@@ -57,12 +58,6 @@ class Claim:
     how: str
     verdict: str
     label: str = "modelled"
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wording(Claim):
-    """A claim as the data file has it: templates, and where the claim was made."""
-
     source: str
 
 
@@ -280,8 +275,7 @@ _FIGURES: dict[str, Callable[[], _Figures]] = {
 def claims() -> Iterator[Claim]:
     """Yield the claims of ``claims.toml`` in order, with their figures computed."""
     for name, entry in read_data(_FILE)["claim"].items():
-        wording = record(_Wording, entry, f"{_FILE}: {name}")
+        wording = record(Claim, entry, f"{_FILE}: {name}")
         figures = _FIGURES[name]()
-        yield Claim(
-            **{one.name: getattr(wording, one.name).format(**figures) for one in fields(Claim)}
-        )
+        texts = {one: text.format(**figures) for one, text in vars(wording).items()}
+        yield replace(wording, **texts)
