@@ -7,7 +7,7 @@ positive, no payload.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -164,20 +164,20 @@ class IntFormat:
     ----------
     name : usual name of the format
     bits : width of a value
+
+    Attributes
+    ----------
+    scale : exponent of a magnitude's lowest bit
     """
 
     name: str
     bits: int
+    scale: ClassVar[int] = 0
 
     @property
     def precision(self) -> int:
         """Bits of a magnitude; −2^(bits − 1) needs all of them."""
         return self.bits
-
-    @property
-    def scale(self) -> int:
-        """Exponent of a magnitude's lowest bit."""
-        return 0
 
     def decode(self, patterns: NDArray) -> Decoded:
         """Take values apart.

@@ -23,7 +23,6 @@ __all__ = [
     "TRANSFORMER_LINEARS",
     "LayerKinds",
     "ModelConfig",
-    "ModelFamily",
     "mlp_linears",
     "scale_multiplies",
     "transformer_linears",
@@ -50,7 +49,7 @@ TRANSFORMER_LINEAR = re.compile(
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelFamily:
+class _ModelFamily:
     """Properties of a family of models that its ``config.json`` may leave unsaid.
 
     Parameters
@@ -84,7 +83,7 @@ class ModelFamily:
 
 #: Families by ``model_type``; the sources are in the file.
 MODEL_FAMILIES = {
-    name: ModelFamily(**entry)
+    name: _ModelFamily(**entry)
     for name, entry in tomllib.loads(
         (Path(__file__).parent / "families.toml").read_text(encoding="utf-8")
     ).items()
@@ -99,7 +98,7 @@ class ModelConfig:
     ----------
     name : the key ``_name_or_path``; "" where it is absent
     model_type : the key of that name, mostly one of ``MODEL_FAMILIES``; "" where it is absent
-    family : properties of the model type; those of ``ModelFamily()`` where it is not known
+    family : properties of the model type; those of ``_ModelFamily()`` where it is not known
     hidden : values of a token between two layers
     ffn : inner values of a dense feed-forward layer
     layers : layers, each of attention and feed-forward
@@ -120,7 +119,7 @@ class ModelConfig:
 
     name: str
     model_type: str
-    family: ModelFamily
+    family: _ModelFamily
     hidden: int
     ffn: int
     layers: int
@@ -174,7 +173,7 @@ class ModelConfig:
         for key in needs:
             if keys.config.get(key) is None and rope.config.get(key) is None:
                 raise keys.missing(key)
-        family = MODEL_FAMILIES.get(model_type, ModelFamily())
+        family = MODEL_FAMILIES.get(model_type, _ModelFamily())
         hidden, heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
         kv_heads = keys.integer("num_key_value_heads", heads)
         if heads % kv_heads:

@@ -123,9 +123,8 @@ def unpack_weights(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.i
     """
     check_packed(packed, out_features)
     quarter, k = packed.shape
-    codes = np.empty((4, quarter, k), np.uint8)
-    for i in range(4):
-        np.bitwise_and(packed >> np.uint8(2 * i), np.uint8(3), out=codes[i])
+    codes = packed >> np.arange(0, 8, 2, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+    codes &= np.uint8(3)
     trits = codes.reshape(4 * quarter, k)[:out_features].view(np.int8)
     trits -= np.int8(1)
     return trits
