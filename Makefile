@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 export TRILITH_BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-all verilog lint bitstream plots bench tables clean
+.PHONY: help setup sim test test-all verilog lint bitstream plots bench tables docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,7 @@ lint: $(STAMP) ## check the style and the types of the code
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/basedpyright --level error
+	$(VENV)/bin/python .ci/house.py
 
 $(VENV)/.fpga: $(STAMP)
 	@echo "installing the FPGA tools into $(VENV)"
@@ -56,6 +57,9 @@ bitstream: $(VENV)/.fpga ## build the bitstream of a board: make bitstream BOARD
 
 plots: $(STAMP) ## draw the figures of reports/figures, and report.html
 	@$(VENV)/bin/python -m trilith.reports.figures.plots
+
+docs: $(STAMP) ## write the pages of docs/ that hold computed figures
+	@$(VENV)/bin/python -m trilith.reports.pages
 
 bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, and the language model
 	@$(VENV)/bin/python -m trilith.reports.bench
