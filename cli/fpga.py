@@ -138,7 +138,7 @@ def _board_facts(board: "BoardDescription | SocDescription") -> dict[str, Any]:
 
 class _BuildOptions(JsonOptions):
     board: str = option(..., "Board; 'trilith fpga boards' prints them.")
-    seed: int | None = option(None, "Seed of nextpnr's placement. Default: 1.", min=0)
+    seed: int | None = option(None, "Seed of nextpnr's placement. Default: the board's.", min=0)
 
 
 @command(app)
@@ -168,7 +168,7 @@ def build(options: _BuildOptions) -> bool:
             raise OptionError(f"--seed must not be given for {name}, which Vivado places")
         make = partial(write_sources, found)
     else:
-        make = partial(build_board, found, seed=1 if options.seed is None else options.seed)
+        make = partial(build_board, found, seed=options.seed)
     with status(name) as show:
         summary = make(progress=lambda step: show(f"{name}: {step}"))
     if options.as_json:

@@ -38,6 +38,7 @@ class BoardDescription:
     top : configuration of the top level
     dram_bytes : bytes of its external memory; 0 without one. No design here uses it; estimates do.
     dram_bytes_per_second : rate at the pins of that memory
+    seed : nextpnr's seed of placement; another one gives another clock frequency
     note : remark for tables
     source : where the figures of the memory are from
     """
@@ -50,6 +51,7 @@ class BoardDescription:
     top: TopConfig
     dram_bytes: int = 0
     dram_bytes_per_second: float = 0.0
+    seed: int = 1
     note: str = ""
     source: str
 

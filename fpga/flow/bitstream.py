@@ -172,7 +172,7 @@ def _place_and_route(
 def build_board(
     board: BoardDescription,
     *,
-    seed: int = 1,
+    seed: int | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Build a board's bitstream in ``build/fpga/<name>``.
@@ -180,7 +180,7 @@ def build_board(
     Parameters
     ----------
     board : the board, of a family that nextpnr places
-    seed : seed of placement
+    seed : seed of placement; by default the board's
     progress : called with the name of each step that begins
 
     Returns
@@ -195,6 +195,7 @@ def build_board(
     ValueError
         If the PLL cannot make the clock, or the block RAMs do not fit the device.
     """
+    seed = board.seed if seed is None else seed
     folder = build_folder() / "fpga" / board.name
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.iterdir():

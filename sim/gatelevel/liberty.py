@@ -96,7 +96,7 @@ class LibertyFile:
         stack = [Group("", [])]
         words: list[str] = []
         arguments: list[str] | None = None
-        inside = False  # Of parentheses.
+        inside = False  # Within parentheses.
         for match in _TOKEN.finditer(self.content.decode("latin-1")):
             mark = match[3]
             if mark is None:
