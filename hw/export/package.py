@@ -19,7 +19,6 @@ from .verilog import ExportError, check_name, check_unused, component_verilog
 
 __all__ = [
     "TEMPLATES",
-    "ExportError",
     "check_target",
     "export_engine",
     "package_texts",

@@ -4,7 +4,8 @@ import pytest
 
 from trilith.hw import MatVecConfig
 from trilith.hw.export.blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
-from trilith.hw.export.package import ExportError, _check_fit
+from trilith.hw.export.package import _check_fit
+from trilith.hw.export.verilog import ExportError
 
 
 def test_that_the_table_is_sound() -> None:

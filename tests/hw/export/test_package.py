@@ -15,9 +15,9 @@ from trilith.golden import CODES
 from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.engine.timing import EngineTiming, job_times
-from trilith.hw.export.package import ExportError, export_engine
+from trilith.hw.export.package import export_engine
 from trilith.hw.export.testbench import _example_jobs, selfcheck_verilog, worked_example
-from trilith.hw.export.verilog import component_verilog
+from trilith.hw.export.verilog import ExportError, component_verilog
 from trilith.sim.tools.toolchain import environment
 from trilith.sim.tools.verilator import find_verilator
 
