@@ -12,9 +12,18 @@ class TrilithError(Exception):
 
     The message is one line: the file or option, the rule, the value found, and the remedy. The
     command ``trilith`` prints it and ends with ``exit_status``.
+
+    Parameters
+    ----------
+    message : characters that cannot be printed are escaped, because names in a file and messages of
+        a library may have line ends, colors of a terminal and halves of surrogate pairs
     """
 
     exit_status = 2
+
+    def __init__(self, message: str) -> None:
+        visible = (c if c.isprintable() else repr(c)[1:-1] for c in message)
+        super().__init__("".join(visible))
 
 
 class CheckpointError(TrilithError, ValueError):

@@ -1,6 +1,7 @@
 """Files with the weight streams of a model: packed beats, scales, and a manifest in JSON."""
 
 import json
+from collections.abc import Collection
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
@@ -133,6 +134,12 @@ def read_streams(folder: Path) -> tuple[MatVecConfig, Checkpoint]:
         config = MatVecConfig(**values)
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{file}: config: {error}") from None
+    _check_keys(file, manifest, ("format", "config", "beat_bytes", "tensors"))
+    if type(size := manifest["beat_bytes"]) is not int or size != config.weight_bytes:
+        raise CheckpointError(
+            f"{file}: beat_bytes must be {config.weight_bytes}, the bytes of a beat of this "
+            f"config, not {size!r}"
+        )
     weights, scales = _map(folder / "weights.bin"), _map(folder / "scales.bin")
     readers, stored = {}, {}
     for entry in entries:
@@ -164,6 +171,18 @@ def _map(file: Path) -> NDArray[np.uint8]:
         raise CheckpointError(f"{file}: the file is not readable: {error.strerror}") from None
 
 
+def _check_keys(where: Path | str, values: dict[str, Any], known: Collection[str]) -> None:
+    """Refuse an object that has other keys than the format knows."""
+    for key in (*known, *values):
+        if key not in values:
+            raise CheckpointError(f"{where}: the key {key!r} is missing; export the streams again")
+        if key not in known:
+            raise CheckpointError(
+                f"{where}: the keys must be {', '.join(known)}, and {key!r} is not one of them; "
+                "another version of trilith may have written it"
+            )
+
+
 def _entry(
     file: Path, entry: Any, config: MatVecConfig, weight_bytes: int, scale_bytes: int
 ) -> tuple[str, tuple[int, int], tuple[slice, slice]]:
@@ -181,6 +200,7 @@ def _entry(
             f"{file}: the entry of a matrix must have name, {', '.join(keys)} and scale_shape, not "
             f"{entry!r}"
         )
+    _check_keys(f"{file}: {entry['name']}", entry, ("name", *keys, "scale_shape"))
     name, n, k = entry["name"], entry["n"], entry["k"]
     if not (0 < n <= config.n_max and 0 < k <= config.k_max):
         raise CheckpointError(

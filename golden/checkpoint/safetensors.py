@@ -258,6 +258,16 @@ SAFETENSORS_TYPES: dict[str, DTypeLike] = {
 }
 
 
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of the header, in which the format allows each key once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in found if keys.count(key) > 1)
+        raise ValueError(f"the header must have each key once, not {twice!r} twice")
+    return found
+
+
 class _SafetensorsFile(LazyTensors[NDArray]):
     """The tensors of a safetensors file by name, memory-mapped and read-only.
 
@@ -284,11 +294,11 @@ class _SafetensorsFile(LazyTensors[NDArray]):
                 if not name.isprintable():
                     raise ValueError(f"names must be printable, not {name!r}")
             data = np.asarray(np.memmap(path, np.uint8, "r"))
+            start = 8 + struct.unpack_from("<Q", data.data)[0]
+            self._header = json.loads(data[8:start].tobytes(), object_pairs_hook=_once)
         except (SafetensorError, OSError, ValueError) as error:
             raise CheckpointError(f"{path}: must be a whole safetensors file: {error}") from None
-        start = 8 + struct.unpack_from("<Q", data.data)[0]
         self._data = data[start:]
-        self._header = json.loads(data[8:start].tobytes())
         super().__init__(path, {name: partial(self._read, name) for name in names})
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:

@@ -39,7 +39,8 @@ def run_testbench(
     Raises
     ------
     SimulationError
-        If a test fails, or if no test ran. The message has the output of the first failure.
+        If a test fails, or if no test ran. A note (``__notes__``) has the output of the first
+        failure.
     ToolchainError
         If the simulation cannot be built.
     """
@@ -67,8 +68,9 @@ def run_testbench(
                 failures[case.get("name")] = found.text or found.get("message") or "no message"
     if failures or not cases or status:
         which = f"tests {', '.join(failures)} failed" if failures else "not all tests ran"
-        raise SimulationError(
-            f"{testbench}: {which}; {len(cases)} ran\n"
-            f"{next(iter(failures.values()), status or error_line(output))}"
-        )
+        reason = "" if failures else f": {status or error_line(output)}"
+        error = SimulationError(f"{testbench}: {which}; {len(cases)} ran{reason}")
+        for output in list(failures.values())[:1]:
+            error.add_note(output)
+        raise error
     return sum(case.find("skipped") is None for case in cases)

@@ -261,7 +261,7 @@ def _axi(config: MatVecConfig, widths: BusWidths) -> Iterator[CaseResult]:
         _, reports = run_axi_testbench(config, widths)
     except SimulationError as error:
         result = _result(config, Work(wrong=1), part=Part.AXI, name="all pauses", shape="0 jobs")
-        yield replace(result, detail=str(error).partition("\n")[0])
+        yield replace(result, detail=str(error))
         return
     for report in reports:
         pattern, jobs = report.pop("pattern"), report.pop("jobs")

@@ -79,7 +79,21 @@ def test_damaged_streams(tmp_path, tiny):
         "/manifest.json: config: lanes must be from 5 to 320, not 1000000",
         config=manifest["config"] | {"lanes": 10**6},
     )
+    refuses(
+        "/manifest.json: beat_bytes must be 8, the bytes of a beat of this config, not 12",
+        beat_bytes=12,
+    )
+    refuses(
+        "/manifest.json: the keys must be format, config, beat_bytes, tensors, and 'norms' is not "
+        "one of them; another version of trilith may have written it",
+        norms=[],
+    )
     first, *others = manifest["tensors"]
+    refuses(
+        f"/manifest.json: {first['name']}: the keys must be name, n, k, offset, beats, "
+        "scale_offset, scale_shape, and 'zero' is not one of them; ",
+        tensors=[first | {"zero": 1}],
+    )
     for key in first:
         for value in (None, -1, 2**62, [], [0, 0], [2**40, 1], {}):
             refuses("/manifest.json: ", tensors=[first | {key: value}, *others])

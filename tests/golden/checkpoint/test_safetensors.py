@@ -280,3 +280,20 @@ def test_tensors_by_name(tmp_path):
     for size in (0, 7, 20, len(whole) - 1):
         file.write_bytes(whole[:size])
         refuses(file, "a.weight", ": must be a whole safetensors file: ")
+
+
+def test_a_key_that_stands_twice(tiny):
+    """The format forbids it, and the library takes either."""
+    folder, _, _ = tiny()
+    file = folder / "model.safetensors"
+    data = file.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    header = data[8 : 8 + size].rstrip()
+    entry = re.search(rb'"model\.norm\.weight":({.*?})', header)
+    twice = header[:-1] + b"," + entry[0] + b"}"
+    file.write_bytes(len(twice).to_bytes(8, "little") + twice + data[8 + size :])
+    refuses(
+        f"{file}: must be a whole safetensors file: the header must have each key once, not "
+        "'model.norm.weight' twice",
+        folder,
+    )

@@ -92,7 +92,7 @@ def test_that_a_wrong_design_fails() -> None:
 
 def test_that_no_test_is_a_failure() -> None:
     message = (
-        r"^testbenches\.none: not all tests ran; 0 ran\n"
+        r"^testbenches\.none: not all tests ran; 0 ran: "
         r".*ModuleNotFoundError: No module named 'testbenches\.none'"
     )
     with pytest.raises(SimulationError, match=message):

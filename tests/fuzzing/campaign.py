@@ -1,0 +1,164 @@
+"""Campaigns: mutated files through a reader, compared with a naive reader of the same bytes."""
+
+import time
+import tracemalloc
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from trilith.golden.errors import TrilithError
+
+from .mutation import mutate, other_bytes, paths, remember
+
+#: One case in so many is measured by tracemalloc, which makes a reader four times slower.
+_MEASURED = 16
+#: Bytes that a reader may take beside twice the file: Python's objects, tables, messages, and the
+#: unpacked matrices that are compared.
+_CONSTANT = 4 * 2**20
+_LONGEST = 5.0
+_MOST_FAILURES = 25
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """A reader and what is needed to fuzz it.
+
+    Parameters
+    ----------
+    tree : a valid file
+    dump : the files of a tree, by name; it takes any tree
+    read : the product's reader of a folder with these files; what it returns is compared
+    naive : an obviously right reader of the same folder; any exception means "no such file"
+    share : cases of a million
+    """
+
+    name: str
+    tree: Any
+    dump: Callable[[Any], dict[str, bytes]]
+    read: Callable[[Path], Any]
+    naive: Callable[[Path], Any]
+    share: int
+
+    def __post_init__(self) -> None:
+        remember(self.tree)
+
+    @cached_property
+    def places(self) -> list[tuple[int, ...]]:
+        """All places of the tree."""
+        return list(paths(self.tree))
+
+
+@dataclass
+class Outcome:
+    """What a campaign saw: files read and refused, failures in words, seconds of the processor."""
+
+    read: int = 0
+    refused: int = 0
+    failures: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+
+def files_of(target: Target, seed: int) -> tuple[dict[str, bytes], list[str]]:
+    """Make the files of a seed, and the list of changes; seed 0 is the valid file."""
+    if not seed:
+        return target.dump(target.tree), []
+    rng = Random(f"{target.name} {seed}")
+    tree, changes = target.tree, []
+    for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        tree, change = mutate(tree, target.places, rng)
+        changes.append(change)
+    files = target.dump(tree)
+    if files and rng.random() < 0.12:
+        name = rng.choice(list(files))
+        head = files[name][:2048] if rng.random() < 0.7 else files[name]
+        files[name] = other_bytes(head, rng) + files[name][len(head) :]
+        changes.append(f"bytes of {name}")
+    return files, changes
+
+
+def run(target: Target, folder: Path, cases: int, first: int = 0) -> Outcome:
+    """Run the seeds from ``first``; nothing but a TrilithError or the right result is accepted."""
+    outcome, begin = Outcome(), time.process_time()
+    written: dict[str, bytes] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for seed in range(first, first + cases):
+            files, changes = files_of(target, seed)
+            for name, data in files.items():
+                if written.get(name) != data:
+                    (folder / name).write_bytes(data)
+            for name in written.keys() - files.keys():
+                (folder / name).unlink()
+            written = files
+            if failure := _case(target, folder, outcome, seed, sum(map(len, files.values()))):
+                outcome.failures.append(f"{target.name} seed {seed}: {failure}; {changes}")
+                if len(outcome.failures) == _MOST_FAILURES:
+                    break
+    outcome.seconds = time.process_time() - begin
+    return outcome
+
+
+def _case(target: Target, folder: Path, outcome: Outcome, seed: int, size: int) -> str | None:
+    """Read one file; return what is wrong with the outcome."""
+    measured = seed % _MEASURED == 1
+    begin = time.perf_counter()
+    if measured:
+        tracemalloc.start()
+    try:
+        found = target.read(folder)
+    except TrilithError as error:
+        outcome.refused += 1
+        found, message = None, str(error)
+        if not message.isprintable() or not message.strip():
+            return f"a message of other than one line: {message!r:.200}"
+    except BaseException as error:  # A panic of Rust is no Exception.
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        return f"{type(error).__name__}: {error!s:.200}"
+    finally:
+        peak = tracemalloc.get_traced_memory()[1] if measured else 0
+        tracemalloc.stop()
+    if peak > 2 * size + _CONSTANT:
+        return f"{peak} bytes of memory for {size} of the file"
+    if (seconds := time.perf_counter() - begin) > _LONGEST:
+        return f"{seconds:.2f} s"
+    if found is None:
+        return None
+    outcome.read += 1
+    try:
+        expected = target.naive(folder)
+    except Exception as error:
+        return f"read, though it cannot be: {type(error).__name__}: {error!s:.200}"
+    return difference(found, expected)
+
+
+def difference(found: Any, expected: Any, path: str = "") -> str | None:
+    """Say where two results differ; numbers must have one type, and NaN equals NaN."""
+    if isinstance(expected, dict) and isinstance(found, dict):
+        if found.keys() != expected.keys():
+            return f"{path}: keys differ: {sorted(map(str, found.keys() ^ expected.keys()))[:6]}"
+        pairs = ((f"{path}.{key}", found[key], expected[key]) for key in expected)
+        return next((text for key, a, b in pairs if (text := difference(a, b, key))), None)
+    if isinstance(expected, list | tuple) and isinstance(found, list | tuple):
+        if len(found) != len(expected):
+            return f"{path}: {len(found)} entries, not {len(expected)}"
+        each = enumerate(zip(found, expected, strict=True))
+        return next(
+            (text for i, (a, b) in each if (text := difference(a, b, f"{path}[{i}]"))), None
+        )
+    if isinstance(expected, np.ndarray):
+        same = (
+            found.dtype == expected.dtype
+            and found.shape == expected.shape
+            and (bool((found == expected).all()) or found.tobytes() == expected.tobytes())
+        )
+        return None if same else f"{path}: arrays differ"
+    if type(found) is type(expected) and (found == expected or found != found):
+        return None
+    return f"{path}: {found!r:.80}, not {expected!r:.80}"

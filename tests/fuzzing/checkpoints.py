@@ -1,0 +1,326 @@
+"""Targets: files of models. Every tree is a small valid model, made here."""
+
+import json
+import re
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+
+from trilith.golden import Checkpoint, load_checkpoint, pack_weights
+from trilith.golden.checkpoint.statistics import statistics
+
+from . import naive
+from .binary import gguf_bytes, gguf_tree, safetensors_bytes, safetensors_tree
+from .campaign import Target
+from .mutation import Object, pairs, to_json
+
+CONFIG = {
+    "architectures": ["BitNetForCausalLM"],
+    "model_type": "bitnet",
+    "hidden_act": "relu2",
+    "hidden_size": 8,
+    "intermediate_size": 12,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 1,
+    "vocab_size": 3,
+    "max_position_embeddings": 16,
+    "rms_norm_eps": 1e-5,
+    "rope_theta": 10000.0,
+    "tie_word_embeddings": True,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "quantization_config": {
+        "quant_method": "bitnet",
+        "linear_class": "autobitlinear",
+        "quantization_mode": "offline",
+    },
+}
+LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
+
+
+def _matrices(config: dict[str, Any], kind: str) -> dict[str, np.ndarray]:
+    """The ternary matrices of a model: packed, ternary floats, or float master weights."""
+    rng, tensors = np.random.default_rng(1), {}
+    for place, (module, (n, k)) in enumerate(naive.linear_shapes(config).items()):
+        trits = rng.integers(-1, 2, (n, k), np.int8)
+        scale = np.float32(0.5 + place / 8)
+        if kind == "packed":
+            tensors[f"{module}.weight"] = pack_weights(trits)
+            tensors[f"{module}.weight_scale"] = np.array([scale], ml_dtypes.bfloat16)
+        elif kind == "ternary":
+            # Two scales, as training on two devices leaves them.
+            scales = np.repeat(np.array([[scale], [2 * scale]], np.float32), n // 2, axis=0)
+            tensors[f"{module}.weight"] = (trits * scales).astype(np.float16)
+        else:
+            tensors[f"{module}.weight"] = rng.standard_normal((n, k)).astype(np.float32)
+    return tensors
+
+
+def _model(config: dict[str, Any], kind: str) -> dict[str, np.ndarray]:
+    """All tensors of a model."""
+    hidden, ffn = config["hidden_size"], config["intermediate_size"]
+    norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
+    if config["model_type"] == "bitnet":
+        norms |= {"self_attn.attn_sub_norm": hidden, "mlp.ffn_sub_norm": ffn}
+    tensors = _matrices(config, kind)
+    for name, size in norms.items():
+        tensors[f"model.layers.0.{name}.weight"] = np.linspace(0.5, 2, size, dtype=np.float32)
+    tensors["model.norm.weight"] = np.ones(hidden, ml_dtypes.bfloat16)
+    shape = config["vocab_size"], hidden
+    embedding = np.arange(np.prod(shape)).reshape(shape).astype(ml_dtypes.bfloat16)
+    return tensors | {"model.embed_tokens.weight": embedding}
+
+
+# What is compared.
+
+
+def content(checkpoint: Checkpoint) -> dict[str, Any]:
+    """Everything in a checkpoint: configuration, matrices with their scales, other tensors."""
+    ternary = {}
+    for name in checkpoint.ternary:
+        tensor = checkpoint.ternary[name]
+        scale = tensor.multiplier.repeat(tensor.shape[0] // len(tensor.scale), axis=0)
+        w = tensor.trits * scale.repeat(tensor.group_size, axis=1)
+        ternary[name] = w
+    assert statistics(checkpoint, name).zero_fraction == (tensor.trits == 0).mean()
+    return {
+        "config": dict(checkpoint.config),
+        "ternary": ternary,
+        "tensors": {name: np.array(checkpoint.tensors[name]) for name in checkpoint.tensors},
+    }
+
+
+def _read(folder: Path, name: str = "", quantize: str | None = None) -> dict[str, Any]:
+    return content(load_checkpoint(folder / name, quantize=quantize))
+
+
+def _naive_folder(folder: Path, kind: str) -> dict[str, Any]:
+    """A Hugging Face folder with one file, or with an index."""
+    config = json.loads((folder / "config.json").read_bytes())
+    index = folder / "model.safetensors.index.json"
+    tensors: dict[str, np.ndarray] = {}
+    if index.exists():
+        places = json.loads(index.read_bytes())["weight_map"]
+        for name in set(places.values()):
+            found = naive.safetensors((folder / name).read_bytes())
+            assert not found.keys() & tensors.keys()
+            tensors |= found
+    else:
+        tensors = naive.safetensors((folder / "model.safetensors").read_bytes())
+    ternary = {}
+    for module, (n, k) in naive.linear_shapes(config).items():
+        stored = tensors[f"{module}.weight"]
+        if kind == "packed":
+            ternary[module] = naive.packed_weights(tensors, config, module, n)
+        else:
+            w = stored.astype(np.float32)
+            ternary[module] = naive.absmean(w) if kind == "master" else w
+        assert ternary[module].shape == (n, k)
+    taken = {f"{module}.{part}" for module in ternary for part in ("weight", "weight_scale")}
+    others = {name: one for name, one in tensors.items() if name not in taken}
+    return {"config": config, "ternary": ternary, "tensors": others}
+
+
+def _dump_folder(tree: Object) -> dict[str, bytes]:
+    """``config.json`` and one safetensors file for each other entry, or JSON by its name."""
+    files = {}
+    for name, part in pairs(tree):
+        if re.fullmatch(r"\w[\w.-]{,60}", name):
+            json_file = name.endswith(".json")
+            files[name] = to_json(part).encode() if json_file else safetensors_bytes(part)
+    return files
+
+
+def _one_file(kind: str, config: dict[str, Any]) -> Object:
+    weights = safetensors_tree(_model(config, kind))
+    return Object([["config.json", Object.of(config)], ["model.safetensors", weights]])
+
+
+def _shards() -> Object:
+    """The packed model in two files."""
+    tensors = _model(CONFIG, "packed")
+    names = [f"model-{place}-of-2.safetensors" for place in (1, 2)]
+    parts = [dict(list(tensors.items())[place::2]) for place in (0, 1)]
+    places = {one: name for name, part in zip(names, parts, strict=True) for one in part}
+    index = {"metadata": {"total_size": 0}, "weight_map": places}
+    trees = [[name, safetensors_tree(part)] for name, part in zip(names, parts, strict=True)]
+    files = [["config.json", Object.of(CONFIG)], *trees]
+    return Object([*files, ["model.safetensors.index.json", Object.of(index)]])
+
+
+# GGUF.
+
+_METADATA = {
+    "general.architecture": (8, "llama"),
+    "general.name": (8, "tiny"),
+    "general.alignment": (4, 32),
+    "llama.block_count": (4, 1),
+    "llama.context_length": (4, 64),
+    "llama.attention.head_count": (4, 4),
+    "llama.attention.head_count_kv": (4, 1),
+    "llama.attention.layer_norm_rms_epsilon": (6, 1e-5),
+    "llama.rope.freq_base": (6, 10000.0),
+    "llama.vocab_size": (4, 2),
+    "tokenizer.ggml.model": (8, "gpt2"),
+    "tokenizer.ggml.tokens": (9, [8, ["a", "b"]]),
+    "tokenizer.ggml.token_type": (9, [5, [1, 1]]),
+    "tokenizer.ggml.bos_token_id": (4, 0),
+    "tokenizer.ggml.eos_token_id": (4, 1),
+}
+_LAYER = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+    "attn_sub_norm": "self_attn.attn_sub_norm",
+    "ffn_sub_norm": "mlp.ffn_sub_norm",
+    "attn_q_norm": "self_attn.q_norm",
+    "attn_k_norm": "self_attn.k_norm",
+}
+_OUTER = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+_KEYS = {
+    "hidden_size": "embedding_length",
+    "num_hidden_layers": "block_count",
+    "intermediate_size": "feed_forward_length",
+    "num_attention_heads": "attention.head_count",
+    "num_key_value_heads": "attention.head_count_kv",
+    "head_dim": "attention.key_length",
+    "rms_norm_eps": "attention.layer_norm_rms_epsilon",
+    "rope_theta": "rope.freq_base",
+    "vocab_size": "vocab_size",
+    "max_position_embeddings": "context_length",
+}
+_NUMBERS = {"i2_s": 36, "tq1_0": 34, "tq2_0": 35}
+
+
+def _gguf_model(kind: str, size: int) -> Object:
+    """A layer of matrices [size, size] whose legal random bytes have one scale."""
+    rng, tensors = np.random.default_rng(2), {}
+    for name in list(_LAYER)[:7]:
+        n, k = size // 4 if name in ("attn_k", "attn_v") else size, size
+        codes = rng.integers(0, 3, (n * k // size, size), np.uint8)
+        four = codes[:, 0::4] | codes[:, 1::4] << 2 | codes[:, 2::4] << 4 | codes[:, 3::4] << 6
+        d = np.full((len(codes), 1), 0.75, np.float16).view(np.uint8)
+        if kind == "i2_s":
+            data = four.tobytes() + np.full(8, 0.75, np.float32).tobytes()
+        elif kind == "tq2_0":
+            data = np.concatenate([four, d], axis=1).tobytes()
+        else:
+            digits = rng.integers(0, 3, (len(codes), 48), np.uint16) * 81
+            q = np.concatenate([digits + rng.integers(0, 81, digits.shape), digits[:, :4]], axis=1)
+            data = np.concatenate([(-(-256 * q // 243)).astype(np.uint8), d], axis=1).tobytes()
+        tensors[f"blk.0.{name}.weight"] = (n, k), _NUMBERS[kind], data
+    for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
+        tensors[f"{name}.weight"] = (size,), 0, np.ones(size, np.float32).tobytes()
+    embedding = np.arange(2 * size).astype(np.float16).tobytes()
+    tensors["token_embd.weight"] = (2, size), 1, embedding
+    if kind == "tq2_0":
+        tensors["blk.0.attn_q.scale"] = (1,), 0, np.float32(0.3).tobytes()
+    sizes = {
+        "embedding_length": size,
+        "feed_forward_length": size,
+        "attention.key_length": size // 4,
+        "attention.value_length": size // 4,
+        "rope.dimension_count": size // 4,
+    }
+    changed = {f"llama.{key}": (4, value) for key, value in sizes.items()}
+    return gguf_tree(_METADATA | changed, tensors)
+
+
+def _gguf_name(name: str) -> str:
+    stem, dot, end = name.rpartition(".")
+    if end == "weight" and stem in _OUTER:
+        return f"{_OUTER[stem]}.weight"
+    block, _, part = stem.partition("blk.")[2].partition(".")
+    if end == "weight" and stem.startswith("blk.") and part in _LAYER:
+        return f"model.layers.{block}.{_LAYER[part]}.weight"
+    return stem + dot + end
+
+
+def _gguf_config(metadata: dict[str, tuple[int, Any]], tensors: Any) -> dict[str, Any]:
+    """The sizes that the metadata state, with llama.cpp's defaults."""
+    arch = metadata["general.architecture"][1]
+    config = {}
+    for ours, theirs in _KEYS.items():
+        if f"{arch}.{theirs}" in metadata:
+            kind, value = metadata[f"{arch}.{theirs}"]
+            config[ours] = float(str(np.float32(value))) if kind == 6 else value
+    config.setdefault("rope_theta", 10000.0)
+    config.setdefault("num_key_value_heads", config["num_attention_heads"])
+    config.setdefault("vocab_size", len(tensors["token_embd.weight"]))
+    for key in ("bos_token_id", "eos_token_id"):
+        if f"tokenizer.ggml.{key}" in metadata:
+            config[key] = metadata[f"tokenizer.ggml.{key}"][1]
+    return config
+
+
+def _naive_gguf(folder: Path) -> dict[str, Any]:
+    metadata, tensors = naive.gguf((folder / "model.gguf").read_bytes())
+    config = _gguf_config(metadata, tensors)
+    ours = naive.once([(_gguf_name(name), array) for name, array in tensors.items()])
+    permuted = metadata["general.architecture"][1] in ("llama", "minicpm")
+    ternary, taken = {}, set()
+    for module, shape in naive.linear_shapes(config).items():
+        w = ours[f"{module}.weight"]
+        assert w.shape == shape
+        if permuted and module.endswith(("q_proj", "k_proj")):
+            kind = "num_attention_heads" if module.endswith("q_proj") else "num_key_value_heads"
+            w = naive.rotated_rows(w, config[kind])
+        short = {ours: theirs for theirs, ours in _LAYER.items()}[module.split(".", 3)[3]]
+        scale = f"blk.{module.split('.')[2]}.{short}.scale"
+        if scale in ours:
+            w = w * ours[scale].reshape(1, 1)
+        ternary[module] = w
+        taken |= {f"{module}.weight", scale}
+    others = {name: array for name, array in ours.items() if name not in taken}
+    return {"config": config, "ternary": ternary, "tensors": others}
+
+
+def _read_gguf(folder: Path) -> dict[str, Any]:
+    found = _read(folder, "model.gguf")
+    keys = {*_KEYS, "bos_token_id", "eos_token_id"} & found["config"].keys()
+    return found | {"config": {key: found["config"][key] for key in keys}}
+
+
+def _gguf_target(kind: str, share: int) -> Target:
+    return Target(
+        name=kind,
+        tree=_gguf_model(kind, 128 if kind == "i2_s" else 256),
+        dump=lambda tree: {"model.gguf": gguf_bytes(tree)},
+        read=_read_gguf,
+        naive=_naive_gguf,
+        share=share,
+    )
+
+
+def _folder_target(name: str, tree: Object, kind: str, share: int) -> Target:
+    return Target(
+        name=name,
+        tree=tree,
+        dump=_dump_folder,
+        read=partial(_read, quantize="absmean" if kind == "master" else None),
+        naive=partial(_naive_folder, kind=kind),
+        share=share,
+    )
+
+
+TARGETS = [
+    _folder_target("packed", _one_file("packed", CONFIG), "packed", 150_000),
+    _folder_target("shards", _shards(), "packed", 50_000),
+    _folder_target("ternary", _one_file("ternary", CONFIG | LLAMA), "ternary", 50_000),
+    _folder_target("master", _one_file("master", CONFIG | LLAMA), "master", 50_000),
+]
+GGUF_TARGETS = [
+    _gguf_target("i2_s", 100_000),
+    _gguf_target("tq1_0", 50_000),
+    _gguf_target("tq2_0", 50_000),
+]

@@ -1,0 +1,135 @@
+"""Mutated files: a reader gives what a naive reader finds in the same bytes, or a TrilithError.
+
+``tests/fuzzing`` has the mutations (``mutation``), the comparison (``campaign``), the naive readers
+(``naive``), and the files (``checkpoints``, ``documents``). A failure names the target and the
+seed: ``files_of(target, seed)`` makes the same files again.
+"""
+
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pytest
+from fuzzing import checkpoints, documents
+from fuzzing.campaign import run
+
+from trilith.golden import CheckpointError
+
+#: Readers whose faults are being mended.
+_LATER = {"config bitnet", "config qwen3", "tokenizer", "mlp", "liberty"}
+BY_NAME = {
+    target.name: target
+    for target in (*checkpoints.TARGETS, *documents.TARGETS)
+    if target.name not in _LATER
+}
+
+
+@pytest.fixture
+def folder():
+    """A folder in memory, where there is one: the files are many and small."""
+    memory = Path("/dev/shm")
+    with TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
+        yield Path(name)
+
+
+def check(target, folder, cases):
+    outcome = run(target, folder, cases)
+    assert not outcome.failures, "\n".join(outcome.failures)
+    # Neither everything nor nothing is refused, so that both checks have work.
+    assert outcome.read > cases / 100
+    assert outcome.refused > cases / 20
+    rate = cases / outcome.seconds
+    print(f"{target.name}: {cases} cases, {outcome.read} read, {rate:.0f} a second")
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_thousand(name, folder):
+    check(BY_NAME[name], folder, BY_NAME[name].share // 1000)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_million(name, folder):
+    check(BY_NAME[name], folder, BY_NAME[name].share)
+
+
+# The oracle itself: readers that are wrong in one way each.
+
+
+def first_trit(found):
+    next(iter(found["ternary"].values())).flat[0] += 1
+    return found
+
+
+def swapped(found):
+    a, b = list(found["ternary"])[:2]
+    found["ternary"][a], found["ternary"][b] = found["ternary"][b], found["ternary"][a]
+    return found
+
+
+def without_a_norm(found):
+    return found | {"tensors": dict(list(found["tensors"].items())[1:])}
+
+
+def true_for_one(found):
+    found["config"]["num_hidden_layers"] = True
+    return found
+
+
+def raises(error):
+    def change(found):
+        raise error
+
+    return change
+
+
+def hungry(found):
+    np.ones(10 * 2**20, np.uint8)
+    return found
+
+
+def slow(found):
+    time.sleep(0.02)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (first_trit, r"model\.layers\.0\.self_attn\.q_proj: arrays differ"),
+        (swapped, "arrays differ"),
+        (without_a_norm, r"tensors: keys differ: "),
+        (true_for_one, r"config\.num_hidden_layers: True, not 1"),
+        (raises(ValueError("x")), "ValueError: x"),
+        (raises(KeyError("x")), "KeyError: 'x'"),
+        (raises(SystemExit(1)), "SystemExit: 1"),
+        (raises(CheckpointError(" ")), "a message of other than one line: ' '"),
+        (hungry, r"\d+ bytes of memory for \d+ of the file"),
+        (slow, r"\d\.\d\d s"),
+    ],
+)
+def test_wrong_readers_are_found(folder, monkeypatch, change, message):
+    monkeypatch.setattr("fuzzing.campaign._LONGEST", 0.02 if change is slow else 5)
+    target = BY_NAME["packed"]
+    wrong = replace(target, read=lambda folder: change(target.read(folder)))
+    failures = run(wrong, folder, 20).failures
+    assert failures
+    pattern = rf"^packed seed \d+: (model|\.config|\.tensors)?.*{message}.*; \["
+    assert all(re.match(pattern, one) for one in failures), failures
+
+
+def test_a_reader_that_takes_anything_is_found(folder):
+    """What a damaged file cannot say must not be read."""
+    target = BY_NAME["packed"]
+    valid = []
+
+    def read(folder):
+        valid.append(valid[0] if valid else target.read(folder))
+        return valid[0]
+
+    failures = run(replace(target, read=read), folder, 60).failures
+    assert any("read, though it cannot be: " in one for one in failures)
+    assert any("differ" in one for one in failures)
