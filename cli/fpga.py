@@ -7,7 +7,16 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .options import JsonOptions, OptionError, Options, command, given_fields, new_app, option
+from .options import (
+    I2sOptions,
+    JsonOptions,
+    OptionError,
+    Options,
+    command,
+    given_fields,
+    new_app,
+    option,
+)
 from .output import Column, Table, print_json, print_note, status
 from .prompts import continue_prompt
 
@@ -291,7 +300,7 @@ def _check_size(path: Path, shapes: list[tuple[int, int]], board: "Board", strea
     )
 
 
-class _RunOptions(_StreamOptions):
+class _RunOptions(I2sOptions, _StreamOptions):
     checkpoint: Path | None = option(
         None, "A ternary checkpoint. Default: the small model in the repository."
     )
@@ -313,7 +322,7 @@ def run(options: _RunOptions) -> bool:
     from ..golden.data import PYDOC
 
     path = options.checkpoint or PYDOC
-    tensors = load_checkpoint(path).ternary
+    tensors = load_checkpoint(path, i2s_layout=str(options.i2s_layout)).ternary
     columns = (
         Column("result", lambda row: "FAIL" if row["wrong"] else "PASS", form="<"),
         Column("matrix", "name", 34, "<"),
@@ -360,7 +369,7 @@ def _multiply(
         }
 
 
-class _GenerateOptions(_StreamOptions):
+class _GenerateOptions(I2sOptions, _StreamOptions):
     prompt: str = option("Return a list of", "Text to continue.")
     model: Path | None = option(
         None, "Checkpoint, with tokenizer.json. Default: the small model in the repository."
@@ -390,7 +399,11 @@ def generate(options: _GenerateOptions) -> bool:
     with _open(options) as board:
         # The model's calls find the product; its layers give the matrices that the product loads.
         products: list[BoardMatmul] = []
-        network = BitNetModel.load(path, matmul=lambda weight, q: products[0](weight, q))
+        network = BitNetModel.load(
+            path,
+            i2s_layout=str(options.i2s_layout),
+            matmul=lambda weight, q: products[0](weight, q),
+        )
         shapes = [
             (linear.weight.out_features, linear.weight.group_size)
             for layer in network.layers

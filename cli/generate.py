@@ -4,7 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from .options import JsonOptions, OptionError, Preset, Quantize, command, new_app, option
+from .options import I2sOptions, OptionError, Preset, Quantize, command, new_app, option
 from .output import Column, Table, print_json
 from .prompts import continue_prompt
 
@@ -19,7 +19,7 @@ _Backend = StrEnum("_Backend", ["GOLDEN", "RTL"])
 _Activations = StrEnum("_Activations", {"INT8": "int8", "INT4": "int4", "A4_8": "a4.8"})
 
 
-class _Options(JsonOptions):
+class _Options(I2sOptions):
     prompt: str = option("Return a list of", "Text to continue.")
     model: Path | None = option(
         None,
@@ -77,7 +77,11 @@ def _load(options: _Options, path: Path, **product: Any) -> tuple[Any, dict[str,
 
     quantize = str(options.quantize) if options.quantize else None
     network = BitNetModel.load(
-        path, activations=str(options.activations), quantize=quantize, **product
+        path,
+        activations=str(options.activations),
+        quantize=quantize,
+        i2s_layout=str(options.i2s_layout),
+        **product,
     )
     return network, {"temperature": options.temperature, "seed": options.seed}
 

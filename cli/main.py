@@ -6,8 +6,10 @@ The help is printed without typer, whose import takes longer than everything els
 import errno
 import os
 import sys
+import warnings
+from typing import Any
 
-from ..golden.errors import TrilithError
+from ..golden.errors import CheckpointWarning, TrilithError
 
 __all__ = ["main"]
 
@@ -74,11 +76,18 @@ def _run() -> int:
         return _fail(str(error), error.exit_status)
 
 
+def _show_warning(message: Warning | str, *_: Any) -> None:
+    """Print a warning in one line, without a place in the source."""
+    print(f"trilith: warning: {message}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command; bad input is one line and status 2, a failed simulation status 1."""
     for stream in (sys.stdout, sys.stderr):
         # A terminal without a character shows its code instead of ending the command.
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    warnings.simplefilter("always", CheckpointWarning)
+    warnings.showwarning = _show_warning
     if sys.argv[1:] in ([], ["--help"]):
         verbs = "\n".join(f"  {name:<14}{text}" for name, text in _VERBS.items())
         print(_HELP.format(verbs=verbs))

@@ -22,6 +22,8 @@ from ..golden.errors import TrilithError
 
 __all__ = [
     "Group",
+    "I2sLayout",
+    "I2sOptions",
     "JsonOptions",
     "OptionError",
     "Options",
@@ -47,6 +49,8 @@ class OptionError(TrilithError, ValueError):
 Preset = StrEnum("Preset", ["MICRO", "LINE", "BLOCK", "BITNET"])
 #: Quantization of float weights.
 Quantize = StrEnum("Quantize", ["ABSMEAN"])
+#: Layouts of I2_S; ``trilith.golden.checkpoint.i2_s.I2SLayout`` has the same.
+I2sLayout = StrEnum("I2sLayout", ["AUTO", "BLOCK128", "BLOCK64", "ROWS4"])
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -85,6 +89,17 @@ class JsonOptions(Options):
     """Options of a command that prints figures."""
 
     as_json: bool = option(False, "Print one JSON value instead of text.", "--json")
+
+
+class I2sOptions(JsonOptions):
+    """Options of a command that reads a checkpoint, which may be a GGUF file."""
+
+    i2s_layout: I2sLayout = option(
+        I2sLayout.AUTO,
+        "Layout of I2_S in a GGUF file, by the build of bitnet.cpp that wrote it: block128 (x86), "
+        "block64 (ARM) or rows4 (x86 without ACT_PARALLEL). auto: block128, unless the weights "
+        "are clearly in another one.",
+    )
 
 
 def new_app(text: str | None = None) -> typer.Typer:

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..sim.rtl.parts import Part
-from .options import JsonOptions, OptionError, command, new_app, option
+from .options import I2sLayout, I2sOptions, OptionError, command, new_app, option
 from .output import Column, Table, print_json, status
 
 __all__ = ["app"]
@@ -12,7 +12,7 @@ __all__ = ["app"]
 app = new_app()
 
 
-class _Options(JsonOptions):
+class _Options(I2sOptions):
     part: list[Part] | None = option(
         None, "Part of the suite to run; may be repeated. Default: all."
     )
@@ -48,12 +48,15 @@ def sim(options: _Options) -> bool:
 
     if options.checkpoint is not None and options.part:
         raise OptionError("--part must not be given with --checkpoint: leave one of them out")
+    if options.checkpoint is None and options.i2s_layout is not I2sLayout.AUTO:
+        raise OptionError("--i2s-layout must not be given without --checkpoint: leave it out")
     parts = [Part.BITNET] if options.checkpoint else options.part or list(Part)
     with status("building simulations") as show:
         results = Table(*_COLUMNS, silent=options.as_json).rows(
             run_suite(
                 parts,
                 checkpoint=options.checkpoint,
+                i2s_layout=str(options.i2s_layout),
                 layer=options.layer,
                 waves=options.waves,
                 built=lambda done, total: show(f"building simulations: {done} of {total}"),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["CheckpointError", "OutputError", "TrilithError", "within"]
+__all__ = ["CheckpointError", "CheckpointWarning", "OutputError", "TrilithError", "within"]
 
 
 class TrilithError(Exception):
@@ -28,6 +28,10 @@ class TrilithError(Exception):
 
 class CheckpointError(TrilithError, ValueError):
     """A file is not the checkpoint that it should be, or a checkpoint cannot be written."""
+
+
+class CheckpointWarning(UserWarning):
+    """A checkpoint may not be what it is read as. The command ``trilith`` prints it in one line."""
 
 
 class OutputError(TrilithError, ValueError):

@@ -68,6 +68,32 @@ def tiny(tmp_path):
     return make
 
 
+@pytest.fixture
+def relayout():
+    """Rewrite the I2_S matrices of a GGUF file in place, as another build of bitnet.cpp does."""
+
+    def rewrite(file, layout):
+        from trilith.golden.checkpoint.gguf import GgufFile
+
+        found = GgufFile(file)
+        data = bytearray(file.read_bytes())
+        for entry in found.entries.values():
+            if entry.kind != 36:
+                continue
+            n, k = entry.shape
+            size = n * k // 4
+            run = {"block64": 16, "rows4": k}[layout]
+            raw = np.frombuffer(data, np.uint8, size, entry.place).reshape(-1, 32)
+            # Weights p, p + 32, p + 64 and p + 96 of a block, from the highest bits down.
+            codes = np.stack([raw >> 6, raw >> 4 & 3, raw >> 2 & 3, raw & 3], 1).reshape(-1, 4, run)
+            c0, c1, c2, c3 = codes.swapaxes(0, 1)
+            new = c0 << 6 | c1 << 4 | c2 << 2 | c3
+            data[entry.place : entry.place + size] = new.tobytes()
+        file.write_bytes(data)
+
+    return rewrite
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--long", action="store_true", help="run the long tests too")
 

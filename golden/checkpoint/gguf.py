@@ -3,7 +3,6 @@
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -15,25 +14,15 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, within
-from .gguf_blocks import packed_from_fields, packed_from_tq1, zero_blocks
+from ..errors import CheckpointError
+from .gguf_blocks import TernaryType
 from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads, scale_name
+from .gguf_ternary import read_i2s_layout, read_ternary
+from .i2_s import I2SLayout
 from .model_config import MODEL_FAMILIES, ModelConfig, transformer_linears
-from .scales import check_legal_scales, fewest_scales
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
-__all__ = ["GgufFile", "TernaryType", "block_size", "load_gguf", "stored_bytes"]
-
-
-class TernaryType(IntEnum):
-    """Types of tensors with ternary weights, with their numbers in a file.
-
-    I2_S is bitnet.cpp's type of 2-bit weights with one scale; llama.cpp does not use the number.
-    """
-
-    TQ1_0 = 34
-    TQ2_0 = 35
-    I2_S = 36
+__all__ = ["GgufFile", "block_size", "load_gguf", "stored_bytes"]
 
 
 #: bitnet.cpp's table formats, which are refused: their tiles depend on a configuration of its
@@ -46,7 +35,7 @@ _FLOATS = {0: np.float32, 1: np.float16, 30: ml_dtypes.bfloat16, 28: np.float64}
 
 #: Weights in a block, and bytes of a block, by type.
 _BLOCKS = {int(kind): size for kind, size in GGML_QUANT_SIZES.items()}
-_BLOCKS[TernaryType.I2_S] = (128, 32)
+_BLOCKS[TernaryType.I2_S] = (4, 1)
 
 
 _TYPE_NAMES = {int(kind): kind.name for kind in (*GGMLQuantizationType, *TernaryType)} | _TABLES
@@ -290,12 +279,13 @@ def _type_name(kind: int) -> str:
     return _TYPE_NAMES.get(kind, f"unknown type {kind}")
 
 
-def load_gguf(path: Path) -> Checkpoint:
+def load_gguf(path: Path, i2s_layout: str = "auto") -> Checkpoint:
     """Read a GGUF file as ``load_checkpoint`` does.
 
     Parameters
     ----------
     path : a file of one of ``ARCHITECTURES``, whose linear layers are TQ1_0, TQ2_0 or I2_S
+    i2s_layout : see ``load_checkpoint``
 
     Returns
     -------
@@ -325,14 +315,18 @@ def load_gguf(path: Path) -> Checkpoint:
             raise CheckpointError(f"{path}: {name!r} and {other!r} are the same tensor")
     config = _config(file, arch, names)
     model = ModelConfig.read(config, path)
+    linears = transformer_linears(config, path, names)
+    heads = {ours: permuted_heads(arch, ours, model) for ours in linears}
+    for ours, shape in linears.items():
+        _check_ternary(file, names[ours], shape, heads[ours])
+    i2_s = read_i2s_layout(file, list(linears), names, i2s_layout)
     readers: dict[str, Callable[[], TernaryTensor]] = {}
     stored: dict[str, tuple[str, int]] = {}
     taken = set()
-    for ours, shape in transformer_linears(config, path, names).items():
+    for ours, shape in linears.items():
         name, module = names[ours], ours.removesuffix(".weight")
-        heads = permuted_heads(arch, ours, model)
-        _check_ternary(file, name, shape, heads)
-        readers[module] = partial(_read_ternary, file, name, module, heads)
+        layout = i2_s.layout if i2_s else I2SLayout.BLOCK128
+        readers[module] = partial(read_ternary, file, name, module, heads[ours], layout)
         scale = scale_name(name)
         kind = file.entries[name].kind
         size = stored_bytes(kind, shape) + 4 * (scale in file.entries)
@@ -346,6 +340,7 @@ def load_gguf(path: Path) -> Checkpoint:
         scale_convention="multiplied" + (" with a .scale tensor" if has_scales else ""),
         ternary=LazyTensors(path, readers),
         stored=stored,
+        i2_s=i2_s,
         tensors=LazyTensors(
             path,
             {ours: partial(file.array, name) for ours, name in names.items() if name not in taken},
@@ -419,57 +414,3 @@ def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
     if "vocab_size" not in config and embedding is not None:
         config["vocab_size"] = embedding.shape[0]
     return config
-
-
-def _read_ternary(file: GgufFile, name: str, module: str, heads: int) -> TernaryTensor:
-    """Repack a matrix.
-
-    Parameters
-    ----------
-    name, module : name of the tensor in the file, and of the module in Hugging Face
-    heads : heads whose rows llama.cpp interleaves for rotary positions; 0 for the order of Hugging
-        Face
-    """
-    entry = file.entries[name]
-    n, k = entry.shape
-    raw = file.raw(name)
-    scale = np.ones((1, 1), np.float32)
-    with within(f"{file.path}: {name}"):
-        if entry.kind == TernaryType.I2_S:
-            scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
-            check_legal_scales("the scale after the weights", scale, zero=True)
-            raw = raw[: n * k // 4]
-        rows = raw.reshape(n, -1)
-        if heads:
-            # Row 2j + i of a head is row i·(half) + j of Hugging Face's.
-            halves = rows.reshape(heads, n // heads // 2, 2, -1).swapaxes(1, 2)
-            rows = np.ascontiguousarray(halves).reshape(n, -1)
-        if entry.kind == TernaryType.I2_S:
-            packed = packed_from_fields(rows, msb_first=True)
-        else:
-            blocks = rows.reshape(n, k // 256, -1)
-            d = np.ascontiguousarray(blocks[..., -2:]).view(np.float16)[..., 0].astype(np.float32)
-            check_legal_scales("scales", d, zero=True)
-            if entry.kind == TernaryType.TQ1_0:
-                packed = packed_from_tq1(blocks)
-            else:
-                packed = packed_from_fields(blocks[..., :64].reshape(n, k // 4), msb_first=False)
-            # llama.cpp gives a block of zeros the scale 0, which is not the scale of the tensor.
-            scale = fewest_scales(d, zero_blocks(packed, d == 0))
-        extra = scale_name(name)
-        if extra in file.entries:
-            factor = file.array(extra)
-            if factor.size != 1 or factor.dtype != np.float32:
-                raise CheckpointError(
-                    f"{extra} must be one float32, not {factor.dtype} of shape {factor.shape}"
-                )
-            check_legal_scales(extra, factor, zero=False)
-            with np.errstate(over="ignore"):
-                scale = scale * factor.reshape(1, 1)
-        return TernaryTensor(
-            name=module,
-            packed=packed,
-            out_features=n,
-            scale=scale,
-            group_size=k // scale.shape[1],
-        )

@@ -5,6 +5,7 @@ ggml-bitnet-mad.cpp for I2_S.
 """
 
 from collections.abc import Iterator
+from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,24 @@ from ..errors import CheckpointError
 from .packing import pack_codes, quarters
 
 __all__ = [
+    "TernaryType",
     "fields_from_packed",
     "packed_from_fields",
     "packed_from_tq1",
     "tq1_from_packed",
     "zero_blocks",
 ]
+
+
+class TernaryType(IntEnum):
+    """Types of tensors with ternary weights, with their numbers in a file.
+
+    I2_S is bitnet.cpp's type of 2-bit weights with one scale; llama.cpp does not use the number.
+    """
+
+    TQ1_0 = 34
+    TQ2_0 = 35
+    I2_S = 36
 
 
 def _slices(quarter: int, k: int) -> Iterator[slice]:

@@ -7,13 +7,16 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..files import read_json
+from .i2_s import I2SLayout
 from .safetensors import load_safetensors
 from .tensors import Checkpoint
 
 __all__ = ["load_checkpoint"]
 
 
-def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
+def load_checkpoint(
+    path: Path, *, quantize: str | None = None, i2s_layout: str = "auto"
+) -> Checkpoint:
     """Read a checkpoint's configuration and names; each tensor is read when it is used.
 
     Formats:
@@ -33,6 +36,9 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
     path : a folder, a ``.safetensors`` file or a ``.gguf`` file
     quantize : "absmean" to quantize float master weights (BitNet b1.58, one scale per matrix).
         Matrices that are ternary-valued already keep their values.
+    i2s_layout : layout of the matrices in I2_S of a GGUF file, "auto" or a value of ``I2SLayout``.
+        "auto" is ``block128``, and the weights are looked at: a ``CheckpointWarning`` says that
+        they do not show the layout, and a file that is clearly in another one is refused.
 
     Returns
     -------
@@ -47,7 +53,10 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
     path = Path(path)
     if quantize not in (None, "absmean"):
         raise CheckpointError(f"quantize must be None or 'absmean', not {quantize!r}")
+    if i2s_layout not in (legal := ("auto", *I2SLayout)):
+        raise CheckpointError(f"i2s_layout must be one of {', '.join(legal)}, not {i2s_layout!r}")
     if path.is_dir():
+        _check_no_layout(path, i2s_layout)
         files, config_file = _weight_files(path), path / "config.json"
         if not config_file.is_file():
             raise CheckpointError(
@@ -68,12 +77,13 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
                 f"{path}: quantize is for float master weights, and a GGUF file is quantized "
                 "already; leave it out"
             )
-        return load_gguf(path)
+        return load_gguf(path, i2s_layout)
     if magic[:2] == b"PK" or path.suffix in (".bin", ".pt", ".pth"):
         raise CheckpointError(
             f"{path}: must be a safetensors or GGUF file, not a pickle, which can run code when it "
             "is read; convert it with save_pretrained(safe_serialization=True)"
         )
+    _check_no_layout(path, i2s_layout)
     config_file = path.with_name("config.json")
     if not config_file.is_file():
         raise CheckpointError(
@@ -81,6 +91,14 @@ def load_checkpoint(path: Path, *, quantize: str | None = None) -> Checkpoint:
             "copy it there, or name the folder"
         )
     return load_safetensors(path, read_json(config_file), [path], quantize)
+
+
+def _check_no_layout(path: Path, i2s_layout: str) -> None:
+    """Refuse a layout of I2_S for a format that has no such type."""
+    if i2s_layout != "auto":
+        raise CheckpointError(
+            f"{path}: the layout of I2_S is for GGUF files; leave out --i2s-layout (i2s_layout)"
+        )
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError, within
+from .i2_s import I2SReading
 from .packing import check_packed, pack_weights, unpack_weights
 
 __all__ = ["Checkpoint", "LazyTensors", "TernaryTensor"]
@@ -178,6 +179,7 @@ class Checkpoint:
     stored : type of each matrix in the file, and its bytes there, scales included
     tensors : all other tensors (embeddings, norms, a separate head) by Hugging Face's name, with
         ``.weight``, memory-mapped in their stored type (bfloat16 as ``ml_dtypes.bfloat16``)
+    i2_s : layout of a GGUF file's matrices in I2_S, and how sure it is; None without such matrices
     """
 
     path: Path
@@ -187,3 +189,4 @@ class Checkpoint:
     ternary: Mapping[str, TernaryTensor]
     stored: Mapping[str, tuple[str, int]]
     tensors: Mapping[str, NDArray]
+    i2_s: I2SReading | None = None

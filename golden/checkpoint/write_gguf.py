@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
-from .gguf import GgufFile, TernaryType, block_size, stored_bytes
-from .gguf_blocks import fields_from_packed, tq1_from_packed
+from .gguf import GgufFile, block_size, stored_bytes
+from .gguf_blocks import TernaryType, fields_from_packed, tq1_from_packed
 from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads, scale_name
 from .model_config import ModelConfig, transformer_linears
 from .scales import check_single_scale
@@ -102,7 +102,8 @@ class _Plan:
         arch = architecture_of(checkpoint)
         present = [f"{name}.weight" for name in checkpoint.ternary]
         shapes = transformer_linears(checkpoint.config, checkpoint.path, present)
-        block = block_size(kind)
+        # I2_S is written in the layout block128.
+        block = 128 if kind == TernaryType.I2_S else block_size(kind)
         for name, (_, k) in shapes.items():
             if k % block:
                 raise CheckpointError(

@@ -120,6 +120,7 @@ class BitNetModel:
         *,
         activations: str = "int8",
         quantize: str | None = None,
+        i2s_layout: str = "auto",
         matmul: Matmul = packed_matmul,
     ) -> Self:
         """Read a checkpoint; weights stay packed and, where the format allows, memory-mapped.
@@ -131,7 +132,7 @@ class BitNetModel:
             ``int4`` the same with 4 bits. ``a4.8`` is that of BitNet a4.8: 4 bits by the mean
             magnitude in front of q, k, v, gate and up, and 8 bits in front of o and down, without
             the top-k mask there
-        quantize : see ``load_checkpoint``
+        quantize, i2s_layout : see ``load_checkpoint``
         matmul : product of integers, in NumPy or in simulated hardware
 
         Raises
@@ -145,7 +146,7 @@ class BitNetModel:
             raise ValueError(
                 f"activations must be one of {', '.join(ACTIVATIONS)}, not {activations!r}"
             )
-        checkpoint = load_checkpoint(path, quantize=quantize)
+        checkpoint = load_checkpoint(path, quantize=quantize, i2s_layout=i2s_layout)
         config = _read_config(checkpoint.config, path)
         if "rope_freqs.weight" in checkpoint.tensors:
             raise CheckpointError(

@@ -279,6 +279,7 @@ def run_suite(
     parts: Sequence[str],
     *,
     checkpoint: Path | None = None,
+    i2s_layout: str = "auto",
     layer: int = 0,
     waves: Path | None = None,
     built: Callable[[int, int], None] = lambda done, total: None,
@@ -290,6 +291,7 @@ def run_suite(
     parts : values of ``Part``
     checkpoint : None, or a checkpoint with the shapes of BitNet b1.58 2B4T for the part ``bitnet``,
         see ``load_checkpoint``; None means random weights
+    i2s_layout : see ``load_checkpoint``
     layer : the layer of the checkpoint, counted from 0
     waves : None, or a folder for the waves of each engine
     built : called with the number of simulations that are built, and the number of all
@@ -307,7 +309,7 @@ def run_suite(
     """
     if Part.AXI in parts:
         check_cocotbext()
-    plan = _plan(parts, checkpoint, layer)
+    plan = _plan(parts, checkpoint, i2s_layout, layer)
     waves_files: dict[MatVecConfig, Path] = {}
     if waves is not None:
         waves.mkdir(parents=True, exist_ok=True)
@@ -334,7 +336,7 @@ def run_suite(
 
 
 def _plan(
-    parts: Sequence[str], checkpoint: Path | None, layer: int
+    parts: Sequence[str], checkpoint: Path | None, i2s_layout: str, layer: int
 ) -> list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]]:
     """Engines in the order of the parts, each with the function that runs its cases."""
     plan: list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]] = []
@@ -345,7 +347,11 @@ def _plan(
     if Part.LANGUAGE in parts:
         plan.append((PRESETS["block"], _language))
     if Part.BITNET in parts:
-        source = load_checkpoint(checkpoint) if checkpoint else bitnet.synthetic_checkpoint()
+        source = (
+            load_checkpoint(checkpoint, i2s_layout=i2s_layout)
+            if checkpoint
+            else bitnet.synthetic_checkpoint()
+        )
         matrices = bitnet.read_layer(source, layer)
         plan.append((PRESETS["bitnet"], lambda simulator: _bitnet(simulator, matrices)))
     return plan

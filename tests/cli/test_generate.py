@@ -64,6 +64,7 @@ def test_draws_follow_the_seed():
         (("--seed", "-1"), "--seed must be 0 or more, not -1"),
         (("--prompt", ""), "--prompt must have at least one token, and is empty"),
         (("--quantize", "absmean"), "quantize is for float master weights"),
+        (("--i2s-layout", "rows4"), "the layout of I2_S is for GGUF files"),
         (
             ("--model", PYDOC / "nowhere"),
             "must be a readable checkpoint: No such file or directory",

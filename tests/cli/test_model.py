@@ -4,7 +4,7 @@ import subprocess
 import pytest
 
 from trilith.cli.main import main
-from trilith.golden.data import DIGITS
+from trilith.golden.data import DIGITS, PYDOC
 
 
 @pytest.fixture
@@ -126,3 +126,45 @@ def test_refusals(model, tmp_path, tiny):
         "--quantize must be absmean, not 'int4'",
     )
     assert not out.exists()
+
+
+def test_layouts_of_i2_s(model, tmp_path, relayout):
+    file, again = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    assert model("convert", PYDOC, file, "--to", "i2_s").returncode == 0
+    done = model("inspect", file)
+    assert done.stderr == ""
+    line = next(line for line in done.stdout.splitlines() if line.startswith("I2_S"))
+    assert line.split()[1:4] == ["block128,", "clear", "from"]
+    relayout(file, "block64")
+    for arguments in (
+        ["inspect", file],
+        ["convert", file, again, "--to", "huggingface"],
+        ["verify", file, PYDOC],
+    ):
+        done = model(*arguments)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "look like block64 and not like block128" in done.stderr
+        assert done.stderr.endswith("give --i2s-layout block64 (i2s_layout='block64')\n")
+    asked = ("--i2s-layout", "block64")
+    found = json.loads(model("inspect", file, "--json", *asked).stdout)["i2s_layout"]
+    assert (found["layout"], found["asked"], found["clear"]) == ("block64", True, True)
+    assert set(found["sigmas"]) == {"block128", "rows4"}
+    assert model("verify", file, PYDOC, *asked).returncode == 0
+    # Written in the default layout, whatever the source has.
+    assert model("convert", file, again, "--to", "i2_s", *asked).returncode == 0
+    assert model("verify", again, file, *asked).returncode == 0
+    assert json.loads(model("inspect", again, "--json").stdout)["i2s_layout"]["clear"]
+    refused(
+        model("inspect", file, "--i2s-layout", "arm"),
+        "--i2s-layout must be auto, block128, block64 or rows4, not 'arm'",
+    )
+
+
+def test_weights_that_do_not_show_their_layout(model, tmp_path, tiny):
+    folder, _, _ = tiny()
+    file = tmp_path / "a.gguf"
+    assert model("convert", folder, file, "--to", "i2_s").returncode == 0
+    done = model("inspect", file)
+    assert done.returncode == 0
+    assert done.stderr.startswith(f"trilith: warning: {file}: the I2_S weights are read as block")
+    assert done.stderr.count("\n") == 1

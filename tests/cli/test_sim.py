@@ -53,3 +53,10 @@ def test_checkpoint_of_something_else(command, refused, tmp_path):
 def test_layer_out_of_range(command, refused):
     message = "--layer must be from 0 to 29, not 30"
     refused(command("sim", "--checkpoint", "x", "--layer", "30"), message)
+
+
+def test_a_layout_without_a_checkpoint(command, refused):
+    refused(
+        command("sim", "--i2s-layout", "block64"),
+        "--i2s-layout must not be given without --checkpoint: leave it out",
+    )
