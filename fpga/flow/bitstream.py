@@ -3,7 +3,8 @@
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -169,6 +170,18 @@ def _place_and_route(
     )
 
 
+@contextmanager
+def _no_overrides() -> Iterator[None]:
+    """Hide variables such as ``AMARANTH_add_constraints``, which Amaranth puts into its files."""
+    hidden = {name: value for name, value in os.environ.items() if name.startswith("AMARANTH_")}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
 def build_board(
     board: BoardDescription,
     *,
@@ -202,11 +215,11 @@ def build_board(
         old.unlink()
     log = folder / "build.log"
     begin = time.monotonic()
-    os.environ["AMARANTH_USE_YOSYS"] = "builtin"
     platform = board.make_platform()
     tools = _tools(board, platform)
     progress("generate")
-    plan = platform.build(_Design(board), name="top", do_build=False, emit_src=False)
+    with _no_overrides():
+        plan = platform.build(_Design(board), name="top", do_build=False, emit_src=False)
     for name in ("top.il", f"top.{tools.constraints}"):
         content = plan.files[name]
         (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)

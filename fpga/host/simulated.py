@@ -6,6 +6,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ...golden.environment import child_environment
 from ...sim.rtl.build import build_simulation
 from ...sim.tools.errors import SimulationError
 from ...sim.tools.verilog import keep_verilog
@@ -86,6 +87,7 @@ class SimulatedBoard:
         # Not by ``run_program``: this one runs beside the host, and ends with its standard input.
         self._process = subprocess.Popen(
             [str(program), "+until-eof", f"+divisor={config.divisor}", *options],
+            env=child_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

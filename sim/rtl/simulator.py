@@ -19,7 +19,6 @@ from ...hw.config import MatVecConfig
 from ...hw.jobs import Job
 from ..tools.errors import SimulationError
 from ..tools.run import error_line
-from ..tools.toolchain import environment
 from .build import cocotb_environment
 from .harness import Counters, Gaps, JobRun, build_harness, read_run, write_run
 
@@ -197,7 +196,7 @@ class MatVecSimulator:
                 stderr=log,
                 text=True,
                 pass_fds=[answer],
-                env=environment() | variables | {"TRILITH_ANSWER": str(answer)},
+                env=variables | {"TRILITH_ANSWER": str(answer)},
             )
         os.close(answer)
         self._answers = os.fdopen(answers)

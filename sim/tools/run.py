@@ -8,8 +8,9 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from ...golden.environment import child_environment
 from .cache import build_folder
-from .toolchain import ToolchainError, environment, find_program
+from .toolchain import ToolchainError, find_program
 
 __all__ = ["error_line", "run_program"]
 
@@ -38,7 +39,7 @@ def run_program(
     log : the file to which the command line and the output are appended while the program runs
     makes : files in ``folder`` that the program must write; they are removed before it starts.
         Some programs (YoWASP's) can end with status 0 and without their output file.
-    variables : variables to add to ``environment()``
+    variables : variables to add to those of ``child_environment``
     timeout : None, or the number of seconds after which the program is stopped
 
     Returns
@@ -65,7 +66,7 @@ def run_program(
             status = subprocess.run(
                 [program, *map(str, command[1:])],
                 cwd=folder,
-                env=environment() | dict(variables or {}),
+                env=child_environment() | dict(variables or {}),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -1,6 +1,5 @@
 """The table of tools: finds programs and packages, and says how to install a missing one."""
 
-import os
 import re
 import shutil
 import sys
@@ -17,14 +16,10 @@ from ...golden.errors import TrilithError
 __all__ = [
     "Tool",
     "ToolchainError",
-    "environment",
     "find_program",
     "remedy",
     "tools",
 ]
-
-#: Variables with which an outer make or another Verilator would change a build.
-_FOREIGN = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "VERILATOR_ROOT")
 
 
 class ToolchainError(TrilithError, RuntimeError):
@@ -110,13 +105,3 @@ def find_program(name: str) -> str:
     if path is None:
         raise ToolchainError(f"the program {name} was not found: {remedy(name)}")
     return path
-
-
-def environment() -> dict[str, str]:
-    """The environment of external programs: this process's, without the variables of other builds.
-
-    Returns
-    -------
-    A new dictionary without make's flags and another Verilator's folder.
-    """
-    return {name: value for name, value in os.environ.items() if name not in _FOREIGN}

@@ -19,9 +19,10 @@ from trilith.fpga.host import simulated as simulate
 from trilith.fpga.host.board import Board
 from trilith.fpga.host.selftest import self_test
 from trilith.fpga.host.simulated import SimulatedBoard
+from trilith.golden.environment import child_environment
 from trilith.hw import MatVecConfig
 from trilith.hw.export.verilog import component_verilog
-from trilith.sim.tools.toolchain import ToolchainError, environment, remedy
+from trilith.sim.tools.toolchain import ToolchainError, remedy
 from trilith.sim.tools.verilator import find_verilator
 
 ENGINE = MatVecConfig(lanes=5, rows=2, code="escape", k_max=40, n_max=16)
@@ -226,7 +227,7 @@ def test_lint(built, folder, tmp_path, name, file, top):
     program, source = find_verilator().program, folder / "fpga" / name / file
     done = subprocess.run(
         [program, "--lint-only", "--top-module", top, source, primitives],
-        env=environment(),
+        env=child_environment(),
         capture_output=True,
         text=True,
         check=False,

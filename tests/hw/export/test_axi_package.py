@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from trilith.golden.environment import child_environment
 from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig
 from trilith.hw.axi.registers import REGISTERS
 from trilith.hw.axi.wrapper import BusWidths
 from trilith.hw.export.axi_package import _litex, export_axi
-from trilith.sim.tools.toolchain import environment
 from trilith.sim.tools.verilator import find_verilator
 
 FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
@@ -80,7 +80,7 @@ def read_it(file: Path) -> None:
         done = subprocess.run(
             [find_verilator().program, "--lint-only", *arguments],
             cwd=file.parent,
-            env=environment(),
+            env=child_environment(),
             capture_output=True,
             text=True,
             check=False,

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from trilith.golden import CODES
+from trilith.golden.environment import child_environment
 from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.engine.timing import EngineTiming, job_times
 from trilith.hw.export.package import export_engine
 from trilith.hw.export.testbench import _example_jobs, selfcheck_verilog, worked_example
 from trilith.hw.export.verilog import ExportError, component_verilog
-from trilith.sim.tools.toolchain import environment
 from trilith.sim.tools.verilator import find_verilator
 
 FIELDS = {"lanes": 7, "rows": 2, "tokens": 2, "k_max": 100, "n_max": 64}
@@ -55,7 +55,7 @@ def verilator(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]
     return subprocess.run(
         [str(find_verilator().program), *arguments],
         cwd=folder,
-        env=environment(),
+        env=child_environment(),
         capture_output=True,
         text=True,
         check=False,

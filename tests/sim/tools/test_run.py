@@ -1,5 +1,6 @@
 """Runs small shell scripts as external programs."""
 
+import os
 import re
 import signal
 import stat
@@ -46,9 +47,21 @@ def test_folder_and_variables(tool, tmp_path):
     assert text == f"{tmp_path}\nblue\n"
 
 
-def test_variables_of_an_outer_make_are_hidden(tool, monkeypatch):
-    monkeypatch.setenv("MAKEFLAGS", "-n")
-    assert run_program([tool("echo [$MAKEFLAGS]")]) == "[]\n"
+def test_the_environment_is_built_up(tool, monkeypatch):
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", "/usr/bin:/bin")
+    monkeypatch.setenv("HOME", "/somewhere")
+    monkeypatch.setenv("LC_ALL", "de_DE.UTF-8")
+    for name in ("MAKEFLAGS", "COCOTB_TESTCASE", "CXXFLAGS", "PYTHONPATH", "LD_PRELOAD"):
+        monkeypatch.setenv(name, "")
+    lines = run_program([tool("env")]).splitlines()
+    assert {line for line in lines if not line.startswith(("PWD=", "_=", "SHLVL=", "OLDPWD="))} == {
+        "PATH=/usr/bin:/bin",
+        "HOME=/somewhere",
+        "LC_ALL=C",
+        "PYTHONUTF8=1",
+    }
 
 
 def test_programs_of_this_python_are_found_without_path(monkeypatch):

@@ -1,0 +1,21 @@
+"""The environment of programs that the toolkit starts."""
+
+import os
+import sys
+from pathlib import Path
+
+from trilith.golden.environment import child_environment, python_environment
+
+
+def test_only_listed_variables(monkeypatch):
+    for name in os.environ:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("TMPDIR", "/somewhere")
+    monkeypatch.setenv("CXXFLAGS", "-O3")
+    assert child_environment() == {"TMPDIR": "/somewhere", "LC_ALL": "C", "PYTHONUTF8": "1"}
+
+
+def test_a_python_finds_the_same_modules(monkeypatch):
+    monkeypatch.setattr(sys, "path", ["", "/one", "two"])
+    found = python_environment([Path("/first")])["PYTHONPATH"].split(os.pathsep)
+    assert found == ["/first", "/one", str(Path("two").absolute())]
