@@ -18,7 +18,7 @@ from .options import (
     option,
 )
 from .output import Column, Table, print_json, print_note, status
-from .prompts import continue_prompt
+from .prompts import Continuation, PromptOptions
 
 if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
@@ -369,12 +369,10 @@ def _multiply(
         }
 
 
-class _GenerateOptions(I2sOptions, _StreamOptions):
-    prompt: str = option("Return a list of", "Text to continue.")
+class _GenerateOptions(PromptOptions, I2sOptions, _StreamOptions):
     model: Path | None = option(
-        None, "Checkpoint, with tokenizer.json. Default: the small model in the repository."
+        None, "Checkpoint with its tokenizer. Default: the small model in the repository."
     )
-    max_tokens: int = option(32, "Largest number of tokens to generate.", min=1)
 
 
 @command(app)
@@ -390,20 +388,20 @@ def generate(options: _GenerateOptions) -> bool:
     import time
 
     from ..fpga.host.matmul import BoardMatmul
+    from ..golden.checkpoint.tokenizer import load_tokenizer
     from ..golden.data import PYDOC
-    from ..golden.network.text import load_tokenizer
     from ..golden.network.transformer import BitNetModel
 
     path = options.model or PYDOC
-    tokenizer = load_tokenizer(path)
+    # The model's calls find the product; its layers give the matrices that the product loads.
+    products: list[BoardMatmul] = []
+    network = BitNetModel.load(
+        path,
+        i2s_layout=str(options.i2s_layout),
+        matmul=lambda weight, q: products[0](weight, q),
+    )
+    text = Continuation(options, network, load_tokenizer(path))
     with _open(options) as board:
-        # The model's calls find the product; its layers give the matrices that the product loads.
-        products: list[BoardMatmul] = []
-        network = BitNetModel.load(
-            path,
-            i2s_layout=str(options.i2s_layout),
-            matmul=lambda weight, q: products[0](weight, q),
-        )
         shapes = [
             (linear.weight.out_features, linear.weight.group_size)
             for layer in network.layers
@@ -412,19 +410,16 @@ def generate(options: _GenerateOptions) -> bool:
         ]
         _check_size(path, shapes, board, options.stream)
         products.append(BoardMatmul(board, shapes))
-        tokens = []
-        prompt_tokens, stream = continue_prompt(options, network, tokenizer)
         counts = [(0, 0, time.monotonic())]
-        for token in stream:
-            tokens.append(token)
+        for _ in text.stream():
             counts.append((board.cycles, board.waits, time.monotonic()))
             if products[0].wrong:
                 break
         wrong = products[0].wrong
         facts = _facts(board)
-    facts |= {"wrong": wrong, "prompt_tokens": prompt_tokens, **_per_token(counts)}
+    facts |= {"wrong": wrong, "prompt_tokens": len(text.prompt), **_per_token(counts)}
     if options.as_json:
-        print_json({"text": tokenizer.decode(tokens), "tokens": tokens, **facts})
+        print_json({"text": text.text, "tokens": text.tokens, "end": text.end, **facts})
     else:
         _print_generated(facts)
     return wrong > 0

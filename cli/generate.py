@@ -6,7 +6,7 @@ from typing import Any
 
 from .options import I2sOptions, OptionError, Preset, Quantize, command, new_app, option
 from .output import Column, Table, print_json
-from .prompts import continue_prompt
+from .prompts import Continuation, PromptOptions
 
 __all__ = ["app"]
 
@@ -19,28 +19,27 @@ _Backend = StrEnum("_Backend", ["GOLDEN", "RTL"])
 _Activations = StrEnum("_Activations", {"INT8": "int8", "INT4": "int4", "A4_8": "a4.8"})
 
 
-class _Options(I2sOptions):
-    prompt: str = option("Return a list of", "Text to continue.")
+class _Options(PromptOptions, I2sOptions):
     model: Path | None = option(
         None,
-        "Checkpoint: a Hugging Face folder, a safetensors file or GGUF, with tokenizer.json in "
-        "the same folder. Default: the small model in the repository.",
+        "Checkpoint: a Hugging Face folder, a safetensors file or GGUF. tokenizer.json is in the "
+        "same folder; a GGUF file may have its tokenizer inside. Default: the small model in the "
+        "repository.",
     )
     backend: _Backend = option(_Backend.GOLDEN, "golden: NumPy; rtl: the engine under Verilator.")
-    max_tokens: int = option(
-        32, "Largest number of tokens to generate; the end of the text stops earlier.", min=1
-    )
     temperature: float = option(
         0.0, "0: the likeliest token each time; 1: draws from the model.", min=0
     )
-    seed: int = option(0, "Seed of the draws.", min=0)
+    seed: int | None = option(
+        None, "Seed of the draws, with a --temperature above 0. Default: 0.", min=0
+    )
     activations: _Activations = option(
         _Activations.INT8,
         "Quantization of activations: int8 (BitNet b1.58), int4 (the same with 4 bits), or a4.8 "
         "(BitNet a4.8: 4 bits by the mean, 8 bits in front of o and down).",
     )
     quantize: Quantize | None = option(None, "Quantization of float master weights.")
-    preset: Preset = option(Preset.BLOCK, "Engine of the backend rtl.")
+    preset: Preset | None = option(None, "Engine of the backend rtl. Default: block.")
 
 
 @command(app)
@@ -58,23 +57,27 @@ def generate(options: _Options) -> None:
 
       trilith generate --model bitnet-b1.58-2B-4T --prompt "The capital of France is"
     """
-    from ..golden.data import PYDOC
-    from ..golden.network.text import load_tokenizer
-
-    path = options.model or PYDOC
-    tokenizer = load_tokenizer(path)
-    run = _golden if options.backend is _Backend.GOLDEN else _rtl
-    tokens, figures = run(options, path, tokenizer)
+    if options.preset and options.backend is _Backend.GOLDEN:
+        raise OptionError("--preset must not be given without --backend rtl, which it is for")
+    if options.seed is not None and not options.temperature:
+        raise OptionError(
+            "--seed must not be given with --temperature 0, which draws nothing: give "
+            "--temperature 1, or leave --seed out"
+        )
+    text, figures = (_golden if options.backend is _Backend.GOLDEN else _rtl)(options)
     if options.as_json:
-        print_json({"text": tokenizer.decode(tokens), "tokens": tokens, **figures})
+        print_json({"text": text.text, "tokens": text.tokens, "end": text.end, **figures})
     elif figures:
         _print_figures(figures)
 
 
-def _load(options: _Options, path: Path, **product: Any) -> tuple[Any, dict[str, Any]]:
-    """Load the model; return it, and the settings of its draws."""
+def _load(options: _Options, **product: Any) -> Continuation:
+    """Load the model and its tokenizer, and encode the prompt."""
+    from ..golden.checkpoint.tokenizer import load_tokenizer
+    from ..golden.data import PYDOC
     from ..golden.network.transformer import BitNetModel
 
+    path = options.model or PYDOC
     quantize = str(options.quantize) if options.quantize else None
     network = BitNetModel.load(
         path,
@@ -83,40 +86,48 @@ def _load(options: _Options, path: Path, **product: Any) -> tuple[Any, dict[str,
         i2s_layout=str(options.i2s_layout),
         **product,
     )
-    return network, {"temperature": options.temperature, "seed": options.seed}
+    return Continuation(options, network, load_tokenizer(path))
 
 
-def _golden(options: _Options, path: Path, tokenizer: Any) -> tuple[list[int], dict[str, Any]]:
-    """Tokens by the golden model."""
-    network, draws = _load(options, path)
-    return [*continue_prompt(options, network, tokenizer, **draws)[1]], {}
+def _draws(options: _Options) -> dict[str, Any]:
+    """Arguments of ``BitNetModel.generate``."""
+    return {"temperature": options.temperature, "seed": options.seed or 0}
 
 
-def _rtl(options: _Options, path: Path, tokenizer: Any) -> tuple[list[int], dict[str, Any]]:
-    """Tokens by the simulated engine, and figures of its cycles."""
+def _golden(options: _Options) -> tuple[Continuation, dict[str, Any]]:
+    """Continue the prompt by the golden model."""
+    text = _load(options)
+    for _ in text.stream(**_draws(options)):
+        pass
+    return text, {}
+
+
+def _rtl(options: _Options) -> tuple[Continuation, dict[str, Any]]:
+    """Continue the prompt by the simulated engine; return figures of its cycles too."""
     from ..hw.config import PRESETS
     from ..sim.rtl.product import EngineMatmul
     from ..sim.rtl.simulator import MatVecSimulator
     from ..sim.tools.errors import SimulationError
 
-    config = PRESETS[options.preset]
+    config = PRESETS[options.preset or Preset.BLOCK]
+    # The simulator is built when the model and the prompt are known to be right.
+    products: list[EngineMatmul] = []
+    text = _load(options, matmul=lambda weight, q: products[0](weight, q))
+    _check_size(text.network, config)
     with MatVecSimulator(config) as simulator:
         multiply = EngineMatmul(simulator)
-        network, draws = _load(options, path, matmul=multiply)
-        _check_size(network, config)
-        prompt_tokens, stream = continue_prompt(options, network, tokenizer, **draws)
-        tokens, cycles = [], []
-        for token in stream:
-            tokens.append(token)
+        products.append(multiply)
+        cycles = []
+        for _ in text.stream(**_draws(options)):
             cycles.append(multiply.cycles)
             if multiply.wrong:
                 raise SimulationError(
                     f"{multiply.wrong} results of the engine differ from the golden model"
                 )
-    decoded = len(tokens) - 1
-    return tokens, {
+    decoded = len(cycles) - 1
+    return text, {
         "engine": f"{config} {config.code}",
-        "prompt_tokens": prompt_tokens,
+        "prompt_tokens": len(text.prompt),
         "prompt_cycles": cycles[0],
         "cycles_per_token": (cycles[-1] - cycles[0]) / decoded if decoded else None,
         "share_of_cycles": {

@@ -1,78 +1,127 @@
 """Prompts and generated text, for the verbs that run a language model."""
 
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from .options import OptionError
+from .options import OptionError, Options, option
 
-__all__ = ["continue_prompt"]
+__all__ = ["Continuation", "PromptOptions"]
 
 
-def _encode(tokenizer: Any, prompt: str, network: Any) -> list[int]:
-    """Encode a prompt.
+class PromptOptions(Options):
+    """Options of a verb that continues a text."""
+
+    prompt: str = option("Return a list of", "Text to continue.")
+    max_tokens: int = option(
+        32,
+        "Largest number of tokens to generate; the end of the text stops earlier.",
+        min=1,
+    )
+    beyond_context: bool = option(
+        False,
+        "Allow more tokens than the model's context has. The model was not trained for these.",
+        "--beyond-context",
+    )
+
+
+def _decoded(prompt: str) -> str:
+    """Read the bytes of a prompt as UTF-8, where Python took them for another encoding."""
+    raw = prompt.encode(errors="surrogateescape")
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise OptionError(
+            f"--prompt must be text in UTF-8, and its byte {error.start} is {raw[error.start]:#04x}"
+        ) from None
+
+
+class Continuation:
+    """A prompt, and the text by which a language model continues it.
 
     Parameters
     ----------
-    tokenizer : see ``trilith.golden.network.text.load_tokenizer``
-    prompt : the text
-    network : the ``BitNetModel`` that continues it
+    options : ``PromptOptions``, and ``as_json``, with which nothing is printed
+    network : the ``BitNetModel`` that continues the prompt
+    tokenizer : see ``trilith.golden.checkpoint.tokenizer.load_tokenizer``
 
-    Returns
-    -------
-    Its token numbers, at least one.
+    Attributes
+    ----------
+    network : the model
+    prompt : token numbers of the prompt, at least one
+    tokens : token numbers that follow, up to and including the end of the text
 
     Raises
     ------
     OptionError
-        If there is no token, or one that the model does not have.
+        If the prompt is not a text, has no token or one that the model does not have, or is longer
+        than the context, the tokens to generate included.
     """
-    tokens = tokenizer.encode(prompt).ids
-    if not tokens:
-        raise OptionError("--prompt must have at least one token, and is empty")
-    if max(tokens) >= network.config.vocabulary:
-        raise OptionError(
-            f"tokenizer.json must be the model's own: the prompt has the token {max(tokens)}, and "
-            f"the model has {network.config.vocabulary} tokens"
-        )
-    return tokens
 
+    def __init__(self, options: Any, network: Any, tokenizer: Any) -> None:
+        self._options, self.network, self._tokenizer = options, network, tokenizer
+        self._text = _decoded(options.prompt)
+        self.prompt: list[int] = self._encode()
+        self.tokens: list[int] = []
+        # The first token of a text loses its space, so that tokens are decoded behind the prompt.
+        self._start = len(tokenizer.decode(self.prompt))
 
-def continue_prompt(
-    options: Any, network: Any, tokenizer: Any, **draws: Any
-) -> tuple[int, Iterator[int]]:
-    """Continue a prompt with a language model.
+    def _encode(self) -> list[int]:
+        """Encode the prompt."""
+        options, config = self._options, self.network.config
+        tokens: list[int] = self._tokenizer.encode(self._text).ids
+        if not tokens:
+            raise OptionError("--prompt must have at least one token, and is empty")
+        if max(tokens) >= config.vocabulary:
+            raise OptionError(
+                f"the tokenizer must be the model's own: the prompt has the token {max(tokens)}, "
+                f"and the model has {config.vocabulary} tokens"
+            )
+        if len(tokens) + options.max_tokens > config.max_positions and not options.beyond_context:
+            left = config.max_positions - len(tokens)
+            raise OptionError(
+                f"--prompt and --max-tokens must fit into the model's context of "
+                f"{config.max_positions} tokens, and have {len(tokens)} and {options.max_tokens}: "
+                + (f"give --max-tokens {left}" if left > 0 else "give a shorter prompt")
+                + ", or allow it with --beyond-context"
+            )
+        return tokens
 
-    Parameters
-    ----------
-    options : ``prompt``, ``max_tokens``, and ``as_json``, with which nothing is printed
-    network, tokenizer : see ``_encode``
-    draws : further arguments of ``BitNetModel.generate``
+    def stream(self, **draws: Any) -> Iterator[int]:
+        """Generate the tokens that follow, and print their text behind the prompt.
 
-    Returns
-    -------
-    The number of the prompt's tokens, and the token numbers that follow, up to and including the
-    end of the text. They are generated, and printed behind the prompt, while they are taken.
-    """
-    prompt_tokens = _encode(tokenizer, options.prompt, network)
+        A character is printed when all of its bytes are there.
 
-    def show() -> Iterator[int]:
-        silent = options.as_json
+        Parameters
+        ----------
+        draws : further arguments of ``BitNetModel.generate``
+        """
+        silent, shown = self._options.as_json, ""
         if not silent:
-            print(options.prompt, end="", flush=True)
-        tokens: list[int] = []
-        shown = ""
-        for token in islice(network.generate(prompt_tokens, **draws), options.max_tokens):
+            print(self._text, end="", flush=True)
+        for token in self.network.generate(self.prompt, **draws):
+            self.tokens.append(token)
             yield token
-            if token in network.config.eos:
-                break
-            tokens.append(token)
-            text = tokenizer.decode(tokens)
-            # A character of several bytes may be unfinished.
-            if not silent and not text.endswith("\N{REPLACEMENT CHARACTER}"):
-                print(text[len(shown) :], end="", flush=True)
-                shown = text
-        if not silent:
-            print()
+            over = token in self.network.ends or len(self.tokens) == self._options.max_tokens
+            if not silent:
+                text = self.text
+                # Bytes of a character that is not whole yet.
+                ready = text if over else text.rstrip("\N{REPLACEMENT CHARACTER}")
+                print(ready[len(shown) :], end="\n" if over else "", flush=True)
+                shown = ready if len(ready) > len(shown) else shown
+            if over:
+                return
 
-    return len(prompt_tokens), show()
+    @property
+    def text(self) -> str:
+        """Text that the tokens stand for, without the end."""
+        ended = bool(self.tokens) and self.tokens[-1] in self.network.ends
+        tokens = self.tokens[:-1] if ended else self.tokens
+        return self._tokenizer.decode([*self.prompt, *tokens])[self._start :]
+
+    @property
+    def end(self) -> dict[str, Any]:
+        """Token that ended the text, None where none did, and the reason."""
+        last = self.tokens[-1] if self.tokens else None
+        if last in self.network.ends:
+            return {"token": last, "reason": self.network.ends[last]}
+        return {"token": None, "reason": "--max-tokens"}

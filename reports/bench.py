@@ -10,10 +10,11 @@ import tempfile
 import time
 from pathlib import Path
 
+from ..golden.checkpoint.tokenizer import load_tokenizer
 from ..golden.checkpoint.write_huggingface import write_huggingface
 from ..golden.data import PYDOC
 from ..golden.network import bitnet_2b4t as bitnet
-from ..golden.network.text import bits_per_byte, load_tokenizer
+from ..golden.network.text import bits_per_byte
 from ..golden.network.transformer import BitNetModel, KVCache
 from ..hw.config import PRESETS
 from ..hw.jobs import Job

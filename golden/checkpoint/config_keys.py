@@ -58,6 +58,14 @@ class ConfigKeys:
         """Read a string; an absent one is empty."""
         return self._value(key, "", lambda x: isinstance(x, str), "a string")
 
+    def tokens(self, key: str) -> tuple[int, ...]:
+        """Read the number of a token, or a list of numbers; none where the key is absent."""
+        value = self.config.get(key)
+        numbers = value if isinstance(value, list) else [] if value is None else [value]
+        if not all(type(one) is int and 0 <= one < 2**31 for one in numbers):
+            raise self.wrong(key, "the number of a token, or a list of numbers")
+        return tuple(numbers)
+
     def _value(self, key: str, default: Any, legal: Callable[[Any], bool], rule: str) -> Any:
         """Read a legal value, or the default where there is one; ``null`` counts as absent."""
         value = self.config.get(key)

@@ -18,6 +18,7 @@ from ..errors import CheckpointError
 from .gguf_blocks import TernaryType
 from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads, scale_name
 from .gguf_ternary import read_i2s_layout, read_ternary
+from .gguf_tokenizer import gguf_end_tokens
 from .i2_s import I2SLayout
 from .model_config import MODEL_FAMILIES, ModelConfig, transformer_linears
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
@@ -395,10 +396,10 @@ def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
         elif type(value) is float:
             # The shortest decimal of the float32 that GGUF holds: 1e-05 again.
             config[ours] = float(str(np.float32(value)))
-    for key in ("bos_token_id", "eos_token_id"):
-        value = file.metadata.get(f"tokenizer.ggml.{key}")
-        if type(value) is int:
-            config[key] = value
+    if type(bos := file.metadata.get("tokenizer.ggml.bos_token_id")) is int:
+        config["bos_token_id"] = bos
+    if ends := gguf_end_tokens(file):
+        config["eos_token_id"] = ends if len(ends) > 1 else ends[0]
     scaling = file.metadata.get(f"{arch}.rope.scaling.type")
     factor = file.metadata.get(f"{arch}.rope.scaling.factor", 1.0)
     if isinstance(scaling, str) and (scaling, factor) not in (("none", factor), ("linear", 1.0)):

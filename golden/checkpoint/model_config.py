@@ -184,7 +184,6 @@ class ModelConfig:
                 raise keys.wrong("hidden_size", f"a multiple of num_attention_heads = {heads}")
             default_size = hidden // heads
         quantization = config.get("quantization_config")
-        bos, eos = keys.config.get("bos_token_id"), keys.config.get("eos_token_id")
         return cls(
             name=keys.text("_name_or_path"),
             model_type=model_type,
@@ -206,8 +205,8 @@ class ModelConfig:
             biases=bool(keys.config.get("attention_bias") or keys.config.get("mlp_bias")),
             norm_before_linears=isinstance(quantization, dict)
             and bool(quantization.get("use_rms_norm")),
-            bos=bos if isinstance(bos, int) else None,
-            eos=tuple(x for x in (eos if isinstance(eos, list) else [eos]) if isinstance(x, int)),
+            bos=next(iter(keys.tokens("bos_token_id")), None),
+            eos=keys.tokens("eos_token_id"),
         )
 
     @property

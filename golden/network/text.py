@@ -1,43 +1,18 @@
-"""Tokenizers, and bits per byte of a text."""
+"""Bits per byte of a text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import CheckpointError
+from .transformer import BitNetModel
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
-from .transformer import BitNetModel
 
-__all__ = ["bits_per_byte", "load_tokenizer"]
-
-
-def load_tokenizer(path: Path) -> Tokenizer:
-    """Read the tokenizer of a Hugging Face folder, ``tokenizer.json``.
-
-    Parameters
-    ----------
-    path : the folder, or a file in it
-
-    Raises
-    ------
-    CheckpointError
-        If the file is missing, or is not a tokenizer.
-    """
-    from tokenizers import Tokenizer
-
-    file = (path if path.is_dir() else path.parent) / "tokenizer.json"
-    if not file.is_file():
-        raise CheckpointError(f"{file}: the model's tokenizer is missing; copy it there")
-    try:
-        return Tokenizer.from_file(str(file))
-    except Exception as error:  # The library has no error class of its own.
-        raise CheckpointError(f"{file}: must be a tokenizer: {error}") from None
+__all__ = ["bits_per_byte"]
 
 
 def bits_per_byte(model: BitNetModel, tokenizer: Tokenizer, texts: Sequence[str]) -> float:

@@ -12,6 +12,7 @@ import ml_dtypes
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checkpoint.end_tokens import end_tokens
 from ..checkpoint.load import load_checkpoint
 from ..checkpoint.model_config import TRANSFORMER_LINEARS, ModelConfig
 from ..checkpoint.tensors import Checkpoint
@@ -20,6 +21,10 @@ from ..quantize import a48_quantize, absmax_quantize
 from .layers import BitLinear, Matmul, Quantizer, packed_matmul, rms_norm, rotate, to_float32
 
 __all__ = ["ACTIVATIONS", "BitNetModel", "KVCache"]
+
+#: Tokens that pass through the layers at once, and the largest number of products of a query and a
+#: key at once, of all heads. They bound the memory of long prompts.
+_PIECE, _SCORES = 256, 2**22
 
 _INT8: Quantizer = absmax_quantize
 
@@ -105,6 +110,7 @@ class BitNetModel:
     head : of the same shape; the embedding if the configuration ties them
     final_norm : gain float32[hidden] of the norm in front of the head
     layers : the layers in order
+    ends : tokens that end a text, and the places that name them
     """
 
     config: ModelConfig
@@ -112,6 +118,7 @@ class BitNetModel:
     head: NDArray[Any]
     final_norm: NDArray[np.float32]
     layers: tuple[_Layer, ...] = field(repr=False)
+    ends: dict[int, str] = field(default_factory=dict)
 
     @classmethod
     def load(
@@ -165,6 +172,7 @@ class BitNetModel:
                 _load_layer(checkpoint, config, index, ACTIVATIONS[activations], matmul)
                 for index in range(config.layers)
             ),
+            ends=end_tokens(checkpoint, config),
         )
 
     def forward(
@@ -175,6 +183,8 @@ class BitNetModel:
         last: bool = False,
     ) -> NDArray[np.float32]:
         """Compute the logits after each token, or after the last one only.
+
+        Many tokens are taken in pieces, so that memory grows with their number and not its square.
 
         Parameters
         ----------
@@ -201,12 +211,15 @@ class BitNetModel:
             )
         if cache is None:
             cache = KVCache(self.config)
-        x = to_float32(self.embedding[ids])
-        for index, layer in enumerate(self.layers):
-            x = x + self._attention(layer, index, x, cache)
-            x = x + self._feed_forward(layer, x)
-        cache.length += len(ids)
-        x = rms_norm(x[-1:] if last else x, self.final_norm, self.config.epsilon)
+        pieces = []
+        for start in range(0, len(ids), _PIECE):
+            x = to_float32(self.embedding[ids[start : start + _PIECE]])
+            for index, layer in enumerate(self.layers):
+                x = x + self._attention(layer, index, x, cache)
+                x = x + self._feed_forward(layer, x)
+            cache.length += len(x)
+            pieces = [x[-1:]] if last else [*pieces, x]
+        x = rms_norm(np.concatenate(pieces), self.final_norm, self.config.epsilon)
         return _head_product(self.head, x)
 
     def generate(
@@ -257,19 +270,13 @@ class BitNetModel:
         )
         q = rotate(q, cache.length, config.theta)
         keys, values = cache.extend(index, rotate(k, cache.length, config.theta), v)
-        # Heads that share keys: q (kv, heads/kv·T, size) @ keys (kv, size, S).
-        shared = config.heads // config.kv_heads
-        q = q.reshape(tokens, config.kv_heads, shared, -1).transpose(1, 2, 0, 3)
-        scores = q.reshape(config.kv_heads, shared * tokens, -1) @ keys.transpose(1, 2, 0)
-        scores = scores.reshape(config.kv_heads, shared, tokens, -1)
-        scores *= np.float32(config.head_size**-0.5)
-        if tokens > 1:
-            future = np.triu(np.ones((tokens, tokens), np.bool_), 1)
-            scores[..., cache.length :][..., future] = -np.inf
-        weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
-        weights /= weights.sum(axis=-1, keepdims=True)
-        mixed = weights.reshape(config.kv_heads, shared * tokens, -1) @ values.transpose(1, 0, 2)
-        mixed = mixed.reshape(config.kv_heads, shared, tokens, -1).transpose(2, 0, 1, 3)
+        height = max(1, _SCORES // (config.heads * len(keys)))
+        mixed = np.concatenate(
+            [
+                _attend(q[start : start + height], keys, values, cache.length + start)
+                for start in range(0, tokens, height)
+            ]
+        )
         mixed = self._norm(layer, "self_attn.attn_sub_norm", mixed.reshape(tokens, -1))
         return layer.linears["self_attn.o_proj"](mixed)
 
@@ -283,6 +290,41 @@ class BitNetModel:
             gated = gate / (np.float32(1) + np.exp(-gate)) * up
         gated = self._norm(layer, "mlp.ffn_sub_norm", gated)
         return layer.linears["mlp.down_proj"](gated)
+
+
+def _attend(
+    q: NDArray[np.float32], keys: NDArray[np.float32], values: NDArray[np.float32], place: int
+) -> NDArray[np.float32]:
+    """Mix the values of all tokens up to each query's own.
+
+    Parameters
+    ----------
+    q : queries float32[T, heads, size]
+    keys, values : float32[S, kv_heads, size]
+    place : position of the first query
+
+    Returns
+    -------
+    float32[T, heads, size]
+    """
+    tokens, heads, size = q.shape
+    end = place + tokens
+    keys, values = keys[:end], values[:end]
+    # Heads that share keys: q (kv, heads/kv·T, size) @ keys (kv, size, S).
+    kv_heads = keys.shape[1]
+    shared = heads // kv_heads
+    q = q.reshape(tokens, kv_heads, shared, size).transpose(1, 2, 0, 3)
+    scores = q.reshape(kv_heads, shared * tokens, size) @ keys.transpose(1, 2, 0)
+    scores = scores.reshape(kv_heads, shared, tokens, end)
+    scores *= np.float32(size**-0.5)
+    if tokens > 1:
+        future = np.triu(np.ones((tokens, tokens), np.bool_), 1)
+        scores[..., place:][..., future] = -np.inf
+    weights = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+    mixed = weights.reshape(kv_heads, shared * tokens, end) @ values.transpose(1, 0, 2)
+    mixed = mixed.reshape(kv_heads, shared, tokens, size).transpose(2, 0, 1, 3)
+    return mixed.reshape(tokens, heads, size)
 
 
 def _read_config(content: dict[str, Any], where: Path) -> ModelConfig:

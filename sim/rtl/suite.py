@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.checkpoint.load import load_checkpoint
+from ...golden.checkpoint.tokenizer import load_tokenizer
 from ...golden.data import PYDOC
 from ...golden.matmul import activation_range
 from ...golden.network import bitnet_2b4t as bitnet
 from ...golden.network.mlp import BitNetMLP, load_digits
-from ...golden.network.text import load_tokenizer
 from ...golden.network.transformer import BitNetModel
 from ...hw.axi.wrapper import BusWidths
 from ...hw.config import PRESETS, MatVecConfig

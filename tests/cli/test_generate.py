@@ -1,11 +1,14 @@
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from trilith.golden import BitNetModel
+from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
 
 TRILITH = Path(sys.executable).parent / "trilith"
@@ -52,6 +55,101 @@ def test_draws_follow_the_seed():
     assert texts[0] == texts[1] != texts[2]
 
 
+@pytest.fixture
+def pydoc(tmp_path):
+    """A copy of the stored model, to change files beside it."""
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(PYDOC / name, tmp_path / name)
+    return tmp_path
+
+
+def test_truncation_and_padding_of_the_tokenizer_file_change_nothing(trilith, pydoc):
+    plain = trilith("generate", "--prompt", "Return a list of", "--max-tokens", 3, "--json")
+    stored = json.loads((pydoc / "tokenizer.json").read_text())
+    stored["truncation"] = {
+        "direction": "Right",
+        "max_length": 2,
+        "strategy": "LongestFirst",
+        "stride": 0,
+    }
+    stored["padding"] = {
+        "strategy": {"Fixed": 64},
+        "direction": "Left",
+        "pad_to_multiple_of": None,
+        "pad_id": 0,
+        "pad_type_id": 0,
+        "pad_token": "<|endoftext|>",
+    }
+    (pydoc / "tokenizer.json").write_text(json.dumps(stored))
+    done = trilith("generate", "--model", pydoc, "--max-tokens", 3, "--json")
+    assert (done.returncode, done.stdout) == (0, plain.stdout)
+
+
+@pytest.mark.parametrize("value", [lambda token: token, lambda token: [1, token]])
+def test_end_tokens_of_generation_config_end_a_text(trilith, pydoc, value):
+    arguments = ("generate", "--model", pydoc, "--max-tokens", 5, "--json")
+    plain = json.loads(trilith(*arguments).stdout)
+    assert plain["end"] == {"token": None, "reason": "--max-tokens"}
+    second = plain["tokens"][1]
+    assert second != plain["tokens"][0]
+    ends = {"eos_token_id": value(second)}
+    (pydoc / "generation_config.json").write_text(json.dumps(ends))
+    ended = json.loads(trilith(*arguments).stdout)
+    assert ended["tokens"] == plain["tokens"][:2]
+    assert plain["text"].startswith(ended["text"])
+    assert ended["end"] == {"token": second, "reason": "end token in generation_config.json"}
+
+
+def test_wrong_end_tokens(trilith, pydoc, refused):
+    beside = pydoc / "generation_config.json"
+    beside.write_text('{"eos_token_id": "</s>"}')
+    rule = "config's eos_token_id must be the number of a token, or a list of numbers, not '</s>'"
+    refused(trilith("generate", "--model", pydoc), f"{beside}: {rule}")
+
+
+def test_the_context_is_a_limit(trilith, refused):
+    many = "Return a list of " * 100
+    rule = (
+        "--prompt and --max-tokens must fit into the model's context of 256 tokens, and have "
+        "{} and {}: {}, or allow it with --beyond-context"
+    )
+    long = rule.format(500, 2, "give a shorter prompt")
+    refused(trilith("generate", "--prompt", many, "--max-tokens", 2), long)
+    more = rule.format(4, 253, "give --max-tokens 252")
+    refused(trilith("generate", "--max-tokens", 253), more)
+    assert trilith("generate", "--max-tokens", 252, "--json").returncode == 0
+    done = trilith("generate", "--prompt", many, "--max-tokens", 2, "--beyond-context")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_model_is_checked_before_its_tokenizer(trilith, tmp_path, refused):
+    missing = tmp_path / "nosuch"
+    done = trilith("generate", "--model", missing)
+    refused(done, str(missing))
+    assert "tokenizer" not in done.stderr
+    refused(trilith("generate", "--model", tmp_path), f"{tmp_path}: must be a folder with model.")
+
+
+def test_characters_are_printed_when_they_are_whole(trilith, monkeypatch):
+    tokenizer = load_tokenizer(PYDOC)
+    for text in ("é 你 🙂 end", "cut 🙂"):
+        tokens = tokenizer.encode(text).ids
+        tokens = tokens[:-1] if text.startswith("cut") else tokens
+        monkeypatch.setattr(BitNetModel, "generate", lambda *_, tokens=tokens, **__: iter(tokens))
+        done = trilith("generate", "--prompt", "x = ", "--max-tokens", len(tokens))
+        same = trilith("generate", "--prompt", "x = ", "--max-tokens", len(tokens), "--json")
+        assert done.stdout == f"x = {json.loads(same.stdout)['text']}\n"
+        assert done.stdout.startswith(f"x = {text[:4]}")
+
+
+def test_ascii_terminals(command):
+    arguments = ("generate", "--prompt", "naïve 你", "--max-tokens", 1)
+    for environment in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
+        done = command(*arguments, **environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("na\\xefve \\u4f60")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -61,19 +159,30 @@ def test_draws_follow_the_seed():
         (("--max-tokens", "0"), "--max-tokens must be 1 or more, not 0"),
         (("--temperature", "-1"), "--temperature must be 0 or more, not -1.0"),
         (("--temperature", "nan"), "--temperature must be a finite number, not 'nan'"),
+        (("--temperature", "inf"), "--temperature must be a finite number, not 'inf'"),
+        (("--max-tokens", "1e3"), "--max-tokens must be an integer, not '1e3'"),
         (("--seed", "-1"), "--seed must be 0 or more, not -1"),
+        (
+            ("--seed", "1"),
+            "--seed must not be given with --temperature 0, which draws nothing: give "
+            "--temperature 1, or leave --seed out",
+        ),
+        (
+            ("--preset", "block"),
+            "--preset must not be given without --backend rtl, which it is for",
+        ),
+        (
+            ("--prompt", "ab\udcff"),
+            "--prompt must be text in UTF-8, and its byte 2 is 0xff",
+        ),
         (("--prompt", ""), "--prompt must have at least one token, and is empty"),
         (("--quantize", "absmean"), "quantize is for float master weights"),
         (("--i2s-layout", "rows4"), "the layout of I2_S is for GGUF files"),
         (
             ("--model", PYDOC / "nowhere"),
-            "must be a readable checkpoint: No such file or directory",
+            f"{PYDOC / 'nowhere'}: must be a readable checkpoint: No such file or directory",
         ),
     ],
 )
-def test_refusals(arguments, message):
-    done = generate(*arguments)
-    assert done.returncode == 2
-    assert done.stdout == ""
-    assert message in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+def test_refusals(trilith, refused, arguments, message):
+    refused(trilith("generate", *arguments), message)

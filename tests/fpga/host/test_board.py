@@ -22,8 +22,8 @@ from trilith.fpga.host.matmul import BoardMatmul
 from trilith.fpga.host.selftest import self_test
 from trilith.fpga.host.simulated import Noise, SimulatedBoard
 from trilith.golden import ternary_matmul
+from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
-from trilith.golden.network.text import load_tokenizer
 from trilith.golden.network.transformer import BitNetModel
 
 BAUD = SIMULATED.baud

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from trilith.golden import BitNetModel, absmax_quantize, packed_matmul
+from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
-from trilith.golden.network.text import load_tokenizer
 from trilith.golden.network.transformer import KVCache
 
 reason = "needs torch and transformers: pip install 'trilith[parity]'"

@@ -1,21 +1,13 @@
-"""Tokenizers, and bits per byte of the stored model."""
+"""Bits per byte of the stored model."""
 
 import json
 
 import pytest
 
-from trilith.golden import BitNetModel, CheckpointError
+from trilith.golden import BitNetModel
+from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
-from trilith.golden.network.text import bits_per_byte, load_tokenizer
-
-
-def test_a_missing_and_a_broken_tokenizer(tmp_path):
-    file = tmp_path / "tokenizer.json"
-    with pytest.raises(CheckpointError, match=f"^{file}: the model's tokenizer is missing"):
-        load_tokenizer(tmp_path)
-    file.write_text("{}")
-    with pytest.raises(CheckpointError, match=f"^{file}: must be a tokenizer: "):
-        load_tokenizer(tmp_path)
+from trilith.golden.network.text import bits_per_byte
 
 
 def test_the_stored_model_is_as_good_as_its_record_says():

@@ -2,6 +2,7 @@
 
 import json
 import re
+import tracemalloc
 from itertools import islice
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetModel, CheckpointError, ternary_matmul
+from trilith.golden.network import transformer
 from trilith.golden.network.transformer import KVCache
 
 
@@ -179,3 +181,26 @@ def test_scaled_rotary_positions(random_model):
     save_file(tensors, folder / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"rope_freqs\.weight scales them; BitNetModel"):
         BitNetModel.load(folder)
+
+
+def test_long_prompts_in_pieces(random_model, monkeypatch):
+    model = BitNetModel.load(random_model("bitnet", seed=9))
+    tokens = np.random.default_rng(0).integers(0, model.config.vocabulary, 40)
+    whole = model.forward(tokens)
+    monkeypatch.setattr(transformer, "_PIECE", 7)
+    monkeypatch.setattr(transformer, "_SCORES", model.config.heads * 40 * 3)
+    pieces = model.forward(tokens)
+    np.testing.assert_allclose(pieces, whole, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(pieces.argmax(axis=1), whole.argmax(axis=1))
+    np.testing.assert_allclose(model.forward(tokens, last=True)[0], whole[-1], rtol=1e-4, atol=1e-4)
+
+
+def test_the_memory_of_a_long_prompt_is_bounded(random_model):
+    model = BitNetModel.load(random_model("llama", seed=9))
+    tokens = np.zeros(2000, np.int64)
+    tracemalloc.start()
+    model.forward(tokens, last=True)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # The products of all queries and keys of the four heads would take 64 MB, twice.
+    assert peak < 60e6
