@@ -12,8 +12,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from trilith.golden import BitNetMLP, pack_weights
 from trilith.golden.checkpoint.model_config import LayerKinds, ModelConfig
+from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.files import read_json
-from trilith.golden.network.text import load_tokenizer
 from trilith.hw import MatVecConfig
 from trilith.hw.beats import weight_beats
 from trilith.hw.weight_file import read_streams
