@@ -34,9 +34,8 @@ test-all: $(STAMP) ## run all tests, the long ones too
 	$(VENV)/bin/python -m pytest --long
 
 verilog: $(STAMP) ## export the Verilog of every preset to build/verilog-export
-	@mkdir -p build/verilog-export
 	@for preset in $$($(VENV)/bin/python -c 'from trilith.hw import PRESETS; print(*PRESETS)'); do \
-	    $(VENV)/bin/trilith verilog --preset $$preset --name trilith_$$preset --testbench \
+	    $(VENV)/bin/trilith verilog --preset $$preset --name trilith_$$preset --testbench --force \
 	        --out build/verilog-export/$$preset.v || exit; \
 	done
 

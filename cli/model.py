@@ -14,6 +14,7 @@ from .options import (
     argument,
     command,
     engine_fields,
+    force_option,
     given_fields,
     new_app,
     option,
@@ -168,6 +169,7 @@ class _Paths(_QuantizeOptions):
     target: Path = argument(..., "Folder (huggingface, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
     preset: Preset = option(Preset.BITNET, "Engine that reads the stream.")
+    force: bool = force_option()
 
 
 _EngineOptions = engine_fields("code", "k_max", "n_max")
@@ -184,9 +186,10 @@ def convert(options: _ConvertOptions) -> None:
     Scales keep their value, with one exception: where the source divides by its scales, GGUF and
     streams get the inverses, rounded to float32. trilith model verify counts these.
 
-    A folder must not exist yet. A file is replaced when the new one is complete. GGUF is written
-    without a tokenizer unless the source is GGUF. I2_S is written in the layout block128;
-    --i2s-layout is for the source.
+    A folder must not exist yet, and a file only with --force. Missing parent folders are made.
+    Nothing is written over the source, or into its folder. GGUF is written without a tokenizer
+    unless the source is GGUF. I2_S is written in the layout block128; --i2s-layout is for the
+    source.
 
     Examples:
       trilith model convert bitnet-b1.58-2B-4T model.gguf --to i2_s
@@ -199,8 +202,7 @@ def convert(options: _ConvertOptions) -> None:
 
     target = options.target
     config = _engine(options)
-    if not target.absolute().parent.is_dir():
-        raise OptionError(f"{target.parent} is not a folder: make it first")
+    _check_target(options)
     checkpoint = _load(options.source, options.quantize, options.i2s_layout)
     with progress("converting") as show:
         if options.to is _Target.HUGGINGFACE:
@@ -208,7 +210,7 @@ def convert(options: _ConvertOptions) -> None:
         elif options.to is _Target.STREAM:
             write_streams(checkpoint, target, config, progress=show)
         else:
-            write_gguf(checkpoint, target, str(options.to), progress=show)
+            write_gguf(checkpoint, target, str(options.to), force=options.force, progress=show)
     if options.as_json:
         print_json({"target": str(target), "matrices": len(checkpoint.ternary)})
     else:
@@ -216,6 +218,18 @@ def convert(options: _ConvertOptions) -> None:
             f"{target}: {len(checkpoint.ternary)} matrices; 'trilith model verify' compares them "
             "with the source"
         )
+
+
+def _check_target(options: _ConvertOptions) -> None:
+    """Refuse a target that cannot be written, before the source is read."""
+    from ..golden.checkpoint.tensors import input_files
+    from ..golden.files import check_new_folder, check_outputs
+
+    inputs = input_files(options.source)
+    if options.to in (_Target.HUGGINGFACE, _Target.STREAM):
+        check_new_folder(options.target, inputs=inputs)
+    else:
+        check_outputs([options.target], inputs=inputs, force=options.force)
 
 
 def _engine(options: _ConvertOptions) -> "MatVecConfig":

@@ -32,6 +32,7 @@ __all__ = [
     "argument",
     "command",
     "engine_fields",
+    "force_option",
     "given_fields",
     "new_app",
     "option",
@@ -83,6 +84,11 @@ def option(default: Any, text: str, *names: str, **settings: Any) -> Any:
 def argument(default: Any, text: str, **settings: Any) -> Any:
     """Make a dataclass field that is a positional argument; the parameters are as in ``option``."""
     return _field(default, typer.Argument(help=text, **settings))
+
+
+def force_option() -> Any:
+    """Make the option of every command that writes files under a name that its user gives."""
+    return option(False, "Replace files that exist, but no folder.", "--force")
 
 
 class JsonOptions(Options):

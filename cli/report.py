@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..hw.config import WeightCode
-from .options import JsonOptions, OptionError, Options, command, new_app, option
+from .options import JsonOptions, OptionError, Options, command, force_option, new_app, option
 from .output import Column, Table, print_json, print_note, print_published, status
 
 __all__ = ["app"]
@@ -247,6 +247,7 @@ _BASELINES = (
 
 class _EnergyOptions(Options):
     out: Path = option(Path("energy-figures"), "Folder to write to.", metavar="FOLDER")
+    force: bool = force_option()
 
 
 @command(app)
@@ -268,5 +269,5 @@ def energy(options: _EnergyOptions) -> None:
     from ..reports.figures.gate import GATE_FIGURES
     from ..reports.figures.plots import draw
 
-    for file in draw(options.out, GATE_FIGURES):
+    for file in draw(options.out, GATE_FIGURES, force=options.force):
         print(file)

@@ -4,7 +4,15 @@ from dataclasses import asdict
 from pathlib import Path
 
 from ..sim.rtl.parts import Part
-from .options import I2sLayout, I2sOptions, OptionError, command, new_app, option
+from .options import (
+    I2sLayout,
+    I2sOptions,
+    OptionError,
+    command,
+    force_option,
+    new_app,
+    option,
+)
 from .output import Column, Table, print_json, status
 
 __all__ = ["app"]
@@ -27,6 +35,7 @@ class _Options(I2sOptions):
         "Folder for waves, one file per engine: FST, or VCD where lz4.h is missing.",
         metavar="FOLDER",
     )
+    force: bool = force_option()
 
 
 @command(app)
@@ -50,6 +59,8 @@ def sim(options: _Options) -> bool:
         raise OptionError("--part must not be given with --checkpoint: leave one of them out")
     if options.checkpoint is None and options.i2s_layout is not I2sLayout.AUTO:
         raise OptionError("--i2s-layout must not be given without --checkpoint: leave it out")
+    if options.force and options.waves is None:
+        raise OptionError("--force must not be given without --waves: nothing else is written")
     parts = [Part.BITNET] if options.checkpoint else options.part or list(Part)
     with status("building simulations") as show:
         results = Table(*_COLUMNS, silent=options.as_json).rows(
@@ -59,6 +70,7 @@ def sim(options: _Options) -> bool:
                 i2s_layout=str(options.i2s_layout),
                 layer=options.layer,
                 waves=options.waves,
+                force=options.force,
                 built=lambda done, total: show(f"building simulations: {done} of {total}"),
             )
         )

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ..hw.config import WeightCode
-from .options import Options, command, new_app, option, parse_list
+from .options import Options, command, force_option, new_app, option, parse_list
 from .output import Column, Table, print_json, print_note, progress
 
 __all__ = ["app"]
@@ -30,6 +30,7 @@ class _Options(Options):
     scheduler: str | None = option(
         None, "Address of a Dask scheduler. Default: processes on this machine."
     )
+    force: bool = force_option()
     as_json: bool = option(False, "Print the Pareto front as JSON.", "--json")
 
 
@@ -63,6 +64,7 @@ def sweep(options: _Options) -> None:
             grid,
             options.out,
             scheduler=options.scheduler,
+            force=options.force,
             progress=lambda done, _: show(done, len(grid)),
         )
     front = [row for row in table if row["pareto"]]

@@ -13,6 +13,7 @@ from .options import (
     Preset,
     command,
     engine_fields,
+    force_option,
     given_fields,
     new_app,
     option,
@@ -69,6 +70,7 @@ class _Options(_EngineOptions, _Start):  # type: ignore[misc]
         "Family of FPGAs whose block RAM the engine must fit: xc7, xcup, ecp5, ice40up5k, gw1n9 "
         "or gw2a18.",
     )
+    force: bool = force_option()
 
 
 @command(app)
@@ -78,7 +80,8 @@ def verilog(options: _Options) -> None:
     The files beside OUT.v are: OUT.json (ports, bit fields, latencies, memories), OUT.md (the same
     as text, with stream rules and the order of beats), OUT.core (FuseSoC), OUT.sdc, and OUT.vlt
     (Verilator -Wall). With --testbench, OUT_tb.v prints PASS or the first difference. Options
-    override the preset. Either all files are written or none.
+    override the preset. Either all files are written or none. Files that exist are replaced only
+    with --force. Missing folders are made.
 
     With --wrapper axi, OUT.v is AXI IP and OUT.md has its register map. OUT_regs.h, OUT_regs.py,
     OUT_ip.tcl (which packs the IP for Vivado) and OUT_litex.py are added; there is no testbench.
@@ -100,6 +103,7 @@ def verilog(options: _Options) -> None:
         "name": options.name,
         "period_ns": options.period_ns,
         "family": options.family,
+        "force": options.force,
     }
     if options.wrapper:
         files = export_axi(config, options.out, widths=widths, **common)

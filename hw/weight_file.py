@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..golden.checkpoint.tensors import Checkpoint, LazyTensors, TernaryTensor
+from ..golden.checkpoint.tensors import Checkpoint, LazyTensors, TernaryTensor, input_files
 from ..golden.codes import CodeError
 from ..golden.errors import CheckpointError
 from ..golden.files import Progress, ignore_progress, new_folder, read_json
@@ -60,7 +60,7 @@ def write_streams(
         If a file cannot be written.
     """
     tensors: list[dict[str, Any]] = []
-    with new_folder(folder) as partial_folder:
+    with new_folder(folder, inputs=input_files(checkpoint.path)) as partial_folder:
         with (
             (partial_folder / "weights.bin").open("wb") as weights,
             (partial_folder / "scales.bin").open("wb") as scales,

@@ -6,7 +6,6 @@ import resource
 import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -16,6 +15,7 @@ from ..golden.data import PYDOC
 from ..golden.network import bitnet_2b4t as bitnet
 from ..golden.network.text import bits_per_byte
 from ..golden.network.transformer import BitNetModel, KVCache
+from ..golden.scratch import scratch_folder
 from ..hw.config import PRESETS
 from ..hw.jobs import Job
 from ..sim.rtl.harness import build_harness, write_run
@@ -69,12 +69,12 @@ def _simulation_speed() -> None:
     """
     config = PRESETS["bitnet"]
     bare = build_harness(config, main=Path(__file__).parents[1] / "sim" / "rtl" / "bare.cpp")
-    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
+    with scratch_folder() as scratch:
         jobs = {
             name: Job(trits=trits, activations=bitnet.synthetic_activations(name))
             for name, trits in bitnet.read_layer(bitnet.synthetic_checkpoint()).items()
         }
-        write_run(Path(scratch), config, list(jobs.values()))
+        write_run(scratch, config, list(jobs.values()))
         macs = sum(job.trits.size for job in jobs.values())
         with MatVecSimulator(config) as simulator:
             print(f"Simulation of one 2B4T layer ({macs / 1e6:.1f} M weights), preset bitnet")
@@ -88,7 +88,7 @@ def _simulation_speed() -> None:
             chains, bare_seconds = [], []
             for _ in range(_ROUNDS):
                 chains.append(simulator.run_jobs(list(jobs.values()))[1])
-                bare_seconds.append(float(run_program([bare], folder=Path(scratch))))
+                bare_seconds.append(float(run_program([bare], folder=scratch)))
     chain = chains[0]
     print(
         f"  {'all back to back':<18} {chain.weight_beats:>6} weight beats in "

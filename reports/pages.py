@@ -22,7 +22,7 @@ def claims_page() -> str:
 def main() -> None:
     """Write the pages and print their names."""
     file = _DOCS / "claims.md"
-    with new_file(file) as partial:
+    with new_file(file, force=True) as partial:
         partial.write_text(claims_page())
     print(file)
 

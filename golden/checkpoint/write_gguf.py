@@ -17,7 +17,7 @@ from .gguf_blocks import TernaryType, fields_from_packed, tq1_from_packed
 from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads, scale_name
 from .model_config import ModelConfig, transformer_linears
 from .scales import check_single_scale
-from .tensors import Checkpoint, TernaryTensor
+from .tensors import Checkpoint, TernaryTensor, input_files
 
 __all__ = ["write_gguf"]
 
@@ -30,7 +30,12 @@ _GGML_FLOATS = {"float32": 0, "float16": 1, "float64": 28, "bfloat16": 30}
 
 
 def write_gguf(
-    checkpoint: Checkpoint, file: Path, kind: str, *, progress: Progress = ignore_progress
+    checkpoint: Checkpoint,
+    file: Path,
+    kind: str,
+    *,
+    force: bool = False,
+    progress: Progress = ignore_progress,
 ) -> None:
     """Write a GGUF file with ternary weights in TQ1_0, TQ2_0 or I2_S.
 
@@ -47,8 +52,9 @@ def write_gguf(
     Parameters
     ----------
     checkpoint : source, of an architecture that GGUF has a name for
-    file : takes its name, and replaces an older file, when it is complete
+    file : takes its name when it is complete
     kind : "tq1_0", "tq2_0" or "i2_s"
+    force : replace a file that exists
     progress : called after each tensor
 
     Raises
@@ -56,13 +62,13 @@ def write_gguf(
     CheckpointError
         If the source is refused, or the format cannot hold it.
     OutputError, OSError
-        If the file cannot be written.
+        If the file cannot be written, or its name is refused, see ``check_outputs``.
     """
     kinds = {one.name.lower(): one for one in TernaryType}
     if kind not in kinds:
         raise CheckpointError(f"kind must be one of {', '.join(kinds)}, not {kind!r}")
     plan = _Plan.make(checkpoint, kinds[kind])
-    with new_file(file) as partial:
+    with new_file(file, inputs=input_files(checkpoint.path), force=force) as partial:
         writer = GGUFWriter(partial, plan.arch)
         try:
             _add_metadata(writer, checkpoint, plan)

@@ -13,7 +13,7 @@ from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_folder
 from .safetensors import SAFETENSORS_TYPES
 from .scales import check_single_scale
-from .tensors import Checkpoint
+from .tensors import Checkpoint, input_files
 
 __all__ = ["write_huggingface"]
 
@@ -54,7 +54,7 @@ def write_huggingface(
     OutputError, OSError
         If a file cannot be written.
     """
-    with new_folder(folder) as partial:
+    with new_folder(folder, inputs=input_files(checkpoint.path)) as partial:
         divides = _write_safetensors(partial / "model.safetensors", checkpoint, progress)
         # Other keys of the source's object matter too: modules left alone, use_rms_norm.
         old = checkpoint.config.get("quantization_config")

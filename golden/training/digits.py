@@ -23,7 +23,8 @@ from safetensors.numpy import save
 
 from ..checkpoint.packing import pack_weights
 from ..data import DIGITS
-from ..files import new_files
+from ..errors import OutputError
+from ..files import check_outputs, new_files
 from ..quantize import absmean_quantize
 
 try:
@@ -40,6 +41,7 @@ except ModuleNotFoundError:
 
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _CONFIG, _RECIPE = _DATA["config"], _DATA["recipe"]
+_FILES = ("model.safetensors", "float.safetensors", "config.json", "test_images.npz")
 
 #: Images uint8[T, 64] and their labels uint8[T].
 _Samples = tuple[np.ndarray, np.ndarray]
@@ -143,7 +145,7 @@ def _export(folder: Path, ternary: _DigitsNetwork, twin: _DigitsNetwork, test: _
 
     Parameters
     ----------
-    folder : folder to write, made if it is missing
+    folder : folder to write, made if it is missing; files that exist are replaced
     ternary, twin : the networks
     test : images and labels of the test set
     """
@@ -156,8 +158,7 @@ def _export(folder: Path, ternary: _DigitsNetwork, twin: _DigitsNetwork, test: _
         packed[f"layers.{index}.norm.weight"] = norm.weight.detach().numpy()
         master[f"float.layers.{index}.weight"] = twin_linear.weight.detach().numpy()
         master[f"float.layers.{index}.norm.weight"] = twin_norm.weight.detach().numpy()
-    folder.mkdir(parents=True, exist_ok=True)
-    with new_files(folder) as making:
+    with new_files([folder / name for name in _FILES], force=True) as making:
         (making / "model.safetensors").write_bytes(save(packed, metadata={"format": "np"}))
         (making / "float.safetensors").write_bytes(save(master, metadata={"format": "np"}))
         (making / "config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
@@ -170,6 +171,7 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=DIGITS, metavar="DIR", help="folder to write (%(default)s)"
     )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="train seeds 0 to N - 1; 0 is stored"
     )
@@ -181,6 +183,11 @@ def main() -> int:
     options = parser.parse_args()
     if options.seeds < 1:
         parser.error(f"--seeds must be at least 1, not {options.seeds}")
+    if not options.validate:
+        try:
+            check_outputs([options.out / name for name in _FILES], force=options.force)
+        except OutputError as error:
+            parser.error(str(error))
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)

@@ -35,7 +35,8 @@ from safetensors.numpy import save
 from ..checkpoint.model_config import ModelConfig
 from ..checkpoint.packing import pack_weights
 from ..data import PYDOC
-from ..files import new_files, write_text
+from ..errors import OutputError
+from ..files import check_outputs, new_files, write_text
 from ..quantize import absmean_quantize
 
 try:
@@ -52,6 +53,7 @@ except ModuleNotFoundError:
 
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _CONFIG, _RECIPE = _DATA["config"], _DATA["recipe"]
+_MODEL_FILES = ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json")
 _MODEL = ModelConfig.read(_CONFIG, "language.toml")
 _CONTEXT = _MODEL.max_positions
 _END_OF_TEXT = _DATA["tokenizer_config"]["eos_token"]
@@ -272,7 +274,7 @@ def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokeniz
 
     Parameters
     ----------
-    folder : folder to write, made if it is missing
+    folder : folder to write, made if it is missing; files that exist are replaced
     network : the network
     tokenizer : its tokenizer
     """
@@ -285,8 +287,7 @@ def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokeniz
             tensors[f"model.{name}_scale"] = np.array([scale], np.float32)
         else:
             tensors[f"model.{name}"] = array.astype(ml_dtypes.bfloat16)
-    folder.mkdir(parents=True, exist_ok=True)
-    with new_files(folder) as making:
+    with new_files([folder / name for name in _MODEL_FILES], force=True) as making:
         (making / "model.safetensors").write_bytes(save(tensors, metadata={"format": "pt"}))
         (making / "config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
         tokenizer.save(str(making / "tokenizer.json"))
@@ -301,12 +302,19 @@ def main() -> int:
     parser.add_argument(
         "--out", type=Path, default=PYDOC, metavar="DIR", help="folder to write (%(default)s)"
     )
+    parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--steps", type=int, default=_RECIPE["steps"], help="training steps (%(default)s)"
     )
     options = parser.parse_args()
     if options.steps < 1:
         parser.error(f"--steps must be at least 1, not {options.steps}")
+    held_out, training = options.out / "held_out.json", options.out / "training.json"
+    files = [held_out, training, *(options.out / name for name in _MODEL_FILES)]
+    try:
+        check_outputs(files, force=options.force)
+    except OutputError as error:
+        parser.error(str(error))
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
@@ -327,7 +335,7 @@ def main() -> int:
         print(f"{kind}: {figures[kind]:.4f} bits per byte of {size} held-out bytes", flush=True)
         if kind == "ternary":
             _export(options.out, network, tokenizer)
-    write_text(options.out / "held_out.json", json.dumps(held, indent=0) + "\n")
+    write_text(held_out, json.dumps(held, indent=0) + "\n", force=True)
     record = {
         "label": "measured",
         "bits_per_byte": figures,
@@ -337,7 +345,7 @@ def main() -> int:
         "python": platform.python_version(),
         "torch": torch.__version__,
     }
-    write_text(options.out / "training.json", json.dumps(record, indent=2) + "\n")
+    write_text(training, json.dumps(record, indent=2) + "\n", force=True)
     print(f"stored in {options.out}")
     return 0
 

@@ -15,7 +15,7 @@ from ..axi.registers import ACCESS, ADDRESS_BITS, REGISTERS
 from ..axi.wrapper import AxiMatVec, BusWidths
 from ..config import MatVecConfig
 from .description import configuration_text, describe
-from .package import TEMPLATES, check_target, package_texts, write_files
+from .package import AXI_ENDS, COMMON_ENDS, TEMPLATES, check_target, package_texts, write_files
 from .testbench import example_trits, worked_example
 
 __all__ = ["export_axi"]
@@ -210,6 +210,7 @@ def export_axi(
     name: str = "trilith_matvec",
     period_ns: float = 10.0,
     family: str | None = None,
+    force: bool = False,
 ) -> list[Path]:
     """Write the Verilog of ``AxiMatVec``, and beside it what a user of AXI IP needs.
 
@@ -222,7 +223,7 @@ def export_axi(
     config : the engine
     file : the Verilog file to write
     widths : widths of the buses; by default ``BusWidths.of(config)``
-    name, period_ns, family : see ``export_engine``
+    name, period_ns, family, force : see ``export_engine``
 
     Returns
     -------
@@ -233,21 +234,25 @@ def export_axi(
     ExportError
         If an argument is not legal. Nothing is written.
     OutputError, OSError
-        If a file cannot be written. No file is left.
+        If a file cannot be written, see ``check_target``. No file is left.
     """
-    check_target(config, file, name=name, period_ns=period_ns, family=family)
+    ends = (*COMMON_ENDS, *AXI_ENDS)
+    files = check_target(
+        config, file, ends, name=name, period_ns=period_ns, family=family, force=force
+    )
     stem = file.stem
     hardware = AxiMatVec(config, widths)
     description = _describe(hardware, name)
 
-    def texts() -> Iterator[tuple[str, str]]:
+    def texts() -> Iterator[str]:
         page = _page(hardware, description, stem)
         yield from package_texts(
             hardware, description, page, stem, clock="aclk", period_ns=period_ns
         )
-        yield "_regs.h", _register_file("registers.h.jinja", hardware, name)
-        yield "_regs.py", _register_file("registers.py.jinja", hardware, name)
-        yield "_ip.tcl", _vivado(name, stem, description["version"])
-        yield "_litex.py", _litex(hardware.widths, name, stem)
+        yield _register_file("registers.h.jinja", hardware, name)
+        yield _register_file("registers.py.jinja", hardware, name)
+        yield _vivado(name, stem, description["version"])
+        yield _litex(hardware.widths, name, stem)
 
-    return write_files(file, texts())
+    write_files(files, texts(), force=force)
+    return files

@@ -1,13 +1,14 @@
 """Export of an engine as files for users without Python."""
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from amaranth.lib import wiring
 
-from ...golden.files import new_files
+from ...golden.errors import OutputError
+from ...golden.files import check_outputs, new_files
 from ...golden.templates import render
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
@@ -18,12 +19,19 @@ from .testbench import example_trits, selfcheck_verilog, worked_example
 from .verilog import ExportError, check_name, check_unused, component_verilog
 
 __all__ = [
+    "AXI_ENDS",
+    "COMMON_ENDS",
     "TEMPLATES",
     "check_target",
     "export_engine",
     "package_texts",
     "write_files",
 ]
+
+#: What follows the stem in the names of every export's files, of the testbench, and of AXI's.
+COMMON_ENDS = (".v", ".json", ".md", ".core", ".sdc", ".vlt")
+_TESTBENCH_ENDS = ("_tb.v",)
+AXI_ENDS = ("_regs.h", "_regs.py", "_ip.tcl", "_litex.py")
 
 #: The package whose folder ``templates`` has the generated files.
 TEMPLATES = "trilith.hw.export"
@@ -54,28 +62,51 @@ def _check_fit(config: MatVecConfig, family: str) -> None:
 
 
 def check_target(
-    config: MatVecConfig, file: Path, *, name: str, period_ns: float, family: str | None
-) -> None:
+    config: MatVecConfig,
+    file: Path,
+    ends: Sequence[str],
+    *,
+    name: str,
+    period_ns: float,
+    family: str | None,
+    force: bool,
+) -> list[Path]:
     """Check the arguments of an export.
 
     Parameters
     ----------
-    config, file, name, period_ns, family : see ``export_engine``
+    config, file, name, period_ns, family, force : see ``export_engine``
+    ends : what follows the stem of ``file`` in the names of all files
+
+    Returns
+    -------
+    The files to write, in the order of ``ends``.
 
     Raises
     ------
     ExportError
         If an argument is not legal.
+    OutputError
+        If a file cannot be written, see ``check_outputs``; or if another export of the same name
+        has files that this one would not replace.
     """
     if file.suffix != ".v" or not file.stem:
         raise ExportError(f"the file to write must end in .v, not {str(file)!r}")
-    if not file.parent.is_dir():
-        raise ExportError(f"{file}: the folder {file.parent} does not exist; make it first")
     if not period_ns > 0 or period_ns == float("inf"):
         raise ExportError(f"the clock period must be above 0 ns, not {period_ns:g}")
     check_name(name)
     if family is not None:
         _check_fit(config, family)
+    files = [file.with_name(file.stem + end) for end in ends]
+    check_outputs(files, force=force)
+    for end in (*_TESTBENCH_ENDS, *AXI_ENDS):
+        other = file.with_name(file.stem + end)
+        if end not in ends and file.exists() and other.exists():
+            raise OutputError(
+                f"{other}: belongs to another export as {file}, and would not match this one; "
+                "remove it, or give another name"
+            )
+    return files
 
 
 def package_texts(
@@ -87,7 +118,7 @@ def package_texts(
     clock: str,
     period_ns: float,
     testbench: bool = False,
-) -> Iterator[tuple[str, str]]:
+) -> Iterator[str]:
     """Generate the files that every export has.
 
     Parameters
@@ -102,8 +133,8 @@ def package_texts(
 
     Yields
     ------
-    What follows the stem in each file's name, and the content: Verilog, JSON, page, FuseSoC core,
-    timing constraints, and waivers for Verilator.
+    The content of each file of ``COMMON_ENDS``: Verilog, JSON, page, FuseSoC core, timing
+    constraints, and waivers for Verilator.
 
     Raises
     ------
@@ -116,41 +147,31 @@ def package_texts(
     configuration = configuration_text(description["parameters"])
     header = render(TEMPLATES, "header.v.jinja", version=version, configuration=configuration)
     values = {"top": top, "stem": stem, "version": version, "testbench": testbench}
-    yield ".v", header + text
-    yield ".json", json.dumps(description, indent=2) + "\n"
-    yield ".md", page
-    yield ".core", render(TEMPLATES, "fusesoc.core.jinja", **values)
-    yield ".sdc", render(TEMPLATES, "clock.sdc.jinja", clock=clock, period_ns=period_ns)
-    yield ".vlt", render(TEMPLATES, "verilator.vlt.jinja", stem=stem)
+    yield header + text
+    yield json.dumps(description, indent=2) + "\n"
+    yield page
+    yield render(TEMPLATES, "fusesoc.core.jinja", **values)
+    yield render(TEMPLATES, "clock.sdc.jinja", clock=clock, period_ns=period_ns)
+    yield render(TEMPLATES, "verilator.vlt.jinja", stem=stem)
 
 
-def write_files(file: Path, texts: Iterable[tuple[str, str]]) -> list[Path]:
-    """Write files beside ``file``, all or none.
+def write_files(files: Sequence[Path], texts: Iterable[str], *, force: bool) -> None:
+    """Write files, all or none.
 
     Parameters
     ----------
-    file : gives the folder and the stem
-    texts : for each file what follows the stem in its name, and its content. If the iteration
-        raises, no file is written.
-
-    Returns
-    -------
-    The files, in the order of ``texts``.
+    files : the files that ``check_target`` returns
+    texts : the content of each; if the iteration raises, no file is written
+    force : replace files that exist
 
     Raises
     ------
-    OutputError
-        If a name is the name of a folder, or the folder cannot be written.
-    OSError
+    OutputError, OSError
         If a file cannot be written.
     """
-    files = []
-    with new_files(file.parent) as making:
-        for end, text in texts:
-            target = file.with_name(file.stem + end)
-            (making / target.name).write_text(text, encoding="utf-8")
-            files.append(target)
-    return files
+    with new_files(files, force=force) as making:
+        for file, text in zip(files, texts, strict=True):
+            (making / file.name).write_text(text, encoding="utf-8")
 
 
 def _page(config: MatVecConfig, description: Mapping[str, Any], stem: str) -> str:
@@ -175,6 +196,7 @@ def export_engine(
     testbench: bool = False,
     period_ns: float = 10.0,
     family: str | None = None,
+    force: bool = False,
 ) -> list[Path]:
     """Write the Verilog of an engine, and beside it all that a user without Python needs.
 
@@ -191,6 +213,7 @@ def export_engine(
     testbench : whether to write the self-checking testbench too
     period_ns : clock period in the SDC file, in nanoseconds
     family : a key of ``BLOCK_RAMS``, to refuse an engine that does not fit its block RAM
+    force : replace files that exist
 
     Returns
     -------
@@ -201,14 +224,17 @@ def export_engine(
     ExportError
         If an argument is not legal. Nothing is written.
     OutputError, OSError
-        If a file cannot be written. No file is left.
+        If a file cannot be written, see ``check_target``. No file is left.
     """
-    check_target(config, file, name=name, period_ns=period_ns, family=family)
+    ends = (*COMMON_ENDS, *(_TESTBENCH_ENDS if testbench else ()))
+    files = check_target(
+        config, file, ends, name=name, period_ns=period_ns, family=family, force=force
+    )
     stem = file.stem
     engine = MatVecEngine(config)
     description = describe(engine, name)
 
-    def texts() -> Iterator[tuple[str, str]]:
+    def texts() -> Iterator[str]:
         page = _page(config, description, stem)
         yield from package_texts(
             engine,
@@ -223,6 +249,7 @@ def export_engine(
             timing = EngineTiming.of(config)
             text = selfcheck_verilog(config, top=name, timing=timing, stem=stem)
             check_unused(name, text)
-            yield "_tb.v", text
+            yield text
 
-    return write_files(file, texts())
+    write_files(files, texts(), force=force)
+    return files

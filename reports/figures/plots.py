@@ -20,7 +20,7 @@ from ..claims import QUALITY, claims
 from .energy import ENERGY_FIGURES
 from .gate import GATE_FIGURES
 from .published import draw_mac_energies
-from .style import SETTINGS, Drawing, save
+from .style import FIGURE_ENDS, SETTINGS, Drawing, save
 from .throughput import THROUGHPUT_FIGURES
 
 __all__ = ["FIGURES", "draw", "main"]
@@ -34,24 +34,32 @@ FIGURES: dict[str, Callable[[], Drawing]] = {
 }
 
 
-def draw(folder: Path, names: Iterable[str] = FIGURES) -> list[Path]:
+def draw(folder: Path, names: Iterable[str] = FIGURES, *, force: bool = False) -> list[Path]:
     """Draw figures as PNG, SVG and CSV, and ``report.html`` with those that are drawn.
 
     Parameters
     ----------
     folder : where the files are written; it is made where there is none
     names : keys of ``FIGURES``
+    force : replace files that exist
 
     Returns
     -------
     The files, the page last.
+
+    Raises
+    ------
+    OutputError
+        If a name is refused, see ``check_outputs``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    files, figures = [], []
-    with new_files(folder) as making, mpl.rc_context(SETTINGS):
+    names = list(names)
+    files = [folder / f"{name}.{end}" for name in names for end in FIGURE_ENDS]
+    files.append(folder / "report.html")
+    figures = []
+    with new_files(files, force=force) as making, mpl.rc_context(SETTINGS):
         for name in names:
             drawing = FIGURES[name]()
-            files += save(drawing, making / name)
+            save(drawing, making / name)
             figures.append(
                 {
                     "name": name,
@@ -61,9 +69,8 @@ def draw(folder: Path, names: Iterable[str] = FIGURES) -> list[Path]:
                     "rows": _table(drawing.rows),
                 }
             )
-        page = making / "report.html"
-        page.write_text(_page(figures), encoding="utf-8")
-    return [folder / file.name for file in (*files, page)]
+        (making / "report.html").write_text(_page(figures), encoding="utf-8")
+    return files
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -123,7 +130,7 @@ def _estimates() -> list[dict[str, Any]]:
 
 def main() -> None:
     """Draw all figures into ``reports/figures``."""
-    for file in draw(Path(__file__).parent):
+    for file in draw(Path(__file__).parent, force=True):
         print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
 
 

@@ -19,6 +19,7 @@ __all__ = [
     "BLACK",
     "BLUE",
     "COLORS",
+    "FIGURE_ENDS",
     "GREEN",
     "PINK",
     "RED",
@@ -38,6 +39,8 @@ COLORS: dict[str, str] = _STYLE["colors"]
 BLUE, _, GREEN, RED, SKY, PINK, BLACK = COLORS.values()
 
 #: Settings of matplotlib.
+#: Endings of the files of a figure.
+FIGURE_ENDS = ("png", "svg", "csv")
 SETTINGS: dict[Any, Any] = _STYLE["settings"]
 
 
@@ -114,14 +117,13 @@ def _wrapped(text: str, figure: Figure) -> str:
     return "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 17.5)))
 
 
-def save(drawing: Drawing, stem: Path) -> list[Path]:
-    """Write a drawing with its caption as PNG and SVG, and its numbers as CSV."""
+def save(drawing: Drawing, stem: Path) -> None:
+    """Write a drawing with its caption as PNG and SVG, and its numbers as CSV: ``FIGURE_ENDS``."""
     drawing.figure.suptitle(drawing.title, fontweight="bold")
     drawing.figure.supxlabel(
         _wrapped(drawing.caption, drawing.figure), fontsize=8, color="#444444", x=0.01, ha="left"
     )
-    png, svg, table = (stem.with_suffix(ending) for ending in (".png", ".svg", ".csv"))
+    png, svg, table = (stem.with_suffix(f".{end}") for end in FIGURE_ENDS)
     drawing.figure.savefig(png, dpi=130, metadata={"Software": None})
     drawing.figure.savefig(svg, metadata={"Date": None, "Creator": None})
     table.write_text(_csv(drawing.rows), encoding="utf-8")
-    return [png, svg, table]

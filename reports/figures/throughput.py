@@ -1,9 +1,8 @@
 """Figures of modelled speed: roofline, sweep, and predictions of published systems."""
 
-import tempfile
 from collections.abc import Callable
-from pathlib import Path
 
+from ...golden.scratch import scratch_folder
 from ...sim.cost.explore import Grid, run_sweep
 from ...sim.cost.memories import EFFICIENCY, find_memory
 from ...sim.cost.profiles import FORMATS
@@ -48,8 +47,8 @@ def _pareto() -> Drawing:
         batches=(8,),
     )
     drawing = Drawing("pareto")
-    with tempfile.TemporaryDirectory(prefix="trilith-") as folder:
-        drawing.rows = run_sweep(grid, Path(folder) / "sweep", workers=1)
+    with scratch_folder() as folder:
+        drawing.rows = run_sweep(grid, folder / "sweep", workers=1)
     axes = drawing.axes()
     for tokens, look in looks("passes").items():
         for front in (False, True):

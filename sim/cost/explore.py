@@ -14,13 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from ...golden.files import new_files, write_text
+from ...golden.errors import OutputError
+from ...golden.files import check_outputs, new_files, write_text
 from ...hw.config import MatVecConfig
 from ..tools.errors import EstimateError
 from .comparison import mac_area
 from .designs import own_design
 from .memories import find_memory
-from .model_shapes import find_model
+from .model_shapes import MODELS, find_model
 from .profiles import find_profile
 from .system import estimate
 
@@ -187,18 +188,20 @@ def run_sweep(
     *,
     scheduler: str | None = None,
     workers: int | None = None,
+    force: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[dict[str, Any]]:
     """Estimate every point of a grid, and write ``OUT.csv`` and ``OUT.json``.
 
     Finished points are kept in ``OUT.partial`` until the end. An interrupted sweep continues from
-    there.
+    there. Missing folders are made.
 
     Parameters
     ----------
     grid : the points
     out : name of the files, without an ending
     scheduler : address of a Dask scheduler; None for local processes
+    force : replace ``OUT.csv`` and ``OUT.json`` where they exist
     workers : local processes; by default as many as there are CPUs
     progress : function of the points done and of all points, called as the sweep proceeds
 
@@ -212,9 +215,15 @@ def run_sweep(
         If ``OUT.partial`` belongs to another sweep, Dask is needed and missing, or the scheduler
         does not answer.
     OutputError
-        If a folder has the name of a file to write.
+        If a name is refused, see ``check_outputs``.
     """
+    if out.name in ("", ".."):
+        raise OutputError(f"{out}: must be a name, to which .csv and .json are added")
+    files = [out.with_name(f"{out.name}{end}") for end in (".csv", ".json")]
+    inputs = [Path(name) for name in grid.models if name not in MODELS]
+    check_outputs(files, inputs=inputs, force=force)
     partial = out.with_name(f"{out.name}.partial")
+    check_outputs([partial], inputs=inputs, force=True)
     key = hashlib.sha256(json.dumps(asdict(grid)).encode()).hexdigest()
     rows = _read_partial(partial, key) if partial.exists() else {}
     missing = [point for point in enumerate(grid.points()) if point[0] not in rows]
@@ -233,12 +242,12 @@ def run_sweep(
         del row["index"]
         row["pareto"] = front
     described = {"grid": asdict(grid), "label": "modelled", "rows": table}
-    with new_files(out.parent) as making:
-        with (making / f"{out.name}.csv").open("w", encoding="utf-8", newline="") as file:
+    with new_files(files, inputs=inputs, force=force) as making:
+        with (making / files[0].name).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
             writer.writeheader()
             writer.writerows(table)
-        (making / f"{out.name}.json").write_text(json.dumps(described, indent=1), encoding="utf-8")
+        (making / files[1].name).write_text(json.dumps(described, indent=1), encoding="utf-8")
     partial.unlink(missing_ok=True)
     return table
 
@@ -257,7 +266,7 @@ def _read_partial(partial: Path, key: str) -> dict[int, dict[str, Any]]:
         )
     whole = lines[:-1] or lines
     if lines[-1]:
-        write_text(partial, "\n".join(whole) + "\n")
+        write_text(partial, "\n".join(whole) + "\n", force=True)
     return {row["index"]: row for row in map(json.loads, whole[1:])}
 
 

@@ -13,7 +13,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from ...golden.files import write_text
+from ...golden.files import check_outputs, write_text
 from ...hw.baselines import BASELINES, DotConfig
 from ..tools.errors import EstimateError
 from ..tools.toolchain import find_program
@@ -107,7 +107,9 @@ class Campaign:
         Raises
         ------
         EstimateError
-            If the table is damaged.
+            If the table is damaged, or is that of another library.
+        OutputError
+            If the table cannot be written.
         LibertyError
             If the library cannot be used.
         ToolchainError
@@ -115,7 +117,7 @@ class Campaign:
         """
         find_program("sta")
         hashes = [one["sha256"] for one in Library(self.liberty).provenance]
-        table = _load(self.file, self.library, self.node)
+        table = _load(self.file, self.library, self.node, self.liberty)
         have = {row["key"]: row for row in table["rows"]}
         missing = []
         for task in tasks:
@@ -171,12 +173,15 @@ def store_sram(file: Path, *, library: str, node: str, macros: Sequence[Path]) -
     Raises
     ------
     EstimateError
-        If the table is damaged.
+        If the table is damaged, or is that of another library.
+    OutputError
+        If the table cannot be written.
     LibertyError
         If a file is not one of a macro.
     """
+    table = _load(file, library, node, macros)
     found = [asdict(read_sram(macro)) for macro in macros]
-    _store(file, _load(file, library, node) | {"sram": found})
+    _store(file, table | {"sram": found})
     return found
 
 
@@ -211,12 +216,12 @@ def _store(file: Path, table: Mapping[str, Any]) -> None:
     others = {key: value for key, value in table.items() if key != "rows"}
     others["provenance"] = [table["provenance"][place] for place in used]
     text = json.dumps(others, indent=1)[:-2] + f',\n "rows": [\n{rows}\n]\n}}\n'
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_text(file, text)
+    write_text(file, text, force=True)
 
 
-def _load(file: Path, library: str, node: str) -> dict[str, Any]:
+def _load(file: Path, library: str, node: str, liberty: Sequence[Path]) -> dict[str, Any]:
     """Load a table to add rows to it; make an empty one if there is none."""
+    check_outputs([file], inputs=liberty, force=True)
     table = {"library": library, "node": node, "provenance": [], "sram": [], "rows": []}
     if file.exists():
         try:
@@ -224,6 +229,8 @@ def _load(file: Path, library: str, node: str) -> dict[str, Any]:
             table |= stored | {"node": node or stored["node"]}
             if not all("key" in row for row in stored["rows"]):
                 raise ValueError("a row has no key")
+            if stored["library"] != library:
+                raise ValueError(f"it is of the library {stored['library']!r}, not {library!r}")
         except (ValueError, KeyError, TypeError) as error:
             raise EstimateError(
                 f"{file}: the file must be a table of measured figures: {error!r}"

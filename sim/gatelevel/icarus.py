@@ -4,7 +4,6 @@ It counts glitches, which the interpreter does not see, and checks the interpret
 each cycle every net must have settled to the interpreter's value.
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.scratch import scratch_folder
 from ...golden.templates import render
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
@@ -63,8 +63,7 @@ def run_with_delays(netlist: Netlist, inputs: Mapping[str, NDArray[np.uint8]]) -
     stimuli = netlist.stimuli(inputs)
     cycles = len(stimuli) - 1
     nets, text = _testbench(netlist, cycles)
-    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        work = Path(scratch)
+    with scratch_folder() as work:
         rows = np.pad(stimuli + ord("0"), ((0, 0), (0, 1)), constant_values=ord("\n"))
         (work / "in.txt").write_bytes(rows.astype(np.uint8).tobytes())
         (work / "unit.v").write_text(text)

@@ -3,7 +3,6 @@
 To compile a large netlist, as Verilator does, takes longer than all other steps together.
 """
 
-import tempfile
 from collections.abc import Mapping
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.scratch import scratch_folder
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
@@ -55,8 +55,7 @@ def run_netlist(
     lists = np.array([*counts, *nets_in, *nets_out, *registers, *cells], np.int32)
     stimuli = netlist.stimuli(inputs)
     cycles = len(stimuli) - 1
-    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        work = Path(scratch)
+    with scratch_folder() as work:
         (work / "netlist.bin").write_bytes(lists.tobytes() + bytes(tables))
         stimuli.tofile(work / "in.bin")
         run_program([_interpreter()], folder=work)

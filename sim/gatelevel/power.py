@@ -6,14 +6,13 @@ pin, although a transition is one of the two. Wires and a clock tree are not par
 """
 
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.scratch import scratch_folder
 from ...golden.templates import render
 from ..tools.run import run_program
 from ..tools.toolchain import ToolchainError
@@ -132,8 +131,7 @@ def _run_opensta(netlist: Netlist, activity: Activity) -> _Report:
         conditions=netlist.library.corner.conditions,
         activities=list(_activities(netlist, activity)),
     )
-    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        work = Path(scratch)
+    with scratch_folder() as work:
         (work / "structure.v").write_text(_structure(netlist))
         (work / "power.tcl").write_text(script)
         text = run_program(["sta", "power.tcl"], folder=work)

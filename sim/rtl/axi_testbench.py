@@ -1,7 +1,6 @@
 """Runs cocotb testbenches on the AXI wrapper."""
 
 import json
-import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -12,6 +11,7 @@ from amaranth.hdl import Module
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import Out
 
+from ...golden.scratch import scratch_folder
 from ...hw.axi.wrapper import AxiMatVec, BusWidths
 from ...hw.config import MatVecConfig
 from ..tools.toolchain import ToolchainError, remedy
@@ -107,8 +107,8 @@ def run_axi_testbench(
         If a test fails.
     """
     check_cocotbext()
-    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        report = Path(scratch) / "report.jsonl"
+    with scratch_folder() as scratch:
+        report = scratch / "report.jsonl"
         settings = {"config": asdict(config), "widths": asdict(widths), "report": str(report)}
         passed = run_testbench(
             ProbedAxiMatVec(config, widths),

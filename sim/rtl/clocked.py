@@ -1,8 +1,6 @@
 """Runs a component cycle by cycle on arrays, without Python in the loop."""
 
-import tempfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +9,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 from numpy.typing import NDArray
 
+from ...golden.scratch import scratch_folder
 from ...golden.templates import render
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
@@ -92,10 +91,10 @@ def run_clocked(
     )
     program = build_component(component, _CONTROL, main)
     rows = np.concatenate([inputs[name] for name in ins], axis=1)
-    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
-        rows.tofile(Path(scratch) / "in.bin")
-        run_program([program], folder=Path(scratch), makes=["out.bin"])
-        result = np.fromfile(Path(scratch) / "out.bin", np.uint8)
+    with scratch_folder() as scratch:
+        rows.tofile(scratch / "in.bin")
+        run_program([program], folder=scratch, makes=["out.bin"])
+        result = np.fromfile(scratch / "out.bin", np.uint8)
     sizes = [port["size"] for port in outs.values()]
     if len(result) != len(rows) * sum(sizes):
         raise SimulationError(

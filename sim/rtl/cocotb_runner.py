@@ -1,12 +1,12 @@
 """Runs cocotb testbenches on components."""
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
 from amaranth.lib import wiring
 
+from ...golden.scratch import scratch_folder
 from ..tools.errors import SimulationError
 from ..tools.run import error_line, run_program
 from ..tools.toolchain import ToolchainError
@@ -49,17 +49,17 @@ def run_testbench(
     control += [f'public_flat_rw -module "dut" -var "{name}"' for name in (*ports, "clk", "rst")]
     program = build_component(component, "\n".join(control) + "\n")
     testbench = ",".join(modules)
-    with tempfile.TemporaryDirectory(prefix="trilith-") as scratch:
+    with scratch_folder() as scratch:
         status, output = "", ""
         try:
             output = run_program(
                 [program],
-                folder=Path(scratch),
+                folder=scratch,
                 variables=cocotb_environment(testbench, "dut", path=path) | dict(variables or {}),
             )
         except ToolchainError as error:  # A failed test also ends so; the report tells more.
             status = str(error)
-        report = Path(scratch) / "results.xml"
+        report = scratch / "results.xml"
         cases = ElementTree.parse(report).findall(".//testcase") if report.exists() else []
     failures = {}
     for case in cases:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.matmul import check_activations
+from ...golden.scratch import Scratch
 from ...hw.config import MatVecConfig
 from ...hw.jobs import Job
 from ..tools.errors import SimulationError
@@ -70,8 +71,9 @@ class MatVecSimulator:
         self._program = build_harness(config, waves=waves)
         self._waves = waves
         self._process: subprocess.Popen[str] | None = None
-        self._folder = tempfile.TemporaryDirectory(prefix="trilith-")
-        self._finalizer = weakref.finalize(self, self._folder.cleanup)
+        scratch = Scratch(Path(tempfile.gettempdir()))
+        self._folder = scratch.path
+        self._finalizer = weakref.finalize(self, scratch.close)
 
     def __enter__(self) -> Self:
         return self
@@ -146,7 +148,7 @@ class MatVecSimulator:
         SimulationError
             If the engine does not finish.
         """
-        folder = Path(self._folder.name)
+        folder = self._folder
         write_run(folder, self.config, jobs, **gaps)
         seconds = self._simulate()
         runs, counters = read_run(folder, self.config, jobs)
@@ -174,7 +176,7 @@ class MatVecSimulator:
         process.kill()
         process.communicate()
         self._answers.close()
-        log = (Path(self._folder.name) / "log.txt").read_text(errors="replace")
+        log = (self._folder / "log.txt").read_text(errors="replace")
         raise SimulationError(
             f"the process of the simulation ended before it answered {answer!r}: {error_line(log)}"
         )
@@ -185,7 +187,7 @@ class MatVecSimulator:
         arguments = []
         if self._waves is not None:
             arguments = ["--trace", "--trace-file", str(self._waves.absolute())]
-        folder = Path(self._folder.name)
+        folder = self._folder
         variables = cocotb_environment("trilith.sim.rtl.server", "harness")
         with open(folder / "log.txt", "w") as log:
             process = subprocess.Popen(

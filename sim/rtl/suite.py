@@ -11,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.checkpoint.load import load_checkpoint
+from ...golden.checkpoint.tensors import input_files
 from ...golden.checkpoint.tokenizer import load_tokenizer
 from ...golden.data import PYDOC
+from ...golden.files import new_files
 from ...golden.matmul import activation_range
 from ...golden.network import bitnet_2b4t as bitnet
 from ...golden.network.mlp import BitNetMLP, load_digits
@@ -282,6 +284,7 @@ def run_suite(
     i2s_layout: str = "auto",
     layer: int = 0,
     waves: Path | None = None,
+    force: bool = False,
     built: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[CaseResult]:
     """Build the simulations of parts, two at a time, and run their cases in order.
@@ -293,7 +296,8 @@ def run_suite(
         see ``load_checkpoint``; None means random weights
     i2s_layout : see ``load_checkpoint``
     layer : the layer of the checkpoint, counted from 0
-    waves : None, or a folder for the waves of each engine
+    waves : None, or a folder for the waves of each engine; it is made if it is missing
+    force : replace waves that exist
     built : called with the number of simulations that are built, and the number of all
 
     Yields
@@ -306,33 +310,53 @@ def run_suite(
         If a simulation cannot be built, or if an engine does not finish.
     CheckpointError, OSError
         If a checkpoint cannot be read.
+    OutputError
+        If a file of waves cannot be written, see ``check_outputs``.
     """
     if Part.AXI in parts:
         check_cocotbext()
     plan = _plan(parts, checkpoint, i2s_layout, layer)
-    waves_files: dict[MatVecConfig, Path] = {}
-    if waves is not None:
-        waves.mkdir(parents=True, exist_ok=True)
+    if waves is None:
+        yield from _run(plan, {}, built)
+    else:
         suffix = waves_suffix()
-        waves_files = {config: waves / f"{config}-{config.code}{suffix}" for config, _ in plan}
+        files = {config: waves / f"{config}-{config.code}{suffix}" for config, _ in plan}
+        inputs = [] if checkpoint is None else input_files(checkpoint)
+        failure = None
+        with new_files(files.values(), inputs=inputs, force=force) as making:
+            try:
+                made = {config: making / file.name for config, file in files.items()}
+                yield from _run(plan, made, built)
+            except SimulationError as error:
+                failure = error  # The waves of a simulation that fails are the ones to read.
+        if failure is not None:
+            raise failure
+    for config, widths in AXI_CASES if Part.AXI in parts else ():
+        yield from _axi(config, widths)
+
+
+def _run(
+    plan: Sequence[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]],
+    waves: Mapping[MatVecConfig, Path],
+    built: Callable[[int, int], None],
+) -> Iterator[CaseResult]:
+    """Build the engines of a plan, and run their cases; ``waves`` has the file of each engine."""
     # The largest takes longest to build and goes first; the others come as they are needed.
     configs = list(dict.fromkeys(config for config, _ in plan))
     configs.sort(key=lambda config: config.lanes * config.rows < 1000)
     with ProcessPoolExecutor(max_workers=2) as pool:
         builds: dict[MatVecConfig, Future[Path]] = {
-            config: pool.submit(build_harness, config, waves=waves_files.get(config))
+            config: pool.submit(build_harness, config, waves=waves.get(config))
             for config in configs
         }
         try:
             for config, cases in plan:
                 built(sum(build.done() for build in builds.values()), len(builds))
                 builds[config].result()
-                with MatVecSimulator(config, waves=waves_files.get(config)) as simulator:
+                with MatVecSimulator(config, waves=waves.get(config)) as simulator:
                     yield from cases(simulator)
         finally:
             pool.shutdown(cancel_futures=True)
-    for config, widths in AXI_CASES if Part.AXI in parts else ():
-        yield from _axi(config, widths)
 
 
 def _plan(

@@ -3,7 +3,6 @@
 import fcntl
 import hashlib
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,8 +54,5 @@ def keep(kind: str, key: str) -> Iterator[tuple[Path, Path | None]]:
         if folder.is_dir():
             yield folder, None
             return
-        # A killed process leaves its folder; under the lock, no other process fills one.
-        for left_over in parent.glob(f".{digest}.*/"):
-            shutil.rmtree(left_over)
         with new_folder(folder) as making:
             yield folder, making

@@ -91,11 +91,6 @@ def test_the_digits_as_an_engine_takes_them(model, tmp_path):
 def test_refusals(model, tmp_path, tiny):
     folder, _, _ = tiny()
     out = tmp_path / "out"
-    nowhere = tmp_path / "nowhere"
-    refused(
-        model("convert", folder, nowhere / "x.gguf", "--to", "i2_s"),
-        f"{nowhere} is not a folder: make it first",
-    )
     refused(
         model("inspect", tmp_path / "none"),
         f"{tmp_path}/none: must be a readable checkpoint: No such file or directory",

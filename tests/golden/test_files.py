@@ -1,13 +1,25 @@
 """Writers that leave whole files or none, and the reader of untrusted JSON."""
 
+import errno
+import fcntl
 import os
 import re
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from trilith.golden.errors import CheckpointError, OutputError
-from trilith.golden.files import new_file, new_files, new_folder, read_json, write_text
+from trilith.golden.files import (
+    check_outputs,
+    new_file,
+    new_files,
+    new_folder,
+    read_json,
+    write_text,
+)
 
 
 class _StopError(Exception):
@@ -31,7 +43,10 @@ def contents(folder: Path) -> dict[str, str]:
 def test_that_a_file_replaces_an_older_one_when_it_is_complete(tmp_path):
     file = tmp_path / "a.txt"
     write_text(file, "old ü\n")
-    with new_file(file) as partial:
+    message = f"{file}: exists already; give another name, or --force to replace it"
+    with refuses(OutputError, message), new_file(file):
+        pytest.fail("the name is refused before anything is written")
+    with new_file(file, force=True) as partial:
         partial.write_text("new\n")
         assert file.read_bytes() == "old ü\n".encode()
     assert contents(tmp_path) == {"a.txt": "new\n"}
@@ -47,34 +62,105 @@ def _umask() -> int:
 
 def test_that_an_exception_leaves_the_older_files(tmp_path):
     write_text(tmp_path / "a", "old")
-    with pytest.raises(_StopError), new_file(tmp_path / "a") as partial:
+    with pytest.raises(_StopError), new_file(tmp_path / "a", force=True) as partial:
         _write_and_stop(partial.parent, partial.name)
-    with pytest.raises(_StopError), new_files(tmp_path) as making:
+    names = [tmp_path / "a", tmp_path / "b"]
+    with pytest.raises(_StopError), new_files(names, force=True) as making:
         _write_and_stop(making, "a", "b")
+    with pytest.raises(_StopError), new_file(tmp_path / "new" / "folders" / "a") as partial:
+        _write_and_stop(partial.parent, partial.name)
     assert contents(tmp_path) == {"a": "old"}
     assert len(list(tmp_path.iterdir())) == 1
 
 
 def test_that_of_several_files_all_are_written_or_none(tmp_path):
-    with new_files(tmp_path) as making:
+    names = [tmp_path / name for name in "abcd"]
+    with new_files(names) as making:
         for name in "abc":
             (making / name).write_text(name)
     assert contents(tmp_path) == {"a": "a", "b": "b", "c": "c"}
-    (tmp_path / "d").mkdir()
     message = f"{tmp_path / 'd'}: must be a file, not a folder; give another name"
-    with refuses(OutputError, message), new_files(tmp_path) as making:
+    with refuses(OutputError, message), new_files(names, force=True) as making:
         (making / "a").write_text("new")
         (making / "d").write_text("new")
-    assert contents(tmp_path) == {"a": "a", "b": "b", "c": "c"}
-    with refuses(OutputError, message), new_file(tmp_path / "d"):
+        (tmp_path / "d").mkdir()
+    with refuses(OutputError, message), new_files(names, force=True):
         pytest.fail("the name is refused before anything is written")
+    assert contents(tmp_path) == {"a": "a", "b": "b", "c": "c"}
+    with refuses(OutputError, f"{names[1]}: must not be written twice; give another name"):
+        check_outputs(names[:2] * 2, force=True)
 
 
-def test_that_files_need_a_folder(tmp_path):
-    missing = tmp_path / "missing"
-    message = f"{missing}: must be a writable folder: No such file or directory"
+@pytest.mark.parametrize("links", [True, False])
+def test_that_moves_are_undone(tmp_path, monkeypatch, links):
+    for name in "abcd":
+        (tmp_path / name).write_text(f"old {name}")
+    (tmp_path / "b").unlink()
+    rename = Path.rename
+
+    def fail_at_d(path, target):
+        if target == tmp_path / "d":
+            raise _StopError
+        return rename(path, target)
+
+    def no_links(*paths):
+        raise OSError
+
+    monkeypatch.setattr(Path, "rename", fail_at_d)
+    if not links:
+        monkeypatch.setattr(os, "link", no_links)
+    names = [tmp_path / name for name in "abcd"]
+    with pytest.raises(_StopError), new_files(names, force=True) as making:
+        for name in "abcd":
+            (making / name).write_text(f"new {name}")
+    assert contents(tmp_path) == {name: f"old {name}" for name in "acd"}
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_that_the_folders_of_killed_processes_are_removed(tmp_path):
+    code = (
+        "import os, signal, sys; from pathlib import Path; from trilith.golden.files import new_file"
+        "\nwith new_file(Path(sys.argv[1]) / 'a') as file:"
+        "\n    file.write_text('half'); os.kill(os.getpid(), signal.SIGKILL)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    (left,) = tmp_path.iterdir()
+    assert left.name.startswith(".trilith-")
+    others = [
+        tmp_path / ".trilith-1-00000000.partial",  # A process with this number lives.
+        tmp_path / ".trilith-4194305-00000001.partial",  # The process of another machine.
+        tmp_path / ".trilith-notes",
+    ]
+    for folder in others:
+        folder.mkdir()
+    lock = os.open(others[1], os.O_RDONLY)
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    write_text(tmp_path / "a", "whole")
+    os.close(lock)
+    assert contents(tmp_path) == {"a": "whole"}
+    assert sorted(tmp_path.glob(".*")) == others
+
+
+def test_that_a_folder_must_be_writable():
+    message = "/proc: must be a writable folder: No such file or directory"
     with refuses(OutputError, message):
-        write_text(missing / "a", "")
+        write_text(Path("/proc/a"), "")
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "No space left on device"),
+        (OSError("524288 requested and 1024 written"), "524288 requested and 1024 written"),
+    ],
+)
+def test_that_a_full_disk_is_called_so(tmp_path, error, text):
+    file = tmp_path / "a"
+    message = f"{file}: the disk is full ({text}); free space there, or write to another one"
+    with refuses(OutputError, message), new_file(file):
+        raise error
+    assert not list(tmp_path.iterdir())
 
 
 def test_that_a_folder_appears_when_it_is_complete(tmp_path):
@@ -99,6 +185,17 @@ def test_that_a_folder_must_be_new_or_empty(tmp_path):
         message = f"{taken}: must not exist yet; remove it, or give another name"
         with refuses(OutputError, message), new_folder(taken):
             pytest.fail("the name is refused before anything is written")
+
+
+def test_that_a_folder_is_replaced_whole(tmp_path):
+    folder = tmp_path / "folder"
+    for text in ("old", "new"):
+        with new_folder(folder, force=True) as partial:
+            (partial / text).write_text(text)
+    with pytest.raises(_StopError), new_folder(folder, force=True) as partial:
+        _write_and_stop(partial, "half")
+    assert contents(folder) == {"new": "new"}
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 @pytest.mark.parametrize(

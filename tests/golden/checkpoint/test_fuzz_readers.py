@@ -129,7 +129,7 @@ def test_ternary_data_of_gguf(tmp_path, tiny):
     folder, _, _ = tiny(**SMALL | {"hidden_size": 256, "intermediate_size": 256})
     for kind in ("i2_s", "tq1_0", "tq2_0"):
         file = tmp_path / "a.gguf"
-        write_gguf(load_checkpoint(folder), file, kind)
+        write_gguf(load_checkpoint(folder), file, kind, force=True)
         whole = file.read_bytes()
         rng = np.random.default_rng(5)
         results = set()

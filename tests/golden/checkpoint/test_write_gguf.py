@@ -120,8 +120,8 @@ def test_a_failure_leaves_nothing(tmp_path, tiny):
     old.write_text("as it was")
     for write in (
         lambda: write_huggingface(source, tmp_path / "new"),
-        lambda: write_gguf(source, old, "i2_s"),
-        lambda: write_gguf(source, old, "tq1_0"),
+        lambda: write_gguf(source, old, "i2_s", force=True),
+        lambda: write_gguf(source, old, "tq1_0", force=True),
     ):
         with pytest.raises(CheckpointError, match="must hold the codes 0, 1 and 2, not 3"):
             write()
