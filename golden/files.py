@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import CheckpointError, OutputError
+from .input_files import mistaken, unreadable
 from .scratch import Scratch
 
 __all__ = [
@@ -25,8 +26,10 @@ __all__ = [
     "write_text",
 ]
 
-#: Largest JSON file in bytes. A real config.json has a few kilobytes.
+#: Largest JSON file in bytes, and most lists and objects in it. A real config.json has a few
+#: kilobytes, and the largest lists of tensors have about ten megabytes.
 _JSON_LIMIT = 64 * 2**20
+_JSON_PARTS = 2**20
 
 
 #: Called with the number of tensors that are done, and the number of all.
@@ -42,7 +45,7 @@ def read_json(file: Path) -> dict[str, Any]:
 
     Parameters
     ----------
-    file : at most 64 MiB
+    file : at most 64 MiB, with at most 2²⁰ lists and objects
 
     Returns
     -------
@@ -53,13 +56,23 @@ def read_json(file: Path) -> dict[str, Any]:
     CheckpointError
         If the file cannot be read, is too large, is not JSON, or holds no object.
     """
-    try:
-        size = file.stat().st_size
-        value = json.loads(file.read_bytes()) if size <= _JSON_LIMIT else None
-    except (OSError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"{file}: must be readable JSON: {error}") from None
+    if message := unreadable(file, "JSON"):
+        raise CheckpointError(message)
+    size = file.stat().st_size
     if size > _JSON_LIMIT:
-        raise CheckpointError(f"{file}: must have at most {_JSON_LIMIT} bytes")
+        raise CheckpointError(f"{file}: must have at most {_JSON_LIMIT} bytes, not {size}")
+    text = file.read_bytes()
+    parts = text.count(b"[") + text.count(b"{")
+    if parts > _JSON_PARTS:
+        raise CheckpointError(
+            f"{file}: must have at most {_JSON_PARTS} lists and objects, not {parts}"
+        )
+    try:
+        value = json.loads(text)
+    except RecursionError:
+        raise CheckpointError(f"{file}: must have fewer lists or objects inside another") from None
+    except ValueError as error:
+        raise CheckpointError(mistaken(file, "JSON", error)) from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{file}: must hold an object, not a {type(value).__name__}")
     return value

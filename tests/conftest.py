@@ -73,7 +73,7 @@ def relayout():
     """Rewrite the I2_S matrices of a GGUF file in place, as another build of bitnet.cpp does."""
 
     def rewrite(file, layout):
-        from trilith.golden.checkpoint.gguf import GgufFile
+        from trilith.golden.checkpoint.gguf_file import GgufFile
 
         found = GgufFile(file)
         data = bytearray(file.read_bytes())

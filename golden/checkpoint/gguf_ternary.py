@@ -16,7 +16,7 @@ from .scales import check_legal_scales, fewest_scales
 from .tensors import TernaryTensor
 
 if TYPE_CHECKING:
-    from .gguf import GgufFile
+    from .gguf_file import GgufFile
 
 __all__ = ["read_i2s_layout", "read_ternary"]
 

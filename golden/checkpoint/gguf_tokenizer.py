@@ -16,7 +16,7 @@ from ..errors import CheckpointError
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from .gguf import GgufFile
+    from .gguf_file import GgufFile
 
 __all__ = ["gguf_end_tokens", "read_gguf_tokenizer", "tokenizer_metadata"]
 

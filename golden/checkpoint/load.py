@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 from ..errors import CheckpointError
 from ..files import read_json
+from ..input_files import is_safetensors, mistaken, unreadable
 from .i2_s import I2SLayout
 from .safetensors import load_safetensors
 from .tensors import Checkpoint
 
-__all__ = ["load_checkpoint"]
+__all__ = ["load_checkpoint", "read_config"]
+
+#: Endings of files of weights that are not read.
+_PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def load_checkpoint(
@@ -64,12 +69,11 @@ def load_checkpoint(
                 "take the model's own"
             )
         return load_safetensors(path, read_json(config_file), files, quantize)
-    try:
-        with path.open("rb") as file:
-            magic = file.read(4)
-    except OSError as error:
-        raise CheckpointError(f"{path}: must be a readable checkpoint: {error.strerror}") from None
-    if magic == b"GGUF" or path.suffix == ".gguf":
+    if message := unreadable(path, "a checkpoint"):
+        raise CheckpointError(message)
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[:4] == b"GGUF" or path.suffix == ".gguf":
         from .gguf import load_gguf
 
         if quantize:
@@ -78,11 +82,9 @@ def load_checkpoint(
                 "already; leave it out"
             )
         return load_gguf(path, i2s_layout)
-    if magic[:2] == b"PK" or path.suffix in (".bin", ".pt", ".pth"):
-        raise CheckpointError(
-            f"{path}: must be a safetensors or GGUF file, not a pickle, which can run code when it "
-            "is read; convert it with save_pretrained(safe_serialization=True)"
-        )
+    if not is_safetensors(head):
+        reason = "it has neither's first bytes; download it again"
+        raise CheckpointError(mistaken(path, "a safetensors or GGUF file", reason))
     _check_no_layout(path, i2s_layout)
     config_file = path.with_name("config.json")
     if not config_file.is_file():
@@ -101,6 +103,36 @@ def _check_no_layout(path: Path, i2s_layout: str) -> None:
         )
 
 
+def read_config(path: Path) -> dict[str, Any]:
+    """Read the configuration of a model, whatever the types of its tensors.
+
+    Parameters
+    ----------
+    path : a ``config.json``, its folder, a safetensors file beside it, or a GGUF file, whose
+        metadata have it
+
+    Returns
+    -------
+    The values by the keys of ``config.json``.
+
+    Raises
+    ------
+    CheckpointError
+        If the file is of another kind, damaged or missing.
+    """
+    if path.is_dir():
+        path /= "config.json"
+    if message := unreadable(path, "a config.json, or a file of a model"):
+        raise CheckpointError(message)
+    with path.open("rb") as file:
+        head = file.read(9)
+    if head[:4] == b"GGUF":
+        from .gguf import read_gguf_config
+
+        return read_gguf_config(path)
+    return read_json(path.with_name("config.json") if is_safetensors(head) else path)
+
+
 def _weight_files(folder: Path) -> list[Path]:
     """List the files with the weights of a Hugging Face folder."""
     index_file, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
@@ -109,14 +141,16 @@ def _weight_files(folder: Path) -> list[Path]:
     if single.is_file():
         return [single]
     try:
-        others = sorted(
-            file.name
-            for file in folder.iterdir()
-            if file.suffix in (".gguf", ".bin", ".pt", ".pth", ".safetensors")
-        )
+        names = [file.name for file in folder.iterdir()]
     except OSError as error:
         raise CheckpointError(f"{folder}: must be readable: {error.strerror}") from None
+    others = sorted(
+        (name for name in names if name.endswith((".gguf", ".safetensors", *_PICKLES))),
+        key=lambda name: (name.endswith(_PICKLES), name),
+    )
     found = f"{others[0]}; name that file itself" if others else "neither"
+    if others and others[0].endswith(_PICKLES):
+        found = f"{others[0]}, a pickle; convert it with save_pretrained(safe_serialization=True)"
     raise CheckpointError(
         f"{folder}: must be a folder with model.safetensors or model.safetensors.index.json; "
         f"found {found}"

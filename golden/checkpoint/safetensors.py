@@ -15,6 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, within
+from ..input_files import mistaken, unreadable
 from ..quantize import absmean_quantize
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
 from .scales import check_legal_scales, ternary_from_float
@@ -260,12 +261,20 @@ SAFETENSORS_TYPES: dict[str, DTypeLike] = {
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Make an object of the header, in which the format allows each key once."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        keys = [key for key, _ in pairs]
-        twice = next(key for key in found if keys.count(key) > 1)
-        raise ValueError(f"the header must have each key once, not {twice!r} twice")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the header must have each key once, not {key!r} twice")
+        found[key] = value
     return found
+
+
+#: Largest header in bytes, and most tensors. Files of hundreds of experts have some ten thousand.
+_HEADER_LIMIT = 32 * 2**20
+_MOST_TENSORS = 2**16
+
+
+_WANTED = "a safetensors file"
 
 
 class _SafetensorsFile(LazyTensors[NDArray]):
@@ -287,9 +296,20 @@ class _SafetensorsFile(LazyTensors[NDArray]):
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if message := unreadable(path, _WANTED):
+            raise CheckpointError(message)
+        with path.open("rb") as file:
+            header = int.from_bytes(file.read(8), "little")
+            # The size is that of another kind of file, which the library would call too large.
+            tensors = file.read(header).count(b'"dtype"') if header <= _HEADER_LIMIT else 0
+        if _HEADER_LIMIT < header < path.stat().st_size or tensors > _MOST_TENSORS:
+            raise CheckpointError(
+                f"{path}: the header must have at most {_HEADER_LIMIT} bytes and {_MOST_TENSORS} "
+                f"tensors, not {header} and {tensors or 'more'}"
+            )
         try:
-            with safe_open(path, framework="numpy") as tensors:
-                names = tensors.offset_keys()
+            with safe_open(path, framework="numpy") as opened:
+                names = opened.offset_keys()
             for name in names:
                 if not name.isprintable():
                     raise ValueError(f"names must be printable, not {name!r}")
@@ -297,7 +317,9 @@ class _SafetensorsFile(LazyTensors[NDArray]):
             start = 8 + struct.unpack_from("<Q", data.data)[0]
             self._header = json.loads(data[8:start].tobytes(), object_pairs_hook=_once)
         except (SafetensorError, OSError, ValueError) as error:
-            raise CheckpointError(f"{path}: must be a whole safetensors file: {error}") from None
+            cut = "incomplete metadata" in str(error) or "invalid header length" in str(error)
+            reason = "its size is not that of its header; download it again"
+            raise CheckpointError(mistaken(path, _WANTED, reason if cut else error)) from None
         self._data = data[start:]
         super().__init__(path, {name: partial(self._read, name) for name in names})
 

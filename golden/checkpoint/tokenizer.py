@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CheckpointError
 from ..files import read_json
+from ..input_files import mistaken, unreadable
 
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
@@ -54,17 +55,19 @@ def load_tokenizer(path: Path) -> Tokenizer:
     from tokenizers import Tokenizer
 
     file = (path if path.is_dir() else path.parent) / "tokenizer.json"
-    if not file.is_file():
+    if not file.exists():
         if _is_gguf(path):
-            from .gguf import GgufFile
+            from .gguf_file import GgufFile
             from .gguf_tokenizer import read_gguf_tokenizer
 
             return read_gguf_tokenizer(GgufFile(path))
         raise CheckpointError(f"{file}: the model's tokenizer is missing; copy it there")
+    if message := unreadable(file, "a tokenizer"):
+        raise CheckpointError(message)
     try:
         tokenizer = Tokenizer.from_file(str(file))
     except Exception as error:  # The library has no error class of its own.
-        raise CheckpointError(f"{file}: must be a tokenizer: {error}") from None
+        raise CheckpointError(mistaken(file, "a tokenizer", error)) from None
     tokenizer.no_truncation()
     tokenizer.no_padding()
     beside = file.with_name("tokenizer_config.json")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
-from .gguf import GgufFile, block_size, stored_bytes
 from .gguf_blocks import TernaryType, fields_from_packed, tq1_from_packed
+from .gguf_file import GgufFile, block_size, stored_bytes
 from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads, scale_name
 from .model_config import ModelConfig, transformer_linears
 from .scales import check_single_scale

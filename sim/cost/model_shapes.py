@@ -1,5 +1,6 @@
 """Shapes of language models that are known by name, or described by a ``config.json``."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -97,7 +98,8 @@ def find_model(name: str) -> ModelShape:
 
     Parameters
     ----------
-    name : a key of ``MODELS``, a ``config.json``, or the folder that holds one
+    name : a key of ``MODELS``; or a ``config.json``, its folder, a safetensors file beside it, or a
+        GGUF file
 
     Raises
     ------
@@ -108,16 +110,18 @@ def find_model(name: str) -> ModelShape:
     """
     if name in MODELS:
         return MODELS[name]
-    # Only a file needs the reader: an estimate of a named model starts without it.
-    from ...golden.files import read_json
+    # Only a file needs the readers: an estimate of a named model starts without them.
+    from ...golden.checkpoint.load import read_config
+    from ...golden.input_files import shown
     from .config_shapes import read_model
 
     path = Path(name)
-    if path.is_dir():
-        path /= "config.json"
-    if not path.is_file():
+    if not os.path.exists(path):  # Unlike the method, it knows names that cannot be.
         raise EstimateError(
-            f"the model must be a config.json or one of {', '.join(MODELS)}, not {name!r}"
+            "the model must be a config.json, a folder or a file of a model, or one of "
+            f"{', '.join(MODELS)}, not {shown(name)}"
         )
-    model = read_model(read_json(path), str(path))
-    return model if model.name != "config" else replace(model, name=path.parent.name or "model")
+    model = read_model(read_config(path), str(path))
+    if model.name not in ("config", "model"):
+        return model
+    return replace(model, name=path.parent.name or "model")

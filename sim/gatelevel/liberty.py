@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from ...golden.errors import TrilithError
+from ...golden.input_files import mistaken, shown, unreadable
 
 __all__ = [
     "Group",
@@ -26,6 +27,16 @@ __all__ = [
     "truth_table",
     "verilog_expression",
 ]
+
+#: Largest content of a file in bytes, decompressed. Libraries with a table for each arc have a
+#: tenth of it.
+_LARGEST = 2**28
+
+#: The file must name its group within so many bytes; comments stand in front.
+_START = 2**20
+
+#: Most characters of a function, words of an attribute, and groups inside each other.
+_LONGEST, _MOST_WORDS, _DEEPEST = 1000, 2**16, 100
 
 #: Most pins of a function: a truth table has two to this power entries.
 _MOST_PINS = 12
@@ -63,7 +74,12 @@ class Group:
 
 
 #: Quoted text, comments, line continuations, words, and marks.
-_TOKEN = re.compile(r'"((?:[^"\\]|\\.)*)"|/\*.*?\*/|\\\n|([^\s"(){};:,\\]+)|([(){};\n])', re.S)
+#: Text and comments without an end go to the end of the file, which is then not complete.
+_TOKEN = re.compile(
+    r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\Z)|/\*.*?(?:\*/|\Z)|\\\n'
+    r'|([^\s"(){};:,\\]+)|([(){};\n])\s*+|[ \t]{16,}+',
+    re.S,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +119,8 @@ class LibertyFile:
                 if match.lastindex:
                     taker = arguments if inside and arguments is not None else words
                     taker.append(match[1] if match[1] is not None else match[2])
+                    if len(taker) > _MOST_WORDS:
+                        raise self._wrong(f"an attribute must have at most {_MOST_WORDS} words")
             elif mark == "(":
                 arguments, inside = [], True
             elif mark == ")":
@@ -115,6 +133,8 @@ class LibertyFile:
                 group = Group(words[-1], arguments)
                 stack[-1].groups.append(group)
                 stack.append(group)
+                if len(stack) > _DEEPEST:
+                    raise self._wrong(f"groups must be at most {_DEEPEST} deep")
                 words, arguments = [], None
             # Some libraries leave out the semicolon at the end of a line.
             elif mark != "\n" or (arguments is None and len(words) > 1):
@@ -144,12 +164,25 @@ def read_liberty(file: Path) -> LibertyFile:
     LibertyError
         If the file cannot be read, or its compression is damaged.
     """
-    try:
-        stored = file.read_bytes()
-        content = gzip.decompress(stored) if stored[:2] == b"\x1f\x8b" else stored
-    except (OSError, EOFError, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise LibertyError(f"{file}: the Liberty file cannot be read: {reason}") from None
+    if message := unreadable(file, "a Liberty file"):
+        raise LibertyError(message)
+    stored = content = b""
+    if file.stat().st_size <= _LARGEST:
+        stored = content = file.read_bytes()
+    if stored[:2] == b"\x1f\x8b":
+        try:
+            with gzip.open(file) as opened:
+                content = opened.read(_LARGEST + 1)
+        except (OSError, EOFError, zlib.error) as error:
+            raise LibertyError(f"{file}: the Liberty file cannot be read: {error}") from None
+    if not stored or len(content) > _LARGEST:
+        raise LibertyError(
+            f"{file}: the Liberty file must have at most {_LARGEST} bytes, decompressed; "
+            "split the library into several files"
+        )
+    if b"library" not in content[:_START]:
+        reason = f"a library group must begin within {_START} bytes"
+        raise LibertyError(mistaken(file, "a Liberty file", reason, content))
     return LibertyFile(name=file.name, sha256=hashlib.sha256(stored).hexdigest(), content=content)
 
 
@@ -273,10 +306,14 @@ class _Function:
 @cache
 def _tree(function: str) -> _Tree:
     try:
+        if len(function) > _LONGEST:
+            raise ValueError(f"it has more than {_LONGEST} characters")
         return _Function(function).tree()
+    except RecursionError:
+        raise LibertyError("a function must have fewer parentheses within another") from None
     except ValueError as error:
         raise LibertyError(
-            f"the function {function!r} must be a Boolean expression of Liberty: {error}"
+            f"the function {shown(function)} must be a Boolean expression of Liberty: {error}"
         ) from None
 
 

@@ -1,6 +1,9 @@
 import json
+import shutil
 
 import pytest
+
+from trilith.golden.data import PYDOC
 
 GATE_MATMUL = ["energy", "matmul", "--n", "9", "--k", "9", "--profile", "gate:asap7"]
 
@@ -34,7 +37,10 @@ def test_validation(trilith):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["estimate", "gpt-9"], "the model must be a config.json or one of bitnet-2b4t, "),
+        (
+            ["estimate", "gpt-9"],
+            "the model must be a config.json, a folder or a file of a model, or one of bitnet-",
+        ),
         (["estimate", "--design", "x"], "the design must be one of micro, "),
         (["estimate", "--memory", "x"], "the memory must be one of ddr3-1333x16, "),
         (["estimate", "--profile", "x"], "the energy profile must be one of horowitz45, "),
@@ -72,3 +78,16 @@ def test_refusals(trilith, arguments, message, tmp_path, monkeypatch):
     assert done.stderr.startswith(f"trilith: {message}")
     assert len(done.stderr.strip().splitlines()) == 1
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["model.gguf", "model.safetensors", "."])
+def test_a_checkpoint_is_a_model(trilith, tmp_path, name):
+    """The shape is in the metadata of GGUF, and beside a safetensors file."""
+    for file in ("config.json", "model.safetensors"):
+        shutil.copy(PYDOC / file, tmp_path)
+    assert not trilith(
+        *("model", "convert", PYDOC, tmp_path / "model.gguf", "--to", "i2_s")
+    ).returncode
+    expected = json.loads(trilith("estimate", PYDOC, "--json").stdout)
+    found = json.loads(trilith("estimate", tmp_path / name, "--json").stdout)
+    assert found["rows"] == expected["rows"]

@@ -180,7 +180,7 @@ def test_ascii_terminals(command):
         (("--i2s-layout", "rows4"), "the layout of I2_S is for GGUF files"),
         (
             ("--model", PYDOC / "nowhere"),
-            f"{PYDOC / 'nowhere'}: must be a readable checkpoint: No such file or directory",
+            f"{PYDOC / 'nowhere'}: must be a checkpoint that can be read: No such file",
         ),
     ],
 )

@@ -93,7 +93,7 @@ def test_refusals(model, tmp_path, tiny):
     out = tmp_path / "out"
     refused(
         model("inspect", tmp_path / "none"),
-        f"{tmp_path}/none: must be a readable checkpoint: No such file or directory",
+        f"{tmp_path}/none: must be a checkpoint that can be read: No such file or directory",
     )
     refused(
         model("convert", folder, out, "--to", "q4_k"),

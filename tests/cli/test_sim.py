@@ -30,14 +30,20 @@ def test_part_and_checkpoint(command, refused):
     )
 
 
-@pytest.mark.parametrize("content", [b"", b"not safetensors at all", None])
-def test_unreadable_checkpoint(command, refused, tmp_path, content):
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"", "checkpoint, not an empty file; download or write it again"),
+        (b"not safetensors at all", "safetensors or GGUF file: it has neither's first bytes"),
+        (None, "checkpoint that can be read: No such file or directory"),
+    ],
+)
+def test_unreadable_checkpoint(command, refused, tmp_path, content, what):
     file = tmp_path / "model.safetensors"
     (tmp_path / "config.json").write_text(json.dumps(CONFIG))
     if content is not None:
         file.write_bytes(content)
-    what = "readable checkpoint" if content is None else "whole safetensors file"
-    refused(command("sim", "--checkpoint", file), f"trilith: {file}: must be a {what}: ")
+    refused(command("sim", "--checkpoint", file), f"trilith: {file}: must be a {what}")
 
 
 def test_checkpoint_of_something_else(command, refused, tmp_path):

@@ -206,9 +206,13 @@ def test_that_a_folder_is_replaced_whole(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "must be readable JSON: Expecting property name enclosed in double quotes: .*"),
+        (
+            "{",
+            "must be JSON: Expecting property name enclosed in .*; it begins with '{'",
+        ),
         ("[1]", "must hold an object, not a list"),
-        ("[" * 100_000, "must be readable JSON: .*recursion.*"),
+        ("[" * 100_000, "must have fewer lists or objects inside another"),
+        ("[" * 2**20 + "]{", "must have at most 1048576 lists and objects, not 1048577"),
     ],
 )
 def test_that_untrusted_json_is_refused_in_one_line(tmp_path, text, message):
@@ -224,5 +228,5 @@ def test_that_a_huge_json_file_is_not_read(tmp_path):
     file = tmp_path / "config.json"
     with file.open("wb") as stream:
         stream.truncate(64 * 2**20 + 1)
-    with refuses(CheckpointError, f"{file}: must have at most 67108864 bytes"):
+    with refuses(CheckpointError, f"{file}: must have at most 67108864 bytes, not 67108865"):
         read_json(file)

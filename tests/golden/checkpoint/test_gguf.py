@@ -9,7 +9,7 @@ import pytest
 from gguf.quants import dequantize, quantize
 
 from trilith.golden import CheckpointError, load_checkpoint
-from trilith.golden.checkpoint.gguf import GgufFile
+from trilith.golden.checkpoint.gguf_file import GgufFile
 from trilith.golden.checkpoint.write_gguf import write_gguf
 
 TQ1_0 = gguf.GGMLQuantizationType.TQ1_0
@@ -249,7 +249,12 @@ def refuses(tmp_path, message, tensors, **options):
         ),
         (12, "Q4_K; these weights are not ternary, take the original checkpoint"),
         (1, "F16; these weights are not ternary, take the original checkpoint"),
-        (77, "unknown type 77; these weights are not ternary, take the original checkpoint"),
+        (
+            77,
+            "a type of the unknown number 77 (known are 0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, "
+            "14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 34, 35, 36, 38, "
+            "39, 40, 41); a newer or another program wrote the file, or it is damaged",
+        ),
     ],
 )
 def test_other_types(tmp_path, kind, message):
@@ -339,9 +344,9 @@ COUNTS = struct.pack("<IQQ", 3, 1, 0)
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "must be a readable GGUF file: cannot mmap an empty file"),
+        (b"", "must be a checkpoint, not an empty file; download or write it again"),
         (b"GGUF", "its header must be whole: unpack_from requires a buffer of at least 24 bytes "),
-        (b"GGML" + bytes(40), "must start with GGUF, not b'GGML' (at byte 24)"),
+        (b"GGML" + bytes(40), "must be a GGUF file: it must start with GGUF, not b'GGML'"),
         (
             header(struct.pack("<IQQ", 1, 0, 0)),
             "must be GGUF of version 2 or 3 in little-endian order, not 0x1; convert it with ",
@@ -351,7 +356,7 @@ COUNTS = struct.pack("<IQQ", 3, 1, 0)
             "must be GGUF of version 2 or 3 in little-endian order, not 0x3000000; convert it ",
         ),
         (
-            header(struct.pack("<IQQQ", 3, 0, 2**60, 2**63)),
+            header(struct.pack("<IQQQ", 3, 0, 1, 2**63)),
             "its header must be whole: 9223372036854775808 bytes are announced, 0 are left",
         ),
         (
@@ -361,6 +366,20 @@ COUNTS = struct.pack("<IQQ", 3, 1, 0)
         (
             header(struct.pack("<IQQ", 3, 0, 1), text(b"k"), struct.pack("<IIQ", 9, 9, 1)),
             "arrays must be of scalars or strings, not of type 9",
+        ),
+        (
+            header(struct.pack("<IQQ", 3, 0, 1), text(b"k"), struct.pack("<IIQ", 9, 8, 2**27)),
+            "k must have at most 2097152 strings, not 134217728",
+        ),
+        (
+            header(struct.pack("<IQQ", 3, 2**40, 2**40)),
+            "must have at most 65536 tensors and as many keys, not 1099511627776 and 1099511627776",
+        ),
+        (
+            header(
+                struct.pack("<IQQ", 3, 0, 1), text(b"k"), struct.pack("<I", 8), text(b"a" * 2**25)
+            ),
+            "strings must have at most 16777216 bytes, not 33554432",
         ),
         (
             header(struct.pack("<IQQ", 3, 0, 1), text(b"k"), struct.pack("<IIQ", 9, 4, 2**62)),

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from trilith.golden import CheckpointError, load_checkpoint
-from trilith.golden.checkpoint.gguf import GgufFile
+from trilith.golden.checkpoint.gguf_file import GgufFile
 from trilith.golden.checkpoint.gguf_ternary import _norm_in_front
 from trilith.golden.checkpoint.i2_s import I2SLayout, I2SMatrix, choose_layout, unpack_codes
 from trilith.golden.checkpoint.write_gguf import write_gguf

@@ -64,7 +64,10 @@ def test_shards(tiny):
     refuses(f"{index}: must have an object weight_map of tensors and files", folder)
     index.write_text(json.dumps({"weight_map": weight_map}))
     (folder / "model-00002-of-00002.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"00002\.safetensors: must be a whole safetensors"):
+    with pytest.raises(
+        CheckpointError,
+        match=r"00002\.safetensors: .* can be read: No such file",
+    ):
         load_checkpoint(folder)
     shutil.copy(
         folder / "model-00001-of-00002.safetensors", folder / "model-00002-of-00002.safetensors"
@@ -74,7 +77,10 @@ def test_shards(tiny):
 
 
 def test_paths_that_are_no_checkpoint(tmp_path, tiny):
-    refuses("FOLDER: must be a readable checkpoint: No such file or directory", tmp_path / "none")
+    refuses(
+        "FOLDER: must be a checkpoint that can be read: No such file or directory",
+        tmp_path / "none",
+    )
     refuses(
         "FOLDER: must be a folder with model.safetensors or model.safetensors.index.json; found "
         "neither",
@@ -87,7 +93,7 @@ def test_paths_that_are_no_checkpoint(tmp_path, tiny):
         tmp_path,
     )
     pickle = tmp_path / "pytorch_model.bin"
-    pickle.write_bytes(b"PK\3\4")
+    pickle.write_bytes(b"PK\3\4" + bytes(26) + b"archive/data.pkl")
     refuses(
         "FOLDER: must be a safetensors or GGUF file, not a pickle, which can run code when it is "
         "read; convert it with save_pretrained(safe_serialization=True)",
@@ -96,10 +102,10 @@ def test_paths_that_are_no_checkpoint(tmp_path, tiny):
     folder, _, _ = tiny()
     config = folder / "config.json"
     for text, rule in (
-        ("{", "must be readable JSON: "),
-        ("[" * 100_000, "must be readable JSON: "),
+        ("{", "must be JSON: "),
+        ("[" * 100_000, "must have fewer lists or objects inside another"),
         ("[]", "must hold an object, not a list"),
-        ('{"a": ' + "9" * 10_000 + "}", "must be readable JSON: "),
+        ('{"a": ' + "9" * 10_000 + "}", "must be JSON: "),
     ):
         config.write_text(text)
         with pytest.raises(CheckpointError, match=f"^{re.escape(f'{config}: {rule}')}"):

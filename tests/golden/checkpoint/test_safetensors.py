@@ -279,7 +279,23 @@ def test_tensors_by_name(tmp_path):
     whole = file.read_bytes()
     for size in (0, 7, 20, len(whole) - 1):
         file.write_bytes(whole[:size])
-        refuses(file, "a.weight", ": must be a whole safetensors file: ")
+        refuses(file, "a.weight", ": must be a safetensors file")
+    short = ": must be a safetensors file: its size is not that of its header; download it again"
+    refuses(file, "a.weight", re.escape(short))
+
+
+@pytest.mark.parametrize(("size", "tensors"), [(2**26, 0), (2**21, 2**16 + 1)])
+def test_absurd_headers(tmp_path, size, tensors):
+    file = tmp_path / "model.safetensors"
+    entries = ",".join(f'"{i}":{{"dtype":"U8"}}' for i in range(tensors))
+    header = f"{{{entries}}}".encode().ljust(size)
+    file.write_bytes(len(header).to_bytes(8, "little") + header + b" ")
+    message = (
+        f"{file}: the header must have at most 33554432 bytes and 65536 tensors, not {len(header)} "
+        f"and {tensors or 'more'}"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        read_tensors(file, ["a"])
 
 
 def test_a_key_that_stands_twice(tiny):
@@ -293,7 +309,7 @@ def test_a_key_that_stands_twice(tiny):
     twice = header[:-1] + b"," + entry[0] + b"}"
     file.write_bytes(len(twice).to_bytes(8, "little") + twice + data[8 + size :])
     refuses(
-        f"{file}: must be a whole safetensors file: the header must have each key once, not "
+        f"{file}: must be a safetensors file: the header must have each key once, not "
         "'model.norm.weight' twice",
         folder,
     )

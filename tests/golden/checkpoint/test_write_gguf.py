@@ -15,7 +15,7 @@ from trilith.golden import (
     load_checkpoint,
 )
 from trilith.golden.checkpoint.compare import compare
-from trilith.golden.checkpoint.gguf import GgufFile
+from trilith.golden.checkpoint.gguf_file import GgufFile
 from trilith.golden.checkpoint.gguf_names import gguf_name
 from trilith.golden.checkpoint.write_gguf import write_gguf
 from trilith.golden.checkpoint.write_huggingface import write_huggingface

@@ -30,7 +30,7 @@ def test_layers_are_what_the_config_says():
 def test_a_folder_that_is_something_else(tmp_path):
     with pytest.raises(CheckpointError, match=r"must be a folder with model\.safetensors or "):
         BitNetMLP.load(tmp_path)
-    with pytest.raises(CheckpointError, match=r"config\.json: must be readable JSON: "):
+    with pytest.raises(CheckpointError, match=r"config\.json: .* can be read: No such file"):
         BitNetMLP.load_float(tmp_path)
     shutil.copy(DIGITS / "config.json", tmp_path)
     with pytest.raises(CheckpointError, match=r"must be a safetensors file or a folder with"):

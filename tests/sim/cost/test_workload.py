@@ -249,14 +249,14 @@ def test_kinds_of_attention_that_are_not_counted(nested):
 
 
 def test_bad_files(tmp_path):
-    with pytest.raises(EstimateError, match=r"^the model must be a config\.json or one of bitnet-"):
+    with pytest.raises(EstimateError, match=r"^the model must be a config\.json, a "):
         find_model("gpt-5")
     file = tmp_path / "config.json"
     file.write_text("{")
-    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must be readable JSON: "):
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must be JSON: "):
         find_model(str(file))
     file.write_text("[" * 100_000)
-    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must be readable JSON: "):
+    with pytest.raises(CheckpointError, match=f"^{re.escape(str(file))}: must have fewer lists "):
         find_model(str(file))
     file.write_text("[]")
     with pytest.raises(CheckpointError, match=r"must hold an object, not a list$"):

@@ -1,5 +1,7 @@
 import gzip
+import os
 import re
+import time
 from itertools import product
 
 import pytest
@@ -72,14 +74,76 @@ def test_a_text_that_is_not_liberty_is_refused(text, message):
 def test_files_that_cannot_be_read(tmp_path):
     file = tmp_path / "cut.lib.gz"
     file.write_bytes(gzip.compress(b"library (a) { }" * 100)[:-20])
-    for path, reason in (
-        (file, "Compressed file ended before the end-of-stream marker was reached"),
-        (tmp_path / "nowhere.lib", "No such file or directory"),
-        (tmp_path, "Is a directory"),
+    for path, message in (
+        (
+            file,
+            "the Liberty file cannot be read: Compressed file ended before the end-of-stream "
+            "marker was reached",
+        ),
+        (
+            tmp_path / "nowhere.lib",
+            "must be a Liberty file that can be read: No such file or directory",
+        ),
+        (tmp_path, "must be a Liberty file, not a folder"),
     ):
-        message = f"{path}: the Liberty file cannot be read: {reason}"
-        with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
+        with pytest.raises(LibertyError, match=f"^{re.escape(f'{path}: {message}')}$"):
             read_liberty(path)
+
+
+@pytest.mark.parametrize(
+    ("content", "size", "message"),
+    [
+        (
+            b"",
+            3 * 2**30,
+            "FILE: the Liberty file must have at most 268435456 bytes, decompressed; split the "
+            "library into several files",
+        ),
+        (
+            b"",
+            2**24,
+            "FILE: must be a Liberty file, not blank: it begins with zeros; download the file "
+            "again",
+        ),
+        (
+            gzip.compress(b" " * 2**21),
+            0,
+            "FILE: must be a Liberty file: a library group must begin within 1048576 bytes; it "
+            "begins with ''",
+        ),
+        (b"library (a) {" + b" " * 2**24, 0, "x.lib: the file must be one complete library"),
+        (
+            b'library (a) { b : "' + b"\\a" * 2**20,
+            0,
+            "x.lib: the file must be one complete library",
+        ),
+        (b"library (a) {" + b"/*" * 2**20, 0, "x.lib: the file must be one complete library"),
+        (b"library (a) {" + b"b (c) {" * 2**20, 0, "x.lib: groups must be at most 100 deep"),
+        (b"library (a) {" + b"b " * 2**20, 0, "x.lib: an attribute must have at most 65536 words"),
+    ],
+)
+def test_absurd_files_end_within_a_second(tmp_path, content, size, message):
+    file = tmp_path / "x.lib"
+    file.write_bytes(content)
+    if size:
+        os.truncate(file, size)
+    start = time.process_time()
+    with pytest.raises(LibertyError) as refusal:
+        read_liberty(file).parse()
+    assert str(refusal.value).startswith(message.replace("FILE", str(file)))
+    assert time.process_time() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        ("a " * 501, "the function 'a a a.*' must be .*: it has more than 1000 characters"),
+        ("(" * 900 + "a", "a function must have fewer parentheses within another"),
+    ],
+)
+def test_absurd_functions(function, message):
+    with pytest.raises(LibertyError, match=f"^{message}$"):
+        truth_table(function, ("a",))
 
 
 @pytest.mark.parametrize(
