@@ -4,7 +4,16 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from .options import I2sOptions, OptionError, Preset, Quantize, command, new_app, option
+from .options import (
+    HiddenAct,
+    I2sOptions,
+    OptionError,
+    Preset,
+    Quantize,
+    command,
+    new_app,
+    option,
+)
 from .output import Column, Table, print_json
 from .prompts import Continuation, PromptOptions
 
@@ -39,6 +48,9 @@ class _Options(PromptOptions, I2sOptions):
         "(BitNet a4.8: 4 bits by the mean, 8 bits in front of o and down).",
     )
     quantize: Quantize | None = option(None, "Quantization of float master weights.")
+    hidden_act: HiddenAct | None = option(
+        None, "Activation of a GGUF file that states none; without it, such a file is refused."
+    )
     preset: Preset | None = option(None, "Engine of the backend rtl. Default: block.")
 
 
@@ -78,12 +90,12 @@ def _load(options: _Options, **product: Any) -> Continuation:
     from ..golden.network.transformer import BitNetModel
 
     path = options.model or PYDOC
-    quantize = str(options.quantize) if options.quantize else None
     network = BitNetModel.load(
         path,
         activations=str(options.activations),
-        quantize=quantize,
+        quantize=options.quantize and options.quantize.value,
         i2s_layout=str(options.i2s_layout),
+        hidden_act=options.hidden_act and options.hidden_act.value,
         **product,
     )
     return Continuation(options, network, load_tokenizer(path))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .options import (
+    HiddenAct,
     I2sLayout,
     I2sOptions,
     OptionError,
@@ -41,15 +42,22 @@ class _QuantizeOptions(I2sOptions):
 
 
 def _load(
-    path: Path, quantize: str | None = None, i2s_layout: str = I2sLayout.AUTO
+    path: Path,
+    quantize: str | None = None,
+    i2s_layout: str = I2sLayout.AUTO,
+    hidden_act: str | None = None,
 ) -> "Checkpoint":
     """Load a checkpoint, or a folder of an engine's streams."""
     from ..golden.checkpoint.load import load_checkpoint
     from ..hw.weight_file import read_streams
 
     if (path / "manifest.json").is_file():
+        if hidden_act:
+            raise OptionError(f"{path}: --hidden-act is for GGUF files; leave it out")
         return read_streams(path)[1]
-    return load_checkpoint(path, quantize=quantize, i2s_layout=str(i2s_layout))
+    return load_checkpoint(
+        path, quantize=quantize, i2s_layout=str(i2s_layout), hidden_act=hidden_act
+    )
 
 
 class _InspectOptions(_QuantizeOptions):
@@ -168,6 +176,9 @@ class _Paths(_QuantizeOptions):
     source: Path = argument(..., "Folder, .safetensors or .gguf file.")
     target: Path = argument(..., "Folder (huggingface, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
+    hidden_act: HiddenAct | None = option(
+        None, "Activation of a GGUF file that states none; without it, such a file is refused."
+    )
     preset: Preset = option(Preset.BITNET, "Engine that reads the stream.")
     force: bool = force_option()
 
@@ -203,7 +214,8 @@ def convert(options: _ConvertOptions) -> None:
     target = options.target
     config = _engine(options)
     _check_target(options)
-    checkpoint = _load(options.source, options.quantize, options.i2s_layout)
+    hidden_act = options.hidden_act and options.hidden_act.value
+    checkpoint = _load(options.source, options.quantize, options.i2s_layout, hidden_act)
     with progress("converting") as show:
         if options.to is _Target.HUGGINGFACE:
             write_huggingface(checkpoint, target, progress=show)

@@ -22,6 +22,7 @@ from ..golden.errors import TrilithError
 
 __all__ = [
     "Group",
+    "HiddenAct",
     "I2sLayout",
     "I2sOptions",
     "JsonOptions",
@@ -48,6 +49,8 @@ class OptionError(TrilithError, ValueError):
 
 #: Names of engines; ``trilith.hw.config.PRESETS`` has the same.
 Preset = StrEnum("Preset", ["MICRO", "LINE", "BLOCK", "BITNET"])
+#: Activations that a GGUF file may leave unsaid; ``gguf_names.ACTIVATIONS`` has the same.
+HiddenAct = StrEnum("HiddenAct", ["SILU", "RELU2"])
 #: Quantization of float weights.
 Quantize = StrEnum("Quantize", ["ABSMEAN"])
 #: Layouts of I2_S; ``trilith.golden.checkpoint.i2_s.I2SLayout`` has the same.

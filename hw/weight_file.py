@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden.checkpoint.tensors import Checkpoint, LazyTensors, TernaryTensor, input_files
+from ..golden.checkpoint.understood import check_matrices
 from ..golden.codes import CodeError
 from ..golden.errors import CheckpointError
 from ..golden.files import Progress, ignore_progress, new_folder, read_json
@@ -59,6 +60,7 @@ def write_streams(
     OutputError, OSError
         If a file cannot be written.
     """
+    check_matrices(checkpoint)
     tensors: list[dict[str, Any]] = []
     with new_folder(folder, inputs=input_files(checkpoint.path)) as partial_folder:
         with (

@@ -58,9 +58,9 @@ class ConfigKeys:
         """Read a string; an absent one is empty."""
         return self._value(key, "", lambda x: isinstance(x, str), "a string")
 
-    def tokens(self, key: str) -> tuple[int, ...]:
-        """Read the number of a token, or a list of numbers; none where the key is absent."""
-        value = self.config.get(key)
+    def tokens(self, key: str, default: int | None = None) -> tuple[int, ...]:
+        """Read the number of a token, or a list of numbers; none where the value is ``null``."""
+        value = self.config.get(key, default)
         numbers = value if isinstance(value, list) else [] if value is None else [value]
         if not all(type(one) is int and 0 <= one < 2**31 for one in numbers):
             raise self.wrong(key, "the number of a token, or a list of numbers")

@@ -5,28 +5,26 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from ..errors import CheckpointError
 from .gguf_blocks import TernaryType
+from .gguf_config import huggingface_config, strange_metadata
 from .gguf_file import TABLES, GgufFile, block_size, is_known, stored_bytes, type_name
-from .gguf_names import ARCHITECTURES, CONFIG_KEYS, huggingface_name, permuted_heads, scale_name
+from .gguf_names import ARCHITECTURES, huggingface_name, permuted_heads, scale_name
 from .gguf_ternary import read_i2s_layout, read_ternary
-from .gguf_tokenizer import gguf_end_tokens
 from .i2_s import I2SLayout
-from .model_config import MODEL_FAMILIES, ModelConfig, transformer_linears
+from .model_config import ModelConfig, transformer_linears
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
 __all__ = ["load_gguf", "read_gguf_config"]
 
 
-def load_gguf(path: Path, i2s_layout: str = "auto") -> Checkpoint:
+def load_gguf(path: Path, *, i2s_layout: str = "auto", hidden_act: str | None = None) -> Checkpoint:
     """Read a GGUF file as ``load_checkpoint`` does.
 
     Parameters
     ----------
     path : a file of one of ``ARCHITECTURES``, whose linear layers are TQ1_0, TQ2_0 or I2_S
-    i2s_layout : see ``load_checkpoint``
+    i2s_layout, hidden_act : see ``load_checkpoint``
 
     Returns
     -------
@@ -39,7 +37,7 @@ def load_gguf(path: Path, i2s_layout: str = "auto") -> Checkpoint:
     """
     file = GgufFile(path)
     arch, names = _architecture(file), _names(file)
-    config = _config(file, arch, names)
+    config = huggingface_config(file, names, hidden_act=hidden_act)
     model = ModelConfig.read(config, path)
     linears = transformer_linears(config, path, names)
     heads = {ours: permuted_heads(arch, ours, model) for ours in linears}
@@ -71,6 +69,7 @@ def load_gguf(path: Path, i2s_layout: str = "auto") -> Checkpoint:
             path,
             {ours: partial(file.array, name) for ours, name in names.items() if name not in taken},
         ),
+        strange_keys=strange_metadata(file, model),
     )
 
 
@@ -91,7 +90,8 @@ def read_gguf_config(path: Path) -> dict[str, Any]:
         If the file is not GGUF, or is one part of several.
     """
     file = GgufFile(path)
-    return _config(file, _architecture(file), _names(file))
+    _architecture(file)
+    return huggingface_config(file, _names(file))
 
 
 def _architecture(file: GgufFile) -> str:
@@ -152,40 +152,3 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
             f"{where} must have an even number of outputs in each of {heads} heads, "
             f"not {shape[0]} in all"
         )
-
-
-def _config(file: GgufFile, arch: str, names: dict[str, str]) -> dict[str, Any]:
-    """Translate the metadata to Hugging Face's configuration keys."""
-    config: dict[str, Any] = {
-        "architectures": [ARCHITECTURES[arch].class_name],
-        "model_type": ARCHITECTURES[arch].model_type,
-        "hidden_act": ARCHITECTURES[arch].hidden_act,
-        "rope_theta": 10000.0,  # The default of llama.cpp and of Hugging Face.
-        "tie_word_embeddings": "lm_head.weight" not in names,
-    }
-    for ours, theirs in CONFIG_KEYS.items():
-        value = file.metadata.get(f"{arch}.{theirs}")
-        if type(value) is int:
-            config[ours] = value
-        elif type(value) is float:
-            # The shortest decimal of the float32 that GGUF holds: 1e-05 again.
-            config[ours] = float(str(np.float32(value)))
-    if type(bos := file.metadata.get("tokenizer.ggml.bos_token_id")) is int:
-        config["bos_token_id"] = bos
-    if ends := gguf_end_tokens(file):
-        config["eos_token_id"] = ends if len(ends) > 1 else ends[0]
-    scaling = file.metadata.get(f"{arch}.rope.scaling.type")
-    factor = file.metadata.get(f"{arch}.rope.scaling.factor", 1.0)
-    if isinstance(scaling, str) and (scaling, factor) not in (("none", factor), ("linear", 1.0)):
-        config["rope_scaling"] = {"rope_type": scaling, "factor": factor}
-    if "num_key_value_heads" not in config and "num_attention_heads" in config:
-        config["num_key_value_heads"] = config["num_attention_heads"]
-    if MODEL_FAMILIES[config["model_type"]].head_size is not None and "head_dim" not in config:
-        # llama.cpp's default, where Hugging Face's family has another.
-        hidden, heads = config.get("hidden_size"), config.get("num_attention_heads")
-        if hidden and heads and hidden % heads == 0:
-            config["head_dim"] = hidden // heads
-    embedding = file.entries.get("token_embd.weight")
-    if "vocab_size" not in config and embedding is not None:
-        config["vocab_size"] = embedding.shape[0]
-    return config

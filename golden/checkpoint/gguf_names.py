@@ -10,8 +10,10 @@ from .model_config import MODEL_FAMILIES, ModelConfig
 from .tensors import Checkpoint
 
 __all__ = [
+    "ACTIVATIONS",
     "ARCHITECTURES",
     "CONFIG_KEYS",
+    "HIDDEN_ACT",
     "architecture_of",
     "gguf_name",
     "huggingface_name",
@@ -26,18 +28,20 @@ class _Architecture:
 
     Parameters
     ----------
-    model_type, class_name, hidden_act : values of these keys (the second is in ``architectures``)
+    model_type, class_name : values of these keys (the second is in ``architectures``)
+    hidden_act : activation of a file that states none; None where such files have different ones
+    written_act : activation of the models for which ``write_gguf`` chooses this architecture; None
+        where it chooses it for no model
     source : the program that writes it
     permuted : GGUF has the rows of the query and key matrices in another order
-    written : ``write_gguf`` chooses this architecture for such a model
     """
 
     model_type: str
     class_name: str
-    hidden_act: str
     source: str
+    hidden_act: str | None = None
+    written_act: str | None = None
     permuted: bool = False
-    written: bool = False
 
 
 _DATA = tomllib.loads((Path(__file__).parent / "gguf.toml").read_text(encoding="utf-8"))
@@ -57,6 +61,12 @@ _LAYER_NAMES: dict[str, str] = _DATA["layer_tensors"]["names"]
 
 #: GGUF's metadata keys, without the architecture in front, by Hugging Face's configuration keys.
 CONFIG_KEYS: dict[str, str] = _DATA["config"]["names"]
+
+
+#: GGUF's key of the activation, without the architecture in front, and the values that have the
+#: same meaning in Hugging Face's ``hidden_act``.
+HIDDEN_ACT: str = _DATA["activation"]["key"]
+ACTIVATIONS: list[str] = _DATA["activation"]["values"]
 
 
 #: Hugging Face's names of tensors by GGUF's, of both kinds.
@@ -120,6 +130,27 @@ def permuted_heads(arch: str, name: str, config: ModelConfig) -> int:
     return config.heads if "q_proj" in name else config.kv_heads
 
 
+def check_activation(checkpoint: Checkpoint) -> None:
+    """Refuse a GGUF file that leaves open which activation its model has.
+
+    Parameters
+    ----------
+    checkpoint : source, before a run or a conversion to a format that states the activation
+
+    Raises
+    ------
+    CheckpointError
+        If neither the file nor its architecture nor the caller of ``load_checkpoint`` names it.
+    """
+    if checkpoint.format.startswith("gguf") and checkpoint.config.get("hidden_act") is None:
+        raise CheckpointError(
+            f"{checkpoint.path}: the metadata key {HIDDEN_ACT} is missing, and files of this "
+            f"architecture have one of the activations {', '.join(ACTIVATIONS)} (1bitLLM's models "
+            "silu, BitNet 2B4T relu2); name the model's own with --hidden-act of generate or of "
+            "model convert (hidden_act=)"
+        )
+
+
 def architecture_of(checkpoint: Checkpoint) -> str:
     """Find GGUF's name for a model, by which readers know its norms, activation and row order.
 
@@ -128,12 +159,14 @@ def architecture_of(checkpoint: Checkpoint) -> str:
     CheckpointError
         If GGUF has no name for such a model.
     """
+    check_activation(checkpoint)
     config = checkpoint.config
     sub_norms = any(name.endswith("attn_sub_norm.weight") for name in checkpoint.tensors)
-    found = str(config.get("model_type")), str(config.get("hidden_act")), sub_norms
+    model = ModelConfig.read(config, checkpoint.path)
+    found = model.model_type, str(model.hidden_act), sub_norms
     for name, arch in ARCHITECTURES.items():
         has_sub_norms = MODEL_FAMILIES[arch.model_type].sub_norms
-        if arch.written and found == (arch.model_type, arch.hidden_act, has_sub_norms):
+        if found == (arch.model_type, arch.written_act, has_sub_norms):
             return name
     raise CheckpointError(
         f"{checkpoint.path}: GGUF must have a name for the model, and none is known for "

@@ -20,7 +20,11 @@ _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def load_checkpoint(
-    path: Path, *, quantize: str | None = None, i2s_layout: str = "auto"
+    path: Path,
+    *,
+    quantize: str | None = None,
+    i2s_layout: str = "auto",
+    hidden_act: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint's configuration and names; each tensor is read when it is used.
 
@@ -44,6 +48,8 @@ def load_checkpoint(
     i2s_layout : layout of the matrices in I2_S of a GGUF file, "auto" or a value of ``I2SLayout``.
         "auto" is ``block128``, and the weights are looked at: a ``CheckpointWarning`` says that
         they do not show the layout, and a file that is clearly in another one is refused.
+    hidden_act : activation of a GGUF file that states none, "silu" or "relu2"; None where the file
+        or its architecture says it
 
     Returns
     -------
@@ -61,7 +67,7 @@ def load_checkpoint(
     if i2s_layout not in (legal := ("auto", *I2SLayout)):
         raise CheckpointError(f"i2s_layout must be one of {', '.join(legal)}, not {i2s_layout!r}")
     if path.is_dir():
-        _check_no_layout(path, i2s_layout)
+        _check_not_gguf(path, i2s_layout, hidden_act)
         files, config_file = _weight_files(path), path / "config.json"
         if not config_file.is_file():
             raise CheckpointError(
@@ -81,11 +87,11 @@ def load_checkpoint(
                 f"{path}: quantize is for float master weights, and a GGUF file is quantized "
                 "already; leave it out"
             )
-        return load_gguf(path, i2s_layout)
+        return load_gguf(path, i2s_layout=i2s_layout, hidden_act=hidden_act)
     if not is_safetensors(head):
         reason = "it has neither's first bytes; download it again"
         raise CheckpointError(mistaken(path, "a safetensors or GGUF file", reason))
-    _check_no_layout(path, i2s_layout)
+    _check_not_gguf(path, i2s_layout, hidden_act)
     config_file = path.with_name("config.json")
     if not config_file.is_file():
         raise CheckpointError(
@@ -95,11 +101,16 @@ def load_checkpoint(
     return load_safetensors(path, read_json(config_file), [path], quantize)
 
 
-def _check_no_layout(path: Path, i2s_layout: str) -> None:
-    """Refuse a layout of I2_S for a format that has no such type."""
+def _check_not_gguf(path: Path, i2s_layout: str, hidden_act: str | None) -> None:
+    """Refuse settings for what only GGUF files leave open."""
     if i2s_layout != "auto":
         raise CheckpointError(
             f"{path}: the layout of I2_S is for GGUF files; leave out --i2s-layout (i2s_layout)"
+        )
+    if hidden_act:
+        raise CheckpointError(
+            f"{path}: the activation of a GGUF file is in config.json here; leave out --hidden-act "
+            "(hidden_act)"
         )
 
 
@@ -136,10 +147,11 @@ def read_config(path: Path) -> dict[str, Any]:
 def _weight_files(folder: Path) -> list[Path]:
     """List the files with the weights of a Hugging Face folder."""
     index_file, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
-    if index_file.is_file():
-        return _shards(index_file)
+    # As transformers: an index beside a single file is left over from other weights.
     if single.is_file():
         return [single]
+    if index_file.is_file():
+        return _shards(index_file)
     try:
         names = [file.name for file in folder.iterdir()]
     except OSError as error:

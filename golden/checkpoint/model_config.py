@@ -58,6 +58,13 @@ class _ModelFamily:
         where the family's default is not recorded here
     head_size : values of a head where ``head_dim`` is absent; None for ``hidden_size`` divided by
         the number of heads
+    kv_heads : heads for keys and values where ``num_key_value_heads`` is absent; None, and where
+        that key is null, for the number of heads
+    theta : base of the rotary frequencies where ``rope_theta`` is absent; 0 where the family's
+        default is not recorded here
+    bos, eos : tokens that begin and end a text where the keys are absent; None where the family's
+        default is not recorded here
+    biases : the matrices of queries, keys and values have biases without being asked
     tied : the embedding is the head too, where ``tie_word_embeddings`` is absent
     sub_norms : a norm in front of the output and of the down projection, as in BitNet
     head_norms : norms of each query and key, as in Qwen3
@@ -66,11 +73,18 @@ class _ModelFamily:
     window_pattern : number of layers from one without a sliding window to the next, where
         ``sliding_window_pattern`` is absent; None where the family has no such pattern
     all_windowed : ``sliding_window`` is for all layers
+    window : the value of ``sliding_window`` where the key is absent
+    window_switch : ``sliding_window`` counts only where ``use_sliding_window`` is true
     source : files that these properties are from
     """
 
     hidden_act: str | None = None
     head_size: int | None = None
+    kv_heads: int | None = None
+    theta: float = 0.0
+    bos: int | None = None
+    eos: int | None = None
+    biases: bool = False
     tied: bool = False
     sub_norms: bool = False
     head_norms: bool = False
@@ -78,6 +92,8 @@ class _ModelFamily:
     experts_key: str | None = None
     window_pattern: int | None = None
     all_windowed: bool = False
+    window: int | None = None
+    window_switch: bool = False
     source: str = ""
 
 
@@ -94,6 +110,10 @@ MODEL_FAMILIES = {
 class ModelConfig:
     """The checked configuration of a transformer.
 
+    Where a value is absent or is stated twice, the field has the value that ``transformers`` would
+    load: the families' defaults are its own, and the object on rotary positions goes before the
+    keys beside it.
+
     Parameters
     ----------
     name : the key ``_name_or_path``; "" where it is absent
@@ -107,12 +127,12 @@ class ModelConfig:
     vocabulary : tokens that the model knows; 0 where the key is absent
     max_positions : longest context that the model was made for; 0 where the key is absent
     epsilon : constant of the norms; 0 where the key is absent
-    theta : base of the rotary frequencies; 0 where the key is absent
+    theta : base of the rotary frequencies; 0 where neither the configuration nor the family says
     rope_type, rope_factor : how rotary positions are scaled, "default" where they are not, and the
         factor, 1 where the key is absent
     hidden_act : activation of the feed-forward layer; None where it is not known
     tied : the embedding is the head too
-    biases : the linear layers of attention or of feed-forward have biases
+    biases : linear layers of attention or of feed-forward have biases
     norm_before_linears : each linear layer has a norm of its own in front (``use_rms_norm``)
     bos, eos : tokens that begin and end a text, where the configuration names them
     """
@@ -132,7 +152,7 @@ class ModelConfig:
     theta: float
     rope_type: str
     rope_factor: float
-    hidden_act: Any
+    hidden_act: str | None
     tied: bool
     biases: bool
     norm_before_linears: bool
@@ -169,13 +189,23 @@ class ModelConfig:
             model_type = "gemma3_text"
         if model_types and model_type not in model_types:
             raise keys.wrong("model_type", f"one of {', '.join(model_types)}")
+        if keys.config is not config and config.get("model_type") in MODEL_FAMILIES:
+            raise CheckpointError(
+                f"{where}: config's text_config must be absent for the model_type "
+                f"{config['model_type']!r}; take the model's own config.json"
+            )
         rope = keys.rope()
         for key in needs:
             if keys.config.get(key) is None and rope.config.get(key) is None:
                 raise keys.missing(key)
         family = MODEL_FAMILIES.get(model_type, _ModelFamily())
         hidden, heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
-        kv_heads = keys.integer("num_key_value_heads", heads)
+        stated = "num_key_value_heads" in keys.config
+        kv_heads = keys.integer(
+            "num_key_value_heads", heads if stated else family.kv_heads or heads
+        )
+        if heads % kv_heads and not stated:
+            raise keys.missing("num_key_value_heads")
         if heads % kv_heads:
             raise keys.wrong("num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
         default_size = family.head_size
@@ -184,6 +214,10 @@ class ModelConfig:
                 raise keys.wrong("hidden_size", f"a multiple of num_attention_heads = {heads}")
             default_size = hidden // heads
         quantization = config.get("quantization_config")
+        bos = keys.tokens("bos_token_id", family.bos)
+        act = keys.config.get("hidden_act", family.hidden_act)
+        if not isinstance(act, str | None):
+            raise keys.wrong("hidden_act", "a string")
         return cls(
             name=keys.text("_name_or_path"),
             model_type=model_type,
@@ -197,16 +231,18 @@ class ModelConfig:
             vocabulary=keys.integer("vocab_size", 0),
             max_positions=keys.integer("max_position_embeddings", 0),
             epsilon=keys.number("rms_norm_eps", 0.0),
-            theta=keys.number("rope_theta", rope.number("rope_theta", 0.0)),
+            theta=rope.number("rope_theta", keys.number("rope_theta", family.theta)),
             rope_type=rope.text("rope_type") or rope.text("type") or "default",
             rope_factor=rope.number("factor", 1.0),
-            hidden_act=keys.config.get("hidden_act", family.hidden_act),
+            hidden_act=act,
             tied=keys.boolean("tie_word_embeddings", family.tied),
-            biases=bool(keys.config.get("attention_bias") or keys.config.get("mlp_bias")),
+            biases=family.biases
+            or keys.boolean("attention_bias", False)
+            or keys.boolean("mlp_bias", False),
             norm_before_linears=isinstance(quantization, dict)
             and bool(quantization.get("use_rms_norm")),
-            bos=next(iter(keys.tokens("bos_token_id")), None),
-            eos=keys.tokens("eos_token_id"),
+            bos=next(iter(bos), None),
+            eos=keys.tokens("eos_token_id", family.eos),
         )
 
     @property
@@ -222,8 +258,12 @@ class ModelConfig:
 
     @property
     def norm_sizes(self) -> dict[str, int]:
-        """Values of the norms of a layer of Llama or BitNet, by the names of their modules."""
+        """Values of the norms of a layer, by the names of their modules; not of experts."""
         sizes = {"input_layernorm": self.hidden, "post_attention_layernorm": self.hidden}
+        if self.family.norms_per_layer == 4:
+            sizes |= {f"{side}_feedforward_layernorm": self.hidden for side in ("pre", "post")}
+        if self.family.head_norms:
+            sizes |= {"self_attn.q_norm": self.head_size, "self_attn.k_norm": self.head_size}
         if self.family.sub_norms:
             attention = self.heads * self.head_size
             sizes |= {"self_attn.attn_sub_norm": attention, "mlp.ffn_sub_norm": self.ffn}
@@ -295,9 +335,10 @@ def _sparse_layers(keys: ConfigKeys, layers: int) -> int:
 def _windows(keys: ConfigKeys, model: ModelConfig) -> tuple[tuple[int | None, int], ...]:
     """Count the layers that attend to a window of tokens, and those that attend to all."""
     layers, family = model.layers, model.family
-    if keys.config.get("sliding_window") is None or keys.config.get("use_sliding_window") is False:
+    switched_on = keys.boolean("use_sliding_window", not family.window_switch)
+    if not switched_on or keys.config.get("sliding_window", family.window) is None:
         return ((None, layers),)
-    window = keys.integer("sliding_window")
+    window = keys.integer("sliding_window", family.window)
     kinds = keys.config.get("layer_types")
     if kinds is not None:
         if not isinstance(kinds, list) or len(kinds) != layers:

@@ -20,6 +20,7 @@ from ..quantize import absmean_quantize
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
 from .scales import check_legal_scales, ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
+from .understood import strange_config
 
 __all__ = ["SAFETENSORS_TYPES", "load_safetensors", "read_tensors"]
 
@@ -102,6 +103,7 @@ def load_safetensors(
                 if name not in taken
             },
         ),
+        strange_keys=strange_config(config),
     )
 
 

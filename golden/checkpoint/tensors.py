@@ -14,7 +14,7 @@ from ..errors import CheckpointError, within
 from .i2_s import I2SReading
 from .packing import check_packed, pack_weights, unpack_weights
 
-__all__ = ["Checkpoint", "LazyTensors", "TernaryTensor", "input_files"]
+__all__ = ["Checkpoint", "LazyTensors", "StrangeKeys", "TernaryTensor", "input_files"]
 
 #: Files beside a checkpoint's file that belong to the same model.
 _BESIDE = ("*.json", "*.safetensors", "tokenizer.model", "merges.txt", "chat_template*", "LICENSE*")
@@ -168,6 +168,20 @@ class LazyTensors(Mapping[str, _T]):
         return len(self._readers)
 
 
+@dataclass(frozen=True)
+class StrangeKeys:
+    """Keys of a configuration that Trilith does not use as the file states them.
+
+    Parameters
+    ----------
+    unknown : keys that Trilith does not know, with their values where those are short
+    other : keys that it knows, with values that change results
+    """
+
+    unknown: tuple[str, ...] = ()
+    other: tuple[str, ...] = ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
     """A model's configuration and tensors, as ``load_checkpoint`` reads them.
@@ -183,6 +197,7 @@ class Checkpoint:
     tensors : all other tensors (embeddings, norms, a separate head) by Hugging Face's name, with
         ``.weight``, memory-mapped in their stored type (bfloat16 as ``ml_dtypes.bfloat16``)
     i2_s : layout of a GGUF file's matrices in I2_S, and how sure it is; None without such matrices
+    strange_keys : keys of the file that are not understood; see ``understood.py``
     """
 
     path: Path
@@ -193,6 +208,7 @@ class Checkpoint:
     stored: Mapping[str, tuple[str, int]]
     tensors: Mapping[str, NDArray]
     i2_s: I2SReading | None = None
+    strange_keys: StrangeKeys = StrangeKeys()
 
 
 def input_files(path: Path) -> list[Path]:

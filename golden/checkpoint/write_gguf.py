@@ -14,10 +14,18 @@ from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
 from .gguf_blocks import TernaryType, fields_from_packed, tq1_from_packed
 from .gguf_file import GgufFile, block_size, stored_bytes
-from .gguf_names import CONFIG_KEYS, architecture_of, gguf_name, permuted_heads, scale_name
+from .gguf_names import (
+    CONFIG_KEYS,
+    HIDDEN_ACT,
+    architecture_of,
+    gguf_name,
+    permuted_heads,
+    scale_name,
+)
 from .model_config import ModelConfig, transformer_linears
 from .scales import check_single_scale
 from .tensors import Checkpoint, TernaryTensor, input_files
+from .understood import check_understood
 
 __all__ = ["write_gguf"]
 
@@ -105,6 +113,7 @@ class _Plan:
     @classmethod
     def make(cls, checkpoint: Checkpoint, kind: TernaryType) -> "_Plan":
         """Decide, or refuse what the format cannot hold."""
+        check_understood(checkpoint)
         arch = architecture_of(checkpoint)
         present = [f"{name}.weight" for name in checkpoint.ternary]
         shapes = transformer_linears(checkpoint.config, checkpoint.path, present)
@@ -168,6 +177,7 @@ def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> No
         "num_key_value_heads": model.kv_heads,
     }
     writer.add_uint32("general.file_type", _FILE_TYPES[plan.kind])
+    writer.add_string(f"{arch}.{HIDDEN_ACT}", str(model.hidden_act))
     for ours, theirs in CONFIG_KEYS.items():
         value = config.get(ours)
         if value is None:
@@ -189,9 +199,10 @@ def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> No
     if checkpoint.format.startswith("gguf"):
         _copy_tokenizer(writer, checkpoint.path)
         return
-    for key in ("bos_token_id", "eos_token_id"):
-        if type(config.get(key)) is int and 0 <= config[key] < 2**32:
-            writer.add_uint32(f"tokenizer.ggml.{key}", config[key])
+    for key, token in (("bos", model.bos), *zip(("eos", "eot", "eom"), model.eos, strict=False)):
+        # The defaults of a family may be beyond a small vocabulary.
+        if token is not None and 0 <= token < (model.vocabulary or 2**32):
+            writer.add_uint32(f"tokenizer.ggml.{key}_token_id", token)
 
 
 def _copy_tokenizer(writer: GGUFWriter, path: Path) -> None:

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_folder
+from .gguf_names import check_activation
 from .safetensors import SAFETENSORS_TYPES
 from .scales import check_single_scale
 from .tensors import Checkpoint, input_files
+from .understood import check_copied, check_understood
 
 __all__ = ["write_huggingface"]
 
@@ -54,6 +56,11 @@ def write_huggingface(
     OutputError, OSError
         If a file cannot be written.
     """
+    if checkpoint.format.startswith("gguf"):
+        check_activation(checkpoint)
+        check_understood(checkpoint)
+    else:
+        check_copied(checkpoint)  # The keys of config.json stay.
     with new_folder(folder, inputs=input_files(checkpoint.path)) as partial:
         divides = _write_safetensors(partial / "model.safetensors", checkpoint, progress)
         # Other keys of the source's object matter too: modules left alone, use_rms_norm.

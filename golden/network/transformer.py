@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint.end_tokens import end_tokens
+from ..checkpoint.gguf_names import check_activation
 from ..checkpoint.load import load_checkpoint
 from ..checkpoint.model_config import TRANSFORMER_LINEARS, ModelConfig
 from ..checkpoint.tensors import Checkpoint
+from ..checkpoint.understood import check_understood
 from ..errors import CheckpointError
 from ..quantize import a48_quantize, absmax_quantize
 from .layers import BitLinear, Matmul, Quantizer, packed_matmul, rms_norm, rotate, to_float32
@@ -128,6 +130,7 @@ class BitNetModel:
         activations: str = "int8",
         quantize: str | None = None,
         i2s_layout: str = "auto",
+        hidden_act: str | None = None,
         matmul: Matmul = packed_matmul,
     ) -> Self:
         """Read a checkpoint; weights stay packed and, where the format allows, memory-mapped.
@@ -139,7 +142,7 @@ class BitNetModel:
             ``int4`` the same with 4 bits. ``a4.8`` is that of BitNet a4.8: 4 bits by the mean
             magnitude in front of q, k, v, gate and up, and 8 bits in front of o and down, without
             the top-k mask there
-        quantize, i2s_layout : see ``load_checkpoint``
+        quantize, i2s_layout, hidden_act : see ``load_checkpoint``
         matmul : product of integers, in NumPy or in simulated hardware
 
         Raises
@@ -153,13 +156,12 @@ class BitNetModel:
             raise ValueError(
                 f"activations must be one of {', '.join(ACTIVATIONS)}, not {activations!r}"
             )
-        checkpoint = load_checkpoint(path, quantize=quantize, i2s_layout=i2s_layout)
+        checkpoint = load_checkpoint(
+            path, quantize=quantize, i2s_layout=i2s_layout, hidden_act=hidden_act
+        )
+        check_activation(checkpoint)
         config = _read_config(checkpoint.config, path)
-        if "rope_freqs.weight" in checkpoint.tensors:
-            raise CheckpointError(
-                f"{path}: rotary positions must be plain, but rope_freqs.weight scales them; "
-                "BitNetModel computes nothing else"
-            )
+        check_understood(checkpoint)
         hidden = config.hidden
         table = (config.vocabulary, hidden)
         embedding = _tensor(checkpoint, "model.embed_tokens.weight", table)
@@ -332,7 +334,7 @@ def _read_config(content: dict[str, Any], where: Path) -> ModelConfig:
     config = ModelConfig.read(
         content,
         where,
-        needs=("vocab_size", "rms_norm_eps", "rope_theta", "max_position_embeddings"),
+        needs=("vocab_size", "rms_norm_eps", "max_position_embeddings"),
         model_types=("bitnet", "llama"),
     )
     rules = {

@@ -139,6 +139,8 @@ def test_reads_what_other_writers_write(tmp_path, kind):
         "num_key_value_heads": 2,
         "rms_norm_eps": 1e-05,
         "vocab_size": 3,
+        "bos_token_id": None,
+        "eos_token_id": None,
     }
 
 

@@ -19,6 +19,7 @@ LLAMA = {
     "intermediate_size": 640,
     "num_hidden_layers": 12,
     "num_attention_heads": 4,
+    "num_key_value_heads": 4,
 }
 
 
@@ -41,24 +42,25 @@ def test_what_a_short_configuration_leaves_unsaid():
         "vocabulary": 0,
         "max_positions": 0,
         "epsilon": 0.0,
-        "theta": 0.0,
+        "theta": 10000.0,
         "rope_type": "default",
         "rope_factor": 1.0,
         "hidden_act": "silu",
         "tied": False,
         "biases": False,
         "norm_before_linears": False,
-        "bos": None,
-        "eos": (),
+        "bos": 1,
+        "eos": (2,),
     }
     assert LayerKinds.read(LLAMA, "x") == LayerKinds(windows=((None, 12),))
 
 
 def test_that_null_counts_as_absent():
     keys = ("head_dim", "num_key_value_heads", "vocab_size", "rope_theta", "tie_word_embeddings")
-    nulls = dict.fromkeys((*keys, "rope_scaling", "sliding_window", "eos_token_id"))
+    nulls = dict.fromkeys((*keys, "rope_scaling", "sliding_window"))
     assert ModelConfig.read(LLAMA | nulls, "x") == ModelConfig.read(LLAMA, "x")
     assert LayerKinds.read(LLAMA | nulls, "x") == LayerKinds.read(LLAMA, "x")
+    assert ModelConfig.read(LLAMA | {"eos_token_id": None}, "x").eos == ()
 
 
 @pytest.mark.parametrize(
@@ -70,7 +72,7 @@ def test_that_null_counts_as_absent():
         ({"model_type": "gemma2"}, {"head_size": 256, "tied": True}),
         ({"model_type": "gemma2", "tie_word_embeddings": False}, {"tied": False}),
         ({"model_type": "of-my-own"}, {"head_size": 64, "hidden_act": None}),
-        ({"rope_theta": 5, "rope_parameters": {"rope_theta": 7}}, {"theta": 5.0}),
+        ({"rope_theta": 5, "rope_parameters": {"rope_theta": 7}}, {"theta": 7.0}),
         ({"rope_parameters": {"rope_theta": 7}}, {"theta": 7.0, "rope_type": "default"}),
         (
             {"rope_scaling": {"type": "linear", "factor": 2}},
@@ -104,7 +106,11 @@ def test_the_text_part_of_a_model_of_several_media():
         ({"model_type": "mistral", "use_sliding_window": False}, ((None, 12),)),
         ({"model_type": "gemma2"}, ((64, 6), (None, 6))),
         ({"model_type": "gemma3_text", "sliding_window_pattern": 4}, ((64, 9), (None, 3))),
-        ({"model_type": "qwen2", "max_window_layers": 5}, ((64, 7), (None, 5))),
+        (
+            {"model_type": "qwen2", "max_window_layers": 5, "use_sliding_window": True},
+            ((64, 7), (None, 5)),
+        ),
+        ({"model_type": "mistral", "sliding_window": None}, ((None, 12),)),
         ({"model_type": "qwen2"}, ((None, 12),)),
         (
             {"layer_types": ["sliding_attention"] * 3 + ["full_attention"] * 9},

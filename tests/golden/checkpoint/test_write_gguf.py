@@ -91,10 +91,11 @@ def test_scales_that_a_format_cannot_hold(tmp_path, tiny, changed):
         "q4_k",
     )
     refuses(
-        f"{folder}: GGUF must have a name for the model, and none is known for model_type 'gemma' "
-        "with hidden_act 'relu2' and sub-norms; convert to huggingface or stream instead",
+        f"{folder}: GGUF must have a name for the model, and none is known for model_type "
+        "'of-my-own' with hidden_act 'relu2' and sub-norms; convert to huggingface or stream "
+        "instead",
         write_gguf,
-        type(source)(**vars(source) | {"config": source.config | {"model_type": "gemma"}}),
+        type(source)(**vars(source) | {"config": source.config | {"model_type": "of-my-own"}}),
         tmp_path / "new",
         "i2_s",
     )

@@ -218,7 +218,12 @@ def test_passes_over_an_expert_are_those_of_random_choices():
             "x: config's num_experts_per_tok must be at most num_local_experts = 4, not 8",
         ),
         (
-            {"model_type": "qwen2", "sliding_window": 64, "max_window_layers": 99},
+            {
+                "model_type": "qwen2",
+                "use_sliding_window": True,
+                "sliding_window": 64,
+                "max_window_layers": 99,
+            },
             "x: config's max_window_layers must be at most num_hidden_layers = 16, not 99",
         ),
         (
