@@ -93,9 +93,9 @@ def _load(options: _Options, **product: Any) -> Continuation:
     network = BitNetModel.load(
         path,
         activations=str(options.activations),
-        quantize=options.quantize and options.quantize.value,
+        quantize=str(options.quantize) if options.quantize else None,
         i2s_layout=str(options.i2s_layout),
-        hidden_act=options.hidden_act and options.hidden_act.value,
+        hidden_act=str(options.hidden_act) if options.hidden_act else None,
         **product,
     )
     return Continuation(options, network, load_tokenizer(path))

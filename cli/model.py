@@ -214,7 +214,7 @@ def convert(options: _ConvertOptions) -> None:
     target = options.target
     config = _engine(options)
     _check_target(options)
-    hidden_act = options.hidden_act and options.hidden_act.value
+    hidden_act = str(options.hidden_act) if options.hidden_act else None
     checkpoint = _load(options.source, options.quantize, options.i2s_layout, hidden_act)
     with progress("converting") as show:
         if options.to is _Target.HUGGINGFACE:

@@ -200,14 +200,7 @@ class ModelConfig:
                 raise keys.missing(key)
         family = MODEL_FAMILIES.get(model_type, _ModelFamily())
         hidden, heads = keys.integer("hidden_size"), keys.integer("num_attention_heads")
-        stated = "num_key_value_heads" in keys.config
-        kv_heads = keys.integer(
-            "num_key_value_heads", heads if stated else family.kv_heads or heads
-        )
-        if heads % kv_heads and not stated:
-            raise keys.missing("num_key_value_heads")
-        if heads % kv_heads:
-            raise keys.wrong("num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
+        kv_heads = _kv_heads(keys, heads, family.kv_heads)
         default_size = family.head_size
         if keys.config.get("head_dim") is None and default_size is None:
             if hidden % heads:
@@ -268,6 +261,17 @@ class ModelConfig:
             attention = self.heads * self.head_size
             sizes |= {"self_attn.attn_sub_norm": attention, "mlp.ffn_sub_norm": self.ffn}
         return sizes
+
+
+def _kv_heads(keys: ConfigKeys, heads: int, default: int | None) -> int:
+    """Read the number of heads for keys and values; the default is for an absent key only."""
+    stated = "num_key_value_heads" in keys.config
+    kv_heads = keys.integer("num_key_value_heads", heads if stated else default or heads)
+    if heads % kv_heads and not stated:
+        raise keys.missing("num_key_value_heads")
+    if heads % kv_heads:
+        raise keys.wrong("num_key_value_heads", f"a divisor of num_attention_heads = {heads}")
+    return kv_heads
 
 
 @dataclass(frozen=True, kw_only=True)
