@@ -167,13 +167,15 @@ class FrameTransmitter(wiring.Component):
     ``header``  stuff kind, sequence number and length
     ``payload`` stuff the payload; then write the last code
     ``open``    send the opening delimiter
-    ``send``    send the stuffed bytes from the buffer, and compute their CRC
+    ``fetch``   take a stuffed byte from the buffer
+    ``send``    send the byte, and add it to the CRC
     ``trailer`` send the five bytes of the CRC
     ``close``   send the closing delimiter
     =========== ==================================================================================
 
     Latency: ``length + 6`` cycles from ``start`` to the opening delimiter, if the payload has no
-    gaps. Throughput: that of the line, apart from these cycles.
+    gaps. Throughput: that of the line, apart from these cycles, if the line takes a stuffed byte
+    every second cycle at most.
 
     Members
     -------
@@ -212,19 +214,16 @@ class FrameTransmitter(wiring.Component):
         end = Signal(8)  # Place of the next byte in the buffer.
         code = Signal(8)  # Place of the code in front of it.
         run = Signal(8)  # Value of that code so far.
-        place = Signal(8)  # Place of the byte being sent.
+        place = Signal(8)  # Place of the next byte to send.
+        # The buffer's output comes late in a cycle, so that the CRC is computed in the next.
+        fetched = Signal(8, reset_less=True)
         trailer = Signal(range(5))
         # The byte to stuff comes late in a cycle, so that it is stuffed in the next.
         byte = Signal(8)
         take = Signal()
         taken = Signal(8, reset_less=True)
         stuff = Signal()
-        moved = Signal()
-        m.d.comb += [
-            moved.eq(self.line.valid & self.line.ready),
-            read.addr.eq(place),
-            crc.data.eq(read.data),
-        ]
+        m.d.comb += [read.addr.eq(place), crc.data.eq(fetched)]
         m.d.sync += [taken.eq(byte), stuff.eq(take)]
         with m.If(stuff):
             m.d.comb += write.en.eq(1)
@@ -267,17 +266,19 @@ class FrameTransmitter(wiring.Component):
             with m.State("open"):
                 m.d.comb += self.line.valid.eq(1)
                 with m.If(self.line.ready):
-                    m.next = "send"
+                    m.next = "fetch"
+            with m.State("fetch"):
+                m.d.sync += [fetched.eq(read.data), place.eq(place + 1)]
+                m.next = "send"
             with m.State("send"):
                 m.d.comb += [
-                    self.line.p.eq(read.data),
+                    self.line.p.eq(fetched),
                     self.line.valid.eq(1),
                     crc.valid.eq(self.line.ready),
-                    read.addr.eq(place + moved),
                 ]
                 with m.If(self.line.ready):
-                    m.d.sync += place.eq(place + 1)
-                    with m.If(place + 1 == end):
+                    m.next = "fetch"
+                    with m.If(place == end):
                         m.next = "trailer"
             with m.State("trailer"):
                 m.d.comb += [self.line.p.eq(_trailer(crc.crc)[trailer]), self.line.valid.eq(1)]
