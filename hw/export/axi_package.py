@@ -144,6 +144,23 @@ def _example(code: str) -> dict[str, Any]:
     }
 
 
+def _dma_widths(hardware: AxiMatVec) -> dict[str, int]:
+    """Width of the words of the LiteX DMAs of weights and activations, in bits.
+
+    It is the widest one, up to that of the bus, of which a beat has a whole number. Wider words
+    would need padding behind a packet, which the engine may take for another beat.
+    """
+    beats = {
+        "weights": hardware.engine.config.weight_bytes,
+        "activations": hardware.activation_bytes,
+    }
+    # The greatest power of 2 that divides a number is its lowest bit.
+    return {
+        name: min(getattr(hardware.widths, name), 8 * (beat & -beat))
+        for name, beat in beats.items()
+    }
+
+
 def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str:
     """Fill the page for people."""
     config = hardware.engine.config
@@ -155,6 +172,7 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
         description=description,
         stem=stem,
         example=_example(config.code),
+        words=_dma_widths(hardware),
         access=ACCESS,
         registers=REGISTERS,
         address_bits=ADDRESS_BITS,
@@ -180,7 +198,7 @@ def _vivado(top: str, stem: str, version: str) -> str:
     )
 
 
-def _litex(widths: BusWidths, top: str, stem: str) -> str:
+def _litex(widths: BusWidths, words: Mapping[str, int], top: str, stem: str) -> str:
     """Fill the LiteX module. The class is named after the top module, ``a_b`` as ``AB``."""
     name = "".join(part.capitalize() for part in top.split("_"))
 
@@ -192,6 +210,7 @@ def _litex(widths: BusWidths, top: str, stem: str) -> str:
             stem=stem,
             class_name=class_name,
             widths=widths,
+            words=words,
             address_bits=ADDRESS_BITS,
         )
 
@@ -252,7 +271,7 @@ def export_axi(
         yield _register_file("registers.h.jinja", hardware, name)
         yield _register_file("registers.py.jinja", hardware, name)
         yield _vivado(name, stem, description["version"])
-        yield _litex(hardware.widths, name, stem)
+        yield _litex(hardware.widths, _dma_widths(hardware), name, stem)
 
     write_files(files, texts(), force=force)
     return files

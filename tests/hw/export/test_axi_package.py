@@ -1,6 +1,7 @@
 """Exports AXI IP and reads it as other people's tools do."""
 
 import ast
+import importlib.util
 import json
 import os
 import re
@@ -107,35 +108,81 @@ def test_yosys_finds_no_multiplication(exported: Path) -> None:
     assert "$mul" not in done.stdout
 
 
-def test_the_sidecar_and_the_names_of_ports(exported: Path) -> None:
-    sidecar = json.loads(exported.with_suffix(".json").read_text())
-    top = exported.read_text().split("endmodule")[0]
-    ports = {
-        name: (direction, int(msb or 0) + 1)
-        for direction, msb, name in re.findall(
-            r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", top, re.M
-        )
-    }
-    assert {port["name"]: (port["direction"], port["width"]) for port in sidecar["ports"]} == ports
-    signals = {"tdata": 0, "tkeep": 0, "tlast": 1, "tvalid": 1}
-    expected = {"aclk": ("input", 1), "aresetn": ("input", 1), "irq": ("output", 1)}
+#: Direction and width of each port of the wrapper, by AMBA AXI4-Lite (ARM IHI 0022).
+LITE = {
+    "input": {"awaddr": 12, "awprot": 3, "awvalid": 1, "wdata": 32, "wstrb": 4, "wvalid": 1}
+    | {"bready": 1, "araddr": 12, "arprot": 3, "arvalid": 1, "rready": 1},
+    "output": {"awready": 1, "wready": 1, "bresp": 2, "bvalid": 1, "arready": 1, "rdata": 32}
+    | {"rresp": 2, "rvalid": 1},
+}
+
+
+def amba_ports(widths: BusWidths) -> dict[str, tuple[str, int]]:
+    """Direction and width of each port, streams by AMBA AXI4-Stream (ARM IHI 0051)."""
+    ports = {"aclk": ("input", 1), "aresetn": ("input", 1), "irq": ("output", 1)}
+    for direction, signals in LITE.items():
+        ports |= {f"s_axi_ctrl_{name}": (direction, width) for name, width in signals.items()}
     for bus, bits, forth, back in (
-        ("s_axis_weights", 32, "input", "output"),
-        ("s_axis_activations", 64, "input", "output"),
-        ("m_axis_results", 128, "output", "input"),
+        ("s_axis_weights", widths.weights, "input", "output"),
+        ("s_axis_activations", widths.activations, "input", "output"),
+        ("m_axis_results", widths.results, "output", "input"),
     ):
-        expected |= {f"{bus}_{name}": (forth, width) for name, width in signals.items()}
-        expected |= {f"{bus}_tdata": (forth, bits), f"{bus}_tkeep": (forth, bits // 8)}
-        expected[f"{bus}_tready"] = (back, 1)
-    lite = {
-        "input": "awaddr 12, awprot 3, awvalid 1, wdata 32, wstrb 4, wvalid 1, bready 1, "
-        "araddr 12, arprot 3, arvalid 1, rready 1",
-        "output": "awready 1, wready 1, bresp 2, bvalid 1, arready 1, rdata 32, rresp 2, rvalid 1",
-    }
-    for direction, names in lite.items():
-        for name, width in (part.split() for part in names.split(", ")):
-            expected[f"s_axi_ctrl_{name}"] = (direction, int(width))
-    assert ports == expected
+        signals = {"tdata": bits, "tkeep": bits // 8, "tlast": 1, "tvalid": 1}
+        ports |= {f"{bus}_{name}": (forth, width) for name, width in signals.items()}
+        ports[f"{bus}_tready"] = (back, 1)
+    return ports
+
+
+@pytest.mark.parametrize(
+    ("fields", "widths"),
+    [
+        (FIELDS, BusWidths(**WIDTHS)),
+        ({"lanes": 5, "rows": 1}, BusWidths(weights=64, activations=32, results=32)),
+        (
+            {"lanes": 16, "rows": 4, "code": "two_bit"},
+            BusWidths(weights=512, activations=128, results=1024),
+        ),
+    ],
+    ids=["32-64-128", "64-32-32", "512-128-1024"],
+)
+def test_that_the_ports_are_those_of_amba(fields: dict, widths: BusWidths, tmp_path: Path) -> None:
+    """In the Verilog, in the sidecar, and in the LiteX module if LiteX is installed."""
+    config = MatVecConfig(**{"k_max": 64, "n_max": 64} | fields)
+    file, *_ = export_axi(config, tmp_path / "ip.v", widths=widths, name="ip")
+    expected = amba_ports(widths)
+    declared = re.findall(
+        r"^  (input|output) (?:\[(\d+):0\] )?(\w+);", file.read_text().split("endmodule")[0], re.M
+    )
+    assert {name: (way, int(msb or 0) + 1) for way, msb, name in declared} == expected
+    sidecar = json.loads(file.with_suffix(".json").read_text())
+    listed = {port["name"]: (port["direction"], port["width"]) for port in sidecar["ports"]}
+    assert listed == expected
+    if importlib.util.find_spec("litex"):
+        done = subprocess.run(
+            [sys.executable, "-c", LITEX_PORTS], cwd=tmp_path, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        connected = {name: tuple(port) for name, port in json.loads(done.stdout).items()}
+        assert connected == expected
+
+
+#: Prints direction and width of what LiteX connects to each port.
+LITEX_PORTS = """
+import json
+from unittest.mock import Mock
+from ip_litex import Ip
+from migen import Instance
+from migen.fhdl.bitcontainer import value_bits_sign
+engine = Ip(Mock())
+(instance,) = (item for item in engine.get_fragment().specials if isinstance(item, Instance))
+ways = {Instance.Input: "input", Instance.Output: "output"}
+ports = {item.name: (ways[type(item)], value_bits_sign(item.expr)[0]) for item in instance.items}
+print(json.dumps(ports))
+"""
+
+
+def test_the_sidecar(exported: Path) -> None:
+    sidecar = json.loads(exported.with_suffix(".json").read_text())
     assert sidecar["registers"]["job_start"]["offset"] == 0x74
     assert sidecar["register_values"]["lanes"] == 7
     assert sidecar["streams"]["s_axis_activations"] == {
@@ -218,7 +265,7 @@ def test_that_litex_gets_every_port(exported: Path) -> None:
     ],
 )
 def test_that_the_class_for_litex_has_a_name_of_its_own(name: str, class_name: str) -> None:
-    text = _litex(BusWidths(**WIDTHS), name, "ip")
+    text = _litex(BusWidths(**WIDTHS), {"weights": 16, "activations": 8}, name, "ip")
     classes = [node for node in ast.parse(text).body if isinstance(node, ast.ClassDef)]
     assert [node.name for node in classes] == [class_name]
 
