@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from trilith.golden.environment import child_environment
 from trilith.hw import MatVecConfig
 from trilith.hw.export.axi_package import export_axi
 from trilith.hw.export.package import export_engine
-from trilith.sim.tools.toolchain import environment
 from trilith.sim.tools.verilator import find_verilator
 
 pytestmark = pytest.mark.skipif(
@@ -79,7 +79,7 @@ def fusesoc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "fusesoc.main", "--cores-root", ".", "run", *arguments],
         cwd=folder,
-        env=environment() | {"HOME": str(folder), "VERILATOR": str(find_verilator().program)},
+        env=child_environment() | {"HOME": str(folder), "VERILATOR": str(find_verilator().program)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
