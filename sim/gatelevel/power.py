@@ -126,12 +126,14 @@ def _run_opensta(netlist: Netlist, activity: Activity) -> _Report:
     script = render(
         "trilith.sim.gatelevel",
         "power.tcl.jinja",
-        liberty=netlist.library.files,
+        liberty=[file.name for file in netlist.library.files],
         period=netlist.period_ps / unit,
         conditions=netlist.library.corner.conditions,
         activities=list(_activities(netlist, activity)),
     )
     with scratch_folder() as work:
+        for file in netlist.library.files:  # Tcl reads braces in the name of a folder.
+            (work / file.name).symlink_to(file)
         (work / "structure.v").write_text(_structure(netlist))
         (work / "power.tcl").write_text(script)
         text = run_program(["sta", "power.tcl"], folder=work)

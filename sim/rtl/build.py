@@ -18,6 +18,8 @@ from ..tools.verilator import find_verilator
 
 __all__ = ["build_component", "build_simulation", "cocotb_environment"]
 
+#: Flags of the linker for a program beside the link ``cocotb``; make reads two dollars as one.
+_LINK = "-Wl,-rpath,'$$ORIGIN/cocotb' -Lcocotb -lcocotbvpi_verilator"
 _TRACE = {".fst": ["--trace-fst"], ".vcd": ["--trace-vcd"]}
 
 
@@ -57,9 +59,7 @@ def build_simulation(
     if waves is not None:
         arguments += _TRACE[waves.suffix]
     if main is None:
-        libraries = cocotb_tools.config.libs_dir
-        link = f"-Wl,-rpath,{libraries} -L{libraries} -lcocotbvpi_verilator"
-        arguments += ["--vpi", "-LDFLAGS", link]
+        arguments += ["--vpi", "-LDFLAGS", _LINK]
     tools = _Tools()
     design = ["--exe", "--top-module", top, "-o", top]
     design += [f"-G{name}={value}" for name, value in (parameters or {}).items()]
@@ -74,6 +74,7 @@ def build_simulation(
                 shutil.copy2(compiled, work)
             tools.make(work, top)
             (work / top).rename(making / top)
+            (making / "cocotb").symlink_to(cocotb_tools.config.libs_dir)
     return folder / top
 
 
@@ -129,18 +130,39 @@ class _Tools:
             find_program(program)
         compiler = run_program(["g++", "--version"])
         self.versions = "\0".join(
-            [self._verilator.version, str(self._verilator.program), compiler, *self._OPTIMIZE]
+            [
+                self._verilator.version,
+                str(self._verilator.program),
+                str(cocotb_tools.config.libs_dir),
+                compiler,
+                *self._OPTIMIZE,
+            ]
         )
 
     def verilate(self, arguments: Sequence[str], files: Sequence[Path], work: Path) -> None:
-        """Generate C++ and makefiles in a new folder ``work``."""
-        work.mkdir()
-        command = [self._verilator.program, "--cc", "--prefix", "Vtop", "--Mdir", work]
-        run_program([*command, *arguments, *files], folder=work, makes=["Vtop.mk"])
+        """Generate C++ and makefiles in a new folder ``work``.
+
+        The folder has links to all inputs, and no command names another folder: make reads spaces
+        and other characters in a name.
+        """
+        (work / "sources").mkdir(parents=True)
+        for file in files:
+            (work / "sources" / file.name).symlink_to(file.absolute())
+        (work / "cocotb").symlink_to(cocotb_tools.config.libs_dir)
+        if self._verilator.root is not None:
+            (work / "verilator").symlink_to(self._verilator.root)
+        command = [self._verilator.program, "--cc", "--prefix", "Vtop", "--Mdir", "."]
+        run_program(
+            [*command, *arguments, *(f"sources/{file.name}" for file in files)],
+            folder=work,
+            makes=["Vtop.mk"],
+            variables=self._verilator.variables,
+        )
 
     def make(self, work: Path, target: str) -> None:
         """Compile the file ``target`` in the folder ``work``."""
-        variables = (*self._verilator.make_variables, *self._OPTIMIZE)
+        # Verilator's makefile refuses a folder with a space in its name, but never uses the name.
+        variables = ("CURDIR=work", *self._verilator.make_variables, *self._OPTIMIZE)
         command = ["make", "-j2", "-f", "Vtop.mk", *variables, target]
         run_program(command, folder=work, makes=[target])
 

