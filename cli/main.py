@@ -78,7 +78,7 @@ def _run() -> int:
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
     """Print a warning in one line, without a place in the source."""
-    print(f"trilith: warning: {message}", file=sys.stderr)
+    print(f"trilith: warning: {TrilithError(str(message))}", file=sys.stderr)
 
 
 def main() -> None:

@@ -83,10 +83,14 @@ def inspect(options: _InspectOptions) -> None:
 
     checkpoint = _load(options.path, options.quantize, options.i2s_layout)
     rows = []
+    count = len(checkpoint.ternary) + len(checkpoint.tensors)
     with progress("reading") as show:
-        for done, name in enumerate(checkpoint.ternary):
+        for name in checkpoint.ternary:
             rows.append(statistics(checkpoint, name))
-            show(done + 1, len(checkpoint.ternary))
+            show(len(rows), count)
+        # Reading refuses NaN and infinity.
+        for done, _ in enumerate(checkpoint.tensors.values()):
+            show(len(rows) + done + 1, count)
     sizes = [row.n * row.k for row in rows]
     weights, stored = sum(sizes), sum(row.stored_bytes for row in rows)
     total = {

@@ -4,7 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["CheckpointError", "CheckpointWarning", "OutputError", "TrilithError", "within"]
+__all__ = [
+    "ActivationError",
+    "CheckpointError",
+    "CheckpointWarning",
+    "OutputError",
+    "TrilithError",
+    "within",
+]
 
 
 class TrilithError(Exception):
@@ -34,24 +41,29 @@ class CheckpointWarning(UserWarning):
     """A checkpoint may not be what it is read as. The command ``trilith`` prints it in one line."""
 
 
+class ActivationError(TrilithError, ArithmeticError):
+    """Values between the layers of a network are not finite in float32."""
+
+
 class OutputError(TrilithError, ValueError):
     """A file or folder cannot be written under the name that was given."""
 
 
 @contextmanager
 def within(place: Path | str) -> Iterator[None]:
-    """Put a place in front of the message of each CheckpointError of a block.
+    """Put a place in front of the message of the errors of a block.
 
     Parameters
     ----------
-    place : file, tensor or both that the block reads
+    place : file, tensor or both that the block reads, or layer that it computes
 
     Raises
     ------
-    CheckpointError
+    CheckpointError, ActivationError
         If the block does, with the place in front of its message.
     """
     try:
         yield
-    except CheckpointError as error:
-        raise CheckpointError(f"{place}: {error}") from None
+    except (CheckpointError, ActivationError) as error:
+        kind = ActivationError if isinstance(error, ActivationError) else CheckpointError
+        raise kind(f"{place}: {error}") from None

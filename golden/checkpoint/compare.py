@@ -152,5 +152,6 @@ def _scale_words(tensor: TernaryTensor, scale: Any) -> str:
 def _same_floats(a: NDArray, b: NDArray) -> bool:
     """Compare values bit by bit, in float32 if the types differ."""
     dtype = a.dtype if a.dtype == b.dtype else np.float32
-    a, b = (np.ascontiguousarray(x, dtype).reshape(-1).view(np.uint8) for x in (a, b))
+    with np.errstate(over="ignore"):
+        a, b = (np.ascontiguousarray(x, dtype).reshape(-1).view(np.uint8) for x in (a, b))
     return np.array_equal(a, b)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..input_files import mistaken, unreadable
+from .finite import check_finite
 from .gguf_blocks import TernaryType
 
 __all__ = ["TABLES", "GgufFile", "block_size", "is_known", "stored_bytes", "type_name"]
@@ -91,6 +92,7 @@ class GgufFile:
             raise CheckpointError(message)
         self._data = np.asarray(np.memmap(path, np.uint8, "r"))
         self._bytes = self._data.data
+        self._finite: set[str] = set()
         if self._bytes[:4] != b"GGUF":
             reason = f"it must start with GGUF, not {bytes(self._bytes[:4])!r}"
             raise CheckpointError(mistaken(path, "a GGUF file", reason))
@@ -226,12 +228,13 @@ class GgufFile:
         Raises
         ------
         CheckpointError
-            If the type is not known, or a row is not a whole number of blocks.
+            If the type is not known, a row is not a whole number of blocks, or a value is NaN or
+            infinite.
         """
         entry, raw = self.entries[name], self.raw(name)
         if entry.kind in _FLOATS:
             array = raw.view(_FLOATS[entry.kind]).reshape(entry.shape)
-            return array if array.flags.aligned else array.copy()
+            return self._checked(name, array if array.flags.aligned else array.copy())
         block = block_size(entry.kind)
         if entry.shape[-1] % block:
             raise CheckpointError(
@@ -240,14 +243,21 @@ class GgufFile:
             )
         try:
             rows = raw.reshape(prod(entry.shape[:-1]), -1)
-            # A damaged scale gives infinities, which the user of the array refuses.
             with np.errstate(all="ignore"):
-                return dequantize(rows, GGMLQuantizationType(entry.kind)).reshape(entry.shape)
+                array = dequantize(rows, GGMLQuantizationType(entry.kind)).reshape(entry.shape)
         except (ValueError, NotImplementedError):  # Unknown to the library, or without dequantizer.
             raise CheckpointError(
                 f"{self.path}: {name} must be of a type that can be read, "
                 f"not {type_name(entry.kind)}"
             ) from None
+        return self._checked(name, array)
+
+    def _checked(self, name: str, array: NDArray) -> NDArray:
+        """Refuse NaN and infinity in a tensor, the first time that it is read."""
+        if name not in self._finite:
+            check_finite(f"{self.path}: {name}", array)
+            self._finite.add(name)
+        return array
 
 
 def block_size(kind: int) -> int:

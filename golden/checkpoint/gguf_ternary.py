@@ -101,6 +101,8 @@ def read_ternary(
     n, k = entry.shape
     raw = file.raw(name)
     scale = np.ones((1, 1), np.float32)
+    extra = scale_name(name)
+    factor = file.array(extra) if extra in file.entries else None
     with within(f"{file.path}: {name}"):
         if entry.kind == TernaryType.I2_S:
             scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
@@ -126,9 +128,7 @@ def read_ternary(
                 packed = packed_from_fields(blocks[..., :64].reshape(n, k // 4), msb_first=False)
             # llama.cpp gives a block of zeros the scale 0, which is not the scale of the tensor.
             scale = fewest_scales(d, zero_blocks(packed, d == 0))
-        extra = scale_name(name)
-        if extra in file.entries:
-            factor = file.array(extra)
+        if factor is not None:
             if factor.size != 1 or factor.dtype != np.float32:
                 raise CheckpointError(
                     f"{extra} must be one float32, not {factor.dtype} of shape {factor.shape}"

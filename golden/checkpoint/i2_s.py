@@ -227,15 +227,17 @@ def _matrix_evidence(codes: NDArray[np.uint8], gain: NDArray | None) -> float:
     n, k = codes.shape
     trits = codes.astype(np.float32) - np.float32(1)
     zeros = (codes == 1).astype(np.float32)
-    ones, columns = np.ones(n, np.float32), np.ones(k, np.float32)
-    zeros_of_inputs = ones @ zeros
-    share, mean = float(zeros_of_inputs.mean()) / n, float((ones @ trits).mean()) / n
+    # Sums by NumPy: threads of BLAS that wait for each other would cost more.
+    shares, means = zeros.sum(axis=0) / n, trits.sum(axis=0) / n
+    share, mean = float(shares.mean()), float(means.mean())
     nats = 0.0
-    for values, variance in ((zeros, share * (1 - share)), (trits, 1 - share - mean * mean)):
-        nats += _spread(ones @ values / n, variance / n)
-        nats += _spread(values @ columns / k, variance / k)
+    for values, inputs, variance in (
+        (zeros, shares, share * (1 - share)),
+        (trits, means, 1 - share - mean * mean),
+    ):
+        nats += _spread(inputs, variance / n) + _spread(values.sum(axis=1) / k, variance / k)
     if gain is not None:
-        nats += _correlation(_ranks(zeros_of_inputs), _ranks(np.abs(gain)))
+        nats += _correlation(_ranks(shares), _ranks(np.abs(gain)))
     return nats + _correlation(trits[:, 15:-1:16].ravel(), trits[:, 16::16].ravel())
 
 
@@ -250,8 +252,9 @@ def _spread(means: NDArray[np.float32], variance: float) -> float:
 def _correlation(a: NDArray, b: NDArray) -> float:
     """Find the evidence that two vectors correlate."""
     a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
-    product = float(a @ a) * float(b @ b)
-    return -len(a) / 2 * log1p(-min(float(a @ b) ** 2 / product, 1 - 1e-9)) if product else 0.0
+    product = float((a * a).sum()) * float((b * b).sum())
+    square = float((a * b).sum()) ** 2 / product if product else 0.0
+    return -len(a) / 2 * log1p(-min(square, 1 - 1e-9))
 
 
 def _ranks(values: NDArray) -> NDArray[np.float64]:

@@ -17,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from ..errors import CheckpointError, within
 from ..input_files import mistaken, unreadable
 from ..quantize import absmean_quantize
+from .finite import check_finite, to_finite_float32
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
 from .scales import check_legal_scales, ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
@@ -205,7 +206,7 @@ def _read_packed_tensor(
             f"{value.shape}"
         )
     # transformers computes in float32 at most, so float64 is rounded here.
-    scale = value.reshape(1, 1).astype(np.float32)
+    scale = to_finite_float32(f"{file.path}: {name}", value.reshape(1, 1))
     check_legal_scales(f"{file.path}: {name}", scale, zero=False)
     weights = stored[f"{module}.weight"]
     with within(weights.path):
@@ -229,8 +230,9 @@ def _master_message(file: Path, name: str) -> str:
 
 def _ternary_valued(file: _SafetensorsFile, name: str) -> TernaryTensor | None:
     """Read a float matrix, if it is ternary-valued."""
+    weights = file[name]
     with within(file.path):
-        return ternary_from_float(name.removesuffix(".weight"), file[name])
+        return ternary_from_float(name.removesuffix(".weight"), weights)
 
 
 def _read_float_tensor(file: _SafetensorsFile, name: str, quantize: str | None) -> TernaryTensor:
@@ -293,7 +295,7 @@ class _SafetensorsFile(LazyTensors[NDArray]):
     ------
     CheckpointError
         If the file is not a whole safetensors file; when a tensor is read, if there is no such
-        tensor, or NumPy has no such type.
+        tensor, NumPy has no such type, or a value is NaN or infinite.
     """
 
     def __init__(self, path: Path) -> None:
@@ -323,6 +325,7 @@ class _SafetensorsFile(LazyTensors[NDArray]):
             reason = "its size is not that of its header; download it again"
             raise CheckpointError(mistaken(path, _WANTED, reason if cut else error)) from None
         self._data = data[start:]
+        self._finite: set[str] = set()
         super().__init__(path, {name: partial(self._read, name) for name in names})
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
@@ -343,7 +346,12 @@ class _SafetensorsFile(LazyTensors[NDArray]):
             )
         begin, end = self._header[name]["data_offsets"]
         array = self._data[begin:end].view(SAFETENSORS_TYPES[dtype]).reshape(shape)
-        return array if array.flags.aligned else array.copy()
+        if not array.flags.aligned:
+            array = array.copy()
+        if name not in self._finite:
+            check_finite(f"{self.path}: {name}", array)
+            self._finite.add(name)
+        return array
 
 
 def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:

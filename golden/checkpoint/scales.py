@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import CheckpointError
+from .finite import to_finite_float32
 from .tensors import TernaryTensor
 
 __all__ = ["check_legal_scales", "check_single_scale", "fewest_scales", "ternary_from_float"]
@@ -35,12 +36,9 @@ def ternary_from_float(name: str, w: NDArray) -> TernaryTensor | None:
     CheckpointError
         If a weight is not finite.
     """
-    with np.errstate(over="ignore", invalid="ignore"):
-        w = np.ascontiguousarray(w, np.float32)
+    w = to_finite_float32(name, w)
     n, k = w.shape
     magnitude = np.abs(w)
-    if not np.isfinite(magnitude.max()):
-        raise CheckpointError(f"{name} must be finite in float32, and holds NaN or infinity")
     for groups in (g for g in range(1, max(1, k // _SMALLEST_GROUP) + 1) if k % g == 0):
         tiles = magnitude.reshape(n, groups, k // groups)
         per_row = tiles.max(axis=2)
@@ -70,11 +68,13 @@ def check_legal_scales(name: str, scale: NDArray[np.float32], *, zero: bool) -> 
     CheckpointError
         If a scale is not legal; the message has the first one.
     """
-    wrong = scale[~(np.isfinite(scale) & (scale >= 0 if zero else scale > 0))]
-    if wrong.size:
+    wrong = ~(np.isfinite(scale) & (scale >= 0 if zero else scale > 0))
+    if wrong.any():
         rule = "not negative" if zero else "positive"
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        where = f" at {list(place)}" if scale.size > 1 else ""
         raise CheckpointError(
-            f"{name} must be finite and {rule}, not {wrong[0]}; the file is damaged"
+            f"{name} must be finite and {rule}, not {scale[place]}{where}; the file is damaged"
         )
 
 

@@ -41,7 +41,8 @@ class TernaryTensor:
     name : Hugging Face's name of the module: ``model.layers.0.self_attn.q_proj``
     packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``; may be memory-mapped
     out_features : N
-    scale : float32[S, K / group_size] with the values of the file, finite and not negative
+    scale : float32[S, K / group_size] with the values of the file, finite and positive; 0 is legal
+        for a block of zeros
     group_size : K where there is one group
     divides : the trits are divided by the scale, as ``transformers`` does for ``linear_class``
         bitlinear; else they are multiplied
@@ -80,10 +81,19 @@ class TernaryTensor:
                 f"N = {self.out_features}, not {scale.dtype} of shape {scale.shape}"
             )
         legal = np.isfinite(scale) & (scale >= 0) & np.isfinite(self.multiplier)
+        rule = "positive with a finite inverse" if self.divides else "not negative"
+        rule = f"finite and {rule}"
+        if legal.all() and not scale.all():
+            # A scale of 0 is that of a block of zeros, or an underflow.
+            blocks = self.trits.reshape(len(scale), -1, scale.shape[1], self.group_size)
+            legal = (scale > 0) | ~blocks.any(axis=(1, 3))
+            rule = "above 0 where weights are not 0"
         if not legal.all():
-            rule = "positive with a finite inverse" if self.divides else "not negative"
+            block, group = (int(i) for i in np.argwhere(~legal)[0])
+            place = f"output {block * self.out_features // len(scale)}, "
+            place += f"input {group * self.group_size}"
             raise CheckpointError(
-                f"{self.name}: scales must be finite and {rule}, not {scale[~legal][0]}; "
+                f"{self.name}: scales must be {rule}, not {scale[block, group]} from {place} on; "
                 "the file is damaged, or was written after an overflow"
             )
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError
 from ..files import Progress, ignore_progress, new_file
+from .finite import to_finite_float32
 from .gguf_blocks import TernaryType, fields_from_packed, tq1_from_packed
 from .gguf_file import GgufFile, block_size, stored_bytes
 from .gguf_names import (
@@ -249,9 +250,8 @@ def _write_tensors(
     total = len(checkpoint.tensors) + len(plan.shapes)
     for done, name in enumerate(checkpoint.tensors):
         array = checkpoint.tensors[name]
-        writer.write_tensor_data(
-            np.ascontiguousarray(array, np.float32 if array.ndim == 1 else None)
-        )
+        one = to_finite_float32(name, array) if array.ndim == 1 else np.ascontiguousarray(array)
+        writer.write_tensor_data(one)
         progress(done + 1, total)
     for done, name in enumerate(plan.shapes):
         tensor = checkpoint.ternary[name.removesuffix(".weight")]

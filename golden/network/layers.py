@@ -9,10 +9,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint.tensors import TernaryTensor
+from ..errors import ActivationError
 from ..matmul import check_activations
 from ..quantize import absmax_quantize
 
-__all__ = ["BitLinear", "Matmul", "Quantizer", "packed_matmul", "rms_norm", "rotate", "to_float32"]
+__all__ = [
+    "BitLinear",
+    "Matmul",
+    "Quantizer",
+    "check_activations_finite",
+    "packed_matmul",
+    "rms_norm",
+    "rotate",
+    "to_float32",
+]
 
 #: Function that computes ``weight (N, K) @ q (T, K) -> y (T, N)`` in integers: in NumPy, or in
 #: simulated hardware.
@@ -34,6 +44,28 @@ _BLOCK = 2**16
 
 #: Places of the four codes in a byte.
 _SHIFTS = np.arange(0, 8, 2, dtype=np.uint8)[:, np.newaxis, np.newaxis]
+
+
+def check_activations_finite(name: str, x: NDArray[np.float32]) -> None:
+    """Refuse values of which one is NaN or infinite.
+
+    Parameters
+    ----------
+    name : what the values are, for the message
+    x : float32[T, K]
+
+    Raises
+    ------
+    ActivationError
+        If a value is not finite; the message has the first one and its token.
+    """
+    finite = np.isfinite(x)
+    if not finite.all():
+        token, place = (int(i) for i in np.argwhere(~finite)[0])
+        raise ActivationError(
+            f"the {name} must be finite in float32, not {x[token, place]} for token {token} of "
+            f"{len(x)}; weights, scales or norms are too large"
+        )
 
 
 def to_float32(x: NDArray[Any]) -> NDArray[np.float32]:
@@ -149,7 +181,14 @@ class BitLinear:
         object.__setattr__(self, "_groups", tuple(groups))
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Apply the layer: ``x`` float32[T, K] to float32[T, N]."""
+        """Apply the layer: ``x`` float32[T, K] to float32[T, N].
+
+        Raises
+        ------
+        ActivationError
+            If x is not finite.
+        """
+        check_activations_finite(f"inputs of {self.weight.name}", x)
         q, act_scale = self.quantize(x)
         y = np.float32(0)
         for index, (group, scale) in enumerate(self._groups):
@@ -175,8 +214,15 @@ def rms_norm(
     Returns
     -------
     float32[..., K]
+
+    Raises
+    ------
+    ActivationError
+        If x is not finite, or its squares overflow float32.
     """
-    mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean_square = np.mean(x * x, axis=-1, keepdims=True, dtype=np.float32)
+    check_activations_finite("squares of a norm's inputs", mean_square.reshape(-1, 1))
     return x * np.reciprocal(np.sqrt(mean_square + np.float32(epsilon)), dtype=np.float32) * gain
 
 

@@ -12,8 +12,9 @@ from ..checkpoint.config_keys import ConfigKeys
 from ..checkpoint.load import load_checkpoint
 from ..checkpoint.safetensors import read_tensors
 from ..data import DIGITS
+from ..errors import within
 from ..files import read_json
-from .layers import BitLinear, Matmul, packed_matmul, rms_norm
+from .layers import BitLinear, Matmul, check_activations_finite, packed_matmul, rms_norm
 
 __all__ = ["BitNetMLP", "load_digits"]
 
@@ -95,12 +96,20 @@ class BitNetMLP:
         Returns
         -------
         float32[T, classes]
+
+        Raises
+        ------
+        ActivationError
+            If a value overflows float32; the message names the layer.
         """
         x = images.astype(np.float32) * np.float32(self.input_scale)
-        for index, (layer, gain) in enumerate(zip(self.layers, self.gains, strict=True)):
-            if index:
-                x = np.maximum(x, 0) ** 2
-            x = layer(rms_norm(x, gain, self.epsilon))
+        with np.errstate(over="ignore", invalid="ignore"):
+            for index, (layer, gain) in enumerate(zip(self.layers, self.gains, strict=True)):
+                with within(f"layer {index}"):
+                    if index:
+                        x = np.maximum(x, 0) ** 2
+                    x = layer(rms_norm(x, gain, self.epsilon))
+        check_activations_finite("logits", x)
         return x
 
 

@@ -18,9 +18,18 @@ from ..checkpoint.load import load_checkpoint
 from ..checkpoint.model_config import TRANSFORMER_LINEARS, ModelConfig
 from ..checkpoint.tensors import Checkpoint
 from ..checkpoint.understood import check_understood
-from ..errors import CheckpointError
+from ..errors import CheckpointError, within
 from ..quantize import a48_quantize, absmax_quantize
-from .layers import BitLinear, Matmul, Quantizer, packed_matmul, rms_norm, rotate, to_float32
+from .layers import (
+    BitLinear,
+    Matmul,
+    Quantizer,
+    check_activations_finite,
+    packed_matmul,
+    rms_norm,
+    rotate,
+    to_float32,
+)
 
 __all__ = ["ACTIVATIONS", "BitNetModel", "KVCache"]
 
@@ -202,6 +211,8 @@ class BitNetModel:
         ------
         ValueError
             If there is no token, or one is not in the vocabulary.
+        ActivationError
+            If a value overflows float32; the message names the tokens, the layer and the step.
         """
         ids = np.asarray(tokens)
         if ids.ndim != 1 or not len(ids) or not np.issubdtype(ids.dtype, np.integer):
@@ -214,15 +225,23 @@ class BitNetModel:
         if cache is None:
             cache = KVCache(self.config)
         pieces = []
-        for start in range(0, len(ids), _PIECE):
-            x = to_float32(self.embedding[ids[start : start + _PIECE]])
-            for index, layer in enumerate(self.layers):
-                x = x + self._attention(layer, index, x, cache)
-                x = x + self._feed_forward(layer, x)
-            cache.length += len(x)
-            pieces = [x[-1:]] if last else [*pieces, x]
-        x = rms_norm(np.concatenate(pieces), self.final_norm, self.config.epsilon)
-        return _head_product(self.head, x)
+        # Overflows are found by the checks of norms, linear layers and logits.
+        with np.errstate(over="ignore", invalid="ignore"):
+            for start in range(0, len(ids), _PIECE):
+                x = to_float32(self.embedding[ids[start : start + _PIECE]])
+                place = f"positions {cache.length} to {cache.length + len(x) - 1}"
+                for index, layer in enumerate(self.layers):
+                    with within(f"{place}, layer {index}"):
+                        x = x + self._attention(layer, index, x, cache)
+                        x = x + self._feed_forward(layer, x)
+                cache.length += len(x)
+                pieces = [x[-1:]] if last else [*pieces, x]
+            first = cache.length - (1 if last else len(ids))
+            with within(f"positions {first} to {cache.length - 1}"):
+                x = rms_norm(np.concatenate(pieces), self.final_norm, self.config.epsilon)
+                logits = _head_product(self.head, x)
+                check_activations_finite("logits", logits)
+        return logits
 
     def generate(
         self, prompt: Sequence[int], *, temperature: float = 0.0, seed: int = 0
@@ -246,7 +265,8 @@ class BitNetModel:
         logits = self.forward(prompt, cache, last=True)[0]
         while True:
             if temperature:
-                weights = np.exp((logits - logits.max()).astype(np.float64) / temperature)
+                with np.errstate(over="ignore"):  # A tiny temperature makes exponents infinite.
+                    weights = np.exp((logits - logits.max()).astype(np.float64) / temperature)
                 token = int(rng.choice(len(weights), p=weights / weights.sum()))
             else:
                 token = int(logits.argmax())

@@ -186,3 +186,26 @@ def test_ascii_terminals(command):
 )
 def test_refusals(trilith, refused, arguments, message):
     refused(trilith("generate", *arguments), message)
+
+
+def test_nan_in_the_weights_and_overflows(trilith, tmp_path):
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "model"
+    shutil.copytree(PYDOC, folder)
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    tensors["model.norm.weight"][:] = 3e38
+    save_file(tensors, file, metadata={"format": "pt"})
+    done = trilith("generate", "--model", folder, "--prompt", "a")
+    assert done.returncode == 2
+    assert done.stderr.startswith("trilith: positions 0 to 0: the logits must be finite in float32")
+    assert done.stderr.count("\n") == 1
+    tensors["model.norm.weight"][5] = float("nan")
+    save_file(tensors, file, metadata={"format": "pt"})
+    done = trilith("generate", "--model", folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"trilith: {file}: model.norm.weight must be finite, not nan at [5]; the file is damaged, "
+        "or was written after an overflow\n"
+    )

@@ -1,6 +1,7 @@
 import json
 import subprocess
 
+import numpy as np
 import pytest
 
 from trilith.cli.main import main
@@ -163,3 +164,25 @@ def test_weights_that_do_not_show_their_layout(model, tmp_path, tiny):
     assert done.returncode == 0
     assert done.stderr.startswith(f"trilith: warning: {file}: the I2_S weights are read as block")
     assert done.stderr.count("\n") == 1
+
+
+def test_nan_is_refused(model, tmp_path, tiny):
+    good = tiny("good")[0]
+    name = "model.layers.0.self_attn.attn_sub_norm.weight"
+    wrong = np.ones(256, np.float32)
+    wrong[7] = np.inf
+    folder = tiny("bad", {name: wrong})[0]
+    out = tmp_path / "out"
+    message = (
+        f"{folder}/model.safetensors: {name} must be finite, not inf at [7]; the file is damaged, "
+        "or was written after an overflow"
+    )
+    for arguments in (
+        ["inspect", folder],
+        ["convert", folder, out, "--to", "i2_s"],
+        ["convert", folder, out, "--to", "huggingface"],
+        ["verify", folder, good],
+        ["verify", good, folder],
+    ):
+        refused(model(*arguments), message)
+        assert not out.exists()

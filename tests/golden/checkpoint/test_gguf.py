@@ -318,7 +318,8 @@ def test_wrong_models(tmp_path):
     bad[0, 64:66] = np.array([np.nan], np.float16).view(np.uint8)
     refuses(
         tmp_path,
-        "blk.0.attn_q.weight: scales must be finite and not negative, not nan; the file is damaged",
+        "blk.0.attn_q.weight: scales must be finite and not negative, not nan at [0, 0]; "
+        "the file is damaged",
         tq | {"blk.0.attn_q.weight": (kind, (256, 256), bad)},
     )
 

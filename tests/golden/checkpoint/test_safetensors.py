@@ -160,7 +160,8 @@ def test_master_weights_only_when_asked(tiny):
     masters[up][3, 4] = np.nan
     folder, _, _ = tiny("nan", floats)
     refuses(
-        f"{folder}/model.safetensors: {up} must be finite in float32, and holds NaN or infinity",
+        f"{folder}/model.safetensors: {up}.weight must be finite, not nan at [3, 4]; the file is "
+        "damaged, or was written after an overflow",
         folder,
         quantize="absmean",
     )
@@ -199,8 +200,8 @@ PACKED = pack_weights(np.zeros((256, 256), np.int8))
         ),
         (
             {f"{Q}.weight_scale": np.array([np.nan], np.float32)},
-            f"FOLDER/model.safetensors: {Q}.weight_scale must be finite and positive, not nan; the "
-            "file is damaged",
+            f"FOLDER/model.safetensors: {Q}.weight_scale must be finite, not nan at [0]; the "
+            "file is damaged, or was written after an overflow",
         ),
         (
             {f"{Q}.weight_scale": np.array([0], np.float32)},

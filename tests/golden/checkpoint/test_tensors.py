@@ -26,8 +26,8 @@ from trilith.golden.checkpoint.packing import count_trits
         ),
         (
             {"scale": np.full((1, 1), np.inf, np.float32)},
-            "w: scales must be finite and not negative, not inf; the file is damaged, or was "
-            "written after an overflow",
+            "w: scales must be finite and not negative, not inf from output 0, input 0 on; the "
+            "file is damaged, or was written after an overflow",
         ),
         ({"out_features": 9}, "w: packed weights of 9 outputs must have 3 rows, not 2"),
     ],

@@ -1,12 +1,14 @@
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from trilith.golden import BitNetMLP, CheckpointError
 from trilith.golden.data import DIGITS
+from trilith.golden.errors import ActivationError
 from trilith.golden.network.mlp import load_digits
 
 
@@ -25,6 +27,17 @@ def test_layers_are_what_the_config_says():
     network = BitNetMLP.load()
     assert [layer.weight.shape for layer in network.layers] == [(256, 64), (256, 256), (10, 256)]
     assert all(np.isin(layer.weight.trits, (-1, 0, 1)).all() for layer in network.layers)
+
+
+def test_overflows_name_the_layer():
+    network = BitNetMLP.load()
+    images = load_digits()[0][:3]
+    gains = (network.gains[0], np.full_like(network.gains[1], 3e38), network.gains[2])
+    message = re.escape("layer 1: the inputs of layers.1 must be finite in float32, not inf for ")
+    with pytest.raises(ActivationError, match=f"^{message}"):
+        replace(network, gains=gains).forward(images)
+    with pytest.raises(ActivationError, match=r"^layer 0: the squares of a norm's inputs must be "):
+        replace(network, input_scale=1e30).forward(images)
 
 
 def test_a_folder_that_is_something_else(tmp_path):

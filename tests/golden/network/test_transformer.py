@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetModel, CheckpointError, ternary_matmul
+from trilith.golden.errors import ActivationError
 from trilith.golden.network import transformer
 from trilith.golden.network.transformer import KVCache
 
@@ -95,6 +96,82 @@ def test_drawn_tokens_have_the_models_distribution(random_model):
 def test_illegal_tokens(random_model, tokens, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         BitNetModel.load(random_model()).forward(tokens)
+
+
+LARGE = "; weights, scales or norms are too large"
+SQUARES = "the squares of a norm's inputs"
+
+
+@pytest.mark.parametrize(
+    ("family", "changes", "place", "values", "found"),
+    [
+        ("bitnet", {"model.embed_tokens": 1e30}, "positions 0 to 1, layer 0", SQUARES, "inf"),
+        (
+            "bitnet",
+            {"model.layers.1.input_layernorm": 3e38},
+            "positions 0 to 1, layer 1",
+            "the inputs of model.layers.1.self_attn.q_proj",
+            "-?inf",
+        ),
+        (
+            "bitnet",
+            {f"model.layers.0.self_attn.{x}_proj.weight_scale": 1e25 for x in "qk"},
+            "positions 0 to 1, layer 0",
+            SQUARES,
+            "nan",
+        ),
+        (
+            "bitnet",
+            {"model.layers.2.mlp.gate_proj.weight_scale": 1e25},
+            "positions 0 to 1, layer 2",
+            SQUARES,
+            "inf",
+        ),
+        (
+            "llama",
+            {"model.layers.2.mlp.up_proj.weight_scale": 3e-38},
+            "positions 0 to 1, layer 2",
+            "the inputs of model.layers.2.mlp.down_proj",
+            "-?inf",
+        ),
+        (
+            "bitnet",
+            {"model.layers.2.mlp.down_proj.weight_scale": 1e38},
+            "positions 1 to 1",
+            SQUARES,
+            "inf",
+        ),
+        ("bitnet", {"model.norm": 3e38}, "positions 1 to 1", "the logits", "-?(inf|nan)"),
+    ],
+)
+def test_overflows_name_the_layer_and_the_step(random_model, family, changes, place, values, found):
+    folder = random_model(family, seed=12)
+    tensors = load_file(folder / "model.safetensors")
+    for name, value in changes.items():
+        full = name if name in tensors else f"{name}.weight"
+        tensors[full] = np.full_like(tensors[full], value)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    model = BitNetModel.load(folder)
+    message = re.escape(f"{place}: {values} must be finite in float32, not ")
+    rest = r" for token \d of \d" + re.escape(LARGE)
+    with pytest.raises(ActivationError, match=f"^{message}{found}{rest}$"):
+        next(model.generate([1, 2]))
+
+
+def test_a_saturated_gate_is_no_overflow(random_model):
+    """exp(-gate) is infinite in float32 far below zero, and SiLU is 0 there."""
+    folder = random_model("llama", seed=13)
+    tensors = load_file(folder / "model.safetensors")
+    for layer in range(3):
+        tensors[f"model.layers.{layer}.mlp.gate_proj.weight_scale"] /= 1e4
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    assert np.isfinite(BitNetModel.load(folder).forward([1, 2, 3])).all()
+
+
+def test_a_tiny_temperature_is_greedy(random_model):
+    model = BitNetModel.load(random_model(seed=10))
+    greedy = next(model.generate([1, 2, 3]))
+    assert next(model.generate([1, 2, 3], temperature=5e-324)) == greedy
 
 
 ONLY = "; BitNetModel computes nothing else"
