@@ -202,9 +202,9 @@ def convert(options: _ConvertOptions) -> None:
     streams get the inverses, rounded to float32. trilith model verify counts these.
 
     A folder must not exist yet, and a file only with --force. Missing parent folders are made.
-    Nothing is written over the source, or into its folder. GGUF is written without a tokenizer
-    unless the source is GGUF. I2_S is written in the layout block128; --i2s-layout is for the
-    source.
+    Nothing is written over the source, or into its folder. The tokenizer is converted too; if the
+    format cannot hold it, a line says why. I2_S is written in the layout block128; --i2s-layout is
+    for the source.
 
     Examples:
       trilith model convert bitnet-b1.58-2B-4T model.gguf --to i2_s
@@ -222,18 +222,24 @@ def convert(options: _ConvertOptions) -> None:
     checkpoint = _load(options.source, options.quantize, options.i2s_layout, hidden_act)
     with progress("converting") as show:
         if options.to is _Target.HUGGINGFACE:
-            write_huggingface(checkpoint, target, progress=show)
+            reason = write_huggingface(checkpoint, target, progress=show)
         elif options.to is _Target.STREAM:
             write_streams(checkpoint, target, config, progress=show)
+            reason = ""  # Streams have weights only.
         else:
-            write_gguf(checkpoint, target, str(options.to), force=options.force, progress=show)
+            reason = write_gguf(
+                checkpoint, target, str(options.to), force=options.force, progress=show
+            )
     if options.as_json:
-        print_json({"target": str(target), "matrices": len(checkpoint.ternary)})
+        facts = {"target": str(target), "matrices": len(checkpoint.ternary)}
+        print_json(facts | ({"no_tokenizer": reason} if reason else {}))
     else:
         print(
             f"{target}: {len(checkpoint.ternary)} matrices; 'trilith model verify' compares them "
             "with the source"
         )
+        if reason:
+            print(f"no tokenizer was written: {reason}")
 
 
 def _check_target(options: _ConvertOptions) -> None:

@@ -45,6 +45,10 @@ class ActivationError(TrilithError, ArithmeticError):
     """Values between the layers of a network are not finite in float32."""
 
 
+class MissingTokenizerError(CheckpointError):
+    """A model has no tokenizer."""
+
+
 class OutputError(TrilithError, ValueError):
     """A file or folder cannot be written under the name that was given."""
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MissingTokenizerError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -77,6 +77,17 @@ def _value(file: GgufFile, key: str, kind: type, default: Any) -> Any:
     return value
 
 
+def _token(file: GgufFile, key: str, count: int, default: int | None) -> int:
+    """Read the number of a token."""
+    number = _value(file, key, int, default)
+    if number is None or not 0 <= number < count:
+        raise CheckpointError(
+            f"{file.path}: tokenizer.ggml.{key} must be the number of one of {count} tokens, not "
+            f"{'absent' if number is None else number}"
+        )
+    return number
+
+
 def gguf_end_tokens(file: GgufFile) -> list[int]:
     """Find the tokens that end a text, as llama.cpp finds them: by keys, and by their texts.
 
@@ -118,13 +129,15 @@ def read_gguf_tokenizer(file: GgufFile) -> Tokenizer:
 
     Raises
     ------
+    MissingTokenizerError
+        If there is no tokenizer.
     CheckpointError
-        If there is no tokenizer, it is wrong, or it is of another kind.
+        If it is wrong, or of another kind.
     """
     where, model = file.path, _value(file, "model", str, None)
     makers = {"gpt2": _byte_level, "llama": _sentencepiece}
     if model is None:
-        raise CheckpointError(
+        raise MissingTokenizerError(
             f"{where}: the model's tokenizer is missing: the file has none, and tokenizer.json is "
             "not beside it; copy it there"
         )
@@ -197,7 +210,7 @@ def _sentencepiece(file: GgufFile, numbers: dict[str, int], types: list[int]) ->
     scores = _numbers(file, "tokenizer.ggml.scores", len(numbers))
     if scores is None:
         raise CheckpointError(f"{file.path}: tokenizer.ggml.scores is missing")
-    unknown = _value(file, "unknown_token_id", int, 0)
+    unknown = _token(file, "unknown_token_id", len(numbers), 0)
     prefix = _value(file, "add_space_prefix", bool, True)
     return _make_sentencepiece(numbers, scores.tolist(), types, unknown, prefix)
 
@@ -266,12 +279,7 @@ def _surround(file: GgufFile, tokenizer: Tokenizer, tokens: list[str], model: st
     for name, added, default in (("bos", begins, 1), ("eos", False, 2)):
         if not _value(file, f"add_{name}_token", bool, added):
             continue
-        number = _value(file, f"{name}_token_id", int, default if spm else None)
-        if number is None or not 0 <= number < len(tokens):
-            raise CheckpointError(
-                f"{file.path}: tokenizer.ggml.{name}_token_id must be the number of one of "
-                f"{len(tokens)} tokens, not {'absent' if number is None else number}"
-            )
+        number = _token(file, f"{name}_token_id", len(tokens), default if spm else None)
         template.insert(len(template) if name == "eos" else 0, name)
         special.append({"id": name, "ids": [number], "tokens": [tokens[number]]})
     if special:
@@ -281,7 +289,7 @@ def _surround(file: GgufFile, tokenizer: Tokenizer, tokens: list[str], model: st
 
 
 def tokenizer_metadata(
-    tokenizer: Tokenizer, vocabulary: int, *, bos: int | None, eos: int | None
+    tokenizer: Tokenizer, vocabulary: int, *, bos: int | None, ends: Sequence[int]
 ) -> dict[str, Any]:
     """Describe a tokenizer by the keys of GGUF, of which the reader makes the same tokenizer.
 
@@ -289,7 +297,7 @@ def tokenizer_metadata(
     ----------
     tokenizer : see ``load_tokenizer``
     vocabulary : tokens of the model; numbers without a token get names as llama.cpp gives them
-    bos, eos : tokens that begin and end a text
+    bos, ends : tokens that begin and end a text, of which the first can be put behind a prompt
 
     Returns
     -------
@@ -317,7 +325,8 @@ def tokenizer_metadata(
     if len(whole) < vocabulary:
         raise CheckpointError("the tokenizer has tokens named as those without a name, [PAD…]")
     found = _described(state, tokenizer, whole, types)
-    return found | {"tokens": tokens, "token_type": types} | _ends_of_texts(tokenizer, bos, eos)
+    around = _added_around(tokenizer, bos, ends[0] if ends else None)
+    return found | around | {"tokens": tokens, "token_type": types}
 
 
 def _described(
@@ -388,7 +397,7 @@ def _shape(tokenizer: Tokenizer, unused: Collection[str] = ()) -> dict[str, Any]
     }
 
 
-def _ends_of_texts(tokenizer: Tokenizer, bos: int | None, eos: int | None) -> dict[str, Any]:
+def _added_around(tokenizer: Tokenizer, bos: int | None, eos: int | None) -> dict[str, Any]:
     """Find out which tokens a tokenizer puts around a text."""
     for begin in ([], [bos]):
         for end in ([], [eos]):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MissingTokenizerError
 from ..files import read_json
 from ..input_files import mistaken, unreadable
 
@@ -49,8 +49,10 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
     Raises
     ------
+    MissingTokenizerError
+        If there is no tokenizer.
     CheckpointError
-        If there is no tokenizer, or it is wrong, or it does what is not known here.
+        If it is wrong, or does what is not known here.
     """
     from tokenizers import Tokenizer
 
@@ -61,7 +63,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
             from .gguf_tokenizer import read_gguf_tokenizer
 
             return read_gguf_tokenizer(GgufFile(path))
-        raise CheckpointError(f"{file}: the model's tokenizer is missing; copy it there")
+        raise MissingTokenizerError(f"{file}: the model's tokenizer is missing; copy it there")
     if message := unreadable(file, "a tokenizer"):
         raise CheckpointError(message)
     try:

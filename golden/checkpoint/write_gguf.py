@@ -10,8 +10,9 @@ from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MissingTokenizerError
 from ..files import Progress, ignore_progress, new_file
+from .end_tokens import end_tokens
 from .finite import to_finite_float32
 from .gguf_blocks import TernaryType, fields_from_packed, tq1_from_packed
 from .gguf_file import GgufFile, block_size, stored_bytes
@@ -23,9 +24,11 @@ from .gguf_names import (
     permuted_heads,
     scale_name,
 )
+from .gguf_tokenizer import tokenizer_metadata
 from .model_config import ModelConfig, transformer_linears
 from .scales import check_single_scale
 from .tensors import Checkpoint, TernaryTensor, input_files
+from .tokenizer import load_tokenizer
 from .understood import check_understood
 
 __all__ = ["write_gguf"]
@@ -45,7 +48,7 @@ def write_gguf(
     *,
     force: bool = False,
     progress: Progress = ignore_progress,
-) -> None:
+) -> str:
     """Write a GGUF file with ternary weights in TQ1_0, TQ2_0 or I2_S.
 
     GGUF's scales multiply. Where the source divides by its scales, 1/scale is rounded to float32;
@@ -56,7 +59,8 @@ def write_gguf(
     ggml's own quantizer writes 0.
 
     Norms are float32; other tensors keep their types. The tokenizer of a GGUF source is copied.
-    From other sources no tokenizer is written, and llama.cpp needs one to run the file.
+    Another source's ``tokenizer.json`` is written if ``read_gguf_tokenizer`` can make the same
+    tokenizer again; llama.cpp needs one to run the file.
 
     Parameters
     ----------
@@ -65,6 +69,10 @@ def write_gguf(
     kind : "tq1_0", "tq2_0" or "i2_s"
     force : replace a file that exists
     progress : called after each tensor
+
+    Returns
+    -------
+    Reason why the source's tokenizer is not in the file; empty where nothing is lost
 
     Raises
     ------
@@ -81,6 +89,7 @@ def write_gguf(
         writer = GGUFWriter(partial, plan.arch)
         try:
             _add_metadata(writer, checkpoint, plan)
+            reason = _add_tokenizer(writer, checkpoint, plan)
             _add_tensor_infos(writer, checkpoint, plan)
             writer.write_header_to_file()
             writer.write_kv_data_to_file()
@@ -88,6 +97,7 @@ def write_gguf(
             _write_tensors(writer, checkpoint, plan, progress)
         finally:
             writer.close()
+    return reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +175,7 @@ def _in_float16(tensor: TernaryTensor) -> bool:
 
 
 def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
-    """Add the metadata that ``load_gguf`` and llama.cpp read, and the tokenizer of a source."""
+    """Add the metadata that ``load_gguf`` and llama.cpp read."""
     model, arch = plan.model, plan.arch
     if model.rope_type not in ("default", "linear"):
         raise CheckpointError(
@@ -197,13 +207,52 @@ def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> No
     if model.rope_type == "linear":
         writer.add_string(f"{arch}.rope.scaling.type", "linear")
         writer.add_float32(f"{arch}.rope.scaling.factor", model.rope_factor)
+
+
+def _add_tokenizer(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> str:
+    """Add the tokenizer and the tokens that end a text; return why it is not there."""
     if checkpoint.format.startswith("gguf"):
         _copy_tokenizer(writer, checkpoint.path)
-        return
-    for key, token in (("bos", model.bos), *zip(("eos", "eot", "eom"), model.eos, strict=False)):
-        # The defaults of a family may be beyond a small vocabulary.
-        if token is not None and 0 <= token < (model.vocabulary or 2**32):
-            writer.add_uint32(f"tokenizer.ggml.{key}_token_id", token)
+        return ""
+    # The defaults of a family may be beyond a small vocabulary, and cannot be generated then.
+    legal = range(plan.model.vocabulary or 2**32)
+    ends = [token for token in end_tokens(checkpoint, plan.model) if token in legal]
+    bos = plan.model.bos if plan.model.bos in legal else None
+    keys = ("eos_token_id", "eot_token_id", "eom_token_id")
+    if len(ends) > len(keys):
+        raise CheckpointError(
+            f"{checkpoint.path}: GGUF has keys for {len(keys)} tokens that end a text, not for "
+            f"{len(ends)}; convert to huggingface instead"
+        )
+    numbers = dict(zip(keys, ends, strict=False)) | ({} if bos is None else {"bos_token_id": bos})
+    for key, number in numbers.items():
+        writer.add_uint32(f"tokenizer.ggml.{key}", number)
+    try:
+        found = tokenizer_metadata(
+            load_tokenizer(checkpoint.path), plan.model.vocabulary, bos=bos, ends=ends
+        )
+    except MissingTokenizerError:
+        return ""
+    except CheckpointError as error:
+        return str(error)
+    for key, value in found.items():
+        writer.add_key_value(f"tokenizer.ggml.{key}", value, *_value_type(value))
+    return ""
+
+
+def _value_type(value: Any) -> tuple[GGUFValueType, GGUFValueType | None]:
+    """Choose GGUF's type of a value, and of an array's elements."""
+    kinds = {
+        str: GGUFValueType.STRING,
+        bool: GGUFValueType.BOOL,
+        int: GGUFValueType.UINT32,
+        float: GGUFValueType.FLOAT32,
+    }
+    if not isinstance(value, list):
+        return kinds[type(value)], None
+    inner = kinds[type(value[0])]
+    # The types of tokens are signed.
+    return GGUFValueType.ARRAY, GGUFValueType.INT32 if inner is GGUFValueType.UINT32 else inner
 
 
 def _copy_tokenizer(writer: GGUFWriter, path: Path) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, MissingTokenizerError
 from ..files import Progress, ignore_progress, new_folder
 from .gguf_names import check_activation
 from .safetensors import SAFETENSORS_TYPES
 from .scales import check_single_scale
 from .tensors import Checkpoint, input_files
+from .tokenizer import load_tokenizer
 from .understood import check_copied, check_understood
 
 __all__ = ["write_huggingface"]
@@ -35,18 +36,23 @@ _COMPANIONS = (
 
 def write_huggingface(
     checkpoint: Checkpoint, folder: Path, *, progress: Progress = ignore_progress
-) -> None:
+) -> str:
     """Write a folder with packed weights that ``transformers`` loads as BitNet.
 
     Scales keep their value and direction: ``linear_class`` is bitlinear where the source divides
     by them and autobitlinear where it multiplies, so that none is rounded. They are stored as
     float32. Other tensors keep their types. A Hugging Face source's tokenizer files are copied.
+    The tokenizer of a GGUF source becomes ``tokenizer.json``.
 
     Parameters
     ----------
     checkpoint : source
     folder : must not exist, or be empty; it takes its name when it is complete
     progress : called after each tensor
+
+    Returns
+    -------
+    Reason why the source's tokenizer is not in the folder; empty where nothing is lost
 
     Raises
     ------
@@ -75,11 +81,19 @@ def write_huggingface(
         }
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         source = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
-        if not checkpoint.format.startswith("gguf"):
-            for pattern in _COMPANIONS:
-                for file in source.glob(pattern):
-                    if file.is_file():
-                        shutil.copyfile(file, partial / file.name)
+        if checkpoint.format.startswith("gguf"):
+            try:
+                load_tokenizer(checkpoint.path).save(str(partial / "tokenizer.json"))
+            except MissingTokenizerError:
+                return ""
+            except CheckpointError as error:
+                return str(error)
+            return ""
+        for pattern in _COMPANIONS:
+            for file in source.glob(pattern):
+                if file.is_file():
+                    shutil.copyfile(file, partial / file.name)
+        return ""
 
 
 def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -> bool:

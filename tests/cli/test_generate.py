@@ -122,6 +122,46 @@ def test_the_context_is_a_limit(trilith, refused):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_lone_gguf_file_says_the_same(trilith, pydoc, tmp_path):
+    (pydoc / "generation_config.json").write_text('{"eos_token_id": [0, 7, 8]}')
+    lone = tmp_path / "lone" / "model.gguf"
+    lone.parent.mkdir()
+    assert trilith("model", "convert", pydoc, lone, "--to", "i2_s").returncode == 0
+    back = tmp_path / "back"
+    assert trilith("model", "convert", lone, back, "--to", "huggingface").returncode == 0
+    arguments = ("--prompt", "Return a\n  naïve 你好", "--max-tokens", 6, "--json")
+    texts = [
+        json.loads(trilith("generate", "--model", model, *arguments).stdout)
+        for model in (pydoc, lone, back)
+    ]
+    assert len({(one["text"], *one["tokens"], one["end"]["token"]) for one in texts}) == 1
+    assert json.loads((back / "config.json").read_text())["eos_token_id"] == [0, 7, 8]
+
+
+def test_a_gguf_file_without_a_tokenizer(trilith, pydoc, refused):
+    state = json.loads((pydoc / "tokenizer.json").read_text())
+    (pydoc / "tokenizer.json").write_text(json.dumps(state | {"normalizer": {"type": "NFC"}}))
+    lone = pydoc / "lone" / "model.gguf"
+    lone.parent.mkdir()
+    done = trilith("model", "convert", pydoc, lone, "--to", "i2_s")
+    reason = "the tokenizer is neither byte-level BPE of a splitting that GGUF has a name for, nor"
+    assert f"no tokenizer was written: {reason} SentencePiece's BPE\n" in done.stdout
+    rule = (
+        "the model's tokenizer is missing: the file has none, and tokenizer.json is not beside it"
+    )
+    refused(trilith("generate", "--model", lone), f"{lone}: {rule}; copy it there")
+    shutil.copy(pydoc / "tokenizer.json", lone.parent)
+    assert trilith("generate", "--model", lone, "--max-tokens", 1).returncode == 0
+
+
+def test_more_end_tokens_than_gguf_has_keys(trilith, pydoc, refused):
+    (pydoc / "generation_config.json").write_text('{"eos_token_id": [0, 7, 8, 9]}')
+    done = trilith("model", "convert", pydoc, pydoc / "a.gguf", "--to", "i2_s")
+    rule = "GGUF has keys for 3 tokens that end a text, not for 4; convert to huggingface instead"
+    refused(done, f"{pydoc}: {rule}")
+    assert not (pydoc / "a.gguf").exists()
+
+
 def test_the_model_is_checked_before_its_tokenizer(trilith, tmp_path, refused):
     missing = tmp_path / "nosuch"
     done = trilith("generate", "--model", missing)
