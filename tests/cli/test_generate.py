@@ -58,9 +58,11 @@ def test_draws_follow_the_seed():
 @pytest.fixture
 def pydoc(tmp_path):
     """A copy of the stored model, to change files beside it."""
+    folder = tmp_path / "pydoc"
+    folder.mkdir()
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json"):
-        shutil.copy(PYDOC / name, tmp_path / name)
-    return tmp_path
+        shutil.copy(PYDOC / name, folder)
+    return folder
 
 
 def test_truncation_and_padding_of_the_tokenizer_file_change_nothing(trilith, pydoc):
@@ -125,7 +127,6 @@ def test_the_context_is_a_limit(trilith, refused):
 def test_a_lone_gguf_file_says_the_same(trilith, pydoc, tmp_path):
     (pydoc / "generation_config.json").write_text('{"eos_token_id": [0, 7, 8]}')
     lone = tmp_path / "lone" / "model.gguf"
-    lone.parent.mkdir()
     assert trilith("model", "convert", pydoc, lone, "--to", "i2_s").returncode == 0
     back = tmp_path / "back"
     assert trilith("model", "convert", lone, back, "--to", "huggingface").returncode == 0
@@ -138,11 +139,10 @@ def test_a_lone_gguf_file_says_the_same(trilith, pydoc, tmp_path):
     assert json.loads((back / "config.json").read_text())["eos_token_id"] == [0, 7, 8]
 
 
-def test_a_gguf_file_without_a_tokenizer(trilith, pydoc, refused):
+def test_a_gguf_file_without_a_tokenizer(trilith, pydoc, tmp_path, refused):
     state = json.loads((pydoc / "tokenizer.json").read_text())
     (pydoc / "tokenizer.json").write_text(json.dumps(state | {"normalizer": {"type": "NFC"}}))
-    lone = pydoc / "lone" / "model.gguf"
-    lone.parent.mkdir()
+    lone = tmp_path / "lone" / "model.gguf"
     done = trilith("model", "convert", pydoc, lone, "--to", "i2_s")
     reason = "the tokenizer is neither byte-level BPE of a splitting that GGUF has a name for, nor"
     assert f"no tokenizer was written: {reason} SentencePiece's BPE\n" in done.stdout
@@ -154,12 +154,12 @@ def test_a_gguf_file_without_a_tokenizer(trilith, pydoc, refused):
     assert trilith("generate", "--model", lone, "--max-tokens", 1).returncode == 0
 
 
-def test_more_end_tokens_than_gguf_has_keys(trilith, pydoc, refused):
+def test_more_end_tokens_than_gguf_has_keys(trilith, pydoc, tmp_path, refused):
     (pydoc / "generation_config.json").write_text('{"eos_token_id": [0, 7, 8, 9]}')
-    done = trilith("model", "convert", pydoc, pydoc / "a.gguf", "--to", "i2_s")
+    done = trilith("model", "convert", pydoc, tmp_path / "a.gguf", "--to", "i2_s")
     rule = "GGUF has keys for 3 tokens that end a text, not for 4; convert to huggingface instead"
     refused(done, f"{pydoc}: {rule}")
-    assert not (pydoc / "a.gguf").exists()
+    assert not (tmp_path / "a.gguf").exists()
 
 
 def test_the_model_is_checked_before_its_tokenizer(trilith, tmp_path, refused):
