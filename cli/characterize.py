@@ -14,13 +14,8 @@ __all__ = ["app"]
 app = new_app()
 
 _DEFAULT_LANES = 16
-_ONE = ("lanes", "rows", "levels_per_stage", "operands")
-#: Options that a way of measuring does not use.
-_UNUSED = {
-    "--all": _ONE,
-    "--sram": (*_ONE, "clock_ghz", "glitches", "jobs"),
-    "--unit": ("node", "out", "jobs"),
-}
+#: Ways of measuring that do not use the shape of a unit.
+_OTHERS = ("--all", "--sram")
 
 
 class _Options(JsonOptions):
@@ -38,24 +33,39 @@ class _Options(JsonOptions):
         show_default="1",
         min=0.001,
         max=100,
+        excludes=("--sram",),
     )
     lanes: int | None = option(
-        None, "Products of a row per cycle.", show_default="16", min=2, max=256
+        None, "Products of a row per cycle.", show_default="16", min=2, max=256, excludes=_OTHERS
     )
     rows: int | None = option(
-        None, "Rows of weights that share the activations.", show_default="1", min=1, max=64
+        None,
+        "Rows of weights that share the activations.",
+        show_default="1",
+        min=1,
+        max=64,
+        excludes=_OTHERS,
     )
     levels_per_stage: int | None = option(
-        None, "Levels of integer adders between two registers.", show_default="1", min=1, max=4
+        None,
+        "Levels of integer adders between two registers.",
+        show_default="1",
+        min=1,
+        max=4,
+        excludes=_OTHERS,
     )
     operands: str | None = option(
         None,
         "trained: the digits network's layers; 2b4t: random, with that model's share of zeros; "
         "2b4t:0.3: random, with another share of zeros.",
         show_default="trained",
+        excludes=_OTHERS,
     )
     glitches: bool = option(
-        False, "Count glitches too: Icarus with a unit delay per cell.", "--glitches"
+        False,
+        "Count glitches too: Icarus with a unit delay per cell.",
+        "--glitches",
+        excludes=("--sram",),
     )
     everything: bool = option(
         False,
@@ -63,20 +73,29 @@ class _Options(JsonOptions):
         "--glitches, the units of the comparison. Results that are still valid are kept.",
         "--all",
     )
-    node: str | None = option(None, "With --all or --sram: the process, such as '130 nm, 1.8 V'.")
+    node: str | None = option(
+        None, "With --all or --sram: the process, such as '130 nm, 1.8 V'.", needs=_OTHERS
+    )
     out: Path | None = option(
         None,
         "With --all or --sram: file of the table. Default: the file that 'trilith energy mac' "
         "and the energy profile gate:LIBRARY read.",
+        needs=_OTHERS,
     )
     jobs: int | None = option(
-        None, "With --all: number of units to measure at once.", show_default="1", min=1, max=64
+        None,
+        "With --all: number of units to measure at once.",
+        show_default="1",
+        min=1,
+        max=64,
+        needs=("--all",),
     )
     sram: bool = option(
         False,
         "The files are memory macros: store the energies of their reads and writes in the "
         "library's table.",
         "--sram",
+        excludes=("--all", "--unit"),
     )
 
     @property
@@ -126,15 +145,6 @@ def _check(options: _Options) -> None:
     unit, way = options.unit, options.way
     if unit is None and way == "--unit":
         raise OptionError("--unit is missing: give it, or give --all or --sram")
-    if options.sram and (options.everything or unit is not None):
-        raise OptionError(
-            "--sram must not be given with --unit or --all: it measures memory macros only"
-        )
-    for name in _UNUSED[way]:
-        if getattr(options, name) not in (None, False):
-            raise OptionError(
-                f"--{name.replace('_', '-')} must not be given with {way}, which does not use it"
-            )
     if unit is not None and unit not in BASELINES:
         raise OptionError(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     if options.everything and options.glitches and unit is not None and unit not in COMPARED_UNITS:

@@ -1,6 +1,7 @@
 """``trilith energy``: the energy of matrix products and prompts."""
 
 from dataclasses import asdict
+from enum import StrEnum
 from typing import Any
 
 from .energy_mac import mac
@@ -13,21 +14,36 @@ app = new_app("Print the energy of products and prompts, with every assumption."
 command(app)(mac)
 
 
+#: Capacities of published SRAMs in KB; ``trilith.sim.cost.profiles`` has the same.
+_Sram = StrEnum("_Sram", {f"KB{size}": size for size in ("8", "32", "1024")})
+
+
 class _MatmulOptions(JsonOptions):
-    n: int = option(..., "Outputs.")
-    k: int = option(..., "Inputs.")
-    tokens: int = option(1, "Activation vectors.")
+    n: int = option(..., "Outputs.", min=1, max=2**31)
+    k: int = option(..., "Inputs.", min=1, max=2**31)
+    tokens: int = option(1, "Activation vectors.", min=1, max=2**31)
     profile: str = option(
         "jouppi7", "Energy figures: horowitz45, jouppi7, bitnet-paper, gate:LIBRARY."
     )
     dram: str = option(
         "lpddr5", "Memory of the weights: ddr3 to hbm2e, or none for on-chip weights."
     )
-    rows: int = option(16, "Outputs that share one read of an activation from its buffer.")
-    pass_tokens: int = option(1, "Activation vectors that share one pass over the weights.")
-    sram: int = option(8, "Activation buffer in KB: 8, 32 or 1024.")
+    rows: int = option(
+        16, "Outputs that share one read of an activation from its buffer.", min=1, max=2**31
+    )
+    pass_tokens: int = option(
+        1,
+        "Activation vectors that share one pass over the weights.",
+        min=1,
+        max=2**31,
+        excludes=("--dram none",),
+    )
+    sram: _Sram = option(_Sram("8"), "Activation buffer in KB.")
     adder_bits: int | None = option(
-        None, "Width of an integer addition in bits. Default: the accumulator's width for K."
+        None,
+        "Width of an integer addition in bits. Default: the accumulator's width for K.",
+        min=1,
+        max=64,
     )
 
 
@@ -46,7 +62,7 @@ def matmul(options: _MatmulOptions) -> None:
 
     profile = find_profile(options.profile)
     memory = None if options.dram == "none" else find_dram(options.dram)
-    product = Product(**given_fields(options, Product), sram_kilobytes=options.sram)
+    product = Product(**given_fields(options, Product), sram_kilobytes=int(options.sram))
     found, refused = [], {}
     for number_format in FORMATS.values():
         try:

@@ -19,23 +19,31 @@ app = new_app()
 
 class _Options(JsonOptions):
     model: str = argument(
-        "bitnet-2b4t", "Name of a model, a config.json, or the folder that contains one."
+        "bitnet-2b4t", "Name of a model, a config.json or its folder, or a file of a model."
     )
     design: str = option("array-1024", "Design that multiplies; an unknown name prints all names.")
     memory: str = option(
         "lpddr5", "Memory: ddr3, ddr4, lpddr4, lpddr5, hbm2, hbm2e, on-chip, others."
     )
-    context: int = option(512, "Tokens that each sequence attends to.")
-    batch: int = option(1, "Number of sequences.")
-    prompt: int | None = option(None, "Estimate a prompt of this many tokens instead of decoding.")
-    clock: float | None = option(None, "Clock frequency in MHz. Default: the design's.")
+    context: int = option(
+        512, "Tokens that each sequence attends to.", min=1, max=2**27, excludes=("--prompt",)
+    )
+    batch: int = option(1, "Number of sequences.", min=1, max=2**24)
+    prompt: int | None = option(
+        None, "Estimate a prompt of this many tokens instead of decoding.", min=1, max=2**24
+    )
+    clock: float | None = option(
+        None, "Clock frequency in MHz. Default: the design's.", min=0.001, max=1e5
+    )
     profile: str = option(
         "jouppi7", "Energy figures: horowitz45, jouppi7, bitnet-paper, gate:LIBRARY."
     )
     versus: str | None = option(None, "Number formats to compare with, such as fp16,int8,w4a16.")
-    equal: Equal = option(Equal.MACS, "Quantity that is equal in all designs of --versus.")
+    equal: Equal = option(
+        Equal.MACS, "Quantity that is equal in all designs of --versus.", needs=("--versus",)
+    )
     validation: bool = option(
-        False, "Print predictions of published systems instead.", "--validation"
+        False, "Print predictions of published systems instead.", "--validation", alone=True
     )
 
 

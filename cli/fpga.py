@@ -37,7 +37,11 @@ class _PortOptions(JsonOptions):
         ..., "Serial port of the board, such as /dev/ttyUSB1; or sim, a small simulated board."
     )
     baud: int | None = option(
-        None, "Baud rate of the bitstream. Default: the rates of all boards are tried.", min=1
+        None,
+        "Baud rate of the bitstream. Default: the rates of all boards are tried.",
+        min=50,
+        max=20_000_000,
+        excludes=("--port sim",),
     )
 
 
@@ -147,7 +151,9 @@ def _board_facts(board: "BoardDescription | SocDescription") -> dict[str, Any]:
 
 class _BuildOptions(JsonOptions):
     board: str = option(..., "Board; 'trilith fpga boards' prints them.")
-    seed: int | None = option(None, "Seed of nextpnr's placement. Default: the board's.", min=0)
+    seed: int | None = option(
+        None, "Seed of nextpnr's placement. Default: the board's.", min=0, max=2**31 - 1
+    )
 
 
 @command(app)
@@ -208,11 +214,17 @@ class _SimulateOptions(Options):
     board: str | None = option(
         None, "Board whose design is simulated. Default: a small design, for speed."
     )
-    flip: float = option(0.0, "Probability that a byte has a wrong bit.")
-    drop: float = option(0.0, "Probability that a byte is lost.")
-    repeat: float = option(0.0, "Probability that a byte comes twice.")
-    insert: float = option(0.0, "Probability that a random byte follows a byte.")
-    seed: int = option(0, "Seed of this noise.")
+    flip: float = option(0.0, "Probability that a byte has a wrong bit.", min=0, max=1)
+    drop: float = option(0.0, "Probability that a byte is lost.", min=0, max=1)
+    repeat: float = option(0.0, "Probability that a byte comes twice.", min=0, max=1)
+    insert: float = option(0.0, "Probability that a random byte follows a byte.", min=0, max=1)
+    seed: int = option(
+        0,
+        "Seed of this noise.",
+        min=0,
+        max=2**32 - 1,
+        needs=("--flip", "--drop", "--repeat", "--insert"),
+    )
 
 
 @command(app)
@@ -229,11 +241,7 @@ def simulate(options: _SimulateOptions) -> None:
     from ..fpga.host.simulated import Noise, SimulatedBoard
 
     config = _find(options.board, BOARDS).top if options.board else SIMULATED
-    try:
-        noise = Noise(**given_fields(options, Noise))
-    except ValueError as error:
-        raise OptionError(f"--{error}") from None
-    with SimulatedBoard(config, noise) as simulated:
+    with SimulatedBoard(config, Noise(**given_fields(options, Noise))) as simulated:
         print(simulated.port, flush=True)
         simulated.wait()
 
@@ -304,7 +312,7 @@ class _RunOptions(I2sOptions, _StreamOptions):
     checkpoint: Path | None = option(
         None, "A ternary checkpoint. Default: the small model in the repository."
     )
-    seed: int = option(0, "Seed of the activations.", min=0)
+    seed: int = option(0, "Seed of the activations.", min=0, max=2**32 - 1)
 
 
 @command(app)

@@ -183,11 +183,11 @@ class _Paths(_QuantizeOptions):
     hidden_act: HiddenAct | None = option(
         None, "Activation of a GGUF file that states none; without it, such a file is refused."
     )
-    preset: Preset = option(Preset.BITNET, "Engine that reads the stream.")
-    force: bool = force_option()
+    preset: Preset = option(Preset.BITNET, "Engine that reads the stream.", needs=("--to stream",))
+    force: bool = force_option(needs=("--to tq1_0", "--to tq2_0", "--to i2_s"))
 
 
-_EngineOptions = engine_fields("code", "k_max", "n_max")
+_EngineOptions = engine_fields("code", "k_max", "n_max", needs=("--to stream",))
 
 
 class _ConvertOptions(_EngineOptions, _Paths):  # type: ignore[misc]
@@ -259,8 +259,6 @@ def _engine(options: _ConvertOptions) -> "MatVecConfig":
     from ..hw.config import PRESETS
 
     given = given_fields(options, _EngineOptions)
-    if given and options.to is not _Target.STREAM:
-        raise OptionError("--code, --k-max and --n-max must not be given without --to stream")
     try:
         return replace(PRESETS[options.preset], **given)
     except ValueError as error:

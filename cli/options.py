@@ -19,6 +19,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from ..golden.errors import TrilithError
+from ..golden.input_files import shown
 
 __all__ = [
     "Group",
@@ -35,6 +36,7 @@ __all__ = [
     "engine_fields",
     "force_option",
     "given_fields",
+    "i2s_option",
     "new_app",
     "option",
     "parse_list",
@@ -65,12 +67,39 @@ class Options:
         dataclass(frozen=True, kw_only=True)(cls)
 
 
-def _field(default: Any, info: Any) -> Any:
-    metadata = {"parameter": info}
+@dataclass(frozen=True, kw_only=True)
+class _Use:
+    """Conditions under which an option has an effect; in all others it is refused.
+
+    A condition is an option that is given (``--versus``), or an option with its value, given or
+    by default (``--port sim``).
+
+    Parameters
+    ----------
+    needs : one of these must hold
+    excludes : none of these may hold
+    alone : no other option may be given, but for ``--json``
+    """
+
+    needs: tuple[str, ...] = ()
+    excludes: tuple[str, ...] = ()
+    alone: bool = False
+
+
+def _field(default: Any, info: Any, use: _Use) -> Any:
+    metadata = {"parameter": info, "use": use}
     return field(metadata=metadata) if default is ... else field(default=default, metadata=metadata)
 
 
-def option(default: Any, text: str, *names: str, **settings: Any) -> Any:
+def option(
+    default: Any,
+    text: str,
+    *names: str,
+    needs: tuple[str, ...] = (),
+    excludes: tuple[str, ...] = (),
+    alone: bool = False,
+    **settings: Any,
+) -> Any:
     """Make a dataclass field that is an option of the command line.
 
     Parameters
@@ -78,20 +107,27 @@ def option(default: Any, text: str, *names: str, **settings: Any) -> Any:
     default : value where the option is not given; ``...`` for an option that must be given
     text : the help
     names : declarations such as ``--json``; by default the field's name
+    needs, excludes, alone : see ``_Use``
     settings : arguments of ``typer.Option``; ``min`` and ``max`` are the legal range
     """
     settings.setdefault("show_default", default not in (..., None, False))
-    return _field(default, typer.Option(*names, help=text, **settings))
+    use = _Use(needs=needs, excludes=excludes, alone=alone)
+    return _field(default, typer.Option(*names, help=text, **settings), use)
 
 
 def argument(default: Any, text: str, **settings: Any) -> Any:
     """Make a dataclass field that is a positional argument; the parameters are as in ``option``."""
-    return _field(default, typer.Argument(help=text, **settings))
+    return _field(default, typer.Argument(help=text, **settings), _Use())
 
 
-def force_option() -> Any:
-    """Make the option of every command that writes files under a name that its user gives."""
-    return option(False, "Replace files that exist, but no folder.", "--force")
+def force_option(**use: Any) -> Any:
+    """Make the option of every command that writes files under a name that its user gives.
+
+    Parameters
+    ----------
+    use : as in ``option``
+    """
+    return option(False, "Replace files that exist, but no folder.", "--force", **use)
 
 
 class JsonOptions(Options):
@@ -100,15 +136,26 @@ class JsonOptions(Options):
     as_json: bool = option(False, "Print one JSON value instead of text.", "--json")
 
 
-class I2sOptions(JsonOptions):
-    """Options of a command that reads a checkpoint, which may be a GGUF file."""
+def i2s_option(**use: Any) -> Any:
+    """Make the option of every command that reads a checkpoint, which may be a GGUF file.
 
-    i2s_layout: I2sLayout = option(
+    Parameters
+    ----------
+    use : as in ``option``
+    """
+    return option(
         I2sLayout.AUTO,
         "Layout of I2_S in a GGUF file, by the build of bitnet.cpp that wrote it: block128 (x86), "
         "block64 (ARM) or rows4 (x86 without ACT_PARALLEL). auto: block128, unless the weights "
         "are clearly in another one.",
+        **use,
     )
+
+
+class I2sOptions(JsonOptions):
+    """Options of a command that reads a checkpoint."""
+
+    i2s_layout: I2sLayout = i2s_option()
 
 
 def new_app(text: str | None = None) -> typer.Typer:
@@ -130,33 +177,43 @@ def _choices(kind: type[StrEnum]) -> str:
 
 def _convert(kind: type, name: str, text: str) -> Any:
     """Convert an option's text to a value of its type."""
+    if not text:
+        raise OptionError(f"{name} must not be empty")
     if issubclass(kind, StrEnum):
         if text not in [str(choice) for choice in kind]:
-            raise OptionError(f"{name} must be {_choices(kind)}, not {text!r}")
+            raise OptionError(f"{name} must be {_choices(kind)}, not {shown(text)}")
         return kind(text)
-    if kind not in (int, float):
-        return kind(text)
+    return _number(kind, name, text) if kind in (int, float) else kind(text)
+
+
+def _number(kind: type, name: str, text: str) -> Any:
+    """Convert a text to an integer or to a finite number."""
     try:
         value = kind(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         noun = "an integer" if kind is int else "a finite number"
-        raise OptionError(f"{name} must be {noun}, not {text!r}")
+        raise OptionError(f"{name} must be {noun}, not {shown(text)}")
     return value
 
 
 def _check_range(name: str, value: Any, low: float | None, high: float | None) -> None:
     if low is not None and high is not None and not low <= value <= high:
-        raise OptionError(f"{name} must be from {low} to {high}, not {value}")
+        raise OptionError(f"{name} must be from {low} to {high}, not {shown(value)}")
     if low is not None and value < low:
-        raise OptionError(f"{name} must be {low} or more, not {value}")
+        raise OptionError(f"{name} must be {low} or more, not {shown(value)}")
+
+
+def _name(parameter: Any) -> str:
+    """Return the name of an option or an argument, as a user writes it."""
+    named = parameter.param_type_name == "option"
+    return max(parameter.opts, key=len) if named else parameter.name.upper()
 
 
 def _process(parameter: Any, kind: type, ctx: Any, value: Any) -> Any:
     """Do what click's ``process_value`` does: convert the text, or the texts, of a parameter."""
-    named = parameter.param_type_name == "option"
-    name = max(parameter.opts, key=len) if named else parameter.name.upper()
+    name = _name(parameter)
     if value is None or value == ():
         if parameter.required:
             legal = _choices(kind) if issubclass(kind, StrEnum) else "it"
@@ -194,7 +251,11 @@ class Group(_QuickHelp, TyperGroup):
 
 
 class _Command(_QuickHelp, TyperCommand):
-    """A command whose values are converted by the rules of this module."""
+    """A command whose values are converted by the rules of this module.
+
+    An option that would be ignored is refused: one that is given twice, and one without effect by
+    its ``_Use``.
+    """
 
     def __init__(self, *arguments: Any, **settings: Any) -> None:
         super().__init__(*arguments, **settings)
@@ -203,6 +264,49 @@ class _Command(_QuickHelp, TyperCommand):
             if parameter.name in kinds:
                 kind = _plain(kinds[parameter.name])
                 parameter.process_value = partial(_process, parameter, kind)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the command line, and refuse options that would be ignored."""
+        values, _, parsed = self.make_parser(ctx).parse_args(args=list(args))
+        # Arguments are among the parsed ones in any case.
+        given = [one for one in parsed if values[one.name] not in (None, ())]
+        for parameter in given:
+            if given.count(parameter) > 1 and not (parameter.multiple or parameter.nargs != 1):
+                raise OptionError(f"{_name(parameter)} must be given once")
+        rest = super().parse_args(ctx, args)
+        names = {one.name: _name(one) for one in given}
+        values = {_name(one): str(ctx.params.get(one.name)) for one in self.params}
+        uses: dict[str, _Use] = getattr(self.callback, "uses", {})
+        for field_name, name in names.items():
+            _check_use(name, uses.get(field_name, _Use()), [*names.values()], values)
+        return rest
+
+
+def _check_use(name: str, use: _Use, given: list[str], values: dict[str, str]) -> None:
+    """Refuse an option that has no effect.
+
+    Parameters
+    ----------
+    name : the option
+    use : its conditions
+    given : names of all options and arguments that are given
+    values : the value of each option by name, as text
+    """
+
+    def holds(condition: str) -> bool:
+        other, _, value = condition.partition(" ")
+        return values.get(other) == value if value else other in given
+
+    if use.needs and not any(map(holds, use.needs)):
+        raise OptionError(
+            f"{name} must not be given without {' or '.join(use.needs)}, which it is for"
+        )
+    excludes = [*filter(holds, use.excludes)]
+    if use.alone:
+        others = [other for other in given if other not in (name, "--json")]
+        name, excludes = (others[0], [name]) if others else (name, excludes)
+    if excludes:
+        raise OptionError(f"{name} must not be given with {excludes[0]}, which does not use it")
 
 
 def command(app: typer.Typer, name: str | None = None) -> Callable[[_Function], _Function]:
@@ -240,6 +344,7 @@ def command(app: typer.Typer, name: str | None = None) -> Callable[[_Function], 
             )
         run.__name__, run.__doc__ = function.__name__, _unwrapped(inspect.getdoc(function) or "")
         run.__annotations__ = {one.name: one.annotation for one in parameters}
+        run.__dict__["uses"] = {one.name: one.metadata["use"] for one in fields(kind)}
         run.__dict__["__signature__"] = inspect.Signature(parameters)
         app.command(name, cls=_Command)(run)
         return function
@@ -265,7 +370,7 @@ def _parameter_texts(kind: type) -> dict[str, str]:
     return texts
 
 
-def engine_fields(*names: str) -> type:
+def engine_fields(*names: str, **use: Any) -> type:
     """Make a dataclass of options from fields of ``MatVecConfig``; None stands for "not given".
 
     Types come from the fields, and help from the class's docstring.
@@ -273,6 +378,7 @@ def engine_fields(*names: str) -> type:
     Parameters
     ----------
     names : the fields; without any, all fields
+    use : as in ``option``
     """
     from ..hw.config import MatVecConfig
 
@@ -284,7 +390,7 @@ def engine_fields(*names: str) -> type:
             # The help shows the legal values anyway.
             text = text.partition("; ")[2].partition(", see")[0]
         made.append(
-            (name, kind | None, option(None, text[:1].upper() + text[1:].rstrip(".") + "."))
+            (name, kind | None, option(None, text[:1].upper() + text[1:].rstrip(".") + ".", **use))
         )
     return make_dataclass("EngineOptions", made, frozen=True, kw_only=True)
 
@@ -295,15 +401,22 @@ def given_fields(options: Any, kind: type) -> dict[str, Any]:
     return {name: value for name, value in values.items() if value is not None}
 
 
-def parse_list(name: str, text: str, kind: type) -> tuple[Any, ...]:
+def parse_list(name: str, text: str, kind: type, low: float, high: float) -> tuple[Any, ...]:
     """Convert values that are separated by commas.
+
+    Parameters
+    ----------
+    name : the option, for messages
+    text : the values
+    kind : int or float
+    low, high : smallest and largest legal value
 
     Raises
     ------
     OptionError
-        If one of them is not of the type.
+        If one of them is not of the type, or out of the range.
     """
-    try:
-        return tuple(kind(value) for value in text.split(","))
-    except ValueError:
-        raise OptionError(f"{name} must be numbers separated by commas, not {text!r}") from None
+    values = tuple(_number(kind, f"a value of {name}", one) for one in text.split(","))
+    for value in values:
+        _check_range(f"a value of {name}", value, low, high)
+    return values

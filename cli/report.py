@@ -33,7 +33,9 @@ class _AreaOptions(JsonOptions):
         None, "Family of FPGAs to measure; may be repeated. Default: all; in a sweep, xcup."
     )
     code: list[WeightCode] | None = option(None, "Weight code to measure; may be repeated.")
-    max_macs: int | None = option(None, "Largest number of MACs per cycle to measure.", min=1)
+    max_macs: int | None = option(
+        None, "Largest number of MACs per cycle to measure.", min=1, max=2**20
+    )
 
 
 @command(app)
@@ -62,6 +64,8 @@ def area(options: _AreaOptions) -> None:
         if unit.config.code in (options.code or WeightCode)
         and (options.max_macs is None or unit.macs <= options.max_macs)
     ]
+    if not units:
+        raise OptionError("--family, --code and --max-macs must leave an engine to measure")
     _print_measured(
         options, _AREA, {unit.name: unit for unit in units}, measure, "lut", lambda row: row.macs
     )

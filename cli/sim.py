@@ -6,10 +6,10 @@ from pathlib import Path
 from ..sim.rtl.parts import Part
 from .options import (
     I2sLayout,
-    I2sOptions,
-    OptionError,
+    JsonOptions,
     command,
     force_option,
+    i2s_option,
     new_app,
     option,
 )
@@ -20,22 +20,25 @@ __all__ = ["app"]
 app = new_app()
 
 
-class _Options(I2sOptions):
+class _Options(JsonOptions):
+    i2s_layout: I2sLayout = i2s_option(needs=("--checkpoint",))
     part: list[Part] | None = option(
-        None, "Part of the suite to run; may be repeated. Default: all."
+        None,
+        "Part of the suite to run; may be repeated. Default: all.",
+        excludes=("--checkpoint",),
     )
     checkpoint: Path | None = option(
         None,
         "Checkpoint of BitNet b1.58 2B4T (folder, safetensors or GGUF file): run the matrices "
         "of one of its layers instead of the suite.",
     )
-    layer: int = option(0, "Layer of the checkpoint.", min=0, max=29)
+    layer: int = option(0, "Layer of the checkpoint.", min=0, max=29, needs=("--checkpoint",))
     waves: Path | None = option(
         None,
         "Folder for waves, one file per engine: FST, or VCD where lz4.h is missing.",
         metavar="FOLDER",
     )
-    force: bool = force_option()
+    force: bool = force_option(needs=("--waves",))
 
 
 @command(app)
@@ -55,12 +58,6 @@ def sim(options: _Options) -> bool:
     """
     from ..sim.rtl.suite import run_suite
 
-    if options.checkpoint is not None and options.part:
-        raise OptionError("--part must not be given with --checkpoint: leave one of them out")
-    if options.checkpoint is None and options.i2s_layout is not I2sLayout.AUTO:
-        raise OptionError("--i2s-layout must not be given without --checkpoint: leave it out")
-    if options.force and options.waves is None:
-        raise OptionError("--force must not be given without --waves: nothing else is written")
     parts = [Part.BITNET] if options.checkpoint else options.part or list(Part)
     with status("building simulations") as show:
         results = Table(*_COLUMNS, silent=options.as_json).rows(

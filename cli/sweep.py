@@ -49,13 +49,13 @@ def sweep(options: _Options) -> None:
 
     grid = Grid(
         models=tuple(options.model.split(",")),
-        lanes=parse_list("--lanes", options.lanes, int),
-        rows=parse_list("--rows", options.rows, int),
-        tokens=parse_list("--tokens", options.tokens, int),
-        clocks=parse_list("--clock", options.clock, float),
+        lanes=parse_list("--lanes", options.lanes, int, 5, 320),
+        rows=parse_list("--rows", options.rows, int, 1, 64),
+        tokens=parse_list("--tokens", options.tokens, int, 1, 8),
+        clocks=parse_list("--clock", options.clock, float, 0.001, 1e5),
         memories=tuple(options.memory.split(",")),
-        contexts=parse_list("--context", options.context, int),
-        batches=parse_list("--batch", options.batch, int),
+        contexts=parse_list("--context", options.context, int, 1, 2**20),
+        batches=parse_list("--batch", options.batch, int, 1, 2**20),
         code=options.code,
         profile=options.profile,
     )

@@ -47,7 +47,12 @@ class _Options(_EngineOptions, _Start):  # type: ignore[misc]
         "Top module. Names of submodules begin with NAME__, so that two exports can be used "
         "together.",
     )
-    testbench: bool = option(False, "Write the self-checking testbench too.", "--testbench")
+    testbench: bool = option(
+        False,
+        "Write the self-checking testbench too; it is the bare engine's.",
+        "--testbench",
+        excludes=("--wrapper axi",),
+    )
     wrapper: _Wrapper | None = option(
         None,
         "axi: the engine behind AXI4-Stream and AXI4-Lite, with register map, C header, and "
@@ -57,14 +62,19 @@ class _Options(_EngineOptions, _Start):  # type: ignore[misc]
         None,
         "With --wrapper: width of the weights bus in bits, 32 to 1024. Default: the narrowest "
         "that carries a beat per cycle.",
+        needs=("--wrapper",),
     )
     activations_width: int | None = option(
-        None, "With --wrapper: width of the activations bus in bits. Default: 64."
+        None,
+        "With --wrapper: width of the activations bus in bits. Default: 64.",
+        needs=("--wrapper",),
     )
     results_width: int | None = option(
-        None, "With --wrapper: width of the results bus in bits. Default: 64."
+        None,
+        "With --wrapper: width of the results bus in bits. Default: 64.",
+        needs=("--wrapper",),
     )
-    period_ns: float = option(10.0, "Clock period in the SDC file, ns.")
+    period_ns: float = option(10.0, "Clock period in the SDC file, ns.", min=0.01, max=1e6)
     family: str | None = option(
         None,
         "Family of FPGAs whose block RAM the engine must fit: xc7, xcup, ecp5, ice40up5k, gw1n9 "
@@ -126,13 +136,6 @@ def _configuration(options: _Options) -> tuple[MatVecConfig, BusWidths]:
                 raise OptionError(f"{option} is missing: give it, or give --preset")
     buses = {one.name: getattr(options, f"{one.name}_width") for one in fields(BusWidths)}
     widths = {bus: bits for bus, bits in buses.items() if bits is not None}
-    for bus in widths:
-        if options.wrapper is None:
-            raise OptionError(f"--{bus}-width must not be given without --wrapper axi")
-    if options.wrapper and options.testbench:
-        raise OptionError(
-            "--testbench must not be given with --wrapper axi: the testbench is the bare engine's"
-        )
     try:
         preset = PRESETS[options.preset] if options.preset else None
         config = replace(preset, **given) if preset else MatVecConfig(**given)

@@ -87,8 +87,8 @@ class Design:
         for name, value in vars(self).items():
             if type(value) in (int, float) and name != "fixed_us" and not value > 0:
                 raise EstimateError(f"{name} must be above 0, not {value}")
-        if self.clock_mhz > 100_000:
-            raise EstimateError(f"clock_mhz must be at most 100000, not {self.clock_mhz}")
+        if not 0.001 <= self.clock_mhz <= 100_000:
+            raise EstimateError(f"clock_mhz must be from 0.001 to 100000, not {self.clock_mhz}")
 
     @property
     def number_format(self) -> NumberFormat:

@@ -86,10 +86,6 @@ def test_a_clock_that_is_not_met_is_said():
         ),
         (("--all", "--jobs", 0), "--jobs must be from 1 to 64, not 0"),
         (
-            ("--all", "--library", "a/b"),
-            "--library must consist of letters, digits, '.', '-' and '_', not 'a/b'",
-        ),
-        (
             ("--all", "--glitches"),
             "--unit must be one of ternaryxint8-escape, fp16xfp16-fp32-fused, int8xint8, "
             "int4xfp16-fp32-fused with --all --glitches, not 'ternaryxint4-escape'",
@@ -101,42 +97,6 @@ def test_bad_options_are_one_line(arguments, message):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].endswith(message)
     assert len(done.stderr.splitlines()) == 1
-
-
-@pytest.mark.parametrize(
-    ("way", "option", "value"),
-    [
-        ("--all", "--lanes", 80),
-        ("--all", "--rows", 1),
-        ("--all", "--levels-per-stage", 4),
-        ("--all", "--operands", "2b4t"),
-        ("--unit", "--node", "7 nm"),
-        ("--unit", "--out", "gate-x.json"),
-        ("--unit", "--jobs", 2),
-        ("--sram", "--lanes", 80),
-        ("--sram", "--rows", 1),
-        ("--sram", "--levels-per-stage", 4),
-        ("--sram", "--operands", "2b4t"),
-        ("--sram", "--clock-ghz", 1),
-        ("--sram", "--glitches", None),
-        ("--sram", "--jobs", 2),
-    ],
-)
-def test_an_option_without_use_is_refused(way, option, value):
-    more = [] if way == "--unit" else [way]
-    more += [option] if value is None else [option, value]
-    unit = "int8xint8" if way == "--unit" else None
-    done = characterize(*more, "--liberty", "none.lib", unit=unit)
-    assert (done.returncode, done.stdout) == (2, "")
-    message = f"{option} must not be given with {way}, which does not use it\n"
-    assert done.stderr.endswith(message)
-
-
-def test_macros_are_no_units():
-    done = characterize("--sram", "--liberty", "none.lib")
-    assert (done.returncode, done.stdout) == (2, "")
-    message = "--sram must not be given with --unit or --all: it measures memory macros only\n"
-    assert done.stderr.endswith(message)
 
 
 @needs_sta

@@ -55,12 +55,15 @@ def test_boards_are_listed():
         ),
         (("simulate", "--board", "x"), "--board must be one of icebreaker, ulx3s, ecpix5"),
         (("simulate", "--flip", "2"), "--flip must be from 0 to 1, not 2.0"),
-        (("build", "--board", "ulx3s", "--seed", "-1"), "--seed must be 0 or more, not -1"),
+        (
+            ("build", "--board", "ulx3s", "--seed", "-1"),
+            "--seed must be from 0 to 2147483647",
+        ),
         (
             ("selftest", "--port", "/dev/ttyNOWHERE"),
             "--port: there is no serial port /dev/ttyNOWHERE; ports found: ",
         ),
-        (("selftest", "--port", "x", "--baud", "0"), "--baud must be 1 or more, not 0"),
+        (("selftest", "--port", "x", "--baud", "0"), "--baud must be from 50 to 20000000, not 0"),
         (
             ("generate", "--port", "x", "--max-tokens", "0"),
             "--max-tokens must be 1 or more, not 0",

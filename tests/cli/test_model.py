@@ -110,7 +110,7 @@ def test_refusals(model, tmp_path, tiny):
     )
     refused(
         model("convert", folder, out, "--to", "i2_s", "--code", "base3"),
-        "--code, --k-max and --n-max must not be given without --to stream",
+        "--code must not be given without --to stream, which it is for",
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--k-max", "300"),

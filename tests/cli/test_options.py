@@ -75,6 +75,15 @@ def test_values_have_the_types_of_the_fields():
         (["a", "--rate", "inf"], "--rate must be a finite number, not 'inf'"),
         (["a", "--rate", "-1"], "--rate must be 0 or more, not -1.0"),
         (["a", "--color", "green"], "--color must be red or blue, not 'green'"),
+        ([""], "PATH must not be empty"),
+        (["a", "--word", "b", "--word", ""], "--word must not be empty"),
+        (["a", "--size", "9" * 400], "--size must be from 1 to 8, not an integer of 1329 bits"),
+        (
+            ["a", "--rate", "x" * 200],
+            f"--rate must be a finite number, not '{29 * 'x'}...{29 * 'x'}'",
+        ),
+        (["a", "--size", "1", "--size", "2"], "--size must be given once"),
+        (["a", "--loud", "--loud"], "--loud must be given once"),
     ],
 )
 def test_wrong_values_are_refused(arguments, message):
@@ -109,8 +118,16 @@ def test_choices_are_those_of_the_rooms():
     assert [*_Activations] == [*ACTIVATIONS]
 
 
-def test_lists_are_separated_by_commas():
-    assert parse_list("--rows", "1,2", int) == (1, 2)
-    message = "^--rows must be numbers separated by commas, not '1,x'$"
-    with pytest.raises(OptionError, match=message):
-        parse_list("--rows", "1,x", int)
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("1,x", "a value of --rows must be an integer, not 'x'"),
+        ("1,", "a value of --rows must be an integer, not ''"),
+        ("1,9", "a value of --rows must be from 1 to 8, not 9"),
+        ("9" * 400, "a value of --rows must be from 1 to 8, not an integer of 1329 bits"),
+    ],
+)
+def test_lists_are_separated_by_commas(text, message):
+    assert parse_list("--rows", "1,2", int, 1, 8) == (1, 2)
+    with pytest.raises(OptionError, match=f"^{message}$"):
+        parse_list("--rows", text, int, 1, 8)

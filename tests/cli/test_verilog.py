@@ -67,7 +67,10 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
             "--preset must be micro, line, block or bitnet, not 'nope'",
         ),
         (("--out", "e.v"), "--lanes is missing: give it, or give --preset"),
-        ((*SMALL, "--lanes", "400", "--out", "e.v"), "lanes must be from 5 to 320, not 400"),
+        (
+            ("--preset", "micro", "--lanes", "400", "--out", "e.v"),
+            "lanes must be from 5 to 320, not 400",
+        ),
         (
             (*SMALL, "--code", "x", "--out", "e.v"),
             "--code must be base3, escape, tq1, two_bit or binary, not 'x'",
@@ -98,11 +101,11 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
         ((*SMALL, "--wrapper", "ahb", "--out", "e.v"), "--wrapper must be axi, not 'ahb'"),
         (
             (*SMALL, "--wrapper", "axi", "--testbench", "--out", "e.v"),
-            "--testbench must not be given with --wrapper axi: the testbench is the bare engine's",
+            "--testbench must not be given with --wrapper axi, which does not use it",
         ),
         (
             (*SMALL, "--results-width", "64", "--out", "e.v"),
-            "--results-width must not be given without --wrapper axi",
+            "--results-width must not be given without --wrapper, which it is for",
         ),
         (
             (*SMALL, "--wrapper", "axi", "--activations-width", "2048", "--out", "e.v"),

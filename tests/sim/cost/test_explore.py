@@ -172,7 +172,7 @@ def test_an_absent_scheduler_leaves_nothing(tmp_path, monkeypatch):
         ({"batches": (0,)}, "batch must be from 1 to 1048576, not 0"),
         ({"clocks": (-1.0,)}, "clock_mhz must be above 0, not -1.0"),
         ({"memories": ("x",)}, "the memory must be one of "),
-        ({"models": ("x",)}, "the model must be a config.json or one of "),
+        ({"models": ("x",)}, "the model must be a config.json, a "),
         ({"profile": "x"}, "the energy profile must be one of "),
     ],
 )

@@ -1,0 +1,187 @@
+"""Options that would be ignored: a table of every option of every verb, and a case for each."""
+
+import re
+from importlib import import_module
+
+import pytest
+import typer
+
+from trilith.cli.main import _VERBS
+from trilith.cli.options import OptionError
+
+#: Options that have an effect whatever else is given, by verb.
+ALWAYS = {
+    "sim": "waves checkpoint",
+    "verilog": "out preset lanes rows tokens act-bits code k-max n-max levels-per-stage target "
+    "name wrapper period-ns family force",
+    "model inspect": "quantize i2s-layout",
+    "model convert": "quantize i2s-layout to hidden-act",
+    "model verify": "quantize i2s-layout",
+    "estimate": "design memory batch prompt clock profile versus validation",
+    "energy mac": "library",
+    "energy matmul": "n k tokens profile dram rows sram adder-bits",
+    "energy paper": "config tokens",
+    "sweep": "out model lanes rows tokens clock memory context batch code profile scheduler force",
+    "claims": "",
+    "characterize": "library liberty unit all",
+    "fpga boards": "",
+    "fpga build": "board",
+    "fpga simulate": "board flip drop repeat insert",
+    "fpga selftest": "port",
+    "fpga run": "port stream checkpoint seed i2s-layout",
+    "fpga generate": "port stream model prompt max-tokens beyond-context i2s-layout",
+    "report area": "sweep family code max-macs",
+    "report fpga": "",
+    "report baselines": "name family lanes",
+    "report energy": "out force",
+    "doctor": "",
+}
+LIBRARY = "--library a --liberty b"
+#: Options that need another, or exclude it: verb, command line, and message.
+CASES = [
+    *(
+        ("sim", f"--{name}", f"--{name.split()[0]} must not be given without {need}")
+        for name, need in (
+            ("layer 1", "--checkpoint"),
+            ("i2s-layout rows4", "--checkpoint"),
+            ("i2s-layout auto", "--checkpoint"),
+            ("force", "--waves"),
+        )
+    ),
+    ("sim", "--part digits --checkpoint x", "--part must not be given with --checkpoint"),
+    *(
+        (
+            "verilog",
+            f"--preset micro --out a.v --{bus}-width 64",
+            f"--{bus}-width .* without --w",
+        )
+        for bus in ("weights", "activations", "results")
+    ),
+    (
+        "verilog",
+        "--preset micro --out a.v --wrapper axi --testbench",
+        "--testbench must not be given with --wrapper axi",
+    ),
+    *(
+        ("model convert", f"a b --to {to} --{name} {value}", f"--{name} .* without --to stream")
+        for to in ("tq1_0", "tq2_0", "i2_s", "huggingface")
+        for name, value in (("preset", "bitnet"), ("code", "tq1"), ("k-max", 9), ("n-max", 9))
+    ),
+    *(
+        (
+            "model convert",
+            f"a b --to {to} --force",
+            "--force .* without --to tq1_0 or --to tq2_0",
+        )
+        for to in ("stream", "huggingface")
+    ),
+    ("estimate", "--equal area", "--equal must not be given without --versus"),
+    ("estimate", "--prompt 9 --context 9", "--context must not be given with --prompt"),
+    *(
+        ("estimate", f"{more} --validation", f"{more.split()[0]} .* with --validation")
+        for more in (
+            "--design micro",
+            "--memory ddr3",
+            "--context 9",
+            "--batch 2",
+            "--prompt 9",
+            "--clock 9",
+            "--profile jouppi7",
+            "--versus fp16",
+        )
+    ),
+    ("estimate", "bitnet-2b4t --validation", "MODEL .* with --validation"),
+    (
+        "energy matmul",
+        "--n 9 --k 9 --dram none --pass-tokens 2",
+        "--pass-tokens must not be given with --dram none",
+    ),
+    *(
+        (
+            "characterize",
+            f"{LIBRARY} {way} {more}",
+            f"{more.split()[0]} .* with {way}",
+        )
+        for way in ("--all", "--sram")
+        for more in ("--lanes 9", "--rows 1", "--levels-per-stage 2", "--operands 2b4t")
+    ),
+    *(
+        ("characterize", f"{LIBRARY} {way} {more}", f"{more.split()[0]} .* {reason}")
+        for way, more, reason in (
+            ("--sram", "--clock-ghz 1", "with --sram"),
+            ("--sram", "--glitches", "with --sram"),
+            ("--unit int8xint8", "--node x", "without --all or --sram"),
+            ("--unit int8xint8", "--out x", "without --all or --sram"),
+            ("--unit int8xint8", "--jobs 2", "without --all"),
+            ("--sram", "--jobs 2", "without --all"),
+        )
+    ),
+    *(
+        (
+            "characterize",
+            f"{LIBRARY} --sram {way}",
+            f"--sram .* with {way.split()[0]}",
+        )
+        for way in ("--all", "--unit int8xint8")
+    ),
+    ("fpga simulate", "--seed 1", "--seed .* without --flip or --drop or --repeat or --insert"),
+    ("fpga build", "--board arty-a7-35t --seed 1", "--seed must not be given for arty-a7-35t"),
+    *(
+        (f"fpga {verb}", "--port sim --baud 9600", "--baud must not be given with --port sim")
+        for verb in ("selftest", "run", "generate")
+    ),
+]
+
+
+def verbs():
+    """Commands by name."""
+    found = {}
+    for verb in _VERBS:
+        group = typer.main.get_command(import_module(f"trilith.cli.{verb}").app)
+        for name, command in getattr(group, "commands", {"": group}).items():
+            found[f"{verb} {name}".strip()] = command
+    return found
+
+
+VERBS = verbs()
+
+
+@pytest.mark.parametrize("verb", ALWAYS)
+def test_every_option_is_used_or_has_a_case(verb):
+    """Whoever adds an option says when it has an effect."""
+    names = {
+        max(one.opts, key=len).removeprefix("--")
+        for one in VERBS[verb].params
+        if one.param_type_name == "option"
+    }
+    said = {
+        re.match(r"--([\w-]+)", message)[1]
+        for name, _, message in CASES
+        if name == verb and message.startswith("--")
+    }
+    assert names - {"json"} == said | set(ALWAYS[verb].split())
+
+
+@pytest.mark.parametrize(("verb", "arguments", "message"), CASES)
+def test_an_option_without_effect_is_refused(verb, arguments, message):
+    with pytest.raises(OptionError, match=f"^{message}"):
+        VERBS[verb].main(arguments.split(), standalone_mode=False)
+
+
+def test_every_verb_is_in_the_table():
+    assert {*VERBS} == {*ALWAYS, "generate"}
+
+
+@pytest.mark.parametrize(("verb", "command"), VERBS.items())
+def test_what_is_given_twice_or_empty_is_refused(verb, command):
+    for one in command.params:
+        if one.param_type_name != "option":
+            continue
+        name = max(one.opts, key=len)
+        value = [] if one.is_flag else ["1"]
+        if not one.multiple and name != "--help":
+            with pytest.raises(OptionError, match=f"^{name} must be given once$"):
+                command.make_context(verb, [name, *value, name, *value])
+        if not one.is_flag:
+            with pytest.raises(OptionError, match=f"^{name} must not be empty$"):
+                one.process_value(None, ("",) if one.multiple else "")
