@@ -14,8 +14,10 @@ app = new_app("Print the energy of products and prompts, with every assumption."
 command(app)(mac)
 
 
-#: Capacities of published SRAMs in KB; ``trilith.sim.cost.profiles`` has the same.
-_Sram = StrEnum("_Sram", {f"KB{size}": size for size in ("8", "32", "1024")})
+class _Sram(StrEnum):
+    """Capacities of published SRAMs in KB; ``trilith.sim.cost.profiles`` has the same."""
+
+    SMALL, MIDDLE, LARGE = "8", "32", "1024"
 
 
 class _MatmulOptions(JsonOptions):
@@ -38,7 +40,7 @@ class _MatmulOptions(JsonOptions):
         max=2**31,
         excludes=("--dram none",),
     )
-    sram: _Sram = option(_Sram("8"), "Activation buffer in KB.")
+    sram: _Sram = option(_Sram.SMALL, "Activation buffer in KB.")
     adder_bits: int | None = option(
         None,
         "Width of an integer addition in bits. Default: the accumulator's width for K.",
