@@ -19,6 +19,7 @@ from ..input_files import mistaken, unreadable
 from ..quantize import absmean_quantize
 from .finite import check_finite, to_finite_float32
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
+from .one_bit_llm import as_bitnet, bitnet_name
 from .scales import check_legal_scales, ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 from .understood import strange_config
@@ -44,6 +45,7 @@ def load_safetensors(
         If a file is damaged, a tensor is missing or wrong, or the configuration does not fit.
     """
     stored = _open(files)
+    config = as_bitnet(config, where, stored)
     packed_names = [
         name
         for name, file in stored.items()
@@ -99,7 +101,7 @@ def load_safetensors(
         tensors=LazyTensors(
             where,
             {
-                name: partial(file.__getitem__, name)
+                bitnet_name(name): partial(file.__getitem__, name)
                 for name, file in stored.items()
                 if name not in taken
             },

@@ -21,6 +21,7 @@ MODELS = {
     "bitnet": ("bitnet", 0, {}),
     "bitnet, ±1": ("bitnet", 1, {"binary": True}),
     "bitnet, wide": ("bitnet", 2, {"hidden_size": 256, "intermediate_size": 384}),
+    "bitnet, silu": ("bitnet", 7, {"hidden_act": "silu"}),
     "bitnet, separate head": ("bitnet", 3, {"tie_word_embeddings": False}),
     "llama": ("llama", 4, {}),
     "llama, tied, one kv head": (
