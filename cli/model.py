@@ -80,6 +80,7 @@ def inspect(options: _InspectOptions) -> None:
       trilith model inspect model.gguf --json
     """
     from ..golden.checkpoint.statistics import statistics
+    from ..golden.checkpoint.understood import not_understood
 
     checkpoint = _load(options.path, options.quantize, options.i2s_layout)
     rows = []
@@ -110,7 +111,7 @@ def inspect(options: _InspectOptions) -> None:
         "format": checkpoint.format,
         "scale": checkpoint.scale_convention,
     }
-    i2_s = checkpoint.i2_s
+    i2_s, strange = checkpoint.i2_s, not_understood(checkpoint)
     config = _summary(checkpoint.config)
     if options.as_json:
         print_json(
@@ -118,13 +119,15 @@ def inspect(options: _InspectOptions) -> None:
                 "path": str(options.path),
                 **facts,
                 "i2s_layout": i2_s and i2_s.as_dict(),
+                "not_understood": strange,
                 "config": config,
                 "tensors": [row.as_dict() for row in rows],
                 "total": total,
             }
         )
         return
-    print_facts(facts | ({"I2_S": str(i2_s)} if i2_s else {}))
+    facts |= {"I2_S": str(i2_s)} if i2_s else {}
+    print_facts(facts | ({"not understood": ", ".join(strange)} if strange else {}))
     print_facts(config)
     _print_matrices(rows, total)
 
@@ -154,7 +157,8 @@ def _family(checkpoint: "Checkpoint") -> str:
     config = checkpoint.config
     kind = config.get("model_type", "no model, streams" if not config else "unknown")
     sub_norms = any(name.endswith("sub_norm.weight") for name in checkpoint.tensors)
-    parts = [str(kind), str(config.get("hidden_act", "")), "sub-norms" if sub_norms else ""]
+    act = config.get("hidden_act") or ("activation not stated" if "hidden_act" in config else "")
+    parts = [str(kind), str(act), "sub-norms" if sub_norms else ""]
     return ", ".join(part for part in parts if part)
 
 

@@ -162,8 +162,9 @@ def architecture_of(checkpoint: Checkpoint) -> str:
     check_activation(checkpoint)
     config = checkpoint.config
     sub_norms = any(name.endswith("attn_sub_norm.weight") for name in checkpoint.tensors)
-    model = ModelConfig.read(config, checkpoint.path)
-    found = model.model_type, str(model.hidden_act), sub_norms
+    kind = str(config.get("model_type"))
+    default = MODEL_FAMILIES[kind].hidden_act if kind in MODEL_FAMILIES else None
+    found = kind, str(config.get("hidden_act", default)), sub_norms
     for name, arch in ARCHITECTURES.items():
         has_sub_norms = MODEL_FAMILIES[arch.model_type].sub_norms
         if found == (arch.model_type, arch.written_act, has_sub_norms):

@@ -20,7 +20,14 @@ from ..errors import CheckpointError
 from .model_config import MODEL_FAMILIES, TRANSFORMER_LINEARS, ModelConfig
 from .tensors import Checkpoint, StrangeKeys
 
-__all__ = ["check_copied", "check_matrices", "check_understood", "strange_config", "strange_keys"]
+__all__ = [
+    "check_copied",
+    "check_matrices",
+    "check_understood",
+    "not_understood",
+    "strange_config",
+    "strange_keys",
+]
 
 #: Groups of keys by the object that holds them.
 _GROUPS: dict[str, list[dict[str, Any]]] = tomllib.loads(
@@ -138,9 +145,15 @@ def check_copied(checkpoint: Checkpoint) -> None:
     Raises
     ------
     CheckpointError
-        If the model that the configuration describes does not have a tensor. The message names
-        up to three.
+        If the model that the configuration describes does not have a tensor, of which the message
+        names up to three; or an adapter lies beside the model, which transformers would load too.
     """
+    adapter = checkpoint.path / "adapter_config.json"
+    if adapter.is_file():
+        raise CheckpointError(
+            f"{adapter}: the adapter beside the model is not applied, and results without it would "
+            "be wrong; merge it into the model, or move it away"
+        )
     unread = list(_unread_tensors(checkpoint))
     if unread:
         raise CheckpointError(
@@ -148,6 +161,17 @@ def check_copied(checkpoint: Checkpoint) -> None:
             f"{'it' if len(unread) == 1 else 'them'} would be wrong, so take the files and the "
             "config.json of one model"
         )
+
+
+def not_understood(checkpoint: Checkpoint) -> list[str]:
+    """List the keys and tensors for which a run or a conversion would be refused.
+
+    Parameters
+    ----------
+    checkpoint : source
+    """
+    strange = checkpoint.strange_keys
+    return [*strange.unknown, *strange.other, *_unread_tensors(checkpoint)]
 
 
 def _refuse_keys(checkpoint: Checkpoint, keys: tuple[str, ...]) -> None:
@@ -172,8 +196,8 @@ def _few(names: Iterable[str]) -> str:
 def _unread_tensors(checkpoint: Checkpoint) -> Iterator[str]:
     """List the tensors that the model of the configuration does not have."""
     linears = re.compile(rf"model\.layers\.\d+\.({'|'.join(map(re.escape, TRANSFORMER_LINEARS))})")
-    if not any(linears.fullmatch(name) for name in checkpoint.ternary):
-        return  # A multilayer perceptron, or matrices of a stream.
+    if not checkpoint.config or not any(map(linears.fullmatch, checkpoint.ternary)):
+        return  # Matrices of a stream, or a multilayer perceptron.
     model = ModelConfig.read(checkpoint.config, checkpoint.path)
     beside = (["bias"] if model.biases else []) + (
         ["rms_norm.weight"] if model.norm_before_linears else []

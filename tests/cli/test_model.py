@@ -186,3 +186,47 @@ def test_nan_is_refused(model, tmp_path, tiny):
     ):
         refused(model(*arguments), message)
         assert not out.exists()
+
+
+def test_what_is_not_understood(model, tmp_path, tiny):
+    bias = {"model.layers.0.self_attn.q_proj.bias": np.ones(256, np.float32)}
+    folder, _, _ = tiny(tensors=bias, logit_scale=0.5)
+    words = "logit_scale = 0.5, model.layers.0.self_attn.q_proj.bias"
+    assert f"not understood  {words}" in model("inspect", folder).stdout.splitlines()
+    found = json.loads(model("inspect", folder, "--json").stdout)["not_understood"]
+    assert found == words.split(", ")
+    for to in ("tq1_0", "i2_s"):
+        refused(
+            model("convert", folder, tmp_path / "new", "--to", to),
+            f"{folder}: config's logit_scale = 0.5 is not understood; results without it may be "
+            "wrong, so delete it from config.json only if it changes no result",
+        )
+    for to in ("huggingface", "stream"):
+        refused(
+            model("convert", folder, tmp_path / "new", "--to", to),
+            f"{folder}: no layer of the model reads {next(iter(bias))}; results without it would "
+            "be wrong, so take the files and the config.json of one model",
+        )
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_the_activation_of_a_gguf_file(model, tmp_path, tiny):
+    source, _, _ = tiny(hidden_act="silu")
+    file, open_file = tmp_path / "a.gguf", tmp_path / "b.gguf"
+    assert model("convert", source, file, "--to", "tq2_0").returncode == 0
+    # As files of other programs are: the key has another name, which nothing reads.
+    open_file.write_bytes(
+        file.read_bytes().replace(b"bitnet.hidden_activation", b"general.xidden_activatio")
+    )
+    assert model("inspect", open_file).stdout.startswith("family  bitnet, activation not stated, ")
+    done = model("convert", open_file, tmp_path / "c", "--to", "huggingface")
+    assert "name the model's own with --hidden-act" in done.stderr
+    again = ("convert", open_file, tmp_path / "c", "--to", "huggingface", "--hidden-act", "silu")
+    assert model(*again).returncode == 0
+    assert json.loads((tmp_path / "c" / "config.json").read_text())["hidden_act"] == "silu"
+    assert model("verify", tmp_path / "c", source).returncode == 0
+    refused(
+        model("convert", source, tmp_path / "d", "--to", "i2_s", "--hidden-act", "silu"),
+        f"{source}: the activation of a GGUF file is in config.json here; leave out --hidden-act "
+        "(hidden_act)",
+    )

@@ -191,3 +191,17 @@ def test_wrong_configurations(tiny, config, message):
     folder, _, _ = tiny()
     edit_config(folder, **config)
     refuses(message, folder)
+
+
+def test_a_single_file_goes_before_an_index(tiny):
+    # As in transformers: save_pretrained may leave the index of earlier, larger shards behind.
+    folder, trits, _ = tiny(seed=1)
+    stale, _, _ = tiny("stale", seed=2)
+    (stale / "model.safetensors").rename(folder / "model-00001-of-00001.safetensors")
+    weight_map = dict.fromkeys(
+        load_file(folder / "model.safetensors"), "model-00001-of-00001.safetensors"
+    )
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+    checkpoint = load_checkpoint(folder)
+    for name, expected in trits.items():
+        np.testing.assert_array_equal(checkpoint.ternary[name].trits, expected)

@@ -98,6 +98,21 @@ def test_the_head_of_a_tied_model(changed):
             BitNetModel.load(folder)
 
 
+def test_an_adapter_beside_the_model(changed, tmp_path):
+    folder = changed()
+    source = load_checkpoint(folder)
+    (folder / "adapter_config.json").write_text("{}")
+    message = (
+        f"{folder / 'adapter_config.json'}: the adapter beside the model is not applied, and "
+        "results without it would be wrong; merge it into the model, or move it away"
+    )
+    with refuses(message):
+        BitNetModel.load(folder)
+    for kind, write in WRITERS.items():
+        with refuses(message):
+            write(source, tmp_path / kind)
+
+
 def test_stored_frequencies_that_change_nothing(changed):
     # As files of transformers before version 4.31 have them, for heads of 16 values.
     plain = np.float32(10000) ** -(np.arange(0, 16, 2, dtype=np.float32) / 16)
