@@ -85,6 +85,11 @@ def load_safetensors(
             raise CheckpointError(_master_message(stored[first].path, first))
     parts = ("weight", "weight_scale") if packed_names else ("weight",)
     taken = {f"{module}.{part}" for module in readers for part in parts}
+    others = {
+        bitnet_name(name): partial(file.__getitem__, name)
+        for name, file in stored.items()
+        if name not in taken
+    }
     return Checkpoint(
         path=where,
         config=config,
@@ -98,14 +103,7 @@ def load_safetensors(
             )
             for module in readers
         },
-        tensors=LazyTensors(
-            where,
-            {
-                bitnet_name(name): partial(file.__getitem__, name)
-                for name, file in stored.items()
-                if name not in taken
-            },
-        ),
+        tensors=LazyTensors(where, others),
         strange_keys=strange_config(config),
     )
 
