@@ -15,7 +15,7 @@ app = new_app()
 def doctor(options: JsonOptions) -> bool:
     """Print the tools that were found, the tools that are missing, and how to install them.
 
-    If a tool that 'make sim' needs is missing, the command ends with status 1.
+    If a tool that 'trilith sim' needs is missing, the command ends with status 1.
 
     Example:
       trilith doctor

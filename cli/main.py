@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 from ..golden.errors import CheckpointWarning, TrilithError
+from .terminal import set_up
 
 __all__ = ["main"]
 
@@ -71,9 +72,15 @@ def _run() -> int:
     except (KeyboardInterrupt, Abort):
         return _fail("interrupted", 130)
     except OSError as error:
+        if not os.stat(os.curdir).st_nlink:
+            return _fail("the working directory does not exist any more: change to another one", 2)
         return _fail(f"{error}{_disk_hint(error)}", 2)
     except TrilithError as error:
         return _fail(str(error), error.exit_status)
+    except MemoryError:
+        return _fail("the memory is full: free some, or raise the limit (ulimit -v)", 2)
+    except ImportError as error:
+        return _fail(f"{error}; 'trilith doctor' says how to install what is missing", 2)
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
@@ -83,9 +90,7 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 
 def main() -> None:
     """Run the command; bad input is one line and status 2, a failed simulation status 1."""
-    for stream in (sys.stdout, sys.stderr):
-        # A terminal without a character shows its code instead of ending the command.
-        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    set_up()
     warnings.simplefilter("always", CheckpointWarning)
     warnings.showwarning = _show_warning
     if sys.argv[1:] in ([], ["--help"]):

@@ -57,7 +57,7 @@ def area(options: _AreaOptions) -> None:
     if options.sweep:
         units = [unit for name in options.family or ["xcup"] for unit in sweep_units(name)]
     else:
-        units = [unit for unit in quick_units() if unit.family in (options.family or _Family)]
+        units = [unit for unit in quick_units() if unit.family in (options.family or list(_Family))]
     units = [
         unit
         for unit in units
@@ -266,10 +266,10 @@ def energy(options: _EnergyOptions) -> None:
     Example:
       trilith report energy --out figures
     """
-    from ..sim.tools.toolchain import ToolchainError
+    from ..sim.tools.toolchain import ToolchainError, remedy
 
     if find_spec("matplotlib") is None:
-        raise ToolchainError("matplotlib is not installed: pip install 'trilith[plots]'")
+        raise ToolchainError(f"matplotlib is not installed: {remedy('matplotlib')}")
     from ..reports.figures.gate import GATE_FIGURES
     from ..reports.figures.plots import draw
 

@@ -1,11 +1,12 @@
 """Environment of the programs that the toolkit starts."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-__all__ = ["child_environment", "python_environment"]
+__all__ = ["child_environment", "pip_install", "python_environment"]
 
 #: Variables of this process that a program gets, and what it needs them for. All others stay
 #: behind: flags of compilers, makes, Python, cocotb and other tools would change what is built.
@@ -54,3 +55,17 @@ def python_environment(first: Sequence[Path] = ()) -> dict[str, str]:
     folders = [*first, *(Path(folder) for folder in sys.path if folder)]
     path = os.pathsep.join(str(folder.absolute()) for folder in folders)
     return child_environment() | {"PYTHONPATH": path}
+
+
+def pip_install(requirement: str) -> str:
+    """Instruction to install a package into the Python that runs now, of a clone or of a wheel.
+
+    Parameters
+    ----------
+    requirement : name of a package, with extras and versions, such as ``trilith[plots]``
+
+    Returns
+    -------
+    The instruction, to stand behind a colon.
+    """
+    return f"run {shlex.quote(sys.executable)} -m pip install '{requirement}'"

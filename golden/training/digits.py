@@ -23,6 +23,7 @@ from safetensors.numpy import save
 
 from ..checkpoint.packing import pack_weights
 from ..data import DIGITS
+from ..environment import pip_install
 from ..errors import OutputError
 from ..files import check_outputs, new_files
 from ..quantize import absmean_quantize
@@ -36,7 +37,9 @@ try:
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
-    print("Training needs PyTorch and scikit-learn: pip install 'trilith[train]'", file=sys.stderr)
+    print(
+        f"Training needs PyTorch and scikit-learn: {pip_install('trilith[train]')}", file=sys.stderr
+    )
     sys.exit(2)
 
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

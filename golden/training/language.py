@@ -35,6 +35,7 @@ from safetensors.numpy import save
 from ..checkpoint.model_config import ModelConfig
 from ..checkpoint.packing import pack_weights
 from ..data import PYDOC
+from ..environment import pip_install
 from ..errors import OutputError
 from ..files import check_outputs, new_files, write_text
 from ..quantize import absmean_quantize
@@ -48,7 +49,9 @@ try:
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
-    print("Training needs PyTorch and tokenizers: pip install 'trilith[train]'", file=sys.stderr)
+    print(
+        f"Training needs PyTorch and tokenizers: {pip_install('trilith[train]')}", file=sys.stderr
+    )
     sys.exit(2)
 
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))

@@ -18,6 +18,7 @@ from ...golden.errors import OutputError
 from ...golden.files import check_outputs, new_files, write_text
 from ...hw.config import MatVecConfig
 from ..tools.errors import EstimateError
+from ..tools.toolchain import remedy
 from .comparison import mac_area
 from .designs import own_design
 from .memories import find_memory
@@ -281,7 +282,7 @@ def _executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
         from distributed import Client
     except ImportError:
         raise EstimateError(
-            "--scheduler needs Dask; install it: python -m pip install 'trilith[cluster]'"
+            f"--scheduler needs Dask, which is not installed: {remedy('distributed')}"
         ) from None
     try:
         client = Client(scheduler, timeout=10)

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,9 @@ from amaranth.lib.wiring import Out
 from ...golden.scratch import scratch_folder
 from ...hw.axi.wrapper import AxiMatVec, BusWidths
 from ...hw.config import MatVecConfig
-from ..tools.toolchain import ToolchainError, remedy
 from .cocotb_runner import run_testbench
 
-__all__ = ["check_cocotbext", "run_axi_testbench"]
+__all__ = ["run_axi_testbench"]
 
 
 class ProbedAxiMatVec(wiring.Component):
@@ -64,21 +62,6 @@ class ProbedAxiMatVec(wiring.Component):
         return m
 
 
-def check_cocotbext() -> None:
-    """Check that the package ``cocotbext-axi`` is installed.
-
-    Raises
-    ------
-    ToolchainError
-        If it is not.
-    """
-    if find_spec("cocotbext") is None or find_spec("cocotbext.axi") is None:
-        raise ToolchainError(
-            "the testbench of the AXI wrapper needs cocotbext-axi, which is not installed: "
-            f"{remedy('cocotbext-axi')}"
-        )
-
-
 def run_axi_testbench(
     config: MatVecConfig,
     widths: BusWidths,
@@ -102,11 +85,10 @@ def run_axi_testbench(
     Raises
     ------
     ToolchainError
-        If ``cocotbext-axi`` is missing, or if the simulation cannot be built.
+        If the simulation cannot be built.
     SimulationError
         If a test fails.
     """
-    check_cocotbext()
     with scratch_folder() as scratch:
         report = scratch / "report.jsonl"
         settings = {"config": asdict(config), "widths": asdict(widths), "report": str(report)}

@@ -24,7 +24,7 @@ from ...hw.config import PRESETS, MatVecConfig
 from ...hw.jobs import Job
 from ..tools.errors import SimulationError
 from ..tools.verilator import waves_suffix
-from .axi_testbench import check_cocotbext, run_axi_testbench
+from .axi_testbench import run_axi_testbench
 from .harness import Gaps, build_harness
 from .parts import Part
 from .product import EngineMatmul, EngineProduct, Work
@@ -313,8 +313,6 @@ def run_suite(
     OutputError
         If a file of waves cannot be written, see ``check_outputs``.
     """
-    if Part.AXI in parts:
-        check_cocotbext()
     plan = _plan(parts, checkpoint, i2s_layout, layer)
     if waves is None:
         yield from _run(plan, {}, built)

@@ -2,7 +2,6 @@
 
 import re
 import shutil
-import sys
 import sysconfig
 import tomllib
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from ...golden.environment import pip_install
 from ...golden.errors import TrilithError
 
 __all__ = [
@@ -44,7 +44,7 @@ class Tool:
         """How to install the tool, as an instruction."""
         if self.install:
             return self.install
-        return _pip_install(f"trilith[{self.extra}]" if self.extra else _requirement(self.name))
+        return pip_install(f"trilith[{self.extra}]" if self.extra else _requirement(self.name))
 
 
 @cache
@@ -57,11 +57,6 @@ def tools() -> tuple[Tool, ...]:
     """
     table = tomllib.loads((Path(__file__).parent / "tools.toml").read_text())
     return tuple(Tool(**entry) for entry in table["tool"])
-
-
-def _pip_install(requirement: str) -> str:
-    """The instruction to install a requirement into the Python environment that runs now."""
-    return f"run {sys.executable} -m pip install '{requirement}'"
 
 
 def _requirement(package: str) -> str:
@@ -80,8 +75,9 @@ def _installed(package: str) -> bool:
 
 
 def remedy(name: str) -> str:
-    """The instruction to install a tool of the table, or a program that one of them brings."""
-    found = (tool.remedy for tool in tools() if name in (tool.name, *tool.programs))
+    """The instruction to install a tool of the table, or a program or module that one brings."""
+    names = {name, name.replace("_", "-")}
+    found = (tool.remedy for tool in tools() if names & {tool.name, *tool.programs})
     return next(found, "install it")
 
 

@@ -46,3 +46,11 @@ def test_what_was_only_synthesized_says_so(command, tmp_path, monkeypatch):
         assert used["DSP"]["used"] == 0
         for kind in ("logic cells", "flip-flops", "block RAM"):
             assert 0 < used[kind]["used"] <= 0.95 * used[kind]["available"]
+
+
+def test_area_of_all_families(trilith, monkeypatch):
+    shown = {}
+    monkeypatch.setattr("trilith.cli.report._print_measured", lambda *given: shown.update(given[2]))
+    done = trilith("report", "area")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert {unit.family for unit in shown.values()} == {"xcup", "ecp5", "ice40"}
