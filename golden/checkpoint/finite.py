@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,7 +16,21 @@ __all__ = ["check_finite", "to_finite_float32"]
 _PART = 2**18
 
 
-def check_finite(name: str, array: NDArray) -> None:
+def _parts(
+    flat: NDArray[np.unsignedinteger], stored: tuple[Path, int] | None
+) -> Iterator[NDArray[np.unsignedinteger]]:
+    """Yield the values a part at a time, from the file where one is given."""
+    if stored is None or flat.size <= _PART:
+        yield from (flat[start : start + _PART] for start in range(0, flat.size, _PART))
+        return
+    path, place = stored
+    with path.open("rb") as file:
+        file.seek(place)
+        for start in range(0, flat.size, _PART):
+            yield np.fromfile(file, flat.dtype, min(_PART, flat.size - start))
+
+
+def check_finite(name: str, array: NDArray, stored: tuple[Path, int] | None = None) -> None:
     """Refuse floats that are NaN or infinite; integers are all finite.
 
     A float is not finite where its exponent has only ones, as the exponent of infinity.
@@ -21,7 +38,9 @@ def check_finite(name: str, array: NDArray) -> None:
     Parameters
     ----------
     name : name of the tensor, for the message
-    array : of any type and shape; may be memory-mapped
+    array : of any type and shape
+    stored : file and place of the bytes of an array that is memory-mapped. They are read from
+        there, so that the mapped pages take no memory before they are used
 
     Raises
     ------
@@ -33,12 +52,10 @@ def check_finite(name: str, array: NDArray) -> None:
     unsigned = np.dtype(f"u{array.dtype.itemsize}")
     exponent = np.array(np.inf).astype(array.dtype).view(unsigned)
     flat = np.ascontiguousarray(array).reshape(-1).view(unsigned)
-    part = np.empty(min(_PART, flat.size), unsigned)
-    for start in range(0, flat.size, _PART):
-        values = flat[start : start + _PART]
-        bits = np.bitwise_and(values, exponent, out=part[: values.size])
+    for index, part in enumerate(_parts(flat, stored)):
+        bits = part & exponent
         if bits.max() == exponent:
-            first = start + int((bits == exponent).argmax())
+            first = index * _PART + int((bits == exponent).argmax())
             place = [int(i) for i in np.unravel_index(first, array.shape)]
             value = float(flat[first : first + 1].view(array.dtype)[0])
             raise CheckpointError(

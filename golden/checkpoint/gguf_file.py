@@ -255,7 +255,9 @@ class GgufFile:
     def _checked(self, name: str, array: NDArray) -> NDArray:
         """Refuse NaN and infinity in a tensor, the first time that it is read."""
         if name not in self._finite:
-            check_finite(f"{self.path}: {name}", array)
+            entry = self.entries[name]
+            stored = (self.path, entry.place) if entry.kind in _FLOATS else None
+            check_finite(f"{self.path}: {name}", array, stored)
             self._finite.add(name)
         return array
 

@@ -324,7 +324,7 @@ class _SafetensorsFile(LazyTensors[NDArray]):
             cut = "incomplete metadata" in str(error) or "invalid header length" in str(error)
             reason = "its size is not that of its header; download it again"
             raise CheckpointError(mistaken(path, _WANTED, reason if cut else error)) from None
-        self._data = data[start:]
+        self._data, self._start = data[start:], start
         self._finite: set[str] = set()
         super().__init__(path, {name: partial(self._read, name) for name in names})
 
@@ -349,7 +349,7 @@ class _SafetensorsFile(LazyTensors[NDArray]):
         if not array.flags.aligned:
             array = array.copy()
         if name not in self._finite:
-            check_finite(f"{self.path}: {name}", array)
+            check_finite(f"{self.path}: {name}", array, (self.path, self._start + begin))
             self._finite.add(name)
         return array
 

@@ -64,7 +64,7 @@ def check_activations_finite(name: str, x: NDArray[np.float32]) -> None:
         token, place = (int(i) for i in np.argwhere(~finite)[0])
         raise ActivationError(
             f"the {name} must be finite in float32, not {x[token, place]} for token {token} of "
-            f"{len(x)}; weights, scales or norms are too large"
+            f"{len(x)}; weights, scales or norms are out of range"
         )
 
 

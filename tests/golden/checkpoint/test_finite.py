@@ -257,3 +257,26 @@ def test_a_norm_that_float32_cannot_hold(tmp_path, tiny):
     message = f"{NORM} in float32 must be finite, not inf at [4]{END}"
     refuses(message, write_gguf, load_checkpoint(folder), tmp_path / "a.gguf", "tq2_0")
     assert not (tmp_path / "a.gguf").exists()
+
+
+def test_a_mapped_array_is_read_from_its_file(tmp_path):
+    values = np.ones((3, 2**17), np.float32)
+    file = tmp_path / "values"
+    file.write_bytes(b"head" + values.tobytes())
+    check_finite("w", values, (file, 4))
+    values[2, 9] = np.nan
+    file.write_bytes(b"head" + values.tobytes())
+    refuses(f"w must be finite, not nan at [2, 9]{END}", check_finite, "w", values, (file, 4))
+
+
+@pytest.mark.parametrize("scale", [1e-42, 2e-38, 1e-9, 6e-8, 1e5, 3e38])
+@pytest.mark.parametrize("kind", ["tq1_0", "tq2_0", "i2_s"])
+def test_scales_that_float16_cannot_hold(tmp_path, tiny, scale, kind):
+    """A scale keeps its value: subnormal in float32, and 0, rounded or infinite in float16."""
+    name = "model.layers.0.self_attn.v_proj"
+    folder = tiny(tensors={f"{name}.weight_scale": np.array([scale], np.float32)})[0]
+    source = load_checkpoint(folder)
+    write_gguf(source, tmp_path / "a.gguf", kind)
+    copy = load_checkpoint(tmp_path / "a.gguf")
+    assert copy.ternary[name].scale == np.float32(scale)
+    assert not compare(copy, source).difference

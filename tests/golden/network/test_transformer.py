@@ -98,7 +98,7 @@ def test_illegal_tokens(random_model, tokens, message):
         BitNetModel.load(random_model()).forward(tokens)
 
 
-LARGE = "; weights, scales or norms are too large"
+LARGE = "; weights, scales or norms are out of range"
 SQUARES = "the squares of a norm's inputs"
 
 
