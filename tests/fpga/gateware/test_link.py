@@ -146,3 +146,37 @@ def test_the_transmitter_sends_what_golden_encodes(frames):
     simulator.add_testbench(consume)
     simulator.run()
     assert bytes(line) == b"".join(frame.encode() for frame in sent)
+
+
+@pytest.mark.parametrize("length", [0, 5])
+def test_the_cycles_of_the_transmitter(length: int) -> None:
+    """On a line that takes a byte in every cycle, a stuffed byte leaves every second cycle."""
+    dut = FrameTransmitter()
+    sent: list[int] = []
+
+    async def run(ctx):
+        for member, value in (
+            (dut.start, 1),
+            (dut.length, length),
+            (dut.payload.valid, 1),
+            (dut.payload.p, 7),
+            (dut.line.ready, 1),
+        ):
+            ctx.set(member, value)
+        for cycle in range(100):
+            if ctx.get(dut.line.valid):
+                sent.append(cycle)
+            await ctx.tick()
+            ctx.set(dut.start, 0)
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(run)
+    simulator.run()
+    start = length + 6
+    # A code, the three bytes of the header, and the payload.
+    stuffed = 4 + length
+    assert sent[:1] == [start]
+    assert sent[1 : stuffed + 1] == [start + 2 + 2 * index for index in range(stuffed)]
+    end = start + 2 * stuffed
+    assert sent[stuffed + 1 :] == [end + 1 + index for index in range(6)]
