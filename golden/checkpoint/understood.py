@@ -35,6 +35,10 @@ _GROUPS: dict[str, list[dict[str, Any]]] = tomllib.loads(
 )
 
 
+#: Names of a transformer's linear layers.
+_LINEAR = re.compile(rf"model\.layers\.\d+\.({'|'.join(map(re.escape, TRANSFORMER_LINEARS))})")
+
+
 def strange_keys(section: str, values: Mapping[str, Any], *, place: str = "") -> StrangeKeys:
     """Find the keys of an object that Trilith does not know, or knows at other values only.
 
@@ -70,7 +74,7 @@ def strange_config(config: Mapping[str, Any]) -> StrangeKeys:
     """
     if config.get("use_sliding_window") is False:
         config = {**config, "sliding_window": None}
-    found = [strange_keys("config", config)]
+    found = [strange_keys("perceptron" if "layer_sizes" in config else "config", config)]
     for key in ("rope_scaling", "rope_parameters", "quantization_config"):
         inner = config.get(key)
         if isinstance(inner, dict):
@@ -78,6 +82,8 @@ def strange_config(config: Mapping[str, Any]) -> StrangeKeys:
             rope = "plain_rope" if kind == "default" else "scaled_rope"
             section = "quantization" if key == "quantization_config" else rope
             found.append(strange_keys(section, inner, place=f"{key}."))
+        elif inner:
+            found.append(StrangeKeys((), (_phrase(key, inner),)))
     return StrangeKeys(
         tuple(key for part in found for key in part.unknown),
         tuple(key for part in found for key in part.other),
@@ -148,8 +154,9 @@ def check_copied(checkpoint: Checkpoint) -> None:
         If the model that the configuration describes does not have a tensor, of which the message
         names up to three; or an adapter lies beside the model, which transformers would load too.
     """
-    adapter = checkpoint.path / "adapter_config.json"
-    if adapter.is_file():
+    folder = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
+    adapter = folder / "adapter_config.json"
+    if adapter.is_file() and not checkpoint.format.startswith("gguf"):
         raise CheckpointError(
             f"{adapter}: the adapter beside the model is not applied, and results without it would "
             "be wrong; merge it into the model, or move it away"
@@ -195,9 +202,24 @@ def _few(names: Iterable[str]) -> str:
 
 def _unread_tensors(checkpoint: Checkpoint) -> Iterator[str]:
     """List the tensors that the model of the configuration does not have."""
-    linears = re.compile(rf"model\.layers\.\d+\.({'|'.join(map(re.escape, TRANSFORMER_LINEARS))})")
-    if not checkpoint.config or not any(map(linears.fullmatch, checkpoint.ternary)):
-        return  # Matrices of a stream, or a multilayer perceptron.
+    if "layer_sizes" in checkpoint.config:
+        yield from _unread_of_perceptron(checkpoint)
+    elif checkpoint.config and any(map(_LINEAR.fullmatch, checkpoint.ternary)):
+        yield from _unread_of_transformer(checkpoint)
+
+
+def _unread_of_perceptron(checkpoint: Checkpoint) -> Iterator[str]:
+    """List such tensors of a multilayer perceptron of ``golden.training``."""
+    sizes = checkpoint.config["layer_sizes"]
+    count = len(sizes) - 1 if isinstance(sizes, list) else 0
+    layers = {f"layers.{index}" for index in range(count)}
+    norms = {f"{layer}.norm.weight" for layer in layers}
+    yield from (f"{name}.weight" for name in checkpoint.ternary if name not in layers)
+    yield from (name for name in checkpoint.tensors if name not in norms)
+
+
+def _unread_of_transformer(checkpoint: Checkpoint) -> Iterator[str]:
+    """List such tensors of a transformer."""
     model = ModelConfig.read(checkpoint.config, checkpoint.path)
     beside = (["bias"] if model.biases else []) + (
         ["rms_norm.weight"] if model.norm_before_linears else []
@@ -207,7 +229,7 @@ def _unread_tensors(checkpoint: Checkpoint) -> Iterator[str]:
     tops = {"model.embed_tokens.weight", "model.norm.weight", "lm_head.weight"}
     known = model.model_type in MODEL_FAMILIES
     for name in checkpoint.ternary:
-        if known and not linears.fullmatch(name):
+        if known and not _LINEAR.fullmatch(name):
             yield f"{name}.weight"
     for name in checkpoint.tensors:
         layer = re.fullmatch(r"model\.layers\.(0|[1-9]\d*)\.(.+)", name)
@@ -220,7 +242,7 @@ def _unread_tensors(checkpoint: Checkpoint) -> Iterator[str]:
             legal = name in tops or short in expected
         else:
             # The norms of an unknown family are unknown, but not what a matrix consists of.
-            legal = not linears.match(name) or short in expected
+            legal = not _LINEAR.match(name) or short in expected
         if not legal:
             yield name
 

@@ -139,7 +139,7 @@ class _Plan:
         return cls(
             kind=kind,
             arch=arch,
-            model=ModelConfig.read(checkpoint.config, checkpoint.path),
+            model=ModelConfig.read(checkpoint.config, checkpoint.path, needs=("rms_norm_eps",)),
             shapes=shapes,
             names={name: gguf_name(name) for name in (*checkpoint.tensors, *shapes)},
             float16={

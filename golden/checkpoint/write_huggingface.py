@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError, MissingTokenizerError
 from ..files import Progress, ignore_progress, new_folder
 from .gguf_names import check_activation
+from .model_config import ModelConfig
 from .safetensors import SAFETENSORS_TYPES
 from .scales import check_single_scale
 from .tensors import Checkpoint, input_files
@@ -65,6 +66,7 @@ def write_huggingface(
     if checkpoint.format.startswith("gguf"):
         check_activation(checkpoint)
         check_understood(checkpoint)
+        ModelConfig.read(checkpoint.config, checkpoint.path, needs=("rms_norm_eps", "vocab_size"))
     else:
         check_copied(checkpoint)  # The keys of config.json stay.
     with new_folder(folder, inputs=input_files(checkpoint.path)) as partial:

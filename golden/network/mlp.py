@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..checkpoint.config_keys import ConfigKeys
 from ..checkpoint.load import load_checkpoint
 from ..checkpoint.safetensors import read_tensors
+from ..checkpoint.understood import check_understood
 from ..data import DIGITS
 from ..errors import within
 from ..files import read_json
@@ -54,6 +55,7 @@ class BitNetMLP:
         """
         checkpoint = load_checkpoint(folder)
         names, constants = _read_config(checkpoint.config, folder)
+        check_understood(checkpoint)
         return cls(
             layers=tuple(
                 BitLinear(weight=checkpoint.ternary[name], matmul=matmul) for name in names
@@ -119,6 +121,8 @@ def _read_config(config: dict[str, Any], where: Path) -> tuple[list[str], dict[s
     sizes = config.get("layer_sizes")
     if not isinstance(sizes, list) or len(sizes) < 2:
         raise keys.wrong("layer_sizes", "a list of the sizes between layers")
+    if keys.text("hidden_act") != "relu2":
+        raise keys.wrong("hidden_act", "relu2")
     constants = {"epsilon": keys.number("rms_norm_eps"), "input_scale": keys.number("input_scale")}
     return [f"layers.{index}" for index in range(len(sizes) - 1)], constants
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from trilith.golden import BitNetModel, CheckpointError, load_checkpoint
+from trilith.golden import BitNetMLP, BitNetModel, CheckpointError, load_checkpoint
 from trilith.golden.checkpoint.tensors import StrangeKeys
 from trilith.golden.checkpoint.understood import strange_config, strange_keys
 from trilith.golden.checkpoint.write_gguf import write_gguf
 from trilith.golden.checkpoint.write_huggingface import write_huggingface
-from trilith.golden.data import PYDOC
+from trilith.golden.data import DIGITS, PYDOC
 from trilith.hw import MatVecConfig
 from trilith.hw.weight_file import write_streams
 
@@ -152,10 +152,21 @@ def test_tensors_that_a_configuration_asks_for_are_copied(changed, tmp_path):
             {"quantization_config": {"quant_method": "bitnet", "modules_to_not_convert": ["mlp"]}},
             "quantization_config.modules_to_not_convert = ['mlp']",
         ),
+        ({"input_scale": 2.0}, "input_scale = 2.0"),
         ({"use_hadamard": True, "b": 1}, "use_hadamard = True, b = 1"),
         (
             {"transformers_weights": "other.safetensors"},
             "transformers_weights = 'other.safetensors'",
+        ),
+        (
+            {
+                "quantization_config": {
+                    "quant_method": "bitnet",
+                    "linear_class": "autobitlinear",
+                    "bits": 2,
+                }
+            },
+            "quantization_config.bits = 2",
         ),
         ({"hidden_activation": "gelu"}, "hidden_activation = 'gelu'"),
     ],
@@ -221,3 +232,31 @@ def test_the_stored_models_are_understood():
     tensors = dict(source.tensors) | {"model.layers.0.mlp.gate_proj.bias": VECTOR}
     with pytest.raises(CheckpointError, match=r"reads model\.layers\.0\.mlp\.gate_proj\.bias; "):
         write_huggingface(replace(source, tensors=tensors), PYDOC / "nowhere")
+
+
+def test_a_perceptron(tmp_path):
+    config = json.loads((DIGITS / "config.json").read_text())
+    stored = load_file(DIGITS / "model.safetensors")
+
+    def write(name, tensors, **keys):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "config.json").write_text(json.dumps(config | keys))
+        save_file(stored | tensors, folder / "model.safetensors")
+        return folder
+
+    folder = write("bias", {"layers.0.bias": VECTOR})
+    with pytest.raises(CheckpointError, match=r"no layer of the model reads layers\.0\.bias; "):
+        BitNetMLP.load(folder)
+    with pytest.raises(CheckpointError, match=r"config's dropout_at_run = 1 is not understood; "):
+        BitNetMLP.load(write("key", {}, dropout_at_run=1))
+    folder = write("act", {}, hidden_act="silu")
+    with refuses(f"{folder}: config's hidden_act must be relu2, not 'silu'"):
+        BitNetMLP.load(folder)
+
+
+def test_float_weights_of_another_quantization(changed):
+    folder = changed(quantization_config={"quant_method": "fp8"})
+    strange = strange_config(json.loads((folder / "config.json").read_text()))
+    assert strange.other == ("quantization_config.quant_method = 'fp8'",)
+    assert strange_config({"quantization_config": "x"}).other == ("quantization_config = 'x'",)
