@@ -1,15 +1,16 @@
 """The command ``trilith``: its help, and the boundary where errors become one line.
 
-The help is printed without typer, whose import takes longer than everything else here.
+The handlers of signals come first, and all imports that take time come later. The help is printed
+without typer, whose import takes longer than everything else here.
 """
 
-import errno
 import os
 import sys
 import warnings
 from typing import Any
 
-from ..golden.errors import CheckpointWarning, TrilithError
+from .stop import end_on_signals
+from .streams import prepare_streams, say
 from .terminal import set_up
 
 __all__ = ["main"]
@@ -42,14 +43,12 @@ Commands:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"trilith: {message}", file=sys.stderr)
+    say(message)
     return status
 
 
-def _disk_hint(error: OSError) -> str:
+def _disk_hint() -> str:
     """Say where large files go, where a disk is full."""
-    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return ""
     import tempfile
 
     return (
@@ -59,22 +58,28 @@ def _disk_hint(error: OSError) -> str:
 
 
 def _run() -> int:
-    """Run the verb; return the exit status of bad input, of an interrupt, or of the verb."""
-    from typer.exceptions import Abort, TyperException
+    """Run the verb; return the exit status of bad input, or of the verb."""
+    if sys.argv[1:] in ([], ["--help"]):
+        verbs = "\n".join(f"  {name:<14}{text}" for name, text in _VERBS.items())
+        print(_HELP.format(verbs=verbs))
+        return 0
+    from typer.exceptions import TyperException
 
+    from ..golden.errors import CheckpointWarning, TrilithError
+    from ..golden.files import full_disk
     from .verbs import run
 
+    warnings.simplefilter("always", CheckpointWarning)
+    warnings.showwarning = _show_warning
     try:
         return run(_VERBS)
     except TyperException as error:
         message = error.format_message()  # Empty where help was printed instead.
         return _fail(message, 2) if message else 2
-    except (KeyboardInterrupt, Abort):
-        return _fail("interrupted", 130)
     except OSError as error:
         if not os.stat(os.curdir).st_nlink:
             return _fail("the working directory does not exist any more: change to another one", 2)
-        return _fail(f"{error}{_disk_hint(error)}", 2)
+        return _fail(f"{error}{_disk_hint() if full_disk(error) else ''}", 2)
     except TrilithError as error:
         return _fail(str(error), error.exit_status)
     except MemoryError:
@@ -85,16 +90,16 @@ def _run() -> int:
 
 def _show_warning(message: Warning | str, *_: Any) -> None:
     """Print a warning in one line, without a place in the source."""
-    print(f"trilith: warning: {TrilithError(str(message))}", file=sys.stderr)
+    from ..golden.errors import TrilithError
+
+    say(f"warning: {TrilithError(str(message))}")
 
 
 def main() -> None:
     """Run the command; bad input is one line and status 2, a failed simulation status 1."""
+    end_on_signals()
+    prepare_streams()
     set_up()
-    warnings.simplefilter("always", CheckpointWarning)
-    warnings.showwarning = _show_warning
-    if sys.argv[1:] in ([], ["--help"]):
-        verbs = "\n".join(f"  {name:<14}{text}" for name, text in _VERBS.items())
-        print(_HELP.format(verbs=verbs))
-        sys.exit(0)
-    sys.exit(_run())
+    status = _run()
+    sys.stdout.flush()
+    sys.exit(status)

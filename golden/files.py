@@ -19,6 +19,7 @@ __all__ = [
     "check_outputs",
     "full_disk",
     "ignore_progress",
+    "naming_full_disk",
     "new_file",
     "new_files",
     "new_folder",
@@ -174,29 +175,41 @@ def _same(path: Path, other: Path) -> bool:
 
 
 @contextmanager
+def naming_full_disk(target: Path) -> Iterator[None]:
+    """Give an error that the disk is full the name of the file that a block writes.
+
+    Raises
+    ------
+    OutputError
+        If the disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        if not full_disk(error):
+            raise
+        raise OutputError(
+            f"{target}: the disk is full ({error.strerror or error}); free space there, or write "
+            "to another one"
+        ) from None
+
+
+@contextmanager
 def _writing(target: Path) -> Iterator[Scratch]:
-    """Make a temporary folder beside a target; errors of the disk name the target."""
-    try:
-        scratch = Scratch(target.parent)
-    except OSError as error:
-        if full_disk(error):
-            raise _full(target, error) from None
-        raise OutputError(f"{target.parent}: must be a writable folder: {error.strerror}") from None
-    try:
-        yield scratch
-    except OSError as error:
-        if full_disk(error):
-            raise _full(target, error) from None
-        raise
-    finally:
-        scratch.close()
-
-
-def _full(target: Path, error: OSError) -> OutputError:
-    return OutputError(
-        f"{target}: the disk is full ({error.strerror or error}); free space there, or write to "
-        "another one"
-    )
+    """Make a temporary folder beside a target, and remove it after the block."""
+    with naming_full_disk(target):
+        try:
+            scratch = Scratch(target.parent)
+        except OSError as error:
+            if full_disk(error):
+                raise
+            raise OutputError(
+                f"{target.parent}: must be a writable folder: {error.strerror}"
+            ) from None
+        try:
+            yield scratch
+        finally:
+            scratch.close()
 
 
 @contextmanager

@@ -4,7 +4,7 @@ import csv
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -15,9 +15,10 @@ from typing import Any
 import numpy as np
 
 from ...golden.errors import OutputError
-from ...golden.files import check_outputs, new_files, write_text
+from ...golden.files import check_outputs, naming_full_disk, new_files, write_text
 from ...hw.config import MatVecConfig
 from ..tools.errors import EstimateError
+from ..tools.pool import process_pool
 from ..tools.toolchain import remedy
 from .comparison import mac_area
 from .designs import own_design
@@ -232,9 +233,8 @@ def run_sweep(
     progress(len(rows), len(grid))
     for done in _finished(grid, chunks, scheduler, workers):
         if not rows:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            partial.write_text(json.dumps({"sweep": key}) + "\n", encoding="utf-8")
-        with partial.open("a", encoding="utf-8") as log:
+            write_text(partial, json.dumps({"sweep": key}) + "\n", force=True)
+        with naming_full_disk(partial), partial.open("a", encoding="utf-8") as log:
             log.write("".join(f"{json.dumps(row)}\n" for row in done))
         rows.update((row["index"], row) for row in done)
         progress(len(rows), len(grid))
@@ -275,7 +275,7 @@ def _read_partial(partial: Path, key: str) -> dict[int, dict[str, Any]]:
 def _executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
     """Start local processes, or connect to a Dask scheduler."""
     if scheduler is None:
-        with ProcessPoolExecutor(workers) as pool:
+        with process_pool(workers) as pool:
             yield pool
         return
     try:

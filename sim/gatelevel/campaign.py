@@ -7,15 +7,15 @@ of the library. A second campaign measures only rows whose key has changed.
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from ...golden.files import check_outputs, write_text
 from ...hw.baselines import BASELINES, DotConfig
 from ..tools.errors import EstimateError
+from ..tools.pool import process_pool
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
 from .characterize import K_MAX, METHOD, Task, characterize
@@ -128,7 +128,7 @@ class Campaign:
         total = len(tasks)
         progress(total - len(missing), total, "")
         running: dict[Future, tuple[Task, list[str]]] = {}
-        with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
+        with process_pool(jobs, start="spawn") as pool:
             try:
                 while missing or running:
                     while missing and len(running) < jobs:

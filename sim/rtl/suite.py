@@ -2,7 +2,7 @@
 
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from itertools import islice, pairwise, repeat
 from pathlib import Path
@@ -23,6 +23,7 @@ from ...hw.axi.wrapper import BusWidths
 from ...hw.config import PRESETS, MatVecConfig
 from ...hw.jobs import Job
 from ..tools.errors import SimulationError
+from ..tools.pool import process_pool
 from ..tools.verilator import waves_suffix
 from .axi_testbench import run_axi_testbench
 from .harness import Gaps, build_harness
@@ -342,7 +343,7 @@ def _run(
     # The largest takes longest to build and goes first; the others come as they are needed.
     configs = list(dict.fromkeys(config for config, _ in plan))
     configs.sort(key=lambda config: config.lanes * config.rows < 1000)
-    with ProcessPoolExecutor(max_workers=2) as pool:
+    with process_pool(2) as pool:
         builds: dict[MatVecConfig, Future[Path]] = {
             config: pool.submit(build_harness, config, waves=waves.get(config))
             for config in configs
