@@ -166,7 +166,7 @@ def soak(place: Workplace, commands: dict[str, str], kills: int, seed: int) -> C
         stages[kind, number.name, check_end(place, "again", end, number, whole)] += 1
         folder = place.folder / "work" / "again"
         if not folder.is_dir():
-            force = "" if kind == "build" else " --force"
+            force = "" if kind in ("build", "huggingface", "stream") else " --force"
             again = place.run(command + force)
             assert (again.status, again.stderr, again.left) == (0, "", []), (kind, number)
         assert place.files("work", "again") == whole, (kind, number)
