@@ -258,7 +258,8 @@ class Identity:
         """
         if payload[:4] != _MAGIC:
             raise ValueError(f"an identity must begin with {_MAGIC!r}, not {payload[:4]!r}")
-        if payload[4] != _VERSION:
+        # An identity of another version may have another length.
+        if len(payload) > 4 and payload[4] != _VERSION:
             raise ValueError(f"the bitstream's protocol must be {_VERSION}, not {payload[4]}")
         if len(payload) != _IDENTITY.size:
             raise ValueError(f"an identity must have {_IDENTITY.size} bytes, not {len(payload)}")

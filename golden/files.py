@@ -70,6 +70,9 @@ def read_json(file: Path) -> dict[str, Any]:
         )
     try:
         value = json.loads(text)
+        if b"\\u" in text:
+            # JSON can hold halves of surrogate pairs, which no other text can.
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError:
         raise CheckpointError(f"{file}: must have fewer lists or objects inside another") from None
     except ValueError as error:

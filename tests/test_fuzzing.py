@@ -13,17 +13,15 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from fuzzing import checkpoints, documents
+from fuzzing import boards, checkpoints, documents, tokenizers_of_models
 from fuzzing.campaign import run
 
 from trilith.golden import CheckpointError
 
-#: Readers whose faults are being mended.
-_LATER = {"config bitnet", "config qwen3", "tokenizer", "mlp", "liberty"}
 BY_NAME = {
     target.name: target
-    for target in (*checkpoints.TARGETS, *documents.TARGETS)
-    if target.name not in _LATER
+    for module in (boards, checkpoints, documents, tokenizers_of_models)
+    for target in module.TARGETS
 }
 
 

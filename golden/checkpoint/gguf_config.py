@@ -8,7 +8,7 @@ import numpy as np
 from ..errors import CheckpointError
 from .gguf_file import GgufFile
 from .gguf_names import ACTIVATIONS, ARCHITECTURES, CONFIG_KEYS, HIDDEN_ACT
-from .gguf_tokenizer import gguf_end_tokens
+from .gguf_tokenizer import gguf_begin_token, gguf_end_tokens
 from .model_config import MODEL_FAMILIES, ModelConfig
 from .tensors import StrangeKeys
 from .understood import strange_keys
@@ -56,13 +56,19 @@ def huggingface_config(
                 f"{file.path}: {key} must be one number for all layers, not of the type "
                 f"{type(value).__name__}; convert the original checkpoint instead"
             )
-    bos = metadata.get("tokenizer.ggml.bos_token_id")
-    config["bos_token_id"] = bos if type(bos) is int else None
+    config["bos_token_id"] = gguf_begin_token(file)
     ends = gguf_end_tokens(file)
     config["eos_token_id"] = ends if len(ends) > 1 else next(iter(ends), None)
-    scaling = metadata.get(f"{arch}.rope.scaling.type")
+    # llama.cpp takes a factor without a type for linear.
+    scaling = metadata.get(f"{arch}.rope.scaling.type", "linear")
     factor = metadata.get(f"{arch}.rope.scaling.factor", 1.0)
-    if isinstance(scaling, str) and (scaling, factor) not in (("none", factor), ("linear", 1.0)):
+    for key, value, kind in (("type", scaling, str), ("factor", factor, float)):
+        if type(value) is not kind:
+            raise CheckpointError(
+                f"{file.path}: {arch}.rope.scaling.{key} must be of the type {kind.__name__}, not "
+                f"{type(value).__name__}; convert the original checkpoint instead"
+            )
+    if (scaling, factor) not in (("none", factor), ("linear", 1.0)):
         config["rope_scaling"] = {"rope_type": scaling, "factor": factor}
     if "num_key_value_heads" not in config and "num_attention_heads" in config:
         config["num_key_value_heads"] = config["num_attention_heads"]

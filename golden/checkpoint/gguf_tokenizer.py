@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from .gguf_file import GgufFile
 
-__all__ = ["gguf_end_tokens", "read_gguf_tokenizer", "tokenizer_metadata"]
+__all__ = ["gguf_begin_token", "gguf_end_tokens", "read_gguf_tokenizer", "tokenizer_metadata"]
 
 
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
@@ -86,6 +86,17 @@ def _token(file: GgufFile, key: str, count: int, default: int | None) -> int:
             f"{'absent' if number is None else number}"
         )
     return number
+
+
+def gguf_begin_token(file: GgufFile) -> int | None:
+    """Read the token that begins a text; None where the key is absent.
+
+    Raises
+    ------
+    CheckpointError
+        If the key has another value than a number.
+    """
+    return _value(file, "bos_token_id", int, None)
 
 
 def gguf_end_tokens(file: GgufFile) -> list[int]:

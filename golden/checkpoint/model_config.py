@@ -208,6 +208,8 @@ class ModelConfig:
             default_size = hidden // heads
         quantization = config.get("quantization_config")
         bos = keys.tokens("bos_token_id", family.bos)
+        if len(bos) > 1:
+            raise keys.wrong("bos_token_id", "the number of one token")
         act = keys.config.get("hidden_act", family.hidden_act)
         if not isinstance(act, str | None):
             raise keys.wrong("hidden_act", "a string")
@@ -234,7 +236,7 @@ class ModelConfig:
             or keys.boolean("mlp_bias", False),
             norm_before_linears=isinstance(quantization, dict)
             and bool(quantization.get("use_rms_norm")),
-            bos=next(iter(bos), None),
+            bos=bos[0] if bos else None,
             eos=keys.tokens("eos_token_id", family.eos),
         )
 

@@ -68,8 +68,17 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise CheckpointError(message)
     try:
         tokenizer = Tokenizer.from_file(str(file))
-    except Exception as error:  # The library has no error class of its own.
-        raise CheckpointError(mistaken(file, "a tokenizer", error)) from None
+    except BaseException as error:
+        # The library has no error class of its own, and a panic in its Rust code is no Exception.
+        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
+            raise CheckpointError(mistaken(file, "a tokenizer", error)) from None
+        raise
+    unknown = getattr(tokenizer.model, "unk_token", None)
+    if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
+        raise CheckpointError(
+            f"{file}: unk_token must be a token of the vocabulary, not {unknown!r}; take the "
+            "model's own file"
+        )
     tokenizer.no_truncation()
     tokenizer.no_padding()
     beside = file.with_name("tokenizer_config.json")

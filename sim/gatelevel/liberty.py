@@ -66,7 +66,7 @@ class Group:
 
     def get(self, name: str, default: str = "") -> str:
         """Return the value of a simple attribute, or ``default`` if the group does not have it."""
-        return self.attributes.get(name, [default])[0]
+        return (self.attributes.get(name) or [default])[0]
 
     def all(self, kind: str) -> Iterator["Group"]:
         """Iterate over the groups of a kind that stand directly inside."""
@@ -77,7 +77,7 @@ class Group:
 #: Text and comments without an end go to the end of the file, which is then not complete.
 _TOKEN = re.compile(
     r'"([^"\\]*+(?:\\.[^"\\]*+)*+)(?:"|\Z)|/\*.*?(?:\*/|\Z)|\\\n'
-    r'|([^\s"(){};:,\\]+)|([(){};\n])\s*+|[ \t]{16,}+',
+    r'|([^\s"(){};:,\\]+)|([(){};:\n])\s*+|[ \t]{16,}+',
     re.S,
 )
 
@@ -112,7 +112,7 @@ class LibertyFile:
         stack = [Group("", [])]
         words: list[str] = []
         arguments: list[str] | None = None
-        inside = False  # Within parentheses.
+        inside = named = False  # Within parentheses; behind a name and its colon.
         for match in _TOKEN.finditer(self.content.decode("latin-1")):
             mark = match[3]
             if mark is None:
@@ -121,32 +121,55 @@ class LibertyFile:
                     taker.append(match[1] if match[1] is not None else match[2])
                     if len(taker) > _MOST_WORDS:
                         raise self._wrong(f"an attribute must have at most {_MOST_WORDS} words")
+                continue
+            if arguments is not None and not inside and mark in "(:":
+                # Some libraries leave out the semicolon at the end of a line.
+                self._put(stack[-1], words[:1], arguments, named)
+                del words[:1]
+                arguments = None
+            if mark == ":":
+                # Inside parentheses it is part of a range, such as A[3:0].
+                if not inside and len(words) != 1:
+                    raise self._wrong(f"a colon must follow a name, not {shown(' '.join(words))}")
+                named = named or not inside
+            elif mark != "\n" and inside != (mark == ")"):
+                raise self._wrong(f"parentheses must be pairs without others inside, not {mark!r}")
             elif mark == "(":
                 arguments, inside = [], True
             elif mark == ")":
                 inside = False
             elif mark == "{":
-                if not words or arguments is None:
+                if len(words) != 1 or arguments is None:
                     raise self._wrong(
                         "a brace opens without a group's name; the file must be Liberty"
                     )
-                group = Group(words[-1], arguments)
+                group = Group(words[0], arguments)
                 stack[-1].groups.append(group)
                 stack.append(group)
                 if len(stack) > _DEEPEST:
                     raise self._wrong(f"groups must be at most {_DEEPEST} deep")
                 words, arguments = [], None
-            # Some libraries leave out the semicolon at the end of a line.
             elif mark != "\n" or (arguments is None and len(words) > 1):
-                if words:
-                    stack[-1].attributes[words[0]] = words[1:] if arguments is None else arguments
-                words, arguments = [], None
+                self._put(stack[-1], words, arguments, named)
+                words, arguments, named = [], None, False
                 if mark == "}" and stack.pop() and not stack:
                     raise self._wrong("a brace closes that never opened; the file must be Liberty")
         top, *unclosed = stack
-        if unclosed or [group.kind for group in top.groups] != ["library"]:
+        if unclosed or words or [group.kind for group in top.groups] != ["library"]:
             raise self._wrong("the file must be one complete library group of Liberty")
         return top.groups[0]
+
+    def _put(
+        self, group: Group, words: list[str], arguments: list[str] | None, named: bool
+    ) -> None:
+        """Put an attribute in its group: ``name : value``, or ``name (arguments)``."""
+        if arguments is None and len(words) > 1 and named:
+            group.attributes[words[0]] = words[1:]
+        elif arguments is not None and len(words) == 1 and not named:
+            group.attributes[words[0]] = arguments
+        elif words or arguments is not None:
+            text = " ".join([*words, *(arguments or ())])
+            raise self._wrong(f"an attribute must be a name and a value, not {shown(text)}")
 
     def _wrong(self, rule: str) -> LibertyError:
         return LibertyError(f"{self.name}: {rule}")

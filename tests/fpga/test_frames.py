@@ -108,6 +108,7 @@ def test_identities_come_back():
             "^the bitstream's protocol must be 1, not 9$",
         ),
         (lambda data: data[:-1], "^an identity must have 25 bytes, not 24$"),
+        (lambda data: data[:4], "^an identity must have 25 bytes, not 4$"),
         (lambda data: data[:10] + b"\x63" + data[11:], "^the weight code must be below 5, not 99$"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Targets: JSON and text that readers take: configurations, streams, tokenizers, MLPs, Liberty."""
+"""Targets: JSON and text that readers take: configurations, streams, MLPs, Liberty."""
 
 import json
 import re
@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
 from trilith.golden import BitNetMLP, pack_weights
 from trilith.golden.checkpoint.model_config import LayerKinds, ModelConfig
-from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.files import read_json
 from trilith.hw import MatVecConfig
 from trilith.hw.beats import weight_beats
@@ -59,6 +57,19 @@ _STATED = {
 }
 
 
+#: What transformers' configuration classes have where a key is absent.
+_DEFAULTS = {
+    "bitnet": {
+        "hidden_act": "relu2",
+        "kv_heads": 5,
+        "theta": 500_000.0,
+        "bos": 128_000,
+        "eos": 128_001,
+    },
+    "qwen3": {"kv_heads": 32},
+}
+
+
 def _read_config(folder: Path) -> dict[str, Any]:
     config = read_json(folder / "config.json")
     model = ModelConfig.read(config, folder)
@@ -76,9 +87,9 @@ def _naive_config(folder: Path) -> dict[str, Any]:
     rope = config.get("rope_scaling") or config.get("rope_parameters") or {}
     values = {ours: config.get(theirs) for ours, theirs in _STATED.items()}
     heads = values["heads"]
-    family = {"llama": "silu", "bitnet": "relu2"}.get(config.get("model_type"))
+    family = _DEFAULTS.get(config.get("model_type"), {})
     defaults = {
-        "kv_heads": heads,
+        "kv_heads": heads if "num_key_value_heads" in config else family.get("kv_heads", heads),
         "head_size": 128 if config.get("model_type") == "qwen3" else values["hidden"] // heads,
         "vocabulary": 0,
         "max_positions": 0,
@@ -86,12 +97,19 @@ def _naive_config(folder: Path) -> dict[str, Any]:
     }
     for key, default in defaults.items():
         values[key] = default if values[key] is None else values[key]
-    if "hidden_act" not in config:
-        values["hidden_act"] = family
-    theta = next((one["rope_theta"] for one in (config, rope) if one.get("rope_theta")), 0)
+    for ours, theirs in (("hidden_act", "hidden_act"), ("bos", "bos_token_id")):
+        if theirs not in config:
+            values[ours] = family.get(ours)
+    theta = next(
+        (one["rope_theta"] for one in (rope, config) if one.get("rope_theta") is not None),
+        family.get("theta", 0),
+    )
     factor = rope.get("factor")
     kind = rope.get("rope_type") or rope.get("type") or "default"
-    eos = config.get("eos_token_id")
+    eos = config.get("eos_token_id", family.get("eos"))
+    if isinstance(values["bos"], list):
+        assert len(values["bos"]) < 2
+        values["bos"] = next(iter(values["bos"]), None)
     values |= {"epsilon": float(values["epsilon"] or 0), "theta": float(theta), "rope_type": kind}
     values["rope_factor"] = 1.0 if factor is None else float(factor)
     return values | {"eos": eos if isinstance(eos, list) else [] if eos is None else [eos]}
@@ -130,34 +148,6 @@ def _dump_stream(tree: Any) -> dict[str, bytes]:
     }
 
 
-# A tokenizer is what the library makes of the file.
-
-
-def _tokenizer() -> Object:
-    alphabet = {letter: place for place, letter in enumerate("abcdĠ")}
-    merges = [("a", "b"), ("ab", "c"), ("Ġ", "d")]
-    vocabulary = alphabet | {"".join(pair): 5 + place for place, pair in enumerate(merges)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=merges))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens(["<end>"])
-    return Object.of(json.loads(tokenizer.to_str()))
-
-
-_TEXTS = ("abc d ab<end>", "", "dd aa éx")
-
-
-def _read_tokenizer(folder: Path) -> list[list[int]]:
-    tokenizer = load_tokenizer(folder)
-    return [tokenizer.encode(one).ids for one in _TEXTS]
-
-
-def _naive_tokenizer(folder: Path) -> list[list[int]]:
-    stored = json.loads((folder / "tokenizer.json").read_bytes())
-    tokenizer = Tokenizer.from_str(json.dumps(stored | {"truncation": None, "padding": None}))
-    return [tokenizer.encode(one).ids for one in _TEXTS]
-
-
 # A multilayer perceptron.
 
 
@@ -169,6 +159,7 @@ def _mlp() -> Object:
         tensors[f"layers.{place}.norm.weight"] = np.linspace(0.5, 1, k, dtype=np.float32)
     config = {
         "layer_sizes": [8, 12, 4],
+        "hidden_act": "relu2",
         "rms_norm_eps": 1e-5,
         "input_scale": 0.0625,
         "quantization_config": CONFIG["quantization_config"],
@@ -209,7 +200,7 @@ def _naive_mlp(folder: Path) -> dict[str, Any]:
         f"{name}{end}" for name in names for end in (".weight", ".weight_scale", ".norm.weight")
     }
     assert used == tensors.keys()
-    gains = [tensors[f"{name}.norm.weight"] for name in names]
+    gains = [tensors[f"{name}.norm.weight"].astype(np.float32) for name in names]
     constants = [float(config[key]) for key in ("rms_norm_eps", "input_scale")]
     return {"weights": weights, "gains": gains, "constants": constants}
 
@@ -304,7 +295,8 @@ def _until(mark: str, words: list[str]) -> list[str]:
     """The words up to a mark; a simple attribute may end with its line."""
     found = []
     while (word := words.pop()) != mark:
-        if word == "\n" and mark == ";" and found:
+        if word in ("\n", "}") and mark == ";" and found:
+            words.append(word)
             break
         if word != "\n":
             found.append(_bare(word))
@@ -330,14 +322,6 @@ TARGETS = [
         read=lambda folder: content(read_streams(folder)[1])["ternary"],
         naive=naive.streams,
         share=100_000,
-    ),
-    Target(
-        name="tokenizer",
-        tree=_tokenizer(),
-        dump=partial(_json_file, "tokenizer.json"),
-        read=_read_tokenizer,
-        naive=_naive_tokenizer,
-        share=60_000,
     ),
     Target(
         name="mlp",

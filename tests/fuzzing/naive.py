@@ -84,7 +84,8 @@ def packed_weights(tensors: dict[str, np.ndarray], config: dict, module: str, n:
     scale = tensors[f"{module}.weight_scale"].astype(np.float32)
     assert scale.size == 1
     kind = config["quantization_config"].get("linear_class", "bitlinear")
-    factor = {"autobitlinear": scale, "bitlinear": np.float32(1) / scale}[kind]
+    assert kind in ("autobitlinear", "bitlinear")
+    factor = scale if kind == "autobitlinear" else np.float32(1) / scale
     return unpack(tensors[f"{module}.weight"], n) * factor.reshape(1, 1)
 
 
@@ -122,8 +123,11 @@ class Cursor:
         return self.take("BbHhIif?\0\0Qqd"[kind])
 
 
-def gguf(data: bytes) -> tuple[dict[str, tuple[int, Any]], dict[str, np.ndarray]]:
-    """Metadata as (type, value), and tensors: floats as they are, all else as float32."""
+def gguf(data: bytes, i2_s: str) -> tuple[dict[str, tuple[int, Any]], dict[str, np.ndarray]]:
+    """Metadata as (type, value), and tensors: floats as they are, all else as float32.
+
+    ``i2_s`` is the layout of I2_S, which no file names.
+    """
     cursor = Cursor(data)
     magic, version, tensors, keys = cursor.take("4sIQQ")
     assert magic == b"GGUF"
@@ -140,7 +144,7 @@ def gguf(data: bytes) -> tuple[dict[str, tuple[int, Any]], dict[str, np.ndarray]
     alignment = found.get("general.alignment", (4, 32))[1]
     start = -(-cursor.place // alignment) * alignment
     return found, {
-        name: _gguf_tensor(_gguf_slice(data, start + offset, shape, kind), tuple(shape), kind)
+        name: _gguf_tensor(_gguf_slice(data, start + offset, shape, kind), tuple(shape), kind, i2_s)
         for name, (shape, kind, offset) in once(infos).items()
     }
 
@@ -164,10 +168,11 @@ def _gguf_slice(data: bytes, start: int, shape: list[int], kind: int) -> bytes:
 
 
 @lru_cache(64)
-def _gguf_tensor(data: bytes, shape: tuple[int, ...], kind: int) -> np.ndarray:
+def _gguf_tensor(data: bytes, shape: tuple[int, ...], kind: int, i2_s: str) -> np.ndarray:
     """A tensor; most are those of the valid file, which need not be computed again."""
     if kind == 36:
-        return _i2_s(np.frombuffer(data, np.uint8), prod(shape)).reshape(shape)
+        run = {"block128": 32, "block64": 16, "rows4": shape[-1]}[i2_s]
+        return _i2_s(np.frombuffer(data, np.uint8), prod(shape), run).reshape(shape)
     if kind in _FLOATS:
         return np.frombuffer(data, _FLOATS[kind]).reshape(shape)
     rows = np.frombuffer(data, np.uint8).reshape(prod(shape[:-1]), -1)
@@ -178,10 +183,10 @@ def _gguf_tensor(data: bytes, shape: tuple[int, ...], kind: int) -> np.ndarray:
         return dequantize(rows, GGMLQuantizationType(kind)).reshape(shape)
 
 
-def _i2_s(data: np.ndarray, count: int) -> np.ndarray:
-    """bitnet.cpp's I2_S as x86 builds write it: byte p has weights p, p + 32, p + 64, p + 96."""
-    assert count % 128 == 0
-    blocks = data[: count // 4].reshape(-1, 1, 32)
+def _i2_s(data: np.ndarray, count: int, run: int) -> np.ndarray:
+    """bitnet.cpp's I2_S: byte p of a block has weight p of each of four runs."""
+    assert count % (4 * run) == 0
+    blocks = data[: count // 4].reshape(-1, 1, run)
     codes = blocks >> np.array([6, 4, 2, 0], np.uint8)[:, None] & 3
     assert codes.max() < 3
     assert codes.size == count

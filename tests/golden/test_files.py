@@ -211,6 +211,7 @@ def test_that_a_folder_is_replaced_whole(tmp_path):
             "must be JSON: Expecting property name enclosed in .*; it begins with '{'",
         ),
         ("[1]", "must hold an object, not a list"),
+        (r'{"a": "\ud800"}', "must be JSON: .*surrogates not allowed; it begins with .*"),
         ("[" * 100_000, "must have fewer lists or objects inside another"),
         ("[" * 2**20 + "]{", "must have at most 1048576 lists and objects, not 1048577"),
     ],

@@ -186,3 +186,31 @@ def test_metadata_of_published_files_change_nothing(tmp_path):
     plain = BitNetModel.load(write(tmp_path / "plain.gguf"))
     full = BitNetModel.load(write(tmp_path / "full.gguf", **harmless))
     np.testing.assert_array_equal(plain.forward([1, 2]), full.forward([1, 2]))
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("tokenizer.ggml.bos_token_id", "x", "must be a number, not 'x'"),
+        (
+            "bitnet-b1.58.rope.scaling.type",
+            3,
+            "must be of the type str, not int; convert the original checkpoint instead",
+        ),
+        (
+            "bitnet-b1.58.rope.scaling.factor",
+            "2",
+            "must be of the type float, not str; convert the original checkpoint instead",
+        ),
+    ],
+)
+def test_metadata_of_another_type(tmp_path, key, value, message):
+    file = write(tmp_path / "a.gguf", **{key: value})
+    with refuses(f"{file}: {key} {message}"):
+        load_checkpoint(file)
+
+
+def test_a_factor_of_positions_without_a_type_is_linear(tmp_path):
+    file = write(tmp_path / "a.gguf", **{"bitnet-b1.58.rope.scaling.factor": 2.0})
+    scaling = {"rope_type": "linear", "factor": 2.0}
+    assert load_checkpoint(file).config["rope_scaling"] == scaling

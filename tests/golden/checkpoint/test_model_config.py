@@ -145,6 +145,7 @@ def test_experts():
     [
         ({"hidden_size": "256"}, "config's hidden_size must be an integer from 1 to 2**31 - 1"),
         ({"hidden_size": True}, "config's hidden_size must be an integer from 1 to 2**31 - 1"),
+        ({"bos_token_id": [0, 1]}, "config's bos_token_id must be the number of one token"),
         ({"head_dim": 2**31}, "config's head_dim must be an integer from 1 to 2**31 - 1"),
         (
             {"hidden_size": 258},

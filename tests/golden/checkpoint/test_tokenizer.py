@@ -1,6 +1,7 @@
 """Tokenizers as transformers reads them."""
 
 import json
+import re
 
 import pytest
 
@@ -151,4 +152,21 @@ def test_a_missing_and_a_broken_tokenizer(tmp_path):
         load_tokenizer(tmp_path)
     file.write_text("{}")
     with pytest.raises(CheckpointError, match=f"^{file}: must be a tokenizer: "):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        # The library's Rust code panics, which is no Exception in Python.
+        ({"continuing_subword_prefix": "##"}, "must be a tokenizer: slice index starts at 1 but "),
+        # The library says so only when a text has an unknown letter.
+        ({"unk_token": "<unk>"}, "unk_token must be a token of the vocabulary, not '<unk>'; "),
+    ],
+)
+def test_a_tokenizer_that_the_library_fails_on(tmp_path, change, message):
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]} | change
+    file = tmp_path / "tokenizer.json"
+    file.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
+    with pytest.raises(CheckpointError, match=f"^{re.escape(f'{file}: {message}')}"):
         load_tokenizer(tmp_path)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetMLP, CheckpointError
 from trilith.golden.data import DIGITS
@@ -58,6 +59,21 @@ def test_a_folder_that_is_something_else(tmp_path):
             "config's layer_sizes must be a list of the sizes between layers, not 3",
         ),
         (
+            {"layer_sizes": [64, 256, True, 10]},
+            "config's layer_sizes must be a list of the sizes between layers, not "
+            "[64, 256, True, 10]",
+        ),
+        (
+            {"layer_sizes": [64, 256, 255, 10]},
+            "layers.2.weight must be packed with shape (3, 255) for the 10 x 255 of "
+            "config.json, not (3, 256)",
+        ),
+        (
+            {"layer_sizes": [64, 256, 256]},
+            "no layer of the model reads layers.2.weight, layers.2.norm.weight; results without "
+            "them would be wrong, so take the files and the config.json of one model",
+        ),
+        (
             {"input_scale": None},
             "config's input_scale is missing; take the model's own config.json",
         ),
@@ -70,3 +86,38 @@ def test_a_configuration_that_is_something_else(tmp_path, change, message):
     (tmp_path / "config.json").write_text(json.dumps(config | change))
     with pytest.raises(CheckpointError, match=f"^{re.escape(f'{tmp_path}: {message}')}$"):
         BitNetMLP.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("gain", "message"),
+    [
+        (
+            np.ones(63, np.float32),
+            ": layers.0.norm.weight must have the shape (64,) of config's layer_sizes, not (63,)",
+        ),
+        (
+            np.full(64, np.inf, np.float16),
+            "/model.safetensors: layers.0.norm.weight must be finite, not inf at [0]; the file is "
+            "damaged, or was written after an overflow",
+        ),
+    ],
+)
+def test_a_norm_that_does_not_fit(tmp_path, gain, message):
+    shutil.copy(DIGITS / "config.json", tmp_path)
+    tensors = load_file(DIGITS / "model.safetensors") | {"layers.0.norm.weight": gain}
+    save_file(tensors, tmp_path / "model.safetensors")
+    with pytest.raises(CheckpointError, match=f"^{re.escape(f'{tmp_path}{message}')}$"):
+        BitNetMLP.load(tmp_path)
+
+
+def test_a_float_twin_that_does_not_fit(tmp_path):
+    shutil.copy(DIGITS / "config.json", tmp_path)
+    file = tmp_path / "float.safetensors"
+    tensors = load_file(DIGITS / "float.safetensors")
+    save_file(tensors | {"float.layers.1.weight": np.ones((2, 2), np.float32)}, file)
+    message = (
+        f"{file}: float.layers.1.weight must have the shape (256, 256) of config's layer_sizes, "
+        "not (2, 2)"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
+        BitNetMLP.load_float(tmp_path)

@@ -51,6 +51,9 @@ library (small) {
 
 
 COMPLETE = "x.lib: the file must be one complete library group of Liberty"
+NAMELESS = "x.lib: a brace opens without a group's name; the file must be Liberty"
+PAIR = "x.lib: an attribute must be a name and a value, not"
+PARENTHESES = "x.lib: parentheses must be pairs without others inside"
 
 
 @pytest.mark.parametrize(
@@ -63,12 +66,38 @@ COMPLETE = "x.lib: the file must be one complete library group of Liberty"
             "library (a) { } }",
             "x.lib: a brace closes that never opened; the file must be Liberty",
         ),
-        ("{", "x.lib: a brace opens without a group's name; the file must be Liberty"),
+        ("{", NAMELESS),
+        # Nothing is dropped, and nothing is taken for a part of its neighbor.
+        ("library (a) { b; }", f"{PAIR} 'b'"),
+        ("library (a) { b }", f"{PAIR} 'b'"),
+        ("library (a) { b 1; }", f"{PAIR} 'b 1'"),
+        ("library (a) { b (1) c; }", f"{PAIR} 'b c 1'"),
+        ("library (a) { (1); }", f"{PAIR} '1'"),
+        ("library (a) { x b : 1; }", "x.lib: a colon must follow a name, not 'x b'"),
+        ("library (a) { b : 1 c : 2; }", "x.lib: a colon must follow a name, not 'b 1 c'"),
+        ("library (a) { b (1; }", f"{PARENTHESES}, not ';'"),
+        ("library (a) { b ((1)); }", f"{PARENTHESES}, not '('"),
+        ("library (a) { b : 1); }", f"{PARENTHESES}, not ')'"),
+        ("library (a) { x b () { } }", NAMELESS),
+        ("library (a) { } x", COMPLETE),
     ],
 )
 def test_a_text_that_is_not_liberty_is_refused(text, message):
     with pytest.raises(LibertyError, match=f"^{re.escape(message)}$"):
         parse(text)
+
+
+def test_lines_without_a_semicolon():
+    """Some libraries leave it out, also behind parentheses."""
+    text = 'library (a) {\n unit (1, pf)\n time : "1ns"\n cell (x) {\n values ("1", "2") }\n}'
+    library = parse(text)
+    assert library.attributes == {"unit": ["1", "pf"], "time": ["1ns"]}
+    (cell,) = library.groups
+    assert (cell.names, cell.attributes) == (["x"], {"values": ["1", "2"]})
+
+
+def test_an_attribute_without_a_value_has_the_default():
+    assert parse("library (a) { nom_voltage (); }").get("nom_voltage", "1") == "1"
 
 
 def test_files_that_cannot_be_read(tmp_path):
