@@ -33,8 +33,8 @@ _CLEAR = 5.0
 _WEIGHTS, _MATRICES = 2**23, 16
 
 
-#: Terms of the evidence for each matrix.
-_TERMS = 6
+#: Inputs that follow one another in all layouts.
+_RUN = 16
 
 
 _SHIFTS = np.array([6, 4, 2, 0], np.uint8)[:, np.newaxis]
@@ -168,8 +168,8 @@ def choose_layout(where: Path, matrices: Sequence[I2SMatrix], asked: str) -> I2S
             if others:
                 rule += f"; where another build wrote the file, give {_options(others)}"
             raise CheckpointError(f"{where}: {one.name} must have {rule}")
-    evidence, terms = _evidence(matrices, fitting)
-    sigmas = {x: (evidence[layout] - evidence[x]) / sqrt(terms) for x in others}
+    evidence = _evidence(matrices, fitting)
+    sigmas = {x: _sigmas(evidence[layout] - evidence[x]) for x in others}
     reading = I2SReading(layout=layout, asked=asked != "auto", sigmas=sigmas)
     worst = min(sigmas, key=lambda x: sigmas[x], default=layout)
     look = (
@@ -199,11 +199,26 @@ def _options(layouts: Sequence[I2SLayout]) -> str:
     return f"--i2s-layout {names} (i2s_layout={layouts[0].value!r})"
 
 
+def _sigmas(difference: NDArray[np.float64]) -> float:
+    """Sum the differences of two readings' terms [matrices, terms], by the deviation of chance.
+
+    Terms that clearly contradict one another show nothing: their assumptions do not hold. A tenth
+    of the evidence against the rest is no contradiction.
+    """
+    by_term = difference.sum(axis=0) / sqrt(len(difference))
+    less, more = sorted((-float(by_term.min(initial=0)), float(by_term.max(initial=0))))
+    if less >= max(_CLEAR, more / 10):
+        return 0.0
+    return float(by_term.sum()) / sqrt(len(by_term))
+
+
 def _evidence(
     matrices: Sequence[I2SMatrix], layouts: Sequence[I2SLayout]
-) -> tuple[dict[I2SLayout, float], int]:
-    """Sum the evidence for each layout over a sample of the matrices, and count its terms."""
-    total = dict.fromkeys(layouts, 0.0)
+) -> dict[I2SLayout, NDArray[np.float64]]:
+    """Find the evidence for each layout, [matrices, terms], in a sample of the matrices."""
+    if len(layouts) < 2:
+        return {layout: np.zeros((1, 1)) for layout in layouts}
+    found: dict[I2SLayout, list[list[float]]] = {layout: [] for layout in layouts}
     count = min(len(matrices), _MATRICES)
     for index in range(count):
         one = matrices[index * len(matrices) // count]
@@ -211,11 +226,11 @@ def _evidence(
         rows = min(n, 4 * max(1, _WEIGHTS // (4 * count * k)))
         raw = np.asarray(one.raw[: rows * k // 4])
         for layout in layouts:
-            total[layout] += _matrix_evidence(unpack_codes(raw, k, layout), one.gain)
-    return total, _TERMS * count
+            found[layout].append(_matrix_evidence(unpack_codes(raw, k, layout), one.gain))
+    return {layout: np.array(terms) for layout, terms in found.items()}
 
 
-def _matrix_evidence(codes: NDArray[np.uint8], gain: NDArray | None) -> float:
+def _matrix_evidence(codes: NDArray[np.uint8], gain: NDArray | None) -> list[float]:
     """Compare the log-likelihoods of a matrix with structure and of independent trits, in nats.
 
     The structure is the spread of the shares of zeros and of the means of the inputs and outputs,
@@ -223,6 +238,9 @@ def _matrix_evidence(codes: NDArray[np.uint8], gain: NDArray | None) -> float:
     neighbors along K that only one of the layouts in blocks has side by side. Each of these terms
     has one parameter, fitted here, and without structure half of chi-squared with one degree of
     freedom, whose variance is 1/2: the difference of two terms has the variance 1 at most.
+
+    Inputs and outputs are compared within runs of 16, because larger structure, such as heads,
+    could look like the result of a wrong order. All layouts keep such runs of inputs whole.
     """
     n, k = codes.shape
     trits = codes.astype(np.float32) - np.float32(1)
@@ -230,31 +248,50 @@ def _matrix_evidence(codes: NDArray[np.uint8], gain: NDArray | None) -> float:
     # Sums by NumPy: threads of BLAS that wait for each other would cost more.
     shares, means = zeros.sum(axis=0) / n, trits.sum(axis=0) / n
     share, mean = float(shares.mean()), float(means.mean())
-    nats = 0.0
+    nats = []
     for values, inputs, variance in (
         (zeros, shares, share * (1 - share)),
         (trits, means, 1 - share - mean * mean),
     ):
-        nats += _spread(inputs, variance / n) + _spread(values.sum(axis=1) / k, variance / k)
-    if gain is not None:
-        nats += _correlation(_ranks(shares), _ranks(np.abs(gain)))
-    return nats + _correlation(trits[:, 15:-1:16].ravel(), trits[:, 16::16].ravel())
+        nats.append(_spread(_within_runs(inputs), k // _RUN * (_RUN - 1), variance / n))
+        outputs = _within_runs(values.sum(axis=1) / k)
+        if len(outputs):
+            # Quarters of the inputs that differ would look like every fourth output.
+            outputs -= np.tile(outputs.reshape(-1, 4).mean(axis=0), _RUN // 4)
+        nats.append(_spread(outputs, n // _RUN * (_RUN - 1) - 3, variance / k))
+    gains = np.zeros(k) if gain is None else _ranks(np.abs(gain))
+    nats.append(_correlation(_within_runs(_ranks(shares)), _within_runs(gains)))
+    trits -= means
+    trits -= trits.mean(axis=1, keepdims=True)
+    nats.append(_bias((trits[:, _RUN - 1 : -1 : _RUN] * trits[:, _RUN::_RUN]).mean(axis=0)))
+    return nats
 
 
-def _spread(means: NDArray[np.float32], variance: float) -> float:
-    """Find the evidence that means vary by more than the variance of chance."""
-    if variance <= 1e-9 or len(means) < 2:  # All trits are equal.
+def _within_runs(values: NDArray) -> NDArray[np.float64]:
+    """Split values in whole runs, and subtract the mean of each: [runs, 16]."""
+    runs = values[: len(values) // _RUN * _RUN].reshape(-1, _RUN).astype(np.float64)
+    return runs - runs.mean(axis=1, keepdims=True)
+
+
+def _spread(centered: NDArray[np.float64], freedom: int, variance: float) -> float:
+    """Find the evidence that centered values vary by more than the variance of chance."""
+    if variance <= 1e-9 or freedom < 1:  # All trits are equal, or there are few rows.
         return 0.0
-    ratio = float(means.var(dtype=np.float64, ddof=1)) / variance
-    return len(means) / 2 * (ratio - 1 - log(ratio)) if ratio > 1 else 0.0
+    ratio = float((centered**2).sum()) / freedom / variance
+    return freedom / 2 * (ratio - 1 - log(ratio)) if ratio > 1 else 0.0
 
 
-def _correlation(a: NDArray, b: NDArray) -> float:
-    """Find the evidence that two vectors correlate."""
-    a, b = a - a.mean(dtype=np.float64), b - b.mean(dtype=np.float64)
+def _correlation(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Find the evidence that two centered arrays correlate."""
     product = float((a * a).sum()) * float((b * b).sum())
     square = float((a * b).sum()) ** 2 / product if product else 0.0
-    return -len(a) / 2 * log1p(-min(square, 1 - 1e-9))
+    return -a.size / 2 * log1p(-min(square, 1 - 1e-9))
+
+
+def _bias(values: NDArray[np.float32]) -> float:
+    """Find the evidence that the mean of values is not 0."""
+    variance = float(values.var(dtype=np.float64)) if values.size else 0.0
+    return len(values) / 2 * log1p(float(values.mean()) ** 2 / variance) if variance else 0.0
 
 
 def _ranks(values: NDArray) -> NDArray[np.float64]:

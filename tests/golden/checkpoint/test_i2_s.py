@@ -132,7 +132,7 @@ def test_rate_of_right_answers():
             right += found == layout
             clear += sigma >= 5
             assert sigma > -5, f"{name} in {layout} looks clearly like {found}"
-    assert (right, clear) >= (61, 39), "of 63"
+    assert (right, clear) >= (60, 38), "of 63"
     rng = np.random.default_rng(2)
     for n, k, made_clear in ((256, 512, 10), (512, 2048, 24)):
         clear = 0
@@ -151,6 +151,56 @@ def test_chance_is_never_clear():
         trits, gain = rng.integers(-1, 2, (128, 256), np.int8), rng.random(256)
         for layout in I2SLayout:
             assert abs(best(pack_fast(trits, layout), trits.shape, gain, layout)[1]) < 5
+
+
+def smooth(w, axis, factor=0.5):
+    """Weights that correlate with their neighbors along an axis."""
+    w = np.moveaxis(w, axis, 0).copy()
+    for index in range(1, len(w)):
+        w[index] = factor * w[index - 1] + np.sqrt(1 - factor**2) * w[index]
+    return np.moveaxis(w, 0, axis)
+
+
+#: Structures of weights by name, and the layouts against which they must show a layout.
+STRUCTURES = {
+    "neighbors along K": (lambda w, rng: smooth(w, 1), "all"),
+    "neighbors along N": (lambda w, rng: smooth(w, 0), "none"),
+    "neighbors along both": (lambda w, rng: smooth(smooth(w, 1), 0), "none"),
+    "low rank": (
+        lambda w, rng: w + rng.standard_normal((len(w), 4)) @ rng.standard_normal((4, len(w[0]))),
+        "rows4",
+    ),
+    "zeros of rows": (lambda w, rng: w * np.exp(0.3 * rng.standard_normal((len(w), 1))), "rows4"),
+    "means of rows": (lambda w, rng: w + 0.3 * rng.standard_normal((len(w), 1)), "rows4"),
+    "means of columns": (lambda w, rng: w + 0.3 * rng.standard_normal(len(w[0])), "rows4"),
+    "heads of 64 columns": (
+        lambda w, rng: w * np.exp(0.4 * rng.standard_normal(len(w[0]) // 64)).repeat(64),
+        "none",
+    ),
+    "quarters of columns": (
+        lambda w, rng: w * np.exp(0.4 * rng.standard_normal(4)).repeat(len(w[0]) // 4),
+        "none",
+    ),
+}
+
+
+@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize("truth", I2SLayout)
+def test_structures_never_show_a_wrong_layout(structure, truth):
+    make, shown = STRUCTURES[structure]
+    rng = np.random.default_rng(4)
+    matrices = []
+    for _ in range(5):
+        w = make(rng.standard_normal((256, 512)), rng)
+        trits = np.clip(np.rint(w / np.abs(w).mean()), -1, 1).astype(np.int8)
+        raw = pack_fast(trits, truth)
+        gain = np.exp(0.3 * rng.standard_normal(512))
+        matrices.append(I2SMatrix(name="w", shape=trits.shape, raw=raw, gain=gain))
+    sigmas = reading(matrices, str(truth)).sigmas
+    assert min(sigmas.values()) > -5, sigmas
+    for layout, sigma in sigmas.items():
+        if shown == "all" or (shown == "rows4" and "rows4" in (layout, truth)):
+            assert sigma >= 5, sigmas
 
 
 @pytest.mark.parametrize("trits", [np.zeros((4, 128), np.int8), np.ones((4, 128), np.int8)])
