@@ -3,6 +3,7 @@
 import os
 import shlex
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,7 +38,13 @@ def child_environment() -> dict[str, str]:
     A new dictionary of a few variables of this process that every program may need, and of
     variables with fixed values.
     """
-    return {name: os.environ[name] for name in _INHERITED if name in os.environ} | _FIXED
+    variables = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    variables.setdefault("PATH", os.defpath)
+    for name in ("HOME", "XDG_CACHE_HOME", "YOWASP_CACHE_DIR"):
+        # Programs fail that cannot write their cache.
+        if name in variables and not os.access(variables[name], os.W_OK):
+            variables[name] = tempfile.gettempdir()
+    return variables | _FIXED
 
 
 def python_environment(first: Sequence[Path] = ()) -> dict[str, str]:

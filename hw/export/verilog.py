@@ -79,7 +79,7 @@ def _yosys(rtlil_text: str, *commands: str) -> str:
 
     Raises
     ------
-    RuntimeError
+    ExportError
         If a command fails, with the message of yosys.
     """
     done = subprocess.run(
@@ -91,7 +91,7 @@ def _yosys(rtlil_text: str, *commands: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise RuntimeError(f"yosys cannot convert the design: {done.stderr.strip()}")
+        raise ExportError(f"yosys cannot convert the design: {done.stderr.strip()}")
     return done.stdout
 
 

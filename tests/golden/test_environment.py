@@ -12,7 +12,21 @@ def test_only_listed_variables(monkeypatch):
         monkeypatch.delenv(name)
     monkeypatch.setenv("TMPDIR", "/somewhere")
     monkeypatch.setenv("CXXFLAGS", "-O3")
-    assert child_environment() == {"TMPDIR": "/somewhere", "LC_ALL": "C", "PYTHONUTF8": "1"}
+    assert child_environment() == {
+        "PATH": os.defpath,
+        "TMPDIR": "/somewhere",
+        "LC_ALL": "C",
+        "PYTHONUTF8": "1",
+    }
+
+
+def test_a_home_that_cannot_be_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/proc/nowhere")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    assert child_environment()["HOME"] == str(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    assert child_environment()["HOME"] == str(tmp_path / "home")
 
 
 def test_a_python_finds_the_same_modules(monkeypatch):
