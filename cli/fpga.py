@@ -18,7 +18,7 @@ from .options import (
     option,
 )
 from .output import Column, Table, print_json, print_note, status
-from .prompts import Continuation, PromptOptions
+from .prompts import Continuation, PromptOptions, model_path
 
 if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
@@ -378,9 +378,7 @@ def _multiply(
 
 
 class _GenerateOptions(PromptOptions, I2sOptions, _StreamOptions):
-    model: Path | None = option(
-        None, "Checkpoint with its tokenizer. Default: the small model in the repository."
-    )
+    """Options of the command."""
 
 
 @command(app)
@@ -397,10 +395,9 @@ def generate(options: _GenerateOptions) -> bool:
 
     from ..fpga.host.matmul import BoardMatmul
     from ..golden.checkpoint.tokenizer import load_tokenizer
-    from ..golden.data import PYDOC
     from ..golden.network.transformer import BitNetModel
 
-    path = options.model or PYDOC
+    path = model_path(options)
     # The model's calls find the product; its layers give the matrices that the product loads.
     products: list[BoardMatmul] = []
     network = BitNetModel.load(

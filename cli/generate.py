@@ -1,7 +1,6 @@
 """``trilith generate``: text from a ternary language model, by NumPy or by the simulated engine."""
 
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from .options import (
@@ -15,7 +14,7 @@ from .options import (
     option,
 )
 from .output import Column, Table, print_json
-from .prompts import Continuation, PromptOptions
+from .prompts import Continuation, PromptOptions, model_path
 
 __all__ = ["app"]
 
@@ -29,12 +28,6 @@ _Activations = StrEnum("_Activations", {"INT8": "int8", "INT4": "int4", "A4_8": 
 
 
 class _Options(PromptOptions, I2sOptions):
-    model: Path | None = option(
-        None,
-        "Checkpoint: a Hugging Face folder, a safetensors file or GGUF. tokenizer.json is in the "
-        "same folder; a GGUF file may have its tokenizer inside. Default: the small model in the "
-        "repository.",
-    )
     backend: _Backend = option(_Backend.GOLDEN, "golden: NumPy; rtl: the engine under Verilator.")
     temperature: float = option(
         0.0, "0: the likeliest token each time; 1: draws from the model.", min=0
@@ -86,10 +79,9 @@ def generate(options: _Options) -> None:
 def _load(options: _Options, **product: Any) -> Continuation:
     """Load the model and its tokenizer, and encode the prompt."""
     from ..golden.checkpoint.tokenizer import load_tokenizer
-    from ..golden.data import PYDOC
     from ..golden.network.transformer import BitNetModel
 
-    path = options.model or PYDOC
+    path = model_path(options)
     network = BitNetModel.load(
         path,
         activations=str(options.activations),

@@ -1,16 +1,23 @@
 """Prompts and generated text, for the verbs that run a language model."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from .options import OptionError, Options, option
 
-__all__ = ["Continuation", "PromptOptions"]
+__all__ = ["Continuation", "PromptOptions", "model_path"]
 
 
 class PromptOptions(Options):
     """Options of a verb that continues a text."""
 
+    model: Path | None = option(
+        None,
+        "Checkpoint: a Hugging Face folder, a safetensors file or GGUF. tokenizer.json is in the "
+        "same folder; a GGUF file may have its tokenizer inside. Default: the small model in the "
+        "repository.",
+    )
     prompt: str = option("Return a list of", "Text to continue.")
     max_tokens: int = option(
         32,
@@ -22,6 +29,19 @@ class PromptOptions(Options):
         "Allow more tokens than the model's context has. The model was not trained for these.",
         "--beyond-context",
     )
+
+
+def model_path(options: Any) -> Path:
+    """Return the checkpoint that ``PromptOptions`` name, which must exist."""
+    from ..golden.data import PYDOC
+
+    if options.model is not None and not options.model.exists():
+        raise OptionError(
+            "--model must be a Hugging Face folder, a safetensors file or a GGUF file, and "
+            f"{str(options.model)!r} does not exist; without --model, the small model in the "
+            "repository is used"
+        )
+    return options.model or PYDOC
 
 
 def _decoded(prompt: str) -> str:
@@ -63,12 +83,15 @@ class Continuation:
         self.prompt: list[int] = self._encode()
         self.tokens: list[int] = []
         # The first token of a text loses its space, so that tokens are decoded behind the prompt.
-        self._start = len(tokenizer.decode(self.prompt))
+        self._start = len(self._decode(self.prompt))
 
     def _encode(self) -> list[int]:
         """Encode the prompt."""
         options, config = self._options, self.network.config
-        tokens: list[int] = self._tokenizer.encode(self._text).ids
+        from ..golden.checkpoint.tokenizer import tokenizer_errors
+
+        with tokenizer_errors(lambda reason: f"the tokenizer cannot encode --prompt: {reason}"):
+            tokens: list[int] = self._tokenizer.encode(self._text).ids
         if not tokens:
             raise OptionError("--prompt must have at least one token, and is empty")
         if max(tokens) >= config.vocabulary:
@@ -85,6 +108,13 @@ class Continuation:
                 + ", or allow it with --beyond-context"
             )
         return tokens
+
+    def _decode(self, tokens: list[int]) -> str:
+        """Decode tokens."""
+        from ..golden.checkpoint.tokenizer import tokenizer_errors
+
+        with tokenizer_errors(lambda reason: f"the tokenizer cannot decode tokens: {reason}"):
+            return self._tokenizer.decode(tokens)
 
     def stream(self, **draws: Any) -> Iterator[int]:
         """Generate the tokens that follow, and print their text behind the prompt.
@@ -116,7 +146,7 @@ class Continuation:
         """Text that the tokens stand for, without the end."""
         ended = bool(self.tokens) and self.tokens[-1] in self.network.ends
         tokens = self.tokens[:-1] if ended else self.tokens
-        return self._tokenizer.decode([*self.prompt, *tokens])[self._start :]
+        return self._decode([*self.prompt, *tokens])[self._start :]
 
     @property
     def end(self) -> dict[str, Any]:
@@ -124,4 +154,5 @@ class Continuation:
         last = self.tokens[-1] if self.tokens else None
         if last in self.network.ends:
             return {"token": last, "reason": self.network.ends[last]}
-        return {"token": None, "reason": "--max-tokens"}
+        full = len(self.tokens) == self._options.max_tokens
+        return {"token": None, "reason": "--max-tokens" if full else "stopped"}

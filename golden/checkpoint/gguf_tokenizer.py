@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..errors import CheckpointError, MissingTokenizerError
+from .tokenizer import tokenizer_errors
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -165,14 +166,10 @@ def read_gguf_tokenizer(file: GgufFile) -> Tokenizer:
             f"{embedding.shape[0]} rows of token_embd.weight, not {len(tokens)}"
         )
     numbers = {token: place for place, token in enumerate(tokens)}
-    try:
+    with tokenizer_errors(lambda reason: f"{where}: must have a legal tokenizer: {reason}"):
         tokenizer: Tokenizer = makers[model](file, numbers, types)
         _add_tokens(tokenizer, tokens, types)
         _surround(file, tokenizer, tokens, model)
-    except CheckpointError:
-        raise
-    except Exception as error:  # The library has no error class of its own.
-        raise CheckpointError(f"{where}: must have a legal tokenizer: {error}") from None
     return tokenizer
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +16,7 @@ from ..input_files import mistaken, unreadable
 if TYPE_CHECKING:
     from tokenizers import AddedToken, Tokenizer
 
-__all__ = ["load_tokenizer"]
+__all__ = ["load_tokenizer", "tokenizer_errors"]
 
 
 #: Keys of ``tokenizer_config.json`` that name a token.
@@ -32,6 +35,51 @@ _CLEAN_UP = (
     (" ' ", "'"),
     *((f" {end}", end) for end in ("n't", "'m", "'s", "'ve", "'re")),
 )
+
+
+@contextmanager
+def tokenizer_errors(message: Callable[[str], str]) -> Iterator[None]:
+    """Turn errors of the library ``tokenizers`` into errors of a checkpoint.
+
+    The library is written in Rust. It checks only some of a tokenizer when it reads one, and a
+    failed check ends in a panic, which is no ``Exception`` and prints lines of its own. They are
+    kept from the standard error output.
+
+    Parameters
+    ----------
+    message : writes the error's message, with the library's reason in it
+
+    Raises
+    ------
+    CheckpointError
+        If the library fails.
+    """
+    try:
+        with _no_standard_error():
+            yield
+    except CheckpointError:
+        raise
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise CheckpointError(message(" ".join(str(error).split()))) from None
+
+
+@contextmanager
+def _no_standard_error() -> Iterator[None]:
+    """Throw away what a library writes to the standard error output, past Python."""
+    try:
+        kept = os.dup(2)
+    except OSError:  # There is none.
+        yield
+        return
+    with open(os.devnull, "wb") as nothing:
+        os.dup2(nothing.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
 
 
 def load_tokenizer(path: Path) -> Tokenizer:
@@ -66,23 +114,18 @@ def load_tokenizer(path: Path) -> Tokenizer:
         raise MissingTokenizerError(f"{file}: the model's tokenizer is missing; copy it there")
     if message := unreadable(file, "a tokenizer"):
         raise CheckpointError(message)
-    try:
+    with tokenizer_errors(partial(mistaken, file, "a tokenizer")):
         tokenizer = Tokenizer.from_file(str(file))
-    except BaseException as error:
-        # The library has no error class of its own, and a panic in its Rust code is no Exception.
-        if isinstance(error, Exception) or type(error).__name__ == "PanicException":
-            raise CheckpointError(mistaken(file, "a tokenizer", error)) from None
-        raise
-    unknown = getattr(tokenizer.model, "unk_token", None)
-    if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
-        raise CheckpointError(
-            f"{file}: unk_token must be a token of the vocabulary, not {unknown!r}; take the "
-            "model's own file"
-        )
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    beside = file.with_name("tokenizer_config.json")
-    _configure(tokenizer, read_json(beside) if beside.is_file() else {}, beside)
+        unknown = getattr(tokenizer.model, "unk_token", None)
+        if unknown is not None and tokenizer.model.token_to_id(unknown) is None:
+            raise CheckpointError(
+                f"{file}: unk_token must be a token of the vocabulary, not {unknown!r}; take the "
+                "model's own file"
+            )
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        beside = file.with_name("tokenizer_config.json")
+        _configure(tokenizer, read_json(beside) if beside.is_file() else {}, beside)
     return tokenizer
 
 
@@ -163,13 +206,16 @@ def _added_tokens(config: dict[str, Any], where: Path) -> Iterator[tuple[int | N
     if listed is None:
         older = where.with_name("added_tokens.json")
         names = [one.content for one in special]
+        numbers = read_json(older) if older.is_file() else {}
+        if not all(type(number) is int and number >= 0 for number in numbers.values()):
+            raise CheckpointError(f"{older}: must map tokens to numbers")
         listed = {
             str(number): {
                 "content": text,
                 "special": text in names,
                 "normalized": text not in names,
             }
-            for text, number in (read_json(older) if older.is_file() else {}).items()
+            for text, number in numbers.items()
         }
     if not isinstance(listed, dict) or not all(key.isdecimal() for key in listed):
         raise CheckpointError(f"{where}: added_tokens_decoder must map numbers to tokens")

@@ -28,7 +28,7 @@ from .gguf_tokenizer import tokenizer_metadata
 from .model_config import ModelConfig, transformer_linears
 from .scales import check_single_scale
 from .tensors import Checkpoint, TernaryTensor, input_files
-from .tokenizer import load_tokenizer
+from .tokenizer import load_tokenizer, tokenizer_errors
 from .understood import check_understood
 
 __all__ = ["write_gguf"]
@@ -228,9 +228,9 @@ def _add_tokenizer(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> s
     for key, number in numbers.items():
         writer.add_uint32(f"tokenizer.ggml.{key}", number)
     try:
-        found = tokenizer_metadata(
-            load_tokenizer(checkpoint.path), plan.model.vocabulary, bos=bos, ends=ends
-        )
+        tokenizer = load_tokenizer(checkpoint.path)
+        with tokenizer_errors(lambda reason: f"the tokenizer must be legal: {reason}"):
+            found = tokenizer_metadata(tokenizer, plan.model.vocabulary, bos=bos, ends=ends)
     except MissingTokenizerError:
         return ""
     except CheckpointError as error:

@@ -182,6 +182,15 @@ def test_characters_are_printed_when_they_are_whole(trilith, monkeypatch):
         assert done.stdout.startswith(f"x = {text[:4]}")
 
 
+def test_a_tokenizer_that_panics(command, pydoc, refused):
+    state = json.loads((pydoc / "tokenizer.json").read_text())
+    special = {"SpecialToken": {"id": "<x>", "type_id": 0}}
+    template = {"type": "TemplateProcessing", "single": [special], "pair": [], "special_tokens": {}}
+    (pydoc / "tokenizer.json").write_text(json.dumps(state | {"post_processor": template}))
+    done = command("generate", "--model", pydoc)
+    refused(done, "the tokenizer cannot encode --prompt: no entry found for key\n")
+
+
 def test_ascii_terminals(command):
     arguments = ("generate", "--prompt", "naïve 你", "--max-tokens", 1)
     for environment in ({"PYTHONIOENCODING": "ascii"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}):
@@ -220,7 +229,9 @@ def test_ascii_terminals(command):
         (("--i2s-layout", "rows4"), "the layout of I2_S is for GGUF files"),
         (
             ("--model", PYDOC / "nowhere"),
-            f"{PYDOC / 'nowhere'}: must be a checkpoint that can be read: No such file",
+            f"--model must be a Hugging Face folder, a safetensors file or a GGUF file, and "
+            f"'{PYDOC / 'nowhere'}' does not exist; without --model, the small model in the "
+            "repository is used\n",
         ),
     ],
 )

@@ -170,3 +170,70 @@ def test_a_tokenizer_that_the_library_fails_on(tmp_path, change, message):
     file.write_text(json.dumps({"version": "1.0", "added_tokens": [], "model": model}))
     with pytest.raises(CheckpointError, match=f"^{re.escape(f'{file}: {message}')}"):
         load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        {"model": {"type": "Unigram", "unk_id": 7, "vocab": [["a", -1.0]]}},
+        {"model": {"type": "BPE", "vocab": {"a": 0}, "merges": ["a b"]}},
+    ],
+)
+def test_failures_of_the_library_are_one_error(make, capfd, changes):
+    folder = make(changes)
+    rule = f"^{folder / 'tokenizer.json'}: must be a tokenizer: "
+    with pytest.raises(CheckpointError, match=rule) as caught:
+        load_tokenizer(folder)
+    assert len(str(caught.value).splitlines()) == 1
+    assert capfd.readouterr().err == ""
+
+
+#: Content of tokenizer_config.json, or of another file, and the message.
+WRONG = {
+    "a number that is taken": (
+        "tokenizer_config.json",
+        {"added_tokens_decoder": {"5": {"content": "<new>"}}},
+        "the token '<new>' must have the number 5, but is 1024 in tokenizer.json; take the "
+        "model's own files",
+    ),
+    "no numbers": (
+        "tokenizer_config.json",
+        {"added_tokens_decoder": {"x": {}}},
+        "added_tokens_decoder must map numbers to tokens",
+    ),
+    "an unknown field": (
+        "tokenizer_config.json",
+        {"added_tokens_decoder": {"1024": {"content": "<new>", "color": 1}}},
+        "must describe an added token, not {'content': '<new>', 'color': 1}",
+    ),
+    "no text": (
+        "tokenizer_config.json",
+        {"bos_token": ""},
+        "an added token must have a text, not ''",
+    ),
+    "no list": (
+        "tokenizer_config.json",
+        {"extra_special_tokens": "<s>"},
+        "extra_special_tokens must be a list, not '<s>'",
+    ),
+    "no boolean": (
+        "tokenizer_config.json",
+        {"split_special_tokens": "yes"},
+        "split_special_tokens must be true or false, not 'yes'",
+    ),
+    "files of several versions": (
+        "tokenizer_config.json",
+        {"fast_tokenizer_files": ["tokenizer.json", "tokenizer.4.0.json"]},
+        "fast_tokenizer_files must name tokenizer.json only, not ['tokenizer.json', "
+        "'tokenizer.4.0.json']; remove the key, and call the right file tokenizer.json",
+    ),
+    "older tokens": ("added_tokens.json", {"<s>": "1"}, "must map tokens to numbers"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_files_beside_the_tokenizer(make, name, content, message):
+    folder = make(others={name: content})
+    with pytest.raises(CheckpointError, match=f"^{re.escape(f'{folder / name}: {message}')}$"):
+        load_tokenizer(folder)
