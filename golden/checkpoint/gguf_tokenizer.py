@@ -158,6 +158,14 @@ def read_gguf_tokenizer(file: GgufFile) -> Tokenizer:
             f"{where}: tokenizer.ggml.model must be {' or '.join(makers)}, not {model!r}; copy the "
             "model's tokenizer.json beside the file"
         )
+    for key, value in file.metadata.items():
+        _, mine, name = key.partition("tokenizer.ggml.")
+        known = name in _DATA["keys"]["known"] or name.endswith("_token_id")
+        if mine and not known and np.size(value) and np.any(value):
+            raise CheckpointError(
+                f"{where}: {key} is not understood, and may change tokens; copy the model's "
+                "tokenizer.json beside the file"
+            )
     tokens, types = _vocabulary(file)
     embedding = file.entries.get("token_embd.weight")
     if embedding is not None and embedding.shape[0] != len(tokens):

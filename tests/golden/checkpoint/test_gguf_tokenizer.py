@@ -242,6 +242,11 @@ SPM = {"model": "llama", "pre": None, "merges": None, "scores": [0.0, 0.0, -1.0]
             "pixtral, midm-2.0, lfm2, jina-v5-nano, qwen2, deepseek-r1-qwen, stablelm2, not "
             "'default'; copy the model's tokenizer.json beside the file",
         ),
+        (
+            plain(remove_extra_whitespaces=True),
+            "tokenizer.ggml.remove_extra_whitespaces is not understood, and may change tokens; "
+            "copy the model's tokenizer.json beside the file",
+        ),
         (plain(tokens=[1, 2, 3]), "tokenizer.ggml.tokens must be an array of strings"),
         (plain(tokens=None), "tokenizer.ggml.tokens must be an array of strings"),
         (
@@ -279,6 +284,12 @@ def test_a_merge_of_unknown_tokens(tmp_path):
     file = GgufFile(write(tmp_path / "a.gguf", plain(merges=["a c"])))
     with pytest.raises(CheckpointError, match=f"^{file.path}: must have a legal tokenizer: "):
         read_gguf_tokenizer(file)
+
+
+def test_keys_that_change_nothing(tmp_path):
+    changes = {"add_sep_token": False, "mask_token_id": 1, "add_space_prefix": False}
+    file = GgufFile(write(tmp_path / "a.gguf", plain(**changes)))
+    assert read_gguf_tokenizer(file).encode("abba").ids == [2, 1, 0]
 
 
 @pytest.mark.parametrize(
