@@ -93,7 +93,9 @@ class Continuation:
         with tokenizer_errors(lambda reason: f"the tokenizer cannot encode --prompt: {reason}"):
             tokens: list[int] = self._tokenizer.encode(self._text).ids
         if not tokens:
-            raise OptionError("--prompt must have at least one token, and is empty")
+            raise OptionError(
+                "--prompt must have at least one token for the tokenizer, and has none"
+            )
         if max(tokens) >= config.vocabulary:
             raise OptionError(
                 f"the tokenizer must be the model's own: the prompt has the token {max(tokens)}, "

@@ -224,7 +224,7 @@ def test_ascii_terminals(command):
             ("--prompt", "ab\udcff"),
             "--prompt must be text in UTF-8, and its byte 2 is 0xff",
         ),
-        (("--prompt", ""), "--prompt must have at least one token, and is empty"),
+        (("--prompt", ""), "--prompt must not be empty"),
         (("--quantize", "absmean"), "quantize is for float master weights"),
         (("--i2s-layout", "rows4"), "the layout of I2_S is for GGUF files"),
         (
