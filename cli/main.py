@@ -5,6 +5,7 @@ without typer, whose import takes longer than everything else here.
 """
 
 import os
+import re
 import sys
 import warnings
 from typing import Any
@@ -43,7 +44,9 @@ Commands:
 
 
 def _fail(message: str, status: int) -> int:
-    say(message)
+    # A value as long as a file hides the rule.
+    shortened = re.sub(r"\S{400,}", lambda long: f"{long[0][:100]}...{long[0][-100:]}", message)
+    say(shortened)
     return status
 
 

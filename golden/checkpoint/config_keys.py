@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
+from ..input_files import shown
 
 __all__ = ["ConfigKeys"]
+
+#: Largest legal values of integers, many times those of any model; 2**31 - 1 for other keys.
+_LARGEST = {
+    "hidden_size": 2**20,
+    "intermediate_size": 2**22,
+    "moe_intermediate_size": 2**22,
+    "shared_expert_intermediate_size": 2**22,
+    "num_hidden_layers": 10_000,
+    "num_attention_heads": 2**16,
+    "num_key_value_heads": 2**16,
+    "head_dim": 2**16,
+    "vocab_size": 2**24,
+    "num_experts": 2**16,
+    "num_local_experts": 2**16,
+    "num_experts_per_tok": 2**16,
+}
+
+#: Legal ranges of numbers.
+_RANGES = {"rms_norm_eps": (0.0, 1.0), "rope_theta": (1.0, 1e15), "factor": (1e-3, 1e6)}
 
 
 class ConfigKeys:
@@ -35,18 +54,20 @@ class ConfigKeys:
     def wrong(self, key: str, rule: str) -> CheckpointError:
         """Make the error for a key whose value breaks a rule."""
         value = self.config.get(key)
-        return CheckpointError(f"{self.where}: config's {key} must be {rule}, not {value!r}")
+        return CheckpointError(f"{self.where}: config's {key} must be {rule}, not {shown(value)}")
 
     def integer(self, key: str, default: int | None = None, *, least: int = 1) -> int:
-        """Read an integer from ``least`` to 2**31 - 1."""
-        rule = f"an integer from {least} to 2**31 - 1"
-        return self._value(key, default, lambda x: type(x) is int and least <= x < 2**31, rule)
+        """Read an integer from ``least`` to the key's largest."""
+        most = _LARGEST.get(key, 2**31 - 1)
+        rule = f"an integer from {least} to {most}"
+        return self._value(key, default, lambda x: type(x) is int and least <= x <= most, rule)
 
     def number(self, key: str, default: float | None = None) -> float:
-        """Read a finite number from 0."""
-        rule = "a finite number from 0"
+        """Read a number in the key's range."""
+        low, high = _RANGES.get(key, (0.0, 1e30))
+        rule = f"a number from {low:g} to {high:g}"
         value = self._value(
-            key, default, lambda x: type(x) in (int, float) and 0 <= x < math.inf, rule
+            key, default, lambda x: type(x) in (int, float) and low <= x <= high, rule
         )
         return float(value)
 

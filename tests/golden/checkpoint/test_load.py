@@ -156,11 +156,11 @@ def edit_config(folder, **changes):
         ),
         (
             {"hidden_size": "256"},
-            "FOLDER: config's hidden_size must be an integer from 1 to 2**31 - 1, not '256'",
+            "FOLDER: config's hidden_size must be an integer from 1 to 1048576, not '256'",
         ),
         (
             {"intermediate_size": True},
-            "FOLDER: config's intermediate_size must be an integer from 1 to 2**31 - 1, not True",
+            "FOLDER: config's intermediate_size must be an integer from 1 to 4194304, not True",
         ),
         (
             {"num_key_value_heads": 3},
@@ -178,7 +178,7 @@ def edit_config(folder, **changes):
         ),
         (
             {"num_hidden_layers": 10**9},
-            "FOLDER: config's num_hidden_layers must be at most 10000, not 1000000000",
+            "FOLDER: config's num_hidden_layers must be an integer from 1 to 10000, not 1000000000",
         ),
         (
             {"head_dim": 32},

@@ -77,7 +77,7 @@ def test_a_folder_that_is_something_else(tmp_path):
             {"input_scale": None},
             "config's input_scale is missing; take the model's own config.json",
         ),
-        ({"rms_norm_eps": "x"}, "config's rms_norm_eps must be a finite number from 0, not 'x'"),
+        ({"rms_norm_eps": "x"}, "config's rms_norm_eps must be a number from 0 to 1, not 'x'"),
     ],
 )
 def test_a_configuration_that_is_something_else(tmp_path, change, message):

@@ -223,11 +223,11 @@ ONLY = "; BitNetModel computes nothing else"
             {"rms_norm_eps": None},
             "config's rms_norm_eps is missing; take the model's own config.json",
         ),
-        ({"rope_theta": -1}, "config's rope_theta must be a finite number from 0, not -1"),
-        ({"rope_theta": 0}, f"config's rope_theta must be above 0, not 0.0{ONLY}"),
+        ({"rope_theta": -1}, "config's rope_theta must be a number from 1 to 1e+15, not -1"),
+        ({"rope_theta": 0}, f"config's rope_theta must be a number from 1 to 1e+15, not 0"),
         (
             {"vocab_size": "x"},
-            "config's vocab_size must be an integer from 1 to 2**31 - 1, not 'x'",
+            "config's vocab_size must be an integer from 1 to 16777216, not 'x'",
         ),
     ],
 )
