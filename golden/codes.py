@@ -13,6 +13,7 @@ from functools import cached_property
 from itertools import product
 from typing import TYPE_CHECKING
 
+from .checks import check_integer
 from .errors import TrilithError
 from .matmul import check_trits
 
@@ -101,7 +102,7 @@ class Code:
 
     def packed_bytes(self, count: int) -> int:
         """Count the bytes of ``count`` trits, fillers included."""
-        return -(-count // self.trits_per_byte)
+        return -(-check_integer("count", count, 0) // self.trits_per_byte)
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
         """Pack along the last axis; the last byte is filled with ``filler``.
@@ -171,6 +172,7 @@ class Code:
         """
         import numpy as np
 
+        count = check_integer("count", count, 0)
         packed = np.asarray(packed)
         if packed.dtype != np.uint8:
             raise TypeError(f"packed must be uint8, not {packed.dtype}")

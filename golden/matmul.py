@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from .checks import check_choice
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -20,7 +22,15 @@ def activation_range(bits: int) -> tuple[int, int]:
 
     Eight and four bits allow the whole two's complement range. Two bits mean ternary activations,
     so that −2 is illegal.
+
+    Raises
+    ------
+    TypeError
+        If ``bits`` is not an integer.
+    ValueError
+        If it is not 8, 4 or 2.
     """
+    bits = check_choice("bits", bits, (8, 4, 2))
     high = 2 ** (bits - 1) - 1
     return (-1 if bits == 2 else -high - 1), high
 

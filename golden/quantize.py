@@ -3,6 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from .checks import check_choice
+
 __all__ = ["a48_quantize", "absmax_quantize", "absmean_quantize"]
 
 #: Largest magnitude that ``absmax_quantize`` maps a row's maximum to, by activation width in bits.
@@ -77,12 +79,11 @@ def absmax_quantize(x: ArrayLike, bits: int = 8) -> tuple[NDArray[np.int8], NDAr
     Raises
     ------
     TypeError
-        If ``x`` is not of a float type.
+        If ``x`` is not of a float type, or ``bits`` is not an integer.
     ValueError
         If ``bits`` is not 8, 4 or 2, or ``x`` is not a non-empty matrix of finite numbers.
     """
-    if bits not in _ACT_QMAX:
-        raise ValueError(f"bits must be 8, 4 or 2, not {bits!r}")
+    bits = check_choice("bits", bits, _ACT_QMAX)
     x = _finite_matrix("x", x)
     qmax = _ACT_QMAX[bits]
     scale = np.float32(qmax) / np.maximum(np.abs(x).max(axis=1, keepdims=True), _EPSILON)

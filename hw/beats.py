@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..golden.checks import check_integer
 from ..golden.codes import CODES
 from ..golden.matmul import check_activations, check_trits
 from .config import MatVecConfig
@@ -62,6 +63,7 @@ def weights_from_beats(
     CodeError
         If a byte is illegal.
     """
+    n, k = check_integer("n", n, 1), check_integer("k", k, 1)
     groups, chunks = -(-n // config.rows), -(-k // config.lanes)
     flat = CODES[config.code].unpack(beats, config.rows * config.lanes)
     tiles = flat.reshape(groups, chunks, config.rows, config.lanes).transpose(0, 2, 1, 3)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from math import ceil, log2
 
+from ..golden.checks import check_choice, check_integer
 from ..golden.codes import CODES
 from ..golden.matmul import activation_range
-from .checks import check_choice, check_integer
 
 __all__ = ["ACT_BITS", "PRESETS", "MatVecConfig", "Target", "WeightCode", "check_config"]
 

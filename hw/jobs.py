@@ -8,8 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from ..golden.checks import check_flag, check_integer
 from ..golden.matmul import check_activations, check_trits, ternary_matmul
-from .checks import check_flag, check_integer
 from .config import MatVecConfig
 
 if TYPE_CHECKING:

@@ -18,9 +18,9 @@ from amaranth.lib import wiring
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth.lib.wiring import In, Out
 
+from ...golden.checks import check_integer
 from ...golden.files import new_folder
 from ...golden.templates import render
-from ...hw.checks import check_integer
 from ...hw.config import MatVecConfig
 from ...hw.export.axi_package import export_axi
 from ...hw.export.verilog import component_verilog

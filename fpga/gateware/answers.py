@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out
 
-from ...hw.checks import check_integer
+from ...golden.checks import check_integer
 from ..frames import DONE, IDENTITY_BYTES, MAX_PAYLOAD, Kind
 from .link import FrameTransmitter
 

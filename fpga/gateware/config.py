@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...hw.checks import check_integer
+from ...golden.checks import check_integer
 from ...hw.config import MatVecConfig
 from ..frames import MAX_PAYLOAD, Identity
 from .weight_memory import MemoryShape

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...hw.checks import check_integer
+from ...golden.checks import check_integer
 
 __all__ = ["PayloadGatherer"]
 

@@ -5,7 +5,7 @@ from amaranth.lib import stream, wiring
 from amaranth.lib.cdc import FFSynchronizer
 from amaranth.lib.wiring import In, Out
 
-from ...hw.checks import check_integer
+from ...golden.checks import check_integer
 
 __all__ = ["UartReceiver", "UartTransmitter"]
 

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Signal, Valu
 from amaranth.lib import memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...hw.checks import check_flag, check_integer
+from ...golden.checks import check_flag, check_integer
 
 __all__ = ["MemoryShape", "WeightMemory"]
 

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_array, check_integer
 from ..errors import CheckpointError
 from ..matmul import check_trits
 
@@ -76,9 +77,13 @@ def check_packed(packed: NDArray[np.uint8], out_features: int) -> None:
 
     Raises
     ------
+    TypeError, ValueError
+        If ``packed`` is not an array, or ``out_features`` is not a positive integer.
     CheckpointError
         If a pair of bits is the illegal code 3, or the shape does not fit ``out_features``.
     """
+    check_array("packed", packed)
+    out_features = check_integer("out_features", out_features, 1)
     if packed.dtype != np.uint8 or packed.ndim != 2 or 0 in packed.shape:
         raise CheckpointError(
             f"packed weights must be uint8 of two non-empty dimensions, not {packed.dtype} "

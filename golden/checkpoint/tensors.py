@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import check_array, check_integer
 from ..errors import CheckpointError, within
 from .i2_s import I2SReading
 from .packing import check_packed, pack_weights, unpack_weights
@@ -61,6 +62,9 @@ class TernaryTensor:
     divides: bool = False
 
     def __post_init__(self) -> None:
+        for name in ("out_features", "group_size"):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), 0))
+        check_array("scale", self.scale)
         with within(self.name):
             check_packed(self.packed, self.out_features)
         k = self.packed.shape[1]

@@ -108,6 +108,8 @@ def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int3
     ValueError
         If a shape or an activation is not legal, or K is above 65,536.
     """
+    if not isinstance(weight, TernaryTensor):
+        raise TypeError(f"weight must be a TernaryTensor, not {type(weight).__name__}")
     check_activations(q)
     n, k = weight.shape
     tokens = len(q)

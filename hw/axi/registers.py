@@ -4,7 +4,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..checks import check_choice
+from ...golden.checks import check_choice
 
 __all__ = [
     "ACCESS",

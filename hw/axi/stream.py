@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..checks import check_choice, check_integer
+from ...golden.checks import check_choice, check_integer
 
 __all__ = ["BUS_BITS", "AxiStreamReader", "AxiStreamWriter", "Gearbox", "axi_stream"]
 

@@ -16,7 +16,7 @@ from amaranth.hdl import (
 from amaranth.lib import fifo, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..checks import check_choice
+from ...golden.checks import check_choice
 from ..config import MatVecConfig, WeightCode, check_config
 from ..engine.engine import MatVecEngine
 from ..engine.loader import activations_shape, job_layout

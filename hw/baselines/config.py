@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ..checks import check_choice, check_integer
+from ...golden.checks import check_choice, check_integer
 from ..config import Target
 
 __all__ = ["DotConfig", "check_config"]

@@ -12,8 +12,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden.checks import check_choice, check_integer
 from ...golden.floats import FloatFormat, IntFormat
-from ..checks import check_choice, check_integer
 from ..config import Target
 from .multiply import multiply
 

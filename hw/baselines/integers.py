@@ -2,8 +2,8 @@
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
+from ...golden.checks import check_choice, check_integer
 from ...golden.codes import Code
-from ..checks import check_choice, check_integer
 from ..config import ACT_BITS, Target
 from ..engine.dot import DotProduct, add_or_subtract
 from ..engine.weight_decoder import BeatDecoder

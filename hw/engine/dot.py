@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..checks import check_choice, check_integer
+from ...golden.checks import check_choice, check_integer
 from ..config import ACT_BITS, Target
 
 __all__ = ["DotProduct", "add_or_subtract"]

@@ -4,7 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Signal, Value, signed
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ..checks import check_integer
+from ...golden.checks import check_integer
 from ..config import MatVecConfig, check_config
 
 __all__ = ["ResultQueue", "queue_words", "results_shape"]

@@ -6,8 +6,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden.checks import check_choice, check_integer
 from ...golden.codes import CODES
-from ..checks import check_choice, check_integer
 from ..config import WeightCode
 
 __all__ = ["BeatDecoder"]
@@ -249,7 +249,7 @@ class BeatDecoder(wiring.Component):
 
     def __init__(self, *, code: str, count: int) -> None:
         self._code = CODES[check_choice("code", code, WeightCode)]
-        self._count = count = check_integer("count", count, 1)
+        self._count = count = check_integer("count", count, 1, 2**20)
         super().__init__(
             {
                 "packed": In(8 * self._code.packed_bytes(count)),

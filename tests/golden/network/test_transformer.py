@@ -224,7 +224,7 @@ ONLY = "; BitNetModel computes nothing else"
             "config's rms_norm_eps is missing; take the model's own config.json",
         ),
         ({"rope_theta": -1}, "config's rope_theta must be a number from 1 to 1e+15, not -1"),
-        ({"rope_theta": 0}, f"config's rope_theta must be a number from 1 to 1e+15, not 0"),
+        ({"rope_theta": 0}, "config's rope_theta must be a number from 1 to 1e+15, not 0"),
         (
             {"vocab_size": "x"},
             "config's vocab_size must be an integer from 1 to 16777216, not 'x'",

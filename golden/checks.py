@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from operator import index
 from typing import SupportsIndex, TypeVar
 
-__all__ = ["check_choice", "check_flag", "check_integer"]
+__all__ = ["check_array", "check_choice", "check_flag", "check_integer"]
 
 _Value = TypeVar("_Value", bound=str | int)
 
@@ -86,3 +86,21 @@ def check_choice(name: str, value: _Value, choices: Iterable[_Value]) -> _Value:
         *first, last = map(str, legal)
         raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {value!r}")
     return legal[legal.index(value)]
+
+
+def check_array(name: str, value: object) -> None:
+    """Check that a value is a NumPy array.
+
+    Parameters
+    ----------
+    name : the parameter's name, for the message
+    value : of any value type and shape
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    numpy = sys.modules.get("numpy")
+    if numpy is None or not isinstance(value, numpy.ndarray):
+        raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
