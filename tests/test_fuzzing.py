@@ -7,6 +7,7 @@ seed: ``files_of(target, seed)`` makes the same files again.
 
 import re
 import time
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,8 @@ import pytest
 from fuzzing import boards, checkpoints, documents, tokenizers_of_models
 from fuzzing.campaign import run
 
-from trilith.golden import CheckpointError
+from trilith.golden import CheckpointError, load_checkpoint
+from trilith.golden.checkpoint.statistics import statistics
 
 BY_NAME = {
     target.name: target
@@ -43,6 +45,10 @@ def check(target, folder, cases):
     print(f"{target.name}: {cases} cases, {outcome.read} read, {rate:.0f} a second")
 
 
+def test_the_shares_are_a_million():
+    assert sum(target.share for target in BY_NAME.values()) == 1_000_000
+
+
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_thousand(name, folder):
     check(BY_NAME[name], folder, BY_NAME[name].share // 1000)
@@ -52,6 +58,30 @@ def test_a_thousand(name, folder):
 @pytest.mark.parametrize("name", BY_NAME)
 def test_a_million(name, folder):
     check(BY_NAME[name], folder, BY_NAME[name].share)
+
+
+@pytest.mark.filterwarnings("ignore::trilith.golden.errors.CheckpointWarning")
+@pytest.mark.parametrize(("name", "size"), checkpoints.LARGE.items())
+def test_memory_is_at_most_twice_the_file(name, size, folder):
+    """The matrices of a file of megabytes are read one by one, and so are its other tensors."""
+    files = checkpoints.large_model(name, size)
+    for file, data in files.items():
+        (folder / file).write_bytes(data)
+    path = folder if len(files) > 1 else folder / "model.gguf"
+    tracemalloc.start()
+    try:
+        checkpoint = load_checkpoint(path, quantize="absmean" if name == "master" else None)
+        for module in checkpoint.ternary:
+            statistics(checkpoint, module)
+            assert checkpoint.ternary[module].trits.any()
+        for other in checkpoint.tensors:
+            assert checkpoint.tensors[other].any()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    total = sum(map(len, files.values()))
+    print(f"{name}: {total / 1e6:.1f} MB, peak {peak / total:.2f} of it")
+    assert peak <= 2 * total
 
 
 # The oracle itself: readers that are wrong in one way each.

@@ -116,16 +116,17 @@ def _read(folder: Path) -> dict[str, Any]:
 
 
 def _naive(folder: Path) -> dict[str, Any]:
-    """All frames in order: the last identity before the job, then results from 0 to the end."""
+    """All frames in order: the first identity, and behind it results from 0 to the end."""
     script = json.loads((folder / "script.json").read_bytes())
     frames = [(kind, seq, bytes.fromhex(data)) for entry in script for kind, seq, data in entry]
-    kinds = [kind for kind, _, _ in frames]
-    payload = next(d for k, _, d in frames if k == Kind.IDENTITY and d[:4] == _NONCE)
+    while not (frames[0][0] == Kind.IDENTITY and frames[0][2][:4] == _NONCE):
+        del frames[0]
+    payload = frames[0][2]
     magic, version, *numbers = struct.unpack("<4sBBHBBBB3s3s3sI", payload[4:])
     assert (magic, version) == (b"TRLT", 1)
     act_bits, lanes, rows, tokens, code, levels, k_max, n_max, beats, clock = numbers
     k_max, n_max, beats = (int.from_bytes(x, "little") for x in (k_max, n_max, beats))
-    end = kinds.index(Kind.DONE)
+    end = [kind for kind, _, _ in frames].index(Kind.DONE)
     answers = [(k, s, d) for k, s, d in frames[: end + 1] if k in (Kind.RESULTS, Kind.DONE)]
     assert [s for _, s, _ in answers] == list(range(len(answers)))
     cycles, waits, flags = struct.unpack("<IIB", answers[-1][2])

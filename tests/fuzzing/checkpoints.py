@@ -321,6 +321,20 @@ def _folder_target(name: str, tree: Object, kind: str, share: int) -> Target:
     )
 
 
+#: Sizes of the matrices of files of megabytes, by kind. The look at the layout of I2_S takes up to
+#: 12 MB, whatever the file.
+LARGE = {"packed": 1024, "ternary": 512, "master": 512, "i2_s": 3072, "tq1_0": 1024, "tq2_0": 1024}
+
+
+def large_model(name: str, size: int) -> dict[str, bytes]:
+    """The files of a model of one layer with matrices of about [size, size]."""
+    if name in _NUMBERS:
+        return {"model.gguf": gguf_bytes(_gguf_model(name, size))}
+    sizes = {"hidden_size": size, "intermediate_size": 2 * size, "num_attention_heads": 4}
+    family = {} if name == "packed" else LLAMA
+    return _dump_folder(_one_file(name, CONFIG | family | sizes))
+
+
 TARGETS = [
     _folder_target("packed", _one_file("packed", CONFIG), "packed", 150_000),
     _folder_target("shards", _shards(), "packed", 50_000),

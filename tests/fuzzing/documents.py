@@ -321,7 +321,7 @@ TARGETS = [
         dump=_dump_stream,
         read=lambda folder: content(read_streams(folder)[1])["ternary"],
         naive=naive.streams,
-        share=100_000,
+        share=60_000,
     ),
     Target(
         name="mlp",
@@ -329,7 +329,7 @@ TARGETS = [
         dump=_dump_mlp,
         read=_read_mlp,
         naive=_naive_mlp,
-        share=80_000,
+        share=40_000,
     ),
     Target(
         name="liberty",
