@@ -101,7 +101,7 @@ def verilog(options: _Options) -> None:
 
       trilith verilog --preset micro --code escape --family ice40up5k --out micro.v
 
-      trilith verilog --preset line --wrapper axi --name ternary_line --out line.v
+      trilith verilog --preset line --wrapper axi --name ternary_line --out ternary_line.v
 
       iverilog -o tb line.v line_tb.v && vvp tb
     """
