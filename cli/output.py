@@ -191,7 +191,7 @@ def status(what: str) -> Iterator[Callable[[str], None]]:
     """Show on the error output what is being done; yield a function that changes the text."""
     from rich.console import Console
 
-    with Console(stderr=True).status(what) as shown:
+    with Console(stderr=True).status(what, spinner="line") as shown:
         yield shown.update
 
 
