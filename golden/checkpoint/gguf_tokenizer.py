@@ -245,10 +245,14 @@ def _make_sentencepiece(
     from tokenizers import Tokenizer, decoders, models, normalizers
 
     found = []
+    # Without them a token of 70,000 letters would be cut 70,000 times.
+    lengths = {len(token) for token in numbers}
     for token, number in numbers.items():
         if types[number] not in (_NORMAL, _USER_DEFINED, _UNUSED):
             continue
-        for cut in range(1, len(token)):
+        for cut in lengths:
+            if len(token) - cut not in lengths:
+                continue
             left, right = token[:cut], token[cut:]
             if left in numbers and right in numbers:
                 # Among equal scores transformers prefers long left tokens.

@@ -85,10 +85,11 @@ def _no_standard_error() -> Iterator[None]:
 def load_tokenizer(path: Path) -> Tokenizer:
     """Read the tokenizer of a model as ``transformers.PreTrainedTokenizerFast`` reads it.
 
-    ``tokenizer.json`` has the tokenizer. Truncation and padding in it come from a training script,
-    and are switched off. ``tokenizer_config.json`` and the older files ``special_tokens_map.json``
-    and ``added_tokens.json`` add tokens, and can split special tokens in a text. ``add_bos_token``
-    and ``add_eos_token`` change nothing: the post-processor in ``tokenizer.json`` adds tokens.
+    ``tokenizer.json`` has the tokenizer. Truncation, padding and dropout in it come from a training
+    script, and are switched off. ``tokenizer_config.json`` and the older files
+    ``special_tokens_map.json`` and ``added_tokens.json`` add tokens, and can split special tokens
+    in a text. ``add_bos_token`` and ``add_eos_token`` change nothing: the post-processor in
+    ``tokenizer.json`` adds tokens.
 
     Parameters
     ----------
@@ -122,6 +123,8 @@ def load_tokenizer(path: Path) -> Tokenizer:
                 f"{file}: unk_token must be a token of the vocabulary, not {unknown!r}; take the "
                 "model's own file"
             )
+        if getattr(tokenizer.model, "dropout", None):
+            tokenizer.model.dropout = None
         tokenizer.no_truncation()
         tokenizer.no_padding()
         beside = file.with_name("tokenizer_config.json")

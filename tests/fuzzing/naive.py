@@ -176,9 +176,6 @@ def _gguf_tensor(data: bytes, shape: tuple[int, ...], kind: int, i2_s: str) -> n
     if kind in _FLOATS:
         return np.frombuffer(data, _FLOATS[kind]).reshape(shape)
     rows = np.frombuffer(data, np.uint8).reshape(prod(shape[:-1]), -1)
-    if kind == 35:
-        codes = rows.reshape(-1, 66)[:, :64, None] >> np.arange(0, 8, 2, np.uint8) & 3
-        assert codes.max() < 3
     with np.errstate(all="ignore"):
         return dequantize(rows, GGMLQuantizationType(kind)).reshape(shape)
 

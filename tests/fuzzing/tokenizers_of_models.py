@@ -60,8 +60,11 @@ def _read(folder: Path, name: str = "") -> list[list[int]]:
 
 
 def _naive(folder: Path) -> list[list[int]]:
-    """What the library makes of the file without truncation and padding."""
+    """What the library makes of the file without truncation, padding and dropout."""
     stored = json.loads((folder / "tokenizer.json").read_bytes())
+    model = stored["model"]
+    if "dropout" in model:
+        model["dropout"] = None
     tokenizer = Tokenizer.from_str(json.dumps(stored | {"truncation": None, "padding": None}))
     return [tokenizer.encode(one).ids for one in _TEXTS]
 

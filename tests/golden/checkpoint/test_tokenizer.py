@@ -237,3 +237,10 @@ def test_wrong_files_beside_the_tokenizer(make, name, content, message):
     folder = make(others={name: content})
     with pytest.raises(CheckpointError, match=f"^{re.escape(f'{folder / name}: {message}')}$"):
         load_tokenizer(folder)
+
+
+def test_dropout_of_a_training_script_is_switched_off(tmp_path):
+    model = {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": [["a", "b"]]}
+    stored = {"version": "1.0", "added_tokens": [], "model": model | {"dropout": 1.0}}
+    (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
+    assert load_tokenizer(tmp_path).encode("ab").ids == [2]
