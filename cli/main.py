@@ -12,7 +12,6 @@ from typing import Any
 
 from .stop import end_on_signals
 from .streams import prepare_streams, say
-from .terminal import set_up
 
 __all__ = ["main"]
 
@@ -101,6 +100,8 @@ def _show_warning(message: Warning | str, *_: Any) -> None:
 def main() -> None:
     """Run the command; bad input is one line and status 2, a failed simulation status 1."""
     end_on_signals()
+    from .terminal import set_up
+
     prepare_streams()
     set_up()
     status = _run()
