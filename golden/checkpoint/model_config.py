@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -387,18 +387,22 @@ def transformer_linears(
     model = ModelConfig.read(config, where)
     layers = model.layers
     shapes = model.linear_shapes
-    expected = {
-        f"model.layers.{layer}.{name}.weight": shape
-        for layer in range(layers)
-        for name, shape in shapes.items()
-    }
     there = set(present)
-    missing = [name for name in expected if name not in there]
+
+    def names() -> Iterator[str]:
+        """Yield all names; a wrong number of layers must not fill the memory with them."""
+        for layer in range(layers):
+            yield from (f"model.layers.{layer}.{name}.weight" for name in shapes)
+
+    total = layers * len(shapes)
+    missing = total - sum(name in there for name in names())
     if missing:
+        first = next(name for name in names() if name not in there)
         raise CheckpointError(
-            f"{where}: the tensor {missing[0]!r} is missing; config's num_hidden_layers is "
-            f"{layers}, and {len(missing)} of {len(expected)} linear layers are missing"
+            f"{where}: the tensor {first!r} is missing; config's num_hidden_layers is "
+            f"{layers}, and {missing} of {total} linear layers are missing"
         )
+    expected = dict(zip(names(), layers * [*shapes.values()], strict=True))
     extra = [
         name for name in present if TRANSFORMER_LINEAR.fullmatch(name) and name not in expected
     ]
