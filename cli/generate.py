@@ -143,13 +143,21 @@ def _rtl(options: _Options) -> tuple[Continuation, dict[str, Any]]:
 
 def _check_size(network: Any, config: Any) -> None:
     """Refuse a model with a matrix that is larger than the engine's largest."""
+    from ..hw.config import PRESETS
+
     for layer in network.layers:
         for linear in layer.linears.values():
             n, k = linear.weight.shape
             if linear.weight.group_size > config.k_max or n > config.n_max:
+                presets = [
+                    name
+                    for name, other in PRESETS.items()
+                    if linear.weight.group_size <= other.k_max and n <= other.n_max
+                ]
                 raise OptionError(
                     f"{linear.weight.name} must have at most the engine's {config.n_max} outputs "
-                    f"and {config.k_max} inputs, not {n} and {k}: choose another --preset"
+                    f"and {config.k_max} inputs, not {n} and {k}; "
+                    + (f"give --preset {' or '.join(presets)}" if presets else "no preset has more")
                 )
 
 

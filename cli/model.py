@@ -215,35 +215,67 @@ def convert(options: _ConvertOptions) -> None:
 
       trilith model convert model.gguf weights --to stream --preset bitnet --code escape
     """
-    from ..golden.checkpoint.write_gguf import write_gguf
-    from ..golden.checkpoint.write_huggingface import write_huggingface
-    from ..hw.weight_file import write_streams
+    from ..golden.errors import FormatError
 
-    target = options.target
     config = _engine(options)
     _check_target(options)
     hidden_act = str(options.hidden_act) if options.hidden_act else None
     checkpoint = _load(options.source, options.quantize, options.i2s_layout, hidden_act)
-    with progress("converting") as show:
-        if options.to is _Target.HUGGINGFACE:
-            reason = write_huggingface(checkpoint, target, progress=show)
-        elif options.to is _Target.STREAM:
-            write_streams(checkpoint, target, config, progress=show)
-            reason = ""  # Streams have weights only.
-        else:
-            reason = write_gguf(
-                checkpoint, target, str(options.to), force=options.force, progress=show
-            )
+    try:
+        reason = _write(checkpoint, options, config)
+    except FormatError as error:
+        others = _accepting(checkpoint, config, options.to)
+        advice = f"give --to {' or '.join(others)}" if others else "no other format accepts it"
+        raise FormatError(f"{error}; {advice}") from None
     if options.as_json:
-        facts = {"target": str(target), "matrices": len(checkpoint.ternary)}
+        facts = {"target": str(options.target), "matrices": len(checkpoint.ternary)}
         print_json(facts | ({"no_tokenizer": reason} if reason else {}))
     else:
         print(
-            f"{target}: {len(checkpoint.ternary)} matrices; 'trilith model verify' compares them "
-            "with the source"
+            f"{options.target}: {len(checkpoint.ternary)} matrices; 'trilith model verify' "
+            "compares them with the source"
         )
         if reason:
             print(f"no tokenizer was written: {reason}")
+
+
+def _write(checkpoint: "Checkpoint", options: _ConvertOptions, config: "MatVecConfig") -> str:
+    """Write the target; return why the tokenizer is not in it, or nothing."""
+    from ..golden.checkpoint.write_gguf import write_gguf
+    from ..golden.checkpoint.write_huggingface import write_huggingface
+    from ..hw.weight_file import write_streams
+
+    target, to = options.target, options.to
+    with progress("converting") as show:
+        if to is _Target.HUGGINGFACE:
+            return write_huggingface(checkpoint, target, progress=show)
+        if to is _Target.STREAM:
+            write_streams(checkpoint, target, config, progress=show)
+            return ""  # Streams have weights only.
+        return write_gguf(checkpoint, target, str(to), force=options.force, progress=show)
+
+
+def _accepting(checkpoint: "Checkpoint", config: "MatVecConfig", refused: _Target) -> list[str]:
+    """List the formats that accept a checkpoint, but for the one that refused it."""
+    from ..golden.checkpoint.write_gguf import check_gguf
+    from ..golden.checkpoint.write_huggingface import check_huggingface
+    from ..golden.errors import CheckpointError
+    from ..hw.weight_file import check_streams
+
+    found = []
+    for target in _Target:
+        try:
+            if target is _Target.HUGGINGFACE:
+                check_huggingface(checkpoint)
+            elif target is _Target.STREAM:
+                check_streams(checkpoint, config)
+            else:
+                check_gguf(checkpoint, str(target))
+        except CheckpointError:
+            continue
+        if target is not refused:
+            found.append(str(target))
+    return found
 
 
 def _check_target(options: _ConvertOptions) -> None:

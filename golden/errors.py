@@ -8,6 +8,7 @@ __all__ = [
     "ActivationError",
     "CheckpointError",
     "CheckpointWarning",
+    "FormatError",
     "OutputError",
     "TrilithError",
     "within",
@@ -35,6 +36,10 @@ class TrilithError(Exception):
 
 class CheckpointError(TrilithError, ValueError):
     """A file is not the checkpoint that it should be, or a checkpoint cannot be written."""
+
+
+class FormatError(CheckpointError):
+    """A format to write cannot hold a checkpoint. The command ``trilith`` names others that can."""
 
 
 class CheckpointWarning(UserWarning):

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,52 @@ from numpy.typing import NDArray
 
 from ..golden.checkpoint.tensors import Checkpoint, LazyTensors, TernaryTensor, input_files
 from ..golden.checkpoint.understood import check_matrices
-from ..golden.codes import CodeError
-from ..golden.errors import CheckpointError
+from ..golden.codes import CODES, CodeError
+from ..golden.errors import CheckpointError, FormatError
 from ..golden.files import Progress, ignore_progress, new_folder, read_json
 from .beats import weight_beats, weights_from_beats
 from .config import MatVecConfig
 
-__all__ = ["read_streams", "write_streams"]
+__all__ = ["check_streams", "read_streams", "write_streams"]
 
 #: Name and version of the format, in the manifest.
 _FORMAT = "trilith weight streams 1"
 
 #: Every matrix starts at a multiple of this, in bytes: the widest bus word.
 _ALIGNMENT = 128
+
+
+def check_streams(checkpoint: Checkpoint, config: MatVecConfig) -> None:
+    """Check that ``write_streams`` accepts a checkpoint, for an engine whose code has zeros.
+
+    Parameters
+    ----------
+    checkpoint : the model; all its matrices are read
+    config : the configuration of the engine
+
+    Raises
+    ------
+    CheckpointError
+        If it does not, see ``write_streams``.
+    """
+    check_matrices(checkpoint)
+    for tensor in checkpoint.ternary.values():
+        _check_size(tensor, config)
+
+
+def _check_size(tensor: TernaryTensor, config: MatVecConfig) -> None:
+    """Refuse a matrix that is larger than the engine's largest, or than any engine's."""
+    n, k = tensor.shape
+    try:
+        replace(config, n_max=n, k_max=k)
+    except ValueError as error:
+        raise FormatError(f"{tensor.name} is too large for every engine: {error}") from None
+    for size, letter, largest in ((n, "N", config.n_max), (k, "K", config.k_max)):
+        if size > largest:
+            raise CheckpointError(
+                f"{tensor.name}: {letter} must be at most the engine's {letter.lower()}_max "
+                f"{largest}, not {size}; give --{letter.lower()}-max"
+            )
 
 
 def write_streams(
@@ -56,7 +89,8 @@ def write_streams(
     Raises
     ------
     CheckpointError
-        If the source is refused, or a matrix does not fit the engine or its code.
+        If the source is refused, or a matrix does not fit the engine or its code. It is a
+        FormatError if a matrix does not fit any engine.
     OutputError, OSError
         If a file cannot be written.
     """
@@ -70,17 +104,15 @@ def write_streams(
             for done, name in enumerate(checkpoint.ternary):
                 tensor = checkpoint.ternary[name]
                 n, k = tensor.shape
-                for size, letter, largest in ((n, "N", config.n_max), (k, "K", config.k_max)):
-                    if size > largest:
-                        raise CheckpointError(
-                            f"{name}: {letter} must be at most the engine's "
-                            f"{letter.lower()}_max {largest}, not {size}; give "
-                            f"--{letter.lower()}-max"
-                        )
+                _check_size(tensor, config)
                 try:
                     beats = weight_beats(config, tensor.trits)
                 except CodeError as error:
-                    raise CheckpointError(f"{name}: {error}; choose another --code") from None
+                    # Only values outside a code's are refused, and these codes have all values.
+                    *codes, last = (one for one in CODES if len(CODES[one].values) == 3)
+                    raise CheckpointError(
+                        f"{name}: {error}; give --code {', '.join(codes)} or {last}"
+                    ) from None
                 weights.seek(-(-weights.tell() // _ALIGNMENT) * _ALIGNMENT)
                 tensors.append(
                     {

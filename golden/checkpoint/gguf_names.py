@@ -5,7 +5,7 @@ import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, FormatError
 from .model_config import MODEL_FAMILIES, ModelConfig
 from .tensors import Checkpoint
 
@@ -90,7 +90,7 @@ def gguf_name(name: str) -> str:
 
     Raises
     ------
-    CheckpointError
+    FormatError
         If GGUF has no name for the tensor.
     """
     stem = name.removesuffix(".weight")
@@ -98,7 +98,7 @@ def gguf_name(name: str) -> str:
     if stem != name and layer and layer[2] in _LAYER_NAMES:
         return f"blk.{layer[1]}.{_LAYER_NAMES[layer[2]]}.weight"
     if stem == name or stem not in _NAMES:
-        raise CheckpointError(f"{name} has no name in GGUF; convert to huggingface instead")
+        raise FormatError(f"{name} has no name in GGUF")
     return f"{_NAMES[stem]}.weight"
 
 
@@ -156,8 +156,10 @@ def architecture_of(checkpoint: Checkpoint) -> str:
 
     Raises
     ------
-    CheckpointError
+    FormatError
         If GGUF has no name for such a model.
+    CheckpointError
+        If the activation is not known, see ``check_activation``.
     """
     check_activation(checkpoint)
     config = checkpoint.config
@@ -169,8 +171,8 @@ def architecture_of(checkpoint: Checkpoint) -> str:
         has_sub_norms = MODEL_FAMILIES[arch.model_type].sub_norms
         if found == (arch.model_type, arch.written_act, has_sub_norms):
             return name
-    raise CheckpointError(
+    raise FormatError(
         f"{checkpoint.path}: GGUF must have a name for the model, and none is known for "
         f"model_type {found[0]!r} with hidden_act {found[1]!r} and "
-        f"{'' if sub_norms else 'no '}sub-norms; convert to huggingface or stream instead"
+        f"{'' if sub_norms else 'no '}sub-norms"
     )

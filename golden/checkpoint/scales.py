@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, FormatError
 from .finite import to_finite_float32
 from .tensors import TernaryTensor
 
@@ -88,14 +88,13 @@ def check_single_scale(tensor: TernaryTensor, kind: str) -> None:
 
     Raises
     ------
-    CheckpointError
+    FormatError
         If the matrix has several scales.
     """
     if tensor.scale.size != 1:
         groups = f"{tensor.scale.shape[0]} x {tensor.scale.shape[1]}"
-        raise CheckpointError(
-            f"{tensor.name} has {groups} scales, and {kind} must have one for each matrix; "
-            "convert to tq2_0 or stream instead"
+        raise FormatError(
+            f"{tensor.name} has {groups} scales, and {kind} must have one for each matrix"
         )
 
 

@@ -10,7 +10,7 @@ from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, MissingTokenizerError
+from ..errors import CheckpointError, FormatError, MissingTokenizerError
 from ..files import Progress, ignore_progress, new_file
 from .end_tokens import end_tokens
 from .finite import to_finite_float32
@@ -31,14 +31,39 @@ from .tensors import Checkpoint, TernaryTensor, input_files
 from .tokenizer import load_tokenizer, tokenizer_errors
 from .understood import check_understood
 
-__all__ = ["write_gguf"]
+__all__ = ["check_gguf", "write_gguf"]
 
 
 #: Values of ``general.file_type``. Sources: llama.h, and bitnet.cpp's fork of it for I2_S.
 _FILE_TYPES = {TernaryType.TQ1_0: 36, TernaryType.TQ2_0: 37, TernaryType.I2_S: 40}
 
 
+#: Keys of tokens that end a text, behind ``tokenizer.ggml.``.
+_END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+
+
 _GGML_FLOATS = {"float32": 0, "float16": 1, "float64": 28, "bfloat16": 30}
+
+
+def check_gguf(checkpoint: Checkpoint, kind: str) -> None:
+    """Check that ``write_gguf`` accepts a checkpoint; all tensors are read for that.
+
+    Parameters
+    ----------
+    checkpoint : source
+    kind : "tq1_0", "tq2_0" or "i2_s"
+
+    Raises
+    ------
+    CheckpointError
+        If it does not, see ``write_gguf``.
+    """
+    plan = _Plan.make(checkpoint, _kind(kind))
+    for name, array in checkpoint.tensors.items():
+        _float_type(name, array)
+    if plan.kind == TernaryType.I2_S:
+        for tensor in checkpoint.ternary.values():
+            check_single_scale(tensor, "I2_S")
 
 
 def write_gguf(
@@ -77,18 +102,15 @@ def write_gguf(
     Raises
     ------
     CheckpointError
-        If the source is refused, or the format cannot hold it.
+        If the source is refused. It is a FormatError if the format cannot hold the source.
     OutputError, OSError
         If the file cannot be written, or its name is refused, see ``check_outputs``.
     """
-    kinds = {one.name.lower(): one for one in TernaryType}
-    if kind not in kinds:
-        raise CheckpointError(f"kind must be one of {', '.join(kinds)}, not {kind!r}")
-    plan = _Plan.make(checkpoint, kinds[kind])
+    plan = _Plan.make(checkpoint, _kind(kind))
     with new_file(file, inputs=input_files(checkpoint.path), force=force) as partial:
         writer = GGUFWriter(partial, plan.arch)
         try:
-            _add_metadata(writer, checkpoint, plan)
+            _add_metadata(writer, plan)
             reason = _add_tokenizer(writer, checkpoint, plan)
             _add_tensor_infos(writer, checkpoint, plan)
             writer.write_header_to_file()
@@ -100,6 +122,14 @@ def write_gguf(
     return reason
 
 
+def _kind(kind: str) -> TernaryType:
+    """Find a type of ternary weights by its name."""
+    kinds = {one.name.lower(): one for one in TernaryType}
+    if kind not in kinds:
+        raise CheckpointError(f"kind must be one of {', '.join(kinds)}, not {kind!r}")
+    return kinds[kind]
+
+
 @dataclass(frozen=True, kw_only=True)
 class _Plan:
     """Decisions on a file, made before anything is written.
@@ -109,6 +139,8 @@ class _Plan:
     kind : type of the ternary weights
     arch : GGUF's name of the architecture
     model : configuration of the source
+    numbers : metadata by GGUF's keys, without the architecture in front
+    ends : tokens that end a text
     shapes : (N, K) of the ternary matrices by Hugging Face's tensor name
     names : GGUF's names of all tensors by Hugging Face's
     float16 : the scales of a matrix are in its blocks; False where a ``.scale`` tensor has them
@@ -117,6 +149,8 @@ class _Plan:
     kind: TernaryType
     arch: str
     model: ModelConfig
+    numbers: Mapping[str, int | float]
+    ends: list[int]
     shapes: Mapping[str, tuple[int, int]]
     names: Mapping[str, str]
     float16: Mapping[str, bool]
@@ -132,14 +166,17 @@ class _Plan:
         block = 128 if kind == TernaryType.I2_S else block_size(kind)
         for name, (_, k) in shapes.items():
             if k % block:
-                raise CheckpointError(
+                raise FormatError(
                     f"{name} must have a multiple of {block} inputs for {kind.name.lower()}, "
-                    f"not {k}; convert to huggingface or stream instead"
+                    f"not {k}"
                 )
+        model = ModelConfig.read(checkpoint.config, checkpoint.path, needs=("rms_norm_eps",))
         return cls(
             kind=kind,
             arch=arch,
-            model=ModelConfig.read(checkpoint.config, checkpoint.path, needs=("rms_norm_eps",)),
+            model=model,
+            numbers=_numbers(checkpoint, model),
+            ends=_ends(checkpoint, model),
             shapes=shapes,
             names={name: gguf_name(name) for name in (*checkpoint.tensors, *shapes)},
             float16={
@@ -162,46 +199,68 @@ def _in_float16(tensor: TernaryTensor) -> bool:
     with np.errstate(over="ignore"):
         exact = scale.astype(np.float16).astype(np.float32) == scale
     if not exact.all() and scale.size > 1:
-        raise CheckpointError(
+        raise FormatError(
             f"{tensor.name} has {scale.size} scales, and TQ's must be exact in float16, "
-            f"not {scale[~exact][0]}; convert to stream instead"
+            f"not {scale[~exact][0]}"
         )
     if tensor.group_size % 256:
-        raise CheckpointError(
+        raise FormatError(
             f"{tensor.name} must have scales of a multiple of 256 inputs for TQ, "
-            f"not {tensor.group_size}; convert to stream instead"
+            f"not {tensor.group_size}"
         )
     return bool(exact.all())
 
 
-def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
-    """Add the metadata that ``load_gguf`` and llama.cpp read."""
-    model, arch = plan.model, plan.arch
+def _numbers(checkpoint: Checkpoint, model: ModelConfig) -> dict[str, int | float]:
+    """Find the numbers of a configuration that GGUF has keys for."""
     if model.rope_type not in ("default", "linear"):
-        raise CheckpointError(
+        raise FormatError(
             f"{checkpoint.path}: rotary positions must be plain or linearly scaled for GGUF, "
-            f"not {model.rope_type!r}; convert to huggingface instead"
+            f"not {model.rope_type!r}"
         )
     config = checkpoint.config | {
         "rope_theta": model.theta or 10000.0,
         "head_dim": model.head_size,
         "num_key_value_heads": model.kv_heads,
     }
-    writer.add_uint32("general.file_type", _FILE_TYPES[plan.kind])
-    writer.add_string(f"{arch}.{HIDDEN_ACT}", str(model.hidden_act))
+    numbers: dict[str, int | float] = {}
     for ours, theirs in CONFIG_KEYS.items():
         value = config.get(ours)
         if value is None:
             continue
         if type(value) not in (int, float) or not 0 <= value < 2**32:
-            raise CheckpointError(
-                f"{checkpoint.path}: config's {ours} must be a number from 0 to 2**32 - 1, "
-                f"not {value!r}"
+            raise FormatError(
+                f"{checkpoint.path}: config's {ours} must be a number from 0 to 2**32 - 1 for "
+                f"GGUF, not {value!r}"
             )
         if ours in ("rms_norm_eps", "rope_theta"):
-            writer.add_float32(f"{arch}.{theirs}", value)
+            numbers[theirs] = float(value)
         elif type(value) is int:
-            writer.add_uint32(f"{arch}.{theirs}", value)
+            numbers[theirs] = value
+    return numbers
+
+
+def _ends(checkpoint: Checkpoint, model: ModelConfig) -> list[int]:
+    """Find the tokens that end a text, for which GGUF has a few keys."""
+    # The defaults of a family may be beyond a small vocabulary, and cannot be generated then.
+    legal = range(model.vocabulary or 2**32)
+    ends = [token for token in end_tokens(checkpoint, model) if token in legal]
+    if len(ends) > len(_END_KEYS) and not checkpoint.format.startswith("gguf"):
+        raise FormatError(
+            f"{checkpoint.path}: GGUF has keys for {len(_END_KEYS)} tokens that end a text, not "
+            f"for {len(ends)}"
+        )
+    return ends
+
+
+def _add_metadata(writer: GGUFWriter, plan: _Plan) -> None:
+    """Add the metadata that ``load_gguf`` and llama.cpp read."""
+    model, arch = plan.model, plan.arch
+    writer.add_uint32("general.file_type", _FILE_TYPES[plan.kind])
+    writer.add_string(f"{arch}.{HIDDEN_ACT}", str(model.hidden_act))
+    for key, value in plan.numbers.items():
+        add = writer.add_float32 if type(value) is float else writer.add_uint32
+        add(f"{arch}.{key}", cast(Any, value))
     writer.add_uint32(f"{arch}.attention.value_length", model.head_size)
     writer.add_uint32(f"{arch}.rope.dimension_count", model.head_size)
     if model.rope_type == "linear":
@@ -214,17 +273,11 @@ def _add_tokenizer(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> s
     if checkpoint.format.startswith("gguf"):
         _copy_tokenizer(writer, checkpoint.path)
         return ""
-    # The defaults of a family may be beyond a small vocabulary, and cannot be generated then.
-    legal = range(plan.model.vocabulary or 2**32)
-    ends = [token for token in end_tokens(checkpoint, plan.model) if token in legal]
-    bos = plan.model.bos if plan.model.bos in legal else None
-    keys = ("eos_token_id", "eot_token_id", "eom_token_id")
-    if len(ends) > len(keys):
-        raise CheckpointError(
-            f"{checkpoint.path}: GGUF has keys for {len(keys)} tokens that end a text, not for "
-            f"{len(ends)}; convert to huggingface instead"
-        )
-    numbers = dict(zip(keys, ends, strict=False)) | ({} if bos is None else {"bos_token_id": bos})
+    ends = plan.ends
+    bos = plan.model.bos if plan.model.bos in range(plan.model.vocabulary or 2**32) else None
+    numbers = dict(zip(_END_KEYS, ends, strict=False))
+    if bos is not None:
+        numbers["bos_token_id"] = bos
     for key, number in numbers.items():
         writer.add_uint32(f"tokenizer.ggml.{key}", number)
     try:
@@ -269,13 +322,19 @@ def _copy_tokenizer(writer: GGUFWriter, path: Path) -> None:
         writer.add_key_value(key, value, cast(GGUFValueType, kind), inner)
 
 
+def _float_type(name: str, array: NDArray) -> np.dtype:
+    """Choose the type of a tensor that is not ternary; norms are float32."""
+    dtype = np.dtype(np.float32) if array.ndim == 1 else array.dtype
+    if dtype.name not in _GGML_FLOATS:
+        raise FormatError(f"{name} must be float for GGUF, not {dtype.name}")
+    return dtype
+
+
 def _add_tensor_infos(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
     """Add name, shape and type of each tensor, in the order of the data."""
     for name in checkpoint.tensors:
         array = checkpoint.tensors[name]
-        dtype = np.dtype(np.float32) if array.ndim == 1 else array.dtype
-        if dtype.name not in _GGML_FLOATS:
-            raise CheckpointError(f"{name} must be float for GGUF, not {dtype.name}")
+        dtype = _float_type(name, array)
         writer.add_tensor_info(
             plan.names[name],
             array.shape,
@@ -308,7 +367,6 @@ def _write_tensors(
         heads = permuted_heads(plan.arch, name, plan.model)
         writer.write_tensor_data(_tensor_data(tensor, plan.kind, heads, beside))
         if beside:
-            check_single_scale(tensor, f"{plan.kind.name.lower()} (whose own are float16)")
             writer.write_tensor_data(tensor.multiplier[0])
         progress(len(checkpoint.tensors) + done + 1, total)
 

@@ -9,17 +9,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, MissingTokenizerError
+from ..errors import CheckpointError, FormatError, MissingTokenizerError
 from ..files import Progress, ignore_progress, new_folder
 from .gguf_names import check_activation
 from .model_config import ModelConfig
 from .safetensors import SAFETENSORS_TYPES
 from .scales import check_single_scale
-from .tensors import Checkpoint, input_files
+from .tensors import Checkpoint, TernaryTensor, input_files
 from .tokenizer import load_tokenizer
 from .understood import check_copied, check_understood
 
-__all__ = ["write_huggingface"]
+__all__ = ["check_huggingface", "write_huggingface"]
 
 #: Files beside the weights that are copied: no code, and no list of weight files.
 _COMPANIONS = (
@@ -33,6 +33,44 @@ _COMPANIONS = (
     "generation_config.json",
     "LICENSE*",
 )
+
+
+def check_huggingface(checkpoint: Checkpoint) -> None:
+    """Check that ``write_huggingface`` accepts a checkpoint; all matrices are read for that.
+
+    Parameters
+    ----------
+    checkpoint : source
+
+    Raises
+    ------
+    CheckpointError
+        If it does not, see ``write_huggingface``.
+    """
+    _check_source(checkpoint)
+    directions: set[bool] = set()
+    for tensor in checkpoint.ternary.values():
+        _check_scale(tensor, directions)
+
+
+def _check_source(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint whose meaning a folder would change, before its matrices are read."""
+    if checkpoint.format.startswith("gguf"):
+        check_activation(checkpoint)
+        check_understood(checkpoint)
+        ModelConfig.read(checkpoint.config, checkpoint.path, needs=("rms_norm_eps", "vocab_size"))
+    else:
+        check_copied(checkpoint)  # The keys of config.json stay.
+
+
+def _check_scale(tensor: TernaryTensor, directions: set[bool]) -> None:
+    """Refuse a matrix whose scales do not fit; add its direction to those of the others."""
+    check_single_scale(tensor, "Hugging Face's packed format")
+    directions.add(tensor.divides)
+    if len(directions) > 1:
+        raise FormatError(
+            f"{tensor.name}: scales of a Hugging Face folder must all multiply or all divide"
+        )
 
 
 def write_huggingface(
@@ -58,17 +96,12 @@ def write_huggingface(
     Raises
     ------
     CheckpointError
-        If the source is refused, a matrix has several scales, or some scales multiply and some
-        divide.
+        If the source is refused. It is a FormatError if a matrix has several scales, or if some
+        scales multiply and some divide.
     OutputError, OSError
         If a file cannot be written.
     """
-    if checkpoint.format.startswith("gguf"):
-        check_activation(checkpoint)
-        check_understood(checkpoint)
-        ModelConfig.read(checkpoint.config, checkpoint.path, needs=("rms_norm_eps", "vocab_size"))
-    else:
-        check_copied(checkpoint)  # The keys of config.json stay.
+    _check_source(checkpoint)
     with new_folder(folder, inputs=input_files(checkpoint.path)) as partial:
         divides = _write_safetensors(partial / "model.safetensors", checkpoint, progress)
         # Other keys of the source's object matter too: modules left alone, use_rms_norm.
@@ -127,13 +160,7 @@ def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -
                 write(name, checkpoint.tensors[name])
             else:
                 tensor = checkpoint.ternary[name]
-                check_single_scale(tensor, "Hugging Face's packed format")
-                directions.add(tensor.divides)
-                if len(directions) > 1:
-                    raise CheckpointError(
-                        f"{name}: scales of a Hugging Face folder must all multiply or all divide; "
-                        "convert to gguf or stream instead"
-                    )
+                _check_scale(tensor, directions)
                 write(f"{name}.weight", tensor.packed)
                 write(f"{name}.weight_scale", tensor.scale[0])
             progress(done + 1, len(names))

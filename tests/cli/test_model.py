@@ -3,6 +3,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from trilith.cli.main import main
 from trilith.golden.data import DIGITS, PYDOC
@@ -230,3 +231,73 @@ def test_the_activation_of_a_gguf_file(model, tmp_path, tiny):
         f"{source}: the activation of a GGUF file is in config.json here; leave out --hidden-act "
         "(hidden_act)",
     )
+
+
+#: Changes to a model, the format that refuses it, and those that accept it.
+REFUSALS = {
+    "narrow": ({"hidden_size": 64}, "i2_s", ["huggingface", "stream"]),
+    "narrow for TQ": ({"hidden_size": 128}, "tq1_0", ["huggingface", "i2_s", "stream"]),
+    "scaled positions": (
+        {"rope_scaling": {"rope_type": "yarn", "factor": 4}},
+        "tq2_0",
+        ["huggingface", "stream"],
+    ),
+    "four end tokens": ({"eos_token_id": [1, 2, 3, 4]}, "i2_s", ["huggingface", "stream"]),
+    "another kind of model": (
+        {"model_type": "llama", "hidden_act": "relu2"},
+        "tq1_0",
+        ["huggingface", "stream"],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_that_formats_of_an_advice_accept_the_model(model, tmp_path, tiny, case):
+    changes, to, others = REFUSALS[case]
+    folder, _, _ = tiny(**changes)
+    done = model("convert", folder, tmp_path / "new", "--to", to)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith(f"; give --to {' or '.join(others)}\n")
+    for other in ("huggingface", "tq1_0", "tq2_0", "i2_s", "stream"):
+        done = model("convert", folder, tmp_path / other, "--to", other)
+        assert done.returncode == (0 if other in others else 2), done.stderr
+
+
+def test_scales_that_only_some_formats_hold(model, tmp_path, tiny):
+    """Float weights whose scales differ by group of rows, or by group of inputs."""
+    for groups, others in (((2, 1), "tq1_0 or tq2_0 or stream"), ((1, 2), "stream")):
+        folder, trits, _ = tiny(f"source{groups[1]}", quantization_config={})
+        stored = load_file(folder / "model.safetensors")
+        for name, found in trits.items():
+            del stored[f"{name}.weight_scale"]
+            n, k = found.shape
+            scale = np.array([0.5, 0.25], np.float32).reshape(groups)
+            scale = scale.repeat(n // groups[0], 0).repeat(k // groups[1], 1)
+            stored[f"{name}.weight"] = found * scale
+        save_file(stored, folder / "model.safetensors")
+        for to, kind in (("i2_s", "I2_S"), ("huggingface", "Hugging Face's packed format")):
+            done = model("convert", folder, tmp_path / "new", "--to", to)
+            found = f"{groups[0]} x {groups[1]} scales"
+            rule = f"has {found}, and {kind} must have one for each matrix"
+            refused(done, f"model.layers.0.self_attn.q_proj {rule}; give --to {others}")
+        for to in others.split(" or "):
+            target = tmp_path / f"{to}{groups[1]}"
+            assert model("convert", folder, target, "--to", to).returncode == 0
+
+
+def test_an_advice_leaves_out_streams_of_a_matrix_that_is_too_large(model, tmp_path, tiny):
+    folder, _, _ = tiny(hidden_size=64, intermediate_size=7168)
+    done = model("convert", folder, tmp_path / "new", "--to", "i2_s")
+    rule = "q_proj.weight must have a multiple of 128 inputs for i2_s, not 64"
+    refused(done, f"model.layers.0.self_attn.{rule}; give --to huggingface")
+
+
+def test_that_codes_of_an_advice_hold_the_weights(model, tmp_path, tiny):
+    folder, _, _ = tiny()
+    done = model("convert", folder, tmp_path / "new", "--to", "stream", "--code", "binary")
+    assert done.returncode == 2
+    codes = done.stderr.strip().partition("; give --code ")[2].replace(" or ", ", ").split(", ")
+    assert codes == ["base3", "escape", "tq1", "two_bit"]
+    for code in codes:
+        done = model("convert", folder, tmp_path / code, "--to", "stream", "--code", code)
+        assert done.returncode == 0

@@ -56,7 +56,9 @@ def test_what_does_not_fit_the_engine(tmp_path, tiny):
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         write_streams(source, tmp_path / "out", config)
     config = MatVecConfig(lanes=8, rows=5, k_max=999, n_max=999, code="binary")
-    message = rf"^{re.escape(Q)}: code 'binary' holds -1 and \+1 only, not 0 at .*another --code$"
+    codes = "base3, escape, tq1 or two_bit"
+    rule = r"code 'binary' holds -1 and \+1 only, not 0 at \[\d+, \d+\]"
+    message = rf"^{re.escape(Q)}: {rule}; give --code {codes}$"
     with pytest.raises(CheckpointError, match=message):
         write_streams(source, tmp_path / "out", config)
     assert {file.name for file in tmp_path.iterdir()} == {"source"}
