@@ -39,7 +39,7 @@ _FILE_TYPES = {TernaryType.TQ1_0: 36, TernaryType.TQ2_0: 37, TernaryType.I2_S: 4
 
 
 #: Keys of tokens that end a text, behind ``tokenizer.ggml.``.
-_END_KEYS = ("eos_token_id", "eot_token_id", "eom_token_id")
+_END_KEYS: tuple[str, ...] = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
 _GGML_FLOATS = {"float32": 0, "float16": 1, "float64": 28, "bfloat16": 30}
