@@ -3,10 +3,12 @@
 import csv
 import hashlib
 import json
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from itertools import product
 from math import prod
 from pathlib import Path
@@ -16,6 +18,7 @@ import numpy as np
 
 from ...golden.errors import OutputError
 from ...golden.files import check_outputs, naming_full_disk, new_files, write_text
+from ...golden.input_files import shown
 from ...hw.config import MatVecConfig
 from ..tools.errors import EstimateError
 from ..tools.pool import process_pool
@@ -46,6 +49,16 @@ _AXES = {
     "tokens": "tokens",
     "clock_mhz": "clocks",
 }
+
+#: Results of a point by the column of the table, and their types.
+_RESULTS = {
+    "macs_per_clock": int,
+    "arithmetic_mm2_45nm": float,
+    "tokens_per_second": float,
+    "joules_per_token": float,
+    "bound": str,
+}
+_KINDS = {int: "a positive integer", float: "a positive number", str: "a text"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -214,8 +227,8 @@ def run_sweep(
     Raises
     ------
     EstimateError
-        If ``OUT.partial`` belongs to another sweep, Dask is needed and missing, or the scheduler
-        does not answer.
+        If ``OUT.partial`` is damaged or belongs to another sweep, Dask is needed and missing, or
+        the scheduler does not answer.
     OutputError
         If a name is refused, see ``check_outputs``.
     """
@@ -226,8 +239,8 @@ def run_sweep(
     check_outputs(files, inputs=inputs, force=force)
     partial = out.with_name(f"{out.name}.partial")
     check_outputs([partial], inputs=inputs, force=True)
-    key = hashlib.sha256(json.dumps(asdict(grid)).encode()).hexdigest()
-    rows = _read_partial(partial, key) if partial.exists() else {}
+    key = _key(grid)
+    rows = _read_partial(partial, grid, key) if partial.exists() else {}
     missing = [point for point in enumerate(grid.points()) if point[0] not in rows]
     chunks = [missing[at : at + _CHUNK] for at in range(0, len(missing), _CHUNK)]
     progress(len(rows), len(grid))
@@ -253,22 +266,76 @@ def run_sweep(
     return table
 
 
-def _read_partial(partial: Path, key: str) -> dict[int, dict[str, Any]]:
-    """Read the rows of an interrupted sweep, whose last line may be incomplete."""
-    lines = partial.read_text(encoding="utf-8").split("\n")
-    try:
-        same = json.loads(lines[0]) == {"sweep": key}
-    except ValueError:
-        same = False
-    if not same:
+def _key(grid: Grid) -> str:
+    """Make a text that differs where a sweep's rows may: its values, models, figures, version."""
+    models = [find_model(name) for name in grid.models]
+    memories = [find_memory(name) for name in grid.memories]
+    parts = (asdict(grid), models, memories, find_profile(grid.profile), version("trilith"))
+    return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()
+
+
+def _read_partial(partial: Path, grid: Grid, key: str) -> dict[int, dict[str, Any]]:
+    """Read the rows of an interrupted sweep.
+
+    The last line is dropped where it has no end: the sweep was writing it. Nothing else may be
+    damaged.
+    """
+    *lines, rest = partial.read_bytes().split(b"\n")
+    header = _parsed(lines[0]) if lines else None
+    if not isinstance(header, dict) or [*header] != ["sweep"]:
         raise EstimateError(
-            f"{partial}: must belong to the same sweep, to be continued, not to another one; "
+            f"{partial}: must begin with the name of a sweep, to be continued, and does not; "
             "remove the file, or choose another --out"
         )
-    whole = lines[:-1] or lines
-    if lines[-1]:
-        write_text(partial, "\n".join(whole) + "\n", force=True)
-    return {row["index"]: row for row in map(json.loads, whole[1:])}
+    if header["sweep"] != key:
+        raise EstimateError(
+            f"{partial}: must belong to the same sweep, to be continued, not to one of other "
+            "options, other figures of a model, or another version; remove the file, or choose "
+            "another --out"
+        )
+    points = list(grid.points())
+    rows: dict[int, dict[str, Any]] = {}
+    for number, line in enumerate(lines[1:], 2):
+        row = _parsed(line)
+        wrong = _wrong(row, points)
+        if not wrong and row["index"] in rows:
+            wrong = f"the index {row['index']} must be there once, not twice"
+        if wrong:
+            raise EstimateError(
+                f"{partial}: line {number}: {wrong}; remove the file to start the sweep again"
+            )
+        rows[row["index"]] = row
+    if rest:
+        write_text(partial, "".join(f"{line.decode()}\n" for line in lines), force=True)
+    return rows
+
+
+def _parsed(line: bytes) -> Any:
+    """Parse a line of JSON; None where it is none."""
+    try:
+        return json.loads(line.decode("utf-8"))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _wrong(row: Any, points: Sequence[tuple[Any, ...]]) -> str:
+    """Find out why a row does not belong to a grid's points; the text is empty if it does."""
+    if not isinstance(row, dict):
+        return "must be an object in JSON"
+    columns = ("index", *_AXES, *_RESULTS)
+    if tuple(row) != columns:
+        return f"the keys must be {', '.join(columns)}"
+    index = row["index"]
+    if type(index) is not int or not 0 <= index < len(points):
+        return f"the index must be an integer from 0 to {len(points) - 1}, not {shown(index)}"
+    point = tuple(row[axis] for axis in _AXES)
+    if point != points[index]:
+        return f"must be the point {points[index]} of the index {index}, not {shown(point)}"
+    for name, kind in _RESULTS.items():
+        value = row[name]
+        if type(value) is not kind or (kind is not str and not 0 < value < math.inf):
+            return f"{name} must be {_KINDS[kind]}, not {shown(value)}"
+    return ""
 
 
 @contextmanager

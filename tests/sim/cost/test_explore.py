@@ -3,6 +3,7 @@ import json
 import re
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,9 +118,118 @@ def test_the_weight_code_changes_bytes_and_energy(tmp_path):
 
 def test_another_sweep_is_not_continued(tmp_path):
     (tmp_path / "out.partial").write_text('{"sweep": "other"}\n')
-    message = f"{tmp_path / 'out.partial'}: must belong to the same sweep, to be continued, "
-    with pytest.raises(EstimateError, match=f"^{re.escape(message)}"):
+    message = (
+        f"{tmp_path / 'out.partial'}: must belong to the same sweep, to be continued, not to one "
+        "of other options, other figures of a model, or another version; remove the file, or "
+        "choose another --out"
+    )
+    with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
         run_sweep(GRID, tmp_path / "out")
+
+
+@pytest.fixture
+def partial(tmp_path):
+    """A partial sweep of three points of four."""
+    grid = Grid(models=("trilm-190m",), lanes=(20, 40), rows=(1, 2))
+    rows = sweep._evaluate(grid, [*enumerate(grid.points())][:3])
+    file = tmp_path / "out.partial"
+    lines = [json.dumps(one) for one in ({"sweep": sweep._key(grid)}, *rows)]
+    return SimpleNamespace(grid=grid, file=file, lines=lines, rows=rows, out=tmp_path / "out")
+
+
+COLUMNS = (
+    "index, model, memory, context, batch, lanes, rows, tokens, clock_mhz, macs_per_clock, "
+    "arithmetic_mm2_45nm, tokens_per_second, joules_per_token, bound"
+)
+POINT = "('trilm-190m', 'lpddr5', 512, 1, 20, 2, 1, 250.0) of the index 1"
+DAMAGES = {
+    "no JSON": (b'{"index": 1, "mod', "must be an object in JSON"),
+    "an empty line": (b"", "must be an object in JSON"),
+    "zeros": (bytes(40), "must be an object in JSON"),
+    "no UTF-8": (b'{"index": "\xff"}', "must be an object in JSON"),
+    "UTF-16": ('{"index": 1}'.encode("utf-16"), "must be an object in JSON"),
+    "deep": (b"[" * 200_000, "must be an object in JSON"),
+    "a long integer": (b"9" * 10_000, "must be an object in JSON"),
+    "an array": (b"[1]", "must be an object in JSON"),
+    "no index": (b'{"model": "trilm-190m"}', f"the keys must be {COLUMNS}"),
+    "another column": ({"front": True}, f"the keys must be {COLUMNS}"),
+    "an index beyond the grid": (
+        {"index": 4},
+        "the index must be an integer from 0 to 3, not 4",
+    ),
+    "a negative index": ({"index": -1}, "the index must be an integer from 0 to 3, not -1"),
+    "a true index": ({"index": True}, "the index must be an integer from 0 to 3, not True"),
+    "a text as index": ({"index": "1"}, "the index must be an integer from 0 to 3, not '1'"),
+    "an array as index": ({"index": []}, "the index must be an integer from 0 to 3, not []"),
+    "another point": (
+        {"index": 1, "lanes": 40},
+        f"must be the point {POINT}, not ('trilm-190m', 'lpddr5', 512, 1, 40, 2, 1, 250.0)",
+    ),
+    "a repeated index": ({"index": 0, "rows": 1}, "the index 0 must be there once, not twice"),
+    "a text as result": (
+        {"tokens_per_second": "fast"},
+        "tokens_per_second must be a positive number, not 'fast'",
+    ),
+    "no number": ({"joules_per_token": float("nan")}, "must be a positive number, not nan"),
+    "infinity": ({"tokens_per_second": float("inf")}, "must be a positive number, not inf"),
+    "a negative result": ({"joules_per_token": -1.0}, "must be a positive number, not -1.0"),
+    "no bound": ({"bound": None}, "bound must be a text, not None"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_lines_of_a_partial_sweep(partial, damage):
+    line, message = DAMAGES[damage]
+    lines = [one.encode() for one in partial.lines]
+    lines[2] = line if isinstance(line, bytes) else json.dumps(partial.rows[1] | line).encode()
+    damaged = b"\n".join(lines) + b"\n"
+    partial.file.write_bytes(damaged)
+    message = f"{re.escape(message)}; remove the file to start the sweep again"
+    place = re.escape(f"{partial.file}: line 3: ")
+    with pytest.raises(EstimateError, match=rf"^{place}(\w+ )?{message}$"):
+        run_sweep(partial.grid, partial.out)
+    # Nothing is lost.
+    assert partial.file.read_bytes() == damaged
+    assert [*partial.file.parent.iterdir()] == [partial.file]
+
+
+@pytest.mark.parametrize("begin", [b"", b"\n", b"\xff\n", b"[]\n", b"{}\n", b'{"sweep"', bytes(99)])
+def test_a_file_that_is_no_partial_sweep(partial, begin):
+    partial.file.write_bytes(begin)
+    message = (
+        f"{partial.file}: must begin with the name of a sweep, to be continued, and does not; "
+        "remove the file, or choose another --out"
+    )
+    with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
+        run_sweep(partial.grid, partial.out)
+    assert partial.file.read_bytes() == begin
+
+
+@pytest.mark.parametrize("tail", [b"", b'{"index": 3', b"\xff\xfe", bytes(4096)])
+def test_a_line_that_was_being_written_is_dropped(partial, monkeypatch, tail):
+    whole = run_sweep(partial.grid, partial.out.with_name("whole"))
+    partial.file.write_bytes("".join(f"{line}\n" for line in partial.lines).encode() + tail)
+    evaluate, again = sweep._evaluate, []
+    monkeypatch.setattr(
+        sweep, "_evaluate", lambda grid, chunk: again.extend(chunk) or evaluate(grid, chunk)
+    )
+    assert run_sweep(partial.grid, partial.out) == whole
+    assert [index for index, _ in again] == [3]
+
+
+def test_a_sweep_of_another_version_or_model_is_not_continued(partial, monkeypatch, tmp_path):
+    key = sweep._key(partial.grid)
+    assert sweep._key(replace(partial.grid, rows=(2, 1))) != key
+    monkeypatch.setattr(sweep, "version", lambda name: "0.0.1")
+    assert sweep._key(partial.grid) != key
+    config = {"model_type": "llama", "hidden_act": "silu", "vocab_size": 100, "hidden_size": 256}
+    config |= {"intermediate_size": 512, "num_attention_heads": 4}
+    keys = set()
+    for layers in (1, 2):
+        (tmp_path / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}))
+        grid = replace(partial.grid, models=(str(tmp_path / "config.json"),))
+        keys.add(sweep._key(grid))
+    assert len(keys) == 2
 
 
 def test_processes_share_the_work(tmp_path):
