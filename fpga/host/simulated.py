@@ -1,12 +1,14 @@
 """A simulated board: the top level in Verilator, behind a pseudo-terminal."""
 
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from ...golden.environment import child_environment
+from ...golden.failures import ending
 from ...sim.rtl.build import build_simulation
 from ...sim.tools.errors import SimulationError
 from ...sim.tools.verilog import keep_verilog
@@ -96,9 +98,13 @@ class SimulatedBoard:
         #: Path of the board's terminal.
         self.port = self._process.stdout.readline().strip()
         if not self.port:
+            with suppress(subprocess.TimeoutExpired):  # It may only have closed its output.
+                self._process.wait(1)
+            status = self._process.returncode
             self.close()
+            how = "printed no name" if status is None else ending(status)
             raise SimulationError(
-                f"{program} ended without a terminal; run it by itself to see its message"
+                f"{program} must open a terminal, and {how}; run it by itself to see its message"
             )
 
     def __enter__(self) -> Self:

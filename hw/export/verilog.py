@@ -25,6 +25,7 @@ from amaranth.lib import wiring
 
 from ...golden.environment import python_environment
 from ...golden.errors import TrilithError
+from ...golden.failures import ending, error_line
 
 __all__ = ["ExportError", "check_name", "check_unused", "component_verilog", "generator_key"]
 
@@ -91,7 +92,8 @@ def _yosys(rtlil_text: str, *commands: str) -> str:
         check=False,
     )
     if done.returncode:
-        raise ExportError(f"yosys cannot convert the design: {done.stderr.strip()}")
+        reason = error_line(done.stderr + done.stdout)
+        raise ExportError(f"yosys must convert the design, and {ending(done.returncode)}: {reason}")
     return done.stdout
 
 

@@ -6,9 +6,10 @@ from xml.etree import ElementTree
 
 from amaranth.lib import wiring
 
+from ...golden.failures import error_line
 from ...golden.scratch import scratch_folder
 from ..tools.errors import SimulationError
-from ..tools.run import error_line, run_program
+from ..tools.run import keep_output, run_program
 from ..tools.toolchain import ToolchainError
 from .build import build_component, cocotb_environment
 
@@ -65,12 +66,14 @@ def run_testbench(
     for case in cases:
         for kind in ("failure", "error"):
             if (found := case.find(kind)) is not None:
-                failures[case.get("name")] = found.text or found.get("message") or "no message"
+                failures[case.get("name")] = found.text or found.get("message") or ""
     if failures or not cases or status:
         which = f"tests {', '.join(failures)} failed" if failures else "not all tests ran"
-        reason = "" if failures else f": {status or error_line(output)}"
-        error = SimulationError(f"{testbench}: {which}; {len(cases)} ran{reason}")
-        for output in list(failures.values())[:1]:
-            error.add_note(output)
+        text = next(filter(None, failures.values()), output)
+        kept = keep_output(testbench, [program], output)
+        reason = status or f"{error_line(text)} ({kept})"
+        error = SimulationError(f"{testbench}: {which}; {len(cases)} ran: {reason}")
+        if failures:
+            error.add_note(text)
         raise error
     return sum(case.find("skipped") is None for case in cases)

@@ -14,12 +14,13 @@ from typing import Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.failures import ending, error_line
 from ...golden.matmul import check_activations
 from ...golden.scratch import Scratch
 from ...hw.config import MatVecConfig
 from ...hw.jobs import Job
 from ..tools.errors import SimulationError
-from ..tools.run import error_line
+from ..tools.run import keep_output
 from .build import cocotb_environment
 from .harness import Counters, Gaps, JobRun, build_harness, read_run, write_run
 
@@ -173,12 +174,17 @@ class MatVecSimulator:
             return
         process, self._process = self._process, None
         assert process is not None
+        with suppress(subprocess.TimeoutExpired):  # It may only have closed the pipe.
+            process.wait(1)
+        how = "closed its pipe" if process.returncode is None else ending(process.returncode)
         process.kill()
         process.communicate()
         self._answers.close()
         log = (self._folder / "log.txt").read_text(errors="replace")
+        kept = keep_output("simulation", [self._program], log)
         raise SimulationError(
-            f"the process of the simulation ended before it answered {answer!r}: {error_line(log)}"
+            f"the process of the simulation {how} before it answered {answer!r}: "
+            f"{error_line(log)} ({kept})"
         )
 
     def _start(self) -> None:

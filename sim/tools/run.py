@@ -1,21 +1,17 @@
 """Runs external programs: each is started, logged and checked in the same way."""
 
-import re
 import shlex
-import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ...golden.environment import child_environment
+from ...golden.failures import ending, error_line
 from .cache import build_folder
 from .toolchain import ToolchainError, find_program
 
-__all__ = ["error_line", "run_program"]
-
-#: Source lines of a Python traceback, such as ``raise ValueError(``, do not match.
-_ERROR = re.compile(r"(error\b(?!\()|no space left|assertion .*failed)", re.IGNORECASE)
+__all__ = ["keep_output", "run_program"]
 
 
 def run_program(
@@ -26,6 +22,7 @@ def run_program(
     makes: Sequence[str | Path] = (),
     variables: Mapping[str, str] | None = None,
     timeout: float | None = None,
+    lacks: Callable[[str], str] = lambda text: "",
 ) -> str:
     """Run a program to its end and return all that it printed.
 
@@ -41,6 +38,7 @@ def run_program(
         Some programs (YoWASP's) can end with status 0 and without their output file.
     variables : variables to add to those of ``child_environment``
     timeout : None, or the number of seconds after which the program is stopped
+    lacks : function from the output to what is missing in it; empty where all is there
 
     Returns
     -------
@@ -50,8 +48,8 @@ def run_program(
     ------
     ToolchainError
         If the program is missing, does not start, ends with a status other than 0, takes too long,
-        or does not write a file of ``makes``. The message names the program, the status, the first
-        line that reports an error, and the file that keeps the output.
+        or does not write a file of ``makes`` or all of its output. The message names the program,
+        the status, the first line that reports an error, and the file that keeps the output.
     """
     name = Path(command[0]).name
     program = find_program(name) if str(command[0]) == name else str(command[0])
@@ -73,47 +71,35 @@ def run_program(
                 timeout=timeout,
                 check=False,
             ).returncode
-            missing = [str(file) for file in files if not file.exists()]
-            failure = _failure(status, missing)
+            failure = ending(status) if status else ""
         except subprocess.TimeoutExpired:
             failure = f"ran longer than {timeout:g} s and was stopped"
         except OSError as error:
             failure = f"did not start: {error.strerror}"
         output.seek(start)
         text = output.read().decode(errors="replace")
+    missing = ", ".join(str(file) for file in files if not file.exists()) or lacks(text)
+    if missing and not failure:
+        failure = f"ended with status 0 and did not write {missing}"
     if failure:
-        raise ToolchainError(f"{name} {failure}: {error_line(text)} ({_keep(name, command, text)})")
+        kept = keep_output(name, command, text)
+        raise ToolchainError(f"{name} {failure}: {error_line(text)} ({kept})")
     return text
 
 
-def error_line(text: str) -> str:
-    """Find the line of a program's output that explains its failure.
+def keep_output(name: str, command: Sequence[str | Path], text: str) -> str:
+    """Keep the output of a program that failed, in the build folder.
 
     Parameters
     ----------
+    name : name of the file, without ``.log``
+    command : the program and its arguments
     text : all that the program printed
 
     Returns
     -------
-    The first line that reports an error, or else the last line, without surrounding blanks.
+    A phrase that says where it is
     """
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return next(filter(_ERROR.search, lines), lines[-1] if lines else "it printed nothing")
-
-
-def _failure(status: int, missing: Sequence[str]) -> str:
-    """Describe how a program failed; the text is empty if it did not."""
-    if status < 0:
-        return f"was ended by {signal.Signals(-status).name}"
-    if status:
-        return f"ended with status {status}"
-    if missing:
-        return f"ended with status 0 and did not write {', '.join(missing)}"
-    return ""
-
-
-def _keep(name: str, command: Sequence[str | Path], text: str) -> str:
-    """Keep the output of a failed program; return a phrase that says where."""
     kept = build_folder() / "failed" / f"{name}.log"
     try:
         kept.parent.mkdir(parents=True, exist_ok=True)

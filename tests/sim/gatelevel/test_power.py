@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from trilith.sim import ToolchainError
 from trilith.sim.gatelevel.liberty import LibertyError
 from trilith.sim.gatelevel.netlist import Activity
 from trilith.sim.gatelevel.power import _internal, _ports, _probability, _run_opensta, measure_power
@@ -33,6 +34,25 @@ def test_a_condition_that_is_not_an_expression():
     message = r"^the function 'A \+' must be a Boolean expression of Liberty: an operand is missing"
     with pytest.raises(LibertyError, match=message):
         _probability("A +", {}, 1)
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("true", "the power of each cell: it printed nothing"),
+        ("echo OpenSTA 2.6; echo Killed", "the power of each cell: OpenSTA 2.6; Killed"),
+        ("echo Error: no cell", "a report without an error: Error: no cell"),
+    ],
+)
+def test_a_report_without_powers(measured, tmp_path, monkeypatch, script, message):
+    (tmp_path / "sta").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "sta").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.setenv("TRILITH_BUILD", str(tmp_path / "build"))
+    kept = tmp_path / "build" / "failed" / "sta.log"
+    message = f"sta ended with status 0 and did not write {message} (all of its output: {kept})"
+    with pytest.raises(ToolchainError, match=f"^{re.escape(message)}$"):
+        measure_power(measured.netlist, measured.activity)
 
 
 def cells(netlist):

@@ -183,7 +183,10 @@ def test_a_dead_process_is_told_and_replaced():
         trits, q = operands(2, 3, 1)
         simulator.run(trits, q)
         os.kill(simulator._process.pid, signal.SIGKILL)
-        message = "the process of the simulation ended before it answered 'done': "
+        message = (
+            "the process of the simulation was ended by SIGKILL, as where the memory is full "
+            r"before it answered 'done': .+ \(all of its output: .*/failed/simulation\.log\)$"
+        )
         with pytest.raises(SimulationError, match=f"^{message}"):
             simulator.run(trits, q)
         np.testing.assert_array_equal(simulator.run(trits, q).results, ternary_matmul(trits, q))

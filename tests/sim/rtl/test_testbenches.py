@@ -83,8 +83,10 @@ def test_decoder(code: str) -> None:
 def test_that_a_wrong_design_fails() -> None:
     message = (
         r"^testbenches\.weight_decoder: tests every_byte_decodes, one_illegal_byte_is_enough, "
-        r"random_beats_decode failed; 3 ran\n"
-        r"(.*\n)*.*AssertionError: beat (00 )*.* must be \[.*\], not \[.*\]"
+        r"random_beats_decode failed; 3 ran: "
+        r"AssertionError: beat .* must be .* "
+        r"\(all of its output: .*/failed/testbenches\.weight_decoder\.log\)"
+        r"\n(.*\n)*.*AssertionError: beat (00 )*.* must be \[.*\], not \[.*\]"
     )
     with pytest.raises(SimulationError, match=message):
         run_decoder(code="base3", decoder="tq1", count=DECODER_COUNTS["tq1"])

@@ -90,7 +90,13 @@ def test_a_traceback_shows_its_error(tool, kept):
 
 
 @pytest.mark.parametrize(
-    ("text", "line"), [("echo first; echo last", "last"), ("true", "it printed nothing")]
+    ("text", "line"),
+    [
+        ("echo first; echo last", "first; last"),
+        ("printf 'a\\nb\\nc\\n\\n ---\\nd\\n'", "b; c; d"),
+        ("true", "it printed nothing"),
+        ("printf '\\n \\n~~~^\\n'", "it printed nothing"),
+    ],
 )
 def test_a_failure_without_an_error_line(tool, kept, text, line):
     program = tool(f"{text}; exit 1")
@@ -98,8 +104,27 @@ def test_a_failure_without_an_error_line(tool, kept, text, line):
 
 
 def test_a_signal_has_its_name(tool, kept):
-    message = f"tool was ended by SIGKILL: it printed nothing (all of its output: {kept})"
+    how = "SIGKILL, as where the memory is full"
+    message = f"tool was ended by {how}: it printed nothing (all of its output: {kept})"
     fails(message, [tool(f"kill -{signal.SIGKILL.value} $$")])
+    message = (
+        f"of a program that was ended by {how}: it printed nothing (all of its output: {kept})"
+    )
+    fails(f"tool ended with status 137, {message}", [tool("exit 137")])
+    message = f"tool was ended by SIGTERM: first (all of its output: {kept})"
+    fails(message, [tool("echo first; kill $$")])
+
+
+def test_output_that_does_not_have_what_is_needed(tool, kept):
+    program = tool("echo one; echo two")
+    kept_there = f"one; two (all of its output: {kept})"
+    fails(
+        f"tool ended with status 0 and did not write the end: {kept_there}",
+        [program],
+        lacks=lambda text: "" if "end" in text else "the end",
+    )
+    assert kept.read_text() == f"$ {program}\none\ntwo\n"
+    assert run_program([program], lacks=lambda text: "") == "one\ntwo\n"
 
 
 def test_a_file_that_was_not_written(tool, kept, tmp_path):
