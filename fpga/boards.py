@@ -7,6 +7,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from ..golden.checks import check_integer, check_kind, check_number
 from ..hw.axi.wrapper import BusWidths
 from ..hw.config import MatVecConfig
 from ..sim.tools.toolchain import ToolchainError, remedy
@@ -41,6 +42,11 @@ class BoardDescription:
     seed : nextpnr's seed of placement; another one gives another clock frequency
     note : remark for tables
     source : where the figures of the memory are from
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``top`` or a number is of another kind, or a number is not legal.
     """
 
     name: str
@@ -54,6 +60,12 @@ class BoardDescription:
     seed: int = 1
     note: str = ""
     source: str
+
+    def __post_init__(self) -> None:
+        check_kind("top", self.top, TopConfig)
+        for name in ("dram_bytes", "seed"):
+            check_integer(name, getattr(self, name), 0, 2**63 - 1)
+        check_number("dram_bytes_per_second", self.dram_bytes_per_second, 0)
 
     @property
     def design(self) -> dict[str, Any]:
@@ -96,6 +108,11 @@ class SocDescription:
     clock_hz : frequency of the engine, its buses and the DMAs in Hz
     note : remark for tables
     source : where the figures are from
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``engine`` or the frequency is of another kind, or the frequency is not legal.
     """
 
     name: str
@@ -106,6 +123,10 @@ class SocDescription:
     clock_hz: int
     note: str
     source: str
+
+    def __post_init__(self) -> None:
+        check_kind("engine", self.engine, MatVecConfig)
+        check_integer("clock_hz", self.clock_hz, 1, 2**32 - 1)
 
     @property
     def design(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from typing import Self
 from zlib import crc32
 
+from ..golden.checks import check_integer, check_kind
 from ..golden.codes import CODES
 from ..hw.config import MatVecConfig
 from ..hw.jobs import JobShape
@@ -82,12 +83,24 @@ class Frame:
     ----------
     kind : kind, 0 to 255; a ``Kind`` if it means anything
     sequence : sequence number, 0 to 255
-    payload : 0 to ``MAX_PAYLOAD`` bytes
+    payload : 0 to ``MAX_PAYLOAD`` bytes; a reader takes no longer one
+
+    Raises
+    ------
+    TypeError
+        If a number is not an integer, or the payload is not of type bytes.
+    ValueError
+        If a number is not legal.
     """
 
     kind: int
     sequence: int
     payload: bytes = b""
+
+    def __post_init__(self) -> None:
+        for name in ("kind", "sequence"):
+            check_integer(name, getattr(self, name), 0, 255)
+        check_kind("payload", self.payload, bytes)
 
     def encode(self) -> bytes:
         """Encode the frame.
@@ -205,11 +218,24 @@ class Identity:
     config : configuration of its engine
     beats : size of its weight memory in beats of ``config.weight_bytes`` bytes
     clock_hz : frequency of its engine in Hz
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``, or a number is not an integer.
+    ValueError
+        If a number is not legal.
     """
 
     config: MatVecConfig
     beats: int
     clock_hz: int
+
+    def __post_init__(self) -> None:
+        check_kind("config", self.config, MatVecConfig)
+        for name, bits in (("beats", 24), ("clock_hz", 32)):
+            number = check_integer(name, getattr(self, name), 1, 2**bits - 1)
+            object.__setattr__(self, name, number)
 
     @property
     def memory_bytes(self) -> int:

@@ -1,11 +1,25 @@
 """Checks of parameters. Every message has one form: the name, the rule, the value found."""
 
+import math
 import sys
 from collections.abc import Iterable
+from numbers import Real
 from operator import index
 from typing import SupportsIndex, TypeVar
 
-__all__ = ["check_array", "check_choice", "check_flag", "check_integer"]
+from .input_files import shown
+
+__all__ = [
+    "check_array",
+    "check_choice",
+    "check_flag",
+    "check_integer",
+    "check_kind",
+    "check_number",
+]
+
+#: Largest integer of NumPy, and of all sizes of arrays.
+_MOST = 2**63 - 1
 
 _Value = TypeVar("_Value", bound=str | int)
 
@@ -23,7 +37,7 @@ def check_integer(name: str, value: object, low: int, high: int | None = None) -
     ----------
     name : the parameter's name, for the message
     value : of any integer type, those of NumPy included; a truth value is not an integer here
-    low, high : smallest and largest legal value; without ``high`` there is no largest
+    low, high : smallest and largest legal value; without ``high`` the largest is 2⁶³ − 1
 
     Raises
     ------
@@ -35,11 +49,59 @@ def check_integer(name: str, value: object, low: int, high: int | None = None) -
     if _is_flag(value) or not isinstance(value, SupportsIndex):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number = index(value)
-    if high is None and number < low:
-        raise ValueError(f"{name} must be at least {low}, not {number}")
-    if high is not None and not low <= number <= high:
-        raise ValueError(f"{name} must be from {low} to {high}, not {number}")
+    if not low <= number <= (_MOST if high is None else high):
+        rule = f"from {low} to {high}"
+        if high is None:
+            rule = f"at least {low}" if number < low else "at most 2**63 - 1"
+        raise ValueError(f"{name} must be {rule}, not {shown(number)}")
     return number
+
+
+def check_number(name: str, value: object, low: float, high: float = math.inf) -> float:
+    """Check a real number, and return it as a ``float``.
+
+    Parameters
+    ----------
+    name : the parameter's name, for the message
+    value : of any real type, those of NumPy included; a truth value is not a number here
+    low, high : smallest and largest legal value; infinity is legal without ``high``
+
+    Raises
+    ------
+    TypeError
+        If the value is not a real number.
+    ValueError
+        If the value is not a number (NaN), smaller than ``low`` or larger than ``high``.
+    """
+    if _is_flag(value) or not isinstance(value, Real):
+        raise TypeError(f"{name} must be a number, not {value!r}")
+    try:
+        number = float(value)
+    except OverflowError:  # An integer may be too large.
+        number = math.nan
+    if not low <= number <= high:
+        rule = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+        raise ValueError(f"{name} must be {rule}, not {shown(value)}")
+    return number
+
+
+def check_kind(name: str, value: object, kind: type) -> None:
+    """Check that a value is of a class.
+
+    Parameters
+    ----------
+    name : the parameter's name, for the message
+    value : any
+    kind : the class
+
+    Raises
+    ------
+    TypeError
+        If it is not.
+    """
+    if not isinstance(value, kind):
+        article = "an" if kind.__name__[0] in "AEIOU" else "a"
+        raise TypeError(f"{name} must be {article} {kind.__name__}, not {shown(value)}")
 
 
 def check_flag(name: str, value: object) -> bool:
@@ -84,7 +146,7 @@ def check_choice(name: str, value: _Value, choices: Iterable[_Value]) -> _Value:
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value not in legal:
         *first, last = map(str, legal)
-        raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {value!r}")
+        raise ValueError(f"{name} must be {', '.join(first)} or {last}, not {shown(value)}")
     return legal[legal.index(value)]
 
 

@@ -101,8 +101,14 @@ class Code:
         return 0 if 0 in self.values else -1
 
     def packed_bytes(self, count: int) -> int:
-        """Count the bytes of ``count`` trits, fillers included."""
-        return -(-check_integer("count", count, 0) // self.trits_per_byte)
+        """Count the bytes of ``count`` trits, fillers included.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``count`` is not an integer from 0 to 2⁶³ − 1.
+        """
+        return -(-check_integer("count", count, 0, 2**63 - 1) // self.trits_per_byte)
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
         """Pack along the last axis; the last byte is filled with ``filler``.

@@ -35,9 +35,7 @@ class JobShape:
 
     Parameters
     ----------
-    n : outputs, 1 or more
-    k : inputs, 1 or more
-    tokens : activation vectors, 1 or more
+    n, k, tokens : outputs, inputs and activation vectors, each 1 or more
     group_chunks : 0 for one result per output, else one partial result every ``group_chunks``
         chunks
     reuse : whether the job uses the activations of the job before, and loads none
@@ -47,7 +45,7 @@ class JobShape:
     TypeError
         If a size is not an integer, or ``reuse`` is not a truth value.
     ValueError
-        If a size is too small.
+        If a size is too small or too large.
     """
 
     n: int
@@ -114,7 +112,7 @@ class Job:
         not a truth value.
     ValueError
         If the shape or a value of an operand is not legal, the operands differ in K, or
-        ``group_chunks`` is negative.
+        ``group_chunks`` is negative or too large.
     """
 
     trits: NDArray[np.int8]

@@ -10,6 +10,7 @@ from typing import Any
 
 from amaranth.lib import wiring
 
+from ...golden.checks import check_choice, check_flag, check_kind
 from ...hw.baselines import BASELINES, DotConfig
 from ...hw.config import MatVecConfig
 from ...hw.engine.engine import MatVecEngine
@@ -47,12 +48,23 @@ class Unit:
     config : configuration of the unit; only the code of a ``decoder`` counts
     family : ``xcup``, ``ecp5`` or ``ice40``
     route : whether it is placed and routed too; families ``ecp5`` and ``ice40`` only
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is of another kind, or not legal.
     """
 
     kind: str
     config: MatVecConfig
     family: str = "xcup"
     route: bool = False
+
+    def __post_init__(self) -> None:
+        check_choice("kind", self.kind, ("decoder", "dot", "engine"))
+        check_kind("config", self.config, MatVecConfig)
+        check_choice("family", self.family, ("xcup", "ecp5", "ice40"))
+        check_flag("route", self.route)
 
     @property
     def name(self) -> str:

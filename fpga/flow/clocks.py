@@ -14,6 +14,7 @@ from amaranth.hdl import (
 )
 from amaranth.lib import io
 
+from ...golden.checks import check_kind
 from ..boards import BoardDescription
 
 __all__ = ["BoardClock", "xc7_pll"]
@@ -31,11 +32,14 @@ class BoardClock(Elaboratable):
 
     Raises
     ------
+    TypeError
+        If ``board`` is not a ``BoardDescription``.
     ValueError
         On elaboration, if the PLL cannot make the frequency, or the family has no PLL here.
     """
 
     def __init__(self, board: BoardDescription) -> None:
+        check_kind("board", board, BoardDescription)
         self._board = board
 
     def elaborate(self, platform: Any) -> Module:

@@ -77,7 +77,7 @@ class AnswerScheduler(wiring.Component):
             raise TypeError(f"identity must be of type bytes, not {identity!r}")
         if len(identity) != IDENTITY_BYTES - 4:
             raise ValueError(f"identity must have {IDENTITY_BYTES - 4} bytes, not {len(identity)}")
-        check_integer("depth", depth, MAX_PAYLOAD)
+        depth = check_integer("depth", depth, MAX_PAYLOAD)
         self._identity = identity
         super().__init__(
             {

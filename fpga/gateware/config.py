@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from ...golden.checks import check_integer
+from ...golden.checks import check_integer, check_kind
 from ...hw.config import MatVecConfig
 from ..frames import MAX_PAYLOAD, Identity
 from .weight_memory import MemoryShape
@@ -27,8 +27,8 @@ class TopConfig:
     TypeError
         If a field has the wrong type.
     ValueError
-        If the queue's depth is not legal, if a bit takes less than four cycles, or if the length
-        of a bit is more than 2 % off.
+        If a number is not positive, if the queue's depth is not legal, if a bit takes less
+        than four cycles, or if the length of a bit is more than 2 % off.
     """
 
     engine: MatVecConfig
@@ -39,10 +39,9 @@ class TopConfig:
 
     def __post_init__(self) -> None:
         for name, kind in (("engine", MatVecConfig), ("memory", MemoryShape)):
-            if not isinstance(getattr(self, name), kind):
-                raise TypeError(f"{name} must be a {kind.__name__}, not {getattr(self, name)!r}")
+            check_kind(name, getattr(self, name), kind)
         for name in ("clock_hz", "baud", "queue"):
-            check_integer(name, getattr(self, name), 1)
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), 1))
         if self.queue <= MAX_PAYLOAD or self.queue & (self.queue - 1):
             raise ValueError(f"queue must be a power of two above {MAX_PAYLOAD}, not {self.queue}")
         divisor = self.divisor

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Module, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.checks import check_integer
+from ...golden.checks import check_integer, check_kind
 
 __all__ = ["PayloadGatherer"]
 
@@ -55,17 +55,13 @@ class PayloadGatherer(wiring.Component):
     """
 
     def __init__(self, sizes: Mapping[int, int]) -> None:
-        if not isinstance(sizes, Mapping) or not all(
-            isinstance(number, int) for pair in sizes.items() for number in pair
-        ):
-            raise TypeError(f"sizes must map int to int, not be {sizes!r}")
+        check_kind("sizes", sizes, Mapping)
         if not sizes:
             raise ValueError("sizes must have one kind or more, not be empty")
-        for kind, size in sizes.items():
-            if not 0 <= kind < 8:
-                raise ValueError(f"a kind must be from 0 to 7, not {kind}")
-            check_integer(f"the size of kind {kind}", size, 1)
-        self._sizes = dict(sizes)
+        self._sizes = sizes = {
+            check_integer("a kind", kind, 0, 7): check_integer(f"the size of kind {kind}", size, 1)
+            for kind, size in sizes.items()
+        }
         shape = data.StructLayout({"kind": 3, "data": 8 * max(sizes.values())})
         super().__init__(
             {

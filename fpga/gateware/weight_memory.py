@@ -46,11 +46,10 @@ class MemoryShape:
     parts: int = 1
 
     def __post_init__(self) -> None:
-        check_integer("beats", self.beats, 1, 2**24 - 1)
-        check_integer("words_per_beat", self.words_per_beat, 1, 2)
-        check_flag("spram", self.spram)
+        object.__setattr__(self, "spram", check_flag("spram", self.spram))
         most = _PARTS if self.words_per_beat == 1 and not self.spram else 1
-        check_integer("parts", self.parts, 1, most)
+        for name, high in (("beats", 2**24 - 1), ("words_per_beat", 2), ("parts", most)):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), 1, high))
         room = _SPRAM_WORDS // self.words_per_beat
         if self.spram and self.beats > room:
             raise ValueError(f"beats must be at most {room} in SPRAM, not {self.beats}")
@@ -111,8 +110,8 @@ class WeightMemory(wiring.Component):
     def __init__(self, shape: MemoryShape, *, beat_bytes: int, rows: int = 1) -> None:
         if not isinstance(shape, MemoryShape):
             raise TypeError(f"shape must be a MemoryShape, not {shape!r}")
-        check_integer("beat_bytes", beat_bytes, 1)
-        check_integer("rows", rows, 1)
+        beat_bytes = check_integer("beat_bytes", beat_bytes, 1)
+        rows = check_integer("rows", rows, 1)
         if beat_bytes % shape.words_per_beat:
             raise ValueError(
                 f"beat_bytes must be a multiple of {shape.words_per_beat}, not {beat_bytes}"

@@ -8,6 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.checks import check_integer
 from ...golden.matmul import check_activations, check_trits
 from ...hw.beats import activation_beats, result_values, weight_beats
 from ...hw.engine.results import results_shape
@@ -31,11 +32,20 @@ class Resident:
     address : its first beat in the memory
     n : outputs, N
     k : inputs, K
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a number is not an integer, or not legal.
     """
 
     address: int
     n: int
     k: int
+
+    def __post_init__(self) -> None:
+        for name, low in (("address", 0), ("n", 1), ("k", 1)):
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low, 2**24))
 
 
 class Board:

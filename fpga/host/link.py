@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import serial
 from serial.tools.list_ports import comports
 
+from ...golden.checks import check_integer, check_kind
 from ...golden.errors import TrilithError
 from ..boards import BOARDS
 from ..frames import DONE, MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
@@ -76,12 +77,15 @@ class Link:
 
     Raises
     ------
+    TypeError, ValueError
+        If ``port`` is not a string, or ``baud`` is not an integer from 1 to 2³¹ − 1.
     BoardError
         If the port cannot be used, if no board answers, or if its answer is not understood.
     """
 
     def __init__(self, port: str, baud: int | None = None) -> None:
-        self._rates = _RATES if baud is None else (baud,)
+        check_kind("port", port, str)
+        self._rates = _RATES if baud is None else (check_integer("baud", baud, 1, 2**31 - 1),)
         rates = " or ".join(map(str, self._rates))
         self._name = f"{port} at {rates} baud"
         try:

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from ...golden.checks import check_integer, check_kind, check_number
 from ...golden.environment import child_environment
 from ...golden.failures import ending
 from ...sim.rtl.build import build_simulation
@@ -34,6 +35,8 @@ class Noise:
 
     Raises
     ------
+    TypeError
+        If a probability is not a number, or the seed is not an integer.
     ValueError
         If a value is not legal.
     """
@@ -46,11 +49,8 @@ class Noise:
 
     def __post_init__(self) -> None:
         for name in ("flip", "drop", "repeat", "insert"):
-            value = getattr(self, name)
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} must be from 0 to 1, not {value}")
-        if not 0 <= self.seed < 2**32:
-            raise ValueError(f"seed must be from 0 to {2**32 - 1}, not {self.seed}")
+            object.__setattr__(self, name, check_number(name, getattr(self, name), 0, 1))
+        object.__setattr__(self, "seed", check_integer("seed", self.seed, 0, 2**32 - 1))
 
 
 def _verilog(config: TopConfig) -> Path:
@@ -74,6 +74,8 @@ class SimulatedBoard:
 
     Raises
     ------
+    TypeError
+        If an argument is of another class.
     ToolchainError
         If the simulation cannot be built.
     SimulationError
@@ -81,7 +83,9 @@ class SimulatedBoard:
     """
 
     def __init__(self, config: TopConfig, noise: Noise | None = None) -> None:
-        noise = noise or Noise()
+        noise = Noise() if noise is None else noise
+        check_kind("config", config, TopConfig)
+        check_kind("noise", noise, Noise)
         program = build_simulation(
             [_HERE / "simulate.vlt", _verilog(config)], top="board", main=_HERE / "simulate.cpp"
         )

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from math import inf
 from typing import Any
 
+from ...golden.checks import check_choice, check_integer, check_kind, check_number
 from ...hw.config import PRESETS, MatVecConfig
-from ..tools.errors import EstimateError
+from ..tools.errors import EstimateError, estimate_errors
 from .datafiles import DATA, find, read_data, record
 from .memories import EFFICIENCY, Efficiency, Memory
 from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format
@@ -14,6 +15,14 @@ from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format
 __all__ = ["DESIGNS", "Design", "find_design", "own_design", "sustained"]
 
 _FILE = DATA / "designs.toml"
+
+#: Numbers of a design that are above 0 and may be infinite.
+_RATES = (
+    "macs_per_cycle",
+    "attention_macs_per_cycle",
+    "vector_elements_per_cycle",
+    "port_bytes_per_cycle",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +57,8 @@ class Design:
 
     Raises
     ------
+    TypeError
+        If a value is of the wrong kind.
     EstimateError
         If a name is unknown or a value is not legal.
     """
@@ -77,6 +88,8 @@ class Design:
                 f"{self.name}: exactly one of config and weight_format must be given, not "
                 f"{'none' if self.config is None else 'both'}"
             )
+        if self.config is not None:
+            check_kind("config", self.config, MatVecConfig)
         if self.weight_format is not None:
             find_format(self.weight_format)
         find_format(self.head_format)
@@ -84,11 +97,16 @@ class Design:
             raise EstimateError(
                 f"reader must be one of {', '.join(EFFICIENCY)}, not {self.reader!r}"
             )
-        for name, value in vars(self).items():
-            if type(value) in (int, float) and name != "fixed_us" and not value > 0:
-                raise EstimateError(f"{name} must be above 0, not {value}")
-        if not 0.001 <= self.clock_mhz <= 100_000:
-            raise EstimateError(f"clock_mhz must be from 0.001 to 100000, not {self.clock_mhz}")
+        with estimate_errors():
+            for name in ("engines", "pass_tokens", "rows", "kv_bits"):
+                object.__setattr__(self, name, check_integer(name, getattr(self, name), 1, 2**31))
+            check_choice("sram_kilobytes", self.sram_kilobytes, SRAM_KILOBYTES)
+            check_number("clock_mhz", self.clock_mhz, 0.001, 100_000)
+            check_number("fixed_us", self.fixed_us, 0)
+            for name in _RATES:
+                check_number(name, getattr(self, name), 0)
+                if not getattr(self, name):
+                    raise EstimateError(f"{name} must be above 0, not 0")
 
     @property
     def number_format(self) -> NumberFormat:
@@ -163,8 +181,16 @@ def own_design(name: str, config: MatVecConfig, clock_mhz: float) -> Design:
     ----------
     name : name of the design
     config : the engine
-    clock_mhz : its clock frequency
+    clock_mhz : its clock frequency, from 0.001 to 100,000 MHz
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``MatVecConfig``, or the frequency is not a number.
+    EstimateError
+        If the frequency is not legal.
     """
+    check_kind("config", config, MatVecConfig)
     return Design(
         name=name,
         reader="fabric",

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
 
+from ...golden.checks import check_choice, check_integer
 from ..gatelevel.table import COMPARED_UNITS, Table
-from ..tools.errors import EstimateError
+from ..tools.errors import estimate_errors
 from .memories import Dram
 from .profiles import SRAM_KILOBYTES, NumberFormat, Profile, accumulator_bits, measured_profile
 
@@ -50,6 +51,8 @@ class Product:
 
     Raises
     ------
+    TypeError
+        If a value is not an integer.
     EstimateError
         If a value is not legal.
     """
@@ -64,16 +67,15 @@ class Product:
 
     def __post_init__(self) -> None:
         for name in ("n", "k", "tokens", "rows", "pass_tokens"):
-            value = getattr(self, name)
-            if type(value) is not int or not 1 <= value <= 2**31:
-                raise EstimateError(f"{name} must be an integer from 1 to 2**31, not {value!r}")
-        if self.adder_bits is not None and not 1 <= self.adder_bits <= 64:
-            raise EstimateError(f"adder_bits must be from 1 to 64, not {self.adder_bits}")
-        if self.sram_kilobytes not in SRAM_KILOBYTES:
-            raise EstimateError(
-                f"sram_kilobytes must be one of {', '.join(map(str, SRAM_KILOBYTES))}, "
-                f"not {self.sram_kilobytes}"
-            )
+            self._check_integer(name, 1, 2**31)
+        if self.adder_bits is not None:
+            self._check_integer("adder_bits", 1, 64)
+        with estimate_errors():
+            check_choice("sram_kilobytes", self.sram_kilobytes, SRAM_KILOBYTES)
+
+    def _check_integer(self, name: str, low: int, high: int) -> None:
+        with estimate_errors():
+            object.__setattr__(self, name, check_integer(name, getattr(self, name), low, high))
 
     @property
     def macs(self) -> int:

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from ...golden.checks import check_integer
 from ...golden.errors import OutputError
 from ...golden.files import check_outputs, naming_full_disk, new_files, write_text
 from ...golden.input_files import shown
 from ...hw.config import MatVecConfig
-from ..tools.errors import EstimateError
+from ..tools.errors import EstimateError, estimate_errors
 from ..tools.pool import process_pool
 from ..tools.toolchain import remedy
 from .comparison import mac_area
@@ -77,6 +78,8 @@ class Grid:
 
     Raises
     ------
+    TypeError
+        If a size is not an integer, or a clock frequency is not a number.
     EstimateError
         If there is no point, there are more than a million, or a value is not legal.
     """
@@ -103,9 +106,9 @@ class Grid:
         for lanes, rows, tokens in product(self.lanes, self.rows, self.tokens):
             _config(lanes, rows, tokens, self.code)
         for name, values in (("context", self.contexts), ("batch", self.batches)):
-            for value in values:
-                if not 1 <= value <= 2**20:
-                    raise EstimateError(f"{name} must be from 1 to {2**20}, not {value}")
+            with estimate_errors():
+                for value in values:
+                    check_integer(name, value, 1, 2**20)
         for clock in self.clocks:
             own_design("sweep", _config(64, 1, 1, self.code), clock)
 
@@ -119,12 +122,10 @@ class Grid:
 
 def _config(lanes: int, rows: int, tokens: int, code: str) -> MatVecConfig:
     """Make the configuration of a point's engine."""
-    try:
+    with estimate_errors():
         return MatVecConfig(
             lanes=lanes, rows=rows, tokens=tokens, code=code, k_max=6912, n_max=131_072
         )
-    except ValueError as error:
-        raise EstimateError(str(error)) from None
 
 
 def _evaluate(grid: Grid, chunk: Sequence[tuple[int, tuple[Any, ...]]]) -> list[dict[str, Any]]:

@@ -60,8 +60,8 @@ def test_a_group_may_be_larger_than_a_frame():
 @pytest.mark.parametrize(
     ("sizes", "error", "message"),
     [
-        (5, TypeError, "sizes must map int to int, not be 5"),
-        ({1: 2.0}, TypeError, "sizes must map int to int, not be {1: 2.0}"),
+        (5, TypeError, "sizes must be a Mapping, not 5"),
+        ({1: 2.0}, TypeError, "the size of kind 1 must be an integer, not 2.0"),
         ({}, ValueError, "sizes must have one kind or more, not be empty"),
         ({8: 1}, ValueError, "a kind must be from 0 to 7, not 8"),
         ({1: 0}, ValueError, "the size of kind 1 must be at least 1, not 0"),

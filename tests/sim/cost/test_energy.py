@@ -75,9 +75,9 @@ def test_the_activation_buffer_is_shared_by_rows(tmp_path, monkeypatch, stored_t
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"n": 0}, "n must be an integer from 1 to 2**31, not 0"),
-        ({"tokens": -1}, "tokens must be an integer from 1 to 2**31, not -1"),
-        ({"sram_kilobytes": 5}, "sram_kilobytes must be one of 8, 32, 1024, not 5"),
+        ({"n": 0}, "n must be from 1 to 2147483648, not 0"),
+        ({"tokens": -1}, "tokens must be from 1 to 2147483648, not -1"),
+        ({"sram_kilobytes": 5}, "sram_kilobytes must be 8, 32 or 1024, not 5"),
         ({"adder_bits": 0}, "adder_bits must be from 1 to 64, not 0"),
     ],
 )

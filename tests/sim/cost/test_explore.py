@@ -280,7 +280,7 @@ def test_an_absent_scheduler_leaves_nothing(tmp_path, monkeypatch):
             "a sweep must have from 1 to 1000000 points, not 1920000",
         ),
         ({"batches": (0,)}, "batch must be from 1 to 1048576, not 0"),
-        ({"clocks": (-1.0,)}, "clock_mhz must be above 0, not -1.0"),
+        ({"clocks": (-1.0,)}, "clock_mhz must be from 0.001 to 100000, not -1.0"),
         ({"memories": ("x",)}, "the memory must be one of "),
         ({"models": ("x",)}, "the model must be a config.json, a "),
         ({"profile": "x"}, "the energy profile must be one of "),
