@@ -159,8 +159,8 @@ class BitLinear:
     weight: TernaryTensor
     quantize: Quantizer = absmax_quantize
     matmul: Matmul = packed_matmul
-    #: For each group its columns as a matrix of one group, and the scale of each output.
-    _groups: tuple[tuple[TernaryTensor, NDArray[np.float32]], ...] = field(
+    #: For each group of inputs its columns as a matrix, and the stored scale of each output.
+    groups: tuple[tuple[TernaryTensor, NDArray[np.float32]], ...] = field(
         init=False, repr=False, compare=False
     )
 
@@ -180,7 +180,7 @@ class BitLinear:
                 )
             rows = weight.out_features // len(weight.scale)
             groups.append((group, np.repeat(group.scale[:, 0], rows)))
-        object.__setattr__(self, "_groups", tuple(groups))
+        object.__setattr__(self, "groups", tuple(groups))
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply the layer: ``x`` float32[T, K] to float32[T, N].
@@ -193,7 +193,7 @@ class BitLinear:
         check_activations_finite(f"inputs of {self.weight.name}", x)
         q, act_scale = self.quantize(x)
         y = np.float32(0)
-        for index, (group, scale) in enumerate(self._groups):
+        for index, (group, scale) in enumerate(self.groups):
             columns = slice(index * group.group_size, (index + 1) * group.group_size)
             # The order in memory decides the order of later float sums, so it must be the same for
             # all products.

@@ -1,0 +1,334 @@
+"""A token in the arithmetic of the token core: the definition that its RTL matches bit for bit.
+
+Vectors are elements (``golden.elements``): 24-bit floats, rounded after each operation. Sums over a
+vector are exact integers, so that no result depends on the number of lanes or on an order.
+
+- **Norm and quantizer.** With ``y = round(x · g)`` and ``a = max|y|``, ``q = rint(y · (127 / a))``.
+  The norm's root does not touch the elements: it joins a / 127 and the scale of the weights in one
+  factor for each vector, which scales the integer results. The sum of squares is that of 16-bit
+  integers with a common exponent.
+- **Attention.** Queries, keys and values are int8 with a scale for each head. The softmax has
+  weights ``e`` of 16 bits below the binary point and their exact sum. Scales of the values are
+  folded into the weights, which become int8 with a scale for each head.
+- **Head.** Rows and the last vector are int8, each with a scale. The largest logit wins, and the
+  lowest token number among equals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..checkpoint.model_config import ModelConfig
+from ..elements import (
+    exp2,
+    quantize_elements,
+    reciprocal,
+    reciprocal_root,
+    round_element,
+    scaled_integers,
+)
+from .layers import BitLinear, packed_matmul, to_float32
+from .transformer import BitNetModel
+
+__all__ = ["CoreCache", "CoreModel", "Int8Rows", "Trace", "rotation_table"]
+
+_Floats = NDArray[np.float64]
+
+#: Function that takes each vector of a token: number of the layer (or −1 before the first, and the
+#: number of layers after the last), name of the vector, and the vectors of all tokens [T, …].
+Trace = Callable[[int, str, NDArray[Any]], None]
+
+#: log₂ e, by which exponentials become powers of two.
+_LOG2_E = 1.4426950408889634
+
+
+def _ignore(layer: int, name: str, vectors: NDArray[Any]) -> None:
+    """Trace nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Rows:
+    """Rows of int8, each with a scale: the embedding, and the head.
+
+    Parameters
+    ----------
+    q : int8[V, K]
+    scale : elements float64[V]
+    """
+
+    q: NDArray[np.int8]
+    scale: _Floats
+
+    @classmethod
+    def of(cls, rows: NDArray[Any]) -> Int8Rows:
+        """Quantize rows float[V, K]: ``q = rint(127 · w / max|w|)``, exact up to the rounding."""
+        w = to_float32(rows).astype(np.float64)
+        largest = np.abs(w).max(axis=1, keepdims=True)
+        q = np.rint(w * 127 / np.where(largest, largest, 1)).astype(np.int8)
+        return cls(q=q, scale=round_element(largest[:, 0] / 127))
+
+
+def rotation_table(size: int, positions: int, theta: float) -> tuple[_Floats, _Floats]:
+    """Tabulate cosines and sines of rotary positions as elements.
+
+    Parameters
+    ----------
+    size : elements of a head, even
+    positions : number of positions, from 0 on
+    theta : base of the frequencies
+
+    Returns
+    -------
+    Cosines and sines, each [positions, size / 2]
+    """
+    frequencies = float(theta) ** -(np.arange(0, size, 2) / size)
+    angles = np.outer(np.arange(positions), frequencies)
+    return round_element(np.cos(angles)), round_element(np.sin(angles))
+
+
+class CoreCache:
+    """Keys and values of the tokens so far: int8 with a scale for each head vector.
+
+    Parameters
+    ----------
+    config : sizes of the model
+
+    Attributes
+    ----------
+    length : number of tokens in the cache
+    keys, values : int8[layers, positions, kv_heads, size]
+    key_scales, value_scales : elements [layers, positions, kv_heads]
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        scales = (config.layers, config.max_positions, config.kv_heads)
+        self.length = 0
+        self.keys = np.zeros((*scales, config.head_size), np.int8)
+        self.values = np.zeros_like(self.keys)
+        self.key_scales = np.zeros(scales)
+        self.value_scales = np.zeros(scales)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreModel:
+    """A model in the arithmetic of the token core.
+
+    Parameters
+    ----------
+    model : the model, of any kind that ``BitNetModel`` runs with int8 activations
+
+    Members
+    -------
+    embedding, head : rows of int8; the same object if the model ties them
+    """
+
+    model: BitNetModel
+    embedding: Int8Rows = field(init=False, repr=False)
+    head: Int8Rows = field(init=False, repr=False)
+    _rotation: tuple[_Floats, _Floats] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        model, config = self.model, self.model.config
+        embedding = Int8Rows.of(model.embedding)
+        table = rotation_table(config.head_size, config.max_positions, config.theta)
+        object.__setattr__(self, "embedding", embedding)
+        object.__setattr__(self, "head", embedding if config.tied else Int8Rows.of(model.head))
+        object.__setattr__(self, "_rotation", table)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes and kind of the model."""
+        return self.model.config
+
+    def forward(
+        self,
+        tokens: Sequence[int] | NDArray[Any],
+        cache: CoreCache | None = None,
+        *,
+        last: bool = False,
+        trace: Trace = _ignore,
+    ) -> _Floats:
+        """Compute the logits after each token, or after the last one only.
+
+        Parameters
+        ----------
+        tokens : T token numbers, which follow the tokens in ``cache``
+        cache : keys and values of the tokens before; the new ones are added
+        last : whether to compute only the last token's logits
+        trace : takes every vector
+
+        Returns
+        -------
+        elements [T, vocabulary], or [1, vocabulary]
+
+        Raises
+        ------
+        ValueError
+            If a token is not in the vocabulary, or there is none, or the context is full.
+        """
+        config = self.config
+        cache = cache or CoreCache(config)
+        ids = np.asarray(tokens)
+        if not len(ids) or ids.min() < 0 or ids.max() >= config.vocabulary:
+            raise ValueError(
+                f"tokens must be from 0 to {config.vocabulary - 1}, at least one, not {tokens!r}"
+            )
+        if cache.length + len(ids) > config.max_positions:
+            raise ValueError(
+                f"the context must be at most {config.max_positions} tokens, "
+                f"not {cache.length + len(ids)}"
+            )
+        x = round_element(self.embedding.q[ids] * self.embedding.scale[ids, np.newaxis])
+        trace(-1, "embedding", x)
+        for index in range(config.layers):
+            x = self._attention(index, x, cache, trace)
+            x = self._feed_forward(index, x, trace)
+        cache.length += len(ids)
+        q, factor = self._quantize(x[-1:] if last else x, self.model.final_norm)
+        trace(config.layers, "quantized", q)
+        # Small sums of int8 products are exact in float64.
+        sums = q.astype(np.float64) @ self.head.q.T.astype(np.float64)
+        logits = round_element(round_element(sums) * round_element(self.head.scale * factor))
+        trace(config.layers, "logits", logits)
+        return logits
+
+    def _quantize(
+        self, x: _Floats, gain: NDArray[np.float32] | None
+    ) -> tuple[NDArray[np.int8], _Floats]:
+        """Normalize and quantize vectors [T, K]; without a gain there is no norm.
+
+        Returns
+        -------
+        q : int8[T, K]
+        factor : elements [T, 1]; the normalized vector is about ``q · factor``
+        """
+        y = x if gain is None else round_element(x * round_element(gain.astype(np.float64)))
+        q, factor = quantize_elements(y, np.abs(y).max(axis=-1, keepdims=True))
+        if gain is not None:
+            integers, exponent = scaled_integers(x, np.abs(x).max(axis=-1, keepdims=True))
+            total = round_element((integers * integers).sum(axis=-1, keepdims=True))
+            mean = round_element(np.ldexp(total * round_element(1 / x.shape[-1]), 2 * exponent))
+            mean = round_element(mean + round_element(self.config.epsilon))
+            factor = round_element(factor * reciprocal_root(mean))
+        return q.astype(np.int8), factor
+
+    def _product(self, linear: BitLinear, q: NDArray[np.int8], factor: _Floats) -> _Floats:
+        """Multiply quantized vectors [T, K] by a matrix, and scale the integer results to [T, N].
+
+        Groups of the matrix are added in order, each scaled before.
+        """
+        total = np.float64(0)
+        for index, (group, scale) in enumerate(linear.groups):
+            columns = slice(index * group.group_size, (index + 1) * group.group_size)
+            sums = round_element(packed_matmul(group, q[:, columns]))
+            multiplier = 1 / scale.astype(np.float64) if group.divides else scale
+            scaled = round_element(sums * round_element(round_element(multiplier) * factor))
+            total = round_element(total + scaled)
+        return np.asarray(total)
+
+    def _attention(self, index: int, x: _Floats, cache: CoreCache, trace: Trace) -> _Floats:
+        """Add the attention of a layer to vectors x [T, hidden]."""
+        layer, config = self.model.layers[index], self.config
+        q, factor = self._quantize(x, layer.gains["input_layernorm"])
+        trace(index, "attention_quantized", q)
+        heads = {}
+        places = slice(cache.length, cache.length + len(x))
+        for name in ("q", "k", "v"):
+            vectors = self._product(layer.linears[f"self_attn.{name}_proj"], q, factor)
+            vectors = vectors.reshape(len(x), -1, config.head_size)
+            if name != "v":
+                vectors = self._rotate(vectors, cache.length)
+            trace(index, name, vectors)
+            largest = np.abs(vectors).max(axis=-1, keepdims=True)
+            heads[name] = quantize_elements(vectors, largest)
+        cache.keys[index, places] = heads["k"][0]
+        cache.key_scales[index, places] = heads["k"][1][..., 0]
+        cache.values[index, places] = heads["v"][0]
+        cache.value_scales[index, places] = heads["v"][1][..., 0]
+        mixed = np.empty((len(x), config.heads * config.head_size))
+        for token in range(len(x)):
+            mixed[token] = self._mix(
+                index, cache, cache.length + token + 1, *(part[token] for part in heads["q"])
+            )
+        trace(index, "mixed", mixed)
+        q, factor = self._quantize(mixed, layer.gains.get("self_attn.attn_sub_norm"))
+        trace(index, "mixed_quantized", q)
+        x = round_element(x + self._product(layer.linears["self_attn.o_proj"], q, factor))
+        trace(index, "attention", x)
+        return x
+
+    def _rotate(self, x: _Floats, start: int) -> _Floats:
+        """Turn heads [T, heads, size] by their positions, from ``start`` on."""
+        cos, sin = (table[start : start + len(x), np.newaxis] for table in self._rotation)
+        first, second = np.split(x, 2, axis=-1)
+        return np.concatenate(
+            [
+                round_element(round_element(first * cos) - round_element(second * sin)),
+                round_element(round_element(second * cos) + round_element(first * sin)),
+            ],
+            axis=-1,
+        )
+
+    def _mix(
+        self, index: int, cache: CoreCache, length: int, q: NDArray[np.int64], scale: _Floats
+    ) -> _Floats:
+        """Mix the values of ``length`` positions for the heads of one token.
+
+        Parameters
+        ----------
+        index : number of the layer
+        cache : keys and values
+        length : positions that the token sees, itself included
+        q : int64[heads, size], int8 in range
+        scale : elements [heads, 1]
+
+        Returns
+        -------
+        elements [heads · size]
+        """
+        config = self.config
+        # Heads that share keys: [kv_heads, shared, …].
+        q = q.reshape(config.kv_heads, -1, config.head_size)
+        scale = scale.reshape(config.kv_heads, -1, 1)
+        # Sums of small integers are exact in float64, and come faster.
+        keys = cache.keys[index, :length].transpose(1, 2, 0).astype(np.float64)
+        values = cache.values[index, :length].transpose(1, 0, 2).astype(np.float64)
+        key_scales = cache.key_scales[index, :length].T[:, np.newaxis]
+        value_scales = cache.value_scales[index, :length].T[:, np.newaxis]
+        factor = round_element(scale * round_element(config.head_size**-0.5 * _LOG2_E))
+        scores = round_element(round_element(q @ keys) * round_element(factor * key_scales))
+        scores = round_element(scores - scores.max(axis=-1, keepdims=True))
+        e = np.rint(exp2(scores) * 2.0**16)
+        total = round_element(round_element(e.sum(axis=-1, keepdims=True)) * 2.0**-16)
+        u = round_element(round_element(e * 2.0**-16) * value_scales)
+        weights, scale = quantize_elements(u, u.max(axis=-1, keepdims=True))
+        factor = round_element(scale * reciprocal(total))
+        return round_element(round_element(weights @ values) * factor).reshape(-1)
+
+    def _feed_forward(self, index: int, x: _Floats, trace: Trace) -> _Floats:
+        """Add the gated feed-forward layer to vectors x [T, hidden]."""
+        layer = self.model.layers[index]
+        q, factor = self._quantize(x, layer.gains["post_attention_layernorm"])
+        trace(index, "feed_forward_quantized", q)
+        gate, up = (
+            self._product(layer.linears[f"mlp.{name}_proj"], q, factor) for name in ("gate", "up")
+        )
+        trace(index, "gate", gate)
+        if self.config.hidden_act == "relu2":
+            positive = np.maximum(gate, 0)
+            gated = round_element(round_element(positive * positive) * up)
+        else:
+            power = exp2(round_element(gate * round_element(-_LOG2_E)))
+            sigmoid = reciprocal(round_element(1 + power))
+            gated = round_element(round_element(gate * sigmoid) * up)
+        trace(index, "gated", gated)
+        q, factor = self._quantize(gated, layer.gains.get("mlp.ffn_sub_norm"))
+        trace(index, "gated_quantized", q)
+        x = round_element(x + self._product(layer.linears["mlp.down_proj"], q, factor))
+        trace(index, "feed_forward", x)
+        return x

@@ -1,0 +1,1 @@
+"""The token core: from a token's number to the next one."""

@@ -1,0 +1,93 @@
+"""Element of an integer."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...golden.elements import BIAS
+from ..checks import check_integer
+from .element import ELEMENT, FRACTION_BITS, pack_element
+from .leading import leading_zeros
+
+__all__ = ["IntegerConverter"]
+
+
+class IntegerConverter(wiring.Component):
+    """Converts a signed integer times a power of two to an element, and rounds it once.
+
+    The golden function is ``round_element(ldexp(integer, exponent))``. There is no handshake: every
+    cycle starts a conversion.
+
+    Latency: ``LATENCY`` = 2 cycles: a register behind the magnitude and its leading zeros, and one
+    behind the rounding. Throughput: one conversion per cycle.
+
+    Parameters
+    ----------
+    width : 2 to 64; bits of the integer
+
+    Raises
+    ------
+    TypeError
+        If ``width`` is not an integer.
+    ValueError
+        If it is not legal.
+
+    Members
+    -------
+    integer : In(signed(width))
+    exponent : In(signed(10)); −400 to 400
+    element : Out(element); zero is positive
+    overflow : Out(1); the number was too large, and ``element`` is the largest element
+    """
+
+    #: Cycles from the integer to the element.
+    LATENCY = 2
+
+    def __init__(self, *, width: int) -> None:
+        self._width = width = check_integer("width", width, 2, 64)
+        super().__init__(
+            {
+                "integer": In(signed(width)),
+                "exponent": In(signed(10)),
+                "element": Out(ELEMENT),
+                "overflow": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        width = self._width
+        negative = self.integer[-1]
+        magnitude = Signal(width)
+        m.d.comb += magnitude.eq(Mux(negative, -self.integer, self.integer))
+        zeros = leading_zeros(m, magnitude)
+        held = Signal(width, reset_less=True)
+        held_zeros = Signal.like(zeros, reset_less=True)
+        held_negative = Signal(reset_less=True)
+        # Stored exponent of a magnitude whose top bit is set.
+        top_exponent = Signal(signed(11), reset_less=True)
+        m.d.sync += [
+            held.eq(magnitude),
+            held_zeros.eq(zeros),
+            held_negative.eq(negative),
+            top_exponent.eq(self.exponent + (BIAS + width - 1)),
+        ]
+        # Bits for the fraction, the round bit and a sticky bit lie below the leading one.
+        room = max(width, FRACTION_BITS + 3)
+        normalized = Signal(room)
+        m.d.comb += normalized.eq(Cat(Const(0, room - width), held) << held_zeros)
+        below = room - 1 - FRACTION_BITS
+        stored = Signal(signed(12))
+        m.d.comb += stored.eq(top_exponent - held_zeros)
+        packed, overflow = pack_element(
+            exponent=stored,
+            fraction=normalized[below:][:FRACTION_BITS],
+            round_bit=normalized[below - 1],
+            sticky=normalized[: below - 1].any(),
+            zero=~normalized[-1],
+        )
+        m.d.sync += [
+            self.element.eq(Cat(packed, held_negative & packed.any())),
+            self.overflow.eq(overflow),
+        ]
+        return m

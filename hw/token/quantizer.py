@@ -1,0 +1,65 @@
+"""Quantization of an element to an integer of eight bits."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from ...golden.elements import BIAS, SIGNIFICAND_BITS
+from .element import ELEMENT, significand
+
+__all__ = ["ElementQuantizer"]
+
+#: Bits of the exact product of two significands below the binary point.
+_POINT = 2 * (SIGNIFICAND_BITS - 1)
+
+
+class ElementQuantizer(wiring.Component):
+    """Multiplies an element with a factor, and rounds the product to an integer, half to even.
+
+    The golden function is ``rint(a * b)``, as in ``quantize_elements``, whose products are from
+    −127 to 127. There is no handshake: every cycle starts a product.
+
+    Latency: ``LATENCY`` = 2 cycles: a register behind the multiplier, and one behind the rounding.
+    Throughput: one integer per cycle.
+
+    Members
+    -------
+    a, b : In(element); their product is at most 127.49 in magnitude
+    integer : Out(signed(8))
+    """
+
+    #: Cycles from the factors to the integer.
+    LATENCY = 2
+
+    def __init__(self) -> None:
+        super().__init__({"a": In(ELEMENT), "b": In(ELEMENT), "integer": Out(signed(8))})
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        exact = Signal(2 * SIGNIFICAND_BITS, reset_less=True)
+        # The integer is the product shifted right by _POINT − exponent.
+        exponent = Signal(signed(11), reset_less=True)
+        negative = Signal(reset_less=True)
+        zero = Signal(reset_less=True)
+        m.d.sync += [
+            exact.eq(significand(self.a) * significand(self.b)),
+            exponent.eq(self.a.exponent + self.b.exponent - 2 * BIAS),
+            negative.eq(self.a.negative ^ self.b.negative),
+            zero.eq((self.a.exponent == 0) | (self.b.exponent == 0)),
+        ]
+        # Exponents from −2 to 6 matter: below them the product is less than a half. Zeros below the
+        # product keep all its bits, so that a tie is seen.
+        places = Signal(4)
+        m.d.comb += places.eq(6 - exponent)
+        shifted = Signal(len(exact) + 9)
+        m.d.comb += shifted.eq(Cat(Const(0, 9), exact) >> places)
+        point = _POINT - 6 + 9
+        whole = shifted[point:]
+        round_bit = shifted[point - 1]
+        sticky = shifted[: point - 1].any()
+        magnitude = Signal(8)
+        m.d.comb += magnitude.eq(whole + (round_bit & (sticky | whole[0])))
+        m.d.sync += self.integer.eq(
+            Mux(zero | (exponent < -2), 0, Mux(negative, -magnitude, magnitude))
+        )
+        return m

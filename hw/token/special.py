@@ -1,0 +1,141 @@
+"""Reciprocal, reciprocal root and power of two, by one table and one interpolation."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, enum, memory, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...golden.elements import BIAS, SEGMENT_BITS, TABLES
+from .element import ELEMENT, FRACTION_BITS, pack_element, significand
+
+__all__ = ["Function", "SpecialFunction"]
+
+#: Order of the tables in the memory.
+_ORDER = ("reciprocal", "exp2", "root_even", "root_odd")
+
+
+#: One segment of a table.
+_SEGMENT = data.StructLayout({"base": 19, "slope": signed(11)})
+
+
+class Function(enum.Enum, shape=2):
+    """Functions of ``SpecialFunction``."""
+
+    RECIPROCAL = 0
+    EXP2 = 1
+    ROOT = 2
+
+
+class SpecialFunction(wiring.Component):
+    """Computes 1/x, 2ˣ or 1/√x of an element, from a table of 256 straight segments each.
+
+    The golden functions are ``reciprocal``, ``exp2`` and ``reciprocal_root``. The reciprocal root
+    has a table for each parity of the exponent, so that the memory has 1,024 words of 30 bits. The
+    interpolation takes one 11 × 7 multiplier. There is no handshake: every cycle starts a function.
+
+    Latency: ``LATENCY`` = 4 cycles: a register behind the position, the memory's, one behind the
+    multiplier, and one behind the rounding. Throughput: one function per cycle.
+
+    Members
+    -------
+    function : In(``Function``)
+    x : In(element); the sign is ignored except by 2ˣ
+    value : Out(element)
+    overflow : Out(1); 2ˣ was too large, and ``value`` is the largest element
+    """
+
+    #: Cycles from the argument to the value.
+    LATENCY = 4
+
+    def __init__(self) -> None:
+        super().__init__(
+            {"function": In(Function), "x": In(ELEMENT), "value": Out(ELEMENT), "overflow": Out(1)}
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        m.submodules.table = table = memory.Memory(
+            shape=_SEGMENT,
+            depth=4 * 256,
+            init=[
+                {"base": int(base), "slope": int(slope)}
+                for name in _ORDER
+                for base, slope in zip(TABLES[name].bases, TABLES[name].slopes, strict=True)
+            ],
+        )
+        read = table.read_port()
+        position, segment, scale, zero, large = self._position(m)
+        m.d.comb += read.addr.eq(segment)
+
+        # Second register: the memory's output. The rest waits beside it.
+        place = Signal(SEGMENT_BITS, reset_less=True)
+        m.d.sync += place.eq(position)
+        # Third register: the product of the slope.
+        product = Signal(signed(11 + SEGMENT_BITS), reset_less=True)
+        base = Signal(19, reset_less=True)
+        m.d.sync += [product.eq(read.data.slope * place), base.eq(read.data.base)]
+        held = Cat(scale, zero, large)
+        for stage in (2, 3):
+            register = Signal(len(held), name=f"held{stage}", reset_less=True)
+            m.d.sync += register.eq(held)
+            held = register
+        scale, zero, large = held[: len(scale)].as_signed(), held[-2], held[-1]
+
+        # Fourth register: the value between a half and 1, rounded.
+        value = Signal(19)
+        m.d.comb += value.eq(base + (product >> SEGMENT_BITS))
+        one = value[-1]
+        exponent = Signal(signed(11))
+        m.d.comb += exponent.eq(Mux(large, 255, scale + (BIAS - 1) + one))
+        magnitude, overflow = pack_element(
+            exponent=exponent,
+            fraction=Mux(one, 0, value[2 : 2 + FRACTION_BITS]),
+            round_bit=value[1] & ~one,
+            sticky=value[0] & ~one,
+            zero=zero,
+        )
+        m.d.sync += [self.value.eq(magnitude), self.overflow.eq(overflow)]
+        return m
+
+    def _position(self, m: Module) -> tuple[Signal, Signal, Signal, Signal, Signal]:
+        """First register: place in a segment, segment, power of two, and results without a table.
+
+        An argument of 2ˣ first becomes an integer with 15 bits below the binary point. Arguments of
+        256 or more overflow, and give 0 if they are negative.
+        """
+        x = self.x
+        power, root = self.function == Function.EXP2, self.function == Function.ROOT
+        exponent = Signal(signed(9))
+        m.d.comb += exponent.eq(x.exponent - BIAS)
+        places = Signal(signed(10))
+        m.d.comb += places.eq(8 - exponent)
+        tiny, huge = (places > 25) | (x.exponent == 0), places <= 0
+        # Zeros below the significand keep all its bits, so that a tie is seen.
+        shifted = Signal(18 + 8 + 16)
+        m.d.comb += shifted.eq(
+            Cat(Const(0, 18 + 8), significand(x)) >> Mux(tiny | huge, 0, places[:5])
+        )
+        whole, round_bit, sticky = shifted[18:], shifted[17], shifted[:17].any()
+        rounded = Signal(24)
+        m.d.comb += rounded.eq(Mux(tiny, 0, whole + (round_bit & (sticky | whole[0]))))
+        fixed = Signal(signed(25))
+        m.d.comb += fixed.eq(Mux(x.negative, -rounded, rounded))
+
+        place = Signal(SEGMENT_BITS, reset_less=True)
+        segment = Signal(10, reset_less=True)
+        scale = Signal(signed(10), reset_less=True)
+        zero, large = Signal(reset_less=True), Signal(reset_less=True)
+        fraction = Mux(power, fixed[:FRACTION_BITS], x.fraction)
+        table = Mux(root, Cat(exponent[0], 1), Cat(power, 0))
+        m.d.sync += [
+            place.eq(fraction),
+            segment.eq(Cat(fraction[SEGMENT_BITS:], table)),
+            zero.eq(Mux(power, huge & x.negative, x.exponent == 0)),
+            large.eq(power & huge & ~x.negative),
+        ]
+        with m.If(power):
+            m.d.sync += scale.eq((fixed >> FRACTION_BITS) + 1)
+        with m.Elif(root):
+            m.d.sync += scale.eq(-(exponent >> 1))
+        with m.Else():
+            m.d.sync += scale.eq(-exponent)
+        return place, segment, scale, zero, large
