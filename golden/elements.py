@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 __all__ = [
     "BIAS",
     "LARGEST",
+    "LOG2_E",
     "SEGMENT_BITS",
     "SIGNIFICAND_BITS",
     "TABLES",
@@ -42,6 +43,10 @@ SIGNIFICAND_BITS = 16
 
 #: Stored exponent of the values from 1 to 2.
 BIAS = 127
+
+
+#: log₂ e, by which exponentials become powers of two.
+LOG2_E = 1.4426950408889634
 
 
 #: Bits of the position within a segment of a table; the 8 bits above them number the segment.

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 
 from ..checkpoint.model_config import ModelConfig
 from ..elements import (
+    LOG2_E,
     exp2,
     quantize_elements,
     reciprocal,
@@ -42,9 +43,6 @@ _Floats = NDArray[np.float64]
 #: Function that takes each vector of a token: number of the layer (or −1 before the first, and the
 #: number of layers after the last), name of the vector, and the vectors of all tokens [T, …].
 Trace = Callable[[int, str, NDArray[Any]], None]
-
-#: log₂ e, by which exponentials become powers of two.
-_LOG2_E = 1.4426950408889634
 
 
 def _ignore(layer: int, name: str, vectors: NDArray[Any]) -> None:
@@ -300,7 +298,7 @@ class CoreModel:
         values = cache.values[index, :length].transpose(1, 0, 2).astype(np.float64)
         key_scales = cache.key_scales[index, :length].T[:, np.newaxis]
         value_scales = cache.value_scales[index, :length].T[:, np.newaxis]
-        factor = round_element(scale * round_element(config.head_size**-0.5 * _LOG2_E))
+        factor = round_element(scale * round_element(config.head_size**-0.5 * LOG2_E))
         scores = round_element(round_element(q @ keys) * round_element(factor * key_scales))
         scores = round_element(scores - scores.max(axis=-1, keepdims=True))
         e = np.rint(exp2(scores) * 2.0**16)
@@ -323,7 +321,7 @@ class CoreModel:
             positive = np.maximum(gate, 0)
             gated = round_element(round_element(positive * positive) * up)
         else:
-            power = exp2(round_element(gate * round_element(-_LOG2_E)))
+            power = exp2(round_element(gate * round_element(-LOG2_E)))
             sigmoid = reciprocal(round_element(1 + power))
             gated = round_element(round_element(gate * sigmoid) * up)
         trace(index, "gated", gated)

@@ -15,10 +15,10 @@ from ..tools.errors import SimulationError
 from ..tools.run import run_program
 from .build import build_component
 
-__all__ = ["port_bytes", "port_rows", "run_clocked"]
+__all__ = ["CONTROL", "port_bytes", "port_rows", "run_clocked"]
 
-#: Verilator reports a loop where one bit of a vector depends on another bit of it.
-_CONTROL = """`verilator_config
+#: Control file: Verilator reports a loop where one bit of a vector depends on another bit of it.
+CONTROL = """`verilator_config
 lint_off -rule UNOPTFLAT -file "*.v"
 """
 
@@ -89,7 +89,7 @@ def run_clocked(
     main = render(
         "trilith.sim.rtl", "clocked.cpp.jinja", inputs=ins.values(), outputs=outs.values()
     )
-    program = build_component(component, _CONTROL, main)
+    program = build_component(component, CONTROL, main)
     rows = np.concatenate([inputs[name] for name in ins], axis=1)
     with scratch_folder() as scratch:
         rows.tofile(scratch / "in.bin")

@@ -8,7 +8,8 @@ import pytest
 from trilith.hw import AxiMatVec, BusWidths, MatVecConfig
 from trilith.hw.axi.lite import RegisterBank
 from trilith.hw.axi.registers import Register
-from trilith.hw.axi.stream import AxiStreamReader, AxiStreamWriter, Gearbox
+from trilith.hw.axi.stream import AxiStreamReader, AxiStreamWriter
+from trilith.hw.gearbox import Gearbox
 
 CONFIG = MatVecConfig(lanes=8, rows=2, k_max=100, n_max=100)
 A = Register(name="a", offset=0, access="rw", meaning="a number")

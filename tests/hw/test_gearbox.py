@@ -6,7 +6,7 @@ from math import gcd
 import pytest
 from amaranth.sim import Simulator
 
-from trilith.hw.axi.stream import Gearbox
+from trilith.hw.gearbox import Gearbox
 
 #: Narrower, wider, equal, one dividing the other or not; the last three as preset buses have them.
 SIZES = [(4, 3), (4, 5), (8, 7), (7, 8), (4, 1), (1, 4), (6, 4), (8, 8), (4, 16), (20, 8), (4, 8)]
