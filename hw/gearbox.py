@@ -15,9 +15,10 @@ class Gearbox(wiring.Component):
     """Gearbox: turns pieces of ``in_bytes`` bytes into pieces of ``out_bytes`` bytes.
 
     Bytes move in units of ``unit_bytes``, by default the greatest common divisor of both sizes. An
-    input piece carries ``count`` units in its lowest bytes. All output pieces are full, except for the one that
-    ends a packet. A packet ends with ``last``; the next packet begins a new output piece. An input
-    piece without units only ends its packet. If no unit waits then, no output piece has ``last``.
+    input piece carries ``count`` units in its lowest bytes. All output pieces are full, except for
+    the one that ends a packet. A packet ends with ``last``; the next packet begins a new output
+    piece. An input piece without units only ends its packet. If no unit waits then, no output piece
+    has ``last``.
 
     With I units in an input piece and O units in an output piece, the gearbox holds up to
     I + O − 1 units. It accepts a piece if fewer than O units stay after the output of the cycle.

@@ -36,7 +36,14 @@ from ..elements import (
 from .layers import BitLinear, packed_matmul, to_float32
 from .transformer import BitNetModel
 
-__all__ = ["CoreCache", "CoreModel", "Int8Rows", "Trace", "rotation_table"]
+__all__ = [
+    "CoreCache",
+    "CoreModel",
+    "Int8Rows",
+    "Trace",
+    "normalize_and_quantize",
+    "rotation_table",
+]
 
 _Floats = NDArray[np.float64]
 
@@ -87,6 +94,34 @@ def rotation_table(size: int, positions: int, theta: float) -> tuple[_Floats, _F
     frequencies = float(theta) ** -(np.arange(0, size, 2) / size)
     angles = np.outer(np.arange(positions), frequencies)
     return round_element(np.cos(angles)), round_element(np.sin(angles))
+
+
+def normalize_and_quantize(
+    x: _Floats, gain: _Floats | None, epsilon: float
+) -> tuple[NDArray[np.int8], _Floats]:
+    """Normalize and quantize vectors; without a gain there is no norm.
+
+    Parameters
+    ----------
+    x : elements [T, K]
+    gain : elements [K], or None
+    epsilon : constant of the norm
+
+    Returns
+    -------
+    q : int8[T, K]
+    factor : elements [T, 1]; the normalized vector is about ``q · factor``
+    """
+    y = x if gain is None else round_element(x * gain)
+    q, factor = quantize_elements(y, np.abs(y).max(axis=-1, keepdims=True))
+    if gain is not None:
+        integers, exponent = scaled_integers(x, np.abs(x).max(axis=-1, keepdims=True))
+        squares = (integers * integers).sum(axis=-1, keepdims=True).astype(np.float64)
+        total = round_element(np.ldexp(squares, 2 * exponent))
+        mean = round_element(total * round_element(1 / x.shape[-1]))
+        mean = round_element(mean + round_element(epsilon))
+        factor = round_element(factor * reciprocal_root(mean))
+    return q.astype(np.int8), factor
 
 
 class CoreCache:
@@ -198,22 +233,9 @@ class CoreModel:
     def _quantize(
         self, x: _Floats, gain: NDArray[np.float32] | None
     ) -> tuple[NDArray[np.int8], _Floats]:
-        """Normalize and quantize vectors [T, K]; without a gain there is no norm.
-
-        Returns
-        -------
-        q : int8[T, K]
-        factor : elements [T, 1]; the normalized vector is about ``q · factor``
-        """
-        y = x if gain is None else round_element(x * round_element(gain.astype(np.float64)))
-        q, factor = quantize_elements(y, np.abs(y).max(axis=-1, keepdims=True))
-        if gain is not None:
-            integers, exponent = scaled_integers(x, np.abs(x).max(axis=-1, keepdims=True))
-            total = round_element((integers * integers).sum(axis=-1, keepdims=True))
-            mean = round_element(np.ldexp(total * round_element(1 / x.shape[-1]), 2 * exponent))
-            mean = round_element(mean + round_element(self.config.epsilon))
-            factor = round_element(factor * reciprocal_root(mean))
-        return q.astype(np.int8), factor
+        """Normalize and quantize vectors by a gain of the model."""
+        rounded = None if gain is None else round_element(gain.astype(np.float64))
+        return normalize_and_quantize(x, rounded, self.config.epsilon)
 
     def _product(self, linear: BitLinear, q: NDArray[np.int8], factor: _Floats) -> _Floats:
         """Multiply quantized vectors [T, K] by a matrix, and scale the integer results to [T, N].

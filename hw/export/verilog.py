@@ -188,6 +188,9 @@ class _Cell:
             if unsigned and limit and (self.kind, limit[1][0]) in _CONSTANT_COMPARISONS:
                 result = _CONSTANT_COMPARISONS[self.kind, limit[1][0]]
                 return ["connect " + self.ports["\\Y"] + " " + result]
+        elif self.kind == "$shl":
+            # Verilog shifts in the width of the result.
+            self._extend("\\A", max(self._width("\\A"), self._width("\\Y")))
         elif self.kind == "$shift" and self._width("\\Y") == 1:
             # One bit of a table, which is padded so that no index is beyond its end.
             self._extend("\\A", 2 ** self._width("\\B"))

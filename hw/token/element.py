@@ -3,9 +3,9 @@
 from amaranth.hdl import Cat, Const, Mux, Value
 from amaranth.lib import data
 
-from ...golden.elements import SIGNIFICAND_BITS
+from ...golden.elements import SIGNIFICAND_BITS, element_bits, round_element
 
-__all__ = ["ELEMENT", "FRACTION_BITS", "pack_element", "significand"]
+__all__ = ["ELEMENT", "FRACTION_BITS", "constant", "pack_element", "significand"]
 
 #: Stored bits of a significand.
 FRACTION_BITS = SIGNIFICAND_BITS - 1
@@ -18,6 +18,11 @@ ELEMENT = data.StructLayout({"fraction": FRACTION_BITS, "exponent": 8, "negative
 def significand(element: data.View) -> Value:
     """The significand of an element that is not zero: 16 bits, the leading one included."""
     return Cat(element.fraction, Const(1, 1))
+
+
+def constant(value: float) -> Const:
+    """The element nearest to a number, as a constant of 24 bits."""
+    return Const(int(element_bits(round_element(value))), ELEMENT.size)
 
 
 def pack_element(

@@ -1,13 +1,13 @@
 """Last step of a product: residual, gate, or nothing; then to the vector memory."""
 
-from amaranth.hdl import Cat, Const, EnableInserter, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.elements import LOG2_E, element_bits, round_element
+from ...golden.elements import LOG2_E
 from .adder import ElementAdder
 from .config import TokenConfig, check_core_config
-from .element import ELEMENT
+from .element import ELEMENT, constant
 from .multiplier import ElementMultiplier
 from .pipeline import delay
 from .scaler import vector_word
@@ -168,14 +168,13 @@ class VectorWriter(wiring.Component):
         stored = Value.cast(self.stored[lane])
         positive = Mux(word[-1], 0, word)
         waited = delay(m, word, self.SILU_LATENCY - 3)
-        as_element = (_constant(-LOG2_E), _constant(1.0))
         m.d.comb += [
             Value.cast(power.a).eq(word),
-            Value.cast(power.b).eq(as_element[0]),
+            Value.cast(power.b).eq(constant(-LOG2_E)),
             exponential.function.eq(Function.EXP2),
             exponential.x.eq(power.product),
             Value.cast(adder.a).eq(Mux(silu, exponential.value, word)),
-            Value.cast(adder.b).eq(Mux(silu, as_element[1], stored)),
+            Value.cast(adder.b).eq(Mux(silu, constant(1.0), stored)),
             sigmoid.function.eq(Function.RECIPROCAL),
             sigmoid.x.eq(adder.total),
         ]
@@ -208,8 +207,3 @@ class VectorWriter(wiring.Component):
             with m.Default():
                 m.d.comb += Cat(result, overflow).eq(product_later)
         return result, overflow
-
-
-def _constant(value: float) -> Const:
-    """An element as a constant."""
-    return Const(int(element_bits(round_element(value))), ELEMENT.size)
