@@ -7,7 +7,7 @@ import numpy as np
 from amaranth.lib import data
 from numpy.typing import NDArray
 
-from trilith.golden.elements import element_bits, from_element_bits
+from trilith.golden.elements import element_bits, from_element_bits, round_element
 
 
 def bits_of(shape: Any, value: Any) -> int:
@@ -42,8 +42,8 @@ def fields_of(shape: data.Layout, beats: NDArray[np.uint8], *path: Any) -> NDArr
 
 
 def element_fields(values: NDArray) -> list[int]:
-    """Elements as the integers of their bits."""
-    return element_bits(values).ravel().tolist()
+    """The nearest elements of numbers, as the integers of their bits."""
+    return element_bits(round_element(values)).ravel().tolist()
 
 
 def elements_of(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
