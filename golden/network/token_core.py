@@ -42,6 +42,7 @@ __all__ = [
     "Int8Rows",
     "Trace",
     "normalize_and_quantize",
+    "rotate_elements",
     "rotation_table",
 ]
 
@@ -122,6 +123,30 @@ def normalize_and_quantize(
         mean = round_element(mean + round_element(epsilon))
         factor = round_element(factor * reciprocal_root(mean))
     return q.astype(np.int8), factor
+
+
+def rotate_elements(x: _Floats, start: int, table: tuple[_Floats, _Floats]) -> _Floats:
+    """Turn heads by their positions, as ``layers.rotate`` does.
+
+    Parameters
+    ----------
+    x : elements [T, heads, size]
+    start : position of the first token
+    table : see ``rotation_table``
+
+    Returns
+    -------
+    elements [T, heads, size]
+    """
+    cos, sin = (part[start : start + len(x), np.newaxis] for part in table)
+    first, second = np.split(x, 2, axis=-1)
+    return np.concatenate(
+        [
+            round_element(round_element(first * cos) - round_element(second * sin)),
+            round_element(round_element(second * cos) + round_element(first * sin)),
+        ],
+        axis=-1,
+    )
 
 
 class CoreCache:
@@ -262,7 +287,7 @@ class CoreModel:
             vectors = self._product(layer.linears[f"self_attn.{name}_proj"], q, factor)
             vectors = vectors.reshape(len(x), -1, config.head_size)
             if name != "v":
-                vectors = self._rotate(vectors, cache.length)
+                vectors = rotate_elements(vectors, cache.length, self._rotation)
             trace(index, name, vectors)
             largest = np.abs(vectors).max(axis=-1, keepdims=True)
             heads[name] = quantize_elements(vectors, largest)
@@ -281,18 +306,6 @@ class CoreModel:
         x = round_element(x + self._product(layer.linears["self_attn.o_proj"], q, factor))
         trace(index, "attention", x)
         return x
-
-    def _rotate(self, x: _Floats, start: int) -> _Floats:
-        """Turn heads [T, heads, size] by their positions, from ``start`` on."""
-        cos, sin = (table[start : start + len(x), np.newaxis] for table in self._rotation)
-        first, second = np.split(x, 2, axis=-1)
-        return np.concatenate(
-            [
-                round_element(round_element(first * cos) - round_element(second * sin)),
-                round_element(round_element(second * cos) + round_element(first * sin)),
-            ],
-            axis=-1,
-        )
 
     def _mix(
         self, index: int, cache: CoreCache, length: int, q: NDArray[np.int64], scale: _Floats

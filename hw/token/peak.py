@@ -9,6 +9,7 @@ from .element import ELEMENT, constant
 from .multiplier import ElementMultiplier
 from .pipeline import delay
 from .scaler import vector_word
+from .tree import larger, tree, tree_latency
 from .writer import vector_write
 
 __all__ = ["PEAKS", "PeakTracker"]
@@ -62,7 +63,7 @@ class PeakTracker(wiring.Component):
     @property
     def latency(self) -> int:
         """Cycles from the last word to the peaks."""
-        return 3 + (self._config.vector_lanes.bit_length() - 1)
+        return 3 + tree_latency(self._config.vector_lanes)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -94,23 +95,19 @@ class PeakTracker(wiring.Component):
             magnitude = Value.cast(multiplier.product)[:-1]
             largest, highest = Signal(len(magnitude)), Signal(8)
             with m.If(multiplied[0]):
-                with m.If(magnitude > largest):
-                    m.d.sync += largest.eq(magnitude)
-                with m.If(exponent > highest):
-                    m.d.sync += highest.eq(exponent)
+                m.d.sync += [
+                    largest.eq(larger(magnitude, largest)),
+                    highest.eq(larger(exponent, highest)),
+                ]
             with m.If(self.peaks.valid & self.peaks.ready):
                 m.d.sync += [largest.eq(0), highest.eq(0)]
             peaks.append((largest, highest))
             overflows.append(multiplier.overflow & multiplied[0])
-        levels = 0
-        while len(peaks) > 1:
-            pairs = zip(peaks[::2], peaks[1::2], strict=True)
-            peaks = [(_larger(m, a[0], b[0]), _larger(m, a[1], b[1])) for a, b in pairs]
-            levels += 1
-        ended = delay(m, multiplied[1], 1 + levels)
+        largest, exponent = (tree(m, lane, larger) for lane in zip(*peaks, strict=True))
+        ended = delay(m, multiplied[1], 1 + tree_latency(lanes))
         m.d.comb += [
-            Value.cast(self.peaks.p.largest).eq(peaks[0][0]),
-            self.peaks.p.exponent.eq(peaks[0][1]),
+            Value.cast(self.peaks.p.largest).eq(largest),
+            self.peaks.p.exponent.eq(exponent),
             self.overflow.eq(Cat(overflows).any()),
         ]
         with m.If(ended[0]):
@@ -120,10 +117,3 @@ class PeakTracker(wiring.Component):
             with m.If(self.peaks.valid):
                 m.d.sync += [active.eq(0), ending.eq(0)]
         return m
-
-
-def _larger(m: Module, a: Value, b: Value) -> Signal:
-    """The larger of two magnitudes, one cycle later."""
-    larger = Signal(len(a))
-    m.d.sync += larger.eq(Mux(a > b, a, b))
-    return larger

@@ -9,7 +9,7 @@ from .element import ELEMENT, FRACTION_BITS, pack_element, significand
 
 __all__ = ["Function", "SpecialFunction"]
 
-#: Order of the tables in the memory.
+#: Order of the tables in each segment of the memory.
 _ORDER = ("reciprocal", "exp2", "root_even", "root_odd")
 
 
@@ -57,9 +57,12 @@ class SpecialFunction(wiring.Component):
             shape=_SEGMENT,
             depth=4 * 256,
             init=[
-                {"base": int(base), "slope": int(slope)}
+                {
+                    "base": int(TABLES[name].bases[segment]),
+                    "slope": int(TABLES[name].slopes[segment]),
+                }
+                for segment in range(256)
                 for name in _ORDER
-                for base, slope in zip(TABLES[name].bases, TABLES[name].slopes, strict=True)
             ],
         )
         read = table.read_port()
@@ -128,7 +131,7 @@ class SpecialFunction(wiring.Component):
         table = Mux(root, Cat(exponent[0], 1), Cat(power, 0))
         m.d.sync += [
             place.eq(fraction),
-            segment.eq(Cat(fraction[SEGMENT_BITS:], table)),
+            segment.eq(Cat(table, fraction[SEGMENT_BITS:])),
             zero.eq(Mux(power, huge & x.negative, x.exponent == 0)),
             large.eq(power & huge & ~x.negative),
         ]

@@ -1,0 +1,283 @@
+"""Heads of queries, keys and values: turned by their position, and quantized."""
+
+from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, fifo, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .adder import ElementAdder
+from .config import TokenConfig, check_core_config
+from .element import ELEMENT, constant
+from .multiplier import ElementMultiplier
+from .pipeline import delay
+from .quantizer import ElementQuantizer
+from .scaler import vector_word
+from .special import Function, SpecialFunction
+from .tree import larger, tree, tree_latency
+from .writer import vector_depth
+
+__all__ = ["HeadUnit", "heads_command"]
+
+
+def half_words(config: TokenConfig) -> int:
+    """Words of half of the largest head."""
+    return -(-config.head_size_max // (2 * config.vector_lanes))
+
+
+def heads_command(config: TokenConfig) -> data.StructLayout:
+    """Layout of a command of ``HeadUnit``.
+
+    Fields
+    ------
+    source : address of the first word of the first head
+    heads : heads that follow one another, 1 or more
+    half : words of half a head
+    turn : turn the heads by the position
+    """
+    return data.StructLayout(
+        {
+            "source": range(vector_depth(config)),
+            "heads": range(config.heads_max + 1),
+            "half": range(half_words(config) + 1),
+            "turn": 1,
+        }
+    )
+
+
+class HeadUnit(wiring.Component):
+    """Turns heads by rotary positions, and quantizes each with a scale of its own.
+
+    The golden functions are ``CoreModel._rotate`` and ``quantize_elements``. A head of 2 · h words
+    is read in pairs: word i of its first half, and word i of its second. The turned head waits in
+    one of two banks until its largest magnitude is known. Meanwhile the next head is read.
+
+    Throughput: a head every 2 · h + 12 cycles: 7 for the reciprocal and the quantizer's factor,
+    2 · h for the words, and 5 until the next head starts.
+
+    Parameters
+    ----------
+    config : configuration of the core
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    table : In(stream of ``vector_word``); for each word of half a head its cosines, then its sines;
+        loads the position's angles from the first word on, and starts again with ``clear``
+    clear : In(1); the next word of ``table`` is the first
+    commands : In(stream of ``heads_command``)
+    address : Out; address of the word to read
+    stored : In(``vector_word``); one cycle after its address
+    bytes : Out(stream of L signed ``values`` and ``last``); ``last`` ends a head
+    scales : Out(stream of an element); for each head
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._config = config = check_core_config(config)
+        word = vector_word(config)
+        values = data.ArrayLayout(signed(8), config.vector_lanes)
+        super().__init__(
+            {
+                "table": In(stream.Signature(word)),
+                "clear": In(1),
+                "commands": In(stream.Signature(heads_command(config))),
+                "address": Out(range(vector_depth(config))),
+                "stored": In(word),
+                "bytes": Out(stream.Signature(data.StructLayout({"values": values, "last": 1}))),
+                "scales": Out(stream.Signature(ELEMENT)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect the two stages: turning into the banks, and quantizing from them."""
+        m = Module()
+        depth = 2 * half_words(self._config)
+        m.submodules.banks = banks = memory.Memory(
+            shape=vector_word(self._config).size, depth=2 << (depth - 1).bit_length(), init=[]
+        )
+        # One entry for each full bank: its largest magnitude and its words.
+        entry = data.StructLayout({"largest": ELEMENT.size - 1, "words": range(depth + 1)})
+        m.submodules.full = full = fifo.SyncFIFOBuffered(width=entry.size, depth=2)
+        freed = Signal()
+        pushed = self._turn(m, banks.write_port(), data.View(entry, full.w_data), freed)
+        done = self._quantize(m, banks.read_port(), data.View(entry, full.r_data), full.r_rdy)
+        m.d.comb += [full.w_en.eq(pushed), full.r_en.eq(done), freed.eq(done)]
+        return m
+
+    def _angles(self, m: Module, index: Value) -> tuple[list[Value], list[Value]]:
+        """Load the angles of a position; return the cosines and sines of a word, a cycle later."""
+        word, lanes = vector_word(self._config), self._config.vector_lanes
+        m.submodules.angles = angles = memory.Memory(
+            shape=2 * word.size, depth=half_words(self._config), init=[]
+        )
+        write, read = angles.write_port(), angles.read_port()
+        cosines, odd = Signal(word.size), Signal()
+        place = Signal.like(write.addr)
+        m.d.comb += [
+            self.table.ready.eq(1),
+            write.addr.eq(place),
+            write.data.eq(Cat(cosines, self.table.p)),
+            write.en.eq(self.table.valid & odd),
+            read.addr.eq(index),
+        ]
+        with m.If(self.table.valid):
+            m.d.sync += [cosines.eq(self.table.p), odd.eq(~odd), place.eq(place + odd)]
+        with m.If(self.clear):
+            m.d.sync += [place.eq(0), odd.eq(0)]
+        parts = [Value.cast(read.data).word_select(lane, ELEMENT.size) for lane in range(2 * lanes)]
+        return parts[:lanes], parts[lanes:]
+
+    def _turn(self, m: Module, write: memory.WritePort, full: data.View, freed: Signal) -> Value:
+        """Read heads, turn them into the banks, and find their largest magnitudes.
+
+        Returns
+        -------
+        Whether ``full``, which gets the entry of a bank, is complete.
+        """
+        command = Signal(heads_command(self._config), reset_less=True)
+        active, second, bank = Signal(), Signal(), Signal()
+        free = Signal(range(3), init=2)
+        index = Signal.like(command.half)
+        reading, head_start, head_end = Signal(), Signal(), Signal()
+        m.d.comb += [
+            # The first word of a head needs a free bank.
+            reading.eq(active & ((free != 0) | second | (index != 0))),
+            self.address.eq(command.source + index + Mux(second, command.half, 0)),
+            head_start.eq(reading & ~second & (index == 0)),
+            head_end.eq(reading & second & (index == command.half - 1)),
+        ]
+        with m.If(reading):
+            m.d.sync += second.eq(~second)
+            with m.If(second):
+                m.d.sync += index.eq(Mux(head_end, 0, index + 1))
+        with m.If(head_end):
+            m.d.sync += [
+                command.heads.eq(command.heads - 1),
+                command.source.eq(command.source + 2 * command.half),
+                active.eq(command.heads != 1),
+                bank.eq(~bank),
+            ]
+        m.d.sync += free.eq(free + freed - head_start)
+
+        # A pair is there one cycle after its second address. Its first word is turned in that cycle
+        # and its second word one cycle later, from held operands.
+        flags = data.StructLayout({"pair": 1, "end": 1, "start": 1, "bank": 1, "index": len(index)})
+        issued = Cat(reading & second, head_end, index == 0, bank, index)
+        now, before = (data.View(flags, delay(m, issued, cycles)) for cycles in (1, 2))
+        with m.If(self.commands.valid & self.commands.ready):
+            m.d.sync += [command.eq(self.commands.p), active.eq(1)]
+        # The command's fields are used until the second word of the last pair.
+        m.d.comb += self.commands.ready.eq(~active & ~now.pair & ~before.pair)
+        place = Signal(len(write.addr))
+        half = Mux(before.pair, command.half, 0)
+        m.d.comb += place.eq(
+            Mux(before.pair, before.index, now.index)
+            + half
+            + (Mux(before.pair, before.bank, now.bank) << (len(write.addr) - 1))
+        )
+        operators = ElementMultiplier.LATENCY + ElementAdder.LATENCY
+        valid = delay(m, now.pair | before.pair, operators)
+        start = delay(m, now.pair & now.start, operators)
+        end = delay(m, before.pair & before.end, operators + 1 + tree_latency(len(self.stored)))
+        cosines, sines = self._angles(m, index)
+        turned, peaks = [], []
+        for lane, (cosine, sine) in enumerate(zip(cosines, sines, strict=True)):
+            result = self._turn_lane(m, lane, command.turn, before.pair, cosine, sine)
+            magnitude, largest = result[:-1], Signal(ELEMENT.size - 1, reset_less=True)
+            with m.If(valid):
+                m.d.sync += largest.eq(Mux(start, magnitude, larger(magnitude, largest)))
+            turned.append(result)
+            peaks.append(largest)
+        m.d.comb += [
+            write.addr.eq(delay(m, place, operators)),
+            write.data.eq(Cat(turned)),
+            write.en.eq(valid),
+            full.largest.eq(tree(m, peaks, larger)),
+            full.words.eq(delay(m, command.half << 1, operators + 1 + tree_latency(len(peaks)))),
+        ]
+        return end
+
+    def _turn_lane(
+        self, m: Module, lane: int, turn: Value, later: Value, cosine: Value, sine: Value
+    ) -> Value:
+        """One lane: ``a · cos − b · sin`` of a pair, and ``b · cos + a · sin`` one cycle later.
+
+        In the first of the two cycles the stored word is b, and the word before it is a. In the
+        second one they are the two words before the stored one.
+        """
+        m.submodules += [
+            first := ElementMultiplier(),
+            second := ElementMultiplier(),
+            adder := ElementAdder(),
+        ]
+        angles = Cat(Mux(turn, cosine, constant(1.0)), Mux(turn, sine, 0))
+        angles = Mux(later, delay(m, angles, 1), angles)
+        stored = self.stored[lane]
+        m.d.comb += [
+            Value.cast(first.a).eq(delay(m, stored, 1)),
+            Value.cast(first.b).eq(angles[: ELEMENT.size]),
+            Value.cast(second.a).eq(Mux(later, delay(m, stored, 2), Value.cast(stored))),
+            Value.cast(second.b).eq(angles[ELEMENT.size :]),
+            adder.a.eq(first.product),
+            adder.b.eq(second.product),
+            adder.subtract.eq(~delay(m, later, ElementMultiplier.LATENCY)),
+        ]
+        return Value.cast(adder.total)
+
+    def _quantize(self, m: Module, read: memory.ReadPort, full: data.View, ready: Value) -> Value:
+        """Quantize full banks in turn.
+
+        Returns
+        -------
+        Whether the bank of the entry ``full`` is done.
+        """
+        m.submodules += [special := SpecialFunction(), multiplier := ElementMultiplier()]
+        pipeline = Module()
+        advance, out = Signal(), Signal(2)
+        m.submodules.quantizers = EnableInserter(advance)(pipeline)
+        r = Signal(ELEMENT, reset_less=True)
+        busy, reading, bank = Signal(), Signal(), Signal()
+        index, timer = Signal.like(full.words), Signal(range(8))
+        done = Signal()
+        # The scale comes first. Its product is there while the reciprocal is computed.
+        scaling = timer < SpecialFunction.LATENCY
+        at_scale = timer == ElementMultiplier.LATENCY
+        at_factor = timer == SpecialFunction.LATENCY + ElementMultiplier.LATENCY
+        held = at_scale & self.scales.valid & ~self.scales.ready
+        m.d.comb += [
+            special.function.eq(Function.RECIPROCAL),
+            Value.cast(special.x).eq(full.largest),
+            Value.cast(multiplier.a).eq(Mux(scaling, full.largest, Value.cast(special.value))),
+            Value.cast(multiplier.b).eq(Mux(scaling, constant(1 / 127), constant(127.0))),
+            read.addr.eq(Cat(index[: len(read.addr) - 1], bank)),
+            read.en.eq(advance),
+            done.eq(out.all() & self.bytes.ready),
+            self.bytes.valid.eq(out[0]),
+            self.bytes.p.last.eq(out[1]),
+            advance.eq(self.bytes.ready | ~out[0]),
+        ]
+        with m.If(self.scales.ready):
+            m.d.sync += self.scales.valid.eq(0)
+        with m.If(ready & ~busy & ~held):
+            m.d.sync += timer.eq(timer + 1)
+            with m.If(at_scale):
+                m.d.sync += [self.scales.p.eq(multiplier.product), self.scales.valid.eq(1)]
+            with m.If(at_factor):
+                m.d.sync += [r.eq(multiplier.product), busy.eq(1), reading.eq(1)]
+                m.d.sync += [timer.eq(0), index.eq(0)]
+        last = index == full.words - 1
+        with m.If(reading & advance):
+            m.d.sync += [index.eq(index + 1), reading.eq(~last)]
+        with m.If(done):
+            m.d.sync += [busy.eq(0), bank.eq(~bank)]
+        m.d.comb += out.eq(delay(pipeline, Cat(reading, last), 1 + ElementQuantizer.LATENCY))
+        for lane in range(self._config.vector_lanes):
+            pipeline.submodules += (quantizer := ElementQuantizer())
+            m.d.comb += [
+                Value.cast(quantizer.a).eq(Value.cast(read.data).word_select(lane, ELEMENT.size)),
+                quantizer.b.eq(r),
+                self.bytes.p.values[lane].eq(quantizer.integer),
+            ]
+        return done
