@@ -41,9 +41,11 @@ __all__ = [
     "CoreModel",
     "Int8Rows",
     "Trace",
+    "attend",
     "normalize_and_quantize",
     "rotate_elements",
     "rotation_table",
+    "score_factor",
 ]
 
 _Floats = NDArray[np.float64]
@@ -147,6 +149,45 @@ def rotate_elements(x: _Floats, start: int, table: tuple[_Floats, _Floats]) -> _
         ],
         axis=-1,
     )
+
+
+def attend(
+    queries: tuple[NDArray[Any], _Floats],
+    keys: tuple[NDArray[np.int8], _Floats],
+    values: tuple[NDArray[np.int8], _Floats],
+) -> _Floats:
+    """Mix the values of all positions for the heads of one token.
+
+    Parameters
+    ----------
+    queries : int8[heads, size], and their scales, elements [heads, 1]
+    keys, values : int8[positions, kv_heads, size], and their scales, elements
+        [positions, kv_heads]
+
+    Returns
+    -------
+    elements [heads · size]
+    """
+    size, kv_heads = queries[0].shape[1], keys[0].shape[1]
+    # Heads that share keys: [kv_heads, shared, …]. Sums of small integers are exact in float64.
+    q = queries[0].reshape(kv_heads, -1, size).astype(np.float64)
+    k = keys[0].transpose(1, 2, 0).astype(np.float64)
+    v = values[0].transpose(1, 0, 2).astype(np.float64)
+    key_scales, value_scales = keys[1].T[:, np.newaxis], values[1].T[:, np.newaxis]
+    factor = round_element(queries[1].reshape(kv_heads, -1, 1) * score_factor(size))
+    scores = round_element(round_element(q @ k) * round_element(factor * key_scales))
+    scores = round_element(scores - scores.max(axis=-1, keepdims=True))
+    e = np.rint(exp2(scores) * 2.0**16)
+    total = round_element(round_element(e.sum(axis=-1, keepdims=True)) * 2.0**-16)
+    u = round_element(round_element(e * 2.0**-16) * value_scales)
+    weights, scale = quantize_elements(u, u.max(axis=-1, keepdims=True))
+    factor = round_element(scale * reciprocal(total))
+    return round_element(round_element(weights @ v) * factor).reshape(-1)
+
+
+def score_factor(size: int) -> float:
+    """Constant that scores are scaled by: ``log₂ e / √size``, an element."""
+    return float(round_element(size**-0.5 * LOG2_E))
 
 
 class CoreCache:
@@ -297,8 +338,11 @@ class CoreModel:
         cache.value_scales[index, places] = heads["v"][1][..., 0]
         mixed = np.empty((len(x), config.heads * config.head_size))
         for token in range(len(x)):
-            mixed[token] = self._mix(
-                index, cache, cache.length + token + 1, *(part[token] for part in heads["q"])
+            seen = slice(cache.length + token + 1)
+            mixed[token] = attend(
+                (heads["q"][0][token], heads["q"][1][token]),
+                (cache.keys[index, seen], cache.key_scales[index, seen]),
+                (cache.values[index, seen], cache.value_scales[index, seen]),
             )
         trace(index, "mixed", mixed)
         q, factor = self._quantize(mixed, layer.gains.get("self_attn.attn_sub_norm"))
@@ -306,42 +350,6 @@ class CoreModel:
         x = round_element(x + self._product(layer.linears["self_attn.o_proj"], q, factor))
         trace(index, "attention", x)
         return x
-
-    def _mix(
-        self, index: int, cache: CoreCache, length: int, q: NDArray[np.int64], scale: _Floats
-    ) -> _Floats:
-        """Mix the values of ``length`` positions for the heads of one token.
-
-        Parameters
-        ----------
-        index : number of the layer
-        cache : keys and values
-        length : positions that the token sees, itself included
-        q : int64[heads, size], int8 in range
-        scale : elements [heads, 1]
-
-        Returns
-        -------
-        elements [heads · size]
-        """
-        config = self.config
-        # Heads that share keys: [kv_heads, shared, …].
-        q = q.reshape(config.kv_heads, -1, config.head_size)
-        scale = scale.reshape(config.kv_heads, -1, 1)
-        # Sums of small integers are exact in float64, and come faster.
-        keys = cache.keys[index, :length].transpose(1, 2, 0).astype(np.float64)
-        values = cache.values[index, :length].transpose(1, 0, 2).astype(np.float64)
-        key_scales = cache.key_scales[index, :length].T[:, np.newaxis]
-        value_scales = cache.value_scales[index, :length].T[:, np.newaxis]
-        factor = round_element(scale * round_element(config.head_size**-0.5 * LOG2_E))
-        scores = round_element(round_element(q @ keys) * round_element(factor * key_scales))
-        scores = round_element(scores - scores.max(axis=-1, keepdims=True))
-        e = np.rint(exp2(scores) * 2.0**16)
-        total = round_element(round_element(e.sum(axis=-1, keepdims=True)) * 2.0**-16)
-        u = round_element(round_element(e * 2.0**-16) * value_scales)
-        weights, scale = quantize_elements(u, u.max(axis=-1, keepdims=True))
-        factor = round_element(scale * reciprocal(total))
-        return round_element(round_element(weights @ values) * factor).reshape(-1)
 
     def _feed_forward(self, index: int, x: _Floats, trace: Trace) -> _Floats:
         """Add the gated feed-forward layer to vectors x [T, hidden]."""

@@ -50,6 +50,9 @@ _AS_WIDE_AS_RESULT = ("$add", "$sub", "$mul", "$and", "$or", "$xor", "$xnor", "$
 #: Operators of RTLIL whose operands are extended to the wider of the two.
 _AS_WIDE_AS_EACH_OTHER = ("$lt", "$le", "$eq", "$ne", "$ge", "$gt")
 
+#: Operators of RTLIL that shift their first operand, by an unsigned number here.
+_SHIFTS = ("$shl", "$shr", "$sshr", "$shift")
+
 #: Comparisons of an unsigned number with all zeros or all ones that are always true or false.
 _CONSTANT_COMPARISONS = {
     ("$le", "1"): "1'1",
@@ -188,13 +191,21 @@ class _Cell:
             if unsigned and limit and (self.kind, limit[1][0]) in _CONSTANT_COMPARISONS:
                 result = _CONSTANT_COMPARISONS[self.kind, limit[1][0]]
                 return ["connect " + self.ports["\\Y"] + " " + result]
-        elif self.kind == "$shl":
-            # Verilog shifts in the width of the result.
-            self._extend("\\A", max(self._width("\\A"), self._width("\\Y")))
         elif self.kind == "$shift" and self._width("\\Y") == 1:
             # One bit of a table, which is padded so that no index is beyond its end.
             self._extend("\\A", 2 ** self._width("\\B"))
             self.kind = "$shiftx"
+        elif self.kind in _SHIFTS and self.parameters["\\B_SIGNED"].endswith("0"):
+            # Verilog shifts in the wider of the operand and the result.
+            result = self._width("\\Y")
+            width = max(self._width("\\A"), result)
+            self._extend("\\A", width)
+            if result < width:
+                wide = self._wire(width)
+                self._connections.append(
+                    "connect " + self.ports["\\Y"] + f" {wide} [{result - 1}:0]"
+                )
+                self.parameters["\\Y_WIDTH"], self.ports["\\Y"] = str(width), wide
         return [
             *self._wires,
             f"cell {self.kind} {self.name}",

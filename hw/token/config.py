@@ -24,11 +24,13 @@ class TokenConfig:
     engine : configuration of the ternary engine, with ``act_bits`` 8 and one token; its ``k_max``
         and ``n_max`` must hold the matrices of the largest model
     vector_lanes : 1, 2, 4, 8 or 16; elements of a vector per cycle; at most ``memory_width / 32``
+        and ``attention_lanes``
     attention_lanes : 4 to 512, a power of two; int8 products per cycle
     memory_width : 32, 64, 128, 256 or 512; bits of a word of the memory port
     hidden_max : elements of the residual stream, 1 to ``engine.k_max``
     ffn_max : elements between the matrices of the feed-forward layer, 1 to ``engine.k_max``
-    heads_max, kv_heads_max : 1 to 256; heads of queries, and of keys and values
+    heads_max, kv_heads_max : 1 to 256; heads of queries, and of keys and values; at most
+        ``heads_max // kv_heads_max`` heads of queries may share keys and values
     head_size_max : 2 to 256, even; elements of a head
     context_max : 1 to 65,536; positions
     vocabulary_max : 2 to 262,144; tokens
@@ -77,11 +79,20 @@ class TokenConfig:
         ):
             if found != legal:
                 raise ValueError(f"{name} must be {legal}, not {found}")
+        if self.kv_heads_max > self.heads_max:
+            raise ValueError(
+                f"kv_heads_max must be at most heads_max, {self.heads_max}, not {self.kv_heads_max}"
+            )
         if self.head_size_max % 2:
             raise ValueError(f"head_size_max must be even, not {self.head_size_max}")
         if 32 * self.vector_lanes > self.memory_width:
             raise ValueError(
                 f"vector_lanes must be at most memory_width / 32 = {self.memory_width // 32}, "
+                f"not {self.vector_lanes}"
+            )
+        if self.vector_lanes > self.attention_lanes:
+            raise ValueError(
+                f"vector_lanes must be at most attention_lanes, {self.attention_lanes}, "
                 f"not {self.vector_lanes}"
             )
         for name, needed, most in (
@@ -97,6 +108,28 @@ class TokenConfig:
     def attention_max(self) -> int:
         """Elements of all heads of queries of the largest model."""
         return self.heads_max * self.head_size_max
+
+    @property
+    def shared_max(self) -> int:
+        """Heads of queries that may share keys and values."""
+        return self.heads_max // self.kv_heads_max
+
+    @property
+    def address_bits(self) -> int:
+        """Bits of a byte address of the memory port."""
+        return 32
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of which rows of int8 take a multiple in memory: whole words, and whole chunks.
+
+        A chunk has a byte for each attention lane.
+        """
+        return max(self.memory_width // 8, self.attention_lanes)
+
+    def row_chunks(self, elements: int) -> int:
+        """Chunks of a row of int8."""
+        return -(-elements // self.row_bytes) * self.row_bytes // self.attention_lanes
 
     @property
     def work_max(self) -> int:

@@ -1,0 +1,290 @@
+"""Attention over the cache, and the products of the head."""
+
+from amaranth.hdl import Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from .config import TokenConfig, check_core_config
+from .dots import DotUnit, byte_row, query_words
+from .element import ELEMENT
+from .memory_port import read_request
+from .mixer import Mixer
+from .multiplier import ElementMultiplier
+from .pipeline import delay
+from .scaler import vector_word
+from .scores import ScoreScaler, score_shape
+from .softmax import Softmax
+from .unpacker import ElementUnpacker
+from .writer import vector_depth, vector_write
+
+__all__ = ["AttentionUnit", "attention_command"]
+
+
+def attention_command(config: TokenConfig) -> data.StructLayout:
+    """Layout of a command of ``AttentionUnit``.
+
+    Fields
+    ------
+    head : compute logits, and no attention
+    groups : heads of keys and values, 1 or more; 1 with ``head``
+    vectors : heads of queries that share one of them; 1 with ``head``
+    chunks : chunks of a row
+    query_step : ``vectors · chunks``
+    rows : positions, or tokens of the vocabulary
+    scale_words, row_words : memory words of the scales of these rows, and of the rows
+    address : byte address of the first scales
+    scale_step, row_step : bytes that the cache keeps for the scales, and for the rows
+    words : words of a head in the vector memory
+    destination : first word that is written
+    """
+    words = query_words(config)
+    rows = max(config.context_max, config.vocabulary_max)
+    address = config.address_bits
+    return data.StructLayout(
+        {
+            "head": 1,
+            "groups": range(config.kv_heads_max + 1),
+            "vectors": range(config.shared_max + 1),
+            "chunks": range(words + 1),
+            "query_step": range(words + 1),
+            "rows": range(rows + 1),
+            "scale_words": address,
+            "row_words": address,
+            "address": address,
+            "scale_step": address,
+            "row_step": address,
+            "words": range(-(-config.head_size_max // config.vector_lanes) + 1),
+            "destination": range(vector_depth(config)),
+        }
+    )
+
+
+class AttentionUnit(wiring.Component):
+    """Computes the attention of a token over the cache, or its logits.
+
+    The golden function is ``CoreModel._mix``. For each head of keys and values it reads the scales
+    of the keys and of the values, the keys, and the values, which lie behind each other in memory.
+    Requests run ahead of the computation. The head of the model is the first half of the same: rows
+    of int8 with a scale each, and dot products that leave as logits.
+
+    Throughput: ``vectors · chunks`` cycles for each position in the scores and again in the
+    mixture, and ``vectors`` cycles in the softmax; ``trilith.hw.token.timing`` has the cycles.
+
+    Parameters
+    ----------
+    config : configuration of the core
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    clear : In(1); the next of ``queries`` and of ``query_scales`` are the first ones
+    queries : In(stream of ``byte_row``); chunks of all heads of queries
+    query_scales : In(stream of an element); of each head
+    kappa : In(element); constant that joins the scales of the queries
+    commands : In(stream of ``attention_command``); accepted when the command before has ended
+    element_requests, row_requests : Out(stream of ``read_request``)
+    elements : In(stream of L ``elements`` and ``last``); ``last`` ends a request
+    rows : In(stream of ``byte_row``)
+    writes : Out(stream of ``vector_write``); mixed values
+    logits : Out(stream of ``score_shape``)
+    overflow : Out(1); a score was too large
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._config = config = check_core_config(config)
+        elements = data.StructLayout({"elements": vector_word(config), "last": 1})
+        super().__init__(
+            {
+                "clear": In(1),
+                "queries": In(stream.Signature(byte_row(config))),
+                "query_scales": In(stream.Signature(ELEMENT)),
+                "kappa": In(ELEMENT),
+                "commands": In(stream.Signature(attention_command(config))),
+                "element_requests": Out(stream.Signature(read_request(config))),
+                "row_requests": Out(stream.Signature(read_request(config))),
+                "elements": In(stream.Signature(elements)),
+                "rows": In(stream.Signature(byte_row(config))),
+                "writes": Out(stream.Signature(vector_write(config))),
+                "logits": Out(stream.Signature(score_shape(config))),
+                "overflow": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Connect the parts; the other methods walk over the memory and over the heads."""
+        m = Module()
+        config = self._config
+        m.submodules.dots = dots = DotUnit(config)
+        m.submodules.scaler = scaler = ScoreScaler(config)
+        m.submodules.softmax = softmax = Softmax(config)
+        m.submodules.mixer = mixer = Mixer(config)
+        m.submodules.unpacker = unpacker = ElementUnpacker(config)
+        command = Signal(attention_command(config), reset_less=True)
+        start, mixing = Signal(), Signal()
+        with m.If(start):
+            m.d.sync += command.eq(self.commands.p)
+        # The lists of both channels: what they step over, and what the other one does.
+        scale_step, row_step = command.scale_step, command.row_step
+        begin = self.commands.p
+        self._request(
+            m, self.element_requests, start, command.scale_words, (scale_step, row_step),
+            begin.address,
+        )  # fmt: skip
+        self._request(
+            m, self.row_requests, start, command.row_words, (row_step, scale_step),
+            begin.address + (begin.scale_step << ~begin.head),
+        )  # fmt: skip
+        self._groups(m, command, start, mixing)
+        wiring.connect(m, wiring.flipped(self.queries), dots.queries)
+        wiring.connect(m, wiring.flipped(self.elements), unpacker.words)
+        wiring.connect(m, dots.sums, scaler.sums)
+        wiring.connect(m, softmax.weights, mixer.weights)
+        scores, scales = scaler.scores, unpacker.elements
+        m.d.comb += [
+            dots.clear.eq(self.clear),
+            # Keys and their scales, then values and theirs.
+            dots.rows.p.eq(self.rows.p),
+            mixer.rows.p.eq(self.rows.p),
+            dots.rows.valid.eq(self.rows.valid & ~mixing),
+            mixer.rows.valid.eq(self.rows.valid & mixing),
+            self.rows.ready.eq(Mux(mixing, mixer.rows.ready, dots.rows.ready)),
+            scaler.scales.p.eq(scales.p),
+            softmax.scales.p.eq(scales.p),
+            scaler.scales.valid.eq(scales.valid & ~mixing),
+            softmax.scales.valid.eq(scales.valid & mixing),
+            scales.ready.eq(Mux(mixing, softmax.scales.ready, scaler.scales.ready)),
+            softmax.scores.p.eq(scores.p),
+            self.logits.p.eq(scores.p),
+            softmax.scores.valid.eq(scores.valid & ~command.head),
+            self.logits.valid.eq(scores.valid & command.head),
+            scores.ready.eq(Mux(command.head, self.logits.ready, softmax.scores.ready)),
+            mixer.factors.eq(softmax.factors),
+            self.overflow.eq(scaler.overflow),
+        ]
+        self._query_factors(m, scaler, command)
+        self._write(m, mixer, command, start)
+        return m
+
+    def _request(
+        self,
+        m: Module,
+        requests: wiring.PureInterface,
+        start: Signal,
+        words: Value,
+        steps: tuple[Value, Value],
+        begin: Value,
+    ) -> None:
+        """Request the scales, or the rows, of the keys and the values of each group.
+
+        Keys and values are one own step apart; to the next group it is two of the other's more.
+        """
+        own, other = steps
+        command = self.commands.p
+        address, left, odd = Signal(len(own)), Signal(len(command.groups) + 1), Signal()
+        m.d.comb += [
+            requests.valid.eq(left != 0),
+            requests.p.address.eq(address),
+            requests.p.words.eq(words),
+        ]
+        with m.If(start):
+            m.d.sync += [
+                address.eq(begin),
+                left.eq(Mux(command.head, 1, command.groups << 1)),
+                odd.eq(0),
+            ]
+        with m.Elif(requests.valid & requests.ready):
+            m.d.sync += [
+                address.eq(address + own + Mux(odd, other << 1, 0)),
+                left.eq(left - 1),
+                odd.eq(~odd),
+            ]
+
+    def _groups(self, m: Module, command: data.View, start: Signal, mixing: Signal) -> None:
+        """Start the parts for each head of keys and values: first the scores, then the mixture."""
+        dots, mixer = m.submodules.dots, m.submodules.mixer
+        unpacker, scores = m.submodules.unpacker, m.submodules.scaler.scores
+        active = Signal()
+        # Commands that are still to be sent.
+        to_dots, to_mixer, to_unpacker = Signal(), Signal(), Signal()
+        group, base = Signal.like(command.groups), Signal.like(dots.commands.p.base)
+        head = Signal(range(self._config.heads_max))
+        self._group, self._first_head = group, head
+        scored = scores.valid & scores.ready & scores.p.last
+        mixed = mixer.words.valid & mixer.words.ready & mixer.words.p.last
+        last_group = group == command.groups - 1
+        m.d.comb += [
+            start.eq(self.commands.valid & ~active),
+            self.commands.ready.eq(~active),
+            dots.commands.valid.eq(to_dots),
+            dots.commands.p.base.eq(base),
+            dots.commands.p.vectors.eq(command.vectors),
+            dots.commands.p.chunks.eq(command.chunks),
+            dots.commands.p.rows.eq(command.rows),
+            mixer.commands.valid.eq(to_mixer),
+            mixer.commands.p.vectors.eq(command.vectors),
+            mixer.commands.p.chunks.eq(command.chunks),
+            mixer.commands.p.rows.eq(command.rows),
+            mixer.commands.p.words.eq(command.words),
+            unpacker.counts.valid.eq(to_unpacker),
+            unpacker.counts.p.eq(command.rows),
+        ]
+        for sent, port in (
+            (to_dots, dots.commands), (to_mixer, mixer.commands), (to_unpacker, unpacker.counts),
+        ):  # fmt: skip
+            with m.If(port.ready):
+                m.d.sync += sent.eq(0)
+        with m.If(start):
+            m.d.sync += [active.eq(1), to_dots.eq(1), to_unpacker.eq(1)]
+            m.d.sync += [group.eq(0), base.eq(0), head.eq(0)]
+        with m.If(scored & command.head):
+            m.d.sync += active.eq(0)
+        with m.Elif(scored):
+            m.d.sync += [mixing.eq(1), to_mixer.eq(1), to_unpacker.eq(1)]
+        with m.If(mixed):
+            m.d.sync += [mixing.eq(0), group.eq(group + 1), active.eq(~last_group)]
+            m.d.sync += [to_dots.eq(~last_group), to_unpacker.eq(~last_group)]
+            m.d.sync += [base.eq(base + command.query_step), head.eq(head + command.vectors)]
+
+    def _query_factors(self, m: Module, scaler: ScoreScaler, command: data.View) -> None:
+        """Multiply the scales of the queries with the constant, and keep them."""
+        config = self._config
+        m.submodules.constant = constant = ElementMultiplier()
+        m.submodules.factors = factors = memory.Memory(
+            shape=ELEMENT.size, depth=max(config.heads_max, 2), init=[]
+        )
+        write, read = factors.write_port(), factors.read_port(domain="comb")
+        place = Signal.like(write.addr)
+        m.d.comb += [
+            self.query_scales.ready.eq(1),
+            constant.a.eq(self.query_scales.p),
+            constant.b.eq(self.kappa),
+            write.addr.eq(place),
+            write.data.eq(constant.product),
+            write.en.eq(delay(m, self.query_scales.valid, ElementMultiplier.LATENCY)),
+            read.addr.eq(self._first_head + scaler.vector),
+            Value.cast(scaler.factor).eq(read.data),
+        ]
+        with m.If(write.en):
+            m.d.sync += place.eq(place + 1)
+        with m.If(self.clear):
+            m.d.sync += place.eq(0)
+
+    def _write(self, m: Module, mixer: Mixer, command: data.View, start: Signal) -> None:
+        """Write the mixed heads behind one another."""
+        address = Signal.like(command.destination)
+        last_group = self._group == command.groups - 1
+        m.d.comb += [
+            self.writes.valid.eq(mixer.words.valid),
+            self.writes.p.address.eq(address),
+            self.writes.p.elements.eq(mixer.words.p.elements),
+            self.writes.p.last.eq(mixer.words.p.last & last_group),
+            mixer.words.ready.eq(self.writes.ready),
+        ]
+        with m.If(start):
+            m.d.sync += address.eq(self.commands.p.destination)
+        with m.Elif(self.writes.valid & self.writes.ready):
+            m.d.sync += address.eq(address + 1)

@@ -1,0 +1,294 @@
+"""Softmax of the scores of heads that share keys, with the scales of the values folded in."""
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Array, Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ...golden.elements import BIAS, SIGNIFICAND_BITS
+from .adder import ElementAdder
+from .config import TokenConfig, check_core_config
+from .converter import IntegerConverter
+from .element import ELEMENT, constant, significand
+from .multiplier import ElementMultiplier
+from .pipeline import delay
+from .quantizer import ElementQuantizer
+from .scores import score_shape
+from .special import Function, SpecialFunction
+from .tree import larger
+
+__all__ = ["Softmax"]
+
+#: Bits below the binary point of an exponential.
+_POINT = 16
+
+
+class _Step(enum.Enum, shape=2):
+    """Steps of the heads that share keys, in order."""
+
+    SCORES = 0
+    EXPONENTIALS = 1
+    FACTORS = 2
+    WEIGHTS = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Walk:
+    """Walk over the scores, by position, then by head.
+
+    Parameters
+    ----------
+    place : address of the score
+    vector : number of its head
+    row_end : the position's last head
+    last : the last score
+    """
+
+    place: Signal
+    vector: Signal
+    row_end: Value
+    last: Value
+
+    def advance(self, m: Module) -> None:
+        """Go to the next score, or back to the first."""
+        m.d.sync += [self.place.eq(self.place + 1), self.vector.eq(self.vector + 1)]
+        with m.If(self.row_end):
+            m.d.sync += self.vector.eq(0)
+        with m.If(self.last):
+            m.d.sync += self.place.eq(0)
+
+
+class Softmax(wiring.Component):
+    """Turns scores into int8 weights, and a factor for each head.
+
+    The golden function is the middle of ``CoreModel._mix``: ``e = rint(2¹⁶ · exp2(score − max))``,
+    ``u = round(e · 2⁻¹⁶ · value_scale)``, weights ``rint(u · r)`` with r from the largest u, and
+    the factor ``round(round(max u / 127) · reciprocal(Σ e · 2⁻¹⁶))``. The scores wait in a buffer,
+    which the second pass overwrites by u.
+
+    Throughput: one score per cycle in each of the three passes; between the second and the third
+    16 cycles, and 12 for each head.
+
+    Parameters
+    ----------
+    config : configuration of the core
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    scores : In(stream of ``score_shape``); by position, then by head; ``last`` ends them
+    scales : In(stream of an element); the scale of each position's value
+    weights : Out(stream of ``value``, a signed byte, and ``row_end``); by position, then by head
+    factors : Out(``shared_max`` elements); of the heads; they are there with the first weight, and
+        stay until the first score of the next heads is taken
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._config = config = check_core_config(config)
+        weight = data.StructLayout({"value": signed(8), "row_end": 1})
+        super().__init__(
+            {
+                "scores": In(stream.Signature(score_shape(config))),
+                "scales": In(stream.Signature(ELEMENT)),
+                "weights": Out(stream.Signature(weight)),
+                "factors": Out(data.ArrayLayout(ELEMENT, config.shared_max)),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        """Take the scores; each later step has a method of its own.
+
+        The steps share the operators.
+        """
+        m = Module()
+        config = self._config
+        heads, depth = config.shared_max, config.context_max * config.shared_max
+        m.submodules.buffer = buffer = memory.Memory(shape=ELEMENT.size, depth=depth, init=[])
+        write, read = buffer.write_port(), buffer.read_port()
+        m.submodules += [
+            adder := ElementAdder(),
+            special := SpecialFunction(),
+            converter := IntegerConverter(width=_POINT + config.context_max.bit_length() + 2),
+            multiplier := ElementMultiplier(),
+        ]
+        self._operators = adder, special, converter, multiplier
+        self._step = step = Signal(_Step)
+        place, vector = Signal(range(depth)), Signal(range(heads))
+        end, last_vector = Signal.like(place), Signal.like(vector)
+        walk = _Walk(place=place, vector=vector, row_end=vector == last_vector, last=place == end)
+        # Of each head: its largest score, its sum of exponentials, and its largest u.
+        peaks = Array(Signal(ELEMENT.size, name=f"peak{i}") for i in range(heads))
+        sums = Array(Signal(len(converter.integer) - 1, name=f"sum{i}") for i in range(heads))
+        tops = Array(Signal(ELEMENT.size - 1, name=f"top{i}") for i in range(heads))
+
+        score = self.scores.p
+        value, first = Value.cast(score.value), Signal(init=1)
+        taken = self.scores.valid & self.scores.ready
+        m.d.comb += [
+            self.scores.ready.eq(step == _Step.SCORES),
+            write.addr.eq(place),
+            write.data.eq(value),
+            write.en.eq(taken),
+            read.addr.eq(place),
+            read.en.eq(1),
+            converter.exponent.eq(-_POINT),
+        ]
+        with m.If(taken):
+            m.d.sync += [place.eq(place + 1), first.eq(first & ~score.row_end)]
+            with m.If(first | (_order(value) > _order(peaks[score.vector]))):
+                m.d.sync += peaks[score.vector].eq(value)
+            with m.If(score.last):
+                m.d.sync += [step.eq(_Step.EXPONENTIALS), place.eq(0), first.eq(1)]
+                m.d.sync += [end.eq(place), last_vector.eq(score.vector), vector.eq(0)]
+                m.d.sync += [part.eq(0) for part in (*sums, *tops)]
+        self._exponentials(m, walk, read, write, peaks, sums, tops)
+        quantizers = self._factors(m, walk, sums, tops)
+        self._weights(m, walk, read, quantizers)
+        return m
+
+    def _exponentials(
+        self,
+        m: Module,
+        walk: _Walk,
+        read: memory.ReadPort,
+        write: memory.WritePort,
+        peaks: Array,
+        sums: Array,
+        tops: Array,
+    ) -> None:
+        """Replace the scores by u, sum the exponentials, and find the largest u."""
+        adder, special, converter, multiplier = self._operators
+        now = self._step == _Step.EXPONENTIALS
+        issuing, done = Signal(), Signal()
+        issue = now & ~done & self.scales.valid
+        m.d.comb += [issuing.eq(issue), self.scales.ready.eq(issue & walk.row_end)]
+        with m.If(issuing):
+            walk.advance(m)
+            m.d.sync += done.eq(walk.last)
+        # Cycles from the address to each operand.
+        at_sum = 1 + ElementAdder.LATENCY + SpecialFunction.LATENCY + 1
+        at_scale = at_sum + IntegerConverter.LATENCY
+        at_write = at_scale + ElementMultiplier.LATENCY
+        vectors = {cycles: delay(m, walk.vector, cycles) for cycles in (1, at_sum, at_write)}
+        valids = {cycles: delay(m, issuing, cycles) for cycles in (at_sum, at_write)}
+        scale, place = delay(m, self.scales.p, at_scale), delay(m, walk.place, at_write)
+        over = delay(m, issuing & walk.last, at_write + 1)
+        e = Signal(_POINT + 1)
+        m.d.sync += e.eq(_fixed(m, special.value))
+        product = Value.cast(multiplier.product)
+        with m.If(now):
+            m.d.comb += [
+                Value.cast(adder.a).eq(read.data),
+                Value.cast(adder.b).eq(peaks[vectors[1]]),
+                adder.subtract.eq(1),
+                special.function.eq(Function.EXP2),
+                special.x.eq(adder.total),
+                converter.integer.eq(e),
+                multiplier.a.eq(converter.element),
+                Value.cast(multiplier.b).eq(scale),
+                write.addr.eq(place),
+                write.data.eq(product),
+                write.en.eq(valids[at_write]),
+            ]
+            with m.If(valids[at_sum]):
+                m.d.sync += sums[vectors[at_sum]].eq(sums[vectors[at_sum]] + e)
+            with m.If(valids[at_write]):
+                top = tops[vectors[at_write]]
+                m.d.sync += top.eq(larger(product[:-1], top))
+            with m.If(over):
+                m.d.sync += [self._step.eq(_Step.FACTORS), done.eq(0)]
+
+    def _factors(self, m: Module, walk: _Walk, sums: Array, tops: Array) -> Array:
+        """Compute for each head the factor of its weights' quantizer, and that of its results."""
+        _, special, converter, multiplier = self._operators
+        heads = self._config.shared_max
+        now = self._step == _Step.FACTORS
+        quantizers = Array(Signal(ELEMENT.size, name=f"quantizer{i}") for i in range(heads))
+        outputs = Array(Value.cast(self.factors[i]) for i in range(heads))
+        factors = Array(Signal(ELEMENT.size, name=f"factor{i}") for i in range(heads))
+        m.d.comb += [outputs[i].eq(factors[i]) for i in range(heads)]
+        scale = Signal(ELEMENT.size)
+        product = Value.cast(multiplier.product)
+        # The reciprocal of the largest u, then that of the sum; a product while each is computed.
+        one, two = SpecialFunction.LATENCY, ElementMultiplier.LATENCY
+        timer = Signal(range(2 * one + two + 1))
+        with m.If(now):
+            m.d.comb += [
+                special.function.eq(Function.RECIPROCAL),
+                Value.cast(special.x).eq(
+                    Mux(timer < one, tops[walk.vector], Value.cast(converter.element))
+                ),
+                converter.integer.eq(sums[walk.vector]),
+            ]
+            with m.If(timer < one):
+                m.d.comb += Value.cast(multiplier.a).eq(tops[walk.vector])
+                m.d.comb += Value.cast(multiplier.b).eq(constant(1 / 127))
+            with m.Elif(timer < 2 * one):
+                m.d.comb += multiplier.a.eq(special.value)
+                m.d.comb += Value.cast(multiplier.b).eq(constant(127.0))
+            with m.Else():
+                m.d.comb += multiplier.a.eq(special.value)
+                m.d.comb += Value.cast(multiplier.b).eq(scale)
+            m.d.sync += timer.eq(timer + 1)
+            with m.If(timer == two):
+                m.d.sync += scale.eq(product)
+            with m.If(timer == one + two):
+                m.d.sync += quantizers[walk.vector].eq(product)
+            with m.If(timer == 2 * one + two):
+                m.d.sync += [factors[walk.vector].eq(product), timer.eq(0)]
+                m.d.sync += walk.vector.eq(Mux(walk.row_end, 0, walk.vector + 1))
+                with m.If(walk.row_end):
+                    m.d.sync += self._step.eq(_Step.WEIGHTS)
+        return quantizers
+
+    def _weights(self, m: Module, walk: _Walk, read: memory.ReadPort, quantizers: Array) -> None:
+        """Quantize u; the pipeline stops while a weight is not taken."""
+        now = self._step == _Step.WEIGHTS
+        pipeline = Module()
+        pipeline.submodules.quantizer = quantizer = ElementQuantizer()
+        advance, done = Signal(), Signal()
+        m.submodules.pipeline = EnableInserter(advance)(pipeline)
+        issuing = now & ~done
+        issued = delay(pipeline, Cat(issuing, walk.row_end, walk.last), 1)
+        out = delay(pipeline, issued, ElementQuantizer.LATENCY)
+        m.d.comb += [
+            advance.eq(self.weights.ready | ~self.weights.valid),
+            self.weights.valid.eq(out[0]),
+            self.weights.p.value.eq(quantizer.integer),
+            self.weights.p.row_end.eq(out[1]),
+            Value.cast(quantizer.a).eq(read.data),
+            Value.cast(quantizer.b).eq(quantizers[delay(pipeline, walk.vector, 1)]),
+        ]
+        with m.If(now):
+            m.d.comb += read.en.eq(advance)
+            with m.If(advance & issuing):
+                walk.advance(m)
+                m.d.sync += done.eq(walk.last)
+            with m.If(out[0] & out[2] & self.weights.ready):
+                m.d.sync += [self._step.eq(_Step.SCORES), done.eq(0)]
+
+
+def _order(element: Value) -> Value:
+    """A number of 24 bits that grows with the element."""
+    negative = element[-1]
+    return Cat(element[:-1] ^ negative.replicate(len(element) - 1), ~negative)
+
+
+def _fixed(m: Module, element: data.View) -> Value:
+    """An element from 0 to 1 in 16 bits below the binary point, rounded half to even."""
+    # 1 has the bits of its significand one place higher, and every halving shifts by one. Zeros
+    # below keep all bits, so that a tie is seen.
+    most = SIGNIFICAND_BITS + 1
+    places, shifted = Signal(8), Signal(most + 1 + SIGNIFICAND_BITS)
+    m.d.comb += [
+        places.eq(BIAS - element.exponent),
+        shifted.eq(Cat(Const(0, most + 1), significand(element)) >> places[:5]),
+    ]
+    whole, round_bit = shifted[most:], shifted[most - 1]
+    sticky = shifted[: most - 1].any()
+    return Mux(places > most, 0, whole + (round_bit & (sticky | whole[0])))
