@@ -91,6 +91,7 @@ class AttentionUnit(wiring.Component):
     rows : In(stream of ``byte_row``)
     writes : Out(stream of ``vector_write``); mixed values
     logits : Out(stream of ``score_shape``)
+    busy : Out(1); a command is not finished
     overflow : Out(1); a score was too large
     """
 
@@ -110,6 +111,7 @@ class AttentionUnit(wiring.Component):
                 "rows": In(stream.Signature(byte_row(config))),
                 "writes": Out(stream.Signature(vector_write(config))),
                 "logits": Out(stream.Signature(score_shape(config))),
+                "busy": Out(1),
                 "overflow": Out(1),
             }
         )
@@ -219,6 +221,7 @@ class AttentionUnit(wiring.Component):
         m.d.comb += [
             start.eq(self.commands.valid & ~active),
             self.commands.ready.eq(~active),
+            self.busy.eq(active),
             dots.commands.valid.eq(to_dots),
             dots.commands.p.base.eq(base),
             dots.commands.p.vectors.eq(command.vectors),
@@ -282,6 +285,7 @@ class AttentionUnit(wiring.Component):
             self.writes.p.address.eq(address),
             self.writes.p.elements.eq(mixer.words.p.elements),
             self.writes.p.last.eq(mixer.words.p.last & last_group),
+            self.writes.p.track.eq(1),
             mixer.words.ready.eq(self.writes.ready),
         ]
         with m.If(start):

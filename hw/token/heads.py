@@ -72,6 +72,7 @@ class HeadUnit(wiring.Component):
     stored : In(``vector_word``); one cycle after its address
     bytes : Out(stream of L signed ``values`` and ``last``); ``last`` ends a head
     scales : Out(stream of an element); for each head
+    busy : Out(1); a head is not finished, or a scale is not taken
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -87,6 +88,7 @@ class HeadUnit(wiring.Component):
                 "stored": In(word),
                 "bytes": Out(stream.Signature(data.StructLayout({"values": values, "last": 1}))),
                 "scales": Out(stream.Signature(ELEMENT)),
+                "busy": Out(1),
             }
         )
 
@@ -104,6 +106,7 @@ class HeadUnit(wiring.Component):
         pushed = self._turn(m, banks.write_port(), data.View(entry, full.w_data), freed)
         done = self._quantize(m, banks.read_port(), data.View(entry, full.r_data), full.r_rdy)
         m.d.comb += [full.w_en.eq(pushed), full.r_en.eq(done), freed.eq(done)]
+        m.d.comb += self.busy.eq(~self._idle | self.scales.valid)
         return m
 
     def _angles(self, m: Module, index: Value) -> tuple[list[Value], list[Value]]:
@@ -160,6 +163,7 @@ class HeadUnit(wiring.Component):
                 bank.eq(~bank),
             ]
         m.d.sync += free.eq(free + freed - head_start)
+        self._idle = ~active & (free == 2)
 
         # A pair is there one cycle after its second address. Its first word is turned in that cycle
         # and its second word one cycle later, from held operands.

@@ -1,14 +1,29 @@
 """The memory port: requests, words, and the channels that share it."""
 
-from amaranth.lib import data
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
 
-from .config import TokenConfig
+from .config import TokenConfig, check_core_config
 
-__all__ = ["read_request"]
+__all__ = [
+    "MemoryPort",
+    "memory_request",
+    "memory_response",
+    "memory_write",
+    "read_request",
+    "read_word",
+]
+
+#: Most words of one request at the port.
+BURST = 16
+
+#: Words that a channel keeps, or has asked for.
+DEPTH = 64
 
 
 def read_request(config: TokenConfig) -> data.StructLayout:
-    """Layout of a request to read.
+    """Layout of a request of a channel.
 
     Fields
     ------
@@ -16,3 +31,222 @@ def read_request(config: TokenConfig) -> data.StructLayout:
     words : words to read, 1 or more
     """
     return data.StructLayout({"address": config.address_bits, "words": config.address_bits})
+
+
+def read_word(config: TokenConfig) -> data.StructLayout:
+    """Layout of a word of a channel: its data, and whether it ends the request."""
+    return data.StructLayout({"data": config.memory_width, "last": 1})
+
+
+def memory_write(config: TokenConfig) -> data.StructLayout:
+    """Layout of a write of one word: byte address, data, and a strobe for each byte."""
+    width = config.memory_width
+    return data.StructLayout({"address": config.address_bits, "data": width, "strobes": width // 8})
+
+
+def memory_request(config: TokenConfig) -> data.StructLayout:
+    """Layout of a request at the port.
+
+    Fields
+    ------
+    address : byte address, a multiple of the bytes of a word
+    words : words that follow one another, 1 to ``BURST``; 1 for a write
+    write : write the word of ``write_data``
+    """
+    return data.StructLayout(
+        {"address": config.address_bits, "words": range(BURST + 1), "write": 1}
+    )
+
+
+def memory_response(config: TokenConfig) -> data.StructLayout:
+    """Layout of a word that is read: its data, and whether the memory failed."""
+    return data.StructLayout({"data": config.memory_width, "error": 1})
+
+
+class _Channel(wiring.Component):
+    """Cuts requests into bursts, and keeps their words until they are taken.
+
+    A burst is asked for only if there is room for all its words, so that no channel waits behind
+    another one.
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._config = config
+        super().__init__(
+            {
+                "requests": In(stream.Signature(read_request(config))),
+                "words": Out(stream.Signature(read_word(config))),
+                "bursts": Out(stream.Signature(memory_request(config))),
+                "data": In(config.memory_width),
+                "arrives": In(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        word_bytes = self._config.memory_width // 8
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(
+            width=self._config.memory_width, depth=DEPTH
+        )
+        address, asked = Signal(self._config.address_bits), Signal(self._config.address_bits)
+        # Words that are left to ask for, and to hand on.
+        left = Signal(self._config.address_bits)
+        room = Signal(range(DEPTH + 1), init=DEPTH)
+        burst, words = Signal(), Signal(range(BURST + 1))
+        active = Signal()
+        taken = self.words.valid & self.words.ready
+        m.d.comb += [
+            self.requests.ready.eq(~active),
+            words.eq(Mux(asked < BURST, asked, BURST)),
+            self.bursts.valid.eq((asked != 0) & (room >= words)),
+            self.bursts.p.address.eq(address),
+            self.bursts.p.words.eq(words),
+            burst.eq(self.bursts.valid & self.bursts.ready),
+            queue.w_data.eq(self.data),
+            queue.w_en.eq(self.arrives),
+            self.words.p.data.eq(queue.r_data),
+            self.words.p.last.eq(left == 1),
+            self.words.valid.eq(queue.r_rdy),
+            queue.r_en.eq(self.words.ready),
+        ]
+        with m.If(self.requests.valid & self.requests.ready):
+            m.d.sync += [
+                active.eq(1),
+                address.eq(self.requests.p.address),
+                asked.eq(self.requests.p.words),
+                left.eq(self.requests.p.words),
+            ]
+        with m.If(burst):
+            m.d.sync += [
+                asked.eq(asked - words),
+                address.eq(address + Cat(Const(0, (word_bytes - 1).bit_length()), words)),
+            ]
+        with m.If(taken):
+            m.d.sync += left.eq(left - 1)
+            with m.If(left == 1):
+                m.d.sync += active.eq(0)
+        m.d.sync += room.eq(room - Mux(burst, words, 0) + taken)
+        return m
+
+
+class MemoryPort(wiring.Component):
+    """Shares one memory between channels that read and one that writes.
+
+    Requests leave in the order in which they are granted: a write first, then the lowest channel.
+    The memory answers reads in this order. A word after an error is handed on as it is, and
+    ``error`` stays set.
+
+    Throughput: one word per cycle in all. A channel has up to ``DEPTH`` words under way, and a
+    request has up to ``BURST``.
+
+    Parameters
+    ----------
+    config : configuration of the core
+    channels : 1 or more; channels that read
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    requests : Out(stream of ``memory_request``)
+    write_data : Out(stream of ``memory_write`` without its address); a word for each write
+    read_data : In(stream of ``memory_response``); always ready
+    error : Out(1); sticky
+    busy : Out(1); a write waits
+    channel_requests : In(streams of ``read_request``), one for each channel
+    channel_words : Out(streams of ``read_word``)
+    writes : In(stream of ``memory_write``)
+    """
+
+    def __init__(self, config: TokenConfig, *, channels: int) -> None:
+        self._config = config = check_core_config(config)
+        self._channels = channels
+        width = config.memory_width
+        written = data.StructLayout({"data": width, "strobes": width // 8})
+        super().__init__(
+            {
+                "requests": Out(stream.Signature(memory_request(config))),
+                "write_data": Out(stream.Signature(written)),
+                "read_data": In(stream.Signature(memory_response(config))),
+                "error": Out(1),
+                "channel_requests": In(stream.Signature(read_request(config))).array(channels),
+                "channel_words": Out(stream.Signature(read_word(config))).array(channels),
+                "writes": In(stream.Signature(memory_write(config))),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        channels = []
+        for index in range(self._channels):
+            m.submodules[f"channel{index}"] = channel = _Channel(config)
+            wiring.connect(m, wiring.flipped(self.channel_requests[index]), channel.requests)
+            wiring.connect(m, channel.words, wiring.flipped(self.channel_words[index]))
+            channels.append(channel)
+        # Reads under way, in order: the channel and the words of each.
+        read = data.StructLayout(
+            {"channel": range(max(2, len(channels))), "words": range(BURST + 1)}
+        )
+        depth = self._channels * DEPTH
+        m.submodules.order = order = fifo.SyncFIFOBuffered(width=read.size, depth=depth)
+        granted, answered = data.View(read, order.w_data), data.View(read, order.r_data)
+
+        # A request stays until it is taken.
+        held = Signal(memory_request(config))
+        offered = Signal()
+        free = ~offered | self.requests.ready
+        m.d.comb += [self.requests.valid.eq(offered), self.requests.p.eq(held)]
+        with m.If(self.requests.ready):
+            m.d.sync += offered.eq(0)
+        written = Signal()  # The data of a write waits.
+        with m.If(self.write_data.ready):
+            m.d.sync += written.eq(0)
+        m.d.comb += self.write_data.valid.eq(written)
+        writes = self.writes
+        with m.If(writes.valid & (~written | self.write_data.ready)):
+            m.d.comb += writes.ready.eq(free)
+            with m.If(free):
+                m.d.sync += [
+                    offered.eq(1),
+                    held.address.eq(writes.p.address),
+                    held.words.eq(1),
+                    held.write.eq(1),
+                    written.eq(1),
+                    self.write_data.p.data.eq(writes.p.data),
+                    self.write_data.p.strobes.eq(writes.p.strobes),
+                ]
+        waiting = writes.valid
+        for index, channel in enumerate(channels):
+            chosen = Signal(name=f"chosen{index}")
+            m.d.comb += [
+                chosen.eq(channel.bursts.valid & ~waiting & order.w_rdy),
+                channel.bursts.ready.eq(chosen & free),
+            ]
+            with m.If(chosen & free):
+                m.d.sync += [offered.eq(1), held.eq(channel.bursts.p)]
+                m.d.comb += [
+                    granted.channel.eq(index),
+                    granted.words.eq(channel.bursts.p.words),
+                    order.w_en.eq(1),
+                ]
+            waiting = waiting | channel.bursts.valid
+
+        # Words that arrived for the oldest read.
+        arrived = Signal(range(BURST + 1))
+        arrives = self.read_data.valid & order.r_rdy
+        end = arrived == answered.words - 1
+        m.d.comb += [self.read_data.ready.eq(order.r_rdy), order.r_en.eq(arrives & end)]
+        with m.If(arrives):
+            m.d.sync += arrived.eq(Mux(end, 0, arrived + 1))
+            with m.If(self.read_data.p.error):
+                m.d.sync += self.error.eq(1)
+        for index, channel in enumerate(channels):
+            m.d.comb += [
+                channel.data.eq(self.read_data.p.data),
+                channel.arrives.eq(arrives & (answered.channel == index)),
+            ]
+        return m

@@ -88,6 +88,7 @@ class Normalizer(wiring.Component):
     enable : Out(1); enable of the read port
     bytes : Out(stream of L signed ``values`` and ``last``)
     factor : Out(stream of an element)
+    busy : Out(1); a vector is not finished
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -104,6 +105,7 @@ class Normalizer(wiring.Component):
                 "enable": Out(1),
                 "bytes": Out(stream.Signature(data.StructLayout({"values": values, "last": 1}))),
                 "factor": Out(stream.Signature(ELEMENT)),
+                "busy": Out(1),
             }
         )
 
@@ -122,6 +124,7 @@ class Normalizer(wiring.Component):
         m.d.comb += [
             start.eq((step == _Step.IDLE) & self.commands.valid & self.peaks.valid),
             self.commands.ready.eq(start),
+            self.busy.eq(step != _Step.IDLE),
             self.peaks.ready.eq(start),
             reading.eq((step == _Step.PASS) & (left != 0) & (self.gains.valid | ~command.gained)),
             self.gains.ready.eq(reading & advance & command.gained),

@@ -105,6 +105,7 @@ class ResultScaler(wiring.Component):
     bytes : In(stream of ``values``, L signed bytes)
     scales : In(stream of ``vector_word``); one word for each piece, with ``table``
     words : Out(stream of ``elements`` and ``last``); lanes beyond the end of the vector are 0
+    taking_bytes : Out(1); the vector's integers come from ``bytes``, and some are still to come
     overflow : Out(1); a result was too large
     """
 
@@ -125,6 +126,7 @@ class ResultScaler(wiring.Component):
                 "bytes": In(stream.Signature(data.ArrayLayout(signed(8), config.vector_lanes))),
                 "scales": In(stream.Signature(word)),
                 "words": Out(stream.Signature(data.StructLayout({"elements": word, "last": 1}))),
+                "taking_bytes": Out(1),
                 "overflow": Out(1),
             }
         )
@@ -170,6 +172,7 @@ class ResultScaler(wiring.Component):
         start = Signal()
         m.d.comb += [
             start.eq(~active & self.commands.valid & self.factor.valid),
+            self.taking_bytes.eq(active & command.bytes),
             self.commands.ready.eq(start),
             self.factor.ready.eq(start),
         ]

@@ -47,16 +47,26 @@ def writer_command(config: TokenConfig) -> data.StructLayout:
     mode : ``WriteMode``
     source : address of the first stored word, for the modes that read
     destination : address of the first word that is written
+    track : the peaks of the vector are wanted
     """
     address = range(vector_depth(config))
-    return data.StructLayout({"mode": WriteMode, "source": address, "destination": address})
+    fields = {"mode": WriteMode, "source": address, "destination": address, "track": 1}
+    return data.StructLayout(fields)
 
 
 def vector_write(config: TokenConfig) -> data.StructLayout:
-    """Layout of a write to the vector memory: address, word, and whether it ends the vector."""
-    return data.StructLayout(
-        {"address": range(vector_depth(config)), "elements": vector_word(config), "last": 1}
-    )
+    """Layout of a write to the vector memory.
+
+    Fields
+    ------
+    address : address of the word
+    elements : the word
+    last : it ends the vector
+    track : the peaks of the vector are wanted
+    """
+    address = range(vector_depth(config))
+    fields = {"address": address, "elements": vector_word(config), "last": 1, "track": 1}
+    return data.StructLayout(fields)
 
 
 class VectorWriter(wiring.Component):
@@ -86,6 +96,7 @@ class VectorWriter(wiring.Component):
         ``enable`` is low
     enable : Out(1); enable of the read port
     writes : Out(stream of ``vector_write``)
+    busy : Out(1); a command is not finished
     overflow : Out(1); a result was too large
     """
 
@@ -103,6 +114,7 @@ class VectorWriter(wiring.Component):
                 "stored": In(word),
                 "enable": Out(1),
                 "writes": Out(stream.Signature(vector_write(config))),
+                "busy": Out(1),
                 "overflow": Out(1),
             }
         )
@@ -116,6 +128,7 @@ class VectorWriter(wiring.Component):
         m.submodules.lanes = EnableInserter(advance)(lanes)
         m.d.comb += [
             self.commands.ready.eq(~active),
+            self.busy.eq(active),
             self.words.ready.eq(active & ~ending & advance),
             self.address.eq(command.source),
             self.enable.eq(advance),
@@ -146,6 +159,7 @@ class VectorWriter(wiring.Component):
             self.writes.valid.eq(valid),
             self.writes.p.last.eq(last),
             self.writes.p.address.eq(command.destination),
+            self.writes.p.track.eq(command.track),
             self.overflow.eq(valid & Cat(overflows).any()),
             advance.eq(self.writes.ready | ~valid),
         ]

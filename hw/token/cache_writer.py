@@ -1,0 +1,117 @@
+"""Keys and values on their way to the cache."""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib import data, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..gearbox import Gearbox
+from .config import TokenConfig, check_core_config
+from .element import ELEMENT
+from .memory_port import memory_write
+from .padder import byte_piece
+
+__all__ = ["CacheWriter", "cache_command"]
+
+
+def cache_command(config: TokenConfig) -> data.StructLayout:
+    """Layout of a command of ``CacheWriter``.
+
+    Fields
+    ------
+    row, scale : byte addresses of the first head's row and of its scale
+    step : bytes from one head to the next
+    heads : heads to write, 1 or more
+    """
+    address = config.address_bits
+    heads = range(config.kv_heads_max + 1)
+    return data.StructLayout({"row": address, "scale": address, "step": address, "heads": heads})
+
+
+class CacheWriter(wiring.Component):
+    """Writes the rows of heads to memory, and behind each the scale of the head.
+
+    Throughput: one word of memory per cycle, and one cycle for each scale.
+
+    Parameters
+    ----------
+    config : configuration of the core
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    commands : In(stream of ``cache_command``)
+    bytes : In(stream of ``byte_piece``); rows of ``TokenConfig.row_bytes`` or a multiple
+    scales : In(stream of an element); of each head
+    writes : Out(stream of ``memory_write``)
+    busy : Out(1); a command is not finished
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._config = config = check_core_config(config)
+        super().__init__(
+            {
+                "commands": In(stream.Signature(cache_command(config))),
+                "bytes": In(stream.Signature(byte_piece(config))),
+                "scales": In(stream.Signature(ELEMENT)),
+                "writes": Out(stream.Signature(memory_write(config))),
+                "busy": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        word_bytes = config.memory_width // 8
+        m.submodules.gearbox = gearbox = Gearbox(in_bytes=config.vector_lanes, out_bytes=word_bytes)
+        command = Signal(cache_command(config), reset_less=True)
+        # Address of the row's next word, and whether the scale is next.
+        address, scaling = Signal(config.address_bits), Signal()
+        float32 = Cat(Const(0, 8), self.scales.p)
+        offset_bits = (word_bytes - 1).bit_length()
+        lane = command.scale[2:offset_bits]
+        start = Signal()
+        m.d.comb += [
+            gearbox.i.p.data.eq(self.bytes.p.values),
+            gearbox.i.p.count.eq(config.vector_lanes // gearbox.unit_bytes),
+            gearbox.i.p.last.eq(self.bytes.p.last),
+            gearbox.i.valid.eq(self.bytes.valid),
+            self.bytes.ready.eq(gearbox.i.ready),
+            self.commands.ready.eq(~self.busy),
+            start.eq(self.commands.valid & self.commands.ready),
+        ]
+        with m.If(scaling):
+            m.d.comb += [
+                self.writes.valid.eq(self.scales.valid),
+                self.scales.ready.eq(self.writes.ready),
+                self.writes.p.address.eq(Cat(Const(0, offset_bits), command.scale[offset_bits:])),
+                self.writes.p.data.eq(float32.replicate(word_bytes // 4)),
+                self.writes.p.strobes.eq(0b1111 << Cat(Const(0, 2), lane)),
+            ]
+        with m.Else():
+            m.d.comb += [
+                self.writes.valid.eq(self.busy & gearbox.o.valid),
+                gearbox.o.ready.eq(self.busy & self.writes.ready),
+                self.writes.p.address.eq(address),
+                self.writes.p.data.eq(gearbox.o.p.data),
+                self.writes.p.strobes.eq((1 << word_bytes) - 1),
+            ]
+        written = self.writes.valid & self.writes.ready
+        with m.If(start):
+            m.d.sync += [command.eq(self.commands.p), address.eq(self.commands.p.row)]
+            m.d.sync += self.busy.eq(1)
+        with m.Elif(written & scaling):
+            m.d.sync += [
+                scaling.eq(0),
+                command.row.eq(command.row + command.step),
+                address.eq(command.row + command.step),
+                command.scale.eq(command.scale + command.step),
+                command.heads.eq(command.heads - 1),
+                self.busy.eq(command.heads != 1),
+            ]
+        with m.Elif(written):
+            m.d.sync += [address.eq(address + word_bytes), scaling.eq(gearbox.o.p.last)]
+        return m

@@ -1,0 +1,388 @@
+"""The token core: from a token's number to the next, in hardware."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..engine.engine import MatVecEngine
+from ..gearbox import Gearbox
+from .attention import AttentionUnit
+from .cache_writer import CacheWriter
+from .config import TokenConfig, check_core_config
+from .element import constant
+from .heads import HeadUnit
+from .memory_port import MemoryPort, memory_request, memory_response
+from .normalizer import Normalizer
+from .padder import RowPadder
+from .peak import PeakTracker
+from .program import Op
+from .router import ElementRouter
+from .scaler import ResultScaler, vector_word
+from .sequencer import GAIN_OUTPUTS, SCALE_OUTPUTS, Sequencer, core_command, fetch_shape
+from .topk import TopK, answer_shape
+from .writer import VectorWriter, vector_depth, vector_write
+
+__all__ = ["TokenCore", "trace_shape"]
+
+#: Channels of the memory port, in order: gains and angles, scales, rows of bytes, the program.
+_CHANNELS = ("gains", "scales", "rows", "program")
+
+
+def trace_shape(config: TokenConfig) -> data.StructLayout:
+    """Layout of the trace: a write to the vector memory, and the instruction that it belongs to."""
+    return data.StructLayout({"write": vector_write(config), "op": 8})
+
+
+class TokenCore(wiring.Component):
+    """Runs a ternary transformer: token in, largest logits out, without arithmetic elsewhere.
+
+    The golden model is ``trilith.golden.network.token_core``. A program in memory, which
+    ``trilith.hw.token.image`` writes, has the shape of the model. The memory also holds the cache,
+    the embedding, the head, gains and angles. Ternary weights come on a stream of their own.
+
+    Parameters
+    ----------
+    config : engine, widths, and the largest model
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    commands : In(stream of ``core_command``)
+    answers : Out(stream of ``answer_shape``); the largest logits, for commands with k
+    program_words : In(32); words of the program, which starts at address 0
+    fetch : Out(stream of ``fetch_shape``); requests for weight beats
+    weights : In(stream of the engine's weight beats), in the order of the requests
+    requests, write_data, read_data : the memory port, see ``MemoryPort``
+    trace : Out(stream of ``trace_shape``); every write to the vector memory; its ``ready`` is
+        ignored
+    busy : Out(1)
+    error : Out(1); sticky: of the engine, of the memory, a value that was too large, a token or a
+        position out of range
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._config = config = check_core_config(config)
+        width = config.memory_width
+        written = data.StructLayout({"data": width, "strobes": width // 8})
+        super().__init__(
+            {
+                "commands": In(stream.Signature(core_command(config))),
+                "answers": Out(stream.Signature(answer_shape(config))),
+                "program_words": In(32),
+                "fetch": Out(stream.Signature(fetch_shape())),
+                "weights": In(stream.Signature(8 * config.engine.weight_bytes)),
+                "requests": Out(stream.Signature(memory_request(config))),
+                "write_data": Out(stream.Signature(written)),
+                "read_data": In(stream.Signature(memory_response(config))),
+                "trace": Out(stream.Signature(trace_shape(config))),
+                "busy": Out(1),
+                "error": Out(1),
+            }
+        )
+
+    @property
+    def config(self) -> TokenConfig:
+        """The configuration."""
+        return self._config
+
+    def elaborate(self, platform: object) -> Module:
+        """Make the parts, and connect them: memory, vectors, products, attention."""
+        m = Module()
+        config = self._config
+        self._parts(m)
+        self._connect_memory(m)
+        self._connect_vectors(m)
+        self._connect_products(m)
+        self._connect_attention(m)
+        sequencer, topk, port = self._sequencer, self._topk, self._port
+        wiring.connect(m, wiring.flipped(self.commands), sequencer.commands)
+        wiring.connect(m, sequencer.fetch, wiring.flipped(self.fetch))
+        wiring.connect(m, topk.answers, wiring.flipped(self.answers))
+        m.d.comb += [
+            sequencer.program_words.eq(self.program_words),
+            self.busy.eq(sequencer.busy),
+        ]
+        overflows = (
+            self._scaler.overflow,
+            self._writer.overflow,
+            self._peak.overflow,
+            self._attention.overflow,
+        )
+        with m.If(Cat(overflows).any() | sequencer.fault | self._engine.error | port.error):
+            m.d.sync += self.error.eq(1)
+        del config
+        return m
+
+    def _parts(self, m: Module) -> None:
+        """Make the parts."""
+        config = self._config
+        m.submodules.sequencer = self._sequencer = Sequencer(config)
+        m.submodules.port = self._port = MemoryPort(config, channels=len(_CHANNELS))
+        m.submodules.gains = self._gains = ElementRouter(config, outputs=len(GAIN_OUTPUTS))
+        m.submodules.scales = self._scales = ElementRouter(config, outputs=len(SCALE_OUTPUTS))
+        m.submodules.engine = self._engine = MatVecEngine(config.engine)
+        m.submodules.scaler = self._scaler = ResultScaler(config)
+        m.submodules.writer = self._writer = VectorWriter(config)
+        m.submodules.peak = self._peak = PeakTracker(config)
+        m.submodules.normalizer = self._normalizer = Normalizer(config)
+        m.submodules.heads = self._heads = HeadUnit(config)
+        m.submodules.cache = self._cache = CacheWriter(config)
+        m.submodules.attention = self._attention = AttentionUnit(config)
+        m.submodules.topk = self._topk = TopK(config)
+
+    def _connect_memory(self, m: Module) -> None:
+        """Connect the channels of the memory port."""
+        port, sequencer = self._port, self._sequencer
+        gains, scales, attention = self._gains, self._scales, self._attention
+        for name in ("requests", "write_data"):
+            wiring.connect(m, getattr(port, name), wiring.flipped(getattr(self, name)))
+        wiring.connect(m, wiring.flipped(self.read_data), port.read_data)
+        wiring.connect(m, self._cache.writes, port.writes)
+        requests = dict(zip(_CHANNELS, port.channel_requests, strict=True))
+        words = dict(zip(_CHANNELS, port.channel_words, strict=True))
+        wiring.connect(m, sequencer.program_request, requests["program"])
+        wiring.connect(m, words["program"], sequencer.program)
+        wiring.connect(m, sequencer.gain_requests, requests["gains"])
+        wiring.connect(m, sequencer.gain_routes, gains.routes)
+        wiring.connect(m, words["gains"], gains.memory)
+        wiring.connect(m, words["scales"], scales.memory)
+        # The sequencer's requests and the attention's exclude each other.
+        route, whole = scales.routes, attention.element_requests
+        own = sequencer.scale_requests.valid | sequencer.scale_routes.valid
+        m.d.comb += [
+            requests["scales"].p.eq(
+                Mux(own, sequencer.scale_requests.p.as_value(), whole.p.as_value())
+            ),
+            requests["scales"].valid.eq(
+                Mux(own, sequencer.scale_requests.valid, whole.valid & route.ready)
+            ),
+            sequencer.scale_requests.ready.eq(requests["scales"].ready),
+            sequencer.scale_routes.ready.eq(route.ready),
+            whole.ready.eq(requests["scales"].ready & route.ready & ~own),
+            route.valid.eq(
+                Mux(own, sequencer.scale_routes.valid, whole.valid & requests["scales"].ready)
+            ),
+        ]
+        with m.If(own):
+            m.d.comb += route.p.eq(sequencer.scale_routes.p)
+        with m.Else():
+            m.d.comb += [
+                route.p.output.eq(SCALE_OUTPUTS.index("attention")),
+                route.p.count.eq(~0),
+            ]
+        rows = requests["rows"]
+        with m.If(sequencer.row_requests.valid):
+            wiring_p = sequencer.row_requests.p
+            m.d.comb += [rows.p.eq(wiring_p), rows.valid.eq(1)]
+            m.d.comb += sequencer.row_requests.ready.eq(rows.ready)
+        with m.Else():
+            m.d.comb += [rows.p.eq(attention.row_requests.p)]
+            m.d.comb += rows.valid.eq(attention.row_requests.valid)
+            m.d.comb += attention.row_requests.ready.eq(rows.ready)
+        self._connect_rows(m, words["rows"])
+
+    def _connect_rows(self, m: Module, words: wiring.PureInterface) -> None:
+        """Hand rows of bytes to the attention, or an embedding's to the scaler."""
+        config, sequencer = self._config, self._sequencer
+        word_bytes, lanes = config.memory_width // 8, config.vector_lanes
+        embedding = Signal()
+        with m.If(sequencer.begins & (sequencer.op == Op.EMBED)):
+            m.d.sync += embedding.eq(1)
+        with m.Elif(sequencer.begins & ((sequencer.op == Op.ATTEND) | (sequencer.op == Op.HEAD))):
+            m.d.sync += embedding.eq(0)
+        m.submodules.chunks = chunks = Gearbox(
+            in_bytes=word_bytes, out_bytes=config.attention_lanes
+        )
+        m.submodules.pieces = pieces = Gearbox(in_bytes=word_bytes, out_bytes=lanes)
+        for gearbox, chosen in ((chunks, ~embedding), (pieces, embedding)):
+            m.d.comb += [
+                gearbox.i.p.data.eq(words.p.data),
+                gearbox.i.p.count.eq(word_bytes // gearbox.unit_bytes),
+                gearbox.i.p.last.eq(words.p.last),
+                gearbox.i.valid.eq(words.valid & chosen),
+            ]
+        rows, bytes_ = self._attention.rows, self._scaler.bytes
+        # Behind the embedding its row has zeros, which nobody takes.
+        begun, taking = Signal(), self._scaler.taking_bytes
+        with m.If(taking):
+            m.d.sync += begun.eq(1)
+        with m.Elif(sequencer.begins & (sequencer.op == Op.EMBED)):
+            m.d.sync += begun.eq(0)
+        m.d.comb += [
+            words.ready.eq(Mux(embedding, pieces.i.ready, chunks.i.ready)),
+            Value.cast(rows.p).eq(Value.cast(chunks.o.p.data)),
+            rows.valid.eq(chunks.o.valid),
+            chunks.o.ready.eq(rows.ready),
+            Value.cast(bytes_.p).eq(Value.cast(pieces.o.p.data)),
+            bytes_.valid.eq(pieces.o.valid),
+            pieces.o.ready.eq(bytes_.ready | (begun & ~taking)),
+        ]
+
+    def _connect_vectors(self, m: Module) -> None:
+        """Connect the vector memory: two units write, three read, one at a time."""
+        config = self._config
+        m.submodules.vectors = vectors = memory.Memory(
+            shape=vector_word(config).size, depth=vector_depth(config), init=[]
+        )
+        read, write = vectors.read_port(), vectors.write_port()
+        writer, normalizer, heads = self._writer, self._normalizer, self._heads
+        m.d.comb += [Value.cast(unit.stored).eq(read.data) for unit in (writer, normalizer, heads)]
+        with m.If(normalizer.busy):
+            m.d.comb += [read.addr.eq(normalizer.address), read.en.eq(normalizer.enable)]
+        with m.Elif(writer.busy):
+            m.d.comb += [read.addr.eq(writer.address), read.en.eq(writer.enable)]
+        with m.Else():
+            m.d.comb += [read.addr.eq(heads.address), read.en.eq(1)]
+
+        writes, mixed, peak = Signal(vector_write(config)), self._attention.writes, self._peak
+        valid, ready = Signal(), Signal()
+        m.d.comb += [
+            writes.eq(Mux(mixed.valid, mixed.p.as_value(), writer.writes.p.as_value())),
+            valid.eq(mixed.valid | writer.writes.valid),
+            ready.eq(peak.words.ready | ~writes.track),
+            mixed.ready.eq(ready),
+            writer.writes.ready.eq(ready & ~mixed.valid),
+            peak.words.p.eq(writes),
+            peak.words.valid.eq(valid & writes.track),
+            write.addr.eq(writes.address),
+            write.data.eq(writes.elements),
+            write.en.eq(valid & ready),
+            self.trace.p.write.eq(writes),
+            self.trace.p.op.eq(self._sequencer.op),
+            self.trace.valid.eq(valid & ready),
+        ]
+        sequencer = self._sequencer
+        wiring.connect(m, sequencer.gained, peak.gained)
+        wiring.connect(m, sequencer.writer, writer.commands)
+        wiring.connect(m, sequencer.normalizer, normalizer.commands)
+        wiring.connect(m, peak.peaks, normalizer.peaks)
+        wiring.connect(m, self._scaler.words, writer.words)
+        m.d.comb += sequencer.busy_vectors.eq(writer.busy)
+        for name, unit, port in (
+            ("peak", peak, "gains"),
+            ("normalizer", normalizer, "gains"),
+            ("angles", heads, "table"),
+        ):  # fmt: skip
+            source, target = self._gains.outputs[GAIN_OUTPUTS.index(name)], getattr(unit, port)
+            m.d.comb += [
+                target.p.eq(source.p.elements),
+                target.valid.eq(source.valid),
+                source.ready.eq(target.ready),
+            ]
+
+    def _connect_products(self, m: Module) -> None:
+        """Connect engine and scaler, and the normalizer's bytes and factor to both users."""
+        config, sequencer = self._config, self._sequencer
+        engine, scaler, normalizer = self._engine, self._scaler, self._normalizer
+        wiring.connect(m, sequencer.jobs, engine.jobs)
+        wiring.connect(m, wiring.flipped(self.weights), engine.weights)
+        wiring.connect(m, engine.results, scaler.results)
+        wiring.connect(m, sequencer.scaler, scaler.commands)
+        source = self._scales.outputs[SCALE_OUTPUTS.index("scaler")]
+        m.d.comb += [
+            scaler.scales.p.eq(source.p.elements),
+            scaler.scales.valid.eq(source.valid),
+            source.ready.eq(scaler.scales.ready),
+        ]
+        m.submodules.activations = gearbox = Gearbox(
+            in_bytes=config.vector_lanes, out_bytes=config.engine.lanes, unit_bytes=1
+        )
+        m.submodules.query_padder = padder = RowPadder(config)
+        self._query_padder = padder
+        # The last vector goes to the head.
+        to_head = Signal()
+        loads = sequencer.begins & (sequencer.op == Op.PRODUCT) & sequencer.flags.load
+        with m.If(sequencer.begins & (sequencer.op == Op.HEAD)):
+            m.d.sync += to_head.eq(1)
+        with m.Elif(loads):
+            m.d.sync += to_head.eq(0)
+        bytes_ = normalizer.bytes
+        m.d.comb += [
+            gearbox.i.p.data.eq(bytes_.p.values),
+            gearbox.i.p.count.eq(config.vector_lanes),
+            gearbox.i.p.last.eq(bytes_.p.last),
+            gearbox.i.valid.eq(bytes_.valid & ~to_head),
+            Value.cast(engine.activations.p).eq(Value.cast(gearbox.o.p.data)),
+            engine.activations.valid.eq(gearbox.o.valid),
+            gearbox.o.ready.eq(engine.activations.ready),
+        ]
+        self._to_head = to_head
+
+        # Products of one vector share its factor. An embedding has none.
+        factor, have = Signal.like(normalizer.factor.p), Signal()
+        embedding = sequencer.op == Op.EMBED
+        m.d.comb += [
+            Value.cast(scaler.factor.p).eq(Mux(embedding, constant(1.0), Value.cast(factor))),
+            scaler.factor.valid.eq(have | embedding),
+        ]
+        with m.If(normalizer.factor.valid & ~to_head):
+            m.d.sync += [factor.eq(normalizer.factor.p), have.eq(1)]
+        with m.Elif(loads):
+            m.d.sync += have.eq(0)
+
+    def _connect_attention(self, m: Module) -> None:
+        """Connect heads, cache, attention and the choice of the largest logits."""
+        config, sequencer = self._config, self._sequencer
+        heads, cache, attention = self._heads, self._cache, self._attention
+        normalizer, topk, to_head = self._normalizer, self._topk, self._to_head
+        wiring.connect(m, sequencer.heads, heads.commands)
+        wiring.connect(m, sequencer.cache, cache.commands)
+        wiring.connect(m, sequencer.attention, attention.commands)
+        wiring.connect(m, attention.logits, topk.logits)
+        source = self._scales.outputs[SCALE_OUTPUTS.index("attention")]
+        wiring.connect(m, source, attention.elements)
+        wiring.connect(
+            m, self._scales.outputs[SCALE_OUTPUTS.index("embedding")], sequencer.embedding
+        )
+        # Heads of queries and the last vector fill the query buffer, keys and values the cache.
+        padder = self._query_padder
+        m.submodules.queries = queries = Gearbox(
+            in_bytes=config.vector_lanes, out_bytes=config.attention_lanes
+        )
+        to_cache, kappa = Signal(), Signal.like(attention.kappa)
+        begins = sequencer.begins & (sequencer.op == Op.HEADS)
+        with m.If(begins):
+            m.d.sync += [to_cache.eq(sequencer.flags.cache), kappa.eq(sequencer.kappa)]
+        with m.If(sequencer.begins & (sequencer.op == Op.HEAD)):
+            m.d.sync += [to_cache.eq(0), Value.cast(kappa).eq(constant(1.0))]
+        rows, scales = normalizer.bytes, normalizer.factor
+        m.d.comb += [
+            padder.i.p.eq(Mux(to_head, rows.p.as_value(), heads.bytes.p.as_value())),
+            padder.i.valid.eq(Mux(to_head, rows.valid, heads.bytes.valid)),
+            heads.bytes.ready.eq(padder.i.ready & ~to_head),
+            rows.ready.eq(Mux(to_head, padder.i.ready, m.submodules.activations.i.ready)),
+            cache.bytes.p.eq(padder.o.p),
+            cache.bytes.valid.eq(padder.o.valid & to_cache),
+            queries.i.p.data.eq(padder.o.p.values),
+            queries.i.p.count.eq(config.vector_lanes // queries.unit_bytes),
+            queries.i.p.last.eq(padder.o.p.last),
+            queries.i.valid.eq(padder.o.valid & ~to_cache),
+            padder.o.ready.eq(Mux(to_cache, cache.bytes.ready, queries.i.ready)),
+            Value.cast(attention.queries.p).eq(Value.cast(queries.o.p.data)),
+            attention.queries.valid.eq(queries.o.valid),
+            queries.o.ready.eq(attention.queries.ready),
+            cache.scales.p.eq(heads.scales.p),
+            cache.scales.valid.eq(heads.scales.valid & to_cache),
+            attention.query_scales.p.eq(
+                Mux(to_head, scales.p.as_value(), heads.scales.p.as_value())
+            ),
+            attention.query_scales.valid.eq(
+                Mux(to_head, scales.valid, heads.scales.valid & ~to_cache)
+            ),
+            heads.scales.ready.eq(Mux(to_cache, cache.scales.ready, ~to_head)),
+            scales.ready.eq(1),
+            attention.kappa.eq(kappa),
+            attention.clear.eq(
+                (begins & ~sequencer.flags.cache) | (sequencer.begins & (sequencer.op == Op.HEAD))
+            ),
+            heads.clear.eq(sequencer.begins & (sequencer.op == Op.ANGLES)),
+            topk.k.eq(sequencer.k),
+            sequencer.busy_heads.eq(
+                heads.busy | cache.busy | padder.o.valid | ~queries.empty | cache.writes.valid
+            ),
+            sequencer.busy_attention.eq(attention.busy | topk.busy | normalizer.busy),
+        ]

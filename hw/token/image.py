@@ -1,0 +1,390 @@
+"""Compiler of models for the token core: program, memory image, and weight beats."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from math import ceil
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ...golden.elements import LARGEST, element_bits, round_element
+from ...golden.errors import TrilithError
+from ...golden.network.layers import BitLinear
+from ...golden.network.token_core import CoreModel, Int8Rows, rotation_table, score_factor
+from ..beats import weight_beats
+from .config import TokenConfig, check_core_config
+from .program import INSTRUCTION_BYTES, Op, encode
+from .writer import WriteMode
+
+__all__ = ["CompileError", "Image", "compile_image"]
+
+
+class CompileError(TrilithError, ValueError):
+    """A model does not fit a token core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Image:
+    """What a token core needs of a model.
+
+    Parameters
+    ----------
+    config : the core's configuration
+    memory : uint8[bytes], the whole memory behind the port, with room for the cache
+    weights : uint8[beats, weight_bytes] of the engine
+    program_words : memory words of the program, which starts at byte 0
+    listing : the program for people, one line for each instruction
+    """
+
+    config: TokenConfig
+    memory: NDArray[np.uint8] = field(repr=False)
+    weights: NDArray[np.uint8] = field(repr=False)
+    program_words: int
+    listing: tuple[str, ...] = field(repr=False)
+
+
+def compile_image(model: CoreModel, config: TokenConfig) -> Image:
+    """Compile a model for a token core.
+
+    Parameters
+    ----------
+    model : the model in the arithmetic of the core
+    config : configuration of the core
+
+    Raises
+    ------
+    CompileError
+        If a size of the model is above the core's maximum, or does not fit its lanes, or a scale is
+        outside the number format.
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+    """
+    return _Compiler(model, check_core_config(config)).image()
+
+
+def _float_bits(value: float) -> int:
+    """An element as a float32 of memory."""
+    return int(element_bits(round_element(value))) << 8
+
+
+class _Compiler:
+    """Places the parts of a model in memory, and writes the program that uses them."""
+
+    def __init__(self, model: CoreModel, config: TokenConfig) -> None:
+        self._model, self._config = model, config
+        self._sizes = sizes = model.config
+        self._check()
+        self._word = config.memory_width // 8
+        self._row = config.row_chunks(sizes.head_size) * config.attention_lanes
+        lanes = config.vector_lanes
+        #: First words of the residual stream, and of the other vectors.
+        self._stream, self._work = 0, -(-config.hidden_max // lanes)
+        self._program: list[tuple[Op, dict[str, bool], dict[str, int]]] = []
+        self._data: list[NDArray[np.uint8]] = []
+        self._beats: list[NDArray[np.uint8]] = []
+        self._beat_count = 0
+        count = 5 + 10 * sizes.layers + 2
+        self._end = self._aligned(count * INSTRUCTION_BYTES)
+        self._program_bytes = self._end
+
+    def _check(self) -> None:
+        """Refuse a model that the core cannot run."""
+        sizes, config = self._sizes, self._config
+        found = {
+            "hidden": sizes.hidden,
+            "ffn": sizes.ffn,
+            "heads": sizes.heads,
+            "kv_heads": sizes.kv_heads,
+            "head_size": sizes.head_size,
+            "context": sizes.max_positions,
+            "vocabulary": sizes.vocabulary,
+        }
+        for name, most in config.maxima.items():
+            if found[name] > most:
+                raise CompileError(
+                    f"the model's {name} must be at most {most}, the core's maximum, "
+                    f"not {found[name]}"
+                )
+        lanes = config.vector_lanes
+        rules = (
+            ("head_size", sizes.head_size, 2 * lanes, "twice the vector lanes"),
+            ("hidden", sizes.hidden, lanes, "the vector lanes"),
+            ("ffn", sizes.ffn, lanes, "the vector lanes"),
+            ("heads", sizes.heads, sizes.kv_heads, "the heads of keys and values"),
+        )
+        for name, value, unit, text in rules:
+            if value % unit:
+                raise CompileError(
+                    f"the model's {name} must be a multiple of {text}, {unit}, not {value}"
+                )
+        if sizes.heads // sizes.kv_heads > config.shared_max:
+            raise CompileError(
+                f"the model must have at most {config.shared_max} heads for each head of keys and "
+                f"values, the core's maximum, not {sizes.heads // sizes.kv_heads}"
+            )
+
+    def _aligned(self, address: int) -> int:
+        """The next multiple of whole rows of memory."""
+        unit = max(self._config.row_bytes, INSTRUCTION_BYTES)
+        return -(-address // unit) * unit
+
+    def _place(self, array: NDArray) -> int:
+        """Place an array in memory; return its byte address."""
+        raw = np.frombuffer(np.ascontiguousarray(array).tobytes(), np.uint8)
+        address, size = self._end, self._aligned(len(raw))
+        self._data.append(np.pad(raw, (0, size - len(raw))))
+        self._end += size
+        return address
+
+    def _place_elements(self, values: NDArray) -> int:
+        """Place elements as float32."""
+        elements = round_element(np.asarray(values, np.float64))
+        if (np.abs(elements) == LARGEST).any():
+            raise CompileError(f"scales and gains must be below {LARGEST:.3g} in magnitude")
+        return self._place(element_bits(elements).astype(np.uint32) << np.uint32(8))
+
+    def _place_rows(self, rows: Int8Rows) -> tuple[int, int]:
+        """Place scales, and behind them rows of int8; return the address and the scales' bytes."""
+        address = self._place_elements(rows.scale)
+        step = self._end - address
+        size = self._config.row_chunks(rows.q.shape[1]) * self._config.attention_lanes
+        self._place(np.pad(rows.q, ((0, 0), (0, size - rows.q.shape[1]))))
+        return address, step
+
+    def _emit(self, op: Op, flags: Sequence[str] = (), **fields: int) -> None:
+        """Append an instruction."""
+        self._program.append((op, dict.fromkeys(flags, True), fields))
+
+    def image(self) -> Image:
+        """Compile the model."""
+        model, sizes, config = self._model, self._sizes, self._config
+        layers = model.model.layers
+        gains = [
+            {name: self._place_elements(gain) for name, gain in layer.gains.items()}
+            for layer in layers
+        ]
+        final = self._place_elements(model.model.final_norm)
+        cos, sin = rotation_table(sizes.head_size, sizes.max_positions, sizes.theta)
+        lanes = config.vector_lanes
+        pairs = np.stack(
+            [part.reshape(len(part), -1, lanes) for part in (cos, sin)], axis=2
+        ).reshape(len(cos), -1)
+        angle_bytes = self._aligned(4 * pairs.shape[1])
+        padded = np.pad(pairs, ((0, 0), (0, angle_bytes // 4 - pairs.shape[1])))
+        angles = self._place_elements(padded)
+        embedding, scale_step = self._place_rows(model.embedding)
+        head = embedding if model.head is model.embedding else self._place_rows(model.head)[0]
+        row_bytes = config.row_chunks(sizes.hidden) * config.attention_lanes
+        self._emit(
+            Op.SETUP,
+            epsilon=_float_bits(sizes.epsilon),
+            kappa=_float_bits(score_factor(sizes.head_size)),
+            embedding_bytes=row_bytes,
+            angle_bytes=angle_bytes,
+            cache_bytes=self._row,
+            vocabulary=sizes.vocabulary,
+            context=sizes.max_positions,
+        )
+        self._emit(Op.ANGLES, address=angles, words=pairs.shape[1] // lanes)
+        self._emit(
+            Op.EMBED,
+            ("track", "peak_gained"),
+            rows=embedding + scale_step,
+            row_words=row_bytes // self._word,
+            scales=embedding,
+            count=sizes.hidden,
+            destination=self._stream,
+            peak_gains=gains[0]["input_layernorm"],
+        )
+        for index, layer in enumerate(layers):
+            following = gains[index + 1]["input_layernorm"] if index + 1 < len(layers) else final
+            self._layer(layer.linears, gains[index], following)
+        self._emit(
+            Op.HEAD,
+            ("gained",),
+            k=sizes.hidden,
+            source=self._stream,
+            inverse=_float_bits(1 / sizes.hidden),
+            gains=final,
+            address=head,
+            scale_step=scale_step,
+            scale_words=-(-4 * sizes.vocabulary // self._word),
+            row_words=sizes.vocabulary * row_bytes // self._word,
+            chunks=row_bytes // config.attention_lanes,
+            vocabulary=sizes.vocabulary,
+        )
+        self._emit(Op.END)
+        return self._finish()
+
+    def _layer(self, linears: dict[str, BitLinear], gains: dict[str, int], following: int) -> None:
+        """Emit a layer, and reserve its cache."""
+        sizes, config = self._sizes, self._config
+        lanes, size = config.vector_lanes, sizes.head_size
+        scale_step = self._aligned(4 * sizes.max_positions)
+        row_step = self._aligned(self._row * sizes.max_positions)
+        group = 2 * (scale_step + row_step)
+        cache = self._place(np.zeros(group * sizes.kv_heads, np.uint8))
+        heads = {"q": sizes.heads, "k": sizes.kv_heads, "v": sizes.kv_heads}
+        place, places = self._work, {}
+        for name, count in heads.items():
+            places[name] = place
+            load = ("load", "gained") if name == "q" else ()
+            source = {"source": self._stream, "gains": gains["input_layernorm"]} if load else {}
+            self._product(linears[f"self_attn.{name}_proj"], load, destination=place, **source)
+            place += count * size // lanes
+        for name, count in heads.items():
+            value = name == "v"
+            flags = ("turn",) * (not value) + ("cache",) * (name != "q")
+            self._emit(
+                Op.HEADS,
+                flags,
+                source=places[name],
+                heads=count,
+                half=size // lanes // 2,
+                rows=cache + 2 * scale_step + value * row_step,
+                scales=cache + value * scale_step,
+                step=group,
+            )
+        vectors = sizes.heads // sizes.kv_heads
+        chunks = self._row // config.attention_lanes
+        sub_norm = gains.get("self_attn.attn_sub_norm")
+        self._emit(
+            Op.ATTEND,
+            ("track",) + ("peak_gained",) * (sub_norm is not None),
+            groups=sizes.kv_heads,
+            vectors=vectors,
+            chunks=chunks,
+            query_step=vectors * chunks,
+            address=cache,
+            scale_step=scale_step,
+            row_step=row_step,
+            words=size // lanes,
+            destination=self._work,
+            count=sizes.heads * size,
+            peak_gains=sub_norm or 0,
+        )
+        after = gains["post_attention_layernorm"]
+        self._product(
+            linears["self_attn.o_proj"],
+            self._load(sub_norm),
+            WriteMode.ADD,
+            source=self._work,
+            gains=sub_norm or 0,
+            destination=self._stream,
+            peak_gains=after,
+        )
+        gate = WriteMode.RELU2 if sizes.hidden_act == "relu2" else WriteMode.SILU
+        self._product(
+            linears["mlp.gate_proj"],
+            ("load", "gained"),
+            gate,
+            source=self._stream,
+            gains=after,
+            destination=self._work,
+        )
+        sub_norm = gains.get("mlp.ffn_sub_norm")
+        self._product(
+            linears["mlp.up_proj"],
+            (),
+            WriteMode.MULTIPLY,
+            destination=self._work,
+            peak_gains=0 if sub_norm is None else sub_norm,
+            tracked=True,
+            peak_gained=sub_norm is not None,
+        )
+        self._product(
+            linears["mlp.down_proj"],
+            self._load(sub_norm),
+            WriteMode.ADD,
+            source=self._work,
+            gains=sub_norm or 0,
+            destination=self._stream,
+            peak_gains=following,
+        )
+
+    @staticmethod
+    def _load(gain: int | None) -> tuple[str, ...]:
+        """Flags of a product that loads its vector, with a norm or without."""
+        return ("load",) if gain is None else ("load", "gained")
+
+    def _product(
+        self,
+        linear: BitLinear,
+        flags: tuple[str, ...],
+        mode: WriteMode = WriteMode.STORE,
+        *,
+        destination: int,
+        source: int = 0,
+        gains: int = 0,
+        peak_gains: int | None = None,
+        tracked: bool | None = None,
+        peak_gained: bool | None = None,
+    ) -> None:
+        """Emit a product, and append its weight beats."""
+        config, weight = self._config, linear.weight
+        engine = config.engine
+        n, k = weight.shape
+        tracked = peak_gains is not None if tracked is None else tracked
+        peak_gained = tracked if peak_gained is None else peak_gained
+        groups = k // weight.group_size
+        if groups > 1 and weight.group_size % engine.lanes:
+            raise CompileError(
+                f"{weight.name}: groups of scales must be a multiple of the engine's lanes, "
+                f"{engine.lanes}, not {weight.group_size}"
+            )
+        multipliers = (
+            1 / weight.scale.astype(np.float64) if weight.divides else weight.scale.astype(float)
+        )
+        table = multipliers.size > 1
+        scales = words = count = 0
+        if table:
+            rows = np.repeat(multipliers, n // len(multipliers), axis=0)
+            row_groups, pieces = ceil(n / engine.rows), ceil(engine.rows / config.vector_lanes)
+            padded = np.zeros((row_groups * engine.rows, groups))
+            padded[:n] = rows
+            tiles = padded.reshape(row_groups, engine.rows, groups).transpose(0, 2, 1)
+            width = pieces * config.vector_lanes
+            tiles = np.pad(tiles, ((0, 0), (0, 0), (0, width - engine.rows)))
+            scales = self._place_elements(tiles)
+            words, count = -(-4 * tiles.size // self._word), tiles.size // config.vector_lanes
+        beats = weight_beats(engine, weight.trits)
+        flags += ("table",) * table + ("track",) * tracked + ("peak_gained",) * peak_gained
+        flags += tuple(f"mode{bit}" for bit in range(3) if mode.value >> bit & 1)
+        self._emit(
+            Op.PRODUCT,
+            flags,
+            n=n,
+            k=k,
+            source=source,
+            inverse=_float_bits(1 / k),
+            gains=gains,
+            first_beat=self._beat_count,
+            beats=len(beats),
+            group_chunks=weight.group_size // engine.lanes if groups > 1 else 0,
+            groups=groups,
+            scale=0 if table else _float_bits(float(multipliers.ravel()[0])),
+            scales=scales,
+            scale_words=words,
+            scale_count=count,
+            destination=destination,
+            peak_gains=peak_gains or 0,
+        )
+        self._beats.append(beats)
+        self._beat_count += len(beats)
+
+    def _finish(self) -> Image:
+        """Encode the program, and join all parts."""
+        code = b"".join(encode(*instruction) for instruction in self._program)
+        program = np.frombuffer(code.ljust(self._program_bytes, b"\0"), np.uint8)
+        listing = tuple(
+            f"{index:>4}  {op.name:<8}{' '.join(flags):<40} "
+            + " ".join(f"{name}={value}" for name, value in fields.items())
+            for index, (op, flags, fields) in enumerate(self._program)
+        )
+        return Image(
+            config=self._config,
+            memory=np.concatenate([program, *self._data]),
+            weights=np.concatenate(self._beats),
+            program_words=-(-len(code) // self._word),
+            listing=listing,
+        )

@@ -1,0 +1,115 @@
+"""Words of elements on their way from a channel of the memory to the units."""
+
+from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..gearbox import Gearbox
+from .config import TokenConfig, check_core_config
+from .element import ELEMENT
+from .memory_port import read_word
+from .scaler import vector_word
+
+__all__ = ["ElementRouter", "element_words", "route_shape"]
+
+#: Requests of a channel that may be under way.
+_ROUTES = 8
+
+
+def element_words(config: TokenConfig) -> data.StructLayout:
+    """Layout of L elements of a request, and whether they end it."""
+    return data.StructLayout({"elements": vector_word(config), "last": 1})
+
+
+def route_shape(config: TokenConfig, outputs: int) -> data.StructLayout:
+    """Layout of the route of a request.
+
+    Fields
+    ------
+    output : number of the output
+    skip : words of L elements that are dropped before the first one
+    count : words that are handed on after them; the rest is dropped
+    """
+    return data.StructLayout(
+        {
+            "output": range(max(2, outputs)),
+            "skip": range(config.memory_width // 32),
+            "count": config.address_bits,
+        }
+    )
+
+
+class ElementRouter(wiring.Component):
+    """Turns memory words into words of L elements, and hands each request's words to one output.
+
+    An element is a float32 in memory, whose lowest 8 bits are ignored.
+
+    Latency: 1 cycle. Throughput: one word of L elements per cycle.
+
+    Parameters
+    ----------
+    config : configuration of the core
+    outputs : 1 or more
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    routes : In(stream of ``route_shape``); one for each request, in order
+    memory : In(stream of ``read_word``)
+    outputs : Out(streams of ``element_words``)
+    """
+
+    def __init__(self, config: TokenConfig, *, outputs: int) -> None:
+        self._config = config = check_core_config(config)
+        self._outputs = outputs
+        super().__init__(
+            {
+                "routes": In(stream.Signature(route_shape(config, outputs))),
+                "memory": In(stream.Signature(read_word(config))),
+                "outputs": Out(stream.Signature(element_words(config))).array(outputs),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        lanes, word_bytes = config.vector_lanes, config.memory_width // 8
+        m.submodules.gearbox = gearbox = Gearbox(in_bytes=word_bytes, out_bytes=4 * lanes)
+        shape = self.routes.p.shape()
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=shape.size, depth=_ROUTES)
+        route = data.View(shape, queue.r_data)
+        done = Signal(config.address_bits)
+        dropped = (done < route.skip) | (done >= route.skip + route.count)
+        taken, ready = Signal(), Signal()
+        m.d.comb += [
+            queue.w_data.eq(self.routes.p),
+            queue.w_en.eq(self.routes.valid),
+            self.routes.ready.eq(queue.w_rdy),
+            gearbox.i.p.data.eq(self.memory.p.data),
+            gearbox.i.p.count.eq(word_bytes // gearbox.unit_bytes),
+            gearbox.i.p.last.eq(self.memory.p.last),
+            gearbox.i.valid.eq(self.memory.valid),
+            self.memory.ready.eq(gearbox.i.ready),
+            taken.eq(gearbox.o.valid & queue.r_rdy & (dropped | ready)),
+            gearbox.o.ready.eq(taken),
+            queue.r_en.eq(taken & gearbox.o.p.last),
+            ready.eq(Array(output.ready for output in self.outputs)[route.output]),
+        ]
+        with m.If(taken):
+            m.d.sync += done.eq(done + 1)
+            with m.If(gearbox.o.p.last):
+                m.d.sync += done.eq(0)
+        raw = Value.cast(gearbox.o.p.data)
+        elements = Cat(raw[32 * lane + 8 : 32 * (lane + 1)] for lane in range(lanes))
+        for index, output in enumerate(self.outputs):
+            m.d.comb += [
+                Value.cast(output.p.elements).eq(elements),
+                output.p.last.eq(gearbox.o.p.last),
+                output.valid.eq(gearbox.o.valid & queue.r_rdy & ~dropped & (route.output == index)),
+            ]
+        assert ELEMENT.size == 24
+        return m

@@ -1,0 +1,471 @@
+"""Sequencer of the token core: reads the program, and gives each unit its commands."""
+
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib.wiring import In, Out
+
+from ..engine.loader import job_layout
+from ..gearbox import Gearbox
+from .attention import attention_command
+from .cache_writer import cache_command
+from .config import TokenConfig, check_core_config
+from .element import ELEMENT
+from .heads import heads_command
+from .memory_port import read_request, read_word
+from .normalizer import normalizer_command
+from .program import FLAGS, INSTRUCTION_BYTES, Op, instruction_layout
+from .router import element_words, route_shape
+from .scaler import scaler_command
+from .topk import K_MAX
+from .writer import writer_command
+
+__all__ = ["GAIN_OUTPUTS", "SCALE_OUTPUTS", "Sequencer", "core_command", "fetch_shape"]
+
+#: Outputs of the routers of the two channels for elements, in order.
+GAIN_OUTPUTS = ("peak", "normalizer", "angles")
+SCALE_OUTPUTS = ("attention", "scaler", "embedding")
+
+
+def core_command(config: TokenConfig) -> data.StructLayout:
+    """Layout of a command of the core.
+
+    Fields
+    ------
+    token : the token
+    position : its position; positions come in order, from 0 on
+    k : logits to answer with, the largest first; 0 for none, at tokens of a prompt
+    """
+    return data.StructLayout(
+        {
+            "token": range(config.vocabulary_max),
+            "position": range(config.context_max),
+            "k": range(K_MAX + 1),
+        }
+    )
+
+
+def fetch_shape() -> data.StructLayout:
+    """Layout of a request for weights: number of the first beat, and count of beats."""
+    return data.StructLayout({"first": 32, "beats": 32})
+
+
+class _State(enum.Enum, shape=3):
+    """States of the sequencer."""
+
+    IDLE = 0
+    FETCH = 1
+    MULTIPLY = 2
+    WAIT = 3
+    SEND = 4
+
+
+class Sequencer(wiring.Component):
+    """Runs the program once for each token.
+
+    An instruction waits until the units whose results it reads are idle, then sends its commands,
+    each when its unit takes it. The next instruction follows at once: products whose input is the
+    same overlap.
+
+    Parameters
+    ----------
+    config : configuration of the core
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+
+    Members
+    -------
+    commands : In(stream of ``core_command``)
+    program_words : In(32); memory words of the program, which starts at address 0
+    program_request : Out(stream of ``read_request``)
+    program : In(stream of ``read_word``)
+    jobs, fetch, scaler, writer, normalizer, gained, heads, cache, attention : Out(streams of the
+        units' commands)
+    gain_requests, scale_requests, row_requests : Out(streams of ``read_request``)
+    gain_routes, scale_routes : Out(streams of ``route_shape``)
+    busy_vectors, busy_heads, busy_attention : In(1); units that are not idle
+    embedding : In(stream of ``element_words``); the word with the scale of the token's embedding
+    begins : Out(1); an instruction sends its commands from the next cycle on
+    op : Out(8); the instruction
+    flags : Out(``FLAGS``); its flags
+    kappa : Out(element); constant of the scores
+    token : Out; the token
+    k : Out; logits to answer with
+    busy : Out(1)
+    fault : Out(1); a token or a position is out of range, high for one cycle
+    """
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._config = config = check_core_config(config)
+        request = stream.Signature(read_request(config))
+        self._streams = {
+            "jobs": job_layout(config.engine),
+            "fetch": fetch_shape(),
+            "scaler": scaler_command(config),
+            "writer": writer_command(config),
+            "normalizer": normalizer_command(config),
+            "gained": 1,
+            "heads": heads_command(config),
+            "cache": cache_command(config),
+            "attention": attention_command(config),
+        }
+        super().__init__(
+            {
+                "commands": In(stream.Signature(core_command(config))),
+                "program_words": In(32),
+                "program_request": Out(request),
+                "program": In(stream.Signature(read_word(config))),
+                **{name: Out(stream.Signature(shape)) for name, shape in self._streams.items()},
+                "gain_requests": Out(request),
+                "scale_requests": Out(request),
+                "row_requests": Out(request),
+                "gain_routes": Out(stream.Signature(route_shape(config, len(GAIN_OUTPUTS)))),
+                "scale_routes": Out(stream.Signature(route_shape(config, len(SCALE_OUTPUTS)))),
+                "busy_vectors": In(1),
+                "busy_heads": In(1),
+                "busy_attention": In(1),
+                "embedding": In(stream.Signature(element_words(config))),
+                "begins": Out(1),
+                "op": Out(8),
+                "flags": Out(data.StructLayout(dict.fromkeys(FLAGS, 1))),
+                "kappa": Out(ELEMENT),
+                "token": Out(range(config.vocabulary_max)),
+                "k": Out(range(K_MAX + 1)),
+                "busy": Out(1),
+                "fault": Out(1),
+            }
+        )
+
+    def elaborate(self, platform: object) -> Module:
+        m = Module()
+        config = self._config
+        word_bytes = config.memory_width // 8
+        m.submodules.gearbox = gearbox = Gearbox(in_bytes=word_bytes, out_bytes=INSTRUCTION_BYTES)
+        command = Signal(core_command(config), reset_less=True)
+        state = Signal(_State)
+        bits = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
+        now = {op: data.View(instruction_layout(op), bits) for op in Op}
+        head = now[Op.END]
+        requested, fetching = Signal(), Signal()
+        m.d.comb += [
+            gearbox.i.p.data.eq(self.program.p.data),
+            gearbox.i.p.count.eq(word_bytes // gearbox.unit_bytes),
+            gearbox.i.valid.eq(self.program.valid),
+            self.program.ready.eq(gearbox.i.ready),
+            # Behind the last instruction that is run, the rest of the program is dropped.
+            gearbox.o.ready.eq((state == _State.FETCH) | (state == _State.IDLE)),
+            self.commands.ready.eq((state == _State.IDLE) & ~fetching & gearbox.empty),
+            self.program_request.valid.eq(requested),
+            self.program_request.p.words.eq(self.program_words),
+            self.op.eq(head.op),
+            *(self.flags[name].eq(head[name]) for name in FLAGS),
+            self.token.eq(command.token),
+            self.k.eq(command.k),
+            self.busy.eq((state != _State.IDLE) | fetching),
+        ]
+        with m.If(self.program_request.ready):
+            m.d.sync += requested.eq(0)
+        with m.If(self.program.valid & self.program.ready & self.program.p.last):
+            m.d.sync += fetching.eq(0)
+
+        conditions = self._conditions(head)
+        wanted = {name: Signal(name=f"wanted_{name}") for name in conditions}
+        ready = Signal()
+        m.d.comb += ready.eq(~self._waits(head, command))
+        ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (command.k == 0))
+        with m.Switch(state):
+            with m.Case(_State.IDLE):
+                with m.If(self.commands.valid & self.commands.ready):
+                    m.d.sync += [command.eq(self.commands.p), state.eq(_State.FETCH)]
+                    m.d.sync += [requested.eq(1), fetching.eq(1)]
+            with m.Case(_State.FETCH):
+                with m.If(gearbox.o.valid):
+                    m.d.sync += [bits.eq(gearbox.o.p.data), state.eq(_State.WAIT)]
+            with m.Case(_State.WAIT):
+                with m.If(ready & (head.op == Op.SETUP)):
+                    m.d.sync += state.eq(_State.MULTIPLY)
+                with m.Elif(ready & ends):
+                    m.d.sync += state.eq(_State.IDLE)
+                with m.Elif(ready):
+                    m.d.comb += self.begins.eq(1)
+                    m.d.sync += state.eq(_State.SEND)
+                    m.d.sync += [wanted[name].eq(value) for name, value in conditions.items()]
+            with m.Case(_State.SEND):
+                with m.If(~Cat(wanted.values()).any()):
+                    m.d.sync += state.eq(_State.FETCH)
+        offsets, epsilon, cache_bytes = self._setup(m, state, command, now[Op.SETUP])
+        scale = self._embedding_scale(m, command)
+        self._send(m, now, wanted, command, scale, epsilon, offsets)
+        self._send_attention(m, now, command, offsets[2] + cache_bytes, offsets[2])
+        self._request(m, now, wanted, command, offsets)
+        return m
+
+    def _conditions(self, head: data.View) -> dict[str, Value]:
+        """Commands that an instruction sends, by the streams' names."""
+        product, embed = head.op == Op.PRODUCT, head.op == Op.EMBED
+        attend, last = head.op == Op.ATTEND, head.op == Op.HEAD
+        tracked = product | embed | attend
+        loads = (product & head.load) | last
+        return {
+            "jobs": product,
+            "fetch": product,
+            "scaler": product | embed,
+            "writer": product | embed,
+            "normalizer": loads,
+            "gained": tracked & head.track,
+            "heads": head.op == Op.HEADS,
+            "cache": (head.op == Op.HEADS) & head.cache,
+            "attention": attend | last,
+            # Two requests of one channel: the first for this instruction, the second for the peaks.
+            "gains": (loads & head.gained) | (head.op == Op.ANGLES),
+            "peak_gains": tracked & head.peak_gained,
+            "scales": (product & head.table) | embed,
+            "rows": embed,
+        }
+
+    def _waits(self, head: data.View, command: data.View) -> Value:
+        """Whether an instruction must wait for results that no stream brings to it."""
+        ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (command.k == 0))
+        return (
+            ((head.op == Op.HEADS) & (self.busy_vectors | self.busy_heads))
+            | ((head.op == Op.ATTEND) & self.busy_heads)
+            | (ends & (self.busy_vectors | self.busy_attention))
+        )
+
+    def _setup(
+        self, m: Module, state: Signal, command: data.View, now: data.View
+    ) -> tuple[list[Signal], Signal, Signal]:
+        """Multiply token and position by their strides, a bit per cycle.
+
+        Returns
+        -------
+        Byte offsets of the token's embedding, of the position's angles and of its rows in the
+        cache; the norm's constant; and the bytes of a row in the cache.
+        """
+        config = self._config
+        strides = (now.embedding_bytes, now.angle_bytes, now.cache_bytes)
+        factors = (command.token, command.position, command.position)
+        offsets = [Signal(config.address_bits, name=f"offset{index}") for index in range(3)]
+        addends = [Signal(config.address_bits, name=f"addend{index}") for index in range(3)]
+        rests = [Signal(len(factor), name=f"rest{i}") for i, factor in enumerate(factors)]
+        epsilon, cache_bytes = Signal(ELEMENT), Signal(config.address_bits)
+        begun = Signal()
+        with m.If(state == _State.MULTIPLY):
+            m.d.sync += begun.eq(1)
+            for offset, addend, rest in zip(offsets, addends, rests, strict=True):
+                with m.If(begun):
+                    m.d.sync += [
+                        offset.eq(offset + Mux(rest[0], addend, 0)),
+                        addend.eq(addend << 1),
+                        rest.eq(rest >> 1),
+                    ]
+            with m.If(~begun):
+                for index in range(3):
+                    m.d.sync += [
+                        offsets[index].eq(0),
+                        addends[index].eq(strides[index]),
+                        rests[index].eq(factors[index]),
+                    ]
+                m.d.sync += [
+                    Value.cast(epsilon).eq(now.epsilon[8:]),
+                    Value.cast(self.kappa).eq(now.kappa[8:]),
+                    cache_bytes.eq(now.cache_bytes),
+                ]
+                with m.If((command.token >= now.vocabulary) | (command.position >= now.context)):
+                    m.d.comb += self.fault.eq(1)
+                    m.d.sync += [state.eq(_State.IDLE), begun.eq(0)]
+            with m.Elif(~Cat(rests).any()):
+                m.d.sync += [state.eq(_State.FETCH), begun.eq(0)]
+        return offsets, epsilon, cache_bytes
+
+    def _embedding_scale(self, m: Module, command: data.View) -> data.View:
+        """Take the scale of the token's embedding, one element of a word."""
+        lanes = self._config.vector_lanes
+        scale, have = Signal(ELEMENT), Signal()
+        lane = command.token[: (lanes - 1).bit_length()]
+        word = Value.cast(self.embedding.p.elements)
+        m.d.comb += self.embedding.ready.eq(1)
+        with m.If(self.embedding.valid):
+            m.d.sync += [Value.cast(scale).eq(word.word_select(lane, ELEMENT.size)), have.eq(1)]
+        with m.If(self.begins & (self.op == Op.EMBED)):
+            m.d.sync += have.eq(0)
+        self._have_scale = have
+        return scale
+
+    def _send(
+        self,
+        m: Module,
+        now: dict[Op, data.View],
+        wanted: dict[str, Signal],
+        command: data.View,
+        scale: data.View,
+        epsilon: Signal,
+        offsets: list[Signal],
+    ) -> None:
+        """Commands of all units but the attention's."""
+        product, embed, heads = now[Op.PRODUCT], now[Op.EMBED], now[Op.HEADS]
+        embedding, last = self.op == Op.EMBED, self.op == Op.HEAD
+        for name in self._streams:
+            port = getattr(self, name)
+            m.d.comb += port.valid.eq(wanted[name])
+            with m.If(port.valid & port.ready):
+                m.d.sync += wanted[name].eq(0)
+        m.d.comb += [
+            self.jobs.p.n.eq(product.n),
+            self.jobs.p.k.eq(product.k),
+            self.jobs.p.tokens.eq(1),
+            self.jobs.p.group_chunks.eq(product.group_chunks),
+            self.jobs.p.reuse.eq(~product.load),
+            self.fetch.p.first.eq(product.first_beat),
+            self.fetch.p.beats.eq(product.beats),
+            self.scaler.valid.eq(wanted["scaler"] & (~embedding | self._have_scale)),
+            self.scaler.p.bytes.eq(embedding),
+            self.scaler.p.count.eq(Mux(embedding, embed.count, product.n)),
+            self.scaler.p.groups.eq(Mux(embedding, 1, product.groups)),
+            self.scaler.p.table.eq(product.table & ~embedding),
+            Value.cast(self.scaler.p.scale).eq(
+                Mux(embedding, Value.cast(scale), product.scale[8:])
+            ),
+            Value.cast(self.writer.p.mode).eq(Cat(product.mode0, product.mode1, product.mode2)),
+            self.writer.p.source.eq(product.destination),
+            self.writer.p.destination.eq(Mux(embedding, embed.destination, product.destination)),
+            self.writer.p.track.eq(product.track),
+            self.gained.p.eq(product.peak_gained),
+            self.heads.p.source.eq(heads.source),
+            self.heads.p.heads.eq(heads.heads),
+            self.heads.p.half.eq(heads.half),
+            self.heads.p.turn.eq(heads.turn),
+            self.cache.p.row.eq(heads.rows + offsets[2]),
+            self.cache.p.scale.eq(heads.scales + (command.position << 2)),
+            self.cache.p.step.eq(heads.step),
+            self.cache.p.heads.eq(heads.heads),
+            self.normalizer.p.gained.eq(product.gained),
+            Value.cast(self.normalizer.p.epsilon).eq(epsilon),
+        ]
+        for view, condition in ((product, ~last), (now[Op.HEAD], last)):
+            with m.If(condition):
+                m.d.comb += [
+                    self.normalizer.p.source.eq(view.source),
+                    self.normalizer.p.words.eq(_up(view.k, self._config.vector_lanes)),
+                    Value.cast(self.normalizer.p.inverse).eq(view.inverse[8:]),
+                ]
+
+    def _send_attention(
+        self,
+        m: Module,
+        now: dict[Op, data.View],
+        command: data.View,
+        cache_end: Value,
+        offset: Signal,
+    ) -> None:
+        """Command of the attention unit: over the positions so far, or for the logits."""
+        del offset
+        word_bytes = self._config.memory_width // 8
+        attend, head = now[Op.ATTEND], now[Op.HEAD]
+        part = self.attention.p
+        positions = command.position + 1
+        with m.If(self.op == Op.HEAD):
+            m.d.comb += [
+                part.head.eq(1),
+                part.groups.eq(1),
+                part.vectors.eq(1),
+                part.rows.eq(head.vocabulary),
+            ]
+            names = ("chunks", "address", "scale_step", "scale_words", "row_words")
+            m.d.comb += [part[name].eq(head[name]) for name in names]
+        with m.Else():
+            names = (
+                "groups", "vectors", "chunks", "query_step", "address", "scale_step", "row_step",
+                "words", "destination",
+            )  # fmt: skip
+            m.d.comb += [
+                *(part[name].eq(attend[name]) for name in names),
+                part.rows.eq(positions),
+                part.scale_words.eq(_up(positions << 2, word_bytes)),
+                part.row_words.eq(cache_end >> (word_bytes.bit_length() - 1)),
+            ]
+
+    def _request(
+        self,
+        m: Module,
+        now: dict[Op, data.View],
+        wanted: dict[str, Signal],
+        command: data.View,
+        offsets: list[Signal],
+    ) -> None:
+        """Requests for gains, angles, scales and the embedding, and the routes of their words."""
+        config = self._config
+        lanes, per_word = config.vector_lanes, config.memory_width // 32
+        product, embed, head = now[Op.PRODUCT], now[Op.EMBED], now[Op.HEAD]
+        # The gains of the vector that is quantized, or the angles; then those of the result.
+        address, count = Signal(config.address_bits), Signal(config.address_bits)
+        output = Signal(range(len(GAIN_OUTPUTS)))
+        with m.If(wanted["gains"]):
+            m.d.comb += output.eq(GAIN_OUTPUTS.index("normalizer"))
+            with m.Switch(self.op):
+                with m.Case(Op.ANGLES):
+                    angles = now[Op.ANGLES]
+                    m.d.comb += [
+                        address.eq(angles.address + offsets[1]),
+                        count.eq(angles.words * lanes),
+                        output.eq(GAIN_OUTPUTS.index("angles")),
+                    ]
+                with m.Case(Op.HEAD):
+                    m.d.comb += [address.eq(head.gains), count.eq(head.k)]
+                with m.Default():
+                    m.d.comb += [address.eq(product.gains), count.eq(product.k)]
+        with m.Else():
+            attend = now[Op.ATTEND]
+            m.d.comb += output.eq(GAIN_OUTPUTS.index("peak"))
+            with m.Switch(self.op):
+                with m.Case(Op.EMBED):
+                    m.d.comb += [address.eq(embed.peak_gains), count.eq(embed.count)]
+                with m.Case(Op.ATTEND):
+                    m.d.comb += [address.eq(attend.peak_gains), count.eq(attend.count)]
+                with m.Default():
+                    m.d.comb += [address.eq(product.peak_gains), count.eq(product.n)]
+        both = self.gain_requests.ready & self.gain_routes.ready
+        gains = wanted["gains"] | wanted["peak_gains"]
+        m.d.comb += [
+            self.gain_requests.valid.eq(gains & self.gain_routes.ready),
+            self.gain_routes.valid.eq(gains & self.gain_requests.ready),
+            self.gain_requests.p.address.eq(address),
+            self.gain_requests.p.words.eq(_up(count, per_word)),
+            self.gain_routes.p.output.eq(output),
+            self.gain_routes.p.count.eq(_up(count, lanes)),
+        ]
+        with m.If(both & wanted["gains"]):
+            m.d.sync += wanted["gains"].eq(0)
+        with m.Elif(both):
+            m.d.sync += wanted["peak_gains"].eq(0)
+
+        # Scales of the weights, or that of the token's embedding.
+        embedding = self.op == Op.EMBED
+        place = (embed.scales + (command.token << 2))[: config.address_bits]
+        bits = (config.memory_width // 8 - 1).bit_length()
+        element = place[2:bits] if bits > 2 else place[:0]
+        m.d.comb += [
+            self.scale_requests.valid.eq(wanted["scales"] & self.scale_routes.ready),
+            self.scale_routes.valid.eq(wanted["scales"] & self.scale_requests.ready),
+            self.scale_requests.p.address.eq(Mux(embedding, place >> bits << bits, product.scales)),
+            self.scale_requests.p.words.eq(Mux(embedding, 1, product.scale_words)),
+            self.scale_routes.p.output.eq(
+                Mux(embedding, SCALE_OUTPUTS.index("embedding"), SCALE_OUTPUTS.index("scaler"))
+            ),
+            self.scale_routes.p.skip.eq(Mux(embedding, element >> (lanes.bit_length() - 1), 0)),
+            self.scale_routes.p.count.eq(Mux(embedding, 1, product.scale_count)),
+            self.row_requests.valid.eq(wanted["rows"]),
+            self.row_requests.p.address.eq(embed.rows + offsets[0]),
+            self.row_requests.p.words.eq(embed.row_words),
+        ]
+        with m.If(self.scale_requests.ready & self.scale_routes.ready):
+            m.d.sync += wanted["scales"].eq(0)
+        with m.If(self.row_requests.ready):
+            m.d.sync += wanted["rows"].eq(0)
+
+
+def _up(value: Value, unit: int) -> Value:
+    """A number divided by a power of two, rounded up."""
+    return (value + (unit - 1)) >> (unit.bit_length() - 1)
