@@ -438,7 +438,7 @@ class Sequencer(wiring.Component):
         ]
         with m.If(both & wanted["gains"]):
             m.d.sync += wanted["gains"].eq(0)
-        with m.Elif(both):
+        with m.Elif(both & wanted["peak_gains"]):
             m.d.sync += wanted["peak_gains"].eq(0)
 
         # Scales of the weights, or that of the token's embedding.
@@ -460,9 +460,9 @@ class Sequencer(wiring.Component):
             self.row_requests.p.address.eq(embed.rows + offsets[0]),
             self.row_requests.p.words.eq(embed.row_words),
         ]
-        with m.If(self.scale_requests.ready & self.scale_routes.ready):
+        with m.If(wanted["scales"] & self.scale_requests.ready & self.scale_routes.ready):
             m.d.sync += wanted["scales"].eq(0)
-        with m.If(self.row_requests.ready):
+        with m.If(wanted["rows"] & self.row_requests.ready):
             m.d.sync += wanted["rows"].eq(0)
 
 
