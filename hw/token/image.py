@@ -19,6 +19,10 @@ from .writer import WriteMode
 __all__ = ["CompileError", "Image", "compile_image"]
 
 
+#: Instructions of a program: those of each layer, and the others.
+_PER_LAYER, _FIXED = 11, 5
+
+
 class CompileError(TrilithError, ValueError):
     """A model does not fit a token core."""
 
@@ -83,8 +87,7 @@ class _Compiler:
         self._data: list[NDArray[np.uint8]] = []
         self._beats: list[NDArray[np.uint8]] = []
         self._beat_count = 0
-        count = 5 + 10 * sizes.layers + 2
-        self._end = self._aligned(count * INSTRUCTION_BYTES)
+        self._end = self._aligned((_FIXED + _PER_LAYER * sizes.layers) * INSTRUCTION_BYTES)
         self._program_bytes = self._end
 
     def _check(self) -> None:
@@ -375,6 +378,7 @@ class _Compiler:
     def _finish(self) -> Image:
         """Encode the program, and join all parts."""
         code = b"".join(encode(*instruction) for instruction in self._program)
+        assert self._aligned(len(code)) == self._program_bytes
         program = np.frombuffer(code.ljust(self._program_bytes, b"\0"), np.uint8)
         listing = tuple(
             f"{index:>4}  {op.name:<8}{' '.join(flags):<40} "
