@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 
-from ..checks import check_choice, check_integer
+from ...golden.checks import check_choice, check_integer
 from ..config import MatVecConfig, check_config
 
 __all__ = ["CORE_PRESETS", "TokenConfig", "check_core_config"]

@@ -4,8 +4,8 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden.checks import check_integer
 from ...golden.elements import BIAS
-from ..checks import check_integer
 from .element import ELEMENT, FRACTION_BITS, pack_element
 from .leading import leading_zeros
 
