@@ -384,5 +384,6 @@ class TokenCore(wiring.Component):
             sequencer.busy_heads.eq(
                 heads.busy | cache.busy | padder.o.valid | ~queries.empty | cache.writes.valid
             ),
-            sequencer.busy_attention.eq(attention.busy | topk.busy | normalizer.busy),
+            sequencer.busy_normalizer.eq(normalizer.busy),
+            sequencer.busy_attention.eq(attention.busy | topk.busy),
         ]

@@ -85,7 +85,7 @@ class Sequencer(wiring.Component):
         units' commands)
     gain_requests, scale_requests, row_requests : Out(streams of ``read_request``)
     gain_routes, scale_routes : Out(streams of ``route_shape``)
-    busy_vectors, busy_heads, busy_attention : In(1); units that are not idle
+    busy_vectors, busy_normalizer, busy_heads, busy_attention : In(1); units that are not idle
     embedding : In(stream of ``element_words``); the word with the scale of the token's embedding
     begins : Out(1); an instruction sends its commands from the next cycle on
     op : Out(8); the instruction
@@ -124,6 +124,7 @@ class Sequencer(wiring.Component):
                 "gain_routes": Out(stream.Signature(route_shape(config, len(GAIN_OUTPUTS)))),
                 "scale_routes": Out(stream.Signature(route_shape(config, len(SCALE_OUTPUTS)))),
                 "busy_vectors": In(1),
+                "busy_normalizer": In(1),
                 "busy_heads": In(1),
                 "busy_attention": In(1),
                 "embedding": In(stream.Signature(element_words(config))),
@@ -231,7 +232,7 @@ class Sequencer(wiring.Component):
         return (
             ((head.op == Op.HEADS) & (self.busy_vectors | self.busy_heads))
             | ((head.op == Op.ATTEND) & self.busy_heads)
-            | (ends & (self.busy_vectors | self.busy_attention))
+            | (ends & (self.busy_vectors | self.busy_normalizer | self.busy_attention))
         )
 
     def _setup(
@@ -313,6 +314,11 @@ class Sequencer(wiring.Component):
             with m.If(port.valid & port.ready):
                 m.d.sync += wanted[name].eq(0)
         m.d.comb += [
+            # The head waits until the last vector is in the query buffer.
+            self.attention.valid.eq(
+                wanted["attention"]
+                & ~(last & (wanted["normalizer"] | self.busy_normalizer | self.busy_heads))
+            ),
             self.jobs.p.n.eq(product.n),
             self.jobs.p.k.eq(product.k),
             self.jobs.p.tokens.eq(1),
