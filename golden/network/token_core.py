@@ -50,8 +50,9 @@ __all__ = [
 
 _Floats = NDArray[np.float64]
 
-#: Function that takes each vector of a token: number of the layer (or −1 before the first, and the
-#: number of layers after the last), name of the vector, and the vectors of all tokens [T, …].
+#: Function that takes each vector of a token: number of the layer (−1 before the first one, and the
+#: number of layers after the last), name, and the vectors of all tokens [T, …]. Vectors of integers
+#: are int8 in range, the others are elements. They come in the order of the hardware.
 Trace = Callable[[int, str, NDArray[Any]], None]
 
 
@@ -289,7 +290,7 @@ class CoreModel:
             x = self._feed_forward(index, x, trace)
         cache.length += len(ids)
         q, factor = self._quantize(x[-1:] if last else x, self.model.final_norm)
-        trace(config.layers, "quantized", q)
+        trace(config.layers, "head input", q)
         # Small sums of int8 products are exact in float64.
         sums = q.astype(np.float64) @ self.head.q.T.astype(np.float64)
         logits = round_element(round_element(sums) * round_element(self.head.scale * factor))
@@ -321,17 +322,19 @@ class CoreModel:
         """Add the attention of a layer to vectors x [T, hidden]."""
         layer, config = self.model.layers[index], self.config
         q, factor = self._quantize(x, layer.gains["input_layernorm"])
-        trace(index, "attention_quantized", q)
-        heads = {}
+        trace(index, "attention input", q)
+        products, heads = {}, {}
         places = slice(cache.length, cache.length + len(x))
         for name in ("q", "k", "v"):
-            vectors = self._product(layer.linears[f"self_attn.{name}_proj"], q, factor)
+            products[name] = self._product(layer.linears[f"self_attn.{name}_proj"], q, factor)
+            trace(index, name, products[name])
+        for name, vectors in products.items():
             vectors = vectors.reshape(len(x), -1, config.head_size)
             if name != "v":
                 vectors = rotate_elements(vectors, cache.length, self._rotation)
-            trace(index, name, vectors)
             largest = np.abs(vectors).max(axis=-1, keepdims=True)
             heads[name] = quantize_elements(vectors, largest)
+            trace(index, f"heads of {name}", heads[name][0])
         cache.keys[index, places] = heads["k"][0]
         cache.key_scales[index, places] = heads["k"][1][..., 0]
         cache.values[index, places] = heads["v"][0]
@@ -346,7 +349,7 @@ class CoreModel:
             )
         trace(index, "mixed", mixed)
         q, factor = self._quantize(mixed, layer.gains.get("self_attn.attn_sub_norm"))
-        trace(index, "mixed_quantized", q)
+        trace(index, "mixed input", q)
         x = round_element(x + self._product(layer.linears["self_attn.o_proj"], q, factor))
         trace(index, "attention", x)
         return x
@@ -355,21 +358,21 @@ class CoreModel:
         """Add the gated feed-forward layer to vectors x [T, hidden]."""
         layer = self.model.layers[index]
         q, factor = self._quantize(x, layer.gains["post_attention_layernorm"])
-        trace(index, "feed_forward_quantized", q)
+        trace(index, "feed-forward input", q)
         gate, up = (
             self._product(layer.linears[f"mlp.{name}_proj"], q, factor) for name in ("gate", "up")
         )
-        trace(index, "gate", gate)
         if self.config.hidden_act == "relu2":
             positive = np.maximum(gate, 0)
-            gated = round_element(round_element(positive * positive) * up)
+            gate = round_element(positive * positive)
         else:
             power = exp2(round_element(gate * round_element(-LOG2_E)))
-            sigmoid = reciprocal(round_element(1 + power))
-            gated = round_element(round_element(gate * sigmoid) * up)
+            gate = round_element(gate * reciprocal(round_element(1 + power)))
+        trace(index, "gate", gate)
+        gated = round_element(gate * up)
         trace(index, "gated", gated)
         q, factor = self._quantize(gated, layer.gains.get("mlp.ffn_sub_norm"))
-        trace(index, "gated_quantized", q)
+        trace(index, "gated input", q)
         x = round_element(x + self._product(layer.linears["mlp.down_proj"], q, factor))
-        trace(index, "feed_forward", x)
+        trace(index, "feed-forward", x)
         return x

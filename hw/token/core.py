@@ -1,7 +1,7 @@
 """The token core: from a token's number to the next, in hardware."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import data, memory, stream, wiring
+from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..engine.engine import MatVecEngine
@@ -22,15 +22,37 @@ from .sequencer import GAIN_OUTPUTS, SCALE_OUTPUTS, Sequencer, core_command, fet
 from .topk import TopK, answer_shape
 from .writer import VectorWriter, vector_depth, vector_write
 
-__all__ = ["TokenCore", "trace_shape"]
+__all__ = ["TokenCore", "TraceKind", "trace_shape"]
 
 #: Channels of the memory port, in order: gains and angles, scales, rows of bytes, the program.
 _CHANNELS = ("gains", "scales", "rows", "program")
 
 
+class TraceKind(enum.Enum, shape=2):
+    """Vectors of the trace.
+
+    - ``ELEMENTS``: a word that is written to the vector memory
+    - ``INPUT``: bytes of a vector in front of a product or of the head
+    - ``HEADS``: bytes of heads of queries, keys or values
+    """
+
+    ELEMENTS = 0
+    INPUT = 1
+    HEADS = 2
+
+
 def trace_shape(config: TokenConfig) -> data.StructLayout:
-    """Layout of the trace: a write to the vector memory, and the instruction that it belongs to."""
-    return data.StructLayout({"write": vector_write(config), "op": 8})
+    """Layout of the trace.
+
+    Fields
+    ------
+    kind : ``TraceKind``
+    last : the word ends a vector, or a head
+    op : the instruction that the sequencer is at, also between words of the trace
+    word : L elements, or L bytes in the lowest bits
+    """
+    word = 24 * config.vector_lanes
+    return data.StructLayout({"kind": TraceKind, "last": 1, "op": 8, "word": word})
 
 
 class TokenCore(wiring.Component):
@@ -57,8 +79,8 @@ class TokenCore(wiring.Component):
     fetch : Out(stream of ``fetch_shape``); requests for weight beats
     weights : In(stream of the engine's weight beats), in the order of the requests
     requests, write_data, read_data : the memory port, see ``MemoryPort``
-    trace : Out(stream of ``trace_shape``); every write to the vector memory; its ``ready`` is
-        ignored
+    trace : Out(stream of ``trace_shape``); every vector of the token, word by word; its ``ready``
+        is ignored
     busy : Out(1)
     error : Out(1); sticky: of the engine, of the memory, a value that was too large, a token or a
         position out of range
@@ -92,7 +114,6 @@ class TokenCore(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Make the parts, and connect them: memory, vectors, products, attention."""
         m = Module()
-        config = self._config
         self._parts(m)
         self._connect_memory(m)
         self._connect_vectors(m)
@@ -112,10 +133,29 @@ class TokenCore(wiring.Component):
             self._peak.overflow,
             self._attention.overflow,
         )
+        self._trace(m)
         with m.If(Cat(overflows).any() | sequencer.fault | self._engine.error | port.error):
             m.d.sync += self.error.eq(1)
-        del config
         return m
+
+    def _trace(self, m: Module) -> None:
+        """Copy every vector to the trace. No two are written in one cycle."""
+        trace, writes = self.trace.p, self._peak.words.p
+        bytes_ = ((TraceKind.INPUT, self._normalizer.bytes), (TraceKind.HEADS, self._heads.bytes))
+        m.d.comb += [
+            trace.op.eq(self._sequencer.op),
+            trace.word.eq(writes.elements),
+            trace.last.eq(writes.last),
+            self.trace.valid.eq(self._written),
+        ]
+        for kind, port in bytes_:
+            with m.If(port.valid & port.ready):
+                m.d.comb += [
+                    trace.kind.eq(kind),
+                    trace.word.eq(port.p.values),
+                    trace.last.eq(port.p.last),
+                    self.trace.valid.eq(1),
+                ]
 
     def _parts(self, m: Module) -> None:
         """Make the parts."""
@@ -240,6 +280,7 @@ class TokenCore(wiring.Component):
 
         writes, mixed, peak = Signal(vector_write(config)), self._attention.writes, self._peak
         valid, ready = Signal(), Signal()
+        self._written = valid & ready
         m.d.comb += [
             writes.eq(Mux(mixed.valid, mixed.p.as_value(), writer.writes.p.as_value())),
             valid.eq(mixed.valid | writer.writes.valid),
@@ -251,9 +292,6 @@ class TokenCore(wiring.Component):
             write.addr.eq(writes.address),
             write.data.eq(writes.elements),
             write.en.eq(valid & ready),
-            self.trace.p.write.eq(writes),
-            self.trace.p.op.eq(self._sequencer.op),
-            self.trace.valid.eq(valid & ready),
         ]
         sequencer = self._sequencer
         wiring.connect(m, sequencer.gained, peak.gained)

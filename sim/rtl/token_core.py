@@ -5,7 +5,7 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,17 @@ from numpy.typing import NDArray
 from ...golden.elements import from_element_bits
 from ...golden.environment import child_environment
 from ...golden.templates import render
-from ...hw.token.core import TokenCore, trace_shape
+from ...hw.token.core import TokenCore, TraceKind, trace_shape
 from ...hw.token.image import Image
 from ...hw.token.memory_port import memory_request
+from ...hw.token.program import Op
 from ...hw.token.sequencer import core_command
 from ...hw.token.topk import answer_shape
 from ..tools.errors import SimulationError
 from .build import build_component
 from .clocked import CONTROL, port_bytes
 
-__all__ = ["CoreRun", "MemoryModel", "TokenCoreSimulator"]
+__all__ = ["CoreRun", "GoldenTrace", "MemoryModel", "TokenCoreSimulator"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,17 +51,63 @@ class CoreRun:
     cycles : from the acceptance of the command to the end of its last result
     tokens : the largest logits' tokens, the largest first
     logits : their values, elements
-    addresses : int64[n], words of the vector memory in the order in which they were written
-    words : elements [n, vector_lanes], what was written there
+    by_op : cycles during which the sequencer was at each instruction
+    vectors : all vectors in the order in which they were made, each padded to whole words: elements
+        as float64, and integers as int8
     error : the sticky error is set
     """
 
     cycles: int
     tokens: list[int]
     logits: list[float]
-    addresses: NDArray[np.int64]
-    words: NDArray[np.float64]
+    by_op: dict[Op, int]
+    vectors: list[NDArray[Any]]
     error: bool
+
+
+class GoldenTrace:
+    """Vectors of the golden model for one token, to be compared with those of the core.
+
+    An instance is a ``Trace`` of ``CoreModel.forward``.
+    """
+
+    def __init__(self) -> None:
+        self._vectors: list[tuple[int, str, NDArray[Any]]] = []
+
+    def __call__(self, layer: int, name: str, vectors: NDArray[Any]) -> None:
+        """Take a vector of one token; the heads of a vector come one by one, as in hardware."""
+        if name == "logits":
+            return
+        vector = vectors[-1]
+        heads = vector if vector.ndim == 2 else [vector]
+        self._vectors += [(layer, name, np.array(head)) for head in heads]
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def difference(self, found: list[NDArray[Any]], *, head: bool) -> str | None:
+        """Say where the vectors of a core differ.
+
+        Parameters
+        ----------
+        found : ``CoreRun.vectors``
+        head : the core was asked for logits
+
+        Returns
+        -------
+        None if all are equal
+        """
+        vectors = self._vectors if head else self._vectors[:-1]
+        if len(found) != len(vectors):
+            return f"{len(found)} vectors, not {len(vectors)}"
+        for mine, (layer, name, vector) in zip(found, vectors, strict=True):
+            padded = np.pad(vector, (0, len(mine) - len(vector)))
+            if (mine != padded).any():
+                place = int(np.flatnonzero(mine != padded)[0])
+                return (
+                    f"layer {layer}, {name}: element {place} is {mine[place]}, not {padded[place]}"
+                )
+        return None
 
 
 class TokenCoreSimulator:
@@ -94,6 +141,7 @@ class TokenCoreSimulator:
             beat_bytes=config.engine.weight_bytes,
             token_bits=command["token"].width,
             position_bits=command["position"].width,
+            op_offset=trace_shape(config)["op"].offset,
             burst_bits=memory_request(config)["words"].width,
         )
         self._program = build_component(TokenCore(config), CONTROL, main)
@@ -143,29 +191,38 @@ class TokenCoreSimulator:
         assert process.stdin is not None
         process.stdin.write(struct.pack("<3I", token, position, k))
         process.stdin.flush()
-        cycles, answers, beats, error = struct.unpack("<4Q", self._read(32))
+        cycles, answers, beats, error, *by_op = struct.unpack("<20Q", self._read(160))
         shape = answer_shape(config)
         rows = self._rows(answers, port_bytes(shape.size))
-        tokens = _field(rows, 0, shape["token"].width)
-        logits = from_element_bits(
-            _field(rows, shape["logit"].offset, shape["logit"].width).astype(np.uint32)
-        )
-        layout = trace_shape(config)
-        write = layout["write"]
-        assert isinstance(write.shape, type(shape))
-        trace = self._rows(beats, port_bytes(layout.size))
-        elements = write.shape["elements"]
-        words = [
-            _field(trace, elements.offset + 24 * lane, 24) for lane in range(config.vector_lanes)
-        ]
+        logits = _field(rows, shape["logit"].offset, shape["logit"].width)
         return CoreRun(
             cycles=cycles,
-            tokens=tokens.tolist(),
-            logits=logits.tolist(),
-            addresses=_field(trace, 0, write.shape["address"].width),
-            words=from_element_bits(np.stack(words, axis=1).astype(np.uint32)),
+            tokens=_field(rows, 0, shape["token"].width).tolist(),
+            logits=from_element_bits(logits.astype(np.uint32)).tolist(),
+            by_op={op: by_op[op] for op in Op},
+            vectors=self._vectors(self._rows(beats, port_bytes(trace_shape(config).size))),
             error=bool(error),
         )
+
+    def _vectors(self, trace: NDArray[np.uint8]) -> list[NDArray[Any]]:
+        """Join the words of the trace to vectors; heads that follow one another are one vector."""
+        layout, lanes = trace_shape(self._config), self._config.vector_lanes
+        kinds = _field(trace, layout["kind"].offset, layout["kind"].width)
+        last = _field(trace, layout["last"].offset, 1)
+        ends = np.flatnonzero(last) + 1
+        vectors = []
+        for start, end in zip([0, *ends], ends, strict=False):
+            words = trace[start:end]
+            width = 24 if kinds[start] == TraceKind.ELEMENTS.value else 8
+            fields = [
+                _field(words, layout["word"].offset + width * lane, width) for lane in range(lanes)
+            ]
+            values = np.stack(fields, axis=1).ravel()
+            if width == 8:
+                vectors.append(values.astype(np.uint8).view(np.int8))
+            else:
+                vectors.append(from_element_bits(values.astype(np.uint32)))
+        return vectors
 
     def _read(self, size: int) -> bytes:
         """Read from the simulation."""
