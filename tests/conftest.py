@@ -7,6 +7,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import ml_dtypes
 import numpy as np
 import pytest
+from random_models import write_random_model
 from safetensors.numpy import save_file
 
 from trilith.golden import pack_weights
@@ -127,3 +128,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for room, taken in sorted(seconds.items(), key=lambda item: -item[1]):
         share = f"{taken / total:.0%}"
         terminalreporter.write_line(f"{taken:9.1f}s {share:>4}  {room} ({len(tests[room])} tests)")
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory):
+    """Writes a random model of a family, with changes to its configuration."""
+
+    def write(family="bitnet", **changes):
+        return write_random_model(tmp_path_factory.mktemp("model"), family, **changes)
+
+    return write

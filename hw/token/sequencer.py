@@ -452,9 +452,11 @@ class Sequencer(wiring.Component):
         place = (embed.scales + (command.token << 2))[: config.address_bits]
         bits = (config.memory_width // 8 - 1).bit_length()
         element = place[2:bits] if bits > 2 else place[:0]
+        # The attention's requests go first: it must not wait behind scales of its own results.
+        asked = wanted["scales"] & ~self.busy_attention
         m.d.comb += [
-            self.scale_requests.valid.eq(wanted["scales"] & self.scale_routes.ready),
-            self.scale_routes.valid.eq(wanted["scales"] & self.scale_requests.ready),
+            self.scale_requests.valid.eq(asked & self.scale_routes.ready),
+            self.scale_routes.valid.eq(asked & self.scale_requests.ready),
             self.scale_requests.p.address.eq(Mux(embedding, place >> bits << bits, product.scales)),
             self.scale_requests.p.words.eq(Mux(embedding, 1, product.scale_words)),
             self.scale_routes.p.output.eq(
@@ -466,7 +468,7 @@ class Sequencer(wiring.Component):
             self.row_requests.p.address.eq(embed.rows + offsets[0]),
             self.row_requests.p.words.eq(embed.row_words),
         ]
-        with m.If(wanted["scales"] & self.scale_requests.ready & self.scale_routes.ready):
+        with m.If(asked & self.scale_requests.ready & self.scale_routes.ready):
             m.d.sync += wanted["scales"].eq(0)
         with m.If(wanted["rows"] & self.row_requests.ready):
             m.d.sync += wanted["rows"].eq(0)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, Value
 from amaranth.lib import data, stream, wiring
+from stream_ports import CONFIG, beats_of, element_fields, elements_of, fields_of
 
 from trilith.golden.elements import quantize_elements, round_element
 from trilith.golden.network.token_core import attend, score_factor
@@ -15,9 +16,6 @@ from trilith.hw.token.scaler import vector_word
 from trilith.hw.token.scores import score_shape
 from trilith.hw.token.writer import vector_write
 from trilith.sim.rtl.streams import run_streams
-
-from .ports import beats_of, element_fields, elements_of, fields_of
-from .test_results import CONFIG
 
 SIZE = CONFIG.head_size_max
 

@@ -5,6 +5,7 @@ import pytest
 from amaranth.hdl import Module, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In
+from stream_ports import CONFIG, beats_of, element_fields, elements_of, fields_of
 
 from trilith.golden.elements import quantize_elements, round_element
 from trilith.golden.network.token_core import rotate_elements, rotation_table
@@ -12,9 +13,6 @@ from trilith.hw.token.heads import HeadUnit, heads_command
 from trilith.hw.token.scaler import vector_word
 from trilith.hw.token.writer import vector_depth, vector_write
 from trilith.sim.rtl.streams import run_streams
-
-from .ports import beats_of, element_fields, elements_of, fields_of
-from .test_results import CONFIG
 
 
 class Heads(wiring.Component):

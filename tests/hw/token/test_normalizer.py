@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, Value
 from amaranth.lib import data, memory, wiring
+from stream_ports import CONFIG, beats_of, element_fields, elements_of, fields_of
 
 from trilith.golden.elements import round_element
 from trilith.golden.network.token_core import normalize_and_quantize
@@ -13,9 +14,6 @@ from trilith.hw.token.peak import PeakTracker
 from trilith.hw.token.scaler import vector_word
 from trilith.hw.token.writer import vector_depth, vector_write
 from trilith.sim.rtl.streams import run_streams
-
-from .ports import beats_of, element_fields, elements_of, fields_of
-from .test_results import CONFIG
 
 EPSILON = 1e-5
 

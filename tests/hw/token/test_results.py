@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from amaranth.hdl import Module, Value
 from amaranth.lib import data, memory, wiring
+from stream_ports import CONFIG, beats_of, element_fields, elements_of, fields_of
 
 from trilith.golden.elements import LOG2_E, exp2, reciprocal, round_element
-from trilith.hw import MatVecConfig
 from trilith.hw.engine.results import results_shape
 from trilith.hw.token.config import TokenConfig
 from trilith.hw.token.element import ELEMENT
@@ -19,22 +19,6 @@ from trilith.hw.token.writer import (
     writer_command,
 )
 from trilith.sim.rtl.streams import run_streams
-
-from .ports import beats_of, element_fields, elements_of, fields_of
-
-CONFIG = TokenConfig(
-    engine=MatVecConfig(lanes=8, rows=5, k_max=64, n_max=64),
-    vector_lanes=4,
-    attention_lanes=8,
-    memory_width=128,
-    hidden_max=32,
-    ffn_max=40,
-    heads_max=4,
-    kv_heads_max=2,
-    head_size_max=8,
-    context_max=32,
-    vocabulary_max=64,
-)
 
 _INPUTS = ("commands", "factor", "results", "bytes", "scales")
 

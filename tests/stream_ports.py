@@ -1,4 +1,4 @@
-"""Beats of streams from arrays of numbers, and back."""
+"""Beats of streams from arrays of numbers and back, and a small token core."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,6 +8,23 @@ from amaranth.lib import data
 from numpy.typing import NDArray
 
 from trilith.golden.elements import element_bits, from_element_bits, round_element
+from trilith.hw import MatVecConfig
+from trilith.hw.token.config import TokenConfig
+
+#: A small token core.
+CONFIG = TokenConfig(
+    engine=MatVecConfig(lanes=8, rows=5, k_max=64, n_max=64),
+    vector_lanes=4,
+    attention_lanes=8,
+    memory_width=128,
+    hidden_max=32,
+    ffn_max=40,
+    heads_max=4,
+    kv_heads_max=2,
+    head_size_max=8,
+    context_max=32,
+    vocabulary_max=64,
+)
 
 
 def bits_of(shape: Any, value: Any) -> int:

@@ -1,7 +1,8 @@
+"""Random small models, as folders of Hugging Face's format."""
+
 import json
 
 import numpy as np
-import pytest
 from safetensors.numpy import save_file
 
 from trilith.golden import pack_weights
@@ -88,13 +89,3 @@ def write_random_model(folder, family, *, seed=0, binary=False, **changes):
     (folder / "config.json").write_text(json.dumps(config))
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
-
-
-@pytest.fixture(scope="session")
-def random_model(tmp_path_factory):
-    """Writes a random model of a family, with changes to its configuration; see above."""
-
-    def write(family="bitnet", **changes):
-        return write_random_model(tmp_path_factory.mktemp("model"), family, **changes)
-
-    return write

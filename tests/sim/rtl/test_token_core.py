@@ -1,0 +1,156 @@
+"""The simulated token core against its golden model: every vector of every token."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trilith.golden.checkpoint.tensors import TernaryTensor
+from trilith.golden.network.layers import BitLinear
+from trilith.golden.network.token_core import CoreCache, CoreModel
+from trilith.golden.network.transformer import BitNetModel
+from trilith.hw import MatVecConfig
+from trilith.hw.token.config import TokenConfig
+from trilith.hw.token.image import CompileError, compile_image
+from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
+
+#: Heads times their size, 96, is not the hidden size, 64. Rows of memory have two words and more.
+CONFIG = TokenConfig(
+    engine=MatVecConfig(lanes=16, rows=5, k_max=128, n_max=160),
+    vector_lanes=2,
+    attention_lanes=8,
+    memory_width=64,
+    hidden_max=64,
+    ffn_max=96,
+    heads_max=4,
+    kv_heads_max=2,
+    head_size_max=24,
+    context_max=32,
+    vocabulary_max=160,
+)
+SIZES = {"head_dim": 24, "max_position_embeddings": 12, "num_hidden_layers": 2}
+
+
+@pytest.fixture(scope="module")
+def core_model(random_model):
+    """A model in the arithmetic of the core, by family."""
+
+    def make(family="bitnet", change=lambda model: model, **sizes):
+        return CoreModel(
+            model=change(BitNetModel.load(random_model(family, seed=3, **SIZES | sizes)))
+        )
+
+    return make
+
+
+def run(model, tokens, k=3, memory=None, config=CONFIG):
+    """Run tokens, and compare all vectors and answers; return the last run."""
+    cache = CoreCache(model.config)
+    with TokenCoreSimulator(compile_image(model, config), memory=memory, limit=200_000) as core:
+        for position, token in enumerate(tokens):
+            golden = GoldenTrace()
+            logits = model.forward([token], cache, trace=golden)[0]
+            result = core.run(token, position, k)
+            assert golden.difference(result.vectors, head=k > 0) is None
+            best = np.argsort(-logits, kind="stable")[:k]
+            assert result.tokens == best.tolist()
+            assert result.logits == logits[best].tolist()
+    return result
+
+
+def with_scales(model, groups):
+    """The model with a scale for each output and each of some groups of inputs."""
+    rng = np.random.default_rng(4)
+
+    def scaled(linear):
+        weight: TernaryTensor = linear.weight
+        n, k = weight.shape
+        scale = rng.uniform(0.5, 2, (n, groups)).astype(np.float32) / k**0.5
+        return BitLinear(weight=replace(weight, scale=scale, group_size=k // groups, divides=False))
+
+    layers = [
+        replace(layer, linears={name: scaled(one) for name, one in layer.linears.items()})
+        for layer in model.layers
+    ]
+    return replace(model, layers=tuple(layers))
+
+
+@pytest.mark.parametrize("family", ["bitnet", "llama"])
+def test_a_whole_context(core_model, family):
+    model = core_model(family)
+    tokens = np.random.default_rng(1).integers(0, 160, 12).tolist()
+    assert not run(model, tokens).error
+
+
+def test_slow_memories(core_model):
+    model, tokens = core_model(), [5, 6, 7]
+    fast = run(model, tokens)
+    slow = run(model, tokens, memory=MemoryModel(latency=23, interval=3, weight_interval=2))
+    assert slow.cycles > fast.cycles * 1.3
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_scales_of_outputs_and_groups(core_model, groups):
+    model = core_model("llama", lambda model: with_scales(model, groups))
+    assert not run(model, [1, 2, 3]).error
+
+
+@pytest.mark.parametrize("k", [0, 1, 32])
+def test_answers(core_model, k):
+    run(core_model(), [9, 9], k)
+
+
+def test_a_token_of_zeros_and_equal_logits(core_model):
+    def zeros(model):
+        embedding = model.embedding.copy()
+        embedding[4] = 0
+        embedding[[7, 8]] = embedding[6]
+        return replace(model, embedding=embedding, head=embedding)
+
+    run(core_model(change=zeros), [4, 6, 4], k=32)
+
+
+def test_values_that_are_too_large_are_an_error(core_model):
+    def large(model):
+        gains = {**model.layers[0].gains}
+        gains["input_layernorm"] = gains["input_layernorm"] * np.float32(1e37)
+        embedding = model.embedding * np.float32(1e10)
+        layers = (replace(model.layers[0], gains=gains), *model.layers[1:])
+        return replace(model, layers=layers, embedding=embedding, head=embedding)
+
+    assert run(core_model(change=large), [1, 2]).error
+
+
+@pytest.mark.parametrize(("token", "position"), [(160, 0), (255, 0), (3, 12), (3, 31)])
+def test_tokens_and_positions_out_of_range(core_model, token, position):
+    image = compile_image(core_model(), CONFIG)
+    with TokenCoreSimulator(image, limit=20_000) as core:
+        result = core.run(token, position)
+    assert (result.error, result.tokens, result.vectors) == (True, [], [])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden_size": 128, "intermediate_size": 128},
+            "the model's hidden must be at most 64, the core's maximum, not 128",
+        ),
+        (
+            {"max_position_embeddings": 33},
+            "the model's context must be at most 32, the core's maximum, not 33",
+        ),
+        (
+            {"head_dim": 22},
+            "the model's head_size must be a multiple of twice the vector lanes, 4, not 22",
+        ),
+        (
+            {"num_key_value_heads": 1},
+            "the model must have at most 2 heads for each head of keys and values, the core's "
+            "maximum, not 4",
+        ),
+    ],
+)
+def test_models_that_do_not_fit(core_model, changes, message):
+    with pytest.raises(CompileError, match=f"^{message}$"):
+        compile_image(core_model(**changes), CONFIG)
