@@ -19,8 +19,10 @@ from ...hw.token.memory_port import memory_request
 from ...hw.token.program import Op
 from ...hw.token.sequencer import core_command
 from ...hw.token.topk import answer_shape
+from ..tools.cache import keep
 from ..tools.errors import SimulationError
-from .build import build_component
+from ..tools.verilog import keep_verilog
+from .build import build_simulation
 from .clocked import CONTROL, port_bytes
 
 __all__ = ["CoreRun", "GoldenTrace", "MemoryModel", "TokenCoreSimulator"]
@@ -144,7 +146,14 @@ class TokenCoreSimulator:
             op_offset=trace_shape(config)["op"].offset,
             burst_bits=memory_request(config)["words"].width,
         )
-        self._program = build_component(TokenCore(config), CONTROL, main)
+        with keep("token-core", f"{CONTROL}\0{main}") as (folder, making):
+            if making is not None:
+                (making / "core.vlt").write_text(CONTROL)
+                (making / "core.cpp").write_text(main)
+        verilog = keep_verilog(lambda: TokenCore(config), "token_core", repr(config))
+        self._program = build_simulation(
+            [folder / "core.vlt", verilog], top="token_core", main=folder / "core.cpp"
+        )
 
     def __enter__(self) -> Self:
         self._scratch = tempfile.TemporaryDirectory(prefix="trilith-")
