@@ -21,14 +21,18 @@ __all__ = ["app"]
 app = new_app()
 
 
-#: Implementations of the ternary products.
-_Backend = StrEnum("_Backend", ["GOLDEN", "RTL"])
+#: Implementations: NumPy, ternary products in simulated hardware, or whole tokens in it.
+_Backend = StrEnum("_Backend", ["GOLDEN", "RTL", "CORE"])
 #: Quantizations of activations; ``golden.network.transformer.ACTIVATIONS`` has the same.
 _Activations = StrEnum("_Activations", {"INT8": "int8", "INT4": "int4", "A4_8": "a4.8"})
 
 
 class _Options(PromptOptions, I2sOptions):
-    backend: _Backend = option(_Backend.GOLDEN, "golden: NumPy; rtl: the engine under Verilator.")
+    backend: _Backend = option(
+        _Backend.GOLDEN,
+        "golden: NumPy; rtl: ternary products in the engine under Verilator; core: whole tokens in "
+        "the token core under Verilator.",
+    )
     temperature: float = option(
         0.0, "0: the likeliest token each time; 1: draws from the model.", min=0
     )
@@ -49,29 +53,49 @@ class _Options(PromptOptions, I2sOptions):
 
 @command(app)
 def generate(options: _Options) -> None:
-    """Generate text; with --backend rtl, every ternary product runs in the simulated engine.
+    """Generate text, by NumPy or in simulated hardware.
 
-    With --backend rtl, each integer is compared with the golden model; a difference ends with
-    status 1. Cycles per token and the share of each matrix are printed at the end (measured).
-    Norms, attention and the head run on the host and are not counted.
+    With --backend core, whole tokens run in the token core, from a token's number to the next one:
+    every vector of every layer is compared with the golden model of its arithmetic. Cycles by part
+    are printed at the end (measured, with a memory that answers at once). Above temperature 0, it
+    draws among the 32 likeliest tokens.
+
+    With --backend rtl, every ternary product runs in the simulated engine, and each integer is
+    compared with the golden model. Cycles per token and the share of each matrix are printed at the
+    end (measured). Norms, attention and the head run on the host and are not counted.
 
     Examples:
       trilith generate --prompt "Return a list of"
+
+      trilith generate --backend core --prompt "Return a list of"
 
       trilith generate --backend rtl --prompt "Return a list of" --max-tokens 16
 
       trilith generate --model bitnet-b1.58-2B-4T --prompt "The capital of France is"
     """
-    if options.preset and options.backend is _Backend.GOLDEN:
+    if options.preset and options.backend is not _Backend.RTL:
         raise OptionError("--preset must not be given without --backend rtl, which it is for")
     if options.seed is not None and not options.temperature:
         raise OptionError(
             "--seed must not be given with --temperature 0, which draws nothing: give "
             "--temperature 1, or leave --seed out"
         )
-    text, figures = (_golden if options.backend is _Backend.GOLDEN else _rtl)(options)
+    if options.backend is _Backend.CORE:
+        for name, other in (
+            ("--activations", options.activations is not _Activations.INT8),
+            ("--beyond-context", options.beyond_context),
+        ):
+            if other:
+                raise OptionError(
+                    f"{name} must not be given with --backend core, whose arithmetic and memory "
+                    "are fixed"
+                )
+    run = {_Backend.GOLDEN: _golden, _Backend.RTL: _rtl, _Backend.CORE: _core}
+    text, figures = run[options.backend](options)
     if options.as_json:
         print_json({"text": text.text, "tokens": text.tokens, "end": text.end, **figures})
+    elif options.backend is _Backend.CORE:
+        _print_core(figures)
     elif figures:
         _print_figures(figures)
 
@@ -139,6 +163,47 @@ def _rtl(options: _Options) -> tuple[Continuation, dict[str, Any]]:
         },
         "label": "measured",
     }
+
+
+def _core(options: _Options) -> tuple[Continuation, dict[str, Any]]:
+    """Continue the prompt by the simulated token core; return figures of its cycles too."""
+    from ..golden.network.token_core import CoreModel
+    from ..hw.token.image import compile_image, core_for
+    from ..sim.rtl.core_text import CoreNetwork
+    from ..sim.rtl.token_core import TokenCoreSimulator
+
+    text = _load(options)
+    model = CoreModel(model=text.network)
+    config = core_for(model.config)
+    simulator = TokenCoreSimulator(compile_image(model, config))
+    with simulator:
+        text.network = network = CoreNetwork(model, simulator)
+        for _ in text.stream(**_draws(options)):
+            pass
+    answered = [run for run in network.runs if run.tokens]
+    last = answered[-1]
+    return text, {
+        "core": f"{config.engine} {config.engine.code}, {config.vector_lanes} vector lanes, "
+        f"{config.attention_lanes} attention lanes, {config.memory_width} bits of memory",
+        "tokens_run": len(network.runs),
+        "vectors": sum(len(run.vectors) for run in network.runs),
+        "context": len(network.runs),
+        "cycles": last.cycles,
+        "cycles_by_part": last.by_part,
+        "label": "measured",
+    }
+
+
+def _print_core(figures: dict[str, Any]) -> None:
+    print(
+        f"\nAll {figures['vectors']} vectors of {figures['tokens_run']} tokens equal those of the "
+        f"golden model. Measured on the token core {figures['core']}:"
+    )
+    print(f"the last token, at a context of {figures['context']}: {figures['cycles']} cycles")
+    cycles = figures["cycles"]
+    Table(Column("part", 0, 10, "<"), Column("cycles", 1, 8), Column("share", 2, form=".1%")).rows(
+        (part, count, count / cycles) for part, count in figures["cycles_by_part"].items()
+    )
 
 
 def _check_size(network: Any, config: Any) -> None:

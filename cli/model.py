@@ -340,3 +340,53 @@ def verify(options: _VerifyOptions) -> bool:
         if result.difference:
             print(f"DIFFERENT: {result.difference}")
     return bool(result.difference)
+
+
+class _CompileOptions(_QuantizeOptions):
+    path: Path = argument(..., "Folder, .safetensors or .gguf file.")
+    out: Path = option(
+        ..., "File of the image; the listing of its program gets .txt behind this name."
+    )
+    hidden_act: HiddenAct | None = option(
+        None, "Activation of a GGUF file that states none; without it, such a file is refused."
+    )
+    force: bool = force_option()
+
+
+@command(app, "compile")
+def compile_model(options: _CompileOptions) -> None:
+    """Compile a model for the token core: its program, and the image of its memory and weights.
+
+    The core's maxima are the sizes of the model; it has 64 x 5 products, 4 vector lanes, 64
+    attention lanes and a memory port of 512 bits. The image is a safetensors file with the tensors
+    memory and weights. The listing has a line for each instruction of the program.
+
+    Example:
+      trilith model compile golden/data/pydoc --out pydoc.image
+    """
+    from ..golden.checkpoint.tensors import input_files
+    from ..golden.network.token_core import CoreModel
+    from ..golden.network.transformer import BitNetModel
+    from ..hw.token.image import compile_image, core_for, write_image
+
+    network = BitNetModel.load(
+        options.path,
+        quantize=str(options.quantize) if options.quantize else None,
+        i2s_layout=str(options.i2s_layout),
+        hidden_act=str(options.hidden_act) if options.hidden_act else None,
+    )
+    model = CoreModel(model=network)
+    image = compile_image(model, core_for(model.config))
+    listing = write_image(image, options.out, inputs=input_files(options.path), force=options.force)
+    facts = {
+        "image": str(options.out),
+        "listing": str(listing),
+        "instructions": len(image.listing),
+        "memory_bytes": len(image.memory),
+        "weight_beats": len(image.weights),
+        "weight_bytes": image.weights.size,
+    }
+    if options.as_json:
+        print_json(facts)
+    else:
+        print_facts(facts)

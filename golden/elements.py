@@ -124,7 +124,7 @@ class Table:
         """Look up 15-bit positions, and interpolate."""
         segment, place = position >> SEGMENT_BITS, position & ((1 << SEGMENT_BITS) - 1)
         value = self.bases[segment] + ((self.slopes[segment] * place) >> SEGMENT_BITS)
-        return value * 2.0**-_TABLE_BITS
+        return value.astype(np.float64) * 2.0**-_TABLE_BITS
 
 
 #: Tables of the special functions. The reciprocal root has one for each parity of the exponent.

@@ -21,15 +21,45 @@ class ElementAdder(wiring.Component):
     one's exponent. Two bits below the significand and the ``or`` of all lower bits decide the
     rounding. There is no handshake: every cycle starts a sum.
 
-    Latency: ``LATENCY`` = 3 cycles: a register behind the comparison, one behind the sum, and one
-    behind the rounding. Throughput: one sum per cycle.
+    Operands that arrive in cycle 0 pass these registers:
+
+    =====  =====================================================================================
+    cycle  what holds the sum
+    =====  =====================================================================================
+    1      ``larger`` and ``smaller``, in order of magnitude, and ``distance`` of their exponents
+    2      ``total``, the sum or the difference of the magnitudes, not normalized
+    3      the outputs ``total`` and ``overflow``, normalized and rounded
+    =====  =====================================================================================
+
+    Latency: ``LATENCY`` = 3 cycles. Throughput: one sum per cycle.
+
+    Three bits below the significand suffice. With a distance of 0 to 2 no bit is lost. With a
+    distance of 3 or more a difference loses at most its leading bit. Two bits then remain to round
+    by: the second guard bit, and the ``or`` of the rest.
+
+    Example: 1 + 2⁻¹⁶ lies half-way between the elements 1 and 1 + 2⁻¹⁵. The operands are 16 places
+    apart, and only the first guard bit is set. The even neighbor wins, and the sum is 1. With
+    1 + 2⁻¹⁵ in place of 1 the even neighbor is 1 + 2⁻¹⁴. The difference 1 − (1 − 2⁻¹⁶) is exact: it
+    has 17 leading zeros in 20 bits, and the stored exponent becomes 127 + 1 − 17 = 111.
+
+    Corner cases:
+
+    - An operand with exponent 0 is zero. The sum is then exactly a, b or −b.
+    - Equal operands of opposite sign give the positive zero.
+    - A difference below 2⁻¹²⁶ in magnitude gives the positive zero, because there are no
+      subnormals.
+    - A sum of 2¹²⁸ − 2¹¹¹ or more in magnitude rounds beyond the largest element. It saturates with
+      its sign, and ``overflow`` is set.
+    - An operand that is 18 or more places below the other one counts as a sticky bit alone.
+    - A reset clears the outputs. Sums on their way are not valid afterwards.
 
     Members
     -------
     a, b : In(element)
     subtract : In(1); compute ``a − b``
     total : Out(element); a sum that is zero is positive
-    overflow : Out(1); the sum was too large, and ``total`` is the largest element
+    overflow : Out(1); the sum was too large, and ``total`` is the largest element of its sign; in
+        the cycle of ``total``
     """
 
     #: Cycles from the operands to the sum.
@@ -74,7 +104,8 @@ class ElementAdder(wiring.Component):
             distance.eq(large.exponent - small.exponent),
         ]
 
-        # Second register: the sum of the magnitudes, below 4 times the larger significand.
+        # Second register: the sum of the magnitudes, at most 2 times the larger significand. A
+        # distance of 31 already leaves nothing but the sticky bit, and stands for all above it.
         far = distance >= 2**5
         shifted = Signal(2**5 + SIGNIFICAND_BITS)
         m.d.comb += shifted.eq(Cat(Const(0, 2**5), smaller) >> Mux(far, 2**5 - 1, distance[:5]))
@@ -91,7 +122,8 @@ class ElementAdder(wiring.Component):
             total_negative.eq(negative),
         ]
 
-        # Third register: normalized and rounded.
+        # Third register: normalized and rounded. The leading bit of a sum without a carry has the
+        # weight of the larger exponent, and one zero above it.
         zeros = leading_zeros(m, total)
         normalized = Signal(width + 1)
         m.d.comb += normalized.eq(total << zeros)

@@ -23,17 +23,21 @@ __all__ = ["AttentionUnit", "attention_command"]
 def attention_command(config: TokenConfig) -> data.StructLayout:
     """Layout of a command of ``AttentionUnit``.
 
+    Counts of chunks are for rows that are padded to ``TokenConfig.row_bytes``.
+
     Fields
     ------
-    head : compute logits, and no attention
+    head : compute logits, and no attention; ``query_step``, ``row_step``, ``words`` and
+        ``destination`` are then ignored
     groups : heads of keys and values, 1 or more; 1 with ``head``
-    vectors : heads of queries that share one of them; 1 with ``head``
-    chunks : chunks of a row
+    vectors : heads of queries that share one of them, 1 to ``shared_max``; 1 with ``head``
+    chunks : chunks of a row, 1 or more
     query_step : ``vectors · chunks``
     rows : positions, or tokens of the vocabulary
     scale_words, row_words : memory words of the scales of these rows, and of the rows
     address : byte address of the first scales
-    scale_step, row_step : bytes that the cache keeps for the scales, and for the rows
+    scale_step, row_step : bytes that the cache keeps for the scales, and for the rows, of one list
+        of a group, up to the longest context; with ``head``, ``scale_step`` leads to the rows
     words : words of a head in the vector memory
     destination : first word that is written
     """
@@ -62,13 +66,47 @@ def attention_command(config: TokenConfig) -> data.StructLayout:
 class AttentionUnit(wiring.Component):
     """Computes the attention of a token over the cache, or its logits.
 
-    The golden function is ``CoreModel._mix``. For each head of keys and values it reads the scales
-    of the keys and of the values, the keys, and the values, which lie behind each other in memory.
-    Requests run ahead of the computation. The head of the model is the first half of the same: rows
-    of int8 with a scale each, and dot products that leave as logits.
+    The golden functions are ``attend``, and the logits of ``CoreModel.forward``.
 
-    Throughput: ``vectors · chunks`` cycles for each position in the scores and again in the
-    mixture, and ``vectors`` cycles in the softmax; ``trilith.hw.token.timing`` has the cycles.
+    A group is a head of keys and values, and the V heads of queries that share it. For each group
+    memory has the scales of the keys, the scales of the values, the keys, and the values, in this
+    order. A request does not wait for the computation, but for its channel of the memory port. The
+    channel takes one request at a time, and fetches ahead as far as its queue goes.
+
+    The head of the model is the first half of the same: rows of int8 with a scale each, and dot
+    products that leave as logits.
+
+    P is the number of positions, C the chunks of a row, and W the words of a head in the vector
+    memory. T is ``tree_latency(attention_lanes)``. The command is accepted in cycle 0, and memory
+    never makes the unit wait.
+
+    ===================================  =========================================================
+    cycle                                group that begins in cycle 0
+    ===================================  =========================================================
+    1                                    commands to dot products and scales; first requests
+    2 to 1 + P · V · C                   chunks of keys
+    8 + C · V + T                        score of the last head of the first position
+    s = 8 + P · V · C + T                last score
+    s + 2 on                             exponentials, one score per cycle
+    w = s + 19 + V · P + 11 · V          first weight and first chunk of values
+    w + P · V · C + 7                    first word at ``writes``
+    e = w + P · V · C + 6 + V · W        last word; the next group begins as if in this cycle
+    ===================================  =========================================================
+
+    Latency: a group takes ``33 + T + V · (2 · P · C + P + 11 + W)`` cycles, and the unit accepts
+    the next command one cycle after the last word. Logits of P tokens take ``9 + P · C + T``
+    cycles. Throughput: a chunk of a query per cycle, in the scores and again in the mixture.
+
+    Example: 64 lanes (T = 6), 2 groups of 2 heads of 64 elements, L = 4 and 100 positions. Here
+    C = 1 and W = 16. A group takes 39 + 2 · (200 + 100 + 11 + 16) = 693 cycles.
+
+    - First position: P is 1. The mixed vector is the value, as its weights are 127 and its factor
+      is about its scale / 127.
+    - Last partial word: bytes of a row beyond its head are 0. Elements of a scale request beyond P
+      are dropped, L per cycle, which may delay the first exponential.
+    - Stalls: if the user of ``writes`` or ``logits`` waits, the pipelines behind it wait. Data that
+      is late costs as many cycles as it is late.
+    - Reset: it drops the command. Queries and their scales must come again after ``clear``.
 
     Parameters
     ----------
@@ -81,18 +119,22 @@ class AttentionUnit(wiring.Component):
 
     Members
     -------
-    clear : In(1); the next of ``queries`` and of ``query_scales`` are the first ones
-    queries : In(stream of ``byte_row``); chunks of all heads of queries
-    query_scales : In(stream of an element); of each head
-    kappa : In(element); constant that joins the scales of the queries
+    clear : In(1); the next of ``queries`` and of ``query_scales`` are the first ones; no query
+        scale may come in the cycle before
+    queries : In(stream of ``byte_row``); chunks of all heads of queries; always ready
+    query_scales : In(stream of an element); of each head; always ready
+    kappa : In(element); constant that joins the scales of the queries: ``score_factor`` of the head
+        size, and 1 for logits; used in the cycle of a query scale
     commands : In(stream of ``attention_command``); accepted when the command before has ended
-    element_requests, row_requests : Out(stream of ``read_request``)
+    element_requests, row_requests : Out(stream of ``read_request``); for each group the keys' list,
+        then the values'
     elements : In(stream of L ``elements`` and ``last``); ``last`` ends a request
-    rows : In(stream of ``byte_row``)
-    writes : Out(stream of ``vector_write``); mixed values
-    logits : Out(stream of ``score_shape``)
+    rows : In(stream of ``byte_row``); words of ``row_requests``, cut into chunks
+    writes : Out(stream of ``vector_write``); mixed values of head after head; ``track`` is set, and
+        ``last`` ends the last group
+    logits : Out(stream of ``score_shape``); of the tokens from 0 on
     busy : Out(1); a command is not finished
-    overflow : Out(1); a score was too large
+    overflow : Out(1); a score or a logit was too large
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -117,7 +159,11 @@ class AttentionUnit(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Connect the parts; the other methods walk over the memory and over the heads."""
+        """Connect the parts; the other methods walk over the memory and over the heads.
+
+        ``mixing`` chooses the user of both streams from memory: dot products and their scales
+        before it, the mixture and the softmax from it on.
+        """
         m = Module()
         config = self._config
         m.submodules.dots = dots = DotUnit(config)
@@ -131,6 +177,7 @@ class AttentionUnit(wiring.Component):
             m.d.sync += command.eq(self.commands.p)
         # The lists of both channels: what they step over, and what the other one does.
         scale_step, row_step = command.scale_step, command.row_step
+        # Rows of keys follow two lists of scales, and the head's rows one.
         begin = self.commands.p
         self._request(
             m, self.element_requests, start, command.scale_words, (scale_step, row_step),
@@ -183,9 +230,21 @@ class AttentionUnit(wiring.Component):
         """Request the scales, or the rows, of the keys and the values of each group.
 
         Keys and values are one own step apart; to the next group it is two of the other's more.
+        Example: steps of 64 bytes for scales and 1,024 for rows put a group's lists at 0, 64, 128
+        and 1,152. The next group begins at 2,176.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        requests : stream of the requests, driven here
+        start : a command is accepted
+        words : words of each request
+        steps : bytes of an own list, and of one of the other channel
+        begin : address of the first list, in the cycle of ``start``
         """
         own, other = steps
         command = self.commands.p
+        # ``odd`` is set at the lists of values.
         address, left, odd = Signal(len(own)), Signal(len(command.groups) + 1), Signal()
         m.d.comb += [
             requests.valid.eq(left != 0),
@@ -206,11 +265,21 @@ class AttentionUnit(wiring.Component):
             ]
 
     def _groups(self, m: Module, command: data.View, start: Signal, mixing: Signal) -> None:
-        """Start the parts for each head of keys and values: first the scores, then the mixture."""
+        """Start the parts for each head of keys and values: first the scores, then the mixture.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        command : the running command
+        start : driven here, set while a command is accepted
+        mixing : driven here, set from the last score of a group to its last word
+        """
+        # mixing is also the place of a group: 0 from its start to its last score, then 1.
         dots, mixer = m.submodules.dots, m.submodules.mixer
         unpacker, scores = m.submodules.unpacker, m.submodules.scaler.scores
         active = Signal()
-        # Commands that are still to be sent.
+        # Commands that are still to be sent. Each part is idle then, and accepts its own at once.
+        # Only the unpacker may still drop the rest of a request.
         to_dots, to_mixer, to_unpacker = Signal(), Signal(), Signal()
         group, base = Signal.like(command.groups), Signal.like(dots.commands.p.base)
         head = Signal(range(self._config.heads_max))
@@ -243,6 +312,7 @@ class AttentionUnit(wiring.Component):
         with m.If(start):
             m.d.sync += [active.eq(1), to_dots.eq(1), to_unpacker.eq(1)]
             m.d.sync += [group.eq(0), base.eq(0), head.eq(0)]
+        # Scores and mixture of a group follow each other, as the softmax needs all scores.
         with m.If(scored & command.head):
             m.d.sync += active.eq(0)
         with m.Elif(scored):
@@ -253,13 +323,19 @@ class AttentionUnit(wiring.Component):
             m.d.sync += [base.eq(base + command.query_step), head.eq(head + command.vectors)]
 
     def _query_factors(self, m: Module, scaler: ScoreScaler, command: data.View) -> None:
-        """Multiply the scales of the queries with the constant, and keep them."""
+        """Multiply the scales of the queries with the constant, and keep them.
+
+        The scaler reads the factor of a head in the cycle of its dot product. Factors of a group
+        begin at its first head.
+        """
         config = self._config
         m.submodules.constant = constant = ElementMultiplier()
         m.submodules.factors = factors = memory.Memory(
             shape=ELEMENT.size, depth=max(config.heads_max, 2), init=[]
         )
+        # The factor is needed in the cycle of its dot product: the read port has no register.
         write, read = factors.write_port(), factors.read_port(domain="comb")
+        # factor = round(query scale · κ): a product of each head, and not of each score.
         place = Signal.like(write.addr)
         m.d.comb += [
             self.query_scales.ready.eq(1),
@@ -277,7 +353,11 @@ class AttentionUnit(wiring.Component):
             m.d.sync += place.eq(0)
 
     def _write(self, m: Module, mixer: Mixer, command: data.View, start: Signal) -> None:
-        """Write the mixed heads behind one another."""
+        """Write the mixed heads behind one another.
+
+        A head fills whole words, so that the address counts on over heads and groups.
+        """
+        # The next product quantizes the mixed vector, and needs its peaks: all words are tracked.
         address = Signal.like(command.destination)
         last_group = self._group == command.groups - 1
         m.d.comb += [

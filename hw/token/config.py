@@ -19,6 +19,30 @@ MEMORY_WIDTHS = (32, 64, 128, 256, 512)
 class TokenConfig:
     """Everything that shapes a token core. A model runs on it if no size is above its maximum.
 
+    A core is generated for the largest model. The program in memory has the sizes of the model that
+    runs, so that a smaller model needs no new build. L is ``vector_lanes``, A is
+    ``attention_lanes``, and W is ``memory_width``.
+
+    ===================  ===========================================================================
+    parameter            what grows with it
+    ===================  ===========================================================================
+    ``vector_lanes``     11 multipliers of 16 × 16 bits per lane, in ``ResultScaler``,
+                         ``VectorWriter``, ``PeakTracker``, ``Normalizer`` and ``HeadUnit`` together
+    ``attention_lanes``  int8 products of the scores, the mixture and the logits
+    ``memory_width``     bytes per cycle of the cache, the head, gains and scales
+    ``hidden_max``       words of the vector memory: the residual stream
+    ``ffn_max``, heads   words of the vector memory behind it: ``work_max`` elements
+    ``context_max``      the score buffer: ``context_max · shared_max`` elements
+    ``vocabulary_max``   counters of tokens
+    ===================  ===========================================================================
+
+    The maxima need not be multiples of L. The compiler ``trilith.hw.token.image`` demands that of a
+    model: its hidden and ffn sizes must be multiples of L, and its head size one of 2 · L.
+
+    Example: ``CORE_PRESETS["pydoc"]`` has L = 4, A = 64 and W = 512. Its 4 heads of 64 give an
+    ``attention_max`` of 256. Queries, keys and values of a token are 512 elements, which is
+    ``work_max``. The vector memory has 256 / 4 + 512 / 4 = 192 words of 96 bits.
+
     Parameters
     ----------
     engine : configuration of the ternary engine, with ``act_bits`` 8 and one token; its ``k_max``
@@ -40,7 +64,7 @@ class TokenConfig:
     TypeError
         If a number is not an integer, or ``engine`` is not a ``MatVecConfig``.
     ValueError
-        If a value is not legal, or the engine is too small.
+        If a value is not legal, two values contradict each other, or the engine is too small.
     """
 
     engine: MatVecConfig
@@ -56,6 +80,7 @@ class TokenConfig:
     vocabulary_max: int
 
     def __post_init__(self) -> None:
+        """Check each number on its own, and then the rules that join several of them."""
         engine = check_config(self.engine)
         for name, choices in (
             ("vector_lanes", VECTOR_LANES),
@@ -73,6 +98,7 @@ class TokenConfig:
             ("vocabulary_max", 2, 262_144),
         ):
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low, high))
+        # Quantizers deliver 8 bits, and the program has one token under way.
         for name, found, legal in (
             ("engine.act_bits", engine.act_bits, 8),
             ("engine.tokens", engine.tokens, 1),
@@ -83,18 +109,22 @@ class TokenConfig:
             raise ValueError(
                 f"kv_heads_max must be at most heads_max, {self.heads_max}, not {self.kv_heads_max}"
             )
+        # A rotation pairs each element of a head's first half with one of its second half.
         if self.head_size_max % 2:
             raise ValueError(f"head_size_max must be even, not {self.head_size_max}")
+        # An element takes 32 bits in memory, and the L elements of a cycle come from one word.
         if 32 * self.vector_lanes > self.memory_width:
             raise ValueError(
                 f"vector_lanes must be at most memory_width / 32 = {self.memory_width // 32}, "
                 f"not {self.vector_lanes}"
             )
+        # A chunk of a row is filled by whole pieces of L bytes.
         if self.vector_lanes > self.attention_lanes:
             raise ValueError(
                 f"vector_lanes must be at most attention_lanes, {self.attention_lanes}, "
                 f"not {self.vector_lanes}"
             )
+        # The heads of queries are outputs of one product. Their mixture is the input of another.
         for name, needed, most in (
             ("engine.k_max", self.attention_max, engine.k_max),
             ("engine.n_max", max(self.hidden_max, self.ffn_max, self.attention_max), engine.n_max),
@@ -106,12 +136,15 @@ class TokenConfig:
 
     @property
     def attention_max(self) -> int:
-        """Elements of all heads of queries of the largest model."""
+        """Elements of all heads of queries of the largest model: ``heads_max · head_size_max``."""
         return self.heads_max * self.head_size_max
 
     @property
     def shared_max(self) -> int:
-        """Heads of queries that may share keys and values."""
+        """Heads of queries that may share keys and values, rounded down.
+
+        Example: 8 heads of queries and 3 of keys and values give 2.
+        """
         return self.heads_max // self.kv_heads_max
 
     @property
@@ -123,23 +156,37 @@ class TokenConfig:
     def row_bytes(self) -> int:
         """Bytes of which rows of int8 take a multiple in memory: whole words, and whole chunks.
 
-        A chunk has a byte for each attention lane.
+        A chunk has a byte for each attention lane. Both sizes are powers of two, so that the larger
+        one is a multiple of the other.
         """
         return max(self.memory_width // 8, self.attention_lanes)
 
     def row_chunks(self, elements: int) -> int:
-        """Chunks of a row of int8."""
+        """Chunks of a row of int8, with the zeros that fill it to a multiple of ``row_bytes``.
+
+        Example: with A = 8 and W = 128 a row of 20 bytes takes 32 bytes, which are 4 chunks.
+
+        Parameters
+        ----------
+        elements : 1 or more; bytes of the row without the zeros
+        """
         return -(-elements // self.row_bytes) * self.row_bytes // self.attention_lanes
 
     @property
     def work_max(self) -> int:
-        """Elements of the largest vector that is not the residual stream."""
+        """Elements of the largest vector that is not the residual stream.
+
+        Queries, keys and values of a token lie behind each other, and count as one vector.
+        """
         heads = self.heads_max + 2 * self.kv_heads_max
         return max(self.ffn_max, heads * self.head_size_max)
 
     @property
     def maxima(self) -> dict[str, int]:
-        """Maximum of each size of a model, by the name without ``_max``."""
+        """Maximum of each size of a model, by the name without ``_max``.
+
+        Example: ``maxima["kv_heads"]`` is ``kv_heads_max``.
+        """
         return {
             field.name.removesuffix("_max"): getattr(self, field.name)
             for field in fields(self)

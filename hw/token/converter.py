@@ -16,10 +16,28 @@ class IntegerConverter(wiring.Component):
     """Converts a signed integer times a power of two to an element, and rounds it once.
 
     The golden function is ``round_element(ldexp(integer, exponent))``. There is no handshake: every
-    cycle starts a conversion.
+    cycle starts a conversion. An integer that arrives in cycle 0 passes these registers:
 
-    Latency: ``LATENCY`` = 2 cycles: a register behind the magnitude and its leading zeros, and one
-    behind the rounding. Throughput: one conversion per cycle.
+    =====  =====================================================================================
+    cycle  what holds the number
+    =====  =====================================================================================
+    1      ``held``, its magnitude; ``held_zeros``, the zeros above the leading one
+    2      ``element`` and ``overflow``, normalized and rounded
+    =====  =====================================================================================
+
+    Latency: ``LATENCY`` = 2 cycles. Throughput: one conversion per cycle.
+
+    Example: with a width of 18 and exponent 0, the integer 98,305 lies half-way between the
+    elements 98,304 and 98,306. It has one leading zero in 18 bits. The significand 98,304 / 2 is
+    even and wins. The stored exponent is 127 + 17 − 1 = 143.
+
+    Corner cases:
+
+    - The smallest integer, ``−2^(width − 1)``, has a magnitude that just fits ``width`` bits.
+    - An integer of up to 16 significant bits is exact, unless its exponent is out of range.
+    - A number below 2⁻¹²⁶ after rounding becomes the positive zero.
+    - An integer of more than 53 bits is also rounded once. NumPy's float64 would round it twice.
+    - A reset clears the outputs. Conversions on their way are not valid afterwards.
 
     Parameters
     ----------
@@ -35,9 +53,9 @@ class IntegerConverter(wiring.Component):
     Members
     -------
     integer : In(signed(width))
-    exponent : In(signed(10)); −400 to 400
+    exponent : In(signed(10)); power of two, −512 to 511
     element : Out(element); zero is positive
-    overflow : Out(1); the number was too large, and ``element`` is the largest element
+    overflow : Out(1); the number was too large, and ``element`` is the largest element of its sign
     """
 
     #: Cycles from the integer to the element.
@@ -64,7 +82,7 @@ class IntegerConverter(wiring.Component):
         held = Signal(width, reset_less=True)
         held_zeros = Signal.like(zeros, reset_less=True)
         held_negative = Signal(reset_less=True)
-        # Stored exponent of a magnitude whose top bit is set.
+        # Stored exponent of a magnitude whose top bit is set: from −322 to 701 at 64 bits.
         top_exponent = Signal(signed(11), reset_less=True)
         m.d.sync += [
             held.eq(magnitude),

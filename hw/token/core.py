@@ -22,7 +22,7 @@ from .sequencer import GAIN_OUTPUTS, SCALE_OUTPUTS, Sequencer, core_command, fet
 from .topk import TopK, answer_shape
 from .writer import VectorWriter, vector_depth, vector_write
 
-__all__ = ["TokenCore", "TraceKind", "trace_shape"]
+__all__ = ["TRACE_PARTS", "TokenCore", "TraceKind", "trace_shape"]
 
 #: Channels of the memory port, in order: gains and angles, scales, rows of bytes, the program.
 _CHANNELS = ("gains", "scales", "rows", "program")
@@ -41,6 +41,10 @@ class TraceKind(enum.Enum, shape=2):
     HEADS = 2
 
 
+#: Parts whose work the trace shows. A cycle counts for the first one that works.
+TRACE_PARTS = ("products", "head", "attention", "heads", "norms", "results")
+
+
 def trace_shape(config: TokenConfig) -> data.StructLayout:
     """Layout of the trace.
 
@@ -48,11 +52,12 @@ def trace_shape(config: TokenConfig) -> data.StructLayout:
     ------
     kind : ``TraceKind``
     last : the word ends a vector, or a head
-    op : the instruction that the sequencer is at, also between words of the trace
+    parts : parts that work in this cycle, also between words of the trace: one bit for each of
+        ``TRACE_PARTS``
     word : L elements, or L bytes in the lowest bits
     """
-    word = 24 * config.vector_lanes
-    return data.StructLayout({"kind": TraceKind, "last": 1, "op": 8, "word": word})
+    word, parts = 24 * config.vector_lanes, len(TRACE_PARTS)
+    return data.StructLayout({"kind": TraceKind, "last": 1, "parts": parts, "word": word})
 
 
 class TokenCore(wiring.Component):
@@ -143,7 +148,17 @@ class TokenCore(wiring.Component):
         trace, writes = self.trace.p, self._peak.words.p
         bytes_ = ((TraceKind.INPUT, self._normalizer.bytes), (TraceKind.HEADS, self._heads.bytes))
         m.d.comb += [
-            trace.op.eq(self._sequencer.op),
+            # In the order of TRACE_PARTS.
+            trace.parts.eq(
+                Cat(
+                    self.weights.valid & self.weights.ready,
+                    self._attention.busy & self._to_head,
+                    self._attention.busy,
+                    self._heads.busy,
+                    self._normalizer.busy,
+                    self._writer.busy,
+                )
+            ),
             trace.word.eq(writes.elements),
             trace.last.eq(writes.last),
             self.trace.valid.eq(self._written),

@@ -16,12 +16,18 @@ ELEMENT = data.StructLayout({"fraction": FRACTION_BITS, "exponent": 8, "negative
 
 
 def significand(element: data.View) -> Value:
-    """The significand of an element that is not zero: 16 bits, the leading one included."""
+    """Significand of an element that is not zero: 16 bits, the leading one included.
+
+    An element with exponent 0 also gets a leading one. The user must check its exponent.
+    """
     return Cat(element.fraction, Const(1, 1))
 
 
 def constant(value: float) -> Const:
-    """The element nearest to a number, as a constant of 24 bits."""
+    """Element nearest to a number, as a constant of 24 bits.
+
+    Example: 1.0 is 0x3F8000, and −2.5 is 0xC02000.
+    """
     return Const(int(element_bits(round_element(value))), ELEMENT.size)
 
 
@@ -29,6 +35,10 @@ def pack_element(
     *, exponent: Value, fraction: Value, round_bit: Value, sticky: Value, zero: Value
 ) -> tuple[Value, Value]:
     """Round a normalized magnitude half to even, and clear or saturate what does not fit.
+
+    Exponent and fraction are one number, to which the rounding adds 0 or 1. A carry out of the
+    fraction therefore raises the exponent, and leaves the fraction 0. The exponent is judged after
+    the rounding: a magnitude just below 2⁻¹²⁶ may still round up to it.
 
     Parameters
     ----------
@@ -42,6 +52,7 @@ def pack_element(
     -------
     Fraction and exponent of the element (23 bits), and whether the magnitude was too large
     """
+    # Half to even: above the half, or at the half below an odd fraction.
     joined = Cat(fraction, exponent).as_signed() + (round_bit & (sticky | fraction[0]))
     rounded = joined[FRACTION_BITS:].as_signed()
     overflow = (rounded >= 255) & ~zero

@@ -1,22 +1,28 @@
 """Compiler of models for the token core: program, memory image, and weight beats."""
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import ceil
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from safetensors.numpy import save
 
+from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.elements import LARGEST, element_bits, round_element
 from ...golden.errors import TrilithError
+from ...golden.files import new_files
 from ...golden.network.layers import BitLinear
 from ...golden.network.token_core import CoreModel, Int8Rows, rotation_table, score_factor
 from ..beats import weight_beats
+from ..config import MatVecConfig
 from .config import TokenConfig, check_core_config
 from .program import INSTRUCTION_BYTES, Op, encode
 from .writer import WriteMode
 
-__all__ = ["CompileError", "Image", "compile_image"]
+__all__ = ["CompileError", "Image", "compile_image", "core_for", "write_image"]
 
 
 #: Instructions of a program: those of each layer, and the others.
@@ -47,6 +53,85 @@ class Image:
     listing: tuple[str, ...] = field(repr=False)
 
 
+def core_for(sizes: ModelConfig) -> TokenConfig:
+    """Configure a token core whose maxima are the sizes of a model.
+
+    The widths are those of the preset ``pydoc``: 64 × 5 products, 4 vector lanes, 64 attention
+    lanes, a memory port of 512 bits.
+
+    Parameters
+    ----------
+    sizes : the model's
+
+    Raises
+    ------
+    CompileError
+        If a size is beyond the legal values of ``TokenConfig``.
+    """
+    attention = sizes.heads * sizes.head_size
+    largest = max(sizes.hidden, sizes.ffn, attention)
+    try:
+        return _core(sizes, largest)
+    except ValueError as error:
+        raise CompileError(f"no token core can run the model: {error}") from None
+
+
+def _core(sizes: ModelConfig, largest: int) -> TokenConfig:
+    """Configure a core whose engine multiplies matrices of up to ``largest`` rows and columns."""
+    return TokenConfig(
+        engine=MatVecConfig(lanes=64, rows=5, k_max=largest, n_max=largest),
+        hidden_max=sizes.hidden,
+        ffn_max=sizes.ffn,
+        heads_max=sizes.heads,
+        kv_heads_max=sizes.kv_heads,
+        head_size_max=sizes.head_size,
+        context_max=sizes.max_positions,
+        vocabulary_max=sizes.vocabulary,
+    )
+
+
+#: Version of the format that ``write_image`` writes.
+_VERSION = "1"
+
+
+def write_image(
+    image: Image, file: Path, *, inputs: Sequence[Path] = (), force: bool = False
+) -> Path:
+    """Write an image as a safetensors file, and its listing beside it.
+
+    The file has the tensors ``memory`` and ``weights``, both uint8. Its metadata name the format,
+    its version, the words of the program and the configuration of the core.
+
+    Parameters
+    ----------
+    image : the image
+    file : name of the file; the listing has the same name with ``.txt`` behind it
+    inputs, force : see ``trilith.golden.files.new_files``
+
+    Returns
+    -------
+    The file of the listing
+
+    Raises
+    ------
+    OutputError
+        If a name is refused, see ``trilith.golden.files.check_outputs``.
+    """
+    listing = file.with_name(f"{file.name}.txt")
+    metadata = {
+        "format": "trilith token core image",
+        "version": _VERSION,
+        "program_words": str(image.program_words),
+        "config": json.dumps(asdict(image.config)),
+    }
+    with new_files([file, listing], inputs=inputs, force=force) as making:
+        tensors = {"memory": image.memory, "weights": image.weights}
+        (making / file.name).write_bytes(save(tensors, metadata=metadata))
+        text = "\n".join(image.listing) + "\n"
+        (making / listing.name).write_text(text, encoding="utf-8")
+    return listing
+
+
 def compile_image(model: CoreModel, config: TokenConfig) -> Image:
     """Compile a model for a token core.
 
@@ -66,9 +151,30 @@ def compile_image(model: CoreModel, config: TokenConfig) -> Image:
     return _Compiler(model, check_core_config(config)).image()
 
 
-def _float_bits(value: float) -> int:
-    """An element as a float32 of memory."""
-    return int(element_bits(round_element(value))) << 8
+@dataclass(frozen=True)
+class _Source:
+    """A vector that is quantized: its first word, and the address of its norm's gains, if any."""
+
+    place: int
+    gains: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Target:
+    """The vector that a product makes.
+
+    Parameters
+    ----------
+    destination : its first word
+    mode : what is computed of the results
+    tracked : the next instruction that loads a vector loads this one
+    gains : address of its gains, if it is tracked and has a norm
+    """
+
+    destination: int
+    mode: WriteMode = WriteMode.STORE
+    tracked: bool = False
+    gains: int | None = None
 
 
 class _Compiler:
@@ -86,7 +192,6 @@ class _Compiler:
         self._program: list[tuple[Op, dict[str, bool], dict[str, int]]] = []
         self._data: list[NDArray[np.uint8]] = []
         self._beats: list[NDArray[np.uint8]] = []
-        self._beat_count = 0
         self._end = self._aligned((_FIXED + _PER_LAYER * sizes.layers) * INSTRUCTION_BYTES)
         self._program_bytes = self._end
 
@@ -139,6 +244,17 @@ class _Compiler:
         self._end += size
         return address
 
+    @staticmethod
+    def _element(value: float) -> int:
+        """An element as a float32 of memory; refuse a number outside the format."""
+        element = float(round_element(value))
+        if abs(element) >= LARGEST or (value and not element):
+            raise CompileError(
+                f"scales and constants must be from 2^-126 to {LARGEST:.3g} in magnitude, "
+                f"not {value:.3g}"
+            )
+        return int(element_bits(np.float64(element))) << 8
+
     def _place_elements(self, values: NDArray) -> int:
         """Place elements as float32."""
         elements = round_element(np.asarray(values, np.float64))
@@ -180,8 +296,8 @@ class _Compiler:
         row_bytes = config.row_chunks(sizes.hidden) * config.attention_lanes
         self._emit(
             Op.SETUP,
-            epsilon=_float_bits(sizes.epsilon),
-            kappa=_float_bits(score_factor(sizes.head_size)),
+            epsilon=self._element(sizes.epsilon),
+            kappa=self._element(score_factor(sizes.head_size)),
             embedding_bytes=row_bytes,
             angle_bytes=angle_bytes,
             cache_bytes=self._row,
@@ -207,7 +323,7 @@ class _Compiler:
             ("gained",),
             k=sizes.hidden,
             source=self._stream,
-            inverse=_float_bits(1 / sizes.hidden),
+            inverse=self._element(1 / sizes.hidden),
             gains=final,
             address=head,
             scale_step=scale_step,
@@ -220,7 +336,32 @@ class _Compiler:
         return self._finish()
 
     def _layer(self, linears: dict[str, BitLinear], gains: dict[str, int], following: int) -> None:
-        """Emit a layer, and reserve its cache."""
+        """Emit a layer; ``following`` is the address of the gains behind it."""
+        after = gains["post_attention_layernorm"]
+        self._attention(linears, gains)
+        sub_norm = gains.get("self_attn.attn_sub_norm")
+        out = _Target(destination=self._stream, mode=WriteMode.ADD, tracked=True, gains=after)
+        self._product(linears["self_attn.o_proj"], _Source(self._work, sub_norm), out)
+        gate = WriteMode.RELU2 if self._sizes.hidden_act == "relu2" else WriteMode.SILU
+        sub_norm = gains.get("mlp.ffn_sub_norm")
+        gated = _Target(
+            destination=self._work, mode=WriteMode.MULTIPLY, tracked=True, gains=sub_norm
+        )
+        self._product(
+            linears["mlp.gate_proj"],
+            _Source(self._stream, after),
+            _Target(destination=self._work, mode=gate),
+        )
+        self._product(linears["mlp.up_proj"], None, gated)
+        out = _Target(destination=self._stream, mode=WriteMode.ADD, tracked=True, gains=following)
+        self._product(linears["mlp.down_proj"], _Source(self._work, sub_norm), out)
+
+    def _attention(self, linears: dict[str, BitLinear], gains: dict[str, int]) -> None:
+        """Emit the products, the heads and the attention of a layer, and reserve its cache.
+
+        The cache has for each head of keys and values: scales of the keys, scales of the values,
+        keys, values; each with room for the whole context.
+        """
         sizes, config = self._sizes, self._config
         lanes, size = config.vector_lanes, sizes.head_size
         scale_step = self._aligned(4 * sizes.max_positions)
@@ -231,16 +372,14 @@ class _Compiler:
         place, places = self._work, {}
         for name, count in heads.items():
             places[name] = place
-            load = ("load", "gained") if name == "q" else ()
-            source = {"source": self._stream, "gains": gains["input_layernorm"]} if load else {}
-            self._product(linears[f"self_attn.{name}_proj"], load, destination=place, **source)
+            source = _Source(self._stream, gains["input_layernorm"]) if name == "q" else None
+            self._product(linears[f"self_attn.{name}_proj"], source, _Target(destination=place))
             place += count * size // lanes
         for name, count in heads.items():
             value = name == "v"
-            flags = ("turn",) * (not value) + ("cache",) * (name != "q")
             self._emit(
                 Op.HEADS,
-                flags,
+                ("turn",) * (not value) + ("cache",) * (name != "q"),
                 source=places[name],
                 heads=count,
                 half=size // lanes // 2,
@@ -248,8 +387,7 @@ class _Compiler:
                 scales=cache + value * scale_step,
                 step=group,
             )
-        vectors = sizes.heads // sizes.kv_heads
-        chunks = self._row // config.attention_lanes
+        vectors, chunks = sizes.heads // sizes.kv_heads, self._row // config.attention_lanes
         sub_norm = gains.get("self_attn.attn_sub_norm")
         self._emit(
             Op.ATTEND,
@@ -266,114 +404,72 @@ class _Compiler:
             count=sizes.heads * size,
             peak_gains=sub_norm or 0,
         )
-        after = gains["post_attention_layernorm"]
-        self._product(
-            linears["self_attn.o_proj"],
-            self._load(sub_norm),
-            WriteMode.ADD,
-            source=self._work,
-            gains=sub_norm or 0,
-            destination=self._stream,
-            peak_gains=after,
-        )
-        gate = WriteMode.RELU2 if sizes.hidden_act == "relu2" else WriteMode.SILU
-        self._product(
-            linears["mlp.gate_proj"],
-            ("load", "gained"),
-            gate,
-            source=self._stream,
-            gains=after,
-            destination=self._work,
-        )
-        sub_norm = gains.get("mlp.ffn_sub_norm")
-        self._product(
-            linears["mlp.up_proj"],
-            (),
-            WriteMode.MULTIPLY,
-            destination=self._work,
-            peak_gains=0 if sub_norm is None else sub_norm,
-            tracked=True,
-            peak_gained=sub_norm is not None,
-        )
-        self._product(
-            linears["mlp.down_proj"],
-            self._load(sub_norm),
-            WriteMode.ADD,
-            source=self._work,
-            gains=sub_norm or 0,
-            destination=self._stream,
-            peak_gains=following,
-        )
 
-    @staticmethod
-    def _load(gain: int | None) -> tuple[str, ...]:
-        """Flags of a product that loads its vector, with a norm or without."""
-        return ("load",) if gain is None else ("load", "gained")
+    def _scales(self, linear: BitLinear) -> tuple[int, dict[str, int]]:
+        """Place the scales of a matrix; return its groups and the fields of the instruction.
 
-    def _product(
-        self,
-        linear: BitLinear,
-        flags: tuple[str, ...],
-        mode: WriteMode = WriteMode.STORE,
-        *,
-        destination: int,
-        source: int = 0,
-        gains: int = 0,
-        peak_gains: int | None = None,
-        tracked: bool | None = None,
-        peak_gained: bool | None = None,
-    ) -> None:
-        """Emit a product, and append its weight beats."""
+        One scale stands in the instruction. Several are a table in the order of the results: group
+        of rows, then group of inputs, then row, filled to whole words of the lanes.
+        """
         config, weight = self._config, linear.weight
-        engine = config.engine
+        rows, lanes = config.engine.rows, config.vector_lanes
         n, k = weight.shape
-        tracked = peak_gains is not None if tracked is None else tracked
-        peak_gained = tracked if peak_gained is None else peak_gained
         groups = k // weight.group_size
-        if groups > 1 and weight.group_size % engine.lanes:
+        if groups > 1 and weight.group_size % config.engine.lanes:
             raise CompileError(
                 f"{weight.name}: groups of scales must be a multiple of the engine's lanes, "
-                f"{engine.lanes}, not {weight.group_size}"
+                f"{config.engine.lanes}, not {weight.group_size}"
             )
-        multipliers = (
-            1 / weight.scale.astype(np.float64) if weight.divides else weight.scale.astype(float)
-        )
-        table = multipliers.size > 1
-        scales = words = count = 0
-        if table:
-            rows = np.repeat(multipliers, n // len(multipliers), axis=0)
-            row_groups, pieces = ceil(n / engine.rows), ceil(engine.rows / config.vector_lanes)
-            padded = np.zeros((row_groups * engine.rows, groups))
-            padded[:n] = rows
-            tiles = padded.reshape(row_groups, engine.rows, groups).transpose(0, 2, 1)
-            width = pieces * config.vector_lanes
-            tiles = np.pad(tiles, ((0, 0), (0, 0), (0, width - engine.rows)))
-            scales = self._place_elements(tiles)
-            words, count = -(-4 * tiles.size // self._word), tiles.size // config.vector_lanes
+        multipliers = weight.scale.astype(np.float64)
+        if weight.divides:
+            multipliers = 1 / multipliers
+        if multipliers.size == 1:
+            scale = self._element(float(multipliers[0, 0]))
+            return 1, {"scale": scale, "scales": 0, "scale_words": 0, "scale_count": 0}
+        row_groups = ceil(n / rows)
+        table = np.zeros((row_groups * rows, groups))
+        table[:n] = np.repeat(multipliers, n // len(multipliers), axis=0)
+        tiles = table.reshape(row_groups, rows, groups).transpose(0, 2, 1)
+        tiles = np.pad(tiles, ((0, 0), (0, 0), (0, -rows % lanes)))
+        return groups, {
+            "scale": 0,
+            "scales": self._place_elements(tiles),
+            "scale_words": -(-4 * tiles.size // self._word),
+            "scale_count": tiles.size // lanes,
+        }
+
+    def _product(self, linear: BitLinear, source: "_Source | None", target: "_Target") -> None:
+        """Emit a product, and append its weight beats; without a source it uses the last vector."""
+        engine, weight = self._config.engine, linear.weight
+        n, k = weight.shape
+        groups, scales = self._scales(linear)
         beats = weight_beats(engine, weight.trits)
-        flags += ("table",) * table + ("track",) * tracked + ("peak_gained",) * peak_gained
-        flags += tuple(f"mode{bit}" for bit in range(3) if mode.value >> bit & 1)
+        gained = source is not None and source.gains is not None
+        flags = {
+            "load": source is not None,
+            "gained": gained,
+            "table": scales["scale_count"] > 0,
+            "track": target.tracked,
+            "peak_gained": target.gains is not None,
+            **{f"mode{bit}": bool(target.mode.value >> bit & 1) for bit in range(3)},
+        }
         self._emit(
             Op.PRODUCT,
-            flags,
+            [name for name, value in flags.items() if value],
             n=n,
             k=k,
-            source=source,
-            inverse=_float_bits(1 / k),
-            gains=gains,
-            first_beat=self._beat_count,
+            source=source.place if source is not None else 0,
+            inverse=self._element(1 / k),
+            gains=(source.gains or 0) if source is not None else 0,
+            first_beat=sum(map(len, self._beats)),
             beats=len(beats),
             group_chunks=weight.group_size // engine.lanes if groups > 1 else 0,
             groups=groups,
-            scale=0 if table else _float_bits(float(multipliers.ravel()[0])),
-            scales=scales,
-            scale_words=words,
-            scale_count=count,
-            destination=destination,
-            peak_gains=peak_gains or 0,
+            destination=target.destination,
+            peak_gains=target.gains or 0,
+            **scales,
         )
         self._beats.append(beats)
-        self._beat_count += len(beats)
 
     def _finish(self) -> Image:
         """Encode the program, and join all parts."""

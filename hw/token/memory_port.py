@@ -39,7 +39,14 @@ def read_word(config: TokenConfig) -> data.StructLayout:
 
 
 def memory_write(config: TokenConfig) -> data.StructLayout:
-    """Layout of a write of one word: byte address, data, and a strobe for each byte."""
+    """Layout of a write of one word.
+
+    Fields
+    ------
+    address : byte address, a multiple of the bytes of a word
+    data : the word, its lowest byte at this address
+    strobes : a bit for each byte that is written, the lowest byte's lowest
+    """
     width = config.memory_width
     return data.StructLayout({"address": config.address_bits, "data": width, "strobes": width // 8})
 
@@ -59,7 +66,10 @@ def memory_request(config: TokenConfig) -> data.StructLayout:
 
 
 def memory_response(config: TokenConfig) -> data.StructLayout:
-    """Layout of a word that is read: its data, and whether the memory failed."""
+    """Layout of a word that is read: its data, and whether the memory failed.
+
+    A word with ``error`` counts like any other, so that the order of the reads stays known.
+    """
     return data.StructLayout({"data": config.memory_width, "error": 1})
 
 
@@ -67,7 +77,26 @@ class _Channel(wiring.Component):
     """Cuts requests into bursts, and keeps their words until they are taken.
 
     A burst is asked for only if there is room for all its words, so that no channel waits behind
-    another one.
+    another one. The channel has one request at a time. It accepts the next one in the cycle after
+    the last word of the one before is taken.
+
+    Latency: 1 cycle from a request to its first burst; 2 cycles from a word that arrives to its
+    offer. Throughput: one word per cycle, if the memory answers within ``DEPTH − BURST`` cycles.
+
+    Example: a request of 40 words leaves as bursts of 16, 16 and 8 words. A request of 100 words
+    stops after 64 words if none is taken, and goes on when 16 are taken.
+
+    Parameters
+    ----------
+    config : configuration of the core
+
+    Members
+    -------
+    requests : In(stream of ``read_request``)
+    words : Out(stream of ``read_word``); ``last`` ends a request
+    bursts : Out(stream of ``memory_request``); valid may fall only after a burst is taken
+    data : In; the word that arrives
+    arrives : In(1); a word of this channel arrives
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -83,6 +112,10 @@ class _Channel(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Cut the request, count the free places, and queue the words.
+
+        ``room`` counts places that neither hold a word nor wait for one.
+        """
         m = Module()
         word_bytes = self._config.memory_width // 8
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(
@@ -136,13 +169,41 @@ class MemoryPort(wiring.Component):
     The memory answers reads in this order. A word after an error is handed on as it is, and
     ``error`` stays set.
 
-    Throughput: one word per cycle in all. A channel has up to ``DEPTH`` words under way, and a
-    request has up to ``BURST``.
+    A request of an idle channel passes these stages. The memory answers with the first word in
+    cycle R.
+
+    ==========  ==================================================================================
+    cycle       stage
+    ==========  ==================================================================================
+    0           the channel accepts the request
+    1           its first burst is granted, if no write and no lower channel waits
+    2           the burst is offered at ``requests``
+    R           the first word is in ``read_data``; R is 3 or more
+    R + 2       the first word is offered at ``channel_words``
+    ==========  ==================================================================================
+
+    A write that is accepted in cycle 0 is offered in cycle 1, at ``requests`` and at
+    ``write_data``. Both are taken independently.
+
+    Latency: 2 cycles from a request to the port, and 2 from a word to its channel. Throughput: one
+    request per cycle, one word that is read per cycle in all, and one write per cycle. A channel
+    has up to ``DEPTH`` words under way, and a request has up to ``BURST``.
+
+    Example: a word of 512 bits has 64 bytes. A request of 40 words from address 4,096 on leaves as
+    16 words from 4,096, 16 from 5,120 and 8 from 6,144.
+
+    - Order of writes and reads: a read that is granted after a write leaves after it. A read that
+      leaves earlier does not see the write; a user must wait for it.
+    - No words: a request of 0 words blocks its channel for ever.
+    - Stalls: a channel whose words are not taken holds at most ``DEPTH`` words, and delays no
+      other. A write that waits for ``write_data`` delays all reads.
+    - Early answers: a word in the cycle of its request waits for one cycle.
+    - Reset: it drops requests and words. The memory must then not answer reads from before.
 
     Parameters
     ----------
     config : configuration of the core
-    channels : 1 or more; channels that read
+    channels : 1 or more; channels that read; it is not checked
 
     Raises
     ------
@@ -151,14 +212,14 @@ class MemoryPort(wiring.Component):
 
     Members
     -------
-    requests : Out(stream of ``memory_request``)
+    requests : Out(stream of ``memory_request``); depends on registers alone
     write_data : Out(stream of ``memory_write`` without its address); a word for each write
-    read_data : In(stream of ``memory_response``); always ready
-    error : Out(1); sticky
-    busy : Out(1); a write waits
+    read_data : In(stream of ``memory_response``); ready from the cycle after the request's offer on
+    error : Out(1); sticky; a word came with an error
     channel_requests : In(streams of ``read_request``), one for each channel
-    channel_words : Out(streams of ``read_word``)
-    writes : In(stream of ``memory_write``)
+    channel_words : Out(streams of ``read_word``), one for each channel
+    writes : In(stream of ``memory_write``); ready depends on its valid and on the ready of
+        ``requests`` and ``write_data``
     """
 
     def __init__(self, config: TokenConfig, *, channels: int) -> None:
@@ -179,6 +240,7 @@ class MemoryPort(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the channels: choose a request for the port, and hand words back in order."""
         m = Module()
         config = self._config
         channels = []
@@ -191,11 +253,13 @@ class MemoryPort(wiring.Component):
         read = data.StructLayout(
             {"channel": range(max(2, len(channels))), "words": range(BURST + 1)}
         )
+        # Bursts may have a single word: each word of each channel may take a place.
         depth = self._channels * DEPTH
         m.submodules.order = order = fifo.SyncFIFOBuffered(width=read.size, depth=depth)
         granted, answered = data.View(read, order.w_data), data.View(read, order.r_data)
 
-        # A request stays until it is taken.
+        # A request stays until it is taken, as the rules of streams ask for: a write that comes
+        # later must not replace it.
         held = Signal(memory_request(config))
         offered = Signal()
         free = ~offered | self.requests.ready
@@ -219,6 +283,7 @@ class MemoryPort(wiring.Component):
                     self.write_data.p.data.eq(writes.p.data),
                     self.write_data.p.strobes.eq(writes.p.strobes),
                 ]
+        # A write that cannot leave yet still goes first. Otherwise later reads could pass it.
         waiting = writes.valid
         for index, channel in enumerate(channels):
             chosen = Signal(name=f"chosen{index}")

@@ -20,10 +20,10 @@ def mixer_command(config: TokenConfig) -> data.StructLayout:
 
     Fields
     ------
-    vectors : heads that share the values, 1 or more
-    chunks : chunks of a row of values
+    vectors : heads that share the values, 1 to ``shared_max``
+    chunks : chunks of a row of values, 1 or more
     rows : positions, 1 or more
-    words : words of a head in the vector memory
+    words : words of L elements of a head in the vector memory; at most those of ``chunks`` chunks
     """
     chunks = config.row_chunks(config.head_size_max)
     return data.StructLayout(
@@ -39,11 +39,46 @@ def mixer_command(config: TokenConfig) -> data.StructLayout:
 class Mixer(wiring.Component):
     """Sums rows of int8 times int8 weights exactly, and scales the sums to elements.
 
-    The golden function is the end of ``CoreModel._mix``:
-    ``round(round(Σ weight · value) · factor)``. A chunk of a row stays for one cycle for each head.
+    The golden function is the end of ``attend``: ``round(round(Σ weight · value) · factor)``. Sums
+    are exact, so that the order of the positions does not matter.
 
-    Latency: 2 cycles from the last chunk to the last sum; then the sums leave one word per cycle, 5
-    cycles later. Throughput: a chunk of a head per cycle, which is ``attention_lanes`` products.
+    A chunk of a row stays for one cycle for each head. The weights of a row come with its first
+    chunk, and are held for the other chunks. A memory keeps one sum for each element of each head.
+    The first row starts the sums, so that no cycle clears them.
+
+    A chunk meets the weight of a head in cycle 0.
+
+    ==========  ==================================================================================
+    cycle       register
+    ==========  ==================================================================================
+    1           products of 16 bits, one for each lane; the sums so far are read
+    2           sums in the memory
+    ==========  ==================================================================================
+
+    In cycle 0 the last chunk of the last row meets the last head. Its words then follow.
+
+    ==========  ==================================================================================
+    cycle       register
+    ==========  ==================================================================================
+    3           first sums are read, L of a chunk
+    4           the sums
+    6           elements of the sums
+    8           first word at ``words``
+    ==========  ==================================================================================
+
+    Latency: 8 cycles from the last chunk to the first word. Throughput: a chunk of a head per
+    cycle, which is ``attention_lanes`` products; then one word of L elements per cycle.
+
+    Example: 2 heads, rows of 1 chunk, 3 positions and 16 words for each head. The command is
+    accepted in cycle 0. Chunks are used in cycles 1 to 6, and words leave in cycles 14 to 45. The
+    next command is accepted in cycle 46.
+
+    - Padding: bytes of a row beyond the head are 0, and so are the lanes of the last word that they
+      fill.
+    - Largest values: a sum has room for ``context_max`` products of −128 and 127.
+    - Stalls: a row waits for its weights, and weights wait for their row. While a word is not
+      taken, the pipeline behind the sums keeps its state.
+    - Reset: it drops the command. The next command starts the sums again.
 
     Parameters
     ----------
@@ -56,10 +91,11 @@ class Mixer(wiring.Component):
 
     Members
     -------
-    commands : In(stream of ``mixer_command``); accepted after the last word of the one before
-    weights : In(stream of ``value`` and ``row_end``); by row, then by head
-    rows : In(stream of ``byte_row``); by row, then by chunk
-    factors : In(``shared_max`` elements); of the heads; used after the last weight
+    commands : In(stream of ``mixer_command``); one must be offered only after the last word of the
+        one before: ready is also high for two cycles behind the last chunk
+    weights : In(stream of ``value`` and ``row_end``); by row, then by head; ``row_end`` is ignored
+    rows : In(stream of ``byte_row``); by row, then by chunk; taken with the last head
+    factors : In(``shared_max`` elements); of the heads; used from the last chunk to the last word
     words : Out(stream of ``elements`` and ``last``); by head; ``last`` ends the last head
     """
 
@@ -78,10 +114,15 @@ class Mixer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Multiply and accumulate; ``_deliver`` scales the sums."""
+        """Multiply and accumulate; ``_deliver`` scales the sums.
+
+        A sum that is read in cycle 1 was written in cycle 1 of an earlier chunk. The read port has
+        no register, so that even a row of one chunk and one head finds its sum.
+        """
         m = Module()
         config = self._config
         lanes, heads = config.attention_lanes, config.shared_max
+        # A product is at most 2¹⁴ − 2⁷ in magnitude, as weights are from −127 to 127.
         width = 15 + config.context_max.bit_length()
         chunks = config.row_chunks(config.head_size_max)
         m.submodules.sums = sums = memory.Memory(
@@ -92,8 +133,10 @@ class Mixer(wiring.Component):
         active, delivering, delivered = Signal(), Signal(), Signal()
         vector, chunk = Signal(range(heads)), Signal(range(chunks))
         first, taken = Signal(), Signal()
+        # Weights of this row: a row of several chunks uses them again.
         held = Array(Signal(signed(8), name=f"weight{i}") for i in range(heads))
         weight = Signal(signed(8))
+        # The first chunk of a row brings the weights, one for each head.
         fresh = chunk == 0
         vector_end, chunk_end = vector == command.vectors - 1, chunk == command.chunks - 1
         m.d.comb += [
@@ -114,7 +157,9 @@ class Mixer(wiring.Component):
                     with m.If(command.rows == 1):
                         m.d.sync += active.eq(0)
 
-        # One cycle for the products, one for the sums, which the first row starts.
+        # sum += weight · value, one cycle for the products and one for the sums. The first row has
+        # nothing before it.
+        # A head has a power of two of places, so that its number is the upper part of the address.
         address = Signal.like(write.addr)
         m.d.comb += address.eq(Cat(chunk, vector))
         issued = delay(m, Cat(taken, first, address), 1)
@@ -131,6 +176,7 @@ class Mixer(wiring.Component):
             write.en.eq(issued[0]),
             read.addr.eq(Mux(issued[0], issued[2:], out_address)),
         ]
+        # The last sum is in the memory two cycles after its chunk.
         ended = delay(m, taken & vector_end & chunk_end & (command.rows == 1), 2)
         with m.If(ended):
             m.d.sync += delivering.eq(1)
@@ -149,6 +195,18 @@ class Mixer(wiring.Component):
         address: Signal,
     ) -> Value:
         """Scale the sums of one head after the other, a word per cycle.
+
+        A chunk of sums has ``attention_lanes / L`` words. The rest of a head's last chunk is left
+        out.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        command : the running command
+        delivering : sums are complete, and not all words are taken
+        sums : chunk of sums at ``address``, in the same cycle
+        width : bits of a sum
+        address : driven here, with the chunk that is read
 
         Returns
         -------
@@ -176,6 +234,7 @@ class Mixer(wiring.Component):
         factors = Array(Value.cast(self.factors[i]) for i in range(config.shared_max))
         factor = delay(pipeline, factors[vector], 1 + IntegerConverter.LATENCY)
         integers = sums.word_select(piece, lanes * width)
+        # A register behind the choice of a word keeps it out of the converter's path.
         held = delay(pipeline, integers, 1)
         out = delay(
             pipeline,

@@ -26,10 +26,10 @@ def normalizer_command(config: TokenConfig) -> data.StructLayout:
     Fields
     ------
     source : address of the first word
-    words : words of the vector, 1 or more
+    words : words of the vector, 1 or more; elements behind its end must be 0
     gained : the vector has a norm with a gain; otherwise it is quantized as it is
-    inverse : 1 / K, an element
-    epsilon : constant of the norm, an element
+    inverse : ``round(1 / K)`` of a vector of K elements; used only with ``gained``
+    epsilon : constant of the norm, an element; used only with ``gained``
     """
     depth = vector_depth(config)
     return data.StructLayout(
@@ -44,7 +44,18 @@ def normalizer_command(config: TokenConfig) -> data.StructLayout:
 
 
 class _Step(enum.Enum, shape=4):
-    """Steps of a vector, in order; each scalar step lasts as long as its operator."""
+    """Steps of a vector, in order; each scalar step lasts as long as its operator.
+
+    - ``RECIPROCAL``: ``1 / largest``, and beside it ``scale = round(largest · round(1 / 127))``
+    - ``FACTOR``: ``r = round(127 / largest)``
+    - ``PASS``: all words are read, quantized and squared
+    - ``TOTAL``: the sum of squares as an element; this step and the next four need ``gained``
+    - ``MEAN``: ``round(total · inverse)``
+    - ``EPSILON``: ``round(mean + epsilon)``
+    - ``ROOT``: its reciprocal root
+    - ``SCALE``: ``round(root · scale)``, the factor
+    - ``DONE``: the factor is offered, from the second cycle of the step on
+    """
 
     IDLE = 0
     RECIPROCAL = 1
@@ -58,16 +69,71 @@ class _Step(enum.Enum, shape=4):
     DONE = 9
 
 
+#: Cycles of the scalar steps: the latencies of their operators.
+_CYCLES = {
+    _Step.RECIPROCAL: SpecialFunction.LATENCY,
+    _Step.FACTOR: ElementMultiplier.LATENCY,
+    _Step.TOTAL: IntegerConverter.LATENCY,
+    _Step.MEAN: ElementMultiplier.LATENCY,
+    _Step.EPSILON: ElementAdder.LATENCY,
+    _Step.ROOT: SpecialFunction.LATENCY,
+    _Step.SCALE: ElementMultiplier.LATENCY,
+}
+
+
 class Normalizer(wiring.Component):
     """Quantizes a vector to signed bytes, with the norm in front of it.
 
-    The golden function is ``CoreModel._quantize``. The largest magnitude comes from
+    The golden function is ``normalize_and_quantize``. The largest magnitude comes from
     ``PeakTracker``, so that the vector is read once: ``q = rint(round(x · g) · r)`` with
     ``r = round(127 · reciprocal(largest))``. Meanwhile the squares of 16-bit integers are summed.
     The norm's root is computed after the pass, while the engine works: it joins the factor.
 
-    Latency: 8 cycles from the peaks to the first address, and 6 more to its bytes; 16 cycles from
-    the last bytes to the factor, or 1 without a norm. Throughput: one word per cycle.
+    Command and peaks are accepted in cycle 0, and the vector has W words. Gains are there, and no
+    stage stalls.
+
+    ===============  ===========================================================================
+    cycle            step
+    ===============  ===========================================================================
+    1 to 4           ``RECIPROCAL``
+    5 and 6          ``FACTOR``
+    7                ``address`` has the first word; its gains are accepted
+    8                ``stored`` has the first word; ``r`` is there
+    9 and 10         product with the gain; integer and square of the element
+    11               the sum of squares has the first word; the product with ``r``
+    12               ``bytes`` has the first word
+    11 + W           ``bytes`` has the last word, with ``last``
+    12 + W, 13 + W   ``TOTAL``
+    14 + W, 15 + W   ``MEAN``
+    16 + W to 18 + W ``EPSILON``
+    19 + W to 22 + W ``ROOT``
+    23 + W, 24 + W   ``SCALE``
+    26 + W           ``factor``
+    ===============  ===========================================================================
+
+    Latency: 7 cycles from command and peaks to the first address, and 5 more to its bytes; 15
+    cycles from the last bytes to the factor, or 2 without a norm. Throughput: one word per cycle in
+    the pass. The next vector is accepted one cycle after the factor. Vectors of W words are
+    therefore ``W + 27`` cycles apart, or ``W + 14`` without a norm.
+
+    - **Sum of squares.** An element becomes ``round(|x| · 2^(15 − e))``, of 16 bits, where e is the
+      exponent of the largest \|x\|. The sum of squares is exact.
+    - **Without a norm.** The gain is 1, and no gains are accepted. The factor is ``scale``.
+    - **Zero vector.** The bytes and the factor are 0, since the reciprocal of 0 is 0.
+    - **Small elements.** An element below ``2^(e − 16)`` adds nothing to the sum of squares.
+    - **Small vectors.** Below a largest magnitude of about 2⁻¹²¹, r is the largest element, and the
+      bytes do not reach 127. No error is raised.
+    - **Large vectors.** Above a largest magnitude of 2¹²⁶ its reciprocal and all bytes are 0. No
+      error is raised.
+    - **Stall.** The pass stops while ``bytes`` are not taken, and ``enable`` is low. Without a gain
+      no word is read, but the words behind the read go on.
+    - **Reset.** The vector is dropped.
+
+    Example: x = (3, −4, 0, 1) with the gains (1, 0.5, 2, 1) gives the products (3, −2, 0, 1). Their
+    largest magnitude is 3, r is 42.334, and the bytes are (127, −85, 0, 42). The integers are
+    (24576, 32768, 0, 8192), so that the sum of squares is 26 and the mean 6.5. The factor is
+    3 / 127 / √6.5, about 0.009265. With 4 lanes the byte word comes in cycle 12, and the factor in
+    cycle 27. Without a norm the bytes are (95, −127, 0, 32), and the factor is 4 / 127 in cycle 14.
 
     Parameters
     ----------
@@ -81,14 +147,15 @@ class Normalizer(wiring.Component):
     Members
     -------
     commands : In(stream of ``normalizer_command``)
-    peaks : In(stream of ``PEAKS``); the vector's
+    peaks : In(stream of ``PEAKS``); those of the vector, which is in the memory then; accepted with
+        the command
     gains : In(stream of ``vector_word``); one for each word, with ``gained``
     address : Out; address of the word to read
     stored : In(``vector_word``); one cycle after its address; it must stay while ``enable`` is low
     enable : Out(1); enable of the read port
-    bytes : Out(stream of L signed ``values`` and ``last``)
-    factor : Out(stream of an element)
-    busy : Out(1); a vector is not finished
+    bytes : Out(stream of L signed ``values`` and ``last``); values are from −127 to 127
+    factor : Out(stream of an element); the vector is about the bytes times the factor
+    busy : Out(1); a vector is not finished; low one cycle after the factor is taken
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -110,7 +177,10 @@ class Normalizer(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Read the vector in the pass; the scalar steps before and after it are in ``_steps``."""
+        """Read the vector in the pass; the scalar steps are in ``_scalars`` and ``_order``.
+
+        The pipeline of the pass has one enable, ``advance``. The scalar steps never stall.
+        """
         m = Module()
         lanes = self._config.vector_lanes
         command = Signal(normalizer_command(self._config), reset_less=True)
@@ -145,11 +215,13 @@ class Normalizer(wiring.Component):
                 first.eq(0),
             ]
 
-        # The squares' integers, squares and sum take a cycle each.
+        # The sum is exact: a square of 16-bit integers takes 32 bits, and the rest counts elements.
         squares = Signal(2 * SIGNIFICAND_BITS + (lanes * vector_depth(self._config)).bit_length())
-        r = self._steps(m, step, start, passed, command, peaks, squares)
+        r = self._scalars(m, step, command, peaks, squares)
+        self._order(m, step, start=start, passed=passed, gained=command.gained)
         stored = delay(pipeline, Cat(reading, left == 1, first), 1)
         out = delay(pipeline, stored, ElementMultiplier.LATENCY + ElementQuantizer.LATENCY)
+        # The integers of a word, their squares and the sum take a cycle each.
         added = delay(pipeline, stored, 2)
         gains = delay(pipeline, self.gains.p, 1)
         squared = []
@@ -166,6 +238,7 @@ class Normalizer(wiring.Component):
                 quantizer.b.eq(r),
                 self.bytes.p.values[lane].eq(quantizer.integer),
             ]
+            # The sum of squares is that of x, not of x · g.
             integer = _aligned(pipeline, self.stored[lane], peaks.exponent)
             square = Signal(2 * SIGNIFICAND_BITS)
             pipeline.d.sync += square.eq(integer * integer)
@@ -176,24 +249,28 @@ class Normalizer(wiring.Component):
             self.bytes.valid.eq(out[0]),
             self.bytes.p.last.eq(out[1]),
             advance.eq(self.bytes.ready | ~out[0]),
+            # The sum of squares is complete one cycle before the last bytes.
             passed.eq(out[0] & out[1] & self.bytes.ready),
         ]
         return m
 
-    def _steps(
-        self,
-        m: Module,
-        step: Signal,
-        start: Signal,
-        passed: Signal,
-        command: data.View,
-        peaks: data.View,
-        squares: Signal,
+    def _scalars(
+        self, m: Module, step: Signal, command: data.View, peaks: data.View, squares: Signal
     ) -> data.View:
-        """Scalar steps, each of which feeds the next one's operator; return the quantizer's factor.
+        """Operators of the scalar steps, each of which feeds the operator of the next step.
 
         The operators are pipelines. Their operands count in the first cycle of a step, which is the
         cycle of the result of the step before.
+
+        Parameters
+        ----------
+        step : the present step
+        command, peaks : those of the vector; they stay until the factor is taken
+        squares : the sum of squares, complete from the step ``TOTAL`` on
+
+        Returns
+        -------
+        The quantizer's factor r, valid from the second cycle of the step ``PASS`` on
         """
         m.submodules += [
             special := SpecialFunction(),
@@ -201,20 +278,9 @@ class Normalizer(wiring.Component):
             adder := ElementAdder(),
             converter := IntegerConverter(width=len(squares) + 1),
         ]
-        cycles = {
-            _Step.RECIPROCAL: SpecialFunction.LATENCY,
-            _Step.FACTOR: ElementMultiplier.LATENCY,
-            _Step.TOTAL: IntegerConverter.LATENCY,
-            _Step.MEAN: ElementMultiplier.LATENCY,
-            _Step.EPSILON: ElementAdder.LATENCY,
-            _Step.ROOT: SpecialFunction.LATENCY,
-            _Step.SCALE: ElementMultiplier.LATENCY,
-        }
         r, scale = Signal(ELEMENT, reset_less=True), Signal(ELEMENT, reset_less=True)
         a, b = Value.cast(multiplier.a), Value.cast(multiplier.b)
-        timer, end = Signal(range(max(cycles.values()))), Signal()
         m.d.comb += [
-            end.eq(timer == 0),
             special.function.eq(Mux(step == _Step.ROOT, Function.ROOT, Function.RECIPROCAL)),
             special.x.eq(Mux(step == _Step.ROOT, Value.cast(adder.total), peaks.largest)),
             adder.a.eq(multiplier.product),
@@ -230,10 +296,12 @@ class Normalizer(wiring.Component):
         m.d.comb += [first.eq(before != step), self.factor.valid.eq((step == _Step.DONE) & ~first)]
         with m.If(first & (before == _Step.FACTOR)):
             m.d.sync += r.eq(multiplier.product)
+        # ``scale`` is largest / 127 first, and the factor in the end. Without a norm both are one.
         with m.If(first & ((before == _Step.RECIPROCAL) | (before == _Step.SCALE))):
             m.d.sync += scale.eq(multiplier.product)
         with m.Switch(step):
             with m.Case(_Step.RECIPROCAL):
+                # The multiplier is free while the reciprocal is computed.
                 m.d.comb += [a.eq(peaks.largest), b.eq(constant(1 / 127))]
             with m.Case(_Step.FACTOR):
                 m.d.comb += [a.eq(special.value), b.eq(constant(127.0))]
@@ -241,9 +309,25 @@ class Normalizer(wiring.Component):
                 m.d.comb += [a.eq(converter.element), b.eq(command.inverse)]
             with m.Case(_Step.SCALE):
                 m.d.comb += [a.eq(special.value), b.eq(scale)]
+        return r
+
+    def _order(
+        self, m: Module, step: Signal, *, start: Value, passed: Value, gained: Value
+    ) -> None:
+        """Order of the steps: a timer ends the scalar steps, and events end the others.
+
+        Parameters
+        ----------
+        step : gets the step
+        start : command and peaks are accepted
+        passed : the last bytes of the vector are taken
+        gained : the vector has a norm
+        """
+        timer, end = Signal(range(max(_CYCLES.values()))), Signal()
+        m.d.comb += end.eq(timer == 0)
 
         def enter(following: _Step) -> None:
-            m.d.sync += [step.eq(following), timer.eq(cycles.get(following, 1) - 1)]
+            m.d.sync += [step.eq(following), timer.eq(_CYCLES.get(following, 1) - 1)]
 
         with m.If(~end):
             m.d.sync += timer.eq(timer - 1)
@@ -252,28 +336,44 @@ class Normalizer(wiring.Component):
                 with m.If(start):
                     enter(_Step.RECIPROCAL)
             with m.Case(_Step.PASS):
-                with m.If(passed & command.gained):
+                with m.If(passed & gained):
                     enter(_Step.TOTAL)
                 with m.Elif(passed):
                     enter(_Step.DONE)
             with m.Case(_Step.DONE):
                 with m.If(self.factor.valid & self.factor.ready):
                     enter(_Step.IDLE)
-            for now in cycles:
+            for now in _CYCLES:
                 with m.Case(now), m.If(end):
                     enter(_Step(now.value + 1))
-        return r
 
 
 def _aligned(m: Module, element: data.View, exponent: Value) -> Signal:
-    """Magnitude of an element as an integer of 16 bits under a common exponent, a cycle later."""
+    """Magnitude of an element as an integer of 16 bits under a common exponent, a cycle later.
+
+    The golden function is ``scaled_integers``. The sign is left out, since the integer is squared.
+
+    Parameters
+    ----------
+    m : module that gets the logic and the register
+    element : an element whose stored exponent is at most ``exponent``
+    exponent : stored exponent of the largest element of the vector
+
+    Returns
+    -------
+    ``|x|`` in units of the lowest bit of the largest element, rounded half to even. Example: with
+    the exponent of 4, which is 129, the element 3 is 24,576.
+    """
     distance = Signal(8)
     shifted = Signal(2 * SIGNIFICAND_BITS)
+    # At a distance of 16 the integer is 0 or 1. Beyond it, it is less than a half, and so 0.
     far = (distance > SIGNIFICAND_BITS) | (element.exponent == 0)
     m.d.comb += [
         distance.eq(exponent - element.exponent),
         shifted.eq(Cat(Const(0, SIGNIFICAND_BITS), significand(element)) >> distance[:5]),
     ]
+    # The integer is above SIGNIFICAND_BITS bits that decide how it is rounded. It cannot round up to
+    # 2^16: only a significand that is not shifted has 16 bits, and it is exact.
     whole, round_bit = shifted[SIGNIFICAND_BITS:], shifted[SIGNIFICAND_BITS - 1]
     sticky = shifted[: SIGNIFICAND_BITS - 1].any()
     integer = Signal(SIGNIFICAND_BITS)

@@ -25,9 +25,36 @@ class PeakTracker(wiring.Component):
     written, so that it costs no pass. The golden functions are ``max|round(v · g)|``, and the
     exponent that ``scaled_integers`` takes from ``max|v|``. Without a gain g is 1.
 
-    Latency: ``3 + log2(L)`` cycles from the last word to the peaks: 2 for the product, 1 for the
-    largest in each lane, and 1 for each level of the tree over the lanes. Throughput: one word per
-    cycle.
+    A word that is accepted in cycle 0 passes these registers. T is ``log2(L)``, the levels of the
+    tree over the lanes.
+
+    =========  =================================================================================
+    cycle      what holds the word
+    =========  =================================================================================
+    2          ``product`` of each multiplier, and the delayed exponents
+    3          ``largest`` and ``highest`` of each lane, over all words so far
+    3 + T      the root of the tree
+    4 + T      ``peaks`` is valid, if the word was the last one
+    =========  =================================================================================
+
+    Latency: 4 + T cycles from the last word to the offer of the peaks. Throughput: one word per
+    cycle. If the peaks are taken at once, the next vector's ``gained`` is accepted a cycle later,
+    and its first word a cycle after that. A vector of n words thus takes n + 6 + T cycles.
+
+    Magnitudes compare as integers of 23 bits, because the exponent stands above the fraction. The
+    peak of the exponents ignores the gain: the sum of squares is that of the vector itself.
+
+    Example: with 4 lanes the word (1, −3, 0.5, 2) and the gains (2, 0.5, 1, 1) have the products
+    2, −1.5, 0.5 and 2. The largest magnitude is 2. The largest stored exponent is that of −3, 128.
+
+    Corner cases:
+
+    - A vector of zeros has the peaks 0 and 0.
+    - Lanes behind the end of the vector must hold zeros, because they count like the others.
+    - A word waits for its gain. A pause in either stream only delays the peaks.
+    - Peaks that are not taken hold up the next vector. No word is lost.
+    - A product that is too large counts as the largest element.
+    - A reset drops the vector and its peaks.
 
     Parameters
     ----------
@@ -42,10 +69,12 @@ class PeakTracker(wiring.Component):
     -------
     gained : In(stream of 1 bit); whether the vector has a gain, for each vector that is tracked;
         accepted after the peaks of the vector before
-    words : In(stream of ``vector_write``)
-    gains : In(stream of ``vector_word``); one word for each of ``words``, for vectors with a gain
+    words : In(stream of ``vector_write``); ready depends on the valid of ``gains``; only
+        ``elements`` and ``last`` are used
+    gains : In(stream of ``vector_word``); one word for each of ``words``, for vectors with a gain;
+        ready only while a word is accepted
     peaks : Out(stream of ``PEAKS``)
-    overflow : Out(1); a product was too large
+    overflow : Out(1); a product was too large, 2 cycles after its word
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -62,7 +91,7 @@ class PeakTracker(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from the last word to the peaks."""
+        """Cycles from the last word to the root of the tree; the peaks are offered a cycle later."""
         return 3 + tree_latency(self._config.vector_lanes)
 
     def elaborate(self, platform: object) -> Module:
@@ -78,6 +107,7 @@ class PeakTracker(wiring.Component):
         ]
         with m.If(self.gained.valid & self.gained.ready):
             m.d.sync += [active.eq(1), gained.eq(self.gained.p)]
+        # Behind the last word, nothing is accepted until the peaks are taken.
         with m.If(taken):
             m.d.sync += ending.eq(self.words.p.last)
         multiplied = delay(m, Cat(taken, taken & self.words.p.last), ElementMultiplier.LATENCY)
@@ -92,6 +122,7 @@ class PeakTracker(wiring.Component):
                 ),
             ]
             exponent = delay(m, element.exponent, ElementMultiplier.LATENCY)
+            # |v · g| without its sign bit: exponent and fraction, which compare as one number.
             magnitude = Value.cast(multiplier.product)[:-1]
             largest, highest = Signal(len(magnitude)), Signal(8)
             with m.If(multiplied[0]):
@@ -104,6 +135,7 @@ class PeakTracker(wiring.Component):
             peaks.append((largest, highest))
             overflows.append(multiplier.overflow & multiplied[0])
         largest, exponent = (tree(m, lane, larger) for lane in zip(*peaks, strict=True))
+        # The end of the vector takes the path of its last word: a lane's register, then the tree.
         ended = delay(m, multiplied[1], 1 + tree_latency(lanes))
         m.d.comb += [
             Value.cast(self.peaks.p.largest).eq(largest),

@@ -6,7 +6,10 @@ __all__ = ["delay"]
 
 
 def delay(m: Module, value: ValueLike, cycles: int) -> Value:
-    """Delay a value.
+    """Delay a value by registers in a row.
+
+    The registers step in every cycle of the module. In a module under ``EnableInserter`` they stop
+    together with its operators, so that flags stay beside their data.
 
     Parameters
     ----------
@@ -16,11 +19,12 @@ def delay(m: Module, value: ValueLike, cycles: int) -> Value:
 
     Returns
     -------
-    The value so many cycles later, without its sign.
+    The value so many cycles later, without its sign. With 0 cycles it is the value itself.
     """
-    value = Value.cast(value)
+    delayed = Value.cast(value)
+    # Valid flags pass here, and must be 0 after a reset. Data share their registers.
     for _ in range(cycles):
-        register = Signal(len(value))
-        m.d.sync += register.eq(value)
-        value = register
-    return value
+        register = Signal(len(delayed))
+        m.d.sync += register.eq(delayed)
+        delayed = register
+    return delayed

@@ -16,16 +16,33 @@ _POINT = 2 * (SIGNIFICAND_BITS - 1)
 class ElementQuantizer(wiring.Component):
     """Multiplies an element with a factor, and rounds the product to an integer, half to even.
 
-    The golden function is ``rint(a * b)``, as in ``quantize_elements``, whose products are from
-    −127 to 127. There is no handshake: every cycle starts a product.
+    The golden function is ``rint(a * b)``, as in ``quantize_elements``, whose integers are from
+    −127 to 127. The product is exact, so that it is rounded once. There is no handshake: every
+    cycle starts a product. Factors that arrive in cycle 0 pass these registers:
 
-    Latency: ``LATENCY`` = 2 cycles: a register behind the multiplier, and one behind the rounding.
-    Throughput: one integer per cycle.
+    =====  =====================================================================================
+    cycle  what holds the product
+    =====  =====================================================================================
+    1      ``exact``, the 32-bit product of the significands, and ``exponent``
+    2      ``integer``
+    =====  =====================================================================================
+
+    Latency: ``LATENCY`` = 2 cycles. Throughput: one integer per cycle.
+
+    Example: the elements 1, −0.25, 0.5 and 0 have the largest magnitude 1, and the factor is 127.
+    Their products 127, −31.75, 63.5 and 0 give the integers 127, −32, 64 and 0.
+
+    Corner cases:
+
+    - A factor with exponent 0 is zero, and so is the integer. There is no negative zero.
+    - A product of 0.5 in magnitude is a tie, and becomes 0.
+    - A product above 127.49 in magnitude is not saturated: the integer is then undefined.
+    - A reset clears ``integer``. Products on their way are not valid afterwards.
 
     Members
     -------
     a, b : In(element); their product is at most 127.49 in magnitude
-    integer : Out(signed(8))
+    integer : Out(signed(8)); −127 to 127
     """
 
     #: Cycles from the factors to the integer.

@@ -27,7 +27,8 @@ def route_shape(config: TokenConfig, outputs: int) -> data.StructLayout:
     Fields
     ------
     output : number of the output
-    skip : words of L elements that are dropped before the first one
+    skip : words of L elements that are dropped before the first one; less than those of one memory
+        word
     count : words that are handed on after them; the rest is dropped
     """
     return data.StructLayout(
@@ -42,9 +43,25 @@ def route_shape(config: TokenConfig, outputs: int) -> data.StructLayout:
 class ElementRouter(wiring.Component):
     """Turns memory words into words of L elements, and hands each request's words to one output.
 
-    An element is a float32 in memory, whose lowest 8 bits are ignored.
+    An element is a float32 in memory, whose lowest 8 bits are ignored. The lowest element of a
+    memory word comes first.
 
-    Latency: 1 cycle. Throughput: one word of L elements per cycle.
+    A memory word that is accepted in cycle 0, with an empty gearbox, is there from cycle 1 on. Its
+    words of L elements follow, one per cycle. A route that is accepted in cycle 0 is used from
+    cycle 2 on.
+
+    Latency: 1 cycle from a memory word to its first word. Throughput: one word of L elements per
+    cycle, handed on or dropped.
+
+    Example: a memory word of 512 bits has 16 elements, and L is 4. To get element 9, a route skips
+    2 words and hands on 1. Words 0 and 1 are dropped, word 2 has elements 8 to 11, and word 3 is
+    dropped.
+
+    - Last word: ``last`` comes with the last word of a request. If a route drops this word, no
+      output gets a ``last``.
+    - Stalls: a word whose output is not ready delays all words behind it, those of other outputs
+      too. Memory words without a route wait.
+    - Reset: it drops routes and words.
 
     Parameters
     ----------
@@ -58,9 +75,9 @@ class ElementRouter(wiring.Component):
 
     Members
     -------
-    routes : In(stream of ``route_shape``); one for each request, in order
-    memory : In(stream of ``read_word``)
-    outputs : Out(streams of ``element_words``)
+    routes : In(stream of ``route_shape``); one for each request, in order; up to 8 wait
+    memory : In(stream of ``read_word``); ``last`` ends a request
+    outputs : Out(streams of ``element_words``); depend on registers alone
     """
 
     def __init__(self, config: TokenConfig, *, outputs: int) -> None:
@@ -75,6 +92,7 @@ class ElementRouter(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Cut memory words by a gearbox, and count the words of each request."""
         m = Module()
         config = self._config
         lanes, word_bytes = config.vector_lanes, config.memory_width // 8
@@ -82,8 +100,10 @@ class ElementRouter(wiring.Component):
         shape = self.routes.p.shape()
         m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=shape.size, depth=_ROUTES)
         route = data.View(shape, queue.r_data)
+        # Words of the request so far: those from skip to skip + count − 1 are handed on.
         done = Signal(config.address_bits)
         dropped = (done < route.skip) | (done >= route.skip + route.count)
+        # A dropped word needs no output, so that no unit has to take it.
         taken, ready = Signal(), Signal()
         m.d.comb += [
             queue.w_data.eq(self.routes.p),
@@ -103,6 +123,7 @@ class ElementRouter(wiring.Component):
             m.d.sync += done.eq(done + 1)
             with m.If(gearbox.o.p.last):
                 m.d.sync += done.eq(0)
+        # Element: the upper 24 bits of a float32, sign, exponent and 15 bits of its fraction.
         raw = Value.cast(gearbox.o.p.data)
         elements = Cat(raw[32 * lane + 8 : 32 * (lane + 1)] for lane in range(lanes))
         for index, output in enumerate(self.outputs):

@@ -19,7 +19,10 @@ __all__ = ["ResultScaler", "scaler_command", "vector_word"]
 
 
 def vector_word(config: TokenConfig) -> data.ArrayLayout:
-    """Layout of a word of the vector memory: an element for each lane, the first one lowest."""
+    """Layout of a word of the vector memory: an element for each lane, the first one lowest.
+
+    Element i of a vector is in lane ``i mod L`` of the vector's word ``i // L``.
+    """
     return data.ArrayLayout(ELEMENT, config.vector_lanes)
 
 
@@ -29,10 +32,11 @@ def scaler_command(config: TokenConfig) -> data.StructLayout:
     Fields
     ------
     count : elements of the vector, 1 or more
-    bytes : the integers come from ``bytes``, and not from ``results``
-    groups : result groups of each output, 1 or more
+    bytes : the integers come from ``bytes``, and not from ``results``; ``groups`` must be 1, and
+        ``table`` 0
+    groups : result groups of each output, 1 or more; the engine's ``group_chunks`` makes them
     table : each scale comes from ``scales``; otherwise all are ``scale``
-    scale : scale of the weights, an element
+    scale : scale of the weights or of the bytes, an element; unused with ``table``
     """
     return data.StructLayout(
         {
@@ -49,11 +53,14 @@ def scaler_command(config: TokenConfig) -> data.StructLayout:
 class _Piece:
     """Integers in one stage of the lanes.
 
+    ``ResultScaler._pieces`` describes the piece that enters the lanes. The same piece is described
+    again at the adder and behind it, from registers beside the operators.
+
     Parameters
     ----------
     valid : there is a piece
     count : outputs in the piece; the lanes above have none
-    index : number of the piece within its result beat
+    index : number of the piece within its result beat; 0 for bytes
     first, final : the piece belongs to the first, or to the last, group of its outputs
     last : the piece ends the vector
     """
@@ -66,7 +73,13 @@ class _Piece:
     last: Value
 
     def after(self, m: Module, cycles: int) -> "_Piece":
-        """Describe the same piece some cycles later."""
+        """Describe the same piece some cycles later.
+
+        Parameters
+        ----------
+        m : module that gets the registers; they stop when it stops
+        cycles : number of registers in a row
+        """
         flags = vars(self)
         later = delay(m, Cat(flags.values()), cycles)
         parts, start = {}, 0
@@ -79,14 +92,56 @@ class _Piece:
 class ResultScaler(wiring.Component):
     """Scales the integer results of a product, and packs them into words of the vector memory.
 
-    The golden function is that of ``CoreModel``: over the groups of scales, from 0 on,
-    ``total = round(total + round(round(integer) · round(scale · factor)))``. A result beat of R
-    rows takes ``ceil(R / L)`` pieces of L lanes. With more than one group it takes at least
-    ``SPACING`` cycles, so that the sum of the group before is there.
+    The golden function is ``CoreModel._product``. With ``total`` 0 before the first group of
+    scales, each group gives
+    ``total = round(total + round(round(integer) · round(scale · factor)))``. Bytes of an embedding
+    take the same way, with one group and the factor 1.
+
+    A result beat has R = ``engine.rows`` integers. It is cut into ``ceil(R / L)`` pieces of L lanes
+    each, the last of which has the rest. A piece that enters the lanes in cycle 0 passes these
+    stages, if no stage stalls.
+
+    =====  =====================================================================================
+    cycle  what holds the piece
+    =====  =====================================================================================
+    0      ``results`` or ``bytes``, and ``scales``
+    1      ``IntegerConverter``: the magnitude; ``scale``: the product of the significands
+    2      the integer as an element, and the multiplier ``round(scale · factor)``
+    3      ``product``: the product of the significands
+    4      the scaled integer; ``partial`` gives the sum of the groups before
+    5, 6   ``ElementAdder``: the operands in order, then their exact sum
+    7      the total; in the last group it enters the gearbox, else ``partial`` stores it
+    8      ``words``, if the piece completes a word or ends the vector
+    =====  =====================================================================================
 
     Latency: ``LATENCY`` = 8 cycles from the piece that completes a word to the word: 2 for the
-    conversion and the scale, 2 for their product, 3 for the sum, and 1 for the gearbox.
-    Throughput: one piece per cycle.
+    conversion and the multiplier, 2 for the product, 3 for the sum, and 1 for the gearbox.
+
+    Throughput: one piece per cycle, and so ``ceil(R / L)`` cycles for a result beat. With more than
+    one group a result beat takes at least ``SPACING`` = 4 cycles. Between two vectors one cycle has
+    no piece: the next command is accepted one cycle after the last result beat, and its first piece
+    follows in the cycle after that.
+
+    - **Last result beat.** Rows from ``count`` on have no piece, but the beat keeps its cycles.
+    - **Last word.** Lanes beyond the end of the vector are 0. The next vector starts a new word.
+      If the last piece fills a word and starts another one, that one is offered a cycle later.
+    - **Scales.** With ``table`` each result beat takes ``ceil(R / L)`` words of ``scales``, also
+      for rows from ``count`` on. Their order is that of the result beats.
+    - **Zero.** A factor, a scale or an integer of 0 gives the element 0, whose sign is positive.
+    - **Large values.** An integer of more than 16 bits is rounded half to even: 100,001 becomes
+      100,000. A product or a total that is too large becomes the largest element, and raises
+      ``overflow``. A multiplier that is too large becomes the largest element without ``overflow``.
+    - **Stall.** All lanes stop while the gearbox cannot take a piece of the last group. No piece
+      is accepted then. A piece of an earlier group never stops them.
+    - **Reset.** The vector and all pieces are dropped.
+
+    Example: R = 5, L = 4, and a vector of 7 outputs in one group. The command is accepted in cycle
+    0. The pieces enter in cycles 1 (rows 0 to 3), 2 (row 4) and 3 (rows 5 and 6). The words are
+    offered in cycles 9 and 11; the second one has 3 elements, a zero, and ``last``. The second
+    result beat ends in cycle 4, so that the next command is accepted in cycle 5.
+
+    Example of two groups: the integers 100 and −40, the scales 0.5 and 0.25, and the factor 0.5
+    give 100 · 0.25 = 25, and then 25 − 40 · 0.125 = 20.
 
     Parameters
     ----------
@@ -99,20 +154,23 @@ class ResultScaler(wiring.Component):
 
     Members
     -------
-    commands : In(stream of ``scaler_command``); accepted after the last piece of a vector
-    factor : In(stream of an element); accepted with the command
-    results : In(stream of ``results_shape``); integers of the engine
-    bytes : In(stream of ``values``, L signed bytes)
-    scales : In(stream of ``vector_word``); one word for each piece, with ``table``
-    words : Out(stream of ``elements`` and ``last``); lanes beyond the end of the vector are 0
+    commands : In(stream of ``scaler_command``); ready only with a valid ``factor``, and after the
+        last result beat of the vector before
+    factor : In(stream of an element); common factor of the vector; accepted with the command
+    results : In(stream of ``results_shape``); integers of the engine; a beat is accepted in the
+        last of its cycles
+    bytes : In(stream of L signed bytes); accepted one word per cycle
+    scales : In(stream of ``vector_word``); one word for each piece of a result beat, with ``table``
+    words : Out(stream of ``elements`` and ``last``); depends on registers alone
     taking_bytes : Out(1); the vector's integers come from ``bytes``, and some are still to come
-    overflow : Out(1); a result was too large
+    overflow : Out(1); a scaled integer or a total was too large
     """
 
     #: Cycles from a piece to its word.
     LATENCY = 8
 
-    #: Least number of cycles of a result beat with several groups.
+    #: Least number of cycles of a result beat with several groups. ``partial`` has a total from
+    #: cycle 8 on. The next group reads it 4 cycles after its start.
     SPACING = 4
 
     def __init__(self, config: TokenConfig) -> None:
@@ -132,8 +190,14 @@ class ResultScaler(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Connect the cutting into pieces, the lanes, and the gearbox that packs their totals.
+
+        The lanes are a pipeline with one enable. Cutting and gearbox have handshakes of their own.
+        """
         m = Module()
         lanes = self._config.vector_lanes
+        # The unit of the gearbox is an element of 3 bytes. Pieces of fewer than L elements leave it
+        # as full words.
         m.submodules.gearbox = gearbox = Gearbox(
             in_bytes=3 * lanes, out_bytes=3 * lanes, unit_bytes=3
         )
@@ -147,6 +211,7 @@ class ResultScaler(wiring.Component):
             gearbox.i.p.data.eq(Cat(totals)),
             gearbox.i.p.count.eq(out.count),
             gearbox.i.p.last.eq(out.last),
+            # Totals of the groups before the last one stay in ``partial``.
             gearbox.i.valid.eq(out.valid & out.final),
             advance.eq(gearbox.i.ready | ~gearbox.i.valid),
             self.words.valid.eq(gearbox.o.valid),
@@ -161,7 +226,10 @@ class ResultScaler(wiring.Component):
     def _pieces(self, m: Module, advance: Signal) -> tuple[data.View, data.View, _Piece]:
         """Cut result beats into pieces, and end the vector at its count.
 
-        Rows from the count on, which the engine delivers as 0, have no piece.
+        A result beat passes in cycles with ``slot`` and ``advance``. Those for rows from the count
+        on, which the engine delivers as 0, have no piece. The cycles of ``SPACING`` beyond
+        ``ceil(R / L)`` have none either, and take no scales. Returns the command and the factor of
+        the vector, and the piece.
         """
         config = self._config
         lanes, rows = config.vector_lanes, config.engine.rows
@@ -177,7 +245,8 @@ class ResultScaler(wiring.Component):
             self.factor.ready.eq(start),
         ]
         index = Signal(range(max(per_beat, self.SPACING)))
-        group = Signal.like(command.groups)
+        group = Signal.like(command.groups)  # Group of the result beat, from 1 on.
+        # All groups of some rows come before the next rows: ``left`` returns to ``base`` for each.
         base = Signal.like(command.count)  # Outputs from this result beat on.
         left = Signal.like(command.count)  # Outputs from this piece on.
         in_beat = Signal(range(rows + 1))  # Rows of the beat from this piece on.
@@ -192,6 +261,7 @@ class ResultScaler(wiring.Component):
             rest.eq(left - count),
             end_index.eq(Mux(several, max(per_beat, self.SPACING) - 1, per_beat - 1)),
             source.eq(Mux(command.bytes, self.bytes.valid, self.results.valid)),
+            # Each piece needs its word of scales, even if all of its rows lie beyond the count.
             slot.eq(active & source & (~command.table | self.scales.valid | (index >= per_beat))),
             beat_end.eq(command.bytes | (index == end_index)),
             final.eq(group == command.groups),
@@ -236,10 +306,24 @@ class ResultScaler(wiring.Component):
     def _lanes(
         self, m: Module, command: data.View, factor: data.View, piece: _Piece
     ) -> tuple[list[Value], _Piece]:
-        """Convert, scale and add up; return the totals and the piece that they belong to."""
+        """Convert, scale and add up the integers of a piece.
+
+        ``partial`` of a lane has a total for each piece of a result beat, since all groups of these
+        rows are added before the next rows come.
+
+        Parameters
+        ----------
+        m : module of the lanes, which stops as a whole
+        command, factor, piece : see ``_pieces``
+
+        Returns
+        -------
+        The totals of all lanes, and the piece that they belong to, 7 cycles after it entered
+        """
         config = self._config
         lanes, rows = config.vector_lanes, config.engine.rows
         per_beat = -(-rows // lanes)
+        # Conversion and product take 2 cycles each, and the sum 3.
         scaled, summed = piece.after(m, 4), piece.after(m, 7)
         totals, overflows = [], []
         for lane in range(lanes):
@@ -249,7 +333,7 @@ class ResultScaler(wiring.Component):
                 product := ElementMultiplier(),
                 adder := ElementAdder(),
             ]
-            # The rows of this lane, by the number of the piece.
+            # The rows of this lane, by the number of the piece: row = index · L + lane.
             values = [self.results.p.values[row] for row in range(lane, rows, lanes)]
             integer = Signal(signed(config.engine.acc_width), name=f"integer{lane}")
             if values:
@@ -266,6 +350,7 @@ class ResultScaler(wiring.Component):
                 scale.b.eq(factor),
                 product.a.eq(converter.element),
                 product.b.eq(scale.product),
+                # The first group starts from 0, which leaves the scaled integer as it is.
                 Value.cast(adder.a).eq(
                     Mux(scaled.first, 0, Array(map(Value.cast, partial))[scaled.index])
                 ),

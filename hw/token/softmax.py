@@ -25,7 +25,13 @@ _POINT = 16
 
 
 class _Step(enum.Enum, shape=2):
-    """Steps of the heads that share keys, in order."""
+    """Steps of the heads that share keys, in order.
+
+    - ``SCORES``: take the scores, and find the largest one of each head
+    - ``EXPONENTIALS``: replace each score by u; sum e, and find the largest u
+    - ``FACTORS``: compute two factors for each head
+    - ``WEIGHTS``: quantize u, and hand on the weights
+    """
 
     SCORES = 0
     EXPONENTIALS = 1
@@ -51,7 +57,12 @@ class _Walk:
     last: Value
 
     def advance(self, m: Module) -> None:
-        """Go to the next score, or back to the first."""
+        """Go to the next score, or back to the first.
+
+        Parameters
+        ----------
+        m : module that gets the logic, within the condition of the caller
+        """
         m.d.sync += [self.place.eq(self.place + 1), self.vector.eq(self.vector + 1)]
         with m.If(self.row_end):
             m.d.sync += self.vector.eq(0)
@@ -62,13 +73,59 @@ class _Walk:
 class Softmax(wiring.Component):
     """Turns scores into int8 weights, and a factor for each head.
 
-    The golden function is the middle of ``CoreModel._mix``: ``e = rint(2¹⁶ · exp2(score − max))``,
-    ``u = round(e · 2⁻¹⁶ · value_scale)``, weights ``rint(u · r)`` with r from the largest u, and
-    the factor ``round(round(max u / 127) · reciprocal(Σ e · 2⁻¹⁶))``. The scores wait in a buffer,
-    which the second pass overwrites by u.
+    The golden function is the middle of ``attend``. For each head that shares the keys:
 
-    Throughput: one score per cycle in each of the three passes; between the second and the third
-    16 cycles, and 12 for each head.
+    - ``e = rint(2¹⁶ · exp2(round(score − max score)))``, and ``total = round(2⁻¹⁶ · Σ e)``
+    - ``u = round(e · 2⁻¹⁶ · value scale)``
+    - ``weight = rint(u · r)`` with ``r = round(127 · reciprocal(max u))``
+    - ``factor = round(round(max u · round(1 / 127)) · reciprocal(total))``
+
+    Scores are powers of two already: log₂ e is in the factor of the queries. The scores wait in a
+    buffer, which the second pass overwrites by u. All steps share one adder, one multiplier, one
+    converter and one special function.
+
+    N scores are positions times heads, and H is the number of heads. The last score is taken in
+    cycle 0. Scales and the user of the weights never wait.
+
+    ====================  ========================================================================
+    cycle                 step
+    ====================  ========================================================================
+    1 to N                pass 2: addresses of the scores
+    10 to N + 9           ``e`` is added to the sum of its head
+    14 to N + 13          ``u`` is written back, and compared with the largest one
+    N + 15 on             11 cycles for each head: ``r``, and the factor
+    N + 15 + 11 · H on    pass 3: addresses of u
+    N + 18 + 11 · H       first weight at ``weights``
+    2 · N + 17 + 11 · H   last weight; the next score is taken in the following cycle
+    ====================  ========================================================================
+
+    A score in pass 2 passes these registers. Its address is there in cycle 0.
+
+    ==========  ==================================================================================
+    cycle       register
+    ==========  ==================================================================================
+    1           score at the read port of the buffer
+    4           ``round(score − max score)``
+    8           power of two
+    9           ``e``, 17 bits
+    11          ``e · 2⁻¹⁶`` as an element
+    13          ``u``
+    ==========  ==================================================================================
+
+    Latency: ``N + 18 + 11 · H`` cycles from the last score to the first weight. Throughput: one
+    score per cycle in each of the three passes.
+
+    Example: one head has the scores 3 and 4, and both values have the scale 1. The exponentials e
+    are 32,768 and 65,536, so that the total is 1.5. With u of 0.5 and 1, r is 127. The weights are
+    64 (63.5, half to even) and 127. The factor is about 1 / 127 / 1.5 = 0.00525.
+
+    - One position: e is 65,536, the total is 1, and the weight is 127.
+    - Far scores: at 17 or more below the largest one, e and the weight are 0.
+    - Scales of 0: if all u of a head are 0, its weights and its factor are 0.
+    - Largest values: the sum of e has room for ``context_max`` exponentials of 1.
+    - Stalls: in pass 2 a position waits for its scale. In pass 3 the pipeline and the read port
+      keep their state while a weight is not taken. Scores wait during pass 2 and pass 3.
+    - Reset: the unit takes scores again, from the first position on.
 
     Parameters
     ----------
@@ -82,10 +139,12 @@ class Softmax(wiring.Component):
     Members
     -------
     scores : In(stream of ``score_shape``); by position, then by head; ``last`` ends them
-    scales : In(stream of an element); the scale of each position's value
-    weights : Out(stream of ``value``, a signed byte, and ``row_end``); by position, then by head
+    scales : In(stream of an element); the scale of each position's value; taken in pass 2, with the
+        position's last head; its ready depends on its valid
+    weights : Out(stream of ``value``, a signed byte, and ``row_end``); by position, then by head;
+        depends on registers alone
     factors : Out(``shared_max`` elements); of the heads; they are there with the first weight, and
-        stay until the first score of the next heads is taken
+        stay until pass 2 over the next scores has ended
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -103,7 +162,8 @@ class Softmax(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Take the scores; each later step has a method of its own.
 
-        The steps share the operators.
+        The steps share the operators. Each connects their operands under a condition, so that one
+        multiplexer in front of each operand has an input for each step.
         """
         m = Module()
         config = self._config
@@ -121,7 +181,7 @@ class Softmax(wiring.Component):
         place, vector = Signal(range(depth)), Signal(range(heads))
         end, last_vector = Signal.like(place), Signal.like(vector)
         walk = _Walk(place=place, vector=vector, row_end=vector == last_vector, last=place == end)
-        # Of each head: its largest score, its sum of exponentials, and its largest u.
+        # State of each head: its largest score, its sum of exponentials, and its largest u.
         peaks = Array(Signal(ELEMENT.size, name=f"peak{i}") for i in range(heads))
         sums = Array(Signal(len(converter.integer) - 1, name=f"sum{i}") for i in range(heads))
         tops = Array(Signal(ELEMENT.size - 1, name=f"top{i}") for i in range(heads))
@@ -138,6 +198,7 @@ class Softmax(wiring.Component):
             read.en.eq(1),
             converter.exponent.eq(-_POINT),
         ]
+        # The first position's scores are the largest so far, whatever the scores before were.
         with m.If(taken):
             m.d.sync += [place.eq(place + 1), first.eq(first & ~score.row_end)]
             with m.If(first | (_order(value) > _order(peaks[score.vector]))):
@@ -161,7 +222,19 @@ class Softmax(wiring.Component):
         sums: Array,
         tops: Array,
     ) -> None:
-        """Replace the scores by u, sum the exponentials, and find the largest u."""
+        """Replace the scores by u, sum the exponentials, and find the largest u.
+
+        The write follows its address by 13 cycles, so that no score is overwritten before it is
+        read.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        walk : place in the buffer, from its first score on
+        read, write : ports of the buffer
+        peaks : the largest score of each head
+        sums, tops : sum of e, and largest u, of each head; both are 0 at the start
+        """
         adder, special, converter, multiplier = self._operators
         now = self._step == _Step.EXPONENTIALS
         issuing, done = Signal(), Signal()
@@ -170,7 +243,8 @@ class Softmax(wiring.Component):
         with m.If(issuing):
             walk.advance(m)
             m.d.sync += done.eq(walk.last)
-        # Cycles from the address to each operand.
+        # Cycles from the address to each operand. The 1 at the end is the register of e, which
+        # keeps the shifter of ``_fixed`` out of the path of the sum.
         at_sum = 1 + ElementAdder.LATENCY + SpecialFunction.LATENCY + 1
         at_scale = at_sum + IntegerConverter.LATENCY
         at_write = at_scale + ElementMultiplier.LATENCY
@@ -178,6 +252,7 @@ class Softmax(wiring.Component):
         valids = {cycles: delay(m, issuing, cycles) for cycles in (at_sum, at_write)}
         scale, place = delay(m, self.scales.p, at_scale), delay(m, walk.place, at_write)
         over = delay(m, issuing & walk.last, at_write + 1)
+        # e is at most 2¹⁶, which takes a bit above the binary point.
         e = Signal(_POINT + 1)
         m.d.sync += e.eq(_fixed(m, special.value))
         product = Value.cast(multiplier.product)
@@ -197,6 +272,7 @@ class Softmax(wiring.Component):
             ]
             with m.If(valids[at_sum]):
                 m.d.sync += sums[vectors[at_sum]].eq(sums[vectors[at_sum]] + e)
+            # u is not negative: magnitudes compare like elements.
             with m.If(valids[at_write]):
                 top = tops[vectors[at_write]]
                 m.d.sync += top.eq(larger(product[:-1], top))
@@ -204,7 +280,31 @@ class Softmax(wiring.Component):
                 m.d.sync += [self._step.eq(_Step.FACTORS), done.eq(0)]
 
     def _factors(self, m: Module, walk: _Walk, sums: Array, tops: Array) -> Array:
-        """Compute for each head the factor of its weights' quantizer, and that of its results."""
+        """Compute for each head the factor of its weights' quantizer, and that of its results.
+
+        A head takes 11 cycles of ``timer``, from 0 on.
+
+        ======  ====================================================================================
+        timer   operators
+        ======  ====================================================================================
+        0       the reciprocal of the largest u, and ``max u · round(1 / 127)``, start
+        2       the product is kept as ``scale``
+        4       ``127 · reciprocal(max u)`` and the reciprocal of the total start
+        6       the product is kept as the factor of the quantizer
+        8       ``scale · reciprocal(total)`` starts
+        10      the product is kept as the factor of the results
+        ======  ====================================================================================
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        walk : its ``vector`` is the number of the head; it ends at 0
+        sums, tops : sum of e, and largest u, of each head
+
+        Returns
+        -------
+        Factor of the quantizer, for each head
+        """
         _, special, converter, multiplier = self._operators
         heads = self._config.shared_max
         now = self._step == _Step.FACTORS
@@ -234,6 +334,7 @@ class Softmax(wiring.Component):
             with m.Else():
                 m.d.comb += multiplier.a.eq(special.value)
                 m.d.comb += Value.cast(multiplier.b).eq(scale)
+            # The total is an integer times 2⁻¹⁶; its sum does not change in this step.
             m.d.sync += timer.eq(timer + 1)
             with m.If(timer == two):
                 m.d.sync += scale.eq(product)
@@ -247,7 +348,17 @@ class Softmax(wiring.Component):
         return quantizers
 
     def _weights(self, m: Module, walk: _Walk, read: memory.ReadPort, quantizers: Array) -> None:
-        """Quantize u; the pipeline stops while a weight is not taken."""
+        """Quantize u; the pipeline stops while a weight is not taken.
+
+        An address in cycle 0 has its u at the read port in cycle 1, and its weight in cycle 3.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        walk : place in the buffer, from its first u on
+        read : port of the buffer; it keeps its word while the pipeline stops
+        quantizers : factor of the quantizer, for each head
+        """
         now = self._step == _Step.WEIGHTS
         pipeline = Module()
         pipeline.submodules.quantizer = quantizer = ElementQuantizer()
@@ -274,13 +385,24 @@ class Softmax(wiring.Component):
 
 
 def _order(element: Value) -> Value:
-    """A number of 24 bits that grows with the element."""
+    """A number of 24 bits that grows with the element.
+
+    Example: −1, 0 and 1 give 0x407FFF, 0x800000 and 0xBF8000.
+    """
     negative = element[-1]
     return Cat(element[:-1] ^ negative.replicate(len(element) - 1), ~negative)
 
 
 def _fixed(m: Module, element: data.View) -> Value:
-    """An element from 0 to 1 in 16 bits below the binary point, rounded half to even."""
+    """An element from 0 to 1 in 16 bits below the binary point, rounded half to even.
+
+    Example: 1 gives 65,536, and 2⁻¹⁷ gives 0, which is the even neighbor.
+
+    Parameters
+    ----------
+    m : module that gets the logic
+    element : 0 to 1, a result of 2ˣ
+    """
     # 1 has the bits of its significand one place higher, and every halving shifts by one. Zeros
     # below keep all bits, so that a tie is seen.
     most = SIGNIFICAND_BITS + 1

@@ -18,7 +18,12 @@ _SEGMENT = data.StructLayout({"base": 19, "slope": signed(11)})
 
 
 class Function(enum.Enum, shape=2):
-    """Functions of ``SpecialFunction``."""
+    """Functions of ``SpecialFunction``.
+
+    - ``RECIPROCAL``: 1/x, and 0 for 0
+    - ``EXP2``: 2ˣ
+    - ``ROOT``: 1/√x, and 0 for 0
+    """
 
     RECIPROCAL = 0
     EXP2 = 1
@@ -32,14 +37,51 @@ class SpecialFunction(wiring.Component):
     has a table for each parity of the exponent, so that the memory has 1,024 words of 30 bits. The
     interpolation takes one 11 × 7 multiplier. There is no handshake: every cycle starts a function.
 
-    Latency: ``LATENCY`` = 4 cycles: a register behind the position, the memory's, one behind the
-    multiplier, and one behind the rounding. Throughput: one function per cycle.
+    Each function is a power of two times a table's value from ½ to 1. With x = 2ᵉ · (1 + p):
+
+    ===========  ============  =======================  ==========================================
+    function     power of two  table                    position in the table
+    ===========  ============  =======================  ==========================================
+    1/x          2⁻ᵉ           1 / (1 + p)              p, the fraction of x
+    1/√x         2^−⌊e/2⌋      1 / √(1 + p), even e     p
+    1/√x         2^−⌊e/2⌋      1 / √(2 + 2 · p), odd e  p
+    2ˣ           2^(⌊x⌋ + 1)   2^(p − 1)                p = x − ⌊x⌋, x rounded to 15 places
+    ===========  ============  =======================  ==========================================
+
+    A position has 15 bits. The upper 8 number the segment, and the lower 7 the place within it.
+    The value is ``base + ((slope · place) >> 7)``, with 18 bits below the binary point.
+
+    An argument that arrives in cycle 0 passes these registers:
+
+    =====  =====================================================================================
+    cycle  what holds the function
+    =====  =====================================================================================
+    1      ``segment``, which is the address of the memory; ``place``; the power of two ``scale``
+    2      the output of the memory: base and slope
+    3      ``product`` of the slope and the place
+    4      ``value`` and ``overflow``, rounded
+    =====  =====================================================================================
+
+    Latency: ``LATENCY`` = 4 cycles. Throughput: one function per cycle, in any order of functions.
+
+    Example: for 1/x the element 1.70001 has position 22,938, which is segment 179 and place 26. The
+    segment's base is 154,273 and its slope −354. The value is 154,273 − 72 = 154,201, which rounds
+    to 38,550 / 2¹⁶ = 0.588226. The exact reciprocal is 0.588231.
+
+    Corner cases:
+
+    - The reciprocal and the root of 0 are 0. They ignore the sign of x.
+    - A reciprocal below 2⁻¹²⁶, of an x above 2¹²⁶, is 0.
+    - An exact power of two has place 0 in segment 0, and its reciprocal is exact.
+    - 2ˣ of 0, or of a magnitude of 2⁻¹⁶ or less, is 1.
+    - 2ˣ saturates from x = 128 on, and is 0 below x = −126.
+    - A reset clears the outputs. Functions on their way are not valid afterwards.
 
     Members
     -------
-    function : In(``Function``)
+    function : In(``Function``); counts in the cycle of its argument
     x : In(element); the sign is ignored except by 2ˣ
-    value : Out(element)
+    value : Out(element); never negative
     overflow : Out(1); 2ˣ was too large, and ``value`` is the largest element
     """
 
@@ -83,7 +125,8 @@ class SpecialFunction(wiring.Component):
             held = register
         scale, zero, large = held[: len(scale)].as_signed(), held[-2], held[-1]
 
-        # Fourth register: the value between a half and 1, rounded.
+        # Fourth register: the value from a half to 1, rounded. Only the first entry of a table that
+        # starts with 1 has the top bit. It is exact, and one binary place higher than the others.
         value = Signal(19)
         m.d.comb += value.eq(base + (product >> SEGMENT_BITS))
         one = value[-1]
@@ -103,7 +146,12 @@ class SpecialFunction(wiring.Component):
         """First register: place in a segment, segment, power of two, and results without a table.
 
         An argument of 2ˣ first becomes an integer with 15 bits below the binary point. Arguments of
-        256 or more overflow, and give 0 if they are negative.
+        256 or more in magnitude do not fit it: they overflow, or give 0 if they are negative.
+
+        Returns
+        -------
+        Place, segment with the number of its table in the lowest bits, power of two, whether the
+        result is zero, and whether it is too large
         """
         x = self.x
         power, root = self.function == Function.EXP2, self.function == Function.ROOT

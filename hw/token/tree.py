@@ -8,23 +8,26 @@ __all__ = ["larger", "tree", "tree_latency"]
 
 
 def larger(a: Value, b: Value) -> Value:
-    """The larger of two values."""
+    """Larger one of two values; of magnitudes of elements too, whose bits compare like numbers."""
     return Mux(a > b, a, b)
 
 
 def tree_latency(count: int) -> int:
-    """Cycles of a tree over ``count`` values: a register for each level."""
+    """Cycles of a tree over ``count`` values, 1 or more: ``ceil(log2(count))``."""
     return (count - 1).bit_length()
 
 
 def tree(m: Module, values: Sequence[Value], join: Callable[[Value, Value], Value]) -> Value:
     """Join values in pairs, with a register behind each level.
 
+    Throughput: one joined value per cycle. A register is as wide as its join needs: sums grow by a
+    bit at each level. The registers have no reset. Example: 5 values become 3, 2 and 1 in 3 cycles.
+
     Parameters
     ----------
     m : module that gets the logic
-    values : one or more
-    join : joins two values
+    values : one or more; a single one is returned as it is
+    join : joins two values; any pairing must give the same result
 
     Returns
     -------
@@ -32,6 +35,7 @@ def tree(m: Module, values: Sequence[Value], join: Callable[[Value, Value], Valu
     """
     while len(values) > 1:
         level = []
+        # The last one of an odd number waits a cycle for the next level.
         for a, b in zip(values[::2], [*values[1::2], None], strict=False):
             joined = a if b is None else join(a, b)
             register = Signal(Shape.cast(joined.shape()), reset_less=True)

@@ -17,7 +17,7 @@ __all__ = ["VectorWriter", "WriteMode", "vector_write", "writer_command"]
 
 
 class WriteMode(enum.Enum, shape=3):
-    """What ``VectorWriter`` computes of a word w, and of the stored word s.
+    """Functions of ``VectorWriter``, of each element w of a word and s of the stored word.
 
     - ``STORE``: w
     - ``ADD``: ``round(w + s)``, the residual stream
@@ -34,7 +34,10 @@ class WriteMode(enum.Enum, shape=3):
 
 
 def vector_depth(config: TokenConfig) -> int:
-    """Words of the vector memory: the residual stream, and behind it the largest other vector."""
+    """Words of the vector memory: the residual stream, and behind it the largest other vector.
+
+    Example: with 4 lanes, a stream of 256 elements and another vector of 512 take 192 words.
+    """
     lanes = config.vector_lanes
     return -(-config.hidden_max // lanes) + -(-config.work_max // lanes)
 
@@ -45,8 +48,8 @@ def writer_command(config: TokenConfig) -> data.StructLayout:
     Fields
     ------
     mode : ``WriteMode``
-    source : address of the first stored word, for the modes that read
-    destination : address of the first word that is written
+    source : address of the first stored word, for ``ADD`` and ``MULTIPLY``
+    destination : address of the first word that is written; may equal ``source``
     track : the peaks of the vector are wanted
     """
     address = range(vector_depth(config))
@@ -72,11 +75,47 @@ def vector_write(config: TokenConfig) -> data.StructLayout:
 class VectorWriter(wiring.Component):
     """Adds scaled results to the residual stream, gates them, or stores them as they are.
 
-    The golden functions are those of ``CoreModel``, as ``WriteMode`` lists them. The sigmoid is
-    ``reciprocal(round(1 + exp2(round(w · −log₂ e))))``.
+    The golden functions are the steps of ``CoreModel`` that ``WriteMode`` lists. The sigmoid is
+    ``reciprocal(round(1 + exp2(round(w · −log₂ e))))``, where −log₂ e is an element too.
+
+    A word that is accepted in cycle 0 passes these stages, if no stage stalls.
+
+    =======  ==================================  ===============================================
+    cycle    ``STORE``, ``ADD``, ``RELU2``,      ``SILU``
+             ``MULTIPLY``
+    =======  ==================================  ===============================================
+    0        ``words``, and ``address``          ``words``
+    1        a register of the lane; ``stored``  a register of the lane
+    2        the operators                       ``power``
+    3        likewise; products are there        ``power`` has ``w · −log₂ e``
+    4        ``writes``                          ``exponential``
+    7                                            ``exponential`` has the power of two
+    10                                           ``adder`` has 1 plus this power
+    14                                           ``sigmoid`` has its reciprocal; meets the word
+    16                                           ``writes``
+    =======  ==================================  ===============================================
 
     Latency: ``LATENCY`` = 4 cycles from a word to its write, and ``SILU_LATENCY`` = 16 with
-    ``SILU``. Throughput: one word per cycle.
+    ``SILU``. Throughput: one word per cycle. After the last word of a vector, the first word of the
+    next one is accepted ``latency + 2`` cycles later: the next command waits for the last write.
+
+    - **In place.** A stored word is read in the cycle of its word, and written later. ``source``
+      and ``destination`` may therefore be equal.
+    - **Zero.** A result of 0 is positive. ``RELU2`` of a negative element is 0.
+    - **Residual.** A small w may be lost: 131,072 + 1.5 is 131,072, whose neighbor is 131,076.
+    - **Sigmoid.** It is exactly 1 for w above 11.1, and exactly 0 below −87.4. There the power of
+      two is too small to change the 1, or its reciprocal is below the smallest element.
+    - **Large values.** A sum or a product that is too large becomes the largest element, and raises
+      ``overflow`` with its write. A power of two that is too large raises nothing: its sigmoid is
+      0.
+    - **Stall.** All lanes stop while a write is not taken, and ``enable`` is low. No word is
+      accepted then.
+    - **Reset.** The vector and its words are dropped.
+
+    Example: w = 3 and s = 0.25 give 3 with ``STORE``, 3.25 with ``ADD``, 9 with ``RELU2`` and 0.75
+    with ``MULTIPLY``. With ``SILU``, w = 1 gives 0.73105, and w = −1 gives −0.26894. A vector of 2
+    words with ``ADD`` that enter in cycles 0 and 1 is written in cycles 4 and 5. The next command
+    is accepted in cycle 6, and its first word in cycle 7.
 
     Parameters
     ----------
@@ -90,14 +129,14 @@ class VectorWriter(wiring.Component):
     Members
     -------
     commands : In(stream of ``writer_command``); accepted after the last write of the vector before
-    words : In(stream of ``elements`` and ``last``)
-    address : Out; address of the stored word
+    words : In(stream of ``elements`` and ``last``); ready depends on the ready of ``writes``
+    address : Out; address of the stored word, in the cycle in which its word is accepted
     stored : In(``vector_word``); the stored word, one cycle after its address; it must stay while
-        ``enable`` is low
-    enable : Out(1); enable of the read port
-    writes : Out(stream of ``vector_write``)
-    busy : Out(1); a command is not finished
-    overflow : Out(1); a result was too large
+        ``enable`` is low; ignored by ``STORE``, ``RELU2`` and ``SILU``
+    enable : Out(1); enable of the read port; low while a write is not taken
+    writes : Out(stream of ``vector_write``); addresses follow each other from ``destination`` on
+    busy : Out(1); a command is not finished; low one cycle after the last write
+    overflow : Out(1); an element of ``writes`` was too large
     """
 
     #: Cycles from a word to its write, without and with ``SILU``.
@@ -120,6 +159,10 @@ class VectorWriter(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
+        """Count the addresses of a vector; the lanes are one pipeline with a common enable.
+
+        ``active`` lasts from the command to the last write, ``ending`` from the last word on.
+        """
         m = Module()
         lanes = Module()
         command = Signal(writer_command(self._config), reset_less=True)
@@ -130,6 +173,7 @@ class VectorWriter(wiring.Component):
             self.commands.ready.eq(~active),
             self.busy.eq(active),
             self.words.ready.eq(active & ~ending & advance),
+            # The address runs ahead of the writes, and moves with each word that is accepted.
             self.address.eq(command.source),
             self.enable.eq(advance),
         ]
@@ -145,6 +189,7 @@ class VectorWriter(wiring.Component):
             with m.If(self.writes.p.last):
                 m.d.sync += [active.eq(0), ending.eq(0)]
 
+        # The mode stays until the last write, so that only one of the two paths is ever in use.
         silu = command.mode == WriteMode.SILU
         last = self.words.p.last
         plain = delay(lanes, Cat(taken & ~silu, last), self.LATENCY)
@@ -161,6 +206,7 @@ class VectorWriter(wiring.Component):
             self.writes.p.address.eq(command.destination),
             self.writes.p.track.eq(command.track),
             self.overflow.eq(valid & Cat(overflows).any()),
+            # A write that waits stops the lanes and the read port, whose word waits as well.
             advance.eq(self.writes.ready | ~valid),
         ]
         return m
@@ -168,7 +214,14 @@ class VectorWriter(wiring.Component):
     def _lane(self, m: Module, lane: int, mode: Value) -> tuple[Value, Value]:
         """One lane: the element to write, and whether it was too large.
 
-        The adder and the second multiplier serve all modes.
+        ``ADD`` and ``SILU`` share the adder. ``RELU2``, ``MULTIPLY`` and ``SILU`` share the
+        multiplier ``product``.
+
+        Parameters
+        ----------
+        m : module of the lanes, which stops as a whole
+        lane : number of the lane
+        mode : ``WriteMode`` of the vector
         """
         m.submodules += [
             power := ElementMultiplier(),
@@ -180,7 +233,9 @@ class VectorWriter(wiring.Component):
         silu = mode == WriteMode.SILU
         word = delay(m, self.words.p.elements[lane], 1)
         stored = Value.cast(self.stored[lane])
+        # max(w, 0): the top bit of an element is its sign.
         positive = Mux(word[-1], 0, word)
+        # The word waits for its sigmoid, which takes 2 + 4 + 3 + 4 cycles.
         waited = delay(m, word, self.SILU_LATENCY - 3)
         m.d.comb += [
             Value.cast(power.a).eq(word),
@@ -208,7 +263,8 @@ class VectorWriter(wiring.Component):
                     Value.cast(product.a).eq(word),
                     Value.cast(product.b).eq(stored),
                 ]
-        # Words, sums and products meet LATENCY cycles after the word.
+        # Words, sums and products meet LATENCY cycles after the word. A product is a cycle faster
+        # than a sum, except for that of SILU, which is the last operation.
         result, overflow = Signal(ELEMENT.size), Signal()
         product_later = delay(m, Cat(product.product, product.overflow), 1)
         with m.Switch(mode):

@@ -15,6 +15,7 @@ class Part(StrEnum):
     LANGUAGE : a trained language model that generates text
     BITNET : every matrix of a transformer layer of BitNet b1.58 2B4T
     AXI : jobs through the AXI wrapper, with random pauses on its buses
+    CORE : the token core, which runs whole tokens of the trained language model
     """
 
     SWEEP = "sweep"
@@ -22,3 +23,4 @@ class Part(StrEnum):
     LANGUAGE = "language"
     BITNET = "bitnet"
     AXI = "axi"
+    CORE = "core"

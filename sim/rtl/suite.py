@@ -1,5 +1,7 @@
 """Cases of ``make sim``: the Verilated engine against the golden model."""
 
+import math
+import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
@@ -18,19 +20,24 @@ from ...golden.files import new_files
 from ...golden.matmul import activation_range
 from ...golden.network import bitnet_2b4t as bitnet
 from ...golden.network.mlp import BitNetMLP, load_digits
+from ...golden.network.token_core import CoreModel
 from ...golden.network.transformer import BitNetModel
 from ...hw.axi.wrapper import BusWidths
 from ...hw.config import PRESETS, MatVecConfig
 from ...hw.jobs import Job
+from ...hw.token.config import CORE_PRESETS
+from ...hw.token.image import compile_image
 from ..tools.errors import SimulationError
 from ..tools.pool import process_pool
 from ..tools.verilator import waves_suffix
 from .axi_testbench import run_axi_testbench
+from .core_text import CoreNetwork
 from .harness import Gaps, build_harness
 from .parts import Part
 from .product import EngineMatmul, EngineProduct, Work
 from .simulator import MatVecSimulator
 from .testbenches.jobs import random_activations, random_trits
+from .token_core import MemoryModel, TokenCoreSimulator
 
 __all__ = ["AXI_CASES", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
 
@@ -278,6 +285,44 @@ def _axi(config: MatVecConfig, widths: BusWidths) -> Iterator[CaseResult]:
         )
 
 
+def _core() -> Iterator[CaseResult]:
+    """The token core continues texts past their ends: a case per text, and one of slow memories."""
+    table = _TABLE["core"]
+    tokenizer, model = load_tokenizer(PYDOC), CoreModel(model=BitNetModel.load(PYDOC))
+    config = CORE_PRESETS["pydoc"]
+    image = compile_image(model, config)
+    slow = MemoryModel(latency=40, interval=2, weight_interval=2)
+    cases = [(prompt, table["tokens"], None) for prompt in table["prompts"]]
+    for text, tokens, memory in (*cases, (table["prompts"][0], 8, slow)):
+        prompt = tokenizer.encode(text).ids
+        start, failure, answer = time.perf_counter(), "", list(prompt)
+        with TokenCoreSimulator(image, memory=memory) as simulator:
+            network = CoreNetwork(model, simulator)
+            try:
+                answer += islice(network.generate(prompt), tokens)
+            except SimulationError as error:
+                failure = str(error)
+        runs = network.runs
+        work = Work(
+            cycles=sum(run.cycles for run in runs),
+            macs=len(runs) * sum(map(math.prod, model.config.linear_shapes.values()))
+            * model.config.layers,
+            seconds=time.perf_counter() - start,
+            wrong=int(bool(failure)),
+        )  # fmt: skip
+        vectors = sum(len(run.vectors) for run in runs)
+        yield replace(
+            _result(
+                config.engine,
+                work,
+                part=Part.CORE,
+                name="slow memories" if memory else f"after {text!r}",
+                shape=f"{len(runs)} tokens",
+            ),
+            detail=failure or f"{vectors} vectors; {tokenizer.decode(answer)!r:.60}",
+        )
+
+
 def run_suite(
     parts: Sequence[str],
     *,
@@ -332,6 +377,8 @@ def run_suite(
             raise failure
     for config, widths in AXI_CASES if Part.AXI in parts else ():
         yield from _axi(config, widths)
+    if Part.CORE in parts:
+        yield from _core()
 
 
 def _run(

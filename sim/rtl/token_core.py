@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from ...golden.elements import from_element_bits
 from ...golden.environment import child_environment
 from ...golden.templates import render
-from ...hw.token.core import TokenCore, TraceKind, trace_shape
+from ...hw.token.core import TRACE_PARTS, TokenCore, TraceKind, trace_shape
 from ...hw.token.image import Image
 from ...hw.token.memory_port import memory_request
-from ...hw.token.program import Op
 from ...hw.token.sequencer import core_command
 from ...hw.token.topk import answer_shape
 from ..tools.cache import keep
@@ -53,7 +52,8 @@ class CoreRun:
     cycles : from the acceptance of the command to the end of its last result
     tokens : the largest logits' tokens, the largest first
     logits : their values, elements
-    by_op : cycles during which the sequencer was at each instruction
+    by_part : cycles of each of ``TRACE_PARTS``, a cycle for the first one that works, and of
+        ``sequencing``, when none works
     vectors : all vectors in the order in which they were made, each padded to whole words: elements
         as float64, and integers as int8
     error : the sticky error is set
@@ -62,7 +62,7 @@ class CoreRun:
     cycles: int
     tokens: list[int]
     logits: list[float]
-    by_op: dict[Op, int]
+    by_part: dict[str, int]
     vectors: list[NDArray[Any]]
     error: bool
 
@@ -143,7 +143,8 @@ class TokenCoreSimulator:
             beat_bytes=config.engine.weight_bytes,
             token_bits=command["token"].width,
             position_bits=command["position"].width,
-            op_offset=trace_shape(config)["op"].offset,
+            parts=len(TRACE_PARTS),
+            parts_offset=trace_shape(config)["parts"].offset,
             burst_bits=memory_request(config)["words"].width,
         )
         with keep("token-core", f"{CONTROL}\0{main}") as (folder, making):
@@ -200,7 +201,9 @@ class TokenCoreSimulator:
         assert process.stdin is not None
         process.stdin.write(struct.pack("<3I", token, position, k))
         process.stdin.flush()
-        cycles, answers, beats, error, *by_op = struct.unpack("<20Q", self._read(160))
+        names = (*TRACE_PARTS, "sequencing")
+        head = struct.Struct(f"<{4 + len(names)}Q")
+        cycles, answers, beats, error, *by_part = head.unpack(self._read(head.size))
         shape = answer_shape(config)
         rows = self._rows(answers, port_bytes(shape.size))
         logits = _field(rows, shape["logit"].offset, shape["logit"].width)
@@ -208,7 +211,7 @@ class TokenCoreSimulator:
             cycles=cycles,
             tokens=_field(rows, 0, shape["token"].width).tolist(),
             logits=from_element_bits(logits.astype(np.uint32)).tolist(),
-            by_op={op: by_op[op] for op in Op},
+            by_part=dict(zip(names, by_part, strict=True)),
             vectors=self._vectors(self._rows(beats, port_bytes(trace_shape(config).size))),
             error=bool(error),
         )

@@ -1,0 +1,99 @@
+"""Text from the simulated token core, every vector compared with the golden model."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ...golden.checkpoint.model_config import ModelConfig
+from ...golden.network.token_core import CoreCache, CoreModel
+from ...hw.token.topk import K_MAX
+from ..tools.errors import SimulationError
+from .token_core import CoreRun, GoldenTrace, TokenCoreSimulator
+
+__all__ = ["CoreNetwork"]
+
+
+class CoreNetwork:
+    """A model on a simulated token core, with the interface of ``BitNetModel`` for texts.
+
+    Parameters
+    ----------
+    model : the model in the arithmetic of the core
+    simulator : an entered ``TokenCoreSimulator`` with this model's image
+
+    Attributes
+    ----------
+    runs : what the core did for each token
+    """
+
+    def __init__(self, model: CoreModel, simulator: TokenCoreSimulator) -> None:
+        self._model, self._simulator = model, simulator
+        self.runs: list[CoreRun] = []
+
+    @property
+    def config(self) -> ModelConfig:
+        """Sizes and kind of the model."""
+        return self._model.config
+
+    @property
+    def ends(self) -> Any:
+        """Tokens that end a text, see ``BitNetModel``."""
+        return self._model.model.ends
+
+    def generate(
+        self, prompt: Sequence[int], *, temperature: float = 0.0, seed: int = 0
+    ) -> Iterator[int]:
+        """Yield the tokens that follow a prompt, until the context is full.
+
+        Parameters
+        ----------
+        prompt : token numbers, not empty
+        temperature : 0 for the likeliest token; above 0 to draw among the 32 likeliest
+        seed : of the draws
+
+        Raises
+        ------
+        SimulationError
+            If the core does not answer, reports an error, or differs from the golden model.
+        """
+        rng = np.random.default_rng(seed)
+        cache, tokens = CoreCache(self.config), list(prompt)
+        position = 0
+        while position < min(len(tokens), self.config.max_positions):
+            answers = position == len(tokens) - 1
+            k = (K_MAX if temperature else 1) if answers else 0
+            result = self._run(tokens[position], position, min(k, self.config.vocabulary), cache)
+            position += 1
+            if answers:
+                logits = np.array(result.logits)
+                if temperature:
+                    with np.errstate(over="ignore"):
+                        weights = np.exp((logits - logits[0]) / temperature)
+                    choice = int(rng.choice(len(logits), p=weights / weights.sum()))
+                else:
+                    choice = 0
+                tokens.append(result.tokens[choice])
+                yield tokens[-1]
+
+    def _run(self, token: int, position: int, k: int, cache: CoreCache) -> CoreRun:
+        """Run a token, and compare it."""
+        golden = GoldenTrace()
+        logits = self._model.forward([token], cache, trace=golden)[0]
+        result = self._simulator.run(token, position, k)
+        self.runs.append(result)
+        difference = golden.difference(result.vectors, head=k > 0)
+        best = np.argsort(-logits, kind="stable")[:k]
+        if difference is None and result.tokens != best.tolist():
+            difference = f"the answer is {result.tokens}, not {best.tolist()}"
+        if difference is None and result.logits != logits[best].tolist():
+            difference = f"the logits are {result.logits}, not {logits[best].tolist()}"
+        if difference is not None:
+            raise SimulationError(
+                f"the token core differs from the golden model at position {position}: {difference}"
+            )
+        if result.error:
+            raise SimulationError(
+                f"the token core reports an error at position {position}: a value was too large"
+            )
+        return result
