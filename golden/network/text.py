@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .token_core import CoreModel
 from .transformer import BitNetModel
 
 if TYPE_CHECKING:
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
 __all__ = ["bits_per_byte"]
 
 
-def bits_per_byte(model: BitNetModel, tokenizer: Tokenizer, texts: Sequence[str]) -> float:
+def bits_per_byte(
+    model: BitNetModel | CoreModel, tokenizer: Tokenizer, texts: Sequence[str]
+) -> float:
     """Measure the bits that each byte of texts costs a model.
 
     Each text stands alone between two end-of-text tokens, and the second one counts. A text that is

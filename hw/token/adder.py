@@ -38,7 +38,7 @@ class ElementAdder(wiring.Component):
     by: the second guard bit, and the ``or`` of the rest.
 
     Example: 1 + 2⁻¹⁶ lies half-way between the elements 1 and 1 + 2⁻¹⁵. The operands are 16 places
-    apart, and only the first guard bit is set. The even neighbor wins, and the sum is 1. With
+    apart, and only the first guard bit is set. The sum is the even neighbor, 1. With
     1 + 2⁻¹⁵ in place of 1 the even neighbor is 1 + 2⁻¹⁴. The difference 1 − (1 − 2⁻¹⁶) is exact: it
     has 17 leading zeros in 20 bits, and the stored exponent becomes 127 + 1 − 17 = 111.
 

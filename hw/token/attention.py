@@ -93,9 +93,9 @@ class AttentionUnit(wiring.Component):
     e = w + P · V · C + 6 + V · W        last word; the next group begins as if in this cycle
     ===================================  =========================================================
 
-    Latency: a group takes ``33 + T + V · (2 · P · C + P + 11 + W)`` cycles, and the unit accepts
-    the next command one cycle after the last word. Logits of P tokens take ``9 + P · C + T``
-    cycles. Throughput: a chunk of a query per cycle, in the scores and again in the mixture.
+    Latency: a group takes ``33 + T + V · (2 · P · C + P + 11 + W)`` cycles. The next command is
+    accepted one cycle after the last word. Logits of P tokens take ``9 + P · C + T`` cycles.
+    Throughput: a chunk of a query per cycle, in the scores and again in the mixture.
 
     Example: 64 lanes (T = 6), 2 groups of 2 heads of 64 elements, L = 4 and 100 positions. Here
     C = 1 and W = 16. A group takes 39 + 2 · (200 + 100 + 11 + 16) = 693 cycles.
@@ -104,8 +104,8 @@ class AttentionUnit(wiring.Component):
       is about its scale / 127.
     - Last partial word: bytes of a row beyond its head are 0. Elements of a scale request beyond P
       are dropped, L per cycle, which may delay the first exponential.
-    - Stalls: if the user of ``writes`` or ``logits`` waits, the pipelines behind it wait. Data that
-      is late costs as many cycles as it is late.
+    - Stalls: if the user of ``writes`` or ``logits`` waits, the pipelines behind it wait. Scores
+      also wait for the scales of their keys, and exponentials for the scales of their values.
     - Reset: it drops the command. Queries and their scales must come again after ``clear``.
 
     Parameters
@@ -355,7 +355,8 @@ class AttentionUnit(wiring.Component):
     def _write(self, m: Module, mixer: Mixer, command: data.View, start: Signal) -> None:
         """Write the mixed heads behind one another.
 
-        A head fills whole words, so that the address counts on over heads and groups.
+        A head fills whole words, so that the address counts on over heads and groups. Example: with
+        16 words for each head, the second head begins 16 words behind ``destination``.
         """
         # The next product quantizes the mixed vector, and needs its peaks: all words are tracked.
         address = Signal.like(command.destination)

@@ -18,8 +18,9 @@ def cache_command(config: TokenConfig) -> data.StructLayout:
 
     Fields
     ------
-    row, scale : byte addresses of the first head's row and of its scale
-    step : bytes from one head to the next
+    row : byte address of the first head's row, a multiple of the bytes of a memory word
+    scale : byte address of its scale, a multiple of 4
+    step : bytes from one head to the next, for rows and for scales; a multiple of a memory word
     heads : heads to write, 1 or more
     """
     address = config.address_bits
@@ -28,9 +29,39 @@ def cache_command(config: TokenConfig) -> data.StructLayout:
 
 
 class CacheWriter(wiring.Component):
-    """Writes the rows of heads to memory, and behind each the scale of the head.
+    """Writes the rows of heads to memory, and after each row the scale of its head.
 
-    Throughput: one word of memory per cycle, and one cycle for each scale.
+    Bytes are packed into memory words by a gearbox, which needs no command: the bytes may come
+    before it. A word is written as a whole. A scale is a float32 among those of other positions:
+    its write sets only its 4 strobes.
+
+    A row of one word, whose last bytes are accepted in cycle 0, is written like this:
+
+    =====  =====================================================================================
+    cycle  event
+    =====  =====================================================================================
+    1      ``writes`` offers the word, if a command is held
+    2      ``writes`` offers the scale, if it has come; the gearbox may fill with the next row
+    3      ``busy`` is low after the last head, and the next command is accepted
+    =====  =====================================================================================
+
+    Latency: 1 cycle from the last bytes of a word to its write, 2 to that of the scale. Throughput:
+    L bytes per cycle, if ``writes`` has no pause and the scales do not come late. A memory word of
+    W bits then takes W / (8 · L) cycles, which is 4 or more. The scale's write falls between two
+    words, and costs no cycle.
+
+    Example: words of 64 bytes, heads of 64 elements, 2 heads and position 5. The row is at base
+    8,192 + 5 · 64 = 8,512, and the scale at 4,096 + 4 · 5 = 4,116. The writes are the word at
+    8,512, then the word at 4,096 with strobes 20 to 23, then both again ``step`` bytes on.
+
+    Corner cases:
+
+    - A row of several words has ascending addresses. Its scale follows the last word.
+    - The scale is in every lane of its word, and the strobes choose one. With words of 32 bits
+      there is one lane alone.
+    - A scale that comes early waits, and so does a word whose command has not come.
+    - Rows must end with a whole word, as ``RowPadder`` makes them.
+    - A reset drops the command and all bytes in the gearbox.
 
     Parameters
     ----------
@@ -43,11 +74,12 @@ class CacheWriter(wiring.Component):
 
     Members
     -------
-    commands : In(stream of ``cache_command``)
+    commands : In(stream of ``cache_command``); ready unless ``busy``
     bytes : In(stream of ``byte_piece``); rows of ``TokenConfig.row_bytes`` or a multiple
-    scales : In(stream of an element); of each head
-    writes : Out(stream of ``memory_write``)
-    busy : Out(1); a command is not finished
+    scales : In(stream of an element); of each head; ready only after the row's last word, and
+        depends on the ready of ``writes``
+    writes : Out(stream of ``memory_write``); for scales, valid depends on that of ``scales``
+    busy : Out(1); a command is not finished; high from the cycle after its acceptance
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -70,8 +102,10 @@ class CacheWriter(wiring.Component):
         command = Signal(cache_command(config), reset_less=True)
         # Address of the row's next word, and whether the scale is next.
         address, scaling = Signal(config.address_bits), Signal()
+        # Elements are the upper 24 bits of float32 words in memory.
         float32 = Cat(Const(0, 8), self.scales.p)
         offset_bits = (word_bytes - 1).bit_length()
+        # Number of the scale within its word; nothing at words of 32 bits.
         lane = command.scale[2:offset_bits]
         start = Signal()
         m.d.comb += [
@@ -83,6 +117,7 @@ class CacheWriter(wiring.Component):
             self.commands.ready.eq(~self.busy),
             start.eq(self.commands.valid & self.commands.ready),
         ]
+        # The row's words and the scale exclude each other, so that they share the port.
         with m.If(scaling):
             m.d.comb += [
                 self.writes.valid.eq(self.scales.valid),

@@ -28,8 +28,8 @@ class IntegerConverter(wiring.Component):
     Latency: ``LATENCY`` = 2 cycles. Throughput: one conversion per cycle.
 
     Example: with a width of 18 and exponent 0, the integer 98,305 lies half-way between the
-    elements 98,304 and 98,306. It has one leading zero in 18 bits. The significand 98,304 / 2 is
-    even and wins. The stored exponent is 127 + 17 − 1 = 143.
+    elements 98,304 and 98,306. It has one leading zero in 18 bits. The result is
+    98,304, because its significand 49,152 is even. The stored exponent is 127 + 17 − 1 = 143.
 
     Corner cases:
 

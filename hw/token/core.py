@@ -63,9 +63,42 @@ def trace_shape(config: TokenConfig) -> data.StructLayout:
 class TokenCore(wiring.Component):
     """Runs a ternary transformer: token in, largest logits out, without arithmetic elsewhere.
 
-    The golden model is ``trilith.golden.network.token_core``. A program in memory, which
-    ``trilith.hw.token.image`` writes, has the shape of the model. The memory also holds the cache,
-    the embedding, the head, gains and angles. Ternary weights come on a stream of their own.
+    The golden model is ``CoreModel`` of ``trilith.golden.network.token_core``: every vector equals
+    its own, bit for bit. A program in memory, which ``trilith.hw.token.image`` writes, has the
+    shape of the model. The memory also holds the cache, the embedding, the head, gains and angles.
+    Ternary weights come on a stream of their own.
+
+    ============  ================================================================================
+    instruction   way of the data
+    ============  ================================================================================
+    ``ANGLES``    memory → head unit
+    ``EMBED``     memory → scaler → writer → vector memory
+    ``PRODUCT``   vector memory → normalizer → engine → scaler → writer → vector memory
+    ``HEADS``     vector memory → head unit → query buffer of the attention, or cache in memory
+    ``ATTEND``    memory → attention → vector memory
+    ``HEAD``      vector memory → normalizer → attention (rows from memory) → ``TopK``
+    ============  ================================================================================
+
+    Every word that is written to the vector memory also goes to ``PeakTracker`` if its peaks are
+    wanted. The normalizer therefore reads a vector once. Products of one vector share its bytes in
+    the engine, and its factor.
+
+    Latency: it depends on the model, the position and the memory; the parts state their own.
+    Throughput: one token at a time. The next command is accepted when the program of the one before
+    has ended and all its answers are taken.
+
+    Example: the commands (token 5, position 0, k 0) and (token 9, position 1, k 2) give two
+    answers, both after the second one. They are the largest logit and, with ``last``, the next one.
+
+    - Prompt: a command with k = 0 fills the cache, and skips the head. It gives no answer.
+    - Position: it must count up from 0. The attention reads the cache of all positions before it,
+      whatever token wrote them. Position 0 begins a new text without a reset.
+    - Faults: a token or a position that the model does not have ends the command without an answer,
+      and sets ``error``. The cache stays as it is.
+    - Stalls: late memory, late weights or answers that are not taken delay the token, and change no
+      value. The trace cannot delay it.
+    - Reset: it drops the command and clears ``error``. Memory must drop reads from before. The
+      cache in memory stays.
 
     Parameters
     ----------
@@ -79,16 +112,17 @@ class TokenCore(wiring.Component):
     Members
     -------
     commands : In(stream of ``core_command``)
-    answers : Out(stream of ``answer_shape``); the largest logits, for commands with k
-    program_words : In(32); words of the program, which starts at address 0
+    answers : Out(stream of ``answer_shape``); the k largest logits, the largest first; k must be at
+        most the vocabulary of the model
+    program_words : In(32); memory words of the program, which starts at address 0; 1 or more
     fetch : Out(stream of ``fetch_shape``); requests for weight beats
     weights : In(stream of the engine's weight beats), in the order of the requests
     requests, write_data, read_data : the memory port, see ``MemoryPort``
     trace : Out(stream of ``trace_shape``); every vector of the token, word by word; its ``ready``
         is ignored
-    busy : Out(1)
-    error : Out(1); sticky: of the engine, of the memory, a value that was too large, a token or a
-        position out of range
+    busy : Out(1); a command is not finished
+    error : Out(1); sticky: an error of the engine or of the memory; a token or a position out of
+        range; a value that was too large in the scaler, the writer, the peaks or the scores
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -132,6 +166,7 @@ class TokenCore(wiring.Component):
             sequencer.program_words.eq(self.program_words),
             self.busy.eq(sequencer.busy),
         ]
+        # Values that are too large saturate, as in the golden model. The flag tells that they did.
         overflows = (
             self._scaler.overflow,
             self._writer.overflow,
@@ -144,7 +179,10 @@ class TokenCore(wiring.Component):
         return m
 
     def _trace(self, m: Module) -> None:
-        """Copy every vector to the trace. No two are written in one cycle."""
+        """Copy every vector to the trace.
+
+        The programs of ``trilith.hw.token.image`` write no two of them in one cycle.
+        """
         trace, writes = self.trace.p, self._peak.words.p
         bytes_ = ((TraceKind.INPUT, self._normalizer.bytes), (TraceKind.HEADS, self._heads.bytes))
         m.d.comb += [
@@ -190,7 +228,11 @@ class TokenCore(wiring.Component):
         m.submodules.topk = self._topk = TopK(config)
 
     def _connect_memory(self, m: Module) -> None:
-        """Connect the channels of the memory port."""
+        """Connect the channels of the memory port.
+
+        The sequencer and the attention share the channels of scales and of rows. A request for
+        scales and its route leave in the same cycle, or both wait.
+        """
         port, sequencer = self._port, self._sequencer
         gains, scales, attention = self._gains, self._scales, self._attention
         for name in ("requests", "write_data"):
@@ -205,7 +247,8 @@ class TokenCore(wiring.Component):
         wiring.connect(m, sequencer.gain_routes, gains.routes)
         wiring.connect(m, words["gains"], gains.memory)
         wiring.connect(m, words["scales"], scales.memory)
-        # The sequencer's requests and the attention's exclude each other.
+        # The sequencer asks for scales only while the attention is idle: own requests never replace
+        # one that waits.
         route, whole = scales.routes, attention.element_requests
         own = sequencer.scale_requests.valid | sequencer.scale_routes.valid
         m.d.comb += [
@@ -261,7 +304,8 @@ class TokenCore(wiring.Component):
                 gearbox.i.valid.eq(words.valid & chosen),
             ]
         rows, bytes_ = self._attention.rows, self._scaler.bytes
-        # Behind the embedding its row has zeros, which nobody takes.
+        # Rows are padded to whole words. The scaler stops at the end of the embedding. The zeros
+        # behind it are dropped here, so that they do not block the next row.
         begun, taking = Signal(), self._scaler.taking_bytes
         with m.If(taking):
             m.d.sync += begun.eq(1)
@@ -278,7 +322,11 @@ class TokenCore(wiring.Component):
         ]
 
     def _connect_vectors(self, m: Module) -> None:
-        """Connect the vector memory: two units write, three read, one at a time."""
+        """Connect the vector memory: two units write, three read, one at a time.
+
+        The normalizer reads while no product runs. The writer reads when the normalizer's factor
+        is known, and the head unit when all products have been written.
+        """
         config = self._config
         m.submodules.vectors = vectors = memory.Memory(
             shape=vector_word(config).size, depth=vector_depth(config), init=[]
@@ -286,6 +334,7 @@ class TokenCore(wiring.Component):
         read, write = vectors.read_port(), vectors.write_port()
         writer, normalizer, heads = self._writer, self._normalizer, self._heads
         m.d.comb += [Value.cast(unit.stored).eq(read.data) for unit in (writer, normalizer, heads)]
+        # One read port: the unit that is busy has it, and the sequencer keeps the others idle.
         with m.If(normalizer.busy):
             m.d.comb += [read.addr.eq(normalizer.address), read.en.eq(normalizer.enable)]
         with m.Elif(writer.busy):
@@ -312,7 +361,8 @@ class TokenCore(wiring.Component):
         wiring.connect(m, sequencer.gained, peak.gained)
         wiring.connect(m, sequencer.writer, writer.commands)
         wiring.connect(m, sequencer.normalizer, normalizer.commands)
-        # Without an answer nobody takes the peaks of the last vector.
+        # Without an answer no unit takes the peaks of the last vector. They would block those of
+        # the next token's first vector.
         drop = sequencer.begins & (sequencer.op == Op.EMBED)
         m.d.comb += [
             normalizer.peaks.p.eq(peak.peaks.p),
@@ -352,7 +402,7 @@ class TokenCore(wiring.Component):
         )
         m.submodules.query_padder = padder = RowPadder(config)
         self._query_padder = padder
-        # The last vector goes to the head.
+        # The last vector goes to the head, and every other one to the engine.
         to_head = Signal()
         loads = sequencer.begins & (sequencer.op == Op.PRODUCT) & sequencer.flags.load
         with m.If(sequencer.begins & (sequencer.op == Op.HEAD)):
@@ -371,7 +421,7 @@ class TokenCore(wiring.Component):
         ]
         self._to_head = to_head
 
-        # Products of one vector share its factor. An embedding has none.
+        # Products of one vector share its factor. An embedding has none: it is scale · integer.
         factor, have = Signal.like(normalizer.factor.p), Signal()
         embedding = sequencer.op == Op.EMBED
         m.d.comb += [
@@ -402,6 +452,7 @@ class TokenCore(wiring.Component):
         m.submodules.queries = queries = Gearbox(
             in_bytes=config.vector_lanes, out_bytes=config.attention_lanes
         )
+        # κ = log₂ e / √size for scores, and 1 for logits. It stays while query scales come.
         to_cache, kappa = Signal(), Signal.like(attention.kappa)
         begins = sequencer.begins & (sequencer.op == Op.HEADS)
         with m.If(begins):

@@ -91,8 +91,8 @@ class DotUnit(wiring.Component):
 
     Latency: ``latency`` = 3 + T cycles from the last chunk of a query to its dot product.
     Throughput: a chunk of a query per cycle, which is ``attention_lanes`` products. A row takes
-    ``vectors · chunks`` cycles. The first chunk of a command is used one cycle after the command is
-    accepted at the earliest, and two cycles after the last chunk of the command before.
+    ``vectors · chunks`` cycles. The first chunk of a command is used at the earliest one cycle
+    after the command is accepted. At least one cycle lies between two commands.
 
     Example: 64 lanes have T = 6. A command with 2 queries, 2 chunks and 3 rows is accepted in cycle
     0. Chunks are used in cycles 1 to 12. The dot products of the first row leave in cycles 12 and

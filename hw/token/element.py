@@ -52,7 +52,7 @@ def pack_element(
     -------
     Fraction and exponent of the element (23 bits), and whether the magnitude was too large
     """
-    # Half to even: above the half, or at the half below an odd fraction.
+    # Half to even: up above the half, and at the half if the fraction is odd.
     joined = Cat(fraction, exponent).as_signed() + (round_bit & (sticky | fraction[0]))
     rounded = joined[FRACTION_BITS:].as_signed()
     overflow = (rounded >= 255) & ~zero

@@ -19,7 +19,7 @@ __all__ = ["HeadUnit", "heads_command"]
 
 
 def half_words(config: TokenConfig) -> int:
-    """Words of half of the largest head."""
+    """Words of half of the largest head, rounded up: the depth of the memory of angles."""
     return -(-config.head_size_max // (2 * config.vector_lanes))
 
 
@@ -30,8 +30,8 @@ def heads_command(config: TokenConfig) -> data.StructLayout:
     ------
     source : address of the first word of the first head
     heads : heads that follow one another, 1 or more
-    half : words of half a head
-    turn : turn the heads by the position
+    half : words of half a head, 1 or more
+    turn : turn the heads by the position; otherwise they are quantized as they are
     """
     return data.StructLayout(
         {
@@ -46,12 +46,55 @@ def heads_command(config: TokenConfig) -> data.StructLayout:
 class HeadUnit(wiring.Component):
     """Turns heads by rotary positions, and quantizes each with a scale of its own.
 
-    The golden functions are ``CoreModel._rotate`` and ``quantize_elements``. A head of 2 · h words
-    is read in pairs: word i of its first half, and word i of its second. The turned head waits in
-    one of two banks until its largest magnitude is known. Meanwhile the next head is read.
+    The golden functions are ``rotate_elements`` and ``quantize_elements``. Element i of the first
+    half of a head, a, and element i of its second half, b, make a pair. The pair becomes
+    ``round(round(a · cos) − round(b · sin))`` and ``round(round(b · cos) + round(a · sin))``. Then
+    ``q = rint(y · r)`` with ``r = round(127 · reciprocal(largest))``, and the scale of the head is
+    ``round(largest · round(1 / 127))``.
 
-    Throughput: a head every 2 · h + 12 cycles: 7 for the reciprocal and the quantizer's factor,
-    2 · h for the words, and 5 until the next head starts.
+    A head of 2 · h words is read in pairs: word i of its first half, and word i of its second. The
+    turned head waits in one of two banks until its largest magnitude is known. Meanwhile the next
+    head is read. A command is accepted in cycle 0, the unit was idle, no stage stalls, and t is
+    log₂ L.
+
+    ======================  ===================================================================
+    cycle                   first head
+    ======================  ===================================================================
+    1 and 2                 ``address`` has word 0 of the first half, then that of the second
+    3                       ``stored`` has the second word; the multipliers get the pair
+    8 and 9                 the turned words of the pair are written to a bank
+    2 · h                   ``address`` has the last word
+    2 · h + 7               the last word is written to the bank
+    2 · h + 8               each lane has its largest magnitude; the tree over the lanes begins
+    2 · h + 8 + t           the head enters the queue of full banks
+    2 · h + 10 + t          the queue offers it; the reciprocal and the scale begin
+    2 · h + 13 + t          ``scales`` has its scale
+    2 · h + 17 + t          the factor r is there; the bank gets the address of the first word
+    2 · h + 20 + t          ``bytes`` has the first word
+    4 · h + 19 + t          ``bytes`` has the last word, with ``last``; the bank is freed
+    ======================  ===================================================================
+
+    Latency: ``2 · h + 20 + log2(L)`` cycles from the command to its first bytes.
+
+    Throughput: with up to 2 lanes a head every ``2 · h + 10`` cycles, which the quantizer takes.
+    With more lanes, two heads take ``4 · h + 19 + log2(L)`` cycles. A third head is read only when
+    the first one has left its bank, and the tree delays it. The next command is accepted 3 cycles
+    after the last address of a command, so that heads of two commands overlap.
+
+    - **Zero head.** Its bytes and its scale are 0, since the reciprocal of 0 is 0.
+    - **Without a turn.** The unit multiplies by the cosine 1 and the sine 0, which changes nothing.
+    - **Large values.** A turned element that is too large becomes the largest element. Above a
+      largest magnitude of 2¹²⁶ all bytes are 0. No error is raised.
+    - **Angles.** They must be loaded before a command that turns. The unit does not check it.
+    - **Stall.** If ``bytes`` are not taken, quantizing stops, and both banks fill. Then reading
+      stops at the start of a head. Reading and turning never stop within a head. A scale that is
+      not taken holds the next head, not its own bytes.
+    - **Reset.** All heads are dropped, and both banks are free. The angles stay.
+
+    Example: L = 2, and a head (3, 4, 1, 2) with the cosines (0, 1) and the sines (1, 0). The pairs
+    are (3, 1) and (4, 2). They become (−1, 3) and (4, 2), so that the turned head is (−1, 4, 3, 2).
+    Its bytes are (−32, 127, 95, 64), and its scale is 4 / 127, about 0.0315. Here h and t are 1.
+    The scale comes in cycle 16, and the two words of bytes come in cycles 23 and 24.
 
     Parameters
     ----------
@@ -65,13 +108,14 @@ class HeadUnit(wiring.Component):
     Members
     -------
     table : In(stream of ``vector_word``); for each word of half a head its cosines, then its sines;
-        loads the position's angles from the first word on, and starts again with ``clear``
-    clear : In(1); the next word of ``table`` is the first
-    commands : In(stream of ``heads_command``)
+        loads the position's angles from the first word on; always ready
+    clear : In(1); the word of ``table`` after this cycle is the first; none may come with it
+    commands : In(stream of ``heads_command``); accepted when all heads of the command before are
+        read
     address : Out; address of the word to read
-    stored : In(``vector_word``); one cycle after its address
+    stored : In(``vector_word``); one cycle after its address, in every cycle
     bytes : Out(stream of L signed ``values`` and ``last``); ``last`` ends a head
-    scales : Out(stream of an element); for each head
+    scales : Out(stream of an element); for each head, before its first bytes
     busy : Out(1); a head is not finished, or a scale is not taken
     """
 
@@ -93,9 +137,15 @@ class HeadUnit(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Connect the two stages: turning into the banks, and quantizing from them."""
+        """Connect the two stages: turning into the banks, and quantizing from them.
+
+        A bank is reserved when the first word of a head is read. It is free again when the last
+        bytes of the head are taken. The queue has as many entries as there are banks, so that its
+        ready need not be asked.
+        """
         m = Module()
         depth = 2 * half_words(self._config)
+        # The top bit of an address is the bank. The words of a bank are a power of two.
         m.submodules.banks = banks = memory.Memory(
             shape=vector_word(self._config).size, depth=2 << (depth - 1).bit_length(), init=[]
         )
@@ -110,7 +160,19 @@ class HeadUnit(wiring.Component):
         return m
 
     def _angles(self, m: Module, index: Value) -> tuple[list[Value], list[Value]]:
-        """Load the angles of a position; return the cosines and sines of a word, a cycle later."""
+        """Load the angles of a position, and read those of a word.
+
+        Words of ``table`` come in twos. The cosines wait for the sines, and both are written at
+        once, so that one read gives both.
+
+        Parameters
+        ----------
+        index : number of the word within half a head
+
+        Returns
+        -------
+        Cosines and sines of the word, one of each for each lane, one cycle after ``index``
+        """
         word, lanes = vector_word(self._config), self._config.vector_lanes
         m.submodules.angles = angles = memory.Memory(
             shape=2 * word.size, depth=half_words(self._config), init=[]
@@ -135,9 +197,15 @@ class HeadUnit(wiring.Component):
     def _turn(self, m: Module, write: memory.WritePort, full: data.View, freed: Signal) -> Value:
         """Read heads, turn them into the banks, and find their largest magnitudes.
 
+        Parameters
+        ----------
+        write : write port of the banks
+        full : gets the entry of the bank
+        freed : a bank is free again
+
         Returns
         -------
-        Whether ``full``, which gets the entry of a bank, is complete.
+        Whether ``full`` is complete
         """
         command = Signal(heads_command(self._config), reset_less=True)
         active, second, bank = Signal(), Signal(), Signal()
@@ -175,6 +243,7 @@ class HeadUnit(wiring.Component):
         # The command's fields are used until the second word of the last pair.
         m.d.comb += self.commands.ready.eq(~active & ~now.pair & ~before.pair)
         place = Signal(len(write.addr))
+        # The turned words keep their places: i, and half + i.
         half = Mux(before.pair, command.half, 0)
         m.d.comb += place.eq(
             Mux(before.pair, before.index, now.index)
@@ -210,6 +279,17 @@ class HeadUnit(wiring.Component):
 
         In the first of the two cycles the stored word is b, and the word before it is a. In the
         second one they are the two words before the stored one.
+
+        Parameters
+        ----------
+        lane : number of the lane
+        turn : use the angles; otherwise cos is 1 and sin is 0
+        later : this cycle is the second one of the pair
+        cosine, sine : those of the pair, in the first cycle
+
+        Returns
+        -------
+        The turned element, 5 cycles later, as 24 bits
         """
         m.submodules += [
             first := ElementMultiplier(),
@@ -218,6 +298,7 @@ class HeadUnit(wiring.Component):
         ]
         angles = Cat(Mux(turn, cosine, constant(1.0)), Mux(turn, sine, 0))
         angles = Mux(later, delay(m, angles, 1), angles)
+        # first = a · cos, then b · cos; second = b · sin, then a · sin.
         stored = self.stored[lane]
         m.d.comb += [
             Value.cast(first.a).eq(delay(m, stored, 1)),
@@ -231,11 +312,20 @@ class HeadUnit(wiring.Component):
         return Value.cast(adder.total)
 
     def _quantize(self, m: Module, read: memory.ReadPort, full: data.View, ready: Value) -> Value:
-        """Quantize full banks in turn.
+        """Quantize full banks in turn: first the scale and the factor of a head, then its words.
+
+        A timer counts the cycles of the scalar operators from the entry on. The multiplier has the
+        scale first, and the factor later.
+
+        Parameters
+        ----------
+        read : read port of the banks
+        full : entry of the bank
+        ready : the entry is valid
 
         Returns
         -------
-        Whether the bank of the entry ``full`` is done.
+        Whether the bank of the entry ``full`` is done
         """
         m.submodules += [special := SpecialFunction(), multiplier := ElementMultiplier()]
         pipeline = Module()
@@ -249,6 +339,7 @@ class HeadUnit(wiring.Component):
         scaling = timer < SpecialFunction.LATENCY
         at_scale = timer == ElementMultiplier.LATENCY
         at_factor = timer == SpecialFunction.LATENCY + ElementMultiplier.LATENCY
+        # A new scale waits until the one before is taken. The timer stands still meanwhile.
         held = at_scale & self.scales.valid & ~self.scales.ready
         m.d.comb += [
             special.function.eq(Function.RECIPROCAL),
@@ -260,6 +351,7 @@ class HeadUnit(wiring.Component):
             done.eq(out.all() & self.bytes.ready),
             self.bytes.valid.eq(out[0]),
             self.bytes.p.last.eq(out[1]),
+            # Bytes that are not taken stop the quantizers and the read of the bank.
             advance.eq(self.bytes.ready | ~out[0]),
         ]
         with m.If(self.scales.ready):

@@ -81,7 +81,8 @@ class _Channel(wiring.Component):
     the last word of the one before is taken.
 
     Latency: 1 cycle from a request to its first burst; 2 cycles from a word that arrives to its
-    offer. Throughput: one word per cycle, if the memory answers within ``DEPTH − BURST`` cycles.
+    offer. Throughput: one word per cycle, if a burst's first word is offered at most
+    ``DEPTH − BURST`` = 48 cycles after the burst is granted.
 
     Example: a request of 40 words leaves as bursts of 16, 16 and 8 words. A request of 100 words
     stops after 64 words if none is taken, and goes on when 16 are taken.

@@ -130,7 +130,8 @@ class Mixer(wiring.Component):
         )
         write, read = sums.write_port(), sums.read_port(domain="comb")
         command = Signal(mixer_command(config), reset_less=True)
-        active, delivering, delivered = Signal(), Signal(), Signal()
+        free, active = Signal(init=1), Signal()
+        delivering, delivered = Signal(), Signal()
         vector, chunk = Signal(range(heads)), Signal(range(chunks))
         first, taken = Signal(), Signal()
         # Weights of this row: a row of several chunks uses them again.
@@ -140,14 +141,14 @@ class Mixer(wiring.Component):
         fresh = chunk == 0
         vector_end, chunk_end = vector == command.vectors - 1, chunk == command.chunks - 1
         m.d.comb += [
-            self.commands.ready.eq(~active & ~delivering),
+            self.commands.ready.eq(free),
             taken.eq(active & self.rows.valid & (self.weights.valid | ~fresh)),
             self.rows.ready.eq(taken & vector_end),
             self.weights.ready.eq(taken & fresh),
             weight.eq(Mux(fresh, self.weights.p.value, held[vector])),
         ]
         with m.If(self.commands.valid & self.commands.ready):
-            m.d.sync += [command.eq(self.commands.p), active.eq(1), first.eq(1)]
+            m.d.sync += [command.eq(self.commands.p), active.eq(1), first.eq(1), free.eq(0)]
         with m.If(taken):
             m.d.sync += [held[vector].eq(weight), vector.eq(Mux(vector_end, 0, vector + 1))]
             with m.If(vector_end):
@@ -181,7 +182,7 @@ class Mixer(wiring.Component):
         with m.If(ended):
             m.d.sync += delivering.eq(1)
         with m.Elif(delivered):
-            m.d.sync += delivering.eq(0)
+            m.d.sync += [delivering.eq(0), free.eq(1)]
         m.d.comb += delivered.eq(self._deliver(m, command, delivering, old, width, out_address))
         return m
 

@@ -92,24 +92,24 @@ class Normalizer(wiring.Component):
     Command and peaks are accepted in cycle 0, and the vector has W words. Gains are there, and no
     stage stalls.
 
-    ===============  ===========================================================================
-    cycle            step
-    ===============  ===========================================================================
-    1 to 4           ``RECIPROCAL``
-    5 and 6          ``FACTOR``
-    7                ``address`` has the first word; its gains are accepted
-    8                ``stored`` has the first word; ``r`` is there
-    9 and 10         product with the gain; integer and square of the element
-    11               the sum of squares has the first word; the product with ``r``
-    12               ``bytes`` has the first word
-    11 + W           ``bytes`` has the last word, with ``last``
-    12 + W, 13 + W   ``TOTAL``
-    14 + W, 15 + W   ``MEAN``
-    16 + W to 18 + W ``EPSILON``
-    19 + W to 22 + W ``ROOT``
-    23 + W, 24 + W   ``SCALE``
-    26 + W           ``factor``
-    ===============  ===========================================================================
+    ================  ===========================================================================
+    cycle             step
+    ================  ===========================================================================
+    1 to 4            ``RECIPROCAL``
+    5 and 6           ``FACTOR``
+    7                 ``address`` has the first word; its gains are accepted
+    8                 ``stored`` has the first word; ``r`` is there
+    9 and 10          product with the gain; integer and square of the element
+    11                the sum of squares has the first word; the product with ``r``
+    12                ``bytes`` has the first word
+    11 + W            ``bytes`` has the last word, with ``last``
+    12 + W, 13 + W    ``TOTAL``
+    14 + W, 15 + W    ``MEAN``
+    16 + W to 18 + W  ``EPSILON``
+    19 + W to 22 + W  ``ROOT``
+    23 + W, 24 + W    ``SCALE``
+    26 + W            ``factor``
+    ================  ===========================================================================
 
     Latency: 7 cycles from command and peaks to the first address, and 5 more to its bytes; 15
     cycles from the last bytes to the factor, or 2 without a norm. Throughput: one word per cycle in
@@ -117,16 +117,16 @@ class Normalizer(wiring.Component):
     therefore ``W + 27`` cycles apart, or ``W + 14`` without a norm.
 
     - **Sum of squares.** An element becomes ``round(|x| · 2^(15 − e))``, of 16 bits, where e is the
-      exponent of the largest \|x\|. The sum of squares is exact.
+      exponent of the largest element. The sum of the squares is exact.
     - **Without a norm.** The gain is 1, and no gains are accepted. The factor is ``scale``.
     - **Zero vector.** The bytes and the factor are 0, since the reciprocal of 0 is 0.
     - **Small elements.** An element below ``2^(e − 16)`` adds nothing to the sum of squares.
-    - **Small vectors.** Below a largest magnitude of about 2⁻¹²¹, r is the largest element, and the
-      bytes do not reach 127. No error is raised.
+    - **Small vectors.** Below a largest magnitude of about 2⁻¹¹⁹ the factor is 0. Below 2⁻¹²¹, r is
+      the largest element, and the bytes do not reach 127. No error is raised.
     - **Large vectors.** Above a largest magnitude of 2¹²⁶ its reciprocal and all bytes are 0. No
       error is raised.
-    - **Stall.** The pass stops while ``bytes`` are not taken, and ``enable`` is low. Without a gain
-      no word is read, but the words behind the read go on.
+    - **Stall.** The pass stops while ``bytes`` are not taken, and ``enable`` is low. While a word
+      of ``gains`` is missing, no word is read. The words that were read before go on.
     - **Reset.** The vector is dropped.
 
     Example: x = (3, −4, 0, 1) with the gains (1, 0.5, 2, 1) gives the products (3, −2, 0, 1). Their
@@ -296,7 +296,7 @@ class Normalizer(wiring.Component):
         m.d.comb += [first.eq(before != step), self.factor.valid.eq((step == _Step.DONE) & ~first)]
         with m.If(first & (before == _Step.FACTOR)):
             m.d.sync += r.eq(multiplier.product)
-        # ``scale`` is largest / 127 first, and the factor in the end. Without a norm both are one.
+        # ``scale`` is first largest / 127. Without a norm it stays so; otherwise the root joins it.
         with m.If(first & ((before == _Step.RECIPROCAL) | (before == _Step.SCALE))):
             m.d.sync += scale.eq(multiplier.product)
         with m.Switch(step):
@@ -372,8 +372,8 @@ def _aligned(m: Module, element: data.View, exponent: Value) -> Signal:
         distance.eq(exponent - element.exponent),
         shifted.eq(Cat(Const(0, SIGNIFICAND_BITS), significand(element)) >> distance[:5]),
     ]
-    # The integer is above SIGNIFICAND_BITS bits that decide how it is rounded. It cannot round up to
-    # 2^16: only a significand that is not shifted has 16 bits, and it is exact.
+    # SIGNIFICAND_BITS bits below the integer decide how it is rounded. It cannot round up to 2^16:
+    # only a significand that is not shifted has 16 bits, and it is exact.
     whole, round_bit = shifted[SIGNIFICAND_BITS:], shifted[SIGNIFICAND_BITS - 1]
     sticky = shifted[: SIGNIFICAND_BITS - 1].any()
     integer = Signal(SIGNIFICAND_BITS)

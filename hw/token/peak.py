@@ -39,7 +39,7 @@ class PeakTracker(wiring.Component):
 
     Latency: 4 + T cycles from the last word to the offer of the peaks. Throughput: one word per
     cycle. If the peaks are taken at once, the next vector's ``gained`` is accepted a cycle later,
-    and its first word a cycle after that. A vector of n words thus takes n + 6 + T cycles.
+    and its first word a cycle after that. A vector of n words thus takes n + 5 + T cycles.
 
     Magnitudes compare as integers of 23 bits, because the exponent stands above the fraction. The
     peak of the exponents ignores the gain: the sum of squares is that of the vector itself.
@@ -52,7 +52,7 @@ class PeakTracker(wiring.Component):
     - A vector of zeros has the peaks 0 and 0.
     - Lanes behind the end of the vector must hold zeros, because they count like the others.
     - A word waits for its gain. A pause in either stream only delays the peaks.
-    - Peaks that are not taken hold up the next vector. No word is lost.
+    - Peaks that are not taken hold up the next vector.
     - A product that is too large counts as the largest element.
     - A reset drops the vector and its peaks.
 
@@ -91,7 +91,7 @@ class PeakTracker(wiring.Component):
 
     @property
     def latency(self) -> int:
-        """Cycles from the last word to the root of the tree; the peaks are offered a cycle later."""
+        """Cycles from the last word to the root of the tree; a cycle later the peaks are valid."""
         return 3 + tree_latency(self._config.vector_lanes)
 
     def elaborate(self, platform: object) -> Module:

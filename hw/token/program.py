@@ -1,4 +1,12 @@
-"""Instructions of the token core's program: their fields, as hardware and as bytes."""
+"""Instructions of the token core's program: their fields, as hardware and as bytes.
+
+An instruction is 16 words of 32 bits, little-endian. The first word has the operation in bits 0 to
+7, and the flags from bit 8 on. The fields follow, one word each. The rest is zero.
+
+Addresses of memory count bytes. Addresses of vectors count words of L elements, where L is
+``vector_lanes``. Constants are float32 words, whose lowest 8 bits are ignored. A chunk is a byte
+for each attention lane.
+"""
 
 from collections.abc import Mapping
 from enum import IntEnum
@@ -12,7 +20,7 @@ INSTRUCTION_BYTES = 64
 
 
 class Op(IntEnum):
-    """Instructions. ``FIELDS`` has their fields.
+    """Instructions of a program, which runs once for each token.
 
     - ``SETUP``: constants of the model, and addresses of this token and this position
     - ``ANGLES``: load the angles of the position
@@ -20,8 +28,46 @@ class Op(IntEnum):
     - ``PRODUCT``: quantize a vector, or use the last one again, and multiply a matrix with it
     - ``HEADS``: turn and quantize heads of queries, keys or values
     - ``ATTEND``: mix the values of all positions
-    - ``HEAD``: normalize and quantize the last vector, and compute the logits
+    - ``HEAD``: normalize and quantize the last vector, and compute the logits; if the command asks
+      for none, it only ends the token
     - ``END``: the token is done
+
+    ``FIELDS`` has the names of their fields. These have the same meaning wherever they occur:
+
+    ==============  ==============================================================================
+    field           meaning
+    ==============  ==============================================================================
+    source          first word of the vector that is read
+    destination     first word that is written; a residual or a gate is read from the same place
+    n, k            outputs and inputs of the matrix; ``HEAD`` has k alone
+    inverse         1 / k, for the mean of the squares
+    gains           address of the gains of the norm in front of the quantizer
+    peak_gains      address of the gains of the norm that follows the result
+    count           elements of the result
+    scales          address of scales: of the weights, of token 0, or of position 0 in the cache
+    rows            address of rows of int8: of token 0, or of position 0 in the cache
+    row_words       memory words of a row, or of all rows of the head
+    scale_words     memory words of all scales
+    scale_step      bytes that a list of scales takes in memory
+    chunks          chunks of a row
+    ==============  ==============================================================================
+
+    The others belong to one instruction:
+
+    - ``SETUP``: constants ``epsilon`` of the norms and ``kappa`` of the scores. The three strides
+      lead from one token's embedding, position's angles and cached row to the next. Token and
+      position must be below ``vocabulary`` and ``context``.
+    - ``ANGLES``: ``address`` of position 0, and ``words`` of L elements of a position.
+    - ``PRODUCT``: number of the ``first_beat`` of the weights and count of ``beats``. The engine's
+      job has ``group_chunks``, and the weights have ``groups`` of scales. All weights have
+      ``scale``, or a table has ``scale_count`` words of L elements.
+    - ``HEADS``: ``heads`` that follow one another, each of 2 · ``half`` words. They lie ``step``
+      bytes apart in the cache.
+    - ``ATTEND``: ``groups`` of keys and values, each shared by ``vectors`` of queries with
+      ``query_step`` chunks in all. The cache begins at ``address``. The keys of a group, and its
+      values, take ``row_step`` bytes each. A head has ``words`` in the vector memory.
+    - ``HEAD``: ``address`` of the scales, behind which the rows lie, and ``vocabulary``, their
+      count.
     """
 
     END = 0
@@ -48,8 +94,8 @@ FLAGS = (
     "mode2",
 )
 
-#: Fields of each instruction, one word of 32 bits each, from the second word on. Addresses of
-#: memory count bytes, those of vectors count words of L elements. Elements are float32.
+#: Fields of each instruction, in the order of their words from the second word on. ``PRODUCT`` has
+#: the most, 15, and fills its instruction.
 FIELDS: Mapping[Op, tuple[str, ...]] = {
     Op.END: (),
     Op.SETUP: (
@@ -110,7 +156,19 @@ FIELDS: Mapping[Op, tuple[str, ...]] = {
 
 
 def instruction_layout(op: Op) -> data.StructLayout:
-    """Layout of an instruction: ``op``, the flags, and the fields of one operation."""
+    """Layout of an instruction as a number of 512 bits, for one operation.
+
+    Layouts of all operations have ``op`` and the flags in the same place.
+
+    Fields
+    ------
+    op : number of the operation, whatever ``op`` the layout is for
+    flags of ``FLAGS`` : one bit each
+    unused : the rest of the first word
+    fields of ``FIELDS[op]`` : 32 bits each
+    rest : the bits behind the fields, if any
+    """
+    # The first word keeps room for 24 flags.
     rest = 24 - len(FLAGS)
     head = {"op": 8, **dict.fromkeys(FLAGS, 1), "unused": rest}
     fields = FIELDS[op]
@@ -122,16 +180,23 @@ def instruction_layout(op: Op) -> data.StructLayout:
 def encode(op: Op, flags: Mapping[str, bool], fields: Mapping[str, int]) -> bytes:
     """Encode an instruction.
 
+    Example: ``HEADS`` with the flags ``turn`` and ``cache`` begins with the bytes 05 60 00 00. Its
+    operation is 5, and the flags are bits 13 and 14.
+
     Parameters
     ----------
     op : the operation
-    flags : those of ``FLAGS`` that are set
-    fields : all fields of ``FIELDS[op]``, each from 0 to 2³² − 1
+    flags : values of flags by their names; others are not set
+    fields : all fields of ``FIELDS[op]`` by their names, in any order; each from 0 to 2³² − 1
+
+    Returns
+    -------
+    ``INSTRUCTION_BYTES`` bytes
 
     Raises
     ------
     ValueError
-        If a flag or a field is unknown or missing, or a value does not fit.
+        If a flag is unknown, a field is unknown or missing, or a value does not fit.
     """
     if set(fields) != set(FIELDS[op]) or not set(flags) <= set(FLAGS):
         raise ValueError(f"{op.name} must have the fields {FIELDS[op]}, not {tuple(fields)}")

@@ -140,8 +140,8 @@ class ResultScaler(wiring.Component):
     offered in cycles 9 and 11; the second one has 3 elements, a zero, and ``last``. The second
     result beat ends in cycle 4, so that the next command is accepted in cycle 5.
 
-    Example of two groups: the integers 100 and −40, the scales 0.5 and 0.25, and the factor 0.5
-    give 100 · 0.25 = 25, and then 25 − 40 · 0.125 = 20.
+    Example of two groups: the integers are 100 and −40, the scales 0.5 and 0.25, and the factor is
+    0.5. The total is 100 · 0.25 = 25 after the first group, and 25 − 40 · 0.125 = 20 in the end.
 
     Parameters
     ----------

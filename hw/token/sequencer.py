@@ -50,7 +50,7 @@ def fetch_shape() -> data.StructLayout:
 
 
 class _State(enum.Enum, shape=3):
-    """States of the sequencer."""
+    """States of the sequencer; ``Sequencer`` has their cycles."""
 
     IDLE = 0
     FETCH = 1
@@ -60,11 +60,20 @@ class _State(enum.Enum, shape=3):
 
 
 class Sequencer(wiring.Component):
-    """Runs the program once for each token.
+    """Runs the program once for each token, in the order of ``CoreModel.forward``.
 
-    An instruction waits until the units whose results it reads are idle, then sends its commands,
-    each when its unit takes it. The next instruction follows at once: products whose input is the
-    same overlap.
+    An instruction waits for results that no stream brings to it, then sends its commands, each when
+    its unit takes it. Streams order the rest: products whose input is the same overlap.
+
+    - ``FETCH``: 1 cycle, if the instruction has come from memory
+    - ``WAIT``: 1 cycle, or until units are idle: vectors and heads at ``HEADS``, heads at
+      ``ATTEND``; vectors, normalizer and attention at the end
+    - ``SEND``: up to the cycle after the last command is taken; 2 cycles if no unit waits
+    - ``MULTIPLY`` (``SETUP``): 2 cycles, and 1 for each bit of the larger of token and position
+
+    Throughput: an instruction in 4 cycles or more. Example: token 300 at position 5 has 9 bits, and
+    ``SETUP`` takes 1 + 1 + 11 cycles. ``END``, ``HEAD`` with k = 0, and a fault end the token; the
+    rest of the program is dropped. A reset drops the token.
 
     Parameters
     ----------
@@ -77,8 +86,8 @@ class Sequencer(wiring.Component):
 
     Members
     -------
-    commands : In(stream of ``core_command``)
-    program_words : In(32); memory words of the program, which starts at address 0
+    commands : In(stream of ``core_command``); accepted when the token before is done
+    program_words : In(32); memory words of the program at address 0, 1 or more
     program_request : Out(stream of ``read_request``)
     program : In(stream of ``read_word``)
     jobs, fetch, scaler, writer, normalizer, gained, heads, cache, attention : Out(streams of the
@@ -93,8 +102,8 @@ class Sequencer(wiring.Component):
     kappa : Out(element); constant of the scores
     token : Out; the token
     k : Out; logits to answer with
-    busy : Out(1)
-    fault : Out(1); a token or a position is out of range, high for one cycle
+    busy : Out(1); a token is not done, or its program is still read
+    fault : Out(1); a token or a position is not in the model, high for one cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -146,7 +155,9 @@ class Sequencer(wiring.Component):
         m.submodules.gearbox = gearbox = Gearbox(in_bytes=word_bytes, out_bytes=INSTRUCTION_BYTES)
         command = Signal(core_command(config), reset_less=True)
         state = Signal(_State)
+        # The instruction stays here until the next one is fetched: units read its fields in place.
         bits = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
+        # All instructions share their first word, so that any layout reads ``op`` and the flags.
         now = {op: data.View(instruction_layout(op), bits) for op in Op}
         head = now[Op.END]
         requested, fetching = Signal(), Signal()
@@ -176,6 +187,7 @@ class Sequencer(wiring.Component):
         ready = Signal()
         m.d.comb += ready.eq(~self._waits(head, command))
         ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (command.k == 0))
+        # A prompt's tokens need no logits: HEAD ends the token like END, behind the last write.
         with m.Switch(state):
             with m.Case(_State.IDLE):
                 with m.If(self.commands.valid & self.commands.ready):
@@ -199,7 +211,7 @@ class Sequencer(wiring.Component):
         offsets, epsilon, cache_bytes = self._setup(m, state, command, now[Op.SETUP])
         scale = self._embedding_scale(m, command)
         self._send(m, now, wanted, command, scale, epsilon, offsets)
-        self._send_attention(m, now, command, offsets[2] + cache_bytes, offsets[2])
+        self._send_attention(m, now, command, offsets[2] + cache_bytes)
         self._request(m, now, wanted, command, offsets)
         return m
 
@@ -252,6 +264,7 @@ class Sequencer(wiring.Component):
         addends = [Signal(config.address_bits, name=f"addend{index}") for index in range(3)]
         rests = [Signal(len(factor), name=f"rest{i}") for i, factor in enumerate(factors)]
         epsilon, cache_bytes = Signal(ELEMENT), Signal(config.address_bits)
+        # offset = factor · stride, from the lowest bit on. Once per token needs no multiplier.
         begun = Signal()
         with m.If(state == _State.MULTIPLY):
             m.d.sync += begun.eq(1)
@@ -274,7 +287,8 @@ class Sequencer(wiring.Component):
                     Value.cast(self.kappa).eq(now.kappa[8:]),
                     cache_bytes.eq(now.cache_bytes),
                 ]
-                with m.If((command.token >= now.vocabulary) | (command.position >= now.context)):
+                beyond = (command.token >= now.vocabulary) | (command.position >= now.context)
+                with m.If(beyond | (command.k > K_MAX) | (command.k > now.vocabulary)):
                     m.d.comb += self.fault.eq(1)
                     m.d.sync += [state.eq(_State.IDLE), begun.eq(0)]
             with m.Elif(~Cat(rests).any()):
@@ -282,12 +296,14 @@ class Sequencer(wiring.Component):
         return offsets, epsilon, cache_bytes
 
     def _embedding_scale(self, m: Module, command: data.View) -> data.View:
-        """Take the scale of the token's embedding, one element of a word."""
+        """Take the scale of the token's embedding, one element of a word, before its command."""
         lanes = self._config.vector_lanes
         scale, have = Signal(ELEMENT), Signal()
+        # Scales begin at a whole word, so that the token's low bits are the place of its scale.
         lane = command.token[: (lanes - 1).bit_length()]
         word = Value.cast(self.embedding.p.elements)
         m.d.comb += self.embedding.ready.eq(1)
+        # EMBED clears ``have`` before its request leaves, so that no scale before counts.
         with m.If(self.embedding.valid):
             m.d.sync += [Value.cast(scale).eq(word.word_select(lane, ELEMENT.size)), have.eq(1)]
         with m.If(self.begins & (self.op == Op.EMBED)):
@@ -305,9 +321,13 @@ class Sequencer(wiring.Component):
         epsilon: Signal,
         offsets: list[Signal],
     ) -> None:
-        """Commands of all units but the attention's."""
+        """Commands of all units but the attention's.
+
+        ``PRODUCT`` and ``EMBED`` share a command's fields; a field counts only if it is wanted.
+        """
         product, embed, heads = now[Op.PRODUCT], now[Op.EMBED], now[Op.HEADS]
         embedding, last = self.op == Op.EMBED, self.op == Op.HEAD
+        # Units take their commands in any order, each once.
         for name in self._streams:
             port = getattr(self, name)
             m.d.comb += port.valid.eq(wanted[name])
@@ -364,13 +384,12 @@ class Sequencer(wiring.Component):
         now: dict[Op, data.View],
         command: data.View,
         cache_end: Value,
-        offset: Signal,
     ) -> None:
         """Command of the attention unit: over the positions so far, or for the logits."""
-        del offset
         word_bytes = self._config.memory_width // 8
         attend, head = now[Op.ATTEND], now[Op.HEAD]
         part = self.attention.p
+        # The token's own key and value are in the cache already.
         positions = command.position + 1
         with m.If(self.op == Op.HEAD):
             m.d.comb += [
@@ -405,7 +424,7 @@ class Sequencer(wiring.Component):
         config = self._config
         lanes, per_word = config.vector_lanes, config.memory_width // 32
         product, embed, head = now[Op.PRODUCT], now[Op.EMBED], now[Op.HEAD]
-        # The gains of the vector that is quantized, or the angles; then those of the result.
+        # Gains of the vector that is quantized, or angles. When they are read, those of the result.
         address, count = Signal(config.address_bits), Signal(config.address_bits)
         output = Signal(range(len(GAIN_OUTPUTS)))
         with m.If(wanted["gains"]):
@@ -447,6 +466,7 @@ class Sequencer(wiring.Component):
         with m.Elif(both & wanted["peak_gains"]):
             m.d.sync += wanted["peak_gains"].eq(0)
 
+        # Request and route leave in one cycle, or neither does: routes match requests by order.
         # Scales of the weights, or that of the token's embedding.
         embedding = self.op == Op.EMBED
         place = (embed.scales + (command.token << 2))[: config.address_bits]

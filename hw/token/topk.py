@@ -15,17 +15,40 @@ K_MAX = 32
 
 
 def answer_shape(config: TokenConfig) -> data.StructLayout:
-    """Layout of an answer: the token, its logit, and whether it is the last of its list."""
+    """Layout of an answer.
+
+    Fields
+    ------
+    token : number of the token
+    logit : its logit, an element
+    last : the answer is the last one of its list
+    """
     return data.StructLayout({"token": range(config.vocabulary_max), "logit": ELEMENT, "last": 1})
 
 
 class TopK(wiring.Component):
     """Keeps the largest logits in order: the largest first, equal ones by the lowest token.
 
-    Each of ``K_MAX`` places holds a token and its logit. A new logit goes in front of the first
-    smaller one, and pushes it and all that follow one place on.
+    The golden function is the order of ``numpy.argsort(-logits, kind="stable")``, cut to k. Each of
+    ``K_MAX`` places holds a token and its logit. A new logit goes in front of the first smaller
+    one, and pushes it and all that follow one place on. The last place then drops its own.
 
-    Throughput: one logit per cycle; then one answer per cycle.
+    A logit that is accepted in cycle 0 is in its place in cycle 1. Behind the last logit the first
+    place is the answer. Each answer that is taken moves all places one forward.
+
+    Latency: 1 cycle from the last logit to the first answer. Throughput: one logit per cycle, then
+    one answer per cycle. A list of n logits takes n + k cycles, and the next list follows at once.
+
+    Example: the logits 1, 3, 3 and −2 come in cycles 0 to 3, and k is 2. Cycle 4 offers token 1
+    with 3, and cycle 5 token 2 with 3 and ``last``. The next logit is accepted in cycle 6.
+
+    Corner cases:
+
+    - ``K_MAX`` places are filled whatever k is. Logits beyond them are forgotten.
+    - The first of equal logits stays in front, because only a larger one displaces it.
+    - Logits are not accepted while answers are given, and answers wait until they are taken.
+    - Answers beyond the number of logits are undefined: k must not be above it.
+    - A reset empties all places, and drops the answers that are left.
 
     Parameters
     ----------
@@ -38,9 +61,11 @@ class TopK(wiring.Component):
 
     Members
     -------
-    k : In(range(K_MAX + 1)); answers to give, 1 or more
-    logits : In(stream of ``score_shape``); of the tokens from 0 on; ``last`` ends them
-    answers : Out(stream of ``answer_shape``)
+    k : In(range(K_MAX + 1)); answers to give, from 1 to ``K_MAX`` and at most one for each logit;
+        sampled with the last logit
+    logits : In(stream of ``score_shape``); of the tokens from 0 on; ``last`` ends them; ready
+        unless answers are given
+    answers : Out(stream of ``answer_shape``); depends on registers alone
     busy : Out(1); logits have come, and not all answers are given
     """
 
@@ -59,7 +84,8 @@ class TopK(wiring.Component):
         m = Module()
         logit = Value.cast(self.logits.p.value)
         negative = logit[-1]
-        # A number that grows with the logit, so that places compare without a sign.
+        # A number that grows with the logit, so that places compare without a sign: the bits of a
+        # negative logit are inverted, and the inverted sign stands on top.
         key = Cat(logit[:-1] ^ negative.replicate(len(logit) - 1), ~negative)
         token = Signal(range(self._config.vocabulary_max))
         place = data.StructLayout({"key": len(key), "token": len(token), "used": 1})
@@ -78,6 +104,7 @@ class TopK(wiring.Component):
             ),
             self.answers.p.last.eq(left == 1),
         ]
+        # Places are in order, so that all behind the first smaller one are smaller too.
         new = Cat(key, token, 1)
         before_larger = None
         for index, one in enumerate(places):

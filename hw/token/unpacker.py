@@ -65,6 +65,7 @@ class ElementUnpacker(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self._config.vector_lanes
+        # Wanted elements that are left; 0 while the rest of a request is dropped.
         left, lane = Signal.like(self.counts.p), Signal(range(lanes))
         active = Signal()
         word = Value.cast(self.words.p.elements)

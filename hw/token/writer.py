@@ -101,7 +101,7 @@ class VectorWriter(wiring.Component):
 
     - **In place.** A stored word is read in the cycle of its word, and written later. ``source``
       and ``destination`` may therefore be equal.
-    - **Zero.** A result of 0 is positive. ``RELU2`` of a negative element is 0.
+    - **Zero.** A computed result of 0 is positive. ``RELU2`` of a negative element is 0.
     - **Residual.** A small w may be lost: 131,072 + 1.5 is 131,072, whose neighbor is 131,076.
     - **Sigmoid.** It is exactly 1 for w above 11.1, and exactly 0 below −87.4. There the power of
       two is too small to change the 1, or its reciprocal is below the smallest element.

@@ -69,6 +69,7 @@ LEGAL = {
     "model inspect": "tiny.gguf",
     "model convert": "tiny.gguf new.gguf --to tq1_0",
     "model verify": "tiny.gguf tiny.gguf",
+    "model compile": "tiny.gguf --out new",
     "generate": "--model tiny.gguf",
     "estimate": "bitnet-2b4t",
     "energy mac": "",

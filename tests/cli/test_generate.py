@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -45,6 +46,22 @@ def test_the_rtl_says_the_same():
     assert 1_179_648 / 320 < rtl["cycles_per_token"] < 1.3 * 1_179_648 / 320
     assert sum(rtl["share_of_cycles"].values()) == pytest.approx(1)
     assert len(rtl["share_of_cycles"]) == 7
+
+
+def test_the_token_core_prints_where_its_cycles_go():
+    done = generate("--backend", "core", "--prompt", "Return the", "--max-tokens", 3)
+    assert done.returncode == 0, done.stderr
+    assert re.match(
+        r"Return the.*\n\nAll \d+ vectors of \d tokens equal those of the golden model\. "
+        r"Measured on the token core 64x5x1 base3, .*:\n"
+        r"the last token, at a context of \d: \d+ cycles\npart ",
+        done.stdout,
+        re.DOTALL,
+    )
+    arguments = ("--prompt", "Return the", "--max-tokens", 3, "--temperature", 1, "--json")
+    figures = json.loads(generate("--backend", "core", *arguments).stdout)
+    assert sum(figures["cycles_by_part"].values()) == figures["cycles"]
+    assert figures["cycles_by_part"]["products"] == 3 * (3 * 52 + 2 * 26 + 2 * 52) * 4
 
 
 def test_draws_follow_the_seed():
@@ -202,7 +219,7 @@ def test_ascii_terminals(command):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--backend", "fpga"), "--backend must be golden or rtl, not 'fpga'"),
+        (("--backend", "fpga"), "--backend must be golden, rtl or core, not 'fpga'"),
         (("--activations", "int3"), "--activations must be int8, int4 or a4.8, not 'int3'"),
         (("--preset", "x"), "--preset must be micro, line, block or bitnet, not 'x'"),
         (("--max-tokens", "0"), "--max-tokens must be 1 or more, not 0"),
@@ -219,6 +236,16 @@ def test_ascii_terminals(command):
         (
             ("--preset", "block"),
             "--preset must not be given without --backend rtl, which it is for",
+        ),
+        (
+            ("--backend", "core", "--activations", "int4"),
+            "--activations must not be given with --backend core, whose arithmetic and memory are "
+            "fixed",
+        ),
+        (
+            ("--backend", "core", "--beyond-context"),
+            "--beyond-context must not be given with --backend core, whose arithmetic and memory "
+            "are fixed",
         ),
         (
             ("--prompt", "ab\udcff"),

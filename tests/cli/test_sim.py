@@ -19,14 +19,14 @@ def test_sim_of_the_digits(command):
 
 
 def test_unknown_part(command, refused):
-    message = "--part must be sweep, digits, language, bitnet or axi, not 'all'"
+    message = "--part must be sweep, digits, language, bitnet, axi or core, not 'all'"
     refused(command("sim", "--part", "all"), message)
 
 
 def test_part_and_checkpoint(command, refused):
     refused(
         command("sim", "--part", "digits", "--checkpoint", "x"),
-        "--part must not be given with --checkpoint: leave one of them out",
+        "--part must not be given with --checkpoint, which does not use it",
     )
 
 

@@ -17,6 +17,7 @@ ALWAYS = {
     "model inspect": "quantize i2s-layout",
     "model convert": "quantize i2s-layout to hidden-act",
     "model verify": "quantize i2s-layout",
+    "model compile": "quantize i2s-layout hidden-act out force",
     "estimate": "design memory batch prompt clock profile versus validation",
     "energy mac": "library",
     "energy matmul": "n k tokens profile dram rows sram adder-bits",

@@ -19,6 +19,9 @@ from trilith.sim.rtl.streams import run_streams
 
 SIZE = CONFIG.head_size_max
 
+#: Each file builds a simulation; tests/sim/rtl/test_token_core.py covers all parts at once.
+pytestmark = pytest.mark.long
+
 
 class Attention(wiring.Component):
     """The unit with streams alone, and the constant of its scores."""

@@ -14,6 +14,9 @@ from trilith.hw.token.scaler import vector_word
 from trilith.hw.token.writer import vector_depth, vector_write
 from trilith.sim.rtl.streams import run_streams
 
+#: Each file builds a simulation; tests/sim/rtl/test_token_core.py covers all parts at once.
+pytestmark = pytest.mark.long
+
 
 class Heads(wiring.Component):
     """A vector memory, and the unit that reads heads from it once it is full."""

@@ -20,6 +20,9 @@ EPSILON = 1e-5
 #: A beat of the stream of factors.
 _FACTOR = data.StructLayout({"x": ELEMENT.size})
 
+#: Each file builds a simulation; tests/sim/rtl/test_token_core.py covers all parts at once.
+pytestmark = pytest.mark.long
+
 
 class Norm(wiring.Component):
     """A vector memory, the peaks of what is written to it, and a normalizer that reads it."""

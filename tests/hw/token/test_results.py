@@ -22,6 +22,9 @@ from trilith.sim.rtl.streams import run_streams
 
 _INPUTS = ("commands", "factor", "results", "bytes", "scales")
 
+#: Each file builds a simulation; tests/sim/rtl/test_token_core.py covers all parts at once.
+pytestmark = pytest.mark.long
+
 
 class Results(wiring.Component):
     """A scaler, a writer, and the vector memory behind them."""

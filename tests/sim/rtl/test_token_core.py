@@ -121,11 +121,13 @@ def test_values_that_are_too_large_are_an_error(core_model):
     assert run(core_model(change=large), [1, 2]).error
 
 
-@pytest.mark.parametrize(("token", "position"), [(160, 0), (255, 0), (3, 12), (3, 31)])
-def test_tokens_and_positions_out_of_range(core_model, token, position):
+@pytest.mark.parametrize(
+    ("token", "position", "k"), [(160, 0, 1), (255, 0, 1), (3, 12, 1), (3, 31, 1), (3, 0, 33)]
+)
+def test_commands_out_of_range(core_model, token, position, k):
     image = compile_image(core_model(), CONFIG)
     with TokenCoreSimulator(image, limit=20_000) as core:
-        result = core.run(token, position)
+        result = core.run(token, position, k)
     assert (result.error, result.tokens, result.vectors) == (True, [], [])
 
 
