@@ -1,6 +1,7 @@
 """Export of an engine as files for users without Python."""
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,12 @@ def check_target(
     """
     if file.suffix != ".v" or not file.stem:
         raise ExportError(f"the file to write must end in .v, not {str(file)!r}")
+    # FuseSoC's description, Tcl scripts and Verilator's control file name it without quotes.
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.+-]*", file.stem):
+        raise ExportError(
+            "the name of the file must have only letters, digits and _ . + - in front of .v, "
+            f"because scripts of other tools contain it, not {file.name!r}; folders may have others"
+        )
     if not period_ns > 0 or period_ns == float("inf"):
         raise ExportError(f"the clock period must be above 0 ns, not {period_ns:g}")
     check_name(name)

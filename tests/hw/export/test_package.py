@@ -325,3 +325,13 @@ def test_that_nothing_is_left_where_one_file_cannot_be_written(tmp_path: Path) -
     with pytest.raises(OutputError, match=f"^{re.escape(message)}$"):
         export_engine(CONFIG, tmp_path / "x.v")
     assert list(tmp_path.iterdir()) == [tmp_path / "x.sdc"]
+
+
+@pytest.mark.parametrize("name", ["o ut", "a$b", "-x", 'say"', "ö", "a[1]"])
+def test_names_that_scripts_cannot_hold(tmp_path, name):
+    file = tmp_path / "my project" / f"{name}.v"
+    with pytest.raises(
+        ExportError, match=f"^the name of the file must have only letters.*{re.escape(name)}"
+    ):
+        export_engine(CONFIG, file)
+    assert not file.parent.exists()
