@@ -164,7 +164,9 @@ class _Tools:
         # Verilator's makefile refuses a folder with a space in its name, but never uses the name.
         variables = ("CURDIR=work", *self._verilator.make_variables, *self._OPTIMIZE)
         command = ["make", "-j2", "-f", "Vtop.mk", *variables, target]
-        run_program(command, folder=work, makes=[target])
+        # Temporary files of a compiler that is killed stay in a folder that the next run removes.
+        temporary = {"TMPDIR": str(work.absolute())}
+        run_program(command, folder=work, makes=[target], variables=temporary)
 
     def runtime(self, arguments: Sequence[str]) -> Path:
         """Compile Verilator's runtime library, or find it compiled.

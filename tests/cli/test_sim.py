@@ -64,5 +64,5 @@ def test_layer_out_of_range(command, refused):
 def test_a_layout_without_a_checkpoint(command, refused):
     refused(
         command("sim", "--i2s-layout", "block64"),
-        "--i2s-layout must not be given without --checkpoint: leave it out",
+        "--i2s-layout must not be given without --checkpoint, which it is for",
     )
