@@ -65,12 +65,25 @@ def end_command(status: int, line: str) -> NoReturn:
 
 def _end_children() -> None:
     """End all processes that descend from this one, those that do not end by themselves too."""
+    _adopt_orphans()
     begin = time.monotonic()
     while (passed := time.monotonic() - begin) < 2 * _GRACE and (children := _descendants()):
         for child in children:
             with suppress(OSError):  # It may just have ended.
                 os.kill(child, signal.SIGTERM if passed < _GRACE else signal.SIGKILL)
         time.sleep(0.01)
+
+
+def _adopt_orphans() -> None:
+    """Become the parent of descendants whose own parent ends first, where Linux allows it.
+
+    A compiler that is started in the instant of a signal would otherwise be nobody's child.
+    """
+    with suppress(Exception):
+        import ctypes
+
+        set_child_subreaper = 36  # linux/prctl.h
+        ctypes.CDLL(None).prctl(set_child_subreaper, 1, 0, 0, 0)
 
 
 def _descendants() -> list[int]:

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Arguments of the wrong kind: one rule for integers, and one for arrays, in every room."""
 
 import json
