@@ -310,7 +310,7 @@ def test_a_board_that_refuses_for_ever():
 
 
 def test_a_rate_that_no_port_has(port):
-    with pytest.raises(ValueError, match="^baud must be from 1 to 2147483647, not 1000000000000$"):
+    with pytest.raises(ValueError, match=r"^baud must be from 1 to 2147483647, not 1000000000000$"):
         Board(port, 10**12)
 
 
