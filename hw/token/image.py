@@ -35,7 +35,7 @@ class CompileError(TrilithError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """What a token core needs of a model.
+    """Program, memory and weights of a model for a token core.
 
     Parameters
     ----------

@@ -354,8 +354,9 @@ def _executor(scheduler: str | None, workers: int | None) -> Iterator[Executor]:
         ) from None
     try:
         client = Client(scheduler, timeout=10)
-    except (OSError, ValueError) as error:
-        raise EstimateError(f"--scheduler must be a Dask scheduler: {error}") from None
+    except Exception as error:  # Dask raises errors of many kinds, assertions among them.
+        reason = str(error) or f"{type(error).__name__} in Dask"
+        raise EstimateError(f"--scheduler must be a Dask scheduler: {reason}") from None
     with client:
         yield client.get_executor()
 

@@ -45,7 +45,7 @@ class MemoryModel:
 
 @dataclass(frozen=True, kw_only=True)
 class CoreRun:
-    """What a token core did for one token.
+    """Cycles, answers and vectors of one token in a token core.
 
     Parameters
     ----------

@@ -148,6 +148,7 @@ def place(tmp_path, tiny, monkeypatch):
     monkeypatch.setattr("amaranth._unused.MustUse._MustUse__silence", True)
     monkeypatch.setattr("matplotlib.figure.Figure.savefig", stop)
     monkeypatch.setattr("trilith.sim.tools.pool.process_pool", stop)
+    monkeypatch.setattr("distributed.Client", stop)
 
 
 def check(done, typed):
