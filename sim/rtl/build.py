@@ -165,8 +165,7 @@ class _Tools:
         variables = ("CURDIR=work", *self._verilator.make_variables, *self._OPTIMIZE)
         command = ["make", "-j2", "-f", "Vtop.mk", *variables, target]
         # Temporary files of a compiler that is killed stay in a folder that the next run removes.
-        temporary = {"TMPDIR": str(work.absolute())}
-        run_program(command, folder=work, makes=[target], variables=temporary)
+        run_program(command, folder=work, makes=[target], variables={"TMPDIR": "."})
 
     def runtime(self, arguments: Sequence[str]) -> Path:
         """Compile Verilator's runtime library, or find it compiled.
