@@ -114,7 +114,8 @@ def _load(options: _Options, **product: Any) -> Continuation:
         hidden_act=str(options.hidden_act) if options.hidden_act else None,
         **product,
     )
-    return Continuation(options, network, load_tokenizer(path))
+    beyond = options.backend is not _Backend.CORE
+    return Continuation(options, network, load_tokenizer(path), beyond=beyond)
 
 
 def _draws(options: _Options) -> dict[str, Any]:

@@ -63,6 +63,7 @@ class Continuation:
     options : ``PromptOptions``, and ``as_json``, with which nothing is printed
     network : the ``BitNetModel`` that continues the prompt
     tokenizer : see ``trilith.golden.checkpoint.tokenizer.load_tokenizer``
+    beyond : whether ``--beyond-context`` can be given
 
     Attributes
     ----------
@@ -77,8 +78,9 @@ class Continuation:
         than the context, the tokens to generate included.
     """
 
-    def __init__(self, options: Any, network: Any, tokenizer: Any) -> None:
+    def __init__(self, options: Any, network: Any, tokenizer: Any, *, beyond: bool = True) -> None:
         self._options, self.network, self._tokenizer = options, network, tokenizer
+        self._beyond = beyond
         self._text = _decoded(options.prompt)
         self.prompt: list[int] = self._encode()
         self.tokens: list[int] = []
@@ -107,7 +109,7 @@ class Continuation:
                 f"--prompt and --max-tokens must fit into the model's context of "
                 f"{config.max_positions} tokens, and have {len(tokens)} and {options.max_tokens}: "
                 + (f"give --max-tokens {left}" if left > 0 else "give a shorter prompt")
-                + ", or allow it with --beyond-context"
+                + ", or allow it with --beyond-context" * self._beyond
             )
         return tokens
 

@@ -29,7 +29,7 @@ __all__ = [
     "write_files",
 ]
 
-#: What follows the stem in the names of every export's files, of the testbench, and of AXI's.
+#: Ends of the names, behind the stem, of every export's files, of the testbench, and of AXI's.
 COMMON_ENDS = (".v", ".json", ".md", ".core", ".sdc", ".vlt")
 _TESTBENCH_ENDS = ("_tb.v",)
 AXI_ENDS = ("_regs.h", "_regs.py", "_ip.tcl", "_litex.py")

@@ -126,7 +126,7 @@ class Mixer(wiring.Component):
         width = 15 + config.context_max.bit_length()
         chunks = config.row_chunks(config.head_size_max)
         m.submodules.sums = sums = memory.Memory(
-            shape=lanes * width, depth=heads << (chunks - 1).bit_length() or 1, init=[]
+            shape=lanes * width, depth=heads << (chunks - 1).bit_length(), init=[]
         )
         write, read = sums.write_port(), sums.read_port(domain="comb")
         command = Signal(mixer_command(config), reset_less=True)

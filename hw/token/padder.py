@@ -67,7 +67,7 @@ class RowPadder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pieces = self._config.row_bytes // self._config.vector_lanes
-        place, filling = Signal(range(max(2, pieces))), Signal()
+        place, filling = Signal(range(pieces)), Signal()
         # U is 4 or more, because a word of memory has at least 4 bytes for each vector lane.
         row_end = place == pieces - 1
         m.d.comb += [

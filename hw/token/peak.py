@@ -89,11 +89,6 @@ class PeakTracker(wiring.Component):
             }
         )
 
-    @property
-    def latency(self) -> int:
-        """Cycles from the last word to the root of the tree; a cycle later the peaks are valid."""
-        return 3 + tree_latency(self._config.vector_lanes)
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         lanes = self._config.vector_lanes

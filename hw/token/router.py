@@ -6,7 +6,6 @@ from amaranth.lib.wiring import In, Out
 
 from ..gearbox import Gearbox
 from .config import TokenConfig, check_core_config
-from .element import ELEMENT
 from .memory_port import read_word
 from .scaler import vector_word
 
@@ -132,5 +131,4 @@ class ElementRouter(wiring.Component):
                 output.p.last.eq(gearbox.o.p.last),
                 output.valid.eq(gearbox.o.valid & queue.r_rdy & ~dropped & (route.output == index)),
             ]
-        assert ELEMENT.size == 24
         return m

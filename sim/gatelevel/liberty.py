@@ -32,7 +32,7 @@ __all__ = [
 #: tenth of it.
 _LARGEST = 2**28
 
-#: The file must name its group within so many bytes; comments stand in front.
+#: The file must name its group within this number of bytes; comments stand in front.
 _START = 2**20
 
 #: Most characters of a function, words of an attribute, and groups inside each other.

@@ -243,6 +243,10 @@ def test_ascii_terminals(command):
             "fixed",
         ),
         (
+            ("--backend", "core", "--max-tokens", "400"),
+            "have 4 and 400: give --max-tokens 252\n",
+        ),
+        (
             ("--backend", "core", "--beyond-context"),
             "--beyond-context must not be given with --backend core, whose arithmetic and memory "
             "are fixed",

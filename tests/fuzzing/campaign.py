@@ -16,7 +16,7 @@ from trilith.golden.errors import CheckpointWarning, TrilithError
 
 from .mutation import mutate, other_bytes, paths, remember
 
-#: One case in so many is measured by tracemalloc, which makes a reader four times slower.
+#: One case in this number is measured by tracemalloc, which makes a reader four times slower.
 _MEASURED = 16
 #: Bytes that a reader may take beside twice the file: Python's objects, tables, messages, and the
 #: unpacked matrices that are compared.
@@ -59,7 +59,7 @@ class Target:
 
 @dataclass
 class Outcome:
-    """What a campaign saw: files read and refused, failures in words, seconds of the processor."""
+    """Outcome of a campaign: files read and refused, failures in words, CPU seconds."""
 
     read: int = 0
     refused: int = 0

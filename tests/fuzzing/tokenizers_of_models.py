@@ -60,7 +60,7 @@ def _read(folder: Path, name: str = "") -> list[list[int]]:
 
 
 def _naive(folder: Path) -> list[list[int]]:
-    """What the library makes of the file without truncation, padding and dropout."""
+    """Result of the library for the file without truncation, padding and dropout."""
     stored = json.loads((folder / "tokenizer.json").read_bytes())
     model = stored["model"]
     if "dropout" in model:

@@ -1,4 +1,4 @@
-"""What a message says about a program that failed."""
+"""Message about a program that failed."""
 
 import signal
 

@@ -88,7 +88,7 @@ def fusesoc(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def edam(folder: Path, work: str) -> dict:
-    """What FuseSoC gives to a tool, with the type of each file by its name."""
+    """Files that FuseSoC gives to a tool, with the type of each file by its name."""
     import yaml
 
     (file,) = (folder / "build").glob(f"{work}/*.eda.yml")
