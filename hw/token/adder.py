@@ -5,8 +5,9 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden.elements import SIGNIFICAND_BITS
+from ..engine.dot import add_or_subtract
 from .element import ELEMENT, FRACTION_BITS, pack_element, significand
-from .leading import leading_zeros
+from .leading import leading_zeros, shift_left
 
 __all__ = ["ElementAdder"]
 
@@ -79,16 +80,12 @@ class ElementAdder(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         m = Module()
         width = SIGNIFICAND_BITS + _GUARD_BITS
+        a, b, negative_b = self.a, self.b, self.b.negative ^ self.subtract
         swap = Signal()
-        m.d.comb += swap.eq(
-            Cat(self.b.fraction, self.b.exponent) > Cat(self.a.fraction, self.a.exponent)
-        )
-        large, small = Signal(ELEMENT), Signal(ELEMENT)
-        negative_b = self.b.negative ^ self.subtract
-        signed_b = Cat(self.b.fraction, self.b.exponent, negative_b)
-        m.d.comb += [large.eq(Mux(swap, signed_b, self.a)), small.eq(Mux(swap, self.a, signed_b))]
+        m.d.comb += swap.eq(Cat(b.fraction, b.exponent) > Cat(a.fraction, a.exponent))
 
-        # First register: operands in order, and the distance of their exponents.
+        # First register: operands in order, and the distance of their exponents. Both distances are
+        # computed beside the comparison, which then chooses one.
         exponent = Signal(8, reset_less=True)
         negative = Signal(reset_less=True)
         opposite = Signal(reset_less=True)
@@ -96,12 +93,18 @@ class ElementAdder(wiring.Component):
         smaller = Signal(SIGNIFICAND_BITS, reset_less=True)
         distance = Signal(8, reset_less=True)
         m.d.sync += [
-            exponent.eq(large.exponent),
-            negative.eq(large.negative),
-            opposite.eq(large.negative ^ small.negative),
-            larger.eq(significand(large)),
-            smaller.eq(Mux(small.exponent == 0, 0, significand(small))),
-            distance.eq(large.exponent - small.exponent),
+            exponent.eq(Mux(swap, b.exponent, a.exponent)),
+            negative.eq(Mux(swap, negative_b, a.negative)),
+            opposite.eq(a.negative ^ negative_b),
+            larger.eq(Mux(swap, significand(b), significand(a))),
+            smaller.eq(
+                Mux(
+                    swap,
+                    Mux(a.exponent == 0, 0, significand(a)),
+                    Mux(b.exponent == 0, 0, significand(b)),
+                )
+            ),
+            distance.eq(Mux(swap, b.exponent - a.exponent, a.exponent - b.exponent)),
         ]
 
         # Second register: the sum of the magnitudes, at most 2 times the larger significand. A
@@ -112,33 +115,30 @@ class ElementAdder(wiring.Component):
         kept = shifted[2**5 - _GUARD_BITS + 1 :][: width - 1]
         lost = shifted[: 2**5 - _GUARD_BITS + 1].any()
         aligned = Cat(lost, kept)
-        padded = Cat(Const(0, _GUARD_BITS), larger)
+        padded = Cat(Const(0, _GUARD_BITS), larger, 0)
         total = Signal(width + 1, reset_less=True)
         total_exponent = Signal(8, reset_less=True)
         total_negative = Signal(reset_less=True)
         m.d.sync += [
-            total.eq(Mux(opposite, padded - aligned, padded + aligned)),
+            total.eq(add_or_subtract(padded, Cat(aligned, 0), opposite, width + 1)),
             total_exponent.eq(exponent),
             total_negative.eq(negative),
         ]
 
         # Third register: normalized and rounded. The leading bit of a sum without a carry has the
         # weight of the larger exponent, and one zero above it.
-        zeros = leading_zeros(m, total)
-        normalized = Signal(width + 1)
-        m.d.comb += normalized.eq(total << zeros)
+        zeros = leading_zeros(total)
+        normalized = shift_left(m, total, zeros)
         below = width - FRACTION_BITS
         stored = Signal(signed(11))
         m.d.comb += stored.eq(total_exponent + 1 - zeros)
-        magnitude, overflow = pack_element(
+        packed, overflow = pack_element(
+            negative=total_negative,
             exponent=stored,
             fraction=normalized[below:][:FRACTION_BITS],
             round_bit=normalized[below - 1],
             sticky=normalized[: below - 1].any(),
             zero=(total_exponent == 0) | ~normalized[-1],
         )
-        m.d.sync += [
-            self.total.eq(Cat(magnitude, total_negative & magnitude.any())),
-            self.overflow.eq(overflow),
-        ]
+        m.d.sync += [self.total.eq(packed), self.overflow.eq(overflow)]
         return m

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ...golden.checks import check_integer
 from ...golden.elements import BIAS
 from .element import ELEMENT, FRACTION_BITS, pack_element
-from .leading import leading_zeros
+from .leading import leading_zeros, shift_left
 
 __all__ = ["IntegerConverter"]
 
@@ -78,9 +78,9 @@ class IntegerConverter(wiring.Component):
         negative = self.integer[-1]
         magnitude = Signal(width)
         m.d.comb += magnitude.eq(Mux(negative, -self.integer, self.integer))
-        zeros = leading_zeros(m, magnitude)
+        zeros = leading_zeros(magnitude)
         held = Signal(width, reset_less=True)
-        held_zeros = Signal.like(zeros, reset_less=True)
+        held_zeros = Signal(len(zeros), reset_less=True)
         held_negative = Signal(reset_less=True)
         # Stored exponent of a magnitude whose top bit is set: from −322 to 701 at 64 bits.
         top_exponent = Signal(signed(11), reset_less=True)
@@ -92,20 +92,17 @@ class IntegerConverter(wiring.Component):
         ]
         # Bits for the fraction, the round bit and a sticky bit lie below the leading one.
         room = max(width, FRACTION_BITS + 3)
-        normalized = Signal(room)
-        m.d.comb += normalized.eq(Cat(Const(0, room - width), held) << held_zeros)
+        normalized = shift_left(m, Cat(Const(0, room - width), held), held_zeros)
         below = room - 1 - FRACTION_BITS
         stored = Signal(signed(12))
         m.d.comb += stored.eq(top_exponent - held_zeros)
-        packed, overflow = pack_element(
+        element, overflow = pack_element(
+            negative=held_negative,
             exponent=stored,
             fraction=normalized[below:][:FRACTION_BITS],
             round_bit=normalized[below - 1],
             sticky=normalized[: below - 1].any(),
             zero=~normalized[-1],
         )
-        m.d.sync += [
-            self.element.eq(Cat(packed, held_negative & packed.any())),
-            self.overflow.eq(overflow),
-        ]
+        m.d.sync += [self.element.eq(element), self.overflow.eq(overflow)]
         return m

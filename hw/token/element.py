@@ -1,6 +1,6 @@
 """The element of the token core's vectors as a layout, and what its operators share."""
 
-from amaranth.hdl import Cat, Const, Mux, Value
+from amaranth.hdl import Cat, Const, Mux, Value, ValueLike
 from amaranth.lib import data
 
 from ...golden.elements import SIGNIFICAND_BITS, element_bits, round_element
@@ -32,16 +32,24 @@ def constant(value: float) -> Const:
 
 
 def pack_element(
-    *, exponent: Value, fraction: Value, round_bit: Value, sticky: Value, zero: Value
+    *,
+    negative: ValueLike = 0,
+    exponent: Value,
+    fraction: Value,
+    round_bit: Value,
+    sticky: Value,
+    zero: Value,
 ) -> tuple[Value, Value]:
-    """Round a normalized magnitude half to even, and clear or saturate what does not fit.
+    """Round a normalized number half to even, and clear or saturate what does not fit.
 
     Exponent and fraction are one number, to which the rounding adds 0 or 1. A carry out of the
-    fraction therefore raises the exponent, and leaves the fraction 0. The exponent is judged after
-    the rounding: a magnitude just below 2⁻¹²⁶ may still round up to it.
+    fraction therefore raises the exponent, and leaves the fraction 0. The exponent is judged as it
+    is after the rounding: a magnitude just below 2⁻¹²⁶ may still round up to it. The judgment does
+    not wait for the sum, because the carry is known from the fraction.
 
     Parameters
     ----------
+    negative : sign of the number; by default it is positive
     exponent : signed stored exponent before rounding, at least 9 bits
     fraction : ``FRACTION_BITS`` bits below the leading one
     round_bit : the bit below ``fraction``
@@ -50,13 +58,16 @@ def pack_element(
 
     Returns
     -------
-    Fraction and exponent of the element (23 bits), and whether the magnitude was too large
+    The element, whose zero is positive, and whether the magnitude was too large
     """
     # Half to even: up above the half, and at the half if the fraction is odd.
-    joined = Cat(fraction, exponent).as_signed() + (round_bit & (sticky | fraction[0]))
-    rounded = joined[FRACTION_BITS:].as_signed()
-    overflow = (rounded >= 255) & ~zero
+    up = round_bit & (sticky | fraction[0])
+    carry = up & fraction.all()
+    stored, above = exponent[:8], exponent[8:-1].any()
+    below_one = exponent[-1] | (~above & (stored == 0) & ~carry)
+    too_large = ~exponent[-1] & (above | (stored == 255) | ((stored == 254) & carry))
+    clear = zero | below_one
+    rounded = (Cat(fraction, stored) + up)[: FRACTION_BITS + 8]
     largest = Const((254 << FRACTION_BITS) | (2**FRACTION_BITS - 1), FRACTION_BITS + 8)
-    clear = zero | (rounded <= 0)
-    magnitude = Mux(clear, 0, Mux(overflow, largest, joined[: FRACTION_BITS + 8]))
-    return magnitude, overflow
+    element = Mux(clear, 0, Cat(Mux(too_large, largest, rounded), negative))
+    return element, too_large & ~zero

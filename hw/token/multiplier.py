@@ -68,15 +68,13 @@ class ElementMultiplier(wiring.Component):
         top = exact[-1]
         aligned = Mux(top, exact, Cat(0, exact[:-1]))
         low = SIGNIFICAND_BITS - 1
-        magnitude, overflow = pack_element(
+        product, overflow = pack_element(
+            negative=negative,
             exponent=(exponent + top).as_signed(),
             fraction=aligned[low + 1 :][:FRACTION_BITS],
             round_bit=aligned[low],
             sticky=aligned[:low].any(),
             zero=zero,
         )
-        m.d.sync += [
-            self.product.eq(Cat(magnitude, negative & magnitude.any())),
-            self.overflow.eq(overflow),
-        ]
+        m.d.sync += [self.product.eq(product), self.overflow.eq(overflow)]
         return m

@@ -131,15 +131,15 @@ class SpecialFunction(wiring.Component):
         m.d.comb += value.eq(base + (product >> SEGMENT_BITS))
         one = value[-1]
         exponent = Signal(signed(11))
-        m.d.comb += exponent.eq(Mux(large, 255, scale + (BIAS - 1) + one))
-        magnitude, overflow = pack_element(
+        m.d.comb += exponent.eq(Mux(large, 255, scale + BIAS + one))
+        element, overflow = pack_element(
             exponent=exponent,
             fraction=Mux(one, 0, value[2 : 2 + FRACTION_BITS]),
             round_bit=value[1] & ~one,
             sticky=value[0] & ~one,
             zero=zero,
         )
-        m.d.sync += [self.value.eq(magnitude), self.overflow.eq(overflow)]
+        m.d.sync += [self.value.eq(element), self.overflow.eq(overflow)]
         return m
 
     def _position(self, m: Module) -> tuple[Signal, Signal, Signal, Signal, Signal]:
@@ -150,26 +150,26 @@ class SpecialFunction(wiring.Component):
 
         Returns
         -------
-        Place, segment with the number of its table in the lowest bits, power of two, whether the
-        result is zero, and whether it is too large
+        Place, segment with the number of its table in the lowest bits, power of two less one,
+        whether the result is zero, and whether it is too large
         """
         x = self.x
         power, root = self.function == Function.EXP2, self.function == Function.ROOT
         exponent = Signal(signed(9))
         m.d.comb += exponent.eq(x.exponent - BIAS)
-        places = Signal(signed(10))
-        m.d.comb += places.eq(8 - exponent)
-        tiny, huge = (places > 25) | (x.exponent == 0), places <= 0
+        # The significand moves right by 8 − e places. From 26 places on it is less than a half.
+        tiny, huge = x.exponent < BIAS + 8 - 25, x.exponent >= BIAS + 8
+        places = (BIAS + 8 - x.exponent)[:5]
         # Zeros below the significand keep all its bits, so that a tie is seen.
         shifted = Signal(18 + 8 + 16)
-        m.d.comb += shifted.eq(
-            Cat(Const(0, 18 + 8), significand(x)) >> Mux(tiny | huge, 0, places[:5])
-        )
-        whole, round_bit, sticky = shifted[18:], shifted[17], shifted[:17].any()
-        rounded = Signal(24)
-        m.d.comb += rounded.eq(Mux(tiny, 0, whole + (round_bit & (sticky | whole[0]))))
+        m.d.comb += shifted.eq(Cat(Const(0, 18 + 8), significand(x)) >> places)
+        whole = Mux(tiny, 0, shifted[18:])
+        up = shifted[17] & (shifted[:17].any() | shifted[18]) & ~tiny
+        # −n is ~n + 1: a negative integer is rounded up where its magnitude is not.
         fixed = Signal(signed(25))
-        m.d.comb += fixed.eq(Mux(x.negative, -rounded, rounded))
+        m.d.comb += fixed.eq(
+            (Cat(whole, 0) ^ x.negative.replicate(25)).as_signed() + (up ^ x.negative)
+        )
 
         place = Signal(SEGMENT_BITS, reset_less=True)
         segment = Signal(10, reset_less=True)
@@ -184,9 +184,9 @@ class SpecialFunction(wiring.Component):
             large.eq(power & huge & ~x.negative),
         ]
         with m.If(power):
-            m.d.sync += scale.eq((fixed >> FRACTION_BITS) + 1)
+            m.d.sync += scale.eq(fixed >> FRACTION_BITS)
         with m.Elif(root):
-            m.d.sync += scale.eq(-(exponent >> 1))
+            m.d.sync += scale.eq(~(exponent >> 1))
         with m.Else():
-            m.d.sync += scale.eq(-exponent)
+            m.d.sync += scale.eq(~exponent)
         return place, segment, scale, zero, large
