@@ -9,23 +9,20 @@ from ..gearbox import Gearbox
 from .attention import AttentionUnit
 from .cache_writer import CacheWriter
 from .config import TokenConfig, check_core_config
+from .core_memory import CoreMemory
 from .element import constant
 from .heads import HeadUnit
-from .memory_port import MemoryPort, memory_request, memory_response
+from .memory_port import memory_request, memory_response
 from .normalizer import Normalizer
 from .padder import RowPadder
 from .peak import PeakTracker
 from .program import Op
-from .router import ElementRouter
 from .scaler import ResultScaler, vector_word
-from .sequencer import GAIN_OUTPUTS, SCALE_OUTPUTS, Sequencer, core_command, fetch_shape
+from .sequencer import Sequencer, core_command, fetch_shape
 from .topk import TopK, answer_shape
 from .writer import VectorWriter, vector_depth, vector_write
 
 __all__ = ["TRACE_PARTS", "TokenCore", "TraceKind", "trace_shape"]
-
-#: Channels of the memory port, in order: gains and angles, scales, rows of bytes, the program.
-_CHANNELS = ("gains", "scales", "rows", "program")
 
 
 class TraceKind(enum.Enum, shape=2):
@@ -158,7 +155,7 @@ class TokenCore(wiring.Component):
         self._connect_vectors(m)
         self._connect_products(m)
         self._connect_attention(m)
-        sequencer, topk, port = self._sequencer, self._topk, self._port
+        sequencer, topk = self._sequencer, self._topk
         wiring.connect(m, wiring.flipped(self.commands), sequencer.commands)
         wiring.connect(m, sequencer.fetch, wiring.flipped(self.fetch))
         wiring.connect(m, topk.answers, wiring.flipped(self.answers))
@@ -174,7 +171,7 @@ class TokenCore(wiring.Component):
             self._attention.overflow,
         )
         self._trace(m)
-        with m.If(Cat(overflows).any() | sequencer.fault | self._engine.error | port.error):
+        with m.If(Cat(overflows).any() | sequencer.fault | self._engine.error | self._memory.error):
             m.d.sync += self.error.eq(1)
         return m
 
@@ -214,9 +211,7 @@ class TokenCore(wiring.Component):
         """Make the parts."""
         config = self._config
         m.submodules.sequencer = self._sequencer = Sequencer(config)
-        m.submodules.port = self._port = MemoryPort(config, channels=len(_CHANNELS))
-        m.submodules.gains = self._gains = ElementRouter(config, outputs=len(GAIN_OUTPUTS))
-        m.submodules.scales = self._scales = ElementRouter(config, outputs=len(SCALE_OUTPUTS))
+        m.submodules.memory = self._memory = CoreMemory(config)
         m.submodules.engine = self._engine = MatVecEngine(config.engine)
         m.submodules.scaler = self._scaler = ResultScaler(config)
         m.submodules.writer = self._writer = VectorWriter(config)
@@ -228,98 +223,35 @@ class TokenCore(wiring.Component):
         m.submodules.topk = self._topk = TopK(config)
 
     def _connect_memory(self, m: Module) -> None:
-        """Connect the channels of the memory port.
-
-        The sequencer and the attention share the channels of scales and of rows. A request for
-        scales and its route leave in the same cycle, or both wait.
-        """
-        port, sequencer = self._port, self._sequencer
-        gains, scales, attention = self._gains, self._scales, self._attention
+        """Connect the memory port, and its users."""
+        memory, sequencer = self._memory, self._sequencer
         for name in ("requests", "write_data"):
-            wiring.connect(m, getattr(port, name), wiring.flipped(getattr(self, name)))
-        wiring.connect(m, wiring.flipped(self.read_data), port.read_data)
-        wiring.connect(m, self._cache.writes, port.writes)
-        requests = dict(zip(_CHANNELS, port.channel_requests, strict=True))
-        words = dict(zip(_CHANNELS, port.channel_words, strict=True))
-        wiring.connect(m, sequencer.program_request, requests["program"])
-        wiring.connect(m, words["program"], sequencer.program)
-        wiring.connect(m, sequencer.gain_requests, requests["gains"])
-        wiring.connect(m, sequencer.gain_routes, gains.routes)
-        wiring.connect(m, words["gains"], gains.memory)
-        wiring.connect(m, words["scales"], scales.memory)
-        # The sequencer asks for scales only while the attention is idle: own requests never replace
-        # one that waits.
-        route, whole = scales.routes, attention.element_requests
-        own = sequencer.scale_requests.valid | sequencer.scale_routes.valid
+            wiring.connect(m, getattr(memory, name), wiring.flipped(getattr(self, name)))
+        wiring.connect(m, wiring.flipped(self.read_data), memory.read_data)
+        for name in ("begins", "instruction", "token", "embedding_offset", "angle_offset"):
+            m.d.comb += getattr(memory, name).eq(getattr(sequencer, name))
+        for name in ("scale", "have_scale", "waits"):
+            m.d.comb += getattr(sequencer, name).eq(getattr(memory, name))
         m.d.comb += [
-            requests["scales"].p.eq(
-                Mux(own, sequencer.scale_requests.p.as_value(), whole.p.as_value())
-            ),
-            requests["scales"].valid.eq(
-                Mux(own, sequencer.scale_requests.valid, whole.valid & route.ready)
-            ),
-            sequencer.scale_requests.ready.eq(requests["scales"].ready),
-            sequencer.scale_routes.ready.eq(route.ready),
-            whole.ready.eq(requests["scales"].ready & route.ready & ~own),
-            route.valid.eq(
-                Mux(own, sequencer.scale_routes.valid, whole.valid & requests["scales"].ready)
-            ),
+            memory.busy_attention.eq(sequencer.busy_attention),
+            memory.taking_bytes.eq(self._scaler.taking_bytes),
         ]
-        with m.If(own):
-            m.d.comb += route.p.eq(sequencer.scale_routes.p)
-        with m.Else():
-            m.d.comb += [
-                route.p.output.eq(SCALE_OUTPUTS.index("attention")),
-                route.p.count.eq(~0),
-            ]
-        rows = requests["rows"]
-        with m.If(sequencer.row_requests.valid):
-            wiring_p = sequencer.row_requests.p
-            m.d.comb += [rows.p.eq(wiring_p), rows.valid.eq(1)]
-            m.d.comb += sequencer.row_requests.ready.eq(rows.ready)
-        with m.Else():
-            m.d.comb += [rows.p.eq(attention.row_requests.p)]
-            m.d.comb += rows.valid.eq(attention.row_requests.valid)
-            m.d.comb += attention.row_requests.ready.eq(rows.ready)
-        self._connect_rows(m, words["rows"])
-
-    def _connect_rows(self, m: Module, words: wiring.PureInterface) -> None:
-        """Hand rows of bytes to the attention, or an embedding's to the scaler."""
-        config, sequencer = self._config, self._sequencer
-        word_bytes, lanes = config.memory_width // 8, config.vector_lanes
-        embedding = Signal()
-        with m.If(sequencer.begins & (sequencer.op == Op.EMBED)):
-            m.d.sync += embedding.eq(1)
-        with m.Elif(sequencer.begins & ((sequencer.op == Op.ATTEND) | (sequencer.op == Op.HEAD))):
-            m.d.sync += embedding.eq(0)
-        m.submodules.chunks = chunks = Gearbox(
-            in_bytes=word_bytes, out_bytes=config.attention_lanes
-        )
-        m.submodules.pieces = pieces = Gearbox(in_bytes=word_bytes, out_bytes=lanes)
-        for gearbox, chosen in ((chunks, ~embedding), (pieces, embedding)):
-            m.d.comb += [
-                gearbox.i.p.data.eq(words.p.data),
-                gearbox.i.p.count.eq(word_bytes // gearbox.unit_bytes),
-                gearbox.i.p.last.eq(words.p.last),
-                gearbox.i.valid.eq(words.valid & chosen),
-            ]
-        rows, bytes_ = self._attention.rows, self._scaler.bytes
-        # Rows are padded to whole words. The scaler stops at the end of the embedding. The zeros
-        # behind it are dropped here, so that they do not block the next row.
-        begun, taking = Signal(), self._scaler.taking_bytes
-        with m.If(taking):
-            m.d.sync += begun.eq(1)
-        with m.Elif(sequencer.begins & (sequencer.op == Op.EMBED)):
-            m.d.sync += begun.eq(0)
-        m.d.comb += [
-            words.ready.eq(Mux(embedding, pieces.i.ready, chunks.i.ready)),
-            Value.cast(rows.p).eq(Value.cast(chunks.o.p.data)),
-            rows.valid.eq(chunks.o.valid),
-            chunks.o.ready.eq(rows.ready),
-            Value.cast(bytes_.p).eq(Value.cast(pieces.o.p.data)),
-            bytes_.valid.eq(pieces.o.valid),
-            pieces.o.ready.eq(bytes_.ready | (begun & ~taking)),
-        ]
+        attention = self._attention
+        for source, target in (
+            (sequencer.program_requests, memory.program_requests),
+            (memory.program, sequencer.program),
+            (self._cache.writes, memory.writes),
+            (attention.element_requests, memory.attention_scales),
+            (attention.row_requests, memory.attention_rows),
+            (memory.peak_gains, self._peak.gains),
+            (memory.gains, self._normalizer.gains),
+            (memory.angles, self._heads.table),
+            (memory.weight_scales, self._scaler.scales),
+            (memory.attention_elements, attention.elements),
+            (memory.rows, attention.rows),
+            (memory.bytes, self._scaler.bytes),
+        ):
+            wiring.connect(m, source, target)
 
     def _connect_vectors(self, m: Module) -> None:
         """Connect the vector memory: two units write, three read, one at a time.
@@ -371,17 +303,6 @@ class TokenCore(wiring.Component):
         ]
         wiring.connect(m, self._scaler.words, writer.words)
         m.d.comb += sequencer.busy_vectors.eq(writer.busy)
-        for name, unit, port in (
-            ("peak", peak, "gains"),
-            ("normalizer", normalizer, "gains"),
-            ("angles", heads, "table"),
-        ):  # fmt: skip
-            source, target = self._gains.outputs[GAIN_OUTPUTS.index(name)], getattr(unit, port)
-            m.d.comb += [
-                target.p.eq(source.p.elements),
-                target.valid.eq(source.valid),
-                source.ready.eq(target.ready),
-            ]
 
     def _connect_products(self, m: Module) -> None:
         """Connect engine and scaler, and the normalizer's bytes and factor to both users."""
@@ -391,12 +312,6 @@ class TokenCore(wiring.Component):
         wiring.connect(m, wiring.flipped(self.weights), engine.weights)
         wiring.connect(m, engine.results, scaler.results)
         wiring.connect(m, sequencer.scaler, scaler.commands)
-        source = self._scales.outputs[SCALE_OUTPUTS.index("scaler")]
-        m.d.comb += [
-            scaler.scales.p.eq(source.p.elements),
-            scaler.scales.valid.eq(source.valid),
-            source.ready.eq(scaler.scales.ready),
-        ]
         m.submodules.activations = gearbox = Gearbox(
             in_bytes=config.vector_lanes, out_bytes=config.engine.lanes, unit_bytes=1
         )
@@ -442,11 +357,6 @@ class TokenCore(wiring.Component):
         wiring.connect(m, sequencer.cache, cache.commands)
         wiring.connect(m, sequencer.attention, attention.commands)
         wiring.connect(m, attention.logits, topk.logits)
-        source = self._scales.outputs[SCALE_OUTPUTS.index("attention")]
-        wiring.connect(m, source, attention.elements)
-        wiring.connect(
-            m, self._scales.outputs[SCALE_OUTPUTS.index("embedding")], sequencer.embedding
-        )
         # Heads of queries and the last vector fill the query buffer, keys and values the cache.
         padder = self._query_padder
         m.submodules.queries = queries = Gearbox(

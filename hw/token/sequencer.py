@@ -14,16 +14,12 @@ from .heads import heads_command
 from .memory_port import read_request, read_word
 from .normalizer import normalizer_command
 from .program import FLAGS, INSTRUCTION_BYTES, Op, instruction_layout
-from .router import element_words, route_shape
+from .requests import units
 from .scaler import scaler_command
 from .topk import K_MAX
 from .writer import writer_command
 
-__all__ = ["GAIN_OUTPUTS", "SCALE_OUTPUTS", "Sequencer", "core_command", "fetch_shape"]
-
-#: Outputs of the routers of the two channels for elements, in order.
-GAIN_OUTPUTS = ("peak", "normalizer", "angles")
-SCALE_OUTPUTS = ("attention", "scaler", "embedding")
+__all__ = ["Sequencer", "core_command", "fetch_shape"]
 
 
 def core_command(config: TokenConfig) -> data.StructLayout:
@@ -88,15 +84,15 @@ class Sequencer(wiring.Component):
     -------
     commands : In(stream of ``core_command``); accepted when the token before is done
     program_words : In(32); memory words of the program at address 0, 1 or more
-    program_request : Out(stream of ``read_request``)
+    program_requests : Out(stream of ``read_request``)
     program : In(stream of ``read_word``)
     jobs, fetch, scaler, writer, normalizer, gained, heads, cache, attention : Out(streams of the
         units' commands)
-    gain_requests, scale_requests, row_requests : Out(streams of ``read_request``)
-    gain_routes, scale_routes : Out(streams of ``route_shape``)
     busy_vectors, busy_normalizer, busy_heads, busy_attention : In(1); units that are not idle
-    embedding : In(stream of ``element_words``); the word with the scale of the token's embedding
+    waits, scale, have_scale : In; see ``Requester``
     begins : Out(1); an instruction sends its commands from the next cycle on
+    instruction : Out(512); the instruction, until the next one begins
+    embedding_offset, angle_offset : Out(32); see ``Requester``
     op : Out(8); the instruction
     flags : Out(``FLAGS``); its flags
     kappa : Out(element); constant of the scores
@@ -108,7 +104,6 @@ class Sequencer(wiring.Component):
 
     def __init__(self, config: TokenConfig) -> None:
         self._config = config = check_core_config(config)
-        request = stream.Signature(read_request(config))
         self._streams = {
             "jobs": job_layout(config.engine),
             "fetch": fetch_shape(),
@@ -124,20 +119,20 @@ class Sequencer(wiring.Component):
             {
                 "commands": In(stream.Signature(core_command(config))),
                 "program_words": In(32),
-                "program_request": Out(request),
+                "program_requests": Out(stream.Signature(read_request(config))),
                 "program": In(stream.Signature(read_word(config))),
                 **{name: Out(stream.Signature(shape)) for name, shape in self._streams.items()},
-                "gain_requests": Out(request),
-                "scale_requests": Out(request),
-                "row_requests": Out(request),
-                "gain_routes": Out(stream.Signature(route_shape(config, len(GAIN_OUTPUTS)))),
-                "scale_routes": Out(stream.Signature(route_shape(config, len(SCALE_OUTPUTS)))),
                 "busy_vectors": In(1),
                 "busy_normalizer": In(1),
                 "busy_heads": In(1),
                 "busy_attention": In(1),
-                "embedding": In(stream.Signature(element_words(config))),
+                "waits": In(1),
+                "scale": In(ELEMENT),
+                "have_scale": In(1),
                 "begins": Out(1),
+                "instruction": Out(8 * INSTRUCTION_BYTES),
+                "embedding_offset": Out(config.address_bits),
+                "angle_offset": Out(config.address_bits),
                 "op": Out(8),
                 "flags": Out(data.StructLayout(dict.fromkeys(FLAGS, 1))),
                 "kappa": Out(ELEMENT),
@@ -169,15 +164,16 @@ class Sequencer(wiring.Component):
             # Behind the last instruction that is run, the rest of the program is dropped.
             gearbox.o.ready.eq((state == _State.FETCH) | (state == _State.IDLE)),
             self.commands.ready.eq((state == _State.IDLE) & ~fetching & gearbox.empty),
-            self.program_request.valid.eq(requested),
-            self.program_request.p.words.eq(self.program_words),
+            self.program_requests.valid.eq(requested),
+            self.program_requests.p.words.eq(self.program_words),
+            self.instruction.eq(bits),
             self.op.eq(head.op),
             *(self.flags[name].eq(head[name]) for name in FLAGS),
             self.token.eq(command.token),
             self.k.eq(command.k),
             self.busy.eq((state != _State.IDLE) | fetching),
         ]
-        with m.If(self.program_request.ready):
+        with m.If(self.program_requests.ready):
             m.d.sync += requested.eq(0)
         with m.If(self.program.valid & self.program.ready & self.program.p.last):
             m.d.sync += fetching.eq(0)
@@ -206,36 +202,27 @@ class Sequencer(wiring.Component):
                     m.d.sync += state.eq(_State.SEND)
                     m.d.sync += [wanted[name].eq(value) for name, value in conditions.items()]
             with m.Case(_State.SEND):
-                with m.If(~Cat(wanted.values()).any()):
+                with m.If(~Cat(wanted.values()).any() & ~self.waits):
                     m.d.sync += state.eq(_State.FETCH)
-        offsets, epsilon, cache_bytes = self._setup(m, state, command, now[Op.SETUP])
-        scale = self._embedding_scale(m, command)
-        self._send(m, now, wanted, command, scale, epsilon, offsets)
-        self._send_attention(m, now, command, offsets[2] + cache_bytes)
-        self._request(m, now, wanted, command, offsets)
+        cache_offset, epsilon, cache_bytes = self._setup(m, state, command, now[Op.SETUP])
+        self._send(m, now, wanted, command, epsilon, cache_offset)
+        self._send_attention(m, now, command, cache_offset + cache_bytes)
         return m
 
     def _conditions(self, head: data.View) -> dict[str, Value]:
         """Commands that an instruction sends, by the streams' names."""
         product, embed = head.op == Op.PRODUCT, head.op == Op.EMBED
         attend, last = head.op == Op.ATTEND, head.op == Op.HEAD
-        tracked = product | embed | attend
-        loads = (product & head.load) | last
         return {
             "jobs": product,
             "fetch": product,
             "scaler": product | embed,
             "writer": product | embed,
-            "normalizer": loads,
-            "gained": tracked & head.track,
+            "normalizer": (product & head.load) | last,
+            "gained": (product | embed | attend) & head.track,
             "heads": head.op == Op.HEADS,
             "cache": (head.op == Op.HEADS) & head.cache,
             "attention": attend | last,
-            # Two requests of one channel: the first for this instruction, the second for the peaks.
-            "gains": (loads & head.gained) | (head.op == Op.ANGLES),
-            "peak_gains": tracked & head.peak_gained,
-            "scales": (product & head.table) | embed,
-            "rows": embed,
         }
 
     def _waits(self, head: data.View, command: data.View) -> Value:
@@ -249,18 +236,19 @@ class Sequencer(wiring.Component):
 
     def _setup(
         self, m: Module, state: Signal, command: data.View, now: data.View
-    ) -> tuple[list[Signal], Signal, Signal]:
+    ) -> tuple[Signal, Signal, Signal]:
         """Multiply token and position by their strides, a bit per cycle.
 
         Returns
         -------
-        Byte offsets of the token's embedding, of the position's angles and of its rows in the
-        cache; the norm's constant; and the bytes of a row in the cache.
+        Byte offset of the position's rows in the cache; the norm's constant; and the bytes of a row
+        in the cache.
         """
         config = self._config
         strides = (now.embedding_bytes, now.angle_bytes, now.cache_bytes)
         factors = (command.token, command.position, command.position)
-        offsets = [Signal(config.address_bits, name=f"offset{index}") for index in range(3)]
+        cache_offset = Signal(config.address_bits)
+        offsets = (self.embedding_offset, self.angle_offset, cache_offset)
         addends = [Signal(config.address_bits, name=f"addend{index}") for index in range(3)]
         rests = [Signal(len(factor), name=f"rest{i}") for i, factor in enumerate(factors)]
         epsilon, cache_bytes = Signal(ELEMENT), Signal(config.address_bits)
@@ -293,23 +281,7 @@ class Sequencer(wiring.Component):
                     m.d.sync += [state.eq(_State.IDLE), begun.eq(0)]
             with m.Elif(~Cat(rests).any()):
                 m.d.sync += [state.eq(_State.FETCH), begun.eq(0)]
-        return offsets, epsilon, cache_bytes
-
-    def _embedding_scale(self, m: Module, command: data.View) -> data.View:
-        """Take the scale of the token's embedding, one element of a word, before its command."""
-        lanes = self._config.vector_lanes
-        scale, have = Signal(ELEMENT), Signal()
-        # Scales begin at a whole word, so that the token's low bits are the place of its scale.
-        lane = command.token[: (lanes - 1).bit_length()]
-        word = Value.cast(self.embedding.p.elements)
-        m.d.comb += self.embedding.ready.eq(1)
-        # EMBED clears ``have`` before its request leaves, so that no scale before counts.
-        with m.If(self.embedding.valid):
-            m.d.sync += [Value.cast(scale).eq(word.word_select(lane, ELEMENT.size)), have.eq(1)]
-        with m.If(self.begins & (self.op == Op.EMBED)):
-            m.d.sync += have.eq(0)
-        self._have_scale = have
-        return scale
+        return cache_offset, epsilon, cache_bytes
 
     def _send(
         self,
@@ -317,9 +289,8 @@ class Sequencer(wiring.Component):
         now: dict[Op, data.View],
         wanted: dict[str, Signal],
         command: data.View,
-        scale: data.View,
         epsilon: Signal,
-        offsets: list[Signal],
+        cache_offset: Signal,
     ) -> None:
         """Commands of all units but the attention's.
 
@@ -346,13 +317,13 @@ class Sequencer(wiring.Component):
             self.jobs.p.reuse.eq(~product.load),
             self.fetch.p.first.eq(product.first_beat),
             self.fetch.p.beats.eq(product.beats),
-            self.scaler.valid.eq(wanted["scaler"] & (~embedding | self._have_scale)),
+            self.scaler.valid.eq(wanted["scaler"] & (~embedding | self.have_scale)),
             self.scaler.p.bytes.eq(embedding),
             self.scaler.p.count.eq(Mux(embedding, embed.count, product.n)),
             self.scaler.p.groups.eq(Mux(embedding, 1, product.groups)),
             self.scaler.p.table.eq(product.table & ~embedding),
             Value.cast(self.scaler.p.scale).eq(
-                Mux(embedding, Value.cast(scale), product.scale[8:])
+                Mux(embedding, Value.cast(self.scale), product.scale[8:])
             ),
             Value.cast(self.writer.p.mode).eq(Cat(product.mode0, product.mode1, product.mode2)),
             self.writer.p.source.eq(product.destination),
@@ -363,7 +334,7 @@ class Sequencer(wiring.Component):
             self.heads.p.heads.eq(heads.heads),
             self.heads.p.half.eq(heads.half),
             self.heads.p.turn.eq(heads.turn),
-            self.cache.p.row.eq(heads.rows + offsets[2]),
+            self.cache.p.row.eq(heads.rows + cache_offset),
             self.cache.p.scale.eq(heads.scales + (command.position << 2)),
             self.cache.p.step.eq(heads.step),
             self.cache.p.heads.eq(heads.heads),
@@ -374,7 +345,7 @@ class Sequencer(wiring.Component):
             with m.If(condition):
                 m.d.comb += [
                     self.normalizer.p.source.eq(view.source),
-                    self.normalizer.p.words.eq(_up(view.k, self._config.vector_lanes)),
+                    self.normalizer.p.words.eq(units(view.k, self._config.vector_lanes)),
                     Value.cast(self.normalizer.p.inverse).eq(view.inverse[8:]),
                 ]
 
@@ -408,92 +379,6 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 *(part[name].eq(attend[name]) for name in names),
                 part.rows.eq(positions),
-                part.scale_words.eq(_up(positions << 2, word_bytes)),
+                part.scale_words.eq(units(positions << 2, word_bytes)),
                 part.row_words.eq(cache_end >> (word_bytes.bit_length() - 1)),
             ]
-
-    def _request(
-        self,
-        m: Module,
-        now: dict[Op, data.View],
-        wanted: dict[str, Signal],
-        command: data.View,
-        offsets: list[Signal],
-    ) -> None:
-        """Requests for gains, angles, scales and the embedding, and the routes of their words."""
-        config = self._config
-        lanes, per_word = config.vector_lanes, config.memory_width // 32
-        product, embed, head = now[Op.PRODUCT], now[Op.EMBED], now[Op.HEAD]
-        # Gains of the vector that is quantized, or angles. When they are read, those of the result.
-        address, count = Signal(config.address_bits), Signal(config.address_bits)
-        output = Signal(range(len(GAIN_OUTPUTS)))
-        with m.If(wanted["gains"]):
-            m.d.comb += output.eq(GAIN_OUTPUTS.index("normalizer"))
-            with m.Switch(self.op):
-                with m.Case(Op.ANGLES):
-                    angles = now[Op.ANGLES]
-                    m.d.comb += [
-                        address.eq(angles.address + offsets[1]),
-                        count.eq(angles.words * lanes),
-                        output.eq(GAIN_OUTPUTS.index("angles")),
-                    ]
-                with m.Case(Op.HEAD):
-                    m.d.comb += [address.eq(head.gains), count.eq(head.k)]
-                with m.Default():
-                    m.d.comb += [address.eq(product.gains), count.eq(product.k)]
-        with m.Else():
-            attend = now[Op.ATTEND]
-            m.d.comb += output.eq(GAIN_OUTPUTS.index("peak"))
-            with m.Switch(self.op):
-                with m.Case(Op.EMBED):
-                    m.d.comb += [address.eq(embed.peak_gains), count.eq(embed.count)]
-                with m.Case(Op.ATTEND):
-                    m.d.comb += [address.eq(attend.peak_gains), count.eq(attend.count)]
-                with m.Default():
-                    m.d.comb += [address.eq(product.peak_gains), count.eq(product.n)]
-        both = self.gain_requests.ready & self.gain_routes.ready
-        gains = wanted["gains"] | wanted["peak_gains"]
-        m.d.comb += [
-            self.gain_requests.valid.eq(gains & self.gain_routes.ready),
-            self.gain_routes.valid.eq(gains & self.gain_requests.ready),
-            self.gain_requests.p.address.eq(address),
-            self.gain_requests.p.words.eq(_up(count, per_word)),
-            self.gain_routes.p.output.eq(output),
-            self.gain_routes.p.count.eq(_up(count, lanes)),
-        ]
-        with m.If(both & wanted["gains"]):
-            m.d.sync += wanted["gains"].eq(0)
-        with m.Elif(both & wanted["peak_gains"]):
-            m.d.sync += wanted["peak_gains"].eq(0)
-
-        # Request and route leave in one cycle, or neither does: routes match requests by order.
-        # Scales of the weights, or that of the token's embedding.
-        embedding = self.op == Op.EMBED
-        place = (embed.scales + (command.token << 2))[: config.address_bits]
-        bits = (config.memory_width // 8 - 1).bit_length()
-        element = place[2:bits] if bits > 2 else place[:0]
-        # The attention's requests go first: it must not wait behind scales of its own results.
-        asked = wanted["scales"] & ~self.busy_attention
-        m.d.comb += [
-            self.scale_requests.valid.eq(asked & self.scale_routes.ready),
-            self.scale_routes.valid.eq(asked & self.scale_requests.ready),
-            self.scale_requests.p.address.eq(Mux(embedding, place >> bits << bits, product.scales)),
-            self.scale_requests.p.words.eq(Mux(embedding, 1, product.scale_words)),
-            self.scale_routes.p.output.eq(
-                Mux(embedding, SCALE_OUTPUTS.index("embedding"), SCALE_OUTPUTS.index("scaler"))
-            ),
-            self.scale_routes.p.skip.eq(Mux(embedding, element >> (lanes.bit_length() - 1), 0)),
-            self.scale_routes.p.count.eq(Mux(embedding, 1, product.scale_count)),
-            self.row_requests.valid.eq(wanted["rows"]),
-            self.row_requests.p.address.eq(embed.rows + offsets[0]),
-            self.row_requests.p.words.eq(embed.row_words),
-        ]
-        with m.If(asked & self.scale_requests.ready & self.scale_routes.ready):
-            m.d.sync += wanted["scales"].eq(0)
-        with m.If(wanted["rows"] & self.row_requests.ready):
-            m.d.sync += wanted["rows"].eq(0)
-
-
-def _up(value: Value, unit: int) -> Value:
-    """A number divided by a power of two, rounded up."""
-    return (value + (unit - 1)) >> (unit.bit_length() - 1)
