@@ -1,6 +1,7 @@
 """``trilith generate``: text from a ternary language model, by NumPy or by the simulated engine."""
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 from .options import (
@@ -49,6 +50,11 @@ class _Options(PromptOptions, I2sOptions):
         None, "Activation of a GGUF file that states none; without it, such a file is refused."
     )
     preset: Preset | None = option(None, "Engine of the backend rtl. Default: block.")
+    image: Path | None = option(
+        None,
+        "Image of this model, which 'trilith model compile' wrote. Default: the model is compiled.",
+        needs=("--backend core",),
+    )
 
 
 @command(app)
@@ -58,7 +64,8 @@ def generate(options: _Options) -> None:
     With --backend core, whole tokens run in the token core, from a token's number to the next one:
     every vector of every layer is compared with the golden model of its arithmetic. Cycles by part
     are printed at the end (measured, with a memory that answers at once). Above temperature 0, it
-    draws among the 32 likeliest tokens.
+    draws among the 32 likeliest tokens. With --image, a stored image is the core's memory; it must
+    be of the same model, and for a core whose maxima are the sizes of that model.
 
     With --backend rtl, every ternary product runs in the simulated engine, and each integer is
     compared with the golden model. Cycles per token and the share of each matrix are printed at the
@@ -68,6 +75,8 @@ def generate(options: _Options) -> None:
       trilith generate --prompt "Return a list of"
 
       trilith generate --backend core --prompt "Return a list of"
+
+      trilith generate --backend core --image pydoc.image
 
       trilith generate --backend rtl --prompt "Return a list of" --max-tokens 16
 
@@ -170,22 +179,26 @@ def _core(options: _Options) -> tuple[Continuation, dict[str, Any]]:
     """Continue the prompt by the simulated token core; return figures of its cycles too."""
     from ..golden.network.token_core import CoreModel
     from ..hw.token.image import compile_image, core_for
+    from ..hw.token.image_file import check_model, read_image
     from ..sim.rtl.core_text import CoreNetwork
     from ..sim.rtl.token_core import TokenCoreSimulator
 
     text = _load(options)
     model = CoreModel(model=text.network)
     config = core_for(model.config)
-    simulator = TokenCoreSimulator(compile_image(model, config))
-    with simulator:
+    if options.image is None:
+        image = compile_image(model, config)
+    else:
+        image = read_image(options.image, config)
+        check_model(image, model, options.image)
+    with TokenCoreSimulator(image) as simulator:
         text.network = network = CoreNetwork(model, simulator)
         for _ in text.stream(**_draws(options)):
             pass
     answered = [run for run in network.runs if run.tokens]
     last = answered[-1]
     return text, {
-        "core": f"{config.engine} {config.engine.code}, {config.vector_lanes} vector lanes, "
-        f"{config.attention_lanes} attention lanes, {config.memory_width} bits of memory",
+        "core": str(config),
         "tokens_run": len(network.runs),
         "vectors": sum(len(run.vectors) for run in network.runs),
         "context": len(network.runs),

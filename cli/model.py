@@ -61,7 +61,7 @@ def _load(
 
 
 class _InspectOptions(_QuantizeOptions):
-    path: Path = argument(..., "Folder, .safetensors or .gguf file.")
+    path: Path = argument(..., "Folder, .safetensors or .gguf file, or image of the token core.")
 
 
 @command(app)
@@ -74,14 +74,23 @@ def inspect(options: _InspectOptions) -> None:
     I2_S is the layout of such a GGUF file, and how much better the weights look in it than in
     each other layout.
 
+    For an image that trilith model compile wrote, the command checks the whole file, and prints the
+    core that it is for, its model, and its sizes.
+
     Examples:
       trilith model inspect bitnet-b1.58-2B-4T
+
+      trilith model inspect pydoc.image
 
       trilith model inspect model.gguf --json
     """
     from ..golden.checkpoint.statistics import statistics
     from ..golden.checkpoint.understood import not_understood
+    from ..golden.input_files import is_image
 
+    if is_image(options.path):
+        _inspect_image(options)
+        return
     checkpoint = _load(options.path, options.quantize, options.i2s_layout)
     rows = []
     count = len(checkpoint.ternary) + len(checkpoint.tensors)
@@ -130,6 +139,33 @@ def inspect(options: _InspectOptions) -> None:
     print_facts(facts | ({"not understood": ", ".join(strange)} if strange else {}))
     print_facts(config)
     _print_matrices(rows, total)
+
+
+def _inspect_image(options: _InspectOptions) -> None:
+    """Print what an image of the token core contains."""
+    from ..hw.token.image_file import read_image
+
+    if options.quantize or options.i2s_layout != I2sLayout.AUTO:
+        raise OptionError(
+            f"{options.path}: --quantize and --i2s-layout are for checkpoints; leave them out"
+        )
+    image = read_image(options.path)
+    facts = {
+        "format": "image of the token core",
+        "model": image.model,
+        "model_digest": image.model_digest,
+        "core": str(image.config),
+        "instructions": len(image.program),
+        "memory_bytes": len(image.memory),
+        "weight_beats": len(image.weights),
+        "weight_bytes": image.weights.size,
+    }
+    if options.as_json:
+        config = asdict(image.config)
+        print_json({"path": str(options.path), **facts, "sizes": image.sizes, "config": config})
+    else:
+        print_facts(facts)
+        print_facts(image.sizes)
 
 
 def _print_matrices(rows: list[Any], total: dict[str, Any]) -> None:
@@ -359,15 +395,23 @@ def compile_model(options: _CompileOptions) -> None:
 
     The core's maxima are the sizes of the model; it has 64 x 5 products, 4 vector lanes, 64
     attention lanes and a memory port of 512 bits. The image is a safetensors file with the tensors
-    memory and weights. The listing has a line for each instruction of the program.
+    memory and weights, and with the digest of its model. The listing has a line for each
+    instruction of the program.
 
-    Example:
+    The other examples use an image: the first one says what it is, and the second one runs it.
+
+    Examples:
       trilith model compile golden/data/pydoc --out pydoc.image
+
+      trilith model inspect pydoc.image
+
+      trilith generate --model golden/data/pydoc --backend core --image pydoc.image
     """
     from ..golden.checkpoint.tensors import input_files
     from ..golden.network.token_core import CoreModel
     from ..golden.network.transformer import BitNetModel
-    from ..hw.token.image import compile_image, core_for, write_image
+    from ..hw.token.image import compile_image, core_for
+    from ..hw.token.image_file import write_image
 
     network = BitNetModel.load(
         options.path,
@@ -376,12 +420,13 @@ def compile_model(options: _CompileOptions) -> None:
         hidden_act=str(options.hidden_act) if options.hidden_act else None,
     )
     model = CoreModel(model=network)
-    image = compile_image(model, core_for(model.config))
+    name = options.path.absolute().name
+    image = compile_image(model, core_for(model.config), name=name)
     listing = write_image(image, options.out, inputs=input_files(options.path), force=options.force)
     facts = {
         "image": str(options.out),
         "listing": str(listing),
-        "instructions": len(image.listing),
+        "instructions": len(image.program),
         "memory_bytes": len(image.memory),
         "weight_beats": len(image.weights),
         "weight_bytes": image.weights.size,

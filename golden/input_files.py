@@ -8,7 +8,10 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["is_safetensors", "mistaken", "shown", "unreadable"]
+__all__ = ["IMAGE_FORMAT", "is_image", "is_safetensors", "mistaken", "shown", "unreadable"]
+
+#: Name of the format in images of models for the token core, which are safetensors files.
+IMAGE_FORMAT = "trilith token core image"
 
 #: Bytes of a file that are looked at.
 _HEAD = 4096
@@ -117,6 +120,15 @@ def mistaken(file: Path, wanted: str, reason: object, content: bytes = b"") -> s
 def is_safetensors(head: bytes) -> bool:
     """Tell whether a file is of safetensors by its first 9 bytes: a size below 4 GiB, and JSON."""
     return head[4:9] == b"\0\0\0\0{"
+
+
+def is_image(file: Path) -> bool:
+    """Tell whether a file says that it is an image for the token core, whole or damaged."""
+    if unreadable(file, "an image"):
+        return False
+    with file.open("rb") as opened:
+        head = opened.read(_HEAD)
+    return is_safetensors(head) and IMAGE_FORMAT.encode() in head
 
 
 def _kind(head: bytes) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import CheckpointError
 from ..files import read_json
-from ..input_files import is_safetensors, mistaken, unreadable
+from ..input_files import is_image, is_safetensors, mistaken, unreadable
 from .i2_s import I2SLayout
 from .safetensors import load_safetensors
 from .tensors import Checkpoint
@@ -75,10 +75,7 @@ def load_checkpoint(
                 "take the model's own"
             )
         return load_safetensors(path, read_json(config_file), files, quantize)
-    if message := unreadable(path, "a checkpoint"):
-        raise CheckpointError(message)
-    with path.open("rb") as file:
-        head = file.read(9)
+    head = _first_bytes(path)
     if head[:4] == b"GGUF" or path.suffix == ".gguf":
         from .gguf import load_gguf
 
@@ -99,6 +96,19 @@ def load_checkpoint(
             "copy it there, or name the folder"
         )
     return load_safetensors(path, read_json(config_file), [path], quantize)
+
+
+def _first_bytes(path: Path) -> bytes:
+    """Read the first bytes of a file, which must not be an image of the token core."""
+    if message := unreadable(path, "a checkpoint"):
+        raise CheckpointError(message)
+    if is_image(path):
+        raise CheckpointError(
+            f"{path}: must be a checkpoint, not an image of the token core; name the model that it "
+            "was compiled from"
+        )
+    with path.open("rb") as file:
+        return file.read(9)
 
 
 def _check_not_gguf(path: Path, i2s_layout: str, hidden_act: str | None) -> None:
@@ -135,6 +145,11 @@ def read_config(path: Path) -> dict[str, Any]:
         path /= "config.json"
     if message := unreadable(path, "a config.json, or a file of a model"):
         raise CheckpointError(message)
+    if is_image(path):
+        raise CheckpointError(
+            f"{path}: must be a checkpoint, not an image of the token core; name the model that it "
+            "was compiled from"
+        )
     with path.open("rb") as file:
         head = file.read(9)
     if head[:4] == b"GGUF":

@@ -24,7 +24,7 @@ from .scales import check_legal_scales, ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 from .understood import strange_config
 
-__all__ = ["SAFETENSORS_TYPES", "load_safetensors", "read_tensors"]
+__all__ = ["SAFETENSORS_TYPES", "SafetensorsFile", "load_safetensors", "read_tensors"]
 
 
 def load_safetensors(
@@ -108,11 +108,11 @@ def load_safetensors(
     )
 
 
-def _open(files: list[Path]) -> dict[str, _SafetensorsFile]:
+def _open(files: list[Path]) -> dict[str, SafetensorsFile]:
     """Open files, and find the file of each tensor."""
-    stored: dict[str, _SafetensorsFile] = {}
+    stored: dict[str, SafetensorsFile] = {}
     for file in files:
-        opened = _SafetensorsFile(file)
+        opened = SafetensorsFile(file)
         for name in opened:
             if name in stored:
                 other = stored[name].path.name
@@ -126,7 +126,7 @@ def _open(files: list[Path]) -> dict[str, _SafetensorsFile]:
 
 def _packed_readers(
     where: Path,
-    stored: dict[str, _SafetensorsFile],
+    stored: dict[str, SafetensorsFile],
     names: list[str],
     shapes: dict[str, tuple[int, int]],
     multiplies: bool,
@@ -153,7 +153,7 @@ def _packed_readers(
 
 def _float_readers(
     where: Path,
-    stored: dict[str, _SafetensorsFile],
+    stored: dict[str, SafetensorsFile],
     shapes: dict[str, tuple[int, int]],
     quantize: str | None,
 ) -> dict[str, Callable[[], TernaryTensor]]:
@@ -195,7 +195,7 @@ def _check_packed_shape(
 
 
 def _read_packed_tensor(
-    stored: dict[str, _SafetensorsFile], module: str, shape: tuple[int, int], multiplies: bool
+    stored: dict[str, SafetensorsFile], module: str, shape: tuple[int, int], multiplies: bool
 ) -> TernaryTensor:
     """Read a packed matrix and its scale."""
     file, name = stored[f"{module}.weight_scale"], f"{module}.weight_scale"
@@ -228,14 +228,14 @@ def _master_message(file: Path, name: str) -> str:
     )
 
 
-def _ternary_valued(file: _SafetensorsFile, name: str) -> TernaryTensor | None:
+def _ternary_valued(file: SafetensorsFile, name: str) -> TernaryTensor | None:
     """Read a float matrix, if it is ternary-valued."""
     weights = file[name]
     with within(file.path):
         return ternary_from_float(name.removesuffix(".weight"), weights)
 
 
-def _read_float_tensor(file: _SafetensorsFile, name: str, quantize: str | None) -> TernaryTensor:
+def _read_float_tensor(file: SafetensorsFile, name: str, quantize: str | None) -> TernaryTensor:
     """Read a float matrix, ternary-valued or to be quantized."""
     if tensor := _ternary_valued(file, name):
         return tensor
@@ -281,7 +281,7 @@ _MOST_TENSORS = 2**16
 _WANTED = "a safetensors file"
 
 
-class _SafetensorsFile(LazyTensors[NDArray]):
+class SafetensorsFile(LazyTensors[NDArray]):
     """The tensors of a safetensors file by name, memory-mapped and read-only.
 
     The library ``safetensors`` checks the header: every size and place lies in the file, and the
@@ -327,6 +327,11 @@ class _SafetensorsFile(LazyTensors[NDArray]):
         self._data, self._start = data[start:], start
         self._finite: set[str] = set()
         super().__init__(path, {name: partial(self._read, name) for name in names})
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """Texts of the file by their names; the library checks that they are texts."""
+        return self._header.get("__metadata__") or {}
 
     def info(self, name: str) -> tuple[str, tuple[int, ...]]:
         """Return the type of a tensor, in safetensors' words, and its shape."""
@@ -376,5 +381,5 @@ def read_tensors(path: Path, names: Sequence[str]) -> dict[str, NDArray]:
         raise CheckpointError(
             f"{path}: must be a safetensors file or a folder with model.safetensors; found neither"
         )
-    tensors = _SafetensorsFile(file)
+    tensors = SafetensorsFile(file)
     return {name: tensors[name] for name in names}

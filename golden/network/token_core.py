@@ -16,8 +16,10 @@ vector are exact integers, so that no result depends on the number of lanes or o
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -244,6 +246,38 @@ class CoreModel:
     def config(self) -> ModelConfig:
         """Sizes and kind of the model."""
         return self.model.config
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that the arithmetic depends on, as hexadecimal.
+
+        Two models have one digest only if their sizes, constants, rows, gains, trits and scales are
+        equal. It does not depend on the format of their files.
+        """
+        config, model = self.config, self.model
+        constants = (
+            config.hidden, config.ffn, config.heads, config.kv_heads, config.head_size,
+            config.vocabulary, config.max_positions, config.layers, config.tied,
+            config.hidden_act, config.epsilon, config.theta,
+        )  # fmt: skip
+        found = hashlib.sha256(repr(constants).encode())
+
+        def add(name: str, array: NDArray[Any]) -> None:
+            found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            found.update(np.ascontiguousarray(array).data)
+
+        for name, rows in (("embedding", self.embedding), ("head", self.head)):
+            add(name, rows.q)
+            add(name, rows.scale)
+        add("norm", model.final_norm)
+        for layer in model.layers:
+            for name in sorted(layer.gains):
+                add(name, layer.gains[name])
+            for name in sorted(layer.linears):
+                weight = layer.linears[name].weight
+                add(f"{name} {weight.out_features} {weight.divides}", weight.packed)
+                add(f"{weight.group_size}", weight.scale)
+        return found.hexdigest()
 
     def forward(
         self,

@@ -134,6 +134,12 @@ class TokenConfig:
                     f"{name} must be at least {needed} for the largest model, not {most}"
                 )
 
+    def __str__(self) -> str:
+        return (
+            f"{self.engine} {self.engine.code}, {self.vector_lanes} vector lanes, "
+            f"{self.attention_lanes} attention lanes, {self.memory_width} bits of memory"
+        )
+
     @property
     def attention_max(self) -> int:
         """Elements of all heads of queries of the largest model: ``heads_max · head_size_max``."""

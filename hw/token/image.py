@@ -1,28 +1,25 @@
 """Compiler of models for the token core: program, memory image, and weight beats."""
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass
 from math import ceil
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save
 
 from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.elements import LARGEST, element_bits, round_element
 from ...golden.errors import TrilithError
-from ...golden.files import new_files
 from ...golden.network.layers import BitLinear
 from ...golden.network.token_core import CoreModel, Int8Rows, rotation_table, score_factor
 from ..beats import weight_beats
 from ..config import MatVecConfig
 from .config import TokenConfig, check_core_config
+from .image_file import Image
 from .program import INSTRUCTION_BYTES, Op, encode
 from .writer import WriteMode
 
-__all__ = ["CompileError", "Image", "compile_image", "core_for", "write_image"]
+__all__ = ["CompileError", "compile_image", "core_for"]
 
 
 #: Instructions of a program: those of each layer, and the others.
@@ -31,26 +28,6 @@ _PER_LAYER, _FIXED = 11, 5
 
 class CompileError(TrilithError, ValueError):
     """A model does not fit a token core."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Image:
-    """Program, memory and weights of a model for a token core.
-
-    Parameters
-    ----------
-    config : the core's configuration
-    memory : uint8[bytes], the whole memory behind the port, with room for the cache
-    weights : uint8[beats, weight_bytes] of the engine
-    program_words : memory words of the program, which starts at byte 0
-    listing : the program for people, one line for each instruction
-    """
-
-    config: TokenConfig
-    memory: NDArray[np.uint8] = field(repr=False)
-    weights: NDArray[np.uint8] = field(repr=False)
-    program_words: int
-    listing: tuple[str, ...] = field(repr=False)
 
 
 def core_for(sizes: ModelConfig) -> TokenConfig:
@@ -90,55 +67,14 @@ def _core(sizes: ModelConfig, largest: int) -> TokenConfig:
     )
 
 
-#: Version of the format that ``write_image`` writes.
-_VERSION = "1"
-
-
-def write_image(
-    image: Image, file: Path, *, inputs: Sequence[Path] = (), force: bool = False
-) -> Path:
-    """Write an image as a safetensors file, and its listing beside it.
-
-    The file has the tensors ``memory`` and ``weights``, both uint8. Its metadata name the format,
-    its version, the words of the program and the configuration of the core.
-
-    Parameters
-    ----------
-    image : the image
-    file : name of the file; the listing has the same name with ``.txt`` behind it
-    inputs, force : see ``trilith.golden.files.new_files``
-
-    Returns
-    -------
-    The file of the listing
-
-    Raises
-    ------
-    OutputError
-        If a name is refused, see ``trilith.golden.files.check_outputs``.
-    """
-    listing = file.with_name(f"{file.name}.txt")
-    metadata = {
-        "format": "trilith token core image",
-        "version": _VERSION,
-        "program_words": str(image.program_words),
-        "config": json.dumps(asdict(image.config)),
-    }
-    with new_files([file, listing], inputs=inputs, force=force) as making:
-        tensors = {"memory": image.memory, "weights": image.weights}
-        (making / file.name).write_bytes(save(tensors, metadata=metadata))
-        text = "\n".join(image.listing) + "\n"
-        (making / listing.name).write_text(text, encoding="utf-8")
-    return listing
-
-
-def compile_image(model: CoreModel, config: TokenConfig) -> Image:
+def compile_image(model: CoreModel, config: TokenConfig, *, name: str = "") -> Image:
     """Compile a model for a token core.
 
     Parameters
     ----------
     model : the model in the arithmetic of the core
     config : configuration of the core
+    name : name of the model for people; by default the one in its configuration
 
     Raises
     ------
@@ -148,7 +84,8 @@ def compile_image(model: CoreModel, config: TokenConfig) -> Image:
     TypeError
         If ``config`` is not a ``TokenConfig``.
     """
-    return _Compiler(model, check_core_config(config)).image()
+    name = name or model.config.name or "without a name"
+    return _Compiler(model, check_core_config(config)).image(name)
 
 
 @dataclass(frozen=True)
@@ -274,8 +211,8 @@ class _Compiler:
         """Append an instruction."""
         self._program.append((op, dict.fromkeys(flags, True), fields))
 
-    def image(self) -> Image:
-        """Compile the model."""
+    def image(self, name: str) -> Image:
+        """Compile the model, which has a name."""
         model, sizes, config = self._model, self._sizes, self._config
         layers = model.model.layers
         gains = [
@@ -333,7 +270,7 @@ class _Compiler:
             vocabulary=sizes.vocabulary,
         )
         self._emit(Op.END)
-        return self._finish()
+        return self._finish(name)
 
     def _layer(self, linears: dict[str, BitLinear], gains: dict[str, int], following: int) -> None:
         """Emit a layer; ``following`` is the address of the gains behind it."""
@@ -471,20 +408,16 @@ class _Compiler:
         )
         self._beats.append(beats)
 
-    def _finish(self) -> Image:
+    def _finish(self, name: str) -> Image:
         """Encode the program, and join all parts."""
         code = b"".join(encode(*instruction) for instruction in self._program)
         assert self._aligned(len(code)) == self._program_bytes
         program = np.frombuffer(code.ljust(self._program_bytes, b"\0"), np.uint8)
-        listing = tuple(
-            f"{index:>4}  {op.name:<8}{' '.join(flags):<40} "
-            + " ".join(f"{name}={value}" for name, value in fields.items())
-            for index, (op, flags, fields) in enumerate(self._program)
-        )
         return Image(
             config=self._config,
             memory=np.concatenate([program, *self._data]),
             weights=np.concatenate(self._beats),
             program_words=-(-len(code) // self._word),
-            listing=listing,
+            model=name,
+            model_digest=self._model.digest,
         )

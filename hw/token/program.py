@@ -8,12 +8,23 @@ Addresses of memory count bytes. Addresses of vectors count words of L elements,
 for each attention lane.
 """
 
+import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import IntEnum
 
 from amaranth.lib import data
 
-__all__ = ["FIELDS", "FLAGS", "INSTRUCTION_BYTES", "Op", "encode", "instruction_layout"]
+__all__ = [
+    "FIELDS",
+    "FLAGS",
+    "INSTRUCTION_BYTES",
+    "Instruction",
+    "Op",
+    "decode",
+    "encode",
+    "instruction_layout",
+]
 
 #: Bytes of an instruction: 16 words of 32 bits.
 INSTRUCTION_BYTES = 64
@@ -205,3 +216,53 @@ def encode(op: Op, flags: Mapping[str, bool], fields: Mapping[str, int]) -> byte
     if any(not 0 <= value < 2**32 for value in words):
         raise ValueError(f"fields of {op.name} must be from 0 to 2³² − 1, not {dict(fields)}")
     return b"".join(value.to_bytes(4, "little") for value in words).ljust(INSTRUCTION_BYTES, b"\0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instruction:
+    """A decoded instruction.
+
+    Parameters
+    ----------
+    op : the operation
+    flags : names of the flags that are set
+    fields : values of ``FIELDS[op]`` by their names
+    """
+
+    op: Op
+    flags: frozenset[str]
+    fields: Mapping[str, int]
+
+    @property
+    def mode(self) -> int:
+        """Value of ``WriteMode`` in the flags."""
+        return sum(1 << bit for bit in range(3) if f"mode{bit}" in self.flags)
+
+    def __str__(self) -> str:
+        flags = " ".join(name for name in FLAGS if name in self.flags)
+        fields = " ".join(f"{name}={value}" for name, value in self.fields.items())
+        return f"{self.op.name:<8}{flags:<40} {fields}".rstrip()
+
+
+def decode(code: bytes) -> Instruction:
+    """Decode an instruction, the inverse of ``encode``.
+
+    Parameters
+    ----------
+    code : ``INSTRUCTION_BYTES`` bytes
+
+    Raises
+    ------
+    ValueError
+        If the operation is unknown, or a bit that has no meaning is set.
+    """
+    head, *words = struct.unpack(f"<{INSTRUCTION_BYTES // 4}I", code)
+    number, bits = head & 0xFF, head >> 8
+    if number not in tuple(Op):
+        raise ValueError(f"the operation must be from 0 to {max(Op)}, not {number}")
+    op = Op(number)
+    names = FIELDS[op]
+    if bits >> len(FLAGS) or any(words[len(names) :]):
+        raise ValueError(f"bits of {op.name} that have no meaning must be 0")
+    flags = frozenset(name for bit, name in enumerate(FLAGS) if bits >> bit & 1)
+    return Instruction(op=op, flags=flags, fields=dict(zip(names, words, strict=False)))

@@ -14,7 +14,7 @@ from ...golden.elements import from_element_bits
 from ...golden.environment import child_environment
 from ...golden.templates import render
 from ...hw.token.core import TRACE_PARTS, TokenCore, TraceKind, trace_shape
-from ...hw.token.image import Image
+from ...hw.token.image_file import Image
 from ...hw.token.memory_port import memory_request
 from ...hw.token.sequencer import core_command
 from ...hw.token.topk import answer_shape

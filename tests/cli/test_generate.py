@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetModel
 from trilith.golden.checkpoint.tokenizer import load_tokenizer
@@ -62,6 +63,44 @@ def test_the_token_core_prints_where_its_cycles_go():
     figures = json.loads(generate("--backend", "core", *arguments).stdout)
     assert sum(figures["cycles_by_part"].values()) == figures["cycles"]
     assert figures["cycles_by_part"]["products"] == 3 * (3 * 52 + 2 * 26 + 2 * 52) * 4
+
+
+def test_the_token_core_runs_a_stored_image(trilith, refused, pydoc, tmp_path):
+    file = tmp_path / "pydoc.image"
+    assert trilith("model", "compile", pydoc, "--out", file).returncode == 0
+    arguments = ("generate", "--backend", "core", "--prompt", "Return the", "--max-tokens", 3)
+    again = f"compile it again: 'trilith model compile MODEL --out {file} --force'\n"
+    plain = trilith(*arguments, "--json")
+    stored = trilith(*arguments, "--image", file, "--model", pydoc, "--json")
+    assert (stored.returncode, stored.stdout) == (0, plain.stdout)
+    # One gain of the model is another one.
+    tensors = load_file(pydoc / "model.safetensors")
+    tensors["model.norm.weight"] = tensors["model.norm.weight"] * 2
+    save_file(tensors, pydoc / "model.safetensors", metadata={"format": "pt"})
+    done = trilith(*arguments, "--image", file, "--model", pydoc)
+    assert re.fullmatch(
+        f"trilith: {re.escape(str(file))}: must be compiled from this model, whose digest is "
+        f"[0-9a-f]{{12}}; it is of the model pydoc, whose digest is [0-9a-f]{{12}}; "
+        + re.escape(again),
+        done.stderr,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    # Another context is another model, and another core.
+    config = json.loads((pydoc / "config.json").read_text())
+    (pydoc / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 128}))
+    refused(
+        trilith(*arguments, "--image", file, "--model", pydoc),
+        f"{file}: must be for the core's configuration, and has context_max 256, not 128; {again}",
+    )
+    file.write_bytes(file.read_bytes()[:-1])
+    refused(
+        trilith(*arguments, "--image", file),
+        f"{file}: must be a safetensors file: its size is not that of its header; ",
+    )
+    refused(
+        trilith("generate", "--image", file),
+        "--image must not be given without --backend core, which it is for\n",
+    )
 
 
 def test_draws_follow_the_seed():
@@ -271,8 +310,6 @@ def test_refusals(trilith, refused, arguments, message):
 
 
 def test_nan_in_the_weights_and_overflows(trilith, tmp_path):
-    from safetensors.numpy import load_file, save_file
-
     folder = tmp_path / "model"
     shutil.copytree(PYDOC, folder)
     file = folder / "model.safetensors"
