@@ -1,8 +1,8 @@
 """Mutated files: a reader gives what a naive reader finds in the same bytes, or a TrilithError.
 
 ``tests/fuzzing`` has the mutations (``mutation``), the comparison (``campaign``), the naive readers
-(``naive``), and the files (``checkpoints``, ``documents``). A failure names the target and the
-seed: ``files_of(target, seed)`` makes the same files again.
+(``naive``), and the files (``checkpoints``, ``documents``, ``images``). A failure names the target
+and the seed: ``files_of(target, seed)`` makes the same files again.
 """
 
 import re
@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from fuzzing import boards, checkpoints, documents, tokenizers_of_models
+from fuzzing import boards, checkpoints, documents, images, tokenizers_of_models
 from fuzzing.campaign import run
 
 from trilith.golden import CheckpointError, load_checkpoint
@@ -22,7 +22,7 @@ from trilith.golden.checkpoint.statistics import statistics
 
 BY_NAME = {
     target.name: target
-    for module in (boards, checkpoints, documents, tokenizers_of_models)
+    for module in (boards, checkpoints, documents, images, tokenizers_of_models)
     for target in module.TARGETS
 }
 

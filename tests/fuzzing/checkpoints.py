@@ -127,7 +127,7 @@ def _naive_folder(folder: Path, kind: str) -> dict[str, Any]:
     return {"config": config, "ternary": ternary, "tensors": others}
 
 
-def _dump_folder(tree: Object) -> dict[str, bytes]:
+def dump_folder(tree: Object) -> dict[str, bytes]:
     """``config.json`` and one safetensors file for each other entry, or JSON by its name."""
     files = {}
     for name, part in pairs(tree):
@@ -137,7 +137,7 @@ def _dump_folder(tree: Object) -> dict[str, bytes]:
     return files
 
 
-def _one_file(kind: str, config: dict[str, Any]) -> Object:
+def one_file(kind: str, config: dict[str, Any]) -> Object:
     weights = safetensors_tree(_model(config, kind))
     return Object([["config.json", Object.of(config)], ["model.safetensors", weights]])
 
@@ -314,7 +314,7 @@ def _folder_target(name: str, tree: Object, kind: str, share: int) -> Target:
     return Target(
         name=name,
         tree=tree,
-        dump=_dump_folder,
+        dump=dump_folder,
         read=partial(_read, quantize="absmean" if kind == "master" else None),
         naive=partial(_naive_folder, kind=kind),
         share=share,
@@ -332,14 +332,14 @@ def large_model(name: str, size: int) -> dict[str, bytes]:
         return {"model.gguf": gguf_bytes(_gguf_model(name, size))}
     sizes = {"hidden_size": size, "intermediate_size": 2 * size, "num_attention_heads": 4}
     family = {} if name == "packed" else LLAMA
-    return _dump_folder(_one_file(name, CONFIG | family | sizes))
+    return dump_folder(one_file(name, CONFIG | family | sizes))
 
 
 TARGETS = [
-    _folder_target("packed", _one_file("packed", CONFIG), "packed", 150_000),
+    _folder_target("packed", one_file("packed", CONFIG), "packed", 150_000),
     _folder_target("shards", _shards(), "packed", 50_000),
-    _folder_target("ternary", _one_file("ternary", CONFIG | LLAMA), "ternary", 50_000),
-    _folder_target("master", _one_file("master", CONFIG | LLAMA), "master", 50_000),
+    _folder_target("ternary", one_file("ternary", CONFIG | LLAMA), "ternary", 50_000),
+    _folder_target("master", one_file("master", CONFIG | LLAMA), "master", 50_000),
     _gguf_target("i2_s", 50_000),
     _gguf_target("i2_s", 25_000, "block64"),
     _gguf_target("i2_s", 25_000, "rows4"),

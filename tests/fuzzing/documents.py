@@ -311,7 +311,7 @@ TARGETS = [
             dump=partial(_json_file, "config.json"),
             read=_read_config,
             naive=_naive_config,
-            share=70_000,
+            share=60_000,
         )
         for name, config in (("bitnet", CONFIG), ("qwen3", CONFIG | _QWEN))
     ),
@@ -321,7 +321,7 @@ TARGETS = [
         dump=_dump_stream,
         read=lambda folder: content(read_streams(folder)[1])["ternary"],
         naive=naive.streams,
-        share=60_000,
+        share=50_000,
     ),
     Target(
         name="mlp",
@@ -337,6 +337,6 @@ TARGETS = [
         dump=lambda tree: {"cells.lib": _liberty_text(tree).encode("latin-1")},
         read=lambda folder: _as_dict(read_liberty(folder / "cells.lib").parse()),
         naive=_naive_liberty,
-        share=70_000,
+        share=60_000,
     ),
 ]
