@@ -184,8 +184,9 @@ def _core(options: _Options) -> tuple[Continuation, dict[str, Any]]:
     from ..sim.rtl.token_core import TokenCoreSimulator
 
     text = _load(options)
+    # A context beyond the core's would take a large table of angles.
+    config = core_for(text.network.config)
     model = CoreModel(model=text.network)
-    config = core_for(model.config)
     if options.image is None:
         image = compile_image(model, config)
     else:

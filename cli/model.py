@@ -419,9 +419,10 @@ def compile_model(options: _CompileOptions) -> None:
         i2s_layout=str(options.i2s_layout),
         hidden_act=str(options.hidden_act) if options.hidden_act else None,
     )
-    model = CoreModel(model=network)
+    # A context beyond the core's would take a large table of angles.
+    config = core_for(network.config)
     name = options.path.absolute().name
-    image = compile_image(model, core_for(model.config), name=name)
+    image = compile_image(CoreModel(model=network), config, name=name)
     listing = write_image(image, options.out, inputs=input_files(options.path), force=options.force)
     facts = {
         "image": str(options.out),

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint.model_config import ModelConfig
+from ..checks import check_kind
 from ..elements import (
     LOG2_E,
     exp2,
@@ -35,6 +36,8 @@ from ..elements import (
     round_element,
     scaled_integers,
 )
+from ..input_files import shown
+from ..quantize import absmax_quantize
 from .layers import BitLinear, packed_matmul, to_float32
 from .transformer import BitNetModel
 
@@ -224,6 +227,14 @@ class CoreModel:
     ----------
     model : the model, of any kind that ``BitNetModel`` runs with int8 activations
 
+    Raises
+    ------
+    TypeError
+        If ``model`` is not a ``BitNetModel``.
+    ValueError
+        If its head size is odd, its heads are not a multiple of its heads of keys and values, or
+        its activations are not int8.
+
     Members
     -------
     embedding, head : rows of int8; the same object if the model ties them
@@ -235,7 +246,21 @@ class CoreModel:
     _rotation: tuple[_Floats, _Floats] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
+        check_kind("model", self.model, BitNetModel)
         model, config = self.model, self.model.config
+        if config.head_size % 2:
+            raise ValueError(f"the model's head_size must be even, not {config.head_size}")
+        if config.heads % config.kv_heads:
+            raise ValueError(
+                f"the model's heads must be a multiple of its kv_heads, {config.kv_heads}, not "
+                f"{config.heads}"
+            )
+        linears = [one for layer in model.layers for one in layer.linears.values()]
+        if any(one.quantize is not absmax_quantize for one in linears):
+            raise ValueError(
+                "the model's activations must be int8, not another kind; load it without another "
+                "one"
+            )
         embedding = Int8Rows.of(model.embedding)
         table = rotation_table(config.head_size, config.max_positions, config.theta)
         object.__setattr__(self, "embedding", embedding)
@@ -279,6 +304,40 @@ class CoreModel:
                 add(f"{weight.group_size}", weight.scale)
         return found.hexdigest()
 
+    def check_tokens(
+        self, tokens: Sequence[int] | NDArray[Any], before: int = 0
+    ) -> NDArray[np.integer[Any]]:
+        """Check the numbers of tokens, and return them as an array.
+
+        Parameters
+        ----------
+        tokens : one or more integers
+        before : number of tokens in front of them
+
+        Raises
+        ------
+        ValueError
+            If there is none, one is not in the vocabulary, or the context is full.
+        """
+        config, ids = self.config, np.asarray(tokens)
+        if (
+            ids.ndim != 1
+            or not len(ids)
+            or not np.issubdtype(ids.dtype, np.integer)
+            or ids.min() < 0
+            or ids.max() >= config.vocabulary
+        ):
+            raise ValueError(
+                f"tokens must be integers from 0 to {config.vocabulary - 1}, at least one, not "
+                f"{shown(tokens)}"
+            )
+        if before + len(ids) > config.max_positions:
+            raise ValueError(
+                f"the context must be at most {config.max_positions} tokens, "
+                f"not {before + len(ids)}"
+            )
+        return ids
+
     def forward(
         self,
         tokens: Sequence[int] | NDArray[Any],
@@ -303,20 +362,11 @@ class CoreModel:
         Raises
         ------
         ValueError
-            If a token is not in the vocabulary, or there is none, or the context is full.
+            See ``check_tokens``.
         """
         config = self.config
         cache = cache or CoreCache(config)
-        ids = np.asarray(tokens)
-        if not len(ids) or ids.min() < 0 or ids.max() >= config.vocabulary:
-            raise ValueError(
-                f"tokens must be from 0 to {config.vocabulary - 1}, at least one, not {tokens!r}"
-            )
-        if cache.length + len(ids) > config.max_positions:
-            raise ValueError(
-                f"the context must be at most {config.max_positions} tokens, "
-                f"not {cache.length + len(ids)}"
-            )
+        ids = self.check_tokens(tokens, cache.length)
         x = round_element(self.embedding.q[ids] * self.embedding.scale[ids, np.newaxis])
         trace(-1, "embedding", x)
         for index in range(config.layers):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from ...golden.checks import check_choice, check_integer
 from ..config import MatVecConfig, check_config
 
-__all__ = ["CORE_PRESETS", "TokenConfig", "check_core_config"]
+__all__ = ["CORE_PRESETS", "LARGEST_SIZES", "TokenConfig", "check_core_config"]
 
 #: Legal numbers of vector lanes, and of attention lanes.
 VECTOR_LANES = (1, 2, 4, 8, 16)
@@ -13,6 +13,17 @@ ATTENTION_LANES = (4, 8, 16, 32, 64, 128, 256, 512)
 
 #: Legal widths of the memory port, in bits.
 MEMORY_WIDTHS = (32, 64, 128, 256, 512)
+
+#: Largest legal value of each maximum, by its name without ``_max``.
+LARGEST_SIZES = {
+    "hidden": 65_536,
+    "ffn": 65_536,
+    "heads": 256,
+    "kv_heads": 256,
+    "head_size": 256,
+    "context": 65_536,
+    "vocabulary": 262_144,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,16 +99,11 @@ class TokenConfig:
             ("memory_width", MEMORY_WIDTHS),
         ):
             object.__setattr__(self, name, check_choice(name, getattr(self, name), choices))
-        for name, low, high in (
-            ("hidden_max", 1, engine.k_max),
-            ("ffn_max", 1, engine.k_max),
-            ("heads_max", 1, 256),
-            ("kv_heads_max", 1, 256),
-            ("head_size_max", 2, 256),
-            ("context_max", 1, 65_536),
-            ("vocabulary_max", 2, 262_144),
-        ):
-            object.__setattr__(self, name, check_integer(name, getattr(self, name), low, high))
+        for name, largest in LARGEST_SIZES.items():
+            field_name, low = f"{name}_max", {"head_size": 2, "vocabulary": 2}.get(name, 1)
+            high = engine.k_max if name in ("hidden", "ffn") else largest
+            value = check_integer(field_name, getattr(self, field_name), low, high)
+            object.__setattr__(self, field_name, value)
         # Quantizers deliver 8 bits, and the program has one token under way.
         for name, found, legal in (
             ("engine.act_bits", engine.act_bits, 8),
@@ -213,7 +219,9 @@ def check_core_config(config: object) -> TokenConfig:
     return config
 
 
-#: Configurations with names. ``pydoc`` runs the language model that the repository holds.
+#: Configurations with names. ``pydoc`` runs the language model that the repository holds. ``small``
+#: is for simulations of corner cases: rows of memory have several words, and heads times their size
+#: are not the hidden size.
 CORE_PRESETS = {
     "pydoc": TokenConfig(
         engine=MatVecConfig(lanes=64, rows=5, k_max=256, n_max=256),
@@ -224,5 +232,18 @@ CORE_PRESETS = {
         head_size_max=64,
         context_max=256,
         vocabulary_max=1024,
+    ),
+    "small": TokenConfig(
+        engine=MatVecConfig(lanes=16, rows=5, k_max=128, n_max=160),
+        vector_lanes=2,
+        attention_lanes=8,
+        memory_width=64,
+        hidden_max=64,
+        ffn_max=96,
+        heads_max=4,
+        kv_heads_max=2,
+        head_size_max=24,
+        context_max=32,
+        vocabulary_max=160,
     ),
 }

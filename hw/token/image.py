@@ -1,6 +1,6 @@
 """Compiler of models for the token core: program, memory image, and weight beats."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil
 
@@ -14,7 +14,7 @@ from ...golden.network.layers import BitLinear
 from ...golden.network.token_core import CoreModel, Int8Rows, rotation_table, score_factor
 from ..beats import weight_beats
 from ..config import MatVecConfig
-from .config import TokenConfig, check_core_config
+from .config import LARGEST_SIZES, TokenConfig, check_core_config
 from .image_file import Image
 from .program import INSTRUCTION_BYTES, Op, encode
 from .writer import WriteMode
@@ -45,12 +45,33 @@ def core_for(sizes: ModelConfig) -> TokenConfig:
     CompileError
         If a size is beyond the legal values of ``TokenConfig``.
     """
+    _check_maxima(sizes, LARGEST_SIZES, "no token core can run the model")
     attention = sizes.heads * sizes.head_size
     largest = max(sizes.hidden, sizes.ffn, attention)
     try:
         return _core(sizes, largest)
     except ValueError as error:
         raise CompileError(f"no token core can run the model: {error}") from None
+
+
+def _check_maxima(sizes: ModelConfig, maxima: Mapping[str, int], what: str) -> None:
+    """Refuse a model with sizes above maxima; name each of them with both values."""
+    found = {
+        "hidden": sizes.hidden,
+        "ffn": sizes.ffn,
+        "heads": sizes.heads,
+        "kv_heads": sizes.kv_heads,
+        "head_size": sizes.head_size,
+        "context": sizes.max_positions,
+        "vocabulary": sizes.vocabulary,
+    }
+    beyond = [
+        f"its {name} must be at most {maxima[name]}, not {value}"
+        for name, value in found.items()
+        if value > maxima[name]
+    ]
+    if beyond:
+        raise CompileError(f"{what}: {'; '.join(beyond)}")
 
 
 def _core(sizes: ModelConfig, largest: int) -> TokenConfig:
@@ -86,6 +107,25 @@ def compile_image(model: CoreModel, config: TokenConfig, *, name: str = "") -> I
     """
     name = name or model.config.name or "without a name"
     return _Compiler(model, check_core_config(config)).image(name)
+
+
+def _scales(name: str, values: NDArray[np.float64], *, zero: bool = True) -> NDArray[np.float64]:
+    """Round scales or constants to elements; refuse one outside the number format.
+
+    Parameters
+    ----------
+    name : what they are, for the message
+    values : numbers that are not negative
+    zero : whether 0 is legal
+    """
+    elements = round_element(values)
+    wrong = (elements >= LARGEST) | ((elements == 0) & ((values != 0) | (not zero)))
+    if wrong.any():
+        raise CompileError(
+            f"{name}: must be from 2^-126 to {LARGEST:.3g}, the number format of the core, not "
+            f"{values[wrong][0]:.3g}"
+        )
+    return elements
 
 
 @dataclass(frozen=True)
@@ -135,21 +175,7 @@ class _Compiler:
     def _check(self) -> None:
         """Refuse a model that the core cannot run."""
         sizes, config = self._sizes, self._config
-        found = {
-            "hidden": sizes.hidden,
-            "ffn": sizes.ffn,
-            "heads": sizes.heads,
-            "kv_heads": sizes.kv_heads,
-            "head_size": sizes.head_size,
-            "context": sizes.max_positions,
-            "vocabulary": sizes.vocabulary,
-        }
-        for name, most in config.maxima.items():
-            if found[name] > most:
-                raise CompileError(
-                    f"the model's {name} must be at most {most}, the core's maximum, "
-                    f"not {found[name]}"
-                )
+        _check_maxima(sizes, config.maxima, "the model is too large for this token core")
         lanes = config.vector_lanes
         rules = (
             ("head_size", sizes.head_size, 2 * lanes, "twice the vector lanes"),
@@ -182,25 +208,30 @@ class _Compiler:
         return address
 
     @staticmethod
-    def _element(value: float) -> int:
-        """An element as a float32 of memory; refuse a number outside the format."""
-        element = float(round_element(value))
-        if abs(element) >= LARGEST or (value and not element):
-            raise CompileError(
-                f"scales and constants must be from 2^-126 to {LARGEST:.3g} in magnitude, "
-                f"not {value:.3g}"
-            )
-        return int(element_bits(np.float64(element))) << 8
+    def _element(name: str, value: float) -> int:
+        """A constant as a float32 of memory; refuse one outside the number format."""
+        element = _scales(name, np.array([value]))
+        return int(element_bits(element)[0]) << 8
 
-    def _place_elements(self, values: NDArray) -> int:
+    def _place_elements(self, elements: NDArray) -> int:
         """Place elements as float32."""
-        elements = round_element(np.asarray(values, np.float64))
-        if (np.abs(elements) == LARGEST).any():
-            raise CompileError(f"scales and gains must be below {LARGEST:.3g} in magnitude")
         return self._place(element_bits(elements).astype(np.uint32) << np.uint32(8))
 
-    def _place_rows(self, rows: Int8Rows) -> tuple[int, int]:
+    def _place_gains(self, name: str, gains: NDArray) -> int:
+        """Place the gains of a norm; one below the smallest element is 0, as in golden."""
+        elements = round_element(gains.astype(np.float64))
+        if (np.abs(elements) == LARGEST).any():
+            raise CompileError(
+                f"{name}: gains must be below {LARGEST:.3g} in magnitude, not "
+                f"{gains[np.abs(gains).argmax()]:.3g}"
+            )
+        return self._place_elements(elements)
+
+    def _place_rows(self, name: str, rows: Int8Rows) -> tuple[int, int]:
         """Place scales, and behind them rows of int8; return the address and the scales' bytes."""
+        zeros = ~rows.q.any(axis=1)
+        # The rows were quantized by a scale that is 0 here if it is too small for an element.
+        _scales(name, np.where(zeros, 1.0, rows.scale), zero=False)
         address = self._place_elements(rows.scale)
         step = self._end - address
         size = self._config.row_chunks(rows.q.shape[1]) * self._config.attention_lanes
@@ -216,10 +247,13 @@ class _Compiler:
         model, sizes, config = self._model, self._sizes, self._config
         layers = model.model.layers
         gains = [
-            {name: self._place_elements(gain) for name, gain in layer.gains.items()}
-            for layer in layers
+            {
+                name: self._place_gains(f"model.layers.{index}.{name}", gain)
+                for name, gain in layer.gains.items()
+            }
+            for index, layer in enumerate(layers)
         ]
-        final = self._place_elements(model.model.final_norm)
+        final = self._place_gains("model.norm", model.model.final_norm)
         cos, sin = rotation_table(sizes.head_size, sizes.max_positions, sizes.theta)
         lanes = config.vector_lanes
         pairs = np.stack(
@@ -228,13 +262,17 @@ class _Compiler:
         angle_bytes = self._aligned(4 * pairs.shape[1])
         padded = np.pad(pairs, ((0, 0), (0, angle_bytes // 4 - pairs.shape[1])))
         angles = self._place_elements(padded)
-        embedding, scale_step = self._place_rows(model.embedding)
-        head = embedding if model.head is model.embedding else self._place_rows(model.head)[0]
+        embedding, scale_step = self._place_rows("scales of the embedding", model.embedding)
+        head = (
+            embedding
+            if model.head is model.embedding
+            else self._place_rows("scales of the head", model.head)[0]
+        )
         row_bytes = config.row_chunks(sizes.hidden) * config.attention_lanes
         self._emit(
             Op.SETUP,
-            epsilon=self._element(sizes.epsilon),
-            kappa=self._element(score_factor(sizes.head_size)),
+            epsilon=self._element("rms_norm_eps", sizes.epsilon),
+            kappa=self._element("the factor of the scores", score_factor(sizes.head_size)),
             embedding_bytes=row_bytes,
             angle_bytes=angle_bytes,
             cache_bytes=self._row,
@@ -260,7 +298,7 @@ class _Compiler:
             ("gained",),
             k=sizes.hidden,
             source=self._stream,
-            inverse=self._element(1 / sizes.hidden),
+            inverse=self._element("1 / hidden", 1 / sizes.hidden),
             gains=final,
             address=head,
             scale_step=scale_step,
@@ -360,8 +398,9 @@ class _Compiler:
         multipliers = weight.scale.astype(np.float64)
         if weight.divides:
             multipliers = 1 / multipliers
+        multipliers = _scales(f"scales of {weight.name}", multipliers)
         if multipliers.size == 1:
-            scale = self._element(float(multipliers[0, 0]))
+            scale = self._element(weight.name, float(multipliers[0, 0]))
             return 1, {"scale": scale, "scales": 0, "scale_words": 0, "scale_count": 0}
         row_groups = ceil(n / rows)
         table = np.zeros((row_groups * rows, groups))
@@ -396,7 +435,7 @@ class _Compiler:
             n=n,
             k=k,
             source=source.place if source is not None else 0,
-            inverse=self._element(1 / k),
+            inverse=self._element("1 / k", 1 / k),
             gains=(source.gains or 0) if source is not None else 0,
             first_beat=sum(map(len, self._beats)),
             beats=len(beats),

@@ -7,6 +7,7 @@ import numpy as np
 
 from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.network.token_core import CoreCache, CoreModel
+from ...hw.token.image_file import check_model
 from ...hw.token.topk import K_MAX
 from ..tools.errors import SimulationError
 from .token_core import CoreRun, GoldenTrace, TokenCoreSimulator
@@ -22,12 +23,18 @@ class CoreNetwork:
     model : the model in the arithmetic of the core
     simulator : an entered ``TokenCoreSimulator`` with this model's image
 
+    Raises
+    ------
+    CheckpointError
+        If the image is of another model.
+
     Attributes
     ----------
     runs : what the core did for each token
     """
 
     def __init__(self, model: CoreModel, simulator: TokenCoreSimulator) -> None:
+        check_model(simulator.image, model)
         self._model, self._simulator = model, simulator
         self.runs: list[CoreRun] = []
 
@@ -54,11 +61,15 @@ class CoreNetwork:
 
         Raises
         ------
+        ValueError
+            If the prompt is empty, longer than the context, or has a token that is not in the
+            vocabulary.
         SimulationError
             If the core does not answer, reports an error, or differs from the golden model.
         """
         rng = np.random.default_rng(seed)
         cache, tokens = CoreCache(self.config), list(prompt)
+        self._model.check_tokens(tokens)
         position = 0
         while position < min(len(tokens), self.config.max_positions):
             answers = position == len(tokens) - 1

@@ -3,13 +3,14 @@
 import struct
 import subprocess
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.checks import check_integer, check_kind
 from ...golden.elements import from_element_bits
 from ...golden.environment import child_environment
 from ...golden.templates import render
@@ -17,7 +18,7 @@ from ...hw.token.core import TRACE_PARTS, TokenCore, TraceKind, trace_shape
 from ...hw.token.image_file import Image
 from ...hw.token.memory_port import memory_request
 from ...hw.token.sequencer import core_command
-from ...hw.token.topk import answer_shape
+from ...hw.token.topk import K_MAX, answer_shape
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from ..tools.verilog import keep_verilog
@@ -36,11 +37,20 @@ class MemoryModel:
     latency : cycles from a request to its first word, 1 or more
     interval : cycles from one word to the next, 1 or more
     weight_interval : cycles from one weight beat to the next, 1 or more
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not an integer, or not legal.
     """
 
     latency: int = 1
     interval: int = 1
     weight_interval: int = 1
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            check_integer(field.name, getattr(self, field.name), 1, 2**32 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,9 +142,12 @@ class TokenCoreSimulator:
     def __init__(
         self, image: Image, *, memory: MemoryModel | None = None, limit: int = 10_000_000
     ) -> None:
-        config = image.config
-        self._config, self._image = config, image
-        self._memory, self._limit = memory or MemoryModel(), limit
+        check_kind("image", image, Image)
+        self._config, self._image = config, image = image.config, image
+        self._memory, self._limit = memory or MemoryModel(), check_integer("limit", limit, 1)
+        setup = image.program[0].fields
+        self._vocabulary, self._context = setup["vocabulary"], setup["context"]
+        self._filled = 0
         command = core_command(config)
         main = render(
             "trilith.sim.rtl",
@@ -183,20 +196,39 @@ class TokenCoreSimulator:
         self._process.communicate()
         self._scratch.cleanup()
 
+    @property
+    def image(self) -> Image:
+        """The compiled model."""
+        return self._image
+
     def run(self, token: int, position: int, k: int = 1) -> CoreRun:
         """Run one token.
 
         Parameters
         ----------
         token : its number
-        position : its position; positions come in order, from 0 on
+        position : its position; positions come in order, from 0 on, and any can come again
         k : logits to answer with; 0 for none
 
         Raises
         ------
+        TypeError
+            If a value is not an integer.
+        ValueError
+            If the model has no such token or position, no token has run at the position before, or
+            k is larger than the core's 32 or than the vocabulary.
         SimulationError
             If the core does not answer.
         """
+        check_integer("token", token, 0, self._vocabulary - 1)
+        check_integer("position", position, 0, min(self._filled, self._context - 1))
+        check_integer("k", k, 0, min(K_MAX, self._vocabulary))
+        result = self.command(token, position, k)
+        self._filled = max(self._filled, position + 1)
+        return result
+
+    def command(self, token: int, position: int, k: int) -> CoreRun:
+        """Send a command to the core as it is, legal or not; see ``run``."""
         process, config = self._process, self._config
         assert process.stdin is not None
         process.stdin.write(struct.pack("<3I", token, position, k))

@@ -1,8 +1,10 @@
 """``trilith model compile``, and what ``trilith model`` says of the images that it writes."""
 
 import json
+import shutil
 
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from trilith.golden.data import PYDOC
 from trilith.golden.network.token_core import CoreModel
@@ -64,6 +66,73 @@ def test_a_damaged_image_is_refused(trilith, refused, compiled, tmp_path):
         trilith("model", "inspect", compiled, "--quantize", "absmean"),
         f"{compiled}: --quantize and --i2s-layout are for checkpoints; leave them out\n",
     )
+
+
+def scale(folder):
+    """Make one scale of a model too small for the core."""
+    tensors = load_file(folder / "model.safetensors")
+    tensors["model.layers.1.mlp.up_proj.weight_scale"][:] = 1e-39
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+@pytest.mark.parametrize("command", ["compile", "generate"])
+@pytest.mark.parametrize(
+    ("sizes", "change", "message"),
+    [
+        (
+            {"max_position_embeddings": 131_072},
+            None,
+            "no token core can run the model: its context must be at most 65536, not 131072",
+        ),
+        (
+            {"num_attention_heads": 300, "num_key_value_heads": 300, "head_dim": 2},
+            None,
+            "no token core can run the model: its heads must be at most 256, not 300; its kv_heads "
+            "must be at most 256, not 300",
+        ),
+        (
+            {"head_dim": 23},
+            None,
+            "{}: config's head_dim must be even, not 23; BitNetModel computes nothing else",
+        ),
+        (
+            {"num_key_value_heads": 3},
+            None,
+            "{}: config's num_key_value_heads must be a divisor of num_attention_heads = 4, not 3",
+        ),
+        (
+            {"head_dim": 12},
+            None,
+            "the model's head_size must be a multiple of twice the vector lanes, 8, not 12",
+        ),
+        (
+            {},
+            scale,
+            "scales of model.layers.1.mlp.up_proj: must be from 2^-126 to 3.4e+38, the number "
+            "format of the core, not 1e-39",
+        ),
+        (
+            {"rms_norm_eps": 1e-40},
+            None,
+            "rms_norm_eps: must be from 2^-126 to 3.4e+38, the number format of the core, not "
+            "1e-40",
+        ),
+    ],
+)
+def test_models_that_no_core_runs(trilith, random_model, tmp_path, command, sizes, change, message):
+    folder, out = random_model(vocab_size=1024, **sizes), tmp_path / "new" / "image"
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(PYDOC / name, folder)
+    if change is not None:
+        change(folder)
+    arguments = {
+        "compile": ("model", "compile", folder, "--out", out),
+        "generate": ("generate", "--backend", "core", "--model", folder),
+    }
+    done = trilith(*arguments[command])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"trilith: {message.format(folder)}\n"
+    assert not out.parent.exists()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The arithmetic of the token core beside the float transformer."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -56,15 +57,49 @@ def test_attention_is_a_mean_of_values():
 @pytest.mark.parametrize(
     ("tokens", "message"),
     [
-        ([], r"tokens must be from 0 to 159, at least one, not \[\]"),
-        ([160], r"tokens must be from 0 to 159, at least one, not \[160\]"),
-        ([-1], r"tokens must be from 0 to 159, at least one, not \[-1\]"),
+        ([], r"tokens must be integers from 0 to 159, at least one, not \[\]"),
+        ([160], r"tokens must be integers from 0 to 159, at least one, not \[160\]"),
+        ([-1], r"tokens must be integers from 0 to 159, at least one, not \[-1\]"),
+        ([1.0], r"tokens must be integers from 0 to 159, at least one, not \[1.0\]"),
+        ([True], r"tokens must be integers from 0 to 159, at least one, not \[True\]"),
+        ([[1, 2]], r"tokens must be integers from 0 to 159, at least one, not \[\[1, 2\]\]"),
+        (3, r"tokens must be integers from 0 to 159, at least one, not 3"),
         ([0] * 129, "the context must be at most 128 tokens, not 129"),
     ],
 )
 def test_illegal_tokens(random_model, tokens, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         CoreModel(model=BitNetModel.load(random_model())).forward(tokens)
+
+
+def test_a_full_context(random_model):
+    core = CoreModel(model=BitNetModel.load(random_model(max_position_embeddings=4)))
+    cache = CoreCache(core.config)
+    core.forward([1, 2, 3, 4], cache)
+    with pytest.raises(ValueError, match=r"^the context must be at most 4 tokens, not 5$"):
+        core.forward([1], cache)
+    assert cache.length == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"head_size": 23}, "the model's head_size must be even, not 23"),
+        ({"kv_heads": 3}, "the model's heads must be a multiple of its kv_heads, 3, not 4"),
+    ],
+)
+def test_models_that_the_core_cannot_compute(random_model, changes, message):
+    model = BitNetModel.load(random_model())
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        CoreModel(model=replace(model, config=replace(model.config, **changes)))
+
+
+def test_other_kinds_of_models(random_model):
+    model = BitNetModel.load(random_model(), activations="int4")
+    with pytest.raises(ValueError, match=r"^the model's activations must be int8, not another k"):
+        CoreModel(model=model)
+    with pytest.raises(TypeError, match=r"^model must be a BitNetModel, not None$"):
+        CoreModel(model=None)
 
 
 @pytest.mark.long

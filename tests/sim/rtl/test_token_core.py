@@ -6,28 +6,16 @@ import numpy as np
 import pytest
 
 from trilith.golden.checkpoint.tensors import TernaryTensor
+from trilith.golden.errors import CheckpointError
 from trilith.golden.network.layers import BitLinear
 from trilith.golden.network.token_core import CoreCache, CoreModel
 from trilith.golden.network.transformer import BitNetModel
-from trilith.hw import MatVecConfig
-from trilith.hw.token.config import TokenConfig
-from trilith.hw.token.image import CompileError, compile_image
+from trilith.hw.token.config import CORE_PRESETS
+from trilith.hw.token.image import compile_image
+from trilith.sim.rtl.core_text import CoreNetwork
 from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
 
-#: Heads times their size, 96, is not the hidden size, 64. Rows of memory have two words and more.
-CONFIG = TokenConfig(
-    engine=MatVecConfig(lanes=16, rows=5, k_max=128, n_max=160),
-    vector_lanes=2,
-    attention_lanes=8,
-    memory_width=64,
-    hidden_max=64,
-    ffn_max=96,
-    heads_max=4,
-    kv_heads_max=2,
-    head_size_max=24,
-    context_max=32,
-    vocabulary_max=160,
-)
+CONFIG = CORE_PRESETS["small"]
 SIZES = {"head_dim": 24, "max_position_embeddings": 12, "num_hidden_layers": 2}
 
 
@@ -127,32 +115,72 @@ def test_values_that_are_too_large_are_an_error(core_model):
 def test_commands_out_of_range(core_model, token, position, k):
     image = compile_image(core_model(), CONFIG)
     with TokenCoreSimulator(image, limit=20_000) as core:
-        result = core.run(token, position, k)
+        result = core.command(token, position, k)
     assert (result.error, result.tokens, result.vectors) == (True, [], [])
 
 
+@pytest.fixture(scope="module")
+def entered(core_model):
+    """A model, and its core after one token."""
+    model = core_model()
+    with TokenCoreSimulator(compile_image(model, CONFIG), limit=20_000) as core:
+        core.run(3, 0, 0)
+        yield model, core
+
+
 @pytest.mark.parametrize(
-    ("changes", "message"),
+    ("token", "position", "k", "message"),
     [
-        (
-            {"hidden_size": 128, "intermediate_size": 128},
-            "the model's hidden must be at most 64, the core's maximum, not 128",
-        ),
-        (
-            {"max_position_embeddings": 33},
-            "the model's context must be at most 32, the core's maximum, not 33",
-        ),
-        (
-            {"head_dim": 22},
-            "the model's head_size must be a multiple of twice the vector lanes, 4, not 22",
-        ),
-        (
-            {"num_key_value_heads": 1},
-            "the model must have at most 2 heads for each head of keys and values, the core's "
-            "maximum, not 4",
-        ),
+        (160, 0, 1, "token must be from 0 to 159, not 160"),
+        (-1, 0, 1, "token must be from 0 to 159, not -1"),
+        (3, 12, 1, "position must be from 0 to 1, not 12"),
+        (3, 2, 1, "position must be from 0 to 1, not 2"),
+        (3, 0, 33, "k must be from 0 to 32, not 33"),
+        (3, 0, -1, "k must be from 0 to 32, not -1"),
+        (3, 0, 2**70, "k must be from 0 to 32, not 1180591620717411303424"),
+        (3.0, 0, 1, "token must be an integer, not 3.0"),
     ],
 )
-def test_models_that_do_not_fit(core_model, changes, message):
-    with pytest.raises(CompileError, match=f"^{message}$"):
-        compile_image(core_model(**changes), CONFIG)
+def test_what_is_not_sent_to_the_core(entered, token, position, k, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}$"):
+        entered[1].run(token, position, k)
+
+
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ([], r"tokens must be integers from 0 to 159, at least one, not \[\]"),
+        ([1, 160], r"tokens must be integers from 0 to 159, at least one, not \[1, 160\]"),
+        ([0] * 13, "the context must be at most 12 tokens, not 13"),
+    ],
+)
+def test_prompts_that_are_refused(entered, prompt, message):
+    network = CoreNetwork(*entered)
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        next(network.generate(prompt))
+    assert network.runs == []
+
+
+def test_a_network_needs_its_own_image(core_model, entered):
+    with pytest.raises(CheckpointError, match=r"^the image: must be compiled from this model, "):
+        CoreNetwork(core_model(rms_norm_eps=1e-6), entered[1])
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"latency": 0}, "latency must be from 1 to 4294967295, not 0"),
+        ({"interval": 2.5}, "interval must be an integer, not 2.5"),
+        ({"weight_interval": -1}, "weight_interval must be from 1 to 4294967295, not -1"),
+    ],
+)
+def test_memories_that_cannot_be(values, message):
+    with pytest.raises((TypeError, ValueError), match=f"^{message}$"):
+        MemoryModel(**values)
+
+
+def test_parameters_of_the_simulator(core_model):
+    with pytest.raises(TypeError, match=r"^image must be an Image, not None$"):
+        TokenCoreSimulator(None)
+    with pytest.raises(ValueError, match=r"^limit must be at least 1, not 0$"):
+        TokenCoreSimulator(compile_image(core_model(), CONFIG), limit=0)

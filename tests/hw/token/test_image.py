@@ -1,0 +1,147 @@
+"""Models that the compiler of the token core refuses."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trilith.golden.network.layers import BitLinear
+from trilith.golden.network.token_core import CoreModel
+from trilith.golden.network.transformer import BitNetModel
+from trilith.hw.token.config import CORE_PRESETS
+from trilith.hw.token.image import CompileError, compile_image, core_for
+
+CONFIG = CORE_PRESETS["small"]
+SIZES = {"head_dim": 24, "max_position_embeddings": 12, "num_hidden_layers": 2}
+FORMAT = "must be from 2\\^-126 to 3.4e\\+38, the number format of the core, not"
+
+
+@pytest.fixture(scope="module")
+def core_model(random_model):
+    """A model in the arithmetic of the core, with changes."""
+
+    def make(change=lambda model: model, **sizes):
+        return CoreModel(model=change(BitNetModel.load(random_model(seed=3, **SIZES | sizes))))
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"hidden_size": 128, "intermediate_size": 128},
+            "the model is too large for this token core: its hidden must be at most 64, not 128; "
+            "its ffn must be at most 96, not 128",
+        ),
+        (
+            {"max_position_embeddings": 33},
+            "the model is too large for this token core: its context must be at most 32, not 33",
+        ),
+        (
+            {"vocab_size": 161, "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 28},
+            "the model is too large for this token core: its heads must be at most 4, not 8; its "
+            "kv_heads must be at most 2, not 4; its head_size must be at most 24, not 28; its "
+            "vocabulary must be at most 160, not 161",
+        ),
+        (
+            {"head_dim": 22},
+            "the model's head_size must be a multiple of twice the vector lanes, 4, not 22",
+        ),
+        (
+            {"hidden_size": 63},
+            "the model's hidden must be a multiple of the vector lanes, 2, not 63",
+        ),
+        (
+            {"intermediate_size": 95},
+            "the model's ffn must be a multiple of the vector lanes, 2, not 95",
+        ),
+        (
+            {"num_key_value_heads": 1},
+            "the model must have at most 2 heads for each head of keys and values, the core's "
+            "maximum, not 4",
+        ),
+    ],
+)
+def test_models_that_do_not_fit(core_model, changes, message):
+    with pytest.raises(CompileError, match=f"^{message}$"):
+        compile_image(core_model(**changes), CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_positions": 131_072}, "its context must be at most 65536, not 131072"),
+        (
+            {"heads": 512, "kv_heads": 512, "head_size": 258},
+            "its heads must be at most 256, not 512; its kv_heads must be at most 256, not 512; "
+            "its head_size must be at most 256, not 258",
+        ),
+        (
+            {"hidden": 65_600, "ffn": 70_000, "vocabulary": 300_000},
+            "its hidden must be at most 65536, not 65600; its ffn must be at most 65536, not "
+            "70000; its vocabulary must be at most 262144, not 300000",
+        ),
+        ({"vocabulary": 1}, "vocabulary_max must be from 2 to 262144, not 1"),
+        ({"head_size": 23}, "head_size_max must be even, not 23"),
+    ],
+)
+def test_models_for_which_there_is_no_core(core_model, changes, message):
+    sizes = replace(core_model().config, **changes)
+    with pytest.raises(CompileError, match=f"^no token core can run the model: {message}$"):
+        core_for(sizes)
+
+
+def scaled(factor, groups=1):
+    """A change of a model: other scales of the first layer's gates."""
+
+    def change(model):
+        linears = {**model.layers[0].linears}
+        weight = linears["mlp.gate_proj"].weight
+        scale = np.repeat(weight.scale, groups, axis=0)
+        scale[-1] *= np.float32(factor)
+        linears["mlp.gate_proj"] = BitLinear(weight=replace(weight, scale=scale))
+        return replace(model, layers=(replace(model.layers[0], linears=linears), *model.layers[1:]))
+
+    return change
+
+
+@pytest.mark.parametrize("groups", [1, 96])
+def test_a_scale_outside_of_the_number_format(core_model, groups):
+    name = r"scales of model\.layers\.0\.mlp\.gate_proj"
+    with pytest.raises(CompileError, match=rf"^{name}: {FORMAT} \d\.\d+e-39$"):
+        compile_image(core_model(scaled(2e-38, groups)), CONFIG)
+
+
+def embedded(factor):
+    """A change of a model: another row of the embedding."""
+
+    def change(model):
+        embedding = model.embedding.copy()
+        embedding[5] *= np.float32(factor)
+        return replace(model, embedding=embedding, head=embedding)
+
+    return change
+
+
+def test_rows_outside_of_the_number_format(core_model):
+    compile_image(core_model(embedded(0)), CONFIG)
+    with pytest.raises(CompileError, match=f"^scales of the embedding: {FORMAT} 0$"):
+        compile_image(core_model(embedded(1e-37)), CONFIG)
+
+
+def test_gains_outside_of_the_number_format(core_model):
+    def change(model):
+        gain = model.final_norm.copy()
+        gain[7] = -3.4028235e38
+        return replace(model, final_norm=gain)
+
+    message = r"model\.norm: gains must be below 3\.4e\+38 in magnitude, not -3\.4e\+38"
+    with pytest.raises(CompileError, match=f"^{message}$"):
+        compile_image(core_model(change), CONFIG)
+
+
+def test_an_epsilon_outside_of_the_number_format(core_model):
+    compile_image(core_model(rms_norm_eps=0.0), CONFIG)
+    with pytest.raises(CompileError, match=f"^rms_norm_eps: {FORMAT} 1e-40$"):
+        compile_image(core_model(rms_norm_eps=1e-40), CONFIG)
