@@ -31,7 +31,7 @@ from .layers import (
     to_float32,
 )
 
-__all__ = ["ACTIVATIONS", "BitNetModel", "KVCache"]
+__all__ = ["ACTIVATIONS", "BitNetModel", "KVCache", "Layer"]
 
 #: Tokens that pass through the layers at once, and the largest number of products of a query and a
 #: key at once, of all heads. They bound the memory of long prompts.
@@ -98,8 +98,14 @@ class KVCache:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Layer:
-    """A layer: ternary matrices and gains of norms, by the names of their modules."""
+class Layer:
+    """A layer of a transformer.
+
+    Parameters
+    ----------
+    linears : ternary matrices by the names of ``TRANSFORMER_LINEARS``
+    gains : float32 gains of norms, by the names of ``ModelConfig.norm_sizes``
+    """
 
     linears: dict[str, BitLinear]
     gains: dict[str, NDArray[np.float32]]
@@ -128,7 +134,7 @@ class BitNetModel:
     embedding: NDArray[Any]
     head: NDArray[Any]
     final_norm: NDArray[np.float32]
-    layers: tuple[_Layer, ...] = field(repr=False)
+    layers: tuple[Layer, ...] = field(repr=False)
     ends: dict[int, str] = field(default_factory=dict)
 
     @classmethod
@@ -273,14 +279,14 @@ class BitNetModel:
             yield token
             logits = self.forward([token], cache, last=True)[0]
 
-    def _norm(self, layer: _Layer, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _norm(self, layer: Layer, name: str, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Apply a norm of a layer; without such a norm x stays."""
         if name not in layer.gains:
             return x
         return rms_norm(x, layer.gains[name], self.config.epsilon)
 
     def _attention(
-        self, layer: _Layer, index: int, x: NDArray[np.float32], cache: KVCache
+        self, layer: Layer, index: int, x: NDArray[np.float32], cache: KVCache
     ) -> NDArray[np.float32]:
         """Normalize x float32[T, hidden], and compute its attention over the cache and itself."""
         config = self.config
@@ -302,7 +308,7 @@ class BitNetModel:
         mixed = self._norm(layer, "self_attn.attn_sub_norm", mixed.reshape(tokens, -1))
         return layer.linears["self_attn.o_proj"](mixed)
 
-    def _feed_forward(self, layer: _Layer, x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _feed_forward(self, layer: Layer, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Normalize x float32[T, hidden], and compute the gated feed-forward layer of it."""
         x = self._norm(layer, "post_attention_layernorm", x)
         gate, up = layer.linears["mlp.gate_proj"](x), layer.linears["mlp.up_proj"](x)
@@ -400,7 +406,7 @@ def _load_layer(
     index: int,
     quantizers: tuple[Quantizer, Quantizer],
     matmul: Matmul,
-) -> _Layer:
+) -> Layer:
     """Read a layer."""
     prefix = f"model.layers.{index}"
     linears = {
@@ -415,7 +421,7 @@ def _load_layer(
         name: _gain(checkpoint, f"{prefix}.{name}", size)
         for name, size in config.norm_sizes.items()
     }
-    return _Layer(linears=linears, gains=gains)
+    return Layer(linears=linears, gains=gains)
 
 
 def _head_product(head: NDArray[Any], x: NDArray[np.float32]) -> NDArray[np.float32]:

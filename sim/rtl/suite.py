@@ -1,11 +1,9 @@
 """Cases of ``make sim``: the Verilated engine against the golden model."""
 
-import math
-import time
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import islice, pairwise, repeat
 from pathlib import Path
 
@@ -20,26 +18,24 @@ from ...golden.files import new_files
 from ...golden.matmul import activation_range
 from ...golden.network import bitnet_2b4t as bitnet
 from ...golden.network.mlp import BitNetMLP, load_digits
-from ...golden.network.token_core import CoreModel
 from ...golden.network.transformer import BitNetModel
 from ...hw.axi.wrapper import BusWidths
 from ...hw.config import PRESETS, MatVecConfig
 from ...hw.jobs import Job
-from ...hw.token.config import CORE_PRESETS
-from ...hw.token.image import compile_image
+from ...hw.token.image_file import Image
 from ..tools.errors import SimulationError
 from ..tools.pool import process_pool
 from ..tools.verilator import waves_suffix
 from .axi_testbench import run_axi_testbench
-from .core_text import CoreNetwork
+from .cases import CaseResult, case_result
+from .core_suite import build_core, core_images, run_core
 from .harness import Gaps, build_harness
 from .parts import Part
 from .product import EngineMatmul, EngineProduct, Work
 from .simulator import MatVecSimulator
 from .testbenches.jobs import random_activations, random_trits
-from .token_core import MemoryModel, TokenCoreSimulator
 
-__all__ = ["AXI_CASES", "SWEEP_CONFIGS", "CaseResult", "run_suite"]
+__all__ = ["AXI_CASES", "SWEEP_CONFIGS", "run_suite"]
 
 #: The text that the language model continues, and the number of tokens that it adds.
 _PROMPT, _TOKENS = "Return a list of", 6
@@ -57,55 +53,6 @@ SWEEP_CONFIGS = (
 AXI_CASES = tuple(
     (MatVecConfig(**case["engine"]), BusWidths(**case["buses"])) for case in _TABLE["axi"]
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseResult:
-    """The result of a case.
-
-    Parameters
-    ----------
-    part : a value of ``Part``
-    name : what is special about the case
-    shape : "N x K x T" without blanks: outputs, inputs, activation vectors; or a number of jobs
-    engine : lanes × rows × tokens, such as "64x5x4"
-    code : weight code
-    cycles : cycles from the acceptance of the first job to the last result, both included
-    utilization : MACs of the case per MAC that the engine can do in these cycles
-    macs_per_second : MACs of the case per second of simulation; 0 if no time was measured
-    passed : whether every result equals that of the golden model
-    detail : the differences, or a remark
-    """
-
-    part: str
-    name: str
-    shape: str
-    engine: str
-    code: str
-    cycles: int
-    utilization: float
-    macs_per_second: float
-    passed: bool
-    detail: str = ""
-
-
-def _result(
-    config: MatVecConfig, work: Work, *, part: Part, name: str, shape: str, detail: str = ""
-) -> CaseResult:
-    """Make the result of a case; the rates of a case that did not run are 0."""
-    possible = work.cycles * config.macs_per_clock
-    return CaseResult(
-        part=part,
-        name=name,
-        shape=shape,
-        engine=str(config),
-        code=config.code,
-        cycles=work.cycles,
-        utilization=work.macs / possible if possible else 0.0,
-        macs_per_second=work.macs / work.seconds if work.seconds else 0.0,
-        passed=not work.wrong,
-        detail=f"{work.wrong} results differ from the golden model" if work.wrong else detail,
-    )
 
 
 def _idle(rng: np.random.Generator, most: int) -> Iterator[int]:
@@ -130,7 +77,7 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     def case(name: str, n: int, k: int, t: int, gaps: Gaps | None = None) -> CaseResult:
         product = EngineProduct(simulator=simulator, gaps=gaps or {})
         product(random_trits(config, rng, n, k), random_activations(config, rng, t, k))
-        return _result(config, product, part=Part.SWEEP, name=name, shape=f"{n}x{k}x{t}")
+        return case_result(config, product, part=Part.SWEEP, name=name, shape=f"{n}x{k}x{t}")
 
     for name, shape in shapes.items():
         yield case(name, *shape)
@@ -145,7 +92,7 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     product = EngineProduct(simulator=simulator)
     product(np.full((rows, k), -1, np.int8), np.full((tokens, k), lowest, np.int8))
     shape = f"{rows}x{k}x{tokens}"
-    yield _result(
+    yield case_result(
         config, product, part=Part.SWEEP, name=f"all -1 times all {lowest}, k_max", shape=shape
     )
 
@@ -167,7 +114,7 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
         )
     product = EngineProduct(simulator=simulator, gaps=gaps)
     product.jobs(jobs)
-    yield _result(
+    yield case_result(
         config, product, part=Part.SWEEP, name="jobs back to back, reuse, groups", shape="8 jobs"
     )
 
@@ -184,7 +131,7 @@ def _network(
     The last case has the detail. It fails if outputs of the network, such as classes, differ.
     """
     *results, last = (
-        _result(config, product, part=part, name=name, shape=shape)
+        case_result(config, product, part=part, name=name, shape=shape)
         for product, name, shape in products
     )
     yield from results
@@ -255,7 +202,7 @@ def _bitnet(
         product = EngineProduct(simulator=simulator)
         product(trits, bitnet.synthetic_activations(name, seed=seed))
         zeros = (trits == 0).mean()
-        yield _result(
+        yield case_result(
             simulator.config,
             product,
             part=Part.BITNET,
@@ -270,56 +217,20 @@ def _axi(config: MatVecConfig, widths: BusWidths) -> Iterator[CaseResult]:
     try:
         _, reports = run_axi_testbench(config, widths)
     except SimulationError as error:
-        result = _result(config, Work(wrong=1), part=Part.AXI, name="all pauses", shape="0 jobs")
+        result = case_result(
+            config, Work(wrong=1), part=Part.AXI, name="all pauses", shape="0 jobs"
+        )
         yield replace(result, detail=str(error))
         return
     for report in reports:
         pattern, jobs = report.pop("pattern"), report.pop("jobs")
-        yield _result(
+        yield case_result(
             config,
             Work(**report),
             part=Part.AXI,
             name="no pauses" if pattern == "none" else f"pauses: {pattern}",
             shape=f"{jobs} jobs",
             detail=f"buses of {widths.weights}, {widths.activations} and {widths.results} bits",
-        )
-
-
-def _core() -> Iterator[CaseResult]:
-    """The token core continues texts past their ends: a case per text, and one of slow memories."""
-    table = _TABLE["core"]
-    tokenizer, model = load_tokenizer(PYDOC), CoreModel(model=BitNetModel.load(PYDOC))
-    config = CORE_PRESETS["pydoc"]
-    image = compile_image(model, config)
-    slow = MemoryModel(latency=40, interval=2, weight_interval=2)
-    cases = [(prompt, table["tokens"], None) for prompt in table["prompts"]]
-    for text, tokens, memory in (*cases, (table["prompts"][0], 8, slow)):
-        prompt = tokenizer.encode(text).ids
-        start, failure, answer = time.perf_counter(), "", list(prompt)
-        with TokenCoreSimulator(image, memory=memory) as simulator:
-            network = CoreNetwork(model, simulator)
-            try:
-                answer += islice(network.generate(prompt), tokens)
-            except SimulationError as error:
-                failure = str(error)
-        runs = network.runs
-        work = Work(
-            cycles=sum(run.cycles for run in runs),
-            macs=len(runs) * sum(map(math.prod, model.config.linear_shapes.values()))
-            * model.config.layers,
-            seconds=time.perf_counter() - start,
-            wrong=int(bool(failure)),
-        )  # fmt: skip
-        vectors = sum(len(run.vectors) for run in runs)
-        yield replace(
-            _result(
-                config.engine,
-                work,
-                part=Part.CORE,
-                name="slow memories" if memory else f"after {text!r}",
-                shape=f"{len(runs)} tokens",
-            ),
-            detail=failure or f"{vectors} vectors; {tokenizer.decode(answer)!r:.60}",
         )
 
 
@@ -360,8 +271,9 @@ def run_suite(
         If a file of waves cannot be written, see ``check_outputs``.
     """
     plan = _plan(parts, checkpoint, i2s_layout, layer)
+    cores = core_images() if Part.CORE in parts else []
     if waves is None:
-        yield from _run(plan, {}, built)
+        yield from _run(plan, cores, {}, built)
     else:
         suffix = waves_suffix()
         files = {config: waves / f"{config}-{config.code}{suffix}" for config, _ in plan}
@@ -370,7 +282,7 @@ def run_suite(
         with new_files(files.values(), inputs=inputs, force=force) as making:
             try:
                 made = {config: making / file.name for config, file in files.items()}
-                yield from _run(plan, made, built)
+                yield from _run(plan, cores, made, built)
             except SimulationError as error:
                 failure = error  # The waves of a simulation that fails are the ones to read.
         if failure is not None:
@@ -378,15 +290,19 @@ def run_suite(
     for config, widths in AXI_CASES if Part.AXI in parts else ():
         yield from _axi(config, widths)
     if Part.CORE in parts:
-        yield from _core()
+        yield from run_core()
 
 
 def _run(
     plan: Sequence[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]],
+    cores: Sequence[Image],
     waves: Mapping[MatVecConfig, Path],
     built: Callable[[int, int], None],
 ) -> Iterator[CaseResult]:
-    """Build the engines of a plan, and run their cases; ``waves`` has the file of each engine."""
+    """Build the engines of a plan, and run their cases; then build the token cores of images.
+
+    ``waves`` has the file of each engine.
+    """
     # The largest takes longest to build and goes first; the others come as they are needed.
     configs = list(dict.fromkeys(config for config, _ in plan))
     configs.sort(key=lambda config: config.lanes * config.rows < 1000)
@@ -395,12 +311,17 @@ def _run(
             config: pool.submit(build_harness, config, waves=waves.get(config))
             for config in configs
         }
+        others = [pool.submit(build_core, image) for image in cores]
+        everything = [*builds.values(), *others]
         try:
             for config, cases in plan:
-                built(sum(build.done() for build in builds.values()), len(builds))
+                built(sum(build.done() for build in everything), len(everything))
                 builds[config].result()
                 with MatVecSimulator(config, waves=waves.get(config)) as simulator:
                     yield from cases(simulator)
+            for build in others:
+                built(sum(build.done() for build in everything), len(everything))
+                build.result()
         finally:
             pool.shutdown(cancel_futures=True)
 

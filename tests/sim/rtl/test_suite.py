@@ -3,6 +3,7 @@
 from trilith.hw import PRESETS
 from trilith.sim import SimulationError
 from trilith.sim.rtl import suite
+from trilith.sim.rtl.cases import case_result
 from trilith.sim.rtl.parts import Part
 from trilith.sim.rtl.product import Work
 
@@ -10,7 +11,7 @@ CONFIG = PRESETS["micro"]
 
 
 def result(**work):
-    return suite._result(CONFIG, Work(**work), part=Part.SWEEP, name="case", shape="1x1x1")
+    return case_result(CONFIG, Work(**work), part=Part.SWEEP, name="case", shape="1x1x1")
 
 
 def test_rates():

@@ -1,0 +1,180 @@
+"""Cases of the part ``core``: the simulated token core against its golden model."""
+
+import math
+import time
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ...golden.checkpoint.tokenizer import load_tokenizer
+from ...golden.data import PYDOC
+from ...golden.network.token_core import CoreModel
+from ...golden.network.transformer import BitNetModel
+from ...hw.token.config import CORE_PRESETS, TokenConfig
+from ...hw.token.image import compile_image
+from ...hw.token.image_file import Image
+from ..tools.errors import SimulationError
+from .cases import CaseResult, case_result
+from .core_models import random_model
+from .core_text import CoreNetwork
+from .parts import Part
+from .product import Work
+from .token_core import MemoryModel, TokenCoreSimulator
+
+__all__ = ["build_core", "core_images", "run_core"]
+
+_TABLE = tomllib.loads((Path(__file__).parent / "suite.toml").read_text())["core"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Case:
+    """A text that a core continues; every vector is compared.
+
+    Parameters
+    ----------
+    name : what is special about the case
+    model : the model in the arithmetic of the core
+    config : configuration of the core
+    prompt : token numbers
+    tokens : how many tokens to add; None for as many as the context holds
+    memory : speed of the memories
+    temperature : see ``CoreNetwork.generate``
+    beyond : send the token behind a full context too, which the core must refuse
+    decode : text of token numbers, if the model has texts
+    """
+
+    name: str
+    model: CoreModel
+    config: TokenConfig
+    prompt: Sequence[int]
+    tokens: int | None = None
+    memory: MemoryModel | None = None
+    temperature: float = 0.0
+    beyond: bool = False
+    decode: Callable[[list[int]], str] | None = None
+
+    def run(self) -> CaseResult:
+        """Run the case."""
+        start, failure, answer = time.perf_counter(), "", list(self.prompt)
+        image = compile_image(self.model, self.config)
+        with TokenCoreSimulator(image, memory=self.memory) as simulator:
+            network = CoreNetwork(self.model, simulator)
+            try:
+                text = network.generate(self.prompt, temperature=self.temperature)
+                answer += islice(text, self.tokens)
+                if self.beyond:
+                    failure = self._refuses(simulator)
+            except SimulationError as error:
+                failure = str(error)
+        runs = network.runs
+        sizes = self.model.config
+        weights = sizes.layers * sum(map(math.prod, sizes.linear_shapes.values()))
+        work = Work(
+            cycles=sum(run.cycles for run in runs),
+            macs=len(runs) * weights,
+            seconds=time.perf_counter() - start,
+            wrong=int(bool(failure)),
+        )
+        vectors = sum(len(run.vectors) for run in runs)
+        result = case_result(
+            self.config.engine, work, part=Part.CORE, name=self.name, shape=f"{len(runs)} tokens"
+        )
+        said = f"{vectors} vectors"
+        if self.decode is not None:
+            said += f"; {self.decode(answer)!r:.60}"
+        return replace(result, detail=failure or said)
+
+    def _refuses(self, simulator: TokenCoreSimulator) -> str:
+        """Send a token behind a full context; say what is wrong with the answer."""
+        found = simulator.command(0, self.model.config.max_positions, 1)
+        if found.error and not found.tokens and not found.vectors:
+            return ""
+        return "the core must refuse a token behind a full context, and runs it"
+
+
+@cache
+def _trained() -> tuple[Any, CoreModel]:
+    """The tokenizer and the model in the repository."""
+    return load_tokenizer(PYDOC), CoreModel(model=BitNetModel.load(PYDOC))
+
+
+def _small(family: str, *, groups: int = 1, **changes: int) -> BitNetModel:
+    """A random model that fits the small core."""
+    config = _TABLE["model"] | _TABLE["families"][family] | changes
+    return random_model(config, seed=3, groups=groups)
+
+
+def _zeros(model: BitNetModel) -> BitNetModel:
+    """The model with an embedding of zeros for token 4, and one embedding for tokens 6 to 9."""
+    embedding = model.embedding.copy()
+    embedding[4] = 0
+    embedding[7:10] = embedding[6]
+    return replace(model, embedding=embedding, head=embedding)
+
+
+def _cases() -> Iterator[_Case]:
+    """All cases: texts of the trained model, then random models on a small core."""
+    tokenizer, trained = _trained()
+    pydoc, small = CORE_PRESETS["pydoc"], CORE_PRESETS["small"]
+    slow = {name: MemoryModel(**speed) for name, speed in _TABLE["memories"].items()}
+    first = _TABLE["prompts"][0]
+    for name, text, tokens, memory in (
+        *((f"after {text!r}", text, _TABLE["tokens"], None) for text in _TABLE["prompts"]),
+        ("slow memories", first, 8, slow["slow memories"]),
+    ):
+        yield _Case(
+            name=name,
+            model=trained,
+            config=pydoc,
+            prompt=tokenizer.encode(text).ids,
+            tokens=tokens,
+            memory=memory,
+            decode=tokenizer.decode,
+        )
+    llama = CoreModel(model=_small("llama", groups=2))
+    yield _Case(name="Llama, group scales, full context", model=llama, config=small, prompt=[5, 3])
+    for name, memory in slow.items():
+        yield _Case(
+            name=f"Llama, {name}", model=llama, config=small, prompt=[9], tokens=6, memory=memory
+        )
+    bitnet = CoreModel(model=_small("bitnet", max_position_embeddings=31))
+    yield _Case(
+        name="BitNet, one token too many",
+        model=bitnet,
+        config=small,
+        prompt=[1],
+        beyond=True,
+    )
+    yield _Case(
+        name="zeros, equal logits, 32 answers",
+        model=CoreModel(model=_zeros(_small("bitnet"))),
+        config=small,
+        prompt=[4, 6, 4],
+        tokens=8,
+        temperature=1.0,
+    )
+    tiny = CoreModel(model=_small("bitnet", **_TABLE["below"]))
+    yield _Case(name="BitNet, sizes below the maxima", model=tiny, config=small, prompt=[2])
+
+
+def run_core() -> Iterator[CaseResult]:
+    """Run all cases."""
+    return (case.run() for case in _cases())
+
+
+def core_images() -> list[Image]:
+    """Compile one image for each core of the cases."""
+    images = {}
+    for case in _cases():
+        if case.config not in images:
+            images[case.config] = compile_image(case.model, case.config)
+    return list(images.values())
+
+
+def build_core(image: Image) -> None:
+    """Build the core of an image, unless the cache has it."""
+    TokenCoreSimulator(image)

@@ -1,0 +1,71 @@
+"""Cases of the token core in ``make sim``, without simulations."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from trilith.hw.token.config import CORE_PRESETS
+from trilith.sim import SimulationError
+from trilith.sim.rtl import core_suite
+from trilith.sim.rtl.core_models import random_model
+
+
+def test_all_cases_share_two_cores():
+    images = core_suite.core_images()
+    assert [image.config for image in images] == [CORE_PRESETS["pydoc"], CORE_PRESETS["small"]]
+    names = [case.name for case in core_suite._cases()]
+    assert len(set(names)) == len(names) > 10
+
+
+@pytest.fixture
+def case(monkeypatch):
+    """A case on a core that is not built."""
+
+    class Core:
+        def __init__(self, image, **memory):
+            self.image = image
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *exception):
+            pass
+
+        def command(self, token, position, k):
+            return SimpleNamespace(error=position != 31, tokens=[], vectors=[])
+
+    monkeypatch.setattr(core_suite, "TokenCoreSimulator", Core)
+    monkeypatch.setattr(core_suite.CoreNetwork, "generate", lambda self, prompt, **_: iter([7]))
+    return next(one for one in core_suite._cases() if one.beyond)
+
+
+def test_a_token_behind_a_full_context_that_runs_is_a_failure(case):
+    assert case.model.config.max_positions == 31
+    result = case.run()
+    assert not result.passed
+    assert result.detail == "the core must refuse a token behind a full context, and runs it"
+    assert replace(case, beyond=False).run().passed
+
+
+def test_a_difference_is_a_failure(case, monkeypatch):
+    def differs(self, prompt, **_):
+        raise SimulationError("layer 0, q: element 3 is 1, not 2")
+
+    monkeypatch.setattr(core_suite.CoreNetwork, "generate", differs)
+    result = case.run()
+    assert (result.passed, result.detail) == (False, "layer 0, q: element 3 is 1, not 2")
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_random_models(groups):
+    table = core_suite._TABLE
+    config = table["model"] | table["families"]["llama"]
+    model = random_model(config, seed=1, groups=groups)
+    scale = model.layers[0].linears["self_attn.q_proj"].weight.scale
+    assert scale.shape == ((1, 1) if groups == 1 else (96, 2))
+    logits = model.forward([1, 2, 3])
+    assert 0.1 < np.abs(logits).mean() < 10
+    again = random_model(config, seed=1, groups=groups).forward([1, 2, 3])
+    assert (logits == again).all()
