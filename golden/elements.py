@@ -10,7 +10,9 @@ exact sum, because 53 bits are more than ``2 · 16 + 2``.
 """
 
 from collections.abc import Callable
+from contextvars import ContextVar, Token
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,7 @@ __all__ = [
     "SEGMENT_BITS",
     "SIGNIFICAND_BITS",
     "TABLES",
+    "OverflowFlag",
     "Table",
     "element_bits",
     "exp2",
@@ -30,6 +33,7 @@ __all__ = [
     "reciprocal",
     "reciprocal_root",
     "round_element",
+    "saturate_element",
     "scaled_integers",
     "split",
 ]
@@ -59,12 +63,58 @@ _TABLE_BITS = 18
 _SMALLEST = 2.0 ** (1 - BIAS)
 LARGEST = (2.0 - 2.0 ** (1 - SIGNIFICAND_BITS)) * 2.0 ** (254 - BIAS)
 
+#: Smallest magnitude that overflows: half-way from ``LARGEST`` to 2¹²⁸, where the tie goes up.
+_TOO_LARGE = (2.0 - 2.0**-SIGNIFICAND_BITS) * 2.0 ** (254 - BIAS)
+
 #: Fraction bits of a float64 that an element does not have.
 _SURPLUS = np.int64(52 - (SIGNIFICAND_BITS - 1))
 
 
+class OverflowFlag:
+    """Sticky flag: a value was too large for an element while the flag was open.
+
+    The token core has the same flag in hardware, and it is part of ``TokenCore.error``. The flag is
+    open within a ``with`` statement. Of several open flags, the innermost one is raised.
+
+    Two results are not too large, because saturation leads to the right limit: a power of two, and
+    the steps of a sigmoid. A vector whose largest magnitude is above 2¹²⁶ raises the flag when it
+    is quantized, since no element is 127 / largest.
+
+    Example: within ``with OverflowFlag() as flag``, ``round_element(2.0**128)`` sets
+    ``flag.raised``.
+
+    Attributes
+    ----------
+    raised : the flag is set
+    """
+
+    def __init__(self) -> None:
+        self.raised = False
+        self._token: Token[OverflowFlag | None] | None = None
+
+    def __enter__(self) -> Self:
+        self._token = _OPEN_FLAG.set(self)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        assert self._token is not None
+        _OPEN_FLAG.reset(self._token)
+
+
+_OPEN_FLAG: ContextVar[OverflowFlag | None] = ContextVar("open_flag", default=None)
+
+
+def _raise_flag(too_large: Callable[[], NDArray[np.bool_]]) -> None:
+    """Raise the open flag, if there is one and any value is too large."""
+    flag = _OPEN_FLAG.get()
+    if flag is not None and not flag.raised:
+        flag.raised = bool(too_large().any())
+
+
 def round_element(x: NDArray | float) -> _Floats:
     """Round to elements: half to even, to zero below 2⁻¹²⁶, and to ``LARGEST`` at overflow.
+
+    An overflow raises the open ``OverflowFlag``.
 
     Parameters
     ----------
@@ -74,6 +124,13 @@ def round_element(x: NDArray | float) -> _Floats:
     -------
     float64 of the same shape
     """
+    # Numbers below this one round to LARGEST or less.
+    _raise_flag(lambda: np.abs(x) >= _TOO_LARGE)
+    return saturate_element(x)
+
+
+def saturate_element(x: NDArray | float) -> _Floats:
+    """Round to elements like ``round_element``, and raise no ``OverflowFlag``."""
     bits = np.asarray(x, np.float64).view(np.int64)
     half = (np.int64(1) << (_SURPLUS - 1)) - 1 + ((bits >> _SURPLUS) & 1)
     rounded = ((bits + half) >> _SURPLUS << _SURPLUS).view(np.float64)
@@ -160,10 +217,10 @@ def reciprocal_root(x: _Floats) -> _Floats:
 def exp2(x: _Floats) -> _Floats:
     """Compute 2ˣ of elements, with x rounded to 15 bits below the binary point.
 
-    The relative error is at most 2⁻¹⁴. Results are rounded as ``round_element`` says.
+    The relative error is at most 2⁻¹⁴. Results are rounded as ``saturate_element`` says.
     """
     fixed = np.rint(np.clip(x, -256.0, 256.0) * 2.0**15).astype(np.int64)
-    return round_element(np.ldexp(TABLES["exp2"](fixed & (2**15 - 1)), (fixed >> 15) + 1))
+    return saturate_element(np.ldexp(TABLES["exp2"](fixed & (2**15 - 1)), (fixed >> 15) + 1))
 
 
 def quantize_elements(x: _Floats, largest: _Floats) -> tuple[_Ints, _Floats]:
@@ -183,6 +240,8 @@ def quantize_elements(x: _Floats, largest: _Floats) -> tuple[_Ints, _Floats]:
     scale : elements [..., 1], ``round(largest / 127)``, so that ``x`` is about ``q · scale``
     """
     factor = round_element(127 * reciprocal(largest))
+    # Above 2¹²⁶ the reciprocal is 0, and so are all integers.
+    _raise_flag(lambda: (factor == 0) & (largest > 0))
     return np.rint(x * factor).astype(np.int64), round_element(largest * round_element(1 / 127))
 
 

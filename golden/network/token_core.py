@@ -34,6 +34,7 @@ from ..elements import (
     reciprocal,
     reciprocal_root,
     round_element,
+    saturate_element,
     scaled_integers,
 )
 from ..input_files import shown
@@ -450,7 +451,8 @@ class CoreModel:
             positive = np.maximum(gate, 0)
             gate = round_element(positive * positive)
         else:
-            power = exp2(round_element(gate * round_element(-LOG2_E)))
+            # A sigmoid has the right limit where its steps saturate.
+            power = exp2(saturate_element(gate * round_element(-LOG2_E)))
             gate = round_element(gate * reciprocal(round_element(1 + power)))
         trace(index, "gate", gate)
         gated = round_element(gate * up)

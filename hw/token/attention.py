@@ -119,8 +119,7 @@ class AttentionUnit(wiring.Component):
 
     Members
     -------
-    clear : In(1); the next of ``queries`` and of ``query_scales`` are the first ones; no query
-        scale may come in the cycle before
+    clear : In(1); the ``queries`` and ``query_scales`` after this cycle are the first ones
     queries : In(stream of ``byte_row``); chunks of all heads of queries; always ready
     query_scales : In(stream of an element); of each head; always ready
     kappa : In(element); constant that joins the scales of the queries: ``score_factor`` of the head
@@ -134,7 +133,7 @@ class AttentionUnit(wiring.Component):
         ``last`` ends the last group
     logits : Out(stream of ``score_shape``); of the tokens from 0 on
     busy : Out(1); a command is not finished
-    overflow : Out(1); a score or a logit was too large
+    overflow : Out(1); a value of a part was too large; high for at least one cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -212,8 +211,8 @@ class AttentionUnit(wiring.Component):
             self.logits.valid.eq(scores.valid & command.head),
             scores.ready.eq(Mux(command.head, self.logits.ready, softmax.scores.ready)),
             mixer.factors.eq(softmax.factors),
-            self.overflow.eq(scaler.overflow),
         ]
+        m.d.comb += self.overflow.eq(scaler.overflow | softmax.overflow | mixer.overflow)
         self._query_factors(m, scaler, command)
         self._write(m, mixer, command, start)
         return m
@@ -327,6 +326,8 @@ class AttentionUnit(wiring.Component):
 
         The scaler reads the factor of a head in the cycle of its dot product. Factors of a group
         begin at its first head.
+
+        The factor is never too large: a scale of ``HeadUnit`` is below 2¹²², and κ below 2.
         """
         config = self._config
         m.submodules.constant = constant = ElementMultiplier()
@@ -335,19 +336,21 @@ class AttentionUnit(wiring.Component):
         )
         # The factor is needed in the cycle of its dot product: the read port has no register.
         write, read = factors.write_port(), factors.read_port(domain="comb")
-        # factor = round(query scale · κ): a product of each head, and not of each score.
+        # factor = round(query scale · κ): a product of each head, and not of each score. A factor
+        # has its place from the cycle of its scale on, so that ``clear`` may follow at once.
         place = Signal.like(write.addr)
+        taken = self.query_scales.valid
         m.d.comb += [
             self.query_scales.ready.eq(1),
             constant.a.eq(self.query_scales.p),
             constant.b.eq(self.kappa),
-            write.addr.eq(place),
+            write.addr.eq(delay(m, place, ElementMultiplier.LATENCY)),
             write.data.eq(constant.product),
-            write.en.eq(delay(m, self.query_scales.valid, ElementMultiplier.LATENCY)),
+            write.en.eq(delay(m, taken, ElementMultiplier.LATENCY)),
             read.addr.eq(self._first_head + scaler.vector),
             Value.cast(scaler.factor).eq(read.data),
         ]
-        with m.If(write.en):
+        with m.If(taken):
             m.d.sync += place.eq(place + 1)
         with m.If(self.clear):
             m.d.sync += place.eq(0)

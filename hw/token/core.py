@@ -90,8 +90,17 @@ class TokenCore(wiring.Component):
     - Prompt: a command with k = 0 fills the cache, and skips the head. It gives no answer.
     - Position: it must count up from 0. The attention reads the cache of all positions before it,
       whatever token wrote them. Position 0 begins a new text without a reset.
-    - Faults: a token or a position that the model does not have ends the command without an answer,
-      and sets ``error``. The cache stays as it is.
+    - Faults of a command: a token, a position or k that the model does not have ends the command
+      without an answer, and sets ``error``. The cache stays as it is. The next command is legal.
+    - Faults of the program: an unknown operation, a count of 0 or above a maximum, and a missing
+      ``HEAD`` or ``END`` likewise. Instructions before it have run. The core does not check the
+      order of the others, nor whether counts fit each other: such a program may wait for ever.
+    - Faults of the memory: a word with an error is used as it is. No instruction begins after it,
+      the command ends without an answer, and ``error`` stays set. All later commands end likewise
+      until a reset.
+    - Faults of the weights: an illegal code counts as 0, and sets ``error``. The token goes on.
+    - Large values: they saturate as in the golden model, and set ``error`` where its
+      ``OverflowFlag`` rises. The token goes on, and its answers equal those of the golden model.
     - Stalls: late memory, late weights or answers that are not taken delay the token, and change no
       value. The trace cannot delay it.
     - Reset: it drops the command and clears ``error``. Memory must drop reads from before. The
@@ -111,15 +120,14 @@ class TokenCore(wiring.Component):
     commands : In(stream of ``core_command``)
     answers : Out(stream of ``answer_shape``); the k largest logits, the largest first; k must be at
         most the vocabulary of the model
-    program_words : In(32); memory words of the program, which starts at address 0; 1 or more
+    program_words : In(32); memory words of the program, which starts at address 0
     fetch : Out(stream of ``fetch_shape``); requests for weight beats
     weights : In(stream of the engine's weight beats), in the order of the requests
     requests, write_data, read_data : the memory port, see ``MemoryPort``
     trace : Out(stream of ``trace_shape``); every vector of the token, word by word; its ``ready``
         is ignored
     busy : Out(1); a command is not finished
-    error : Out(1); sticky: an error of the engine or of the memory; a token or a position out of
-        range; a value that was too large in the scaler, the writer, the peaks or the scores
+    error : Out(1); sticky until a reset: a fault, or a large value
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -158,8 +166,13 @@ class TokenCore(wiring.Component):
         sequencer, topk = self._sequencer, self._topk
         wiring.connect(m, wiring.flipped(self.commands), sequencer.commands)
         wiring.connect(m, sequencer.fetch, wiring.flipped(self.fetch))
-        wiring.connect(m, topk.answers, wiring.flipped(self.answers))
         m.d.comb += [
+            # An answer waits until no fault can stop it.
+            self.answers.p.eq(topk.answers.p),
+            self.answers.valid.eq(topk.answers.valid & sequencer.answering),
+            topk.answers.ready.eq((self.answers.ready & sequencer.answering) | sequencer.dropping),
+            sequencer.answers.eq(topk.answers.valid),
+            sequencer.memory_error.eq(self._memory.error),
             sequencer.program_words.eq(self.program_words),
             self.busy.eq(sequencer.busy),
         ]
@@ -167,7 +180,8 @@ class TokenCore(wiring.Component):
         overflows = (
             self._scaler.overflow,
             self._writer.overflow,
-            self._peak.overflow,
+            self._normalizer.overflow,
+            self._heads.overflow,
             self._attention.overflow,
         )
         self._trace(m)
@@ -293,9 +307,13 @@ class TokenCore(wiring.Component):
         wiring.connect(m, sequencer.gained, peak.gained)
         wiring.connect(m, sequencer.writer, writer.commands)
         wiring.connect(m, sequencer.normalizer, normalizer.commands)
-        # Without an answer no unit takes the peaks of the last vector. They would block those of
-        # the next token's first vector.
-        drop = sequencer.begins & (sequencer.op == Op.EMBED)
+        # Without an answer no unit takes the peaks of the last vector. They are dropped between two
+        # tokens. The tracker accepts its next vector only then, however late the peaks are.
+        drop = Signal()
+        with m.If(~sequencer.busy):
+            m.d.sync += drop.eq(1)
+        with m.Elif(sequencer.gained.valid & sequencer.gained.ready):
+            m.d.sync += drop.eq(0)
         m.d.comb += [
             normalizer.peaks.p.eq(peak.peaks.p),
             normalizer.peaks.valid.eq(peak.peaks.valid),

@@ -49,7 +49,8 @@ class CoreMemory(wiring.Component):
     - Two users of one channel: the instruction goes first. It asks for scales and rows only while
       the attention is idle.
     - Rows of the embedding are padded to whole words. The zeros behind the last element are
-      dropped, so that they do not block the next row.
+      dropped, so that they do not block the next row. The attention's rows come behind them in the
+      same channel, so that none is left when the next token begins.
     - Reset: requests and words are dropped. The memory must then not answer reads from before.
 
     Parameters
@@ -212,11 +213,10 @@ class CoreMemory(wiring.Component):
         config = self._config
         word_bytes = config.memory_width // 8
         op = data.View(instruction_layout(Op.END), self.instruction).op
+        # The channel has one request at a time. Its words follow it, however late they come.
         embedding = Signal()
-        with m.If(self.begins & (op == Op.EMBED)):
-            m.d.sync += embedding.eq(1)
-        with m.Elif(self.begins & ((op == Op.ATTEND) | (op == Op.HEAD))):
-            m.d.sync += embedding.eq(0)
+        with m.If(channel.valid & channel.ready):
+            m.d.sync += embedding.eq(own.valid)
         m.submodules.chunks = chunks = Gearbox(
             in_bytes=word_bytes, out_bytes=config.attention_lanes
         )

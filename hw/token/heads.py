@@ -84,7 +84,8 @@ class HeadUnit(wiring.Component):
     - **Zero head.** Its bytes and its scale are 0, since the reciprocal of 0 is 0.
     - **Without a turn.** The unit multiplies by the cosine 1 and the sine 0, which changes nothing.
     - **Large values.** A turned element that is too large becomes the largest element. Above a
-      largest magnitude of 2¹²⁶ all bytes are 0. No error is raised.
+      largest magnitude of 2¹²⁶ all bytes are 0, and below 2⁻¹²¹ they do not reach 127. Each of
+      these raises ``overflow``. Products are at most as large as their element.
     - **Angles.** They must be loaded before a command that turns. The unit does not check it.
     - **Stall.** If ``bytes`` are not taken, quantizing stops, and both banks fill. Then reading
       stops at the start of a head. Reading and turning never stop within a head. A scale that is
@@ -117,6 +118,7 @@ class HeadUnit(wiring.Component):
     bytes : Out(stream of L signed ``values`` and ``last``); ``last`` ends a head
     scales : Out(stream of an element); for each head, before its first bytes
     busy : Out(1); a head is not finished, or a scale is not taken
+    overflow : Out(1); a value was too large; high for at least one cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -133,6 +135,7 @@ class HeadUnit(wiring.Component):
                 "bytes": Out(stream.Signature(data.StructLayout({"values": values, "last": 1}))),
                 "scales": Out(stream.Signature(ELEMENT)),
                 "busy": Out(1),
+                "overflow": Out(1),
             }
         )
 
@@ -153,10 +156,12 @@ class HeadUnit(wiring.Component):
         entry = data.StructLayout({"largest": ELEMENT.size - 1, "words": range(depth + 1)})
         m.submodules.full = full = fifo.SyncFIFOBuffered(width=entry.size, depth=2)
         freed = Signal()
+        self._overflows: list[Value] = []
         pushed = self._turn(m, banks.write_port(), data.View(entry, full.w_data), freed)
         done = self._quantize(m, banks.read_port(), data.View(entry, full.r_data), full.r_rdy)
         m.d.comb += [full.w_en.eq(pushed), full.r_en.eq(done), freed.eq(done)]
         m.d.comb += self.busy.eq(~self._idle | self.scales.valid)
+        m.d.comb += self.overflow.eq(Cat(self._overflows).any())
         return m
 
     def _angles(self, m: Module, index: Value) -> tuple[list[Value], list[Value]]:
@@ -257,7 +262,8 @@ class HeadUnit(wiring.Component):
         cosines, sines = self._angles(m, index)
         turned, peaks = [], []
         for lane, (cosine, sine) in enumerate(zip(cosines, sines, strict=True)):
-            result = self._turn_lane(m, lane, command.turn, before.pair, cosine, sine)
+            result, overflow = self._turn_lane(m, lane, command.turn, before.pair, cosine, sine)
+            self._overflows.append(valid & overflow)
             magnitude, largest = result[:-1], Signal(ELEMENT.size - 1, reset_less=True)
             with m.If(valid):
                 m.d.sync += largest.eq(Mux(start, magnitude, larger(magnitude, largest)))
@@ -274,7 +280,7 @@ class HeadUnit(wiring.Component):
 
     def _turn_lane(
         self, m: Module, lane: int, turn: Value, later: Value, cosine: Value, sine: Value
-    ) -> Value:
+    ) -> tuple[Value, Value]:
         """One lane: ``a · cos − b · sin`` of a pair, and ``b · cos + a · sin`` one cycle later.
 
         In the first of the two cycles the stored word is b, and the word before it is a. In the
@@ -289,7 +295,7 @@ class HeadUnit(wiring.Component):
 
         Returns
         -------
-        The turned element, 5 cycles later, as 24 bits
+        The turned element, 5 cycles later, as 24 bits, and whether it was too large
         """
         m.submodules += [
             first := ElementMultiplier(),
@@ -309,7 +315,7 @@ class HeadUnit(wiring.Component):
             adder.b.eq(second.product),
             adder.subtract.eq(~delay(m, later, ElementMultiplier.LATENCY)),
         ]
-        return Value.cast(adder.total)
+        return Value.cast(adder.total), adder.overflow
 
     def _quantize(self, m: Module, read: memory.ReadPort, full: data.View, ready: Value) -> Value:
         """Quantize full banks in turn: first the scale and the factor of a head, then its words.
@@ -334,7 +340,8 @@ class HeadUnit(wiring.Component):
         r = Signal(ELEMENT, reset_less=True)
         busy, reading, bank = Signal(), Signal(), Signal()
         index, timer = Signal.like(full.words), Signal(range(8))
-        done = Signal()
+        done, too_large = Signal(), Signal()
+        self._overflows.append(too_large)
         # The scale comes first. Its product is there while the reciprocal is computed.
         scaling = timer < SpecialFunction.LATENCY
         at_scale = timer == ElementMultiplier.LATENCY
@@ -363,6 +370,9 @@ class HeadUnit(wiring.Component):
             with m.If(at_factor):
                 m.d.sync += [r.eq(multiplier.product), busy.eq(1), reading.eq(1)]
                 m.d.sync += [timer.eq(0), index.eq(0)]
+                # A head too large for 127 / largest has the factor 0.
+                lost = (multiplier.product.exponent == 0) & (full.largest != 0)
+                m.d.comb += too_large.eq(multiplier.overflow | lost)
         last = index == full.words - 1
         with m.If(reading & advance):
             m.d.sync += [index.eq(index + 1), reading.eq(~last)]

@@ -28,7 +28,7 @@ def read_request(config: TokenConfig) -> data.StructLayout:
     Fields
     ------
     address : byte address, a multiple of the bytes of a word
-    words : words to read, 1 or more
+    words : words to read, 1 or more; a request of 0 words is dropped as an error
     """
     return data.StructLayout({"address": config.address_bits, "words": config.address_bits})
 
@@ -98,6 +98,7 @@ class _Channel(wiring.Component):
     bursts : Out(stream of ``memory_request``); valid may fall only after a burst is taken
     data : In; the word that arrives
     arrives : In(1); a word of this channel arrives
+    empty : Out(1); a request of 0 words is dropped in this cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -109,6 +110,7 @@ class _Channel(wiring.Component):
                 "bursts": Out(stream.Signature(memory_request(config))),
                 "data": In(config.memory_width),
                 "arrives": In(1),
+                "empty": Out(1),
             }
         )
 
@@ -143,9 +145,11 @@ class _Channel(wiring.Component):
             self.words.valid.eq(queue.r_rdy),
             queue.r_en.eq(self.words.ready),
         ]
+        some = self.requests.p.words != 0
         with m.If(self.requests.valid & self.requests.ready):
+            m.d.comb += self.empty.eq(~some)
             m.d.sync += [
-                active.eq(1),
+                active.eq(some),
                 address.eq(self.requests.p.address),
                 asked.eq(self.requests.p.words),
                 left.eq(self.requests.p.words),
@@ -167,7 +171,7 @@ class MemoryPort(wiring.Component):
     """Shares one memory between channels that read and one that writes.
 
     Requests leave in the order in which they are granted: a write first, then the lowest channel.
-    The memory answers reads in this order. A word after an error is handed on as it is, and
+    The memory answers reads in this order. A word with an error is handed on as it is, and
     ``error`` stays set.
 
     A request of an idle channel passes these stages. The memory answers with the first word in
@@ -195,7 +199,7 @@ class MemoryPort(wiring.Component):
 
     - Order of writes and reads: a read that is granted after a write leaves after it. A read that
       leaves earlier does not see the write; a user must wait for it.
-    - No words: a request of 0 words blocks its channel for ever.
+    - No words: a request of 0 words is dropped, and sets ``error``.
     - Stalls: a channel whose words are not taken holds at most ``DEPTH`` words, and delays no
       other. A write that waits for ``write_data`` delays all reads.
     - Early answers: a word in the cycle of its request waits for one cycle.
@@ -216,7 +220,7 @@ class MemoryPort(wiring.Component):
     requests : Out(stream of ``memory_request``); depends on registers alone
     write_data : Out(stream of ``memory_write`` without its address); a word for each write
     read_data : In(stream of ``memory_response``); ready from the cycle after the request's offer on
-    error : Out(1); sticky; a word came with an error
+    error : Out(1); sticky; a word came with an error, or a request had no words
     channel_requests : In(streams of ``read_request``), one for each channel
     channel_words : Out(streams of ``read_word``), one for each channel
     writes : In(stream of ``memory_write``); ready depends on its valid and on the ready of
@@ -308,8 +312,9 @@ class MemoryPort(wiring.Component):
         m.d.comb += [self.read_data.ready.eq(order.r_rdy), order.r_en.eq(arrives & end)]
         with m.If(arrives):
             m.d.sync += arrived.eq(Mux(end, 0, arrived + 1))
-            with m.If(self.read_data.p.error):
-                m.d.sync += self.error.eq(1)
+        failed = arrives & self.read_data.p.error
+        with m.If(failed | Cat(channel.empty for channel in channels).any()):
+            m.d.sync += self.error.eq(1)
         for index, channel in enumerate(channels):
             m.d.comb += [
                 channel.data.eq(self.read_data.p.data),

@@ -97,6 +97,7 @@ class Mixer(wiring.Component):
     rows : In(stream of ``byte_row``); by row, then by chunk; taken with the last head
     factors : In(``shared_max`` elements); of the heads; used from the last chunk to the last word
     words : Out(stream of ``elements`` and ``last``); by head; ``last`` ends the last head
+    overflow : Out(1); an element of ``words`` was too large
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -110,6 +111,7 @@ class Mixer(wiring.Component):
                 "rows": In(stream.Signature(byte_row(config))),
                 "factors": In(data.ArrayLayout(ELEMENT, config.shared_max)),
                 "words": Out(stream.Signature(words)),
+                "overflow": Out(1),
             }
         )
 
@@ -242,6 +244,7 @@ class Mixer(wiring.Component):
             Cat(issuing, word_end & vector_end),
             1 + IntegerConverter.LATENCY + ElementMultiplier.LATENCY,
         )
+        overflows = []
         for lane in range(lanes):
             pipeline.submodules += [
                 converter := IntegerConverter(width=width),
@@ -253,9 +256,11 @@ class Mixer(wiring.Component):
                 Value.cast(product.b).eq(factor),
                 self.words.p.elements[lane].eq(product.product),
             ]
+            overflows.append(product.overflow)
         last = self.words.valid & self.words.p.last & self.words.ready
         m.d.comb += [
             self.words.valid.eq(out[0]),
+            self.overflow.eq(out[0] & Cat(overflows).any()),
             self.words.p.last.eq(out[1]),
             advance.eq(self.words.ready | ~out[0]),
         ]

@@ -122,9 +122,10 @@ class Normalizer(wiring.Component):
     - **Zero vector.** The bytes and the factor are 0, since the reciprocal of 0 is 0.
     - **Small elements.** An element below ``2^(e − 16)`` adds nothing to the sum of squares.
     - **Small vectors.** Below a largest magnitude of about 2⁻¹¹⁹ the factor is 0. Below 2⁻¹²¹, r is
-      the largest element, and the bytes do not reach 127. No error is raised.
-    - **Large vectors.** Above a largest magnitude of 2¹²⁶ its reciprocal and all bytes are 0. No
-      error is raised.
+      too large, and the bytes do not reach 127.
+    - **Large vectors.** Above a largest magnitude of 2¹²⁶ its reciprocal and all bytes are 0.
+    - **Overflow.** It is raised by small and by large vectors, and by a product with a gain, a sum
+      of squares, its sum with the constant, or a factor that is too large.
     - **Stall.** The pass stops while ``bytes`` are not taken, and ``enable`` is low. While a word
       of ``gains`` is missing, no word is read. The words that were read before go on.
     - **Reset.** The vector is dropped.
@@ -156,6 +157,7 @@ class Normalizer(wiring.Component):
     bytes : Out(stream of L signed ``values`` and ``last``); values are from −127 to 127
     factor : Out(stream of an element); the vector is about the bytes times the factor
     busy : Out(1); a vector is not finished; low one cycle after the factor is taken
+    overflow : Out(1); a value was too large; high for at least one cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -173,6 +175,7 @@ class Normalizer(wiring.Component):
                 "bytes": Out(stream.Signature(data.StructLayout({"values": values, "last": 1}))),
                 "factor": Out(stream.Signature(ELEMENT)),
                 "busy": Out(1),
+                "overflow": Out(1),
             }
         )
 
@@ -217,14 +220,14 @@ class Normalizer(wiring.Component):
 
         # The sum is exact: a square of 16-bit integers takes 32 bits, and the rest counts elements.
         squares = Signal(2 * SIGNIFICAND_BITS + (lanes * vector_depth(self._config)).bit_length())
-        r = self._scalars(m, step, command, peaks, squares)
+        r, overflow = self._scalars(m, step, command, peaks, squares)
         self._order(m, step, start=start, passed=passed, gained=command.gained)
         stored = delay(pipeline, Cat(reading, left == 1, first), 1)
         out = delay(pipeline, stored, ElementMultiplier.LATENCY + ElementQuantizer.LATENCY)
         # The integers of a word, their squares and the sum take a cycle each.
         added = delay(pipeline, stored, 2)
         gains = delay(pipeline, self.gains.p, 1)
-        squared = []
+        squared, overflows = [], [overflow]
         for lane in range(lanes):
             pipeline.submodules += [
                 multiplier := ElementMultiplier(),
@@ -243,6 +246,7 @@ class Normalizer(wiring.Component):
             square = Signal(2 * SIGNIFICAND_BITS)
             pipeline.d.sync += square.eq(integer * integer)
             squared.append(square)
+            overflows.append(added[0] & multiplier.overflow)
         with pipeline.If(added[0]):
             pipeline.d.sync += squares.eq(Mux(added[2], 0, squares) + sum(squared))
         m.d.comb += [
@@ -251,12 +255,13 @@ class Normalizer(wiring.Component):
             advance.eq(self.bytes.ready | ~out[0]),
             # The sum of squares is complete one cycle before the last bytes.
             passed.eq(out[0] & out[1] & self.bytes.ready),
+            self.overflow.eq(Cat(overflows).any()),
         ]
         return m
 
     def _scalars(
         self, m: Module, step: Signal, command: data.View, peaks: data.View, squares: Signal
-    ) -> data.View:
+    ) -> tuple[data.View, Value]:
         """Operators of the scalar steps, each of which feeds the operator of the next step.
 
         The operators are pipelines. Their operands count in the first cycle of a step, which is the
@@ -270,7 +275,8 @@ class Normalizer(wiring.Component):
 
         Returns
         -------
-        The quantizer's factor r, valid from the second cycle of the step ``PASS`` on
+        The quantizer's factor r, valid from the second cycle of the step ``PASS`` on; and whether a
+        result of this cycle was too large
         """
         m.submodules += [
             special := SpecialFunction(),
@@ -309,7 +315,16 @@ class Normalizer(wiring.Component):
                 m.d.comb += [a.eq(converter.element), b.eq(command.inverse)]
             with m.Case(_Step.SCALE):
                 m.d.comb += [a.eq(special.value), b.eq(scale)]
-        return r
+        # Each step by the operator of its result. A vector too large for 127 / largest has r = 0.
+        lost = (multiplier.product.exponent == 0) & (peaks.largest.exponent != 0)
+        too_large = {
+            _Step.FACTOR: multiplier.overflow | lost,
+            _Step.TOTAL: converter.overflow,
+            _Step.EPSILON: adder.overflow,
+            _Step.SCALE: multiplier.overflow,
+        }
+        overflow = Cat((before == step) & flag for step, flag in too_large.items()).any()
+        return r, first & overflow
 
     def _order(
         self, m: Module, step: Signal, *, start: Value, passed: Value, gained: Value

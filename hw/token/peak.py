@@ -53,7 +53,8 @@ class PeakTracker(wiring.Component):
     - Lanes behind the end of the vector must hold zeros, because they count like the others.
     - A word waits for its gain. A pause in either stream only delays the peaks.
     - Peaks that are not taken hold up the next vector.
-    - A product that is too large counts as the largest element.
+    - A product that is too large counts as the largest element. The normalizer computes it again,
+      and raises its ``overflow``.
     - A reset drops the vector and its peaks.
 
     Parameters
@@ -74,7 +75,6 @@ class PeakTracker(wiring.Component):
     gains : In(stream of ``vector_word``); one word for each of ``words``, for vectors with a gain;
         ready only while a word is accepted
     peaks : Out(stream of ``PEAKS``)
-    overflow : Out(1); a product was too large, 2 cycles after its word
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -85,7 +85,6 @@ class PeakTracker(wiring.Component):
                 "words": In(stream.Signature(vector_write(config))),
                 "gains": In(stream.Signature(vector_word(config))),
                 "peaks": Out(stream.Signature(PEAKS)),
-                "overflow": Out(1),
             }
         )
 
@@ -106,7 +105,7 @@ class PeakTracker(wiring.Component):
         with m.If(taken):
             m.d.sync += ending.eq(self.words.p.last)
         multiplied = delay(m, Cat(taken, taken & self.words.p.last), ElementMultiplier.LATENCY)
-        peaks, overflows = [], []
+        peaks = []
         for lane in range(lanes):
             m.submodules[f"multiplier{lane}"] = multiplier = ElementMultiplier()
             element = self.words.p.elements[lane]
@@ -128,14 +127,12 @@ class PeakTracker(wiring.Component):
             with m.If(self.peaks.valid & self.peaks.ready):
                 m.d.sync += [largest.eq(0), highest.eq(0)]
             peaks.append((largest, highest))
-            overflows.append(multiplier.overflow & multiplied[0])
         largest, exponent = (tree(m, lane, larger) for lane in zip(*peaks, strict=True))
         # The end of the vector takes the path of its last word: a lane's register, then the tree.
         ended = delay(m, multiplied[1], 1 + tree_latency(lanes))
         m.d.comb += [
             Value.cast(self.peaks.p.largest).eq(largest),
             self.peaks.p.exponent.eq(exponent),
-            self.overflow.eq(Cat(overflows).any()),
         ]
         with m.If(ended[0]):
             m.d.sync += self.peaks.valid.eq(1)

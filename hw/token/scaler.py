@@ -129,8 +129,8 @@ class ResultScaler(wiring.Component):
       for rows from ``count`` on. Their order is that of the result beats.
     - **Zero.** A factor, a scale or an integer of 0 gives the element 0, whose sign is positive.
     - **Large values.** An integer of more than 16 bits is rounded half to even: 100,001 becomes
-      100,000. A product or a total that is too large becomes the largest element, and raises
-      ``overflow``. A multiplier that is too large becomes the largest element without ``overflow``.
+      100,000. A multiplier, a product or a total that is too large becomes the largest element, and
+      raises ``overflow``. Lanes without an output raise nothing.
     - **Stall.** All lanes stop while the gearbox cannot take a piece of the last group. No piece
       is accepted then. A piece of an earlier group never stops them.
     - **Reset.** The vector and all pieces are dropped.
@@ -163,7 +163,7 @@ class ResultScaler(wiring.Component):
     scales : In(stream of ``vector_word``); one word for each piece of a result beat, with ``table``
     words : Out(stream of ``elements`` and ``last``); depends on registers alone
     taking_bytes : Out(1); the vector's integers come from ``bytes``, and some are still to come
-    overflow : Out(1); a scaled integer or a total was too large
+    overflow : Out(1); a multiplier, a scaled integer or a total was too large
     """
 
     #: Cycles from a piece to its word.
@@ -324,7 +324,7 @@ class ResultScaler(wiring.Component):
         lanes, rows = config.vector_lanes, config.engine.rows
         per_beat = -(-rows // lanes)
         # Conversion and product take 2 cycles each, and the sum 3.
-        scaled, summed = piece.after(m, 4), piece.after(m, 7)
+        multiplied, scaled, summed = (piece.after(m, cycles) for cycles in (2, 4, 7))
         totals, overflows = [], []
         for lane in range(lanes):
             m.submodules += [
@@ -360,6 +360,10 @@ class ResultScaler(wiring.Component):
                 with m.If(summed.valid & (summed.index == index)):
                     m.d.sync += partial[index].eq(adder.total)
             totals.append(Value.cast(adder.total))
-            overflows.append((product.overflow & scaled.valid) | (adder.overflow & summed.valid))
+            # Scales of lanes without an output have no meaning.
+            overflows += [
+                operator.overflow & step.valid & (step.count > lane)
+                for operator, step in ((scale, multiplied), (product, scaled), (adder, summed))
+            ]
         m.d.comb += self.overflow.eq(Cat(overflows).any())
         return totals, summed

@@ -66,7 +66,8 @@ class ScoreScaler(wiring.Component):
     sums : In(stream of ``dot_sum``); ready depends on its valid and that of ``scales``
     scales : In(stream of an element); one for each row
     scores : Out(stream of ``score_shape``); in the order of ``sums``
-    overflow : Out(1); the score that is offered was too large; high until the score is taken
+    overflow : Out(1); the score that is offered, or a factor on its way, was too large; high until
+        the pipeline moves on
     """
 
     #: Cycles from a dot product to its score.
@@ -102,6 +103,7 @@ class ScoreScaler(wiring.Component):
         taken = Signal()
         flags = Cat(taken, self.sums.p.vector, self.sums.p.row_end, self.sums.p.last)
         later = delay(pipeline, flags, self.LATENCY)
+        multiplied = delay(pipeline, taken, ElementMultiplier.LATENCY)
         # Fields in the order of ``flags``: the lowest one is ``valid``, which a reset clears.
         out = self.scores.p
         m.d.comb += [
@@ -116,7 +118,9 @@ class ScoreScaler(wiring.Component):
             product.b.eq(factor.product),
             out.value.eq(product.product),
             Cat(self.scores.valid, out.vector, out.row_end, out.last).eq(later),
-            self.overflow.eq(product.overflow & self.scores.valid),
+            self.overflow.eq(
+                (factor.overflow & multiplied) | (product.overflow & self.scores.valid)
+            ),
             advance.eq(self.scores.ready | ~self.scores.valid),
         ]
         return m

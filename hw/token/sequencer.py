@@ -11,6 +11,7 @@ from .cache_writer import cache_command
 from .config import TokenConfig, check_core_config
 from .element import ELEMENT
 from .heads import heads_command
+from .limits import illegal_instruction
 from .memory_port import read_request, read_word
 from .normalizer import normalizer_command
 from .program import FLAGS, INSTRUCTION_BYTES, Op, instruction_layout
@@ -71,6 +72,16 @@ class Sequencer(wiring.Component):
     ``SETUP`` takes 1 + 1 + 11 cycles. ``END``, ``HEAD`` with k = 0, and a fault end the token; the
     rest of the program is dropped. A reset drops the token.
 
+    A fault lets the running instructions end, begins no other one, and drops the answers. When all
+    units are idle, the token ends, ``fault`` rises, and the next command is accepted. Faults are:
+
+    - an instruction that ``illegal_instruction`` refuses, which includes requests of 0 words,
+    - a program without words, or one whose words end before ``END``,
+    - ``END`` without ``HEAD``, if the command asks for answers,
+    - a token, a position or k that the model does not have, and
+    - an error of the memory, for this token and for all later ones. An error behind the first
+      answer does not count: an answer that is offered must stay.
+
     Parameters
     ----------
     config : configuration of the core
@@ -83,12 +94,14 @@ class Sequencer(wiring.Component):
     Members
     -------
     commands : In(stream of ``core_command``); accepted when the token before is done
-    program_words : In(32); memory words of the program at address 0, 1 or more
+    program_words : In(32); memory words of the program at address 0
     program_requests : Out(stream of ``read_request``)
     program : In(stream of ``read_word``)
     jobs, fetch, scaler, writer, normalizer, gained, heads, cache, attention : Out(streams of the
         units' commands)
     busy_vectors, busy_normalizer, busy_heads, busy_attention : In(1); units that are not idle
+    memory_error : In(1); sticky; the memory answered with an error
+    answers : In(1); an answer can be offered
     waits, scale, have_scale : In; see ``Requester``
     begins : Out(1); an instruction sends its commands from the next cycle on
     instruction : Out(512); the instruction, until the next one begins
@@ -98,8 +111,10 @@ class Sequencer(wiring.Component):
     kappa : Out(element); constant of the scores
     token : Out; the token
     k : Out; logits to answer with
+    answering : Out(1); answers are offered: the program has come to ``END``
+    dropping : Out(1); answers are dropped
     busy : Out(1); a token is not done, or its program is still read
-    fault : Out(1); a token or a position is not in the model, high for one cycle
+    fault : Out(1); a token ends by a fault, high for one cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -126,6 +141,8 @@ class Sequencer(wiring.Component):
                 "busy_normalizer": In(1),
                 "busy_heads": In(1),
                 "busy_attention": In(1),
+                "memory_error": In(1),
+                "answers": In(1),
                 "waits": In(1),
                 "scale": In(ELEMENT),
                 "have_scale": In(1),
@@ -138,6 +155,8 @@ class Sequencer(wiring.Component):
                 "kappa": Out(ELEMENT),
                 "token": Out(range(config.vocabulary_max)),
                 "k": Out(range(K_MAX + 1)),
+                "answering": Out(1),
+                "dropping": Out(1),
                 "busy": Out(1),
                 "fault": Out(1),
             }
@@ -156,9 +175,11 @@ class Sequencer(wiring.Component):
         now = {op: data.View(instruction_layout(op), bits) for op in Op}
         head = now[Op.END]
         requested, fetching = Signal(), Signal()
+        some = self.program_words != 0
         m.d.comb += [
             gearbox.i.p.data.eq(self.program.p.data),
             gearbox.i.p.count.eq(word_bytes // gearbox.unit_bytes),
+            gearbox.i.p.last.eq(self.program.p.last),
             gearbox.i.valid.eq(self.program.valid),
             self.program.ready.eq(gearbox.i.ready),
             # Behind the last instruction that is run, the rest of the program is dropped.
@@ -180,31 +201,42 @@ class Sequencer(wiring.Component):
 
         conditions = self._conditions(head)
         wanted = {name: Signal(name=f"wanted_{name}") for name in conditions}
-        ready = Signal()
+        ready, faulty, headed = Signal(), Signal(), Signal()
+        stops = self._stops(m, state, head, faulty, headed)
         m.d.comb += ready.eq(~self._waits(head, command))
         ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (command.k == 0))
+        working = self.busy_vectors | self.busy_normalizer | self.busy_heads | self.busy_attention
+        # An instruction is whole, and behind the last word of the program none is left.
+        whole = gearbox.o.valid & (gearbox.o.p.count == INSTRUCTION_BYTES // gearbox.unit_bytes)
         # A prompt's tokens need no logits: HEAD ends the token like END, behind the last write.
         with m.Switch(state):
             with m.Case(_State.IDLE):
+                m.d.sync += headed.eq(0)
                 with m.If(self.commands.valid & self.commands.ready):
                     m.d.sync += [command.eq(self.commands.p), state.eq(_State.FETCH)]
-                    m.d.sync += [requested.eq(1), fetching.eq(1)]
+                    m.d.sync += [requested.eq(some), fetching.eq(some)]
             with m.Case(_State.FETCH):
-                with m.If(gearbox.o.valid):
+                with m.If(gearbox.o.valid | ~fetching):
                     m.d.sync += [bits.eq(gearbox.o.p.data), state.eq(_State.WAIT)]
+                    m.d.sync += faulty.eq(~whole | illegal_instruction(config, gearbox.o.p.data))
             with m.Case(_State.WAIT):
-                with m.If(ready & (head.op == Op.SETUP)):
+                with m.If(stops):
+                    with m.If(~working):
+                        m.d.comb += self.fault.eq(1)
+                        m.d.sync += state.eq(_State.IDLE)
+                with m.Elif(ready & (head.op == Op.SETUP)):
                     m.d.sync += state.eq(_State.MULTIPLY)
                 with m.Elif(ready & ends):
                     m.d.sync += state.eq(_State.IDLE)
                 with m.Elif(ready):
                     m.d.comb += self.begins.eq(1)
                     m.d.sync += state.eq(_State.SEND)
+                    m.d.sync += headed.eq(head.op == Op.HEAD)
                     m.d.sync += [wanted[name].eq(value) for name, value in conditions.items()]
             with m.Case(_State.SEND):
                 with m.If(~Cat(wanted.values()).any() & ~self.waits):
                     m.d.sync += state.eq(_State.FETCH)
-        cache_offset, epsilon, cache_bytes = self._setup(m, state, command, now[Op.SETUP])
+        cache_offset, epsilon, cache_bytes = self._setup(m, state, faulty, command, now[Op.SETUP])
         self._send(m, now, wanted, command, epsilon, cache_offset)
         self._send_attention(m, now, command, cache_offset + cache_bytes)
         return m
@@ -225,6 +257,33 @@ class Sequencer(wiring.Component):
             "attention": attend | last,
         }
 
+    def _stops(
+        self, m: Module, state: Signal, head: data.View, faulty: Signal, headed: Signal
+    ) -> Signal:
+        """Whether a fault ends the token here; answers are offered at ``END``, or dropped.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        state : state of the sequencer
+        head : the instruction
+        faulty : it must not run
+        headed : the instruction before was ``HEAD``
+        """
+        stops, offered = Signal(), Signal()
+        end = (state == _State.WAIT) & (head.op == Op.END)
+        unasked = end & (self.k != 0) & ~headed
+        m.d.comb += [
+            stops.eq(faulty | unasked | (self.memory_error & ~offered)),
+            self.answering.eq(end & ~stops),
+            self.dropping.eq((state == _State.WAIT) & stops),
+        ]
+        with m.If(self.answering & self.answers):
+            m.d.sync += offered.eq(1)
+        with m.If(state == _State.IDLE):
+            m.d.sync += offered.eq(0)
+        return stops
+
     def _waits(self, head: data.View, command: data.View) -> Value:
         """Whether an instruction must wait for results that no stream brings to it."""
         ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (command.k == 0))
@@ -235,7 +294,7 @@ class Sequencer(wiring.Component):
         )
 
     def _setup(
-        self, m: Module, state: Signal, command: data.View, now: data.View
+        self, m: Module, state: Signal, faulty: Signal, command: data.View, now: data.View
     ) -> tuple[Signal, Signal, Signal]:
         """Multiply token and position by their strides, a bit per cycle.
 
@@ -277,8 +336,7 @@ class Sequencer(wiring.Component):
                 ]
                 beyond = (command.token >= now.vocabulary) | (command.position >= now.context)
                 with m.If(beyond | (command.k > K_MAX) | (command.k > now.vocabulary)):
-                    m.d.comb += self.fault.eq(1)
-                    m.d.sync += [state.eq(_State.IDLE), begun.eq(0)]
+                    m.d.sync += [state.eq(_State.WAIT), faulty.eq(1), begun.eq(0)]
             with m.Elif(~Cat(rests).any()):
                 m.d.sync += [state.eq(_State.FETCH), begun.eq(0)]
         return cache_offset, epsilon, cache_bytes

@@ -122,7 +122,9 @@ class Softmax(wiring.Component):
     - One position: e is 65,536, the total is 1, and the weight is 127.
     - Far scores: at 17 or more below the largest one, e and the weight are 0.
     - Scales of 0: if all u of a head are 0, its weights and its factor are 0.
-    - Largest values: the sum of e has room for ``context_max`` exponentials of 1.
+    - Largest values: the sum of e has room for ``context_max`` exponentials of 1. A difference of
+      scores, or r, that is too large becomes the largest element, and raises ``overflow``. The
+      others cannot be too large: u is at most a scale of ``HeadUnit``, which is below 2¹²².
     - Stalls: in pass 2 a position waits for its scale. In pass 3 the pipeline and the read port
       keep their state while a weight is not taken. Scores wait during pass 2 and pass 3.
     - Reset: the unit takes scores again, from the first position on.
@@ -145,6 +147,7 @@ class Softmax(wiring.Component):
         depends on registers alone
     factors : Out(``shared_max`` elements); of the heads; they are there with the first weight, and
         stay until pass 2 over the next scores has ended
+    overflow : Out(1); a value was too large; high for at least one cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -156,6 +159,7 @@ class Softmax(wiring.Component):
                 "scales": In(stream.Signature(ELEMENT)),
                 "weights": Out(stream.Signature(weight)),
                 "factors": Out(data.ArrayLayout(ELEMENT, config.shared_max)),
+                "overflow": Out(1),
             }
         )
 
@@ -245,11 +249,12 @@ class Softmax(wiring.Component):
             m.d.sync += done.eq(walk.last)
         # Cycles from the address to each operand. The 1 at the end is the register of e, which
         # keeps the shifter of ``_fixed`` out of the path of the sum.
-        at_sum = 1 + ElementAdder.LATENCY + SpecialFunction.LATENCY + 1
+        at_difference = 1 + ElementAdder.LATENCY
+        at_sum = at_difference + SpecialFunction.LATENCY + 1
         at_scale = at_sum + IntegerConverter.LATENCY
         at_write = at_scale + ElementMultiplier.LATENCY
         vectors = {cycles: delay(m, walk.vector, cycles) for cycles in (1, at_sum, at_write)}
-        valids = {cycles: delay(m, issuing, cycles) for cycles in (at_sum, at_write)}
+        valids = {cycles: delay(m, issuing, cycles) for cycles in (at_difference, at_sum, at_write)}
         scale, place = delay(m, self.scales.p, at_scale), delay(m, walk.place, at_write)
         over = delay(m, issuing & walk.last, at_write + 1)
         # e is at most 2¹⁶, which takes a bit above the binary point.
@@ -269,6 +274,7 @@ class Softmax(wiring.Component):
                 write.addr.eq(place),
                 write.data.eq(product),
                 write.en.eq(valids[at_write]),
+                self.overflow.eq(adder.overflow & valids[at_difference]),
             ]
             with m.If(valids[at_sum]):
                 m.d.sync += sums[vectors[at_sum]].eq(sums[vectors[at_sum]] + e)
@@ -340,6 +346,7 @@ class Softmax(wiring.Component):
                 m.d.sync += scale.eq(product)
             with m.If(timer == one + two):
                 m.d.sync += quantizers[walk.vector].eq(product)
+                m.d.comb += self.overflow.eq(multiplier.overflow)
             with m.If(timer == 2 * one + two):
                 m.d.sync += [factors[walk.vector].eq(product), timer.eq(0)]
                 m.d.sync += walk.vector.eq(Mux(walk.row_end, 0, walk.vector + 1))

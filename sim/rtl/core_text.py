@@ -37,6 +37,7 @@ class CoreNetwork:
         check_model(simulator.image, model)
         self._model, self._simulator = model, simulator
         self.runs: list[CoreRun] = []
+        self._overflow = False
 
     @property
     def config(self) -> ModelConfig:
@@ -89,8 +90,8 @@ class CoreNetwork:
 
     def _run(self, token: int, position: int, k: int, cache: CoreCache) -> CoreRun:
         """Run a token, and compare it."""
-        golden = GoldenTrace()
-        logits = self._model.forward([token], cache, trace=golden)[0]
+        golden = GoldenTrace(self._model, token, cache)
+        logits = golden.logits
         result = self._simulator.run(token, position, k)
         self.runs.append(result)
         difference = golden.difference(result.vectors, head=k > 0)
@@ -99,6 +100,9 @@ class CoreNetwork:
             difference = f"the answer is {result.tokens}, not {best.tolist()}"
         if difference is None and result.logits != logits[best].tolist():
             difference = f"the logits are {result.logits}, not {logits[best].tolist()}"
+        self._overflow |= golden.overflow(head=k > 0)
+        if difference is None and result.error != self._overflow:
+            difference = f"the error flag is {result.error}, not {self._overflow}"
         if difference is not None:
             raise SimulationError(
                 f"the token core differs from the golden model at position {position}: {difference}"

@@ -3,16 +3,17 @@
 import struct
 import subprocess
 import tempfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ...golden.checks import check_integer, check_kind
-from ...golden.elements import from_element_bits
+from ...golden.checks import check_integer, check_kind, check_number
+from ...golden.elements import OverflowFlag, from_element_bits
 from ...golden.environment import child_environment
+from ...golden.network.token_core import CoreCache, CoreModel
 from ...golden.templates import render
 from ...hw.token.core import TRACE_PARTS, TokenCore, TraceKind, trace_shape
 from ...hw.token.image_file import Image
@@ -30,27 +31,38 @@ __all__ = ["CoreRun", "GoldenTrace", "MemoryModel", "TokenCoreSimulator"]
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryModel:
-    """Speed of the memories behind a token core; the defaults answer at once.
+    """Speed and faults of the memories behind a token core; the defaults answer at once.
 
     Parameters
     ----------
     latency : cycles from a request to its first word, 1 or more
     interval : cycles from one word to the next, 1 or more
     weight_interval : cycles from one weight beat to the next, 1 or more
+    pauses : share of the cycles in which each port of the core pauses, at random, from 0 to 1; this
+        includes the commands, the answers and the trace
+    seed : of the pauses, 0 or more
+    fails_at : byte; the first read of its word has an error, and wrong data; None for no fault
 
     Raises
     ------
     TypeError, ValueError
-        If a value is not an integer, or not legal.
+        If a value is not legal.
     """
 
     latency: int = 1
     interval: int = 1
     weight_interval: int = 1
+    pauses: float = 0.0
+    seed: int = 0
+    fails_at: int | None = None
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            check_integer(field.name, getattr(self, field.name), 1, 2**32 - 1)
+        for name in ("latency", "interval", "weight_interval"):
+            check_integer(name, getattr(self, name), 1, 2**32 - 1)
+        check_number("pauses", self.pauses, 0, 1)
+        check_integer("seed", self.seed, 0, 2**63 - 1)
+        if self.fails_at is not None:
+            check_integer("fails_at", self.fails_at, 0, 2**32 - 1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,18 +90,41 @@ class CoreRun:
 
 
 class GoldenTrace:
-    """Vectors of the golden model for one token, to be compared with those of the core.
+    """What the golden model computes for one token, to be compared with the core.
 
-    An instance is a ``Trace`` of ``CoreModel.forward``.
+    Parameters
+    ----------
+    model : the model in the arithmetic of the core
+    token : its number
+    cache : keys and values of the tokens before; those of the token are added
+
+    Attributes
+    ----------
+    logits : elements [vocabulary]
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: CoreModel, token: int, cache: CoreCache) -> None:
         self._vectors: list[tuple[int, str, NDArray[Any]]] = []
+        #: An overflow before the head.
+        self._overflow = False
+        with OverflowFlag() as self._flag:
+            self.logits = model.forward([token], cache, trace=self._take)[0]
 
-    def __call__(self, layer: int, name: str, vectors: NDArray[Any]) -> None:
-        """Take a vector of one token; the heads of a vector come one by one, as in hardware."""
+    def overflow(self, *, head: bool) -> bool:
+        """Whether a value was too large.
+
+        Parameters
+        ----------
+        head : count those of the head, which a core computes only if it is asked for logits
+        """
+        return self._flag.raised if head else self._overflow
+
+    def _take(self, layer: int, name: str, vectors: NDArray[Any]) -> None:
+        """Take a vector; the heads of a vector come one by one, as in hardware."""
         if name == "logits":
             return
+        if name != "head input":
+            self._overflow = self._flag.raised
         vector = vectors[-1]
         heads = vector if vector.ndim == 2 else [vector]
         self._vectors += [(layer, name, np.array(head)) for head in heads]
@@ -130,13 +165,15 @@ class TokenCoreSimulator:
     Parameters
     ----------
     image : the compiled model
-    memory : speed of the memories
-    limit : most cycles of a token
+    memory : speed and faults of the memories
+    limit : most cycles of a token, 1 or more
 
     Raises
     ------
     ToolchainError
         If the simulation cannot be built.
+    TypeError, ValueError
+        If the limit is not legal.
     """
 
     def __init__(
@@ -144,9 +181,8 @@ class TokenCoreSimulator:
     ) -> None:
         check_kind("image", image, Image)
         self._config, self._image = config, image = image.config, image
-        self._memory, self._limit = memory or MemoryModel(), check_integer("limit", limit, 1)
-        setup = image.program[0].fields
-        self._vocabulary, self._context = setup["vocabulary"], setup["context"]
+        self._memory = memory or MemoryModel()
+        self._limit = check_integer("limit", limit, 1)
         self._filled = 0
         command = core_command(config)
         main = render(
@@ -180,6 +216,9 @@ class TokenCoreSimulator:
             memory.latency,
             memory.interval,
             memory.weight_interval,
+            -1 if memory.fails_at is None else memory.fails_at,
+            round(memory.pauses * 2**16),
+            memory.seed,
             self._limit,
         )
         self._process = subprocess.Popen(
@@ -218,28 +257,66 @@ class TokenCoreSimulator:
             If the model has no such token or position, no token has run at the position before, or
             k is larger than the core's 32 or than the vocabulary.
         SimulationError
-            If the core does not answer.
+            If the token does not end within the limit, or the memory fails; the core can be reset
+            after a failure of the memory.
         """
-        check_integer("token", token, 0, self._vocabulary - 1)
-        check_integer("position", position, 0, min(self._filled, self._context - 1))
-        check_integer("k", k, 0, min(K_MAX, self._vocabulary))
+        setup = self._image.program[0].fields
+        check_integer("token", token, 0, setup["vocabulary"] - 1)
+        check_integer("position", position, 0, min(self._filled, setup["context"] - 1))
+        check_integer("k", k, 0, min(K_MAX, setup["vocabulary"]))
         result = self.command(token, position, k)
         self._filled = max(self._filled, position + 1)
         return result
 
     def command(self, token: int, position: int, k: int) -> CoreRun:
         """Send a command to the core as it is, legal or not; see ``run``."""
+        result, fault = self._command(token, position, k, None)
+        if fault is not None:
+            raise SimulationError(
+                f"{fault}; token {token} at position {position} ended after {result.cycles} "
+                f"cycles with {len(result.tokens)} of {k} answers"
+            )
+        return result
+
+    def reset(self, token: int = 0, position: int = 0, k: int = 0, *, cycles: int = 0) -> None:
+        """Reset the core, within a token or before it; the next text begins at position 0.
+
+        The memory keeps its bytes, and forgets what it was asked for.
+
+        Parameters
+        ----------
+        token, position, k : see ``run``
+        cycles : cycles from the offer of the command to the reset; 0 for no command
+
+        Raises
+        ------
+        SimulationError
+            If the reset is beyond the limit of a token.
+        TypeError, ValueError
+            If a number does not fit its field of a command.
+        """
+        self._command(token, position, k, check_integer("cycles", cycles, 0, 2**32 - 1))
+        self._filled = 0
+
+    def _command(
+        self, token: int, position: int, k: int, reset: int | None
+    ) -> tuple[CoreRun, str | None]:
+        """Run a token, or reset the core within it; return also the fault of the memory."""
         process, config = self._process, self._config
+        command = core_command(config)
+        for name, value in (("token", token), ("position", position), ("k", k)):
+            check_integer(name, value, 0, 2 ** command[name].width - 1)
         assert process.stdin is not None
-        process.stdin.write(struct.pack("<3I", token, position, k))
+        process.stdin.write(struct.pack("<5I", token, position, k, reset is not None, reset or 0))
         process.stdin.flush()
         names = (*TRACE_PARTS, "sequencing")
-        head = struct.Struct(f"<{4 + len(names)}Q")
-        cycles, answers, beats, error, *by_part = head.unpack(self._read(head.size))
+        head = struct.Struct(f"<{6 + len(names)}Q")
+        found = head.unpack(self._read(head.size))
+        cycles, answers, beats, error, kind, address, *by_part = found
         shape = answer_shape(config)
         rows = self._rows(answers, port_bytes(shape.size))
         logits = _field(rows, shape["logit"].offset, shape["logit"].width)
-        return CoreRun(
+        result = CoreRun(
             cycles=cycles,
             tokens=_field(rows, 0, shape["token"].width).tolist(),
             logits=from_element_bits(logits.astype(np.uint32)).tolist(),
@@ -247,6 +324,12 @@ class TokenCoreSimulator:
             vectors=self._vectors(self._rows(beats, port_bytes(trace_shape(config).size))),
             error=bool(error),
         )
+        faults = (
+            None,
+            f"the memory answered a read of byte {address} with an error",
+            f"the memory has no byte {address} to write",
+        )
+        return result, faults[kind]
 
     def _vectors(self, trace: NDArray[np.uint8]) -> list[NDArray[Any]]:
         """Join the words of the trace to vectors; heads that follow one another are one vector."""

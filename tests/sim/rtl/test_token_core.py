@@ -1,34 +1,25 @@
 """The simulated token core against its golden model: every vector of every token."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
+from small_core import CONFIG, check_token, small_model
 
 from trilith.golden.checkpoint.tensors import TernaryTensor
 from trilith.golden.errors import CheckpointError
 from trilith.golden.network.layers import BitLinear
-from trilith.golden.network.token_core import CoreCache, CoreModel
-from trilith.golden.network.transformer import BitNetModel
-from trilith.hw.token.config import CORE_PRESETS
+from trilith.golden.network.token_core import CoreCache
 from trilith.hw.token.image import compile_image
 from trilith.sim.rtl.core_text import CoreNetwork
 from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
-
-CONFIG = CORE_PRESETS["small"]
-SIZES = {"head_dim": 24, "max_position_embeddings": 12, "num_hidden_layers": 2}
 
 
 @pytest.fixture(scope="module")
 def core_model(random_model):
     """A model in the arithmetic of the core, by family."""
-
-    def make(family="bitnet", change=lambda model: model, **sizes):
-        return CoreModel(
-            model=change(BitNetModel.load(random_model(family, seed=3, **SIZES | sizes)))
-        )
-
-    return make
+    return partial(small_model, random_model)
 
 
 def run(model, tokens, k=3, memory=None, config=CONFIG):
@@ -36,13 +27,7 @@ def run(model, tokens, k=3, memory=None, config=CONFIG):
     cache = CoreCache(model.config)
     with TokenCoreSimulator(compile_image(model, config), memory=memory, limit=200_000) as core:
         for position, token in enumerate(tokens):
-            golden = GoldenTrace()
-            logits = model.forward([token], cache, trace=golden)[0]
-            result = core.run(token, position, k)
-            assert golden.difference(result.vectors, head=k > 0) is None
-            best = np.argsort(-logits, kind="stable")[:k]
-            assert result.tokens == best.tolist()
-            assert result.logits == logits[best].tolist()
+            result = check_token(core, GoldenTrace(model, token, cache), token, position, k)
     return result
 
 
