@@ -1,12 +1,17 @@
 """Results of the cases of ``make sim``."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
+from ...golden.network.token_core import CoreModel
 from ...hw.config import MatVecConfig
+from ...hw.token.config import TokenConfig
 from .parts import Part
 from .product import Work
+from .token_core import CoreRun
 
-__all__ = ["CaseResult", "case_result"]
+__all__ = ["CaseResult", "case_result", "core_result"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,3 +61,39 @@ def case_result(
         passed=not work.wrong,
         detail=f"{work.wrong} results differ from the golden model" if work.wrong else detail,
     )
+
+
+def core_result(
+    model: CoreModel,
+    config: TokenConfig,
+    runs: Sequence[CoreRun],
+    *,
+    name: str,
+    seconds: float,
+    failure: str,
+    remark: str = "",
+) -> CaseResult:
+    """Make the result of a case of the token core, from its tokens.
+
+    Parameters
+    ----------
+    model : the model in the arithmetic of the core
+    config : configuration of the core
+    runs : what the core did for each token
+    name : what is special about the case
+    seconds : of the case
+    failure : what is wrong; empty for nothing
+    remark : what a case without a failure says, behind the number of vectors
+    """
+    weights = model.config.layers * sum(map(math.prod, model.config.linear_shapes.values()))
+    work = Work(
+        cycles=sum(run.cycles for run in runs),
+        macs=len(runs) * weights,
+        seconds=seconds,
+        wrong=int(bool(failure)),
+    )
+    result = case_result(
+        config.engine, work, part=Part.CORE, name=name, shape=f"{len(runs)} tokens"
+    )
+    vectors = sum(len(run.vectors) for run in runs)
+    return replace(result, detail=failure or f"{vectors} vectors{remark}")

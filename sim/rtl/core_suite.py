@@ -1,6 +1,5 @@
 """Cases of the part ``core``: the simulated token core against its golden model."""
 
-import math
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,11 +17,10 @@ from ...hw.token.config import CORE_PRESETS, TokenConfig
 from ...hw.token.image import compile_image
 from ...hw.token.image_file import Image
 from ..tools.errors import SimulationError
-from .cases import CaseResult, case_result
+from .cases import CaseResult, core_result
+from .core_faults import FaultCase, memory_errors, programs, resets
 from .core_models import random_model
 from .core_text import CoreNetwork
-from .parts import Part
-from .product import Work
 from .token_core import MemoryModel, TokenCoreSimulator
 
 __all__ = ["build_core", "core_images", "run_core"]
@@ -70,23 +68,15 @@ class _Case:
                     failure = self._refuses(simulator)
             except SimulationError as error:
                 failure = str(error)
-        runs = network.runs
-        sizes = self.model.config
-        weights = sizes.layers * sum(map(math.prod, sizes.linear_shapes.values()))
-        work = Work(
-            cycles=sum(run.cycles for run in runs),
-            macs=len(runs) * weights,
+        return core_result(
+            self.model,
+            self.config,
+            network.runs,
+            name=self.name,
             seconds=time.perf_counter() - start,
-            wrong=int(bool(failure)),
+            failure=failure,
+            remark="" if self.decode is None else f"; {self.decode(answer)!r:.60}",
         )
-        vectors = sum(len(run.vectors) for run in runs)
-        result = case_result(
-            self.config.engine, work, part=Part.CORE, name=self.name, shape=f"{len(runs)} tokens"
-        )
-        said = f"{vectors} vectors"
-        if self.decode is not None:
-            said += f"; {self.decode(answer)!r:.60}"
-        return replace(result, detail=failure or said)
 
     def _refuses(self, simulator: TokenCoreSimulator) -> str:
         """Send a token behind a full context; say what is wrong with the answer."""
@@ -124,7 +114,7 @@ def _cases() -> Iterator[_Case]:
     first = _TABLE["prompts"][0]
     for name, text, tokens, memory in (
         *((f"after {text!r}", text, _TABLE["tokens"], None) for text in _TABLE["prompts"]),
-        ("slow memories", first, 8, slow["slow memories"]),
+        *((name, first, 8, slow[name]) for name in ("slow memories", "pauses on every port")),
     ):
         yield _Case(
             name=name,
@@ -161,9 +151,24 @@ def _cases() -> Iterator[_Case]:
     yield _Case(name="BitNet, sizes below the maxima", model=tiny, config=small, prompt=[2])
 
 
+def _fault_cases() -> Iterator[FaultCase]:
+    """Cases of faults, on the same cores."""
+    tokenizer, trained = _trained()
+    pydoc, small = CORE_PRESETS["pydoc"], CORE_PRESETS["small"]
+    llama = CoreModel(model=_small("llama", groups=2))
+    prompt = tokenizer.encode(_TABLE["prompts"][-1]).ids
+    for name, model, config, tokens, faults in (
+        ("resets within a token", trained, pydoc, prompt, resets),
+        ("Llama, resets within a token", llama, small, [9, 7], resets),
+        ("Llama, memory errors", llama, small, [9, 7], memory_errors),
+        ("Llama, programs that are not legal", llama, small, [9, 7], programs),
+    ):
+        yield FaultCase(name=name, model=model, config=config, prompt=tokens, faults=faults)
+
+
 def run_core() -> Iterator[CaseResult]:
     """Run all cases."""
-    return (case.run() for case in _cases())
+    return (case.run() for case in (*_cases(), *_fault_cases()))
 
 
 def core_images() -> list[Image]:

@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -183,7 +184,7 @@ class TokenCoreSimulator:
         self._config, self._image = config, image = image.config, image
         self._memory = memory or MemoryModel()
         self._limit = check_integer("limit", limit, 1)
-        self._filled = 0
+        self._filled, self._reason = 0, ""
         command = core_command(config)
         main = render(
             "trilith.sim.rtl",
@@ -307,8 +308,12 @@ class TokenCoreSimulator:
         for name, value in (("token", token), ("position", position), ("k", k)):
             check_integer(name, value, 0, 2 ** command[name].width - 1)
         assert process.stdin is not None
-        process.stdin.write(struct.pack("<5I", token, position, k, reset is not None, reset or 0))
-        process.stdin.flush()
+        # A simulation that has stopped takes no command; reading tells why.
+        with suppress(BrokenPipeError):
+            process.stdin.write(
+                struct.pack("<5I", token, position, k, reset is not None, reset or 0)
+            )
+            process.stdin.flush()
         names = (*TRACE_PARTS, "sequencing")
         head = struct.Struct(f"<{6 + len(names)}Q")
         found = head.unpack(self._read(head.size))
@@ -357,8 +362,8 @@ class TokenCoreSimulator:
         data = self._process.stdout.read(size)
         if len(data) != size:
             assert self._process.stderr is not None
-            reason = self._process.stderr.read().decode(errors="replace").strip()
-            raise SimulationError(f"the token core stopped: {reason or 'no message'}")
+            self._reason += self._process.stderr.read().decode(errors="replace").strip()
+            raise SimulationError(f"the token core stopped: {self._reason or 'no message'}")
         return data
 
     def _rows(self, count: int, size: int) -> NDArray[np.uint8]:

@@ -12,14 +12,12 @@ from trilith.golden.network.token_core import CoreCache
 from trilith.hw.token.image import compile_image
 from trilith.hw.token.limits import field_limits
 from trilith.hw.token.program import FIELDS, FLAGS, INSTRUCTION_BYTES, Op
+from trilith.sim.rtl.core_faults import read_ranges
 from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
 from trilith.sim.tools.errors import SimulationError
 
 #: A token of the model takes about 4,000 cycles.
 LIMIT = 200_000
-
-#: Bytes of a word of the memory.
-WORD = CONFIG.memory_width // 8
 
 
 @pytest.fixture(scope="module")
@@ -51,39 +49,16 @@ def fields_of(image, op, nth=0):
     return [one.fields for one in image.program if one.op is op][nth]
 
 
-def words_of(image):
-    """First and last byte of what token 3 at position 0 reads, by what it is."""
-    sizes, setup = image.sizes, fields_of(image, Op.SETUP)
-    embed, head = fields_of(image, Op.EMBED), fields_of(image, Op.HEAD)
-    attend, down = fields_of(image, Op.ATTEND), fields_of(image, Op.PRODUCT, -1)
-    row = embed["rows"] + 3 * setup["embedding_bytes"]
-    rows = head["address"] + head["scale_step"]
-    angles = fields_of(image, Op.ANGLES)["address"]
-    keys = attend["address"] + 2 * attend["scale_step"]
-    return {
-        "program": (0, image.program_words * WORD - 1),
-        "angles": (angles, angles + 4 * sizes["head_size"] - 1),
-        "gains": (embed["peak_gains"], embed["peak_gains"] + 4 * sizes["hidden"] - 1),
-        "last gains": (down["peak_gains"], down["peak_gains"] + 4 * sizes["hidden"] - 1),
-        "scale of the embedding": (embed["scales"] + 12, embed["scales"] + 15),
-        "embedding": (row, row + sizes["hidden"] - 1),
-        "scales of keys": (attend["address"], attend["address"] + 3),
-        "keys": (keys, keys + sizes["head_size"] - 1),
-        "scales of the head": (head["address"], head["address"] + 4 * sizes["vocabulary"] - 1),
-        "head": (rows, rows + head["row_words"] * WORD - 1),
-    }
-
-
 @pytest.mark.parametrize("place", ["first", "middle", "last"])
 @pytest.mark.parametrize(
     "part",
     [
         "program", "angles", "gains", "last gains", "scale of the embedding", "embedding",
-        "scales of keys", "keys", "scales of the head", "head",
+        "scale of a key", "key", "scales of the head", "head",
     ],
 )  # fmt: skip
 def test_a_memory_error_ends_the_token(model, image, part, place):
-    first, last = words_of(image)[part]
+    first, last = read_ranges(image, 3)[part]
     byte = {"first": first, "middle": (first + last) // 2, "last": last}[place]
     with TokenCoreSimulator(image, memory=MemoryModel(fails_at=byte), limit=LIMIT) as core:
         message = (
@@ -108,7 +83,7 @@ def test_a_memory_error_within_a_prompt(model, image):
 
 
 def test_memory_without_the_cache(image):
-    cut = replace(image, memory=image.memory[: fields_of(image, Op.ATTEND)["address"] + WORD])
+    cut = replace(image, memory=image.memory[: fields_of(image, Op.ATTEND)["address"] + 8])
     with (
         TokenCoreSimulator(cut, limit=LIMIT) as core,
         pytest.raises(SimulationError, match=r"^the memory has no byte \d+ to write; token 3 at "),
@@ -241,9 +216,9 @@ def check_overflow(model, k):
 def test_random_values_that_are_too_large(core_model, family):
     raised = [
         check_overflow(core_model(family, partial(huge, rng=np.random.default_rng(seed))), k=2)
-        for seed in range(16)
+        for seed in range(12)
     ]
-    assert 3 < sum(raised) < 13
+    assert 2 < sum(raised) < 11
 
 
 def scaled(powers, model):
@@ -313,7 +288,7 @@ def test_pauses_on_every_port(model, image, seed):
         check_text(core, model, (3, 5, 7), k=32)
 
 
-@pytest.mark.parametrize(("pauses", "points"), [(0.0, 40), (0.5, 15)])
+@pytest.mark.parametrize(("pauses", "points"), [(0.0, 24), (0.5, 8)])
 def test_resets_within_a_token(model, image, pauses, points):
     memory = MemoryModel(pauses=pauses, seed=1)
     with TokenCoreSimulator(image, memory=memory, limit=LIMIT) as core:
@@ -339,11 +314,11 @@ def test_a_token_that_does_not_end(image, memory, missing):
         f"the token core stopped: token 3 at position 0 did not end within {limit} cycles; "
         f"missing: {missing}"
     )
-    with (
-        TokenCoreSimulator(image, memory=memory, limit=limit) as core,
-        pytest.raises(SimulationError, match=f"^{re.escape(message)}"),
-    ):
-        core.run(3, 0, 1)
+    with TokenCoreSimulator(image, memory=memory, limit=limit) as core:
+        # A simulation that has stopped says so again.
+        for _ in range(2):
+            with pytest.raises(SimulationError, match=f"^{re.escape(message)}"):
+                core.run(3, 0, 1)
 
 
 def test_weights_that_are_cut(image):
