@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ...golden.checkpoint.tokenizer import load_tokenizer
 from ...golden.data import PYDOC
 from ...golden.network.token_core import CoreModel
@@ -42,6 +44,7 @@ class _Case:
     memory : speed of the memories
     temperature : see ``CoreNetwork.generate``
     beyond : send the token behind a full context too, which the core must refuse
+    overflow : values are too large, so that the sticky error is set
     decode : text of token numbers, if the model has texts
     """
 
@@ -53,6 +56,7 @@ class _Case:
     memory: MemoryModel | None = None
     temperature: float = 0.0
     beyond: bool = False
+    overflow: bool = False
     decode: Callable[[list[int]], str] | None = None
 
     def run(self) -> CaseResult:
@@ -60,12 +64,14 @@ class _Case:
         start, failure, answer = time.perf_counter(), "", list(self.prompt)
         image = compile_image(self.model, self.config)
         with TokenCoreSimulator(image, memory=self.memory) as simulator:
-            network = CoreNetwork(self.model, simulator)
+            network = CoreNetwork(self.model, simulator, overflow=self.overflow)
             try:
                 text = network.generate(self.prompt, temperature=self.temperature)
                 answer += islice(text, self.tokens)
                 if self.beyond:
                     failure = self._refuses(simulator)
+                if self.overflow and not network.runs[-1].error:
+                    failure = "a value must be too large, and none is"
             except SimulationError as error:
                 failure = str(error)
         return core_result(
@@ -104,6 +110,15 @@ def _zeros(model: BitNetModel) -> BitNetModel:
     embedding[4] = 0
     embedding[7:10] = embedding[6]
     return replace(model, embedding=embedding, head=embedding)
+
+
+def _large(model: BitNetModel) -> BitNetModel:
+    """The model with an embedding and gains whose products are too large for elements."""
+    gains = {**model.layers[0].gains}
+    gains["input_layernorm"] = gains["input_layernorm"] * np.float32(1e37)
+    embedding = model.embedding * np.float32(1e10)
+    layers = (replace(model.layers[0], gains=gains), *model.layers[1:])
+    return replace(model, layers=layers, embedding=embedding, head=embedding)
 
 
 def _cases() -> Iterator[_Case]:
@@ -146,6 +161,14 @@ def _cases() -> Iterator[_Case]:
         prompt=[4, 6, 4],
         tokens=8,
         temperature=1.0,
+    )
+    yield _Case(
+        name="values that are too large",
+        model=CoreModel(model=_large(_small("bitnet"))),
+        config=small,
+        prompt=[1, 2],
+        tokens=3,
+        overflow=True,
     )
     tiny = CoreModel(model=_small("bitnet", **_TABLE["below"]))
     yield _Case(name="BitNet, sizes below the maxima", model=tiny, config=small, prompt=[2])

@@ -39,6 +39,8 @@ class MemoryModel:
     latency : cycles from a request to its first word, 1 or more
     interval : cycles from one word to the next, 1 or more
     weight_interval : cycles from one weight beat to the next, 1 or more
+    refresh_interval, refresh_cycles : both memories pause for the last ``refresh_cycles`` of each
+        ``refresh_interval`` cycles, counted from the offer of a token's command
     pauses : share of the cycles in which each port of the core pauses, at random, from 0 to 1; this
         includes the commands, the answers and the trace
     seed : of the pauses, 0 or more
@@ -53,13 +55,16 @@ class MemoryModel:
     latency: int = 1
     interval: int = 1
     weight_interval: int = 1
+    refresh_interval: int = 1
+    refresh_cycles: int = 0
     pauses: float = 0.0
     seed: int = 0
     fails_at: int | None = None
 
     def __post_init__(self) -> None:
-        for name in ("latency", "interval", "weight_interval"):
+        for name in ("latency", "interval", "weight_interval", "refresh_interval"):
             check_integer(name, getattr(self, name), 1, 2**32 - 1)
+        check_integer("refresh_cycles", self.refresh_cycles, 0, self.refresh_interval - 1)
         check_number("pauses", self.pauses, 0, 1)
         check_integer("seed", self.seed, 0, 2**63 - 1)
         if self.fails_at is not None:
@@ -220,6 +225,8 @@ class TokenCoreSimulator:
             -1 if memory.fails_at is None else memory.fails_at,
             round(memory.pauses * 2**16),
             memory.seed,
+            memory.refresh_interval,
+            memory.refresh_cycles,
             self._limit,
         )
         self._process = subprocess.Popen(

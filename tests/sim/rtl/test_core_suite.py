@@ -58,6 +58,16 @@ def test_a_difference_is_a_failure(case, monkeypatch):
     assert (result.passed, result.detail) == (False, "layer 0, q: element 3 is 1, not 2")
 
 
+def test_a_missing_overflow_is_a_failure(case, monkeypatch):
+    def runs(self, prompt, **_):
+        self.runs.append(SimpleNamespace(error=False, cycles=9, vectors=[]))
+        yield 7
+
+    monkeypatch.setattr(core_suite.CoreNetwork, "generate", runs)
+    result = replace(case, beyond=False, overflow=True).run()
+    assert (result.passed, result.detail) == (False, "a value must be too large, and none is")
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_random_models(groups):
     table = core_suite._TABLE

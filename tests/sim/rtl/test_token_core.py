@@ -12,6 +12,7 @@ from trilith.golden.errors import CheckpointError
 from trilith.golden.network.layers import BitLinear
 from trilith.golden.network.token_core import CoreCache
 from trilith.hw.token.image import compile_image
+from trilith.sim import SimulationError
 from trilith.sim.rtl.core_text import CoreNetwork
 from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
 
@@ -60,6 +61,17 @@ def test_slow_memories(core_model):
     fast = run(model, tokens)
     slow = run(model, tokens, memory=MemoryModel(latency=23, interval=3, weight_interval=2))
     assert slow.cycles > fast.cycles * 1.3
+
+
+def test_refresh_pauses(core_model):
+    model, tokens = core_model(), [5, 6, 7]
+    # With answers at once, each pause costs its cycles as long as a memory is waited for.
+    fast, slow, slower = (
+        run(model, tokens, memory=MemoryModel(refresh_interval=100, refresh_cycles=cycles)).cycles
+        for cycles in (0, 10, 50)
+    )
+    assert fast < slow < 1.15 * fast
+    assert 1.5 * fast < slower < 2.2 * fast
 
 
 @pytest.mark.parametrize("groups", [1, 2])
@@ -146,6 +158,22 @@ def test_prompts_that_are_refused(entered, prompt, message):
     assert network.runs == []
 
 
+def test_a_value_that_is_too_large_ends_a_text(core_model):
+    def large(model):
+        embedding = model.embedding * np.float32(1e30)
+        return replace(model, embedding=embedding, head=embedding)
+
+    model = core_model(change=large)
+    with TokenCoreSimulator(compile_image(model, CONFIG), limit=200_000) as core:
+        message = r"^the token core reports an error at position 0: a value was too large$"
+        with pytest.raises(SimulationError, match=message):
+            next(CoreNetwork(model, core).generate([3]))
+        core.reset()
+        network = CoreNetwork(model, core, overflow=True)
+        next(network.generate([3]))
+        assert network.runs[-1].error
+
+
 def test_a_network_needs_its_own_image(core_model, entered):
     with pytest.raises(CheckpointError, match=r"^the image: must be compiled from this model, "):
         CoreNetwork(core_model(rms_norm_eps=1e-6), entered[1])
@@ -155,6 +183,11 @@ def test_a_network_needs_its_own_image(core_model, entered):
     ("values", "message"),
     [
         ({"latency": 0}, "latency must be from 1 to 4294967295, not 0"),
+        (
+            {"refresh_interval": 9, "refresh_cycles": 9},
+            "refresh_cycles must be from 0 to 8, not 9",
+        ),
+        ({"refresh_cycles": 1}, "refresh_cycles must be from 0 to 0, not 1"),
         ({"interval": 2.5}, "interval must be an integer, not 2.5"),
         ({"weight_interval": -1}, "weight_interval must be from 1 to 4294967295, not -1"),
     ],
