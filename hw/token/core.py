@@ -417,6 +417,8 @@ class TokenCore(wiring.Component):
             attention.clear.eq(
                 (begins & ~sequencer.flags.cache) | (sequencer.begins & (sequencer.op == Op.HEAD))
             ),
+            # Angles of the token before are not under way any more, however slow the memory is:
+            # gains come behind them in the same channel, and a product has waited for these.
             heads.clear.eq(sequencer.begins & (sequencer.op == Op.ANGLES)),
             topk.k.eq(sequencer.k),
             sequencer.busy_heads.eq(

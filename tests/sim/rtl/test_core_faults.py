@@ -333,6 +333,14 @@ def test_weights_that_are_cut(image):
         core.run(3, 0, 1)
 
 
+def test_illegal_weights_are_an_error(model, image):
+    weights = image.weights.copy()
+    weights[3] = 0xFF
+    with TokenCoreSimulator(replace(image, weights=weights), limit=LIMIT) as core:
+        result = core.run(3, 0, 2)
+    assert (len(result.tokens), result.error) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
