@@ -2,7 +2,7 @@
 
 from math import gcd
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -98,17 +98,24 @@ class Gearbox(wiring.Component):
         full = Signal()
         pop = Signal()
         push = Signal()
-        # Units that are held after the output of this cycle, before its input.
-        after = Signal.like(level)
+        # Units that stay if there is an output, and units that are held after the output of this
+        # cycle, before its input. Whether a piece fits is known for both cases before it is known
+        # which one it is: the ready of ``o`` comes late.
+        rest, after = Signal.like(level), Signal.like(level)
+
+        def fits(units: Signal) -> Value:
+            return Mux(ended, units == 0, units < self._out)
+
         m.d.comb += [
             full.eq(level >= self._out),
+            rest.eq(Mux(full, (level - self._out)[: len(level)], 0)),
             self.o.valid.eq(full | (ended & (level != 0))),
             self.o.p.data.eq(Cat(held[: self._out])),
             self.o.p.count.eq(Mux(full, self._out, level)),
             self.o.p.last.eq(ended & (level <= self._out)),
             pop.eq(self.o.valid & self.o.ready),
-            after.eq(Mux(pop, Mux(full, (level - self._out)[: len(level)], 0), level)),
-            self.i.ready.eq(Mux(ended, after == 0, after < self._out) & ~self.clear),
+            after.eq(Mux(pop, rest, level)),
+            self.i.ready.eq(Mux(pop, fits(rest), fits(level)) & ~self.clear),
             push.eq(self.i.valid & self.i.ready),
             self.empty.eq(level == 0),
         ]

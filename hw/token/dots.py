@@ -242,7 +242,7 @@ class DotUnit(wiring.Component):
         issued : flags of the chunk that is issued
         """
         lanes = self._config.attention_lanes
-        row = delay(pipeline, self.rows.p, 1)
+        row = delay(pipeline, self.rows.p, 1, reset_less=True)
         products = []
         for lane in range(lanes):
             product = Signal(signed(16), reset_less=True)

@@ -258,7 +258,9 @@ class HeadUnit(wiring.Component):
         operators = ElementMultiplier.LATENCY + ElementAdder.LATENCY
         valid = delay(m, now.pair | before.pair, operators)
         start = delay(m, now.pair & now.start, operators)
-        end = delay(m, before.pair & before.end, operators + 1 + tree_latency(len(self.stored)))
+        # The largest magnitude of a lane takes a register, and the tree over the lanes the rest.
+        at_peak = operators + 1 + tree_latency(len(self.stored))
+        end = delay(m, before.pair & before.end, at_peak)
         cosines, sines = self._angles(m, index)
         turned, peaks = [], []
         for lane, (cosine, sine) in enumerate(zip(cosines, sines, strict=True)):
@@ -270,11 +272,11 @@ class HeadUnit(wiring.Component):
             turned.append(result)
             peaks.append(largest)
         m.d.comb += [
-            write.addr.eq(delay(m, place, operators)),
+            write.addr.eq(delay(m, place, operators, reset_less=True)),
             write.data.eq(Cat(turned)),
             write.en.eq(valid),
             full.largest.eq(tree(m, peaks, larger)),
-            full.words.eq(delay(m, command.half << 1, operators + 1 + tree_latency(len(peaks)))),
+            full.words.eq(delay(m, command.half << 1, at_peak, reset_less=True)),
         ]
         return end
 
@@ -303,13 +305,15 @@ class HeadUnit(wiring.Component):
             adder := ElementAdder(),
         ]
         angles = Cat(Mux(turn, cosine, constant(1.0)), Mux(turn, sine, 0))
-        angles = Mux(later, delay(m, angles, 1), angles)
+        angles = Mux(later, delay(m, angles, 1, reset_less=True), angles)
         # first = a · cos, then b · cos; second = b · sin, then a · sin.
         stored = self.stored[lane]
         m.d.comb += [
-            Value.cast(first.a).eq(delay(m, stored, 1)),
+            Value.cast(first.a).eq(delay(m, stored, 1, reset_less=True)),
             Value.cast(first.b).eq(angles[: ELEMENT.size]),
-            Value.cast(second.a).eq(Mux(later, delay(m, stored, 2), Value.cast(stored))),
+            Value.cast(second.a).eq(
+                Mux(later, delay(m, stored, 2, reset_less=True), Value.cast(stored))
+            ),
             Value.cast(second.b).eq(angles[ELEMENT.size :]),
             adder.a.eq(first.product),
             adder.b.eq(second.product),

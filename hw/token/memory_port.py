@@ -163,7 +163,8 @@ class _Channel(wiring.Component):
             m.d.sync += left.eq(left - 1)
             with m.If(left == 1):
                 m.d.sync += active.eq(0)
-        m.d.sync += room.eq(room - Mux(burst, words, 0) + taken)
+        # Which burst leaves, and whether a word does, is known late in the cycle.
+        m.d.sync += room.eq(Mux(burst, room - words, room) + taken)
         return m
 
 

@@ -226,7 +226,7 @@ class Normalizer(wiring.Component):
         out = delay(pipeline, stored, ElementMultiplier.LATENCY + ElementQuantizer.LATENCY)
         # The integers of a word, their squares and the sum take a cycle each.
         added = delay(pipeline, stored, 2)
-        gains = delay(pipeline, self.gains.p, 1)
+        gains = delay(pipeline, self.gains.p, 1, reset_less=True)
         squared, overflows = [], [overflow]
         for lane in range(lanes):
             pipeline.submodules += [
@@ -366,6 +366,8 @@ class Normalizer(wiring.Component):
 def _aligned(m: Module, element: data.View, exponent: Value) -> Signal:
     """Magnitude of an element as an integer of 16 bits under a common exponent, a cycle later.
 
+    The register is in front of the rounding, since the word comes late from the vector memory.
+
     The golden function is ``scaled_integers``. The sign is left out, since the integer is squared.
 
     Parameters
@@ -391,6 +393,11 @@ def _aligned(m: Module, element: data.View, exponent: Value) -> Signal:
     # only a significand that is not shifted has 16 bits, and it is exact.
     whole, round_bit = shifted[SIGNIFICAND_BITS:], shifted[SIGNIFICAND_BITS - 1]
     sticky = shifted[: SIGNIFICAND_BITS - 1].any()
+    held, up = Signal(SIGNIFICAND_BITS, reset_less=True), Signal(reset_less=True)
+    m.d.sync += [
+        held.eq(Mux(far, 0, whole)),
+        up.eq(~far & round_bit & (sticky | whole[0])),
+    ]
     integer = Signal(SIGNIFICAND_BITS)
-    m.d.sync += integer.eq(Mux(far, 0, whole + (round_bit & (sticky | whole[0]))))
+    m.d.comb += integer.eq(held + up)
     return integer

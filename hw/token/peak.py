@@ -115,7 +115,7 @@ class PeakTracker(wiring.Component):
                     Mux(gained, Value.cast(self.gains.p[lane]), constant(1.0))
                 ),
             ]
-            exponent = delay(m, element.exponent, ElementMultiplier.LATENCY)
+            exponent = delay(m, element.exponent, ElementMultiplier.LATENCY, reset_less=True)
             # |v · g| without its sign bit: exponent and fraction, which compare as one number.
             magnitude = Value.cast(multiplier.product)[:-1]
             largest, highest = Signal(len(magnitude)), Signal(8)

@@ -96,16 +96,20 @@ class ElementRouter(wiring.Component):
         config = self._config
         lanes, word_bytes = config.vector_lanes, config.memory_width // 8
         m.submodules.gearbox = gearbox = Gearbox(in_bytes=word_bytes, out_bytes=4 * lanes)
-        shape = self.routes.p.shape()
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=shape.size, depth=_ROUTES)
-        route = data.View(shape, queue.r_data)
-        # Words of the request so far: those from skip to skip + count − 1 are handed on.
+        asked, shape = self.routes.p, self.routes.p.shape()
+        # Words of the request so far: those from ``skip`` to ``end`` − 1 are handed on. The sum is
+        # kept in the queue, as the path from there to the memory port is long.
+        kept = data.StructLayout(
+            {"output": shape["output"].shape, "skip": shape["skip"].shape, "end": config.address_bits + 1}
+        )
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=kept.size, depth=_ROUTES)
+        route = data.View(kept, queue.r_data)
         done = Signal(config.address_bits)
-        dropped = (done < route.skip) | (done >= route.skip + route.count)
+        dropped = (done < route.skip) | (done >= route.end)
         # A dropped word needs no output, so that no unit has to take it.
         taken, ready = Signal(), Signal()
         m.d.comb += [
-            queue.w_data.eq(self.routes.p),
+            queue.w_data.eq(Cat(asked.output, asked.skip, asked.skip + asked.count)),
             queue.w_en.eq(self.routes.valid),
             self.routes.ready.eq(queue.w_rdy),
             gearbox.i.p.data.eq(self.memory.p.data),

@@ -253,9 +253,13 @@ class Softmax(wiring.Component):
         at_sum = at_difference + SpecialFunction.LATENCY + 1
         at_scale = at_sum + IntegerConverter.LATENCY
         at_write = at_scale + ElementMultiplier.LATENCY
-        vectors = {cycles: delay(m, walk.vector, cycles) for cycles in (1, at_sum, at_write)}
+        vectors = {
+            cycles: delay(m, walk.vector, cycles, reset_less=True)
+            for cycles in (1, at_sum, at_write)
+        }
         valids = {cycles: delay(m, issuing, cycles) for cycles in (at_difference, at_sum, at_write)}
-        scale, place = delay(m, self.scales.p, at_scale), delay(m, walk.place, at_write)
+        scale = delay(m, self.scales.p, at_scale, reset_less=True)
+        place = delay(m, walk.place, at_write, reset_less=True)
         over = delay(m, issuing & walk.last, at_write + 1)
         # e is at most 2¹⁶, which takes a bit above the binary point.
         e = Signal(_POINT + 1)
@@ -380,7 +384,7 @@ class Softmax(wiring.Component):
             self.weights.p.value.eq(quantizer.integer),
             self.weights.p.row_end.eq(out[1]),
             Value.cast(quantizer.a).eq(read.data),
-            Value.cast(quantizer.b).eq(quantizers[delay(pipeline, walk.vector, 1)]),
+            Value.cast(quantizer.b).eq(quantizers[delay(pipeline, walk.vector, 1, reset_less=True)]),
         ]
         with m.If(now):
             m.d.comb += read.en.eq(advance)

@@ -231,12 +231,12 @@ class VectorWriter(wiring.Component):
             product := ElementMultiplier(),
         ]
         silu = mode == WriteMode.SILU
-        word = delay(m, self.words.p.elements[lane], 1)
+        word = delay(m, self.words.p.elements[lane], 1, reset_less=True)
         stored = Value.cast(self.stored[lane])
         # max(w, 0): the top bit of an element is its sign.
         positive = Mux(word[-1], 0, word)
         # The word waits for its sigmoid, which takes 2 + 4 + 3 + 4 cycles.
-        waited = delay(m, word, self.SILU_LATENCY - 3)
+        waited = delay(m, word, self.SILU_LATENCY - 3, reset_less=True)
         m.d.comb += [
             Value.cast(power.a).eq(word),
             Value.cast(power.b).eq(constant(-LOG2_E)),
@@ -266,10 +266,10 @@ class VectorWriter(wiring.Component):
         # Words, sums and products meet LATENCY cycles after the word. A product is a cycle faster
         # than a sum, except for that of SILU, which is the last operation.
         result, overflow = Signal(ELEMENT.size), Signal()
-        product_later = delay(m, Cat(product.product, product.overflow), 1)
+        product_later = delay(m, Cat(product.product, product.overflow), 1, reset_less=True)
         with m.Switch(mode):
             with m.Case(WriteMode.STORE):
-                m.d.comb += result.eq(delay(m, word, 3))
+                m.d.comb += result.eq(delay(m, word, 3, reset_less=True))
             with m.Case(WriteMode.ADD):
                 m.d.comb += [result.eq(adder.total), overflow.eq(adder.overflow)]
             with m.Case(WriteMode.SILU):
