@@ -22,19 +22,31 @@ _Family = StrEnum("_Family", ["XCUP", "ECP5", "ICE40"])
 
 
 class _AreaOptions(JsonOptions):
+    core: bool = option(
+        False, "Measure the token core and each of its parts, and no engine alone.", "--core"
+    )
     sweep: bool = option(
         False,
         "Measure every engine of lanes 8 to 320, rows 1 to 20, tokens 1 and 4, each activation "
         "width and code, or the headlines only. The sweep takes hours; an interrupted one "
         "continues.",
         "--sweep/--quick",
+        excludes=("--core",),
     )
     family: list[_Family] | None = option(
-        None, "Family of FPGAs to measure; may be repeated. Default: all; in a sweep, xcup."
+        None,
+        "Family of FPGAs to measure; may be repeated. Default: all; in a sweep, xcup; of the core, "
+        "xcup and ecp5.",
     )
-    code: list[WeightCode] | None = option(None, "Weight code to measure; may be repeated.")
+    code: list[WeightCode] | None = option(
+        None, "Weight code to measure; may be repeated.", excludes=("--core",)
+    )
     max_macs: int | None = option(
-        None, "Largest number of MACs per cycle to measure.", min=1, max=2**20
+        None,
+        "Largest number of MACs per cycle to measure.",
+        min=1,
+        max=2**20,
+        excludes=("--core",),
     )
 
 
@@ -46,14 +58,23 @@ def area(options: _AreaOptions) -> None:
     it is the device's logic cells. Levels is the look-up tables in the longest path; a carry chain
     counts as one. Measurements are kept in the build folder and not repeated.
 
+    With --core the rows are parts of the token core. One synthesis gives them all: it does not
+    optimize across the ports of parts, so that they add up to the whole core. On ecp5 the whole is
+    placed and routed out of context, which takes about half an hour.
+
     Examples:
       trilith report area
+
+      trilith report area --core --family ecp5
 
       trilith report area --sweep --family xcup --code escape --max-macs 400
     """
     from ..fpga.flow.area import measure
     from ..reports.area import quick_units, sweep_units
 
+    if options.core:
+        _print_core(options)
+        return
     if options.sweep:
         units = [unit for name in options.family or ["xcup"] for unit in sweep_units(name)]
     else:
@@ -69,6 +90,49 @@ def area(options: _AreaOptions) -> None:
     _print_measured(
         options, _AREA, {unit.name: unit for unit in units}, measure, "lut", lambda row: row.macs
     )
+
+
+def _print_core(options: _AreaOptions) -> None:
+    """Measure the token core in each family, and print its parts, the largest first."""
+    from ..fpga.flow.core_area import CORE_FAMILIES, measure_core
+    from ..reports.area import core_config
+
+    families = options.family or CORE_FAMILIES
+    for name in families:
+        if name not in CORE_FAMILIES:
+            raise OptionError(
+                f"--family must be {' or '.join(CORE_FAMILIES)} with --core, not '{name}'"
+            )
+    with status("measuring") as show:
+
+        def measured() -> Iterator[Any]:
+            for name in families:
+                show(f"measuring the token core in {name}")
+                yield from measure_core(core_config(name), name)
+
+        rows = Table(*_CORE, silent=options.as_json).rows(measured())
+    if options.as_json:
+        print_json({"core": [asdict(row) for row in rows]})
+        return
+    for note in dict.fromkeys(f"{row.family}: {row.core}" for row in rows):
+        print_note(note)
+    for tool in dict.fromkeys(f"{row.tool}: {row.command}" for row in rows):
+        print_note(f"measured with {tool}")
+
+
+_CORE = (
+    Column("label", "label", 8, "<"),
+    Column("part", "part", 19, "<"),
+    Column("family", "family", form="<"),
+    Column("LUT", "lut", 6),
+    Column("LUTRAM", "lutram"),
+    Column("FF", "ff", 6),
+    Column("carry", "carry", 6),
+    Column("BRAM", "bram"),
+    Column("DSP", "dsp"),
+    Column("levels", "levels"),
+    Column("MHz", "mhz", 6, ".1f"),
+)
 
 
 def _print_measured(

@@ -1,5 +1,6 @@
 """Tables of area: the units that they show, and the bars that the design must reach."""
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -8,11 +9,23 @@ from pathlib import Path
 from typing import Any
 
 from ..fpga.flow.area import AreaRow, Unit, measure
+from ..fpga.flow.core_area import WHOLE, CoreRow
 from ..golden.codes import CODES
 from ..hw.config import MatVecConfig
+from ..hw.token.config import CORE_PRESETS, TokenConfig
 from ..sim.cost.datafiles import read_data
 
-__all__ = ["AREA_BARS", "Bar", "print_bars", "quick_units", "sweep_units"]
+__all__ = [
+    "AREA_BARS",
+    "CORE_BAR",
+    "Bar",
+    "CoreBar",
+    "core_config",
+    "print_bars",
+    "quick_units",
+    "stored_core",
+    "sweep_units",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,8 +76,54 @@ def _bar(entry: dict[str, Any]) -> Bar:
     return Bar(unit=Unit(config=config, **rest), **bar)
 
 
-#: Bars of the design, from ``area_bars.toml``.
-AREA_BARS = tuple(map(_bar, read_data(Path(__file__).with_name("area_bars.toml"))["bar"]))
+@dataclass(frozen=True, kw_only=True)
+class CoreBar:
+    """What the token core must reach after routing.
+
+    Parameters
+    ----------
+    preset : key of ``CORE_PRESETS``
+    family : family of FPGAs
+    most_logic : most logic cells
+    most_multipliers : most multiplier blocks
+    least_mhz : least frequency in MHz
+    source : where the bar is set
+    """
+
+    preset: str
+    family: str
+    most_logic: int
+    most_multipliers: int
+    least_mhz: float
+    source: str
+
+    def met(self, row: CoreRow) -> bool:
+        """Whether the row of a whole core reaches the bar."""
+        return (
+            row.lut <= self.most_logic
+            and row.dsp <= self.most_multipliers
+            and row.mhz is not None
+            and row.mhz >= self.least_mhz
+        )
+
+
+_BARS = read_data(Path(__file__).with_name("area_bars.toml"))
+
+#: Bars of the engine and its parts, and the bar of the token core, from ``area_bars.toml``.
+AREA_BARS = tuple(map(_bar, _BARS["bar"]))
+CORE_BAR = CoreBar(**_BARS["core"])
+
+_STORED_CORE = Path(__file__).parent.parent / "fpga" / "data" / "token-core.json"
+
+
+def core_config(family: str) -> TokenConfig:
+    """Configuration of the token core that is measured in a family of FPGAs."""
+    return CORE_PRESETS[CORE_BAR.preset if family == CORE_BAR.family else "pydoc"]
+
+
+def stored_core() -> list[CoreRow]:
+    """Rows of the core that are stored with this package: ``trilith report area --core --json``."""
+    return [CoreRow(**row) for row in json.loads(_STORED_CORE.read_text())["core"]]
 
 
 def quick_units() -> Iterator[Unit]:
@@ -107,3 +166,10 @@ def print_bars() -> None:
             f"{'met' if bar.met(row) else 'missed'}",
             flush=True,
         )
+    (whole,) = (row for row in stored_core() if (row.part, row.family) == (WHOLE, CORE_BAR.family))
+    print(
+        f"  token core {CORE_BAR.family}: {whole.lut:,} logic cells (at most "
+        f"{CORE_BAR.most_logic:,}), {whole.dsp} multipliers (at most {CORE_BAR.most_multipliers}), "
+        f"{whole.mhz:.1f} MHz (at least {CORE_BAR.least_mhz:g}): "
+        f"{'met' if CORE_BAR.met(whole) else 'missed'}, when trilith report area --core was stored"
+    )

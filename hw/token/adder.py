@@ -8,6 +8,7 @@ from ...golden.elements import SIGNIFICAND_BITS
 from ..engine.dot import add_or_subtract
 from .element import ELEMENT, FRACTION_BITS, pack_element, significand
 from .leading import leading_zeros, shift_left
+from .tree import greater
 
 __all__ = ["ElementAdder"]
 
@@ -82,7 +83,7 @@ class ElementAdder(wiring.Component):
         width = SIGNIFICAND_BITS + _GUARD_BITS
         a, b, negative_b = self.a, self.b, self.b.negative ^ self.subtract
         swap = Signal()
-        m.d.comb += swap.eq(Cat(b.fraction, b.exponent) > Cat(a.fraction, a.exponent))
+        m.d.comb += swap.eq(greater(Cat(b.fraction, b.exponent), Cat(a.fraction, a.exponent)))
 
         # First register: operands in order, and the distance of their exponents. Both distances are
         # computed beside the comparison, which then chooses one.

@@ -1,6 +1,6 @@
 """Configuration of the token core: its engine, its widths, and the largest model that it runs."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from ...golden.checks import check_choice, check_integer
 from ..config import MatVecConfig, check_config
@@ -37,9 +37,9 @@ class TokenConfig:
     ===================  ===========================================================================
     parameter            what grows with it
     ===================  ===========================================================================
-    ``vector_lanes``     11 multipliers of 16 × 16 bits per lane, in ``ResultScaler``,
-                         ``VectorWriter``, ``PeakTracker``, ``Normalizer`` and ``HeadUnit`` together
-    ``attention_lanes``  int8 products of the scores, the mixture and the logits
+    ``vector_lanes``     14 multipliers per lane: 2 in ``ResultScaler``, 4 in ``VectorWriter``, 1 in
+                         ``PeakTracker``, 3 each in ``Normalizer`` and ``HeadUnit``, 1 in ``Mixer``
+    ``attention_lanes``  2 multipliers of int8 per lane: one for scores and logits, one for mixtures
     ``memory_width``     bytes per cycle of the cache, the head, gains and scales
     ``hidden_max``       words of the vector memory: the residual stream
     ``ffn_max``, heads   words of the vector memory behind it: ``work_max`` elements
@@ -194,6 +194,17 @@ class TokenConfig:
         return max(self.ffn_max, heads * self.head_size_max)
 
     @property
+    def multipliers(self) -> int:
+        """Multipliers of the core: 14 · L + 2 · A + 10.
+
+        The 10 serve scalars: 2 each in ``Normalizer`` and ``HeadUnit``, 2 in ``ScoreScaler``, 3 in
+        ``Softmax``, 1 for the factors of the queries. The ternary engine has none.
+
+        Example: with L = 2 and A = 16 it is 70.
+        """
+        return 14 * self.vector_lanes + 2 * self.attention_lanes + 10
+
+    @property
     def maxima(self) -> dict[str, int]:
         """Maximum of each size of a model, by the name without ``_max``.
 
@@ -219,20 +230,24 @@ def check_core_config(config: object) -> TokenConfig:
     return config
 
 
-#: Configurations with names. ``pydoc`` runs the language model that the repository holds. ``small``
-#: is for simulations of corner cases: rows of memory have several words, and heads times their size
-#: are not the hidden size.
+#: Core for the language model that the repository holds.
+_PYDOC = TokenConfig(
+    engine=MatVecConfig(lanes=64, rows=5, k_max=256, n_max=256),
+    hidden_max=256,
+    ffn_max=256,
+    heads_max=4,
+    kv_heads_max=2,
+    head_size_max=64,
+    context_max=256,
+    vocabulary_max=1024,
+)
+
+#: Configurations with names. ``pydoc`` runs the language model that the repository holds, and so
+#: does ``pydoc-ecp5``, which fits an LFE5U-85. ``small`` is for simulations of corner cases: rows
+#: of memory have several words, and heads times their size are not the hidden size.
 CORE_PRESETS = {
-    "pydoc": TokenConfig(
-        engine=MatVecConfig(lanes=64, rows=5, k_max=256, n_max=256),
-        hidden_max=256,
-        ffn_max=256,
-        heads_max=4,
-        kv_heads_max=2,
-        head_size_max=64,
-        context_max=256,
-        vocabulary_max=1024,
-    ),
+    "pydoc": _PYDOC,
+    "pydoc-ecp5": replace(_PYDOC, vector_lanes=2, attention_lanes=16, memory_width=128),
     "small": TokenConfig(
         engine=MatVecConfig(lanes=16, rows=5, k_max=128, n_max=160),
         vector_lanes=2,

@@ -130,6 +130,7 @@ class _Channel(wiring.Component):
         room = Signal(range(DEPTH + 1), init=DEPTH)
         burst, words = Signal(), Signal(range(BURST + 1))
         active = Signal()
+        kept, waits = Signal(self._config.memory_width, reset_less=True), Signal()
         taken = self.words.valid & self.words.ready
         m.d.comb += [
             self.requests.ready.eq(~active),
@@ -140,11 +141,16 @@ class _Channel(wiring.Component):
             burst.eq(self.bursts.valid & self.bursts.ready),
             queue.w_data.eq(self.data),
             queue.w_en.eq(self.arrives),
-            self.words.p.data.eq(queue.r_data),
+            self.words.p.data.eq(Mux(waits, kept, queue.r_data)),
             self.words.p.last.eq(left == 1),
-            self.words.valid.eq(queue.r_rdy),
-            queue.r_en.eq(self.words.ready),
+            self.words.valid.eq(waits | queue.r_rdy),
+            queue.r_en.eq(~waits),
         ]
+        # A word that is not taken at once waits outside the queue, which therefore does not depend
+        # on the ready of the same cycle. That comes late.
+        m.d.sync += waits.eq(self.words.valid & ~self.words.ready)
+        with m.If(~waits):
+            m.d.sync += kept.eq(queue.r_data)
         some = self.requests.p.words != 0
         with m.If(self.requests.valid & self.requests.ready):
             m.d.comb += self.empty.eq(~some)
@@ -224,8 +230,8 @@ class MemoryPort(wiring.Component):
     error : Out(1); sticky; a word came with an error, or a request had no words
     channel_requests : In(streams of ``read_request``), one for each channel
     channel_words : Out(streams of ``read_word``), one for each channel
-    writes : In(stream of ``memory_write``); ready depends on its valid and on the ready of
-        ``requests`` and ``write_data``
+    writes : In(stream of ``memory_write``); ready depends on the ready of ``requests`` and
+        ``write_data``
     """
 
     def __init__(self, config: TokenConfig, *, channels: int) -> None:
@@ -277,18 +283,17 @@ class MemoryPort(wiring.Component):
             m.d.sync += written.eq(0)
         m.d.comb += self.write_data.valid.eq(written)
         writes = self.writes
-        with m.If(writes.valid & (~written | self.write_data.ready)):
-            m.d.comb += writes.ready.eq(free)
-            with m.If(free):
-                m.d.sync += [
-                    offered.eq(1),
-                    held.address.eq(writes.p.address),
-                    held.words.eq(1),
-                    held.write.eq(1),
-                    written.eq(1),
-                    self.write_data.p.data.eq(writes.p.data),
-                    self.write_data.p.strobes.eq(writes.p.strobes),
-                ]
+        m.d.comb += writes.ready.eq(free & (~written | self.write_data.ready))
+        with m.If(writes.valid & writes.ready):
+            m.d.sync += [
+                offered.eq(1),
+                held.address.eq(writes.p.address),
+                held.words.eq(1),
+                held.write.eq(1),
+                written.eq(1),
+                self.write_data.p.data.eq(writes.p.data),
+                self.write_data.p.strobes.eq(writes.p.strobes),
+            ]
         # A write that cannot leave yet still goes first. Otherwise later reads could pass it.
         waiting = writes.valid
         for index, channel in enumerate(channels):

@@ -235,9 +235,7 @@ class Mixer(wiring.Component):
                 with m.If(vector_end):
                     m.d.sync += [vector.eq(0), done.eq(1)]
         factors = Array(Value.cast(self.factors[i]) for i in range(config.shared_max))
-        factor = delay(
-            pipeline, factors[vector], 1 + IntegerConverter.LATENCY, reset_less=True
-        )
+        factor = delay(pipeline, factors[vector], 1 + IntegerConverter.LATENCY, reset_less=True)
         integers = sums.word_select(piece, lanes * width)
         # A register behind the choice of a word keeps it out of the converter's path.
         held = delay(pipeline, integers, 1, reset_less=True)

@@ -366,7 +366,7 @@ class Normalizer(wiring.Component):
 def _aligned(m: Module, element: data.View, exponent: Value) -> Signal:
     """Magnitude of an element as an integer of 16 bits under a common exponent, a cycle later.
 
-    The register is in front of the rounding, since the word comes late from the vector memory.
+    The registers are in front of the rounding, since the word comes late from the vector memory.
 
     The golden function is ``scaled_integers``. The sign is left out, since the integer is squared.
 
@@ -391,13 +391,10 @@ def _aligned(m: Module, element: data.View, exponent: Value) -> Signal:
     ]
     # SIGNIFICAND_BITS bits below the integer decide how it is rounded. It cannot round up to 2^16:
     # only a significand that is not shifted has 16 bits, and it is exact.
-    whole, round_bit = shifted[SIGNIFICAND_BITS:], shifted[SIGNIFICAND_BITS - 1]
-    sticky = shifted[: SIGNIFICAND_BITS - 1].any()
-    held, up = Signal(SIGNIFICAND_BITS, reset_less=True), Signal(reset_less=True)
-    m.d.sync += [
-        held.eq(Mux(far, 0, whole)),
-        up.eq(~far & round_bit & (sticky | whole[0])),
-    ]
+    held = Signal(2 * SIGNIFICAND_BITS, reset_less=True)
+    m.d.sync += held.eq(Mux(far, 0, shifted))
+    whole, round_bit = held[SIGNIFICAND_BITS:], held[SIGNIFICAND_BITS - 1]
+    sticky = held[: SIGNIFICAND_BITS - 1].any()
     integer = Signal(SIGNIFICAND_BITS)
-    m.d.comb += integer.eq(held + up)
+    m.d.comb += integer.eq(whole + (round_bit & (sticky | whole[0])))
     return integer

@@ -1,6 +1,6 @@
 """Words of elements on their way from a channel of the memory to the units."""
 
-from amaranth.hdl import Array, Cat, Module, Signal, Value
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, fifo, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -96,20 +96,21 @@ class ElementRouter(wiring.Component):
         config = self._config
         lanes, word_bytes = config.vector_lanes, config.memory_width // 8
         m.submodules.gearbox = gearbox = Gearbox(in_bytes=word_bytes, out_bytes=4 * lanes)
-        asked, shape = self.routes.p, self.routes.p.shape()
-        # Words of the request so far: those from ``skip`` to ``end`` − 1 are handed on. The sum is
-        # kept in the queue, as the path from there to the memory port is long.
-        kept = data.StructLayout(
-            {"output": shape["output"].shape, "skip": shape["skip"].shape, "end": config.address_bits + 1}
-        )
-        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=kept.size, depth=_ROUTES)
-        route = data.View(kept, queue.r_data)
-        done = Signal(config.address_bits)
-        dropped = (done < route.skip) | (done >= route.end)
+        # Whether a word is dropped is known a cycle before: the path from there to the memory port
+        # is long. For the first word of a request it stands in the queue.
+        entry = data.StructLayout({"route": self.routes.p.shape(), "drop": 1})
+        m.submodules.queue = queue = fifo.SyncFIFOBuffered(width=entry.size, depth=_ROUTES)
+        route, drop = (getattr(data.View(entry, queue.r_data), name) for name in ("route", "drop"))
+        # Words of the request so far: those from skip to skip + count − 1 are handed on.
+        done, following = Signal(config.address_bits), Signal(config.address_bits)
+        first, later = Signal(init=1), Signal()
+        dropped = Mux(first, drop, later)
         # A dropped word needs no output, so that no unit has to take it.
         taken, ready = Signal(), Signal()
         m.d.comb += [
-            queue.w_data.eq(Cat(asked.output, asked.skip, asked.skip + asked.count)),
+            queue.w_data.eq(
+                Cat(self.routes.p, (self.routes.p.skip != 0) | (self.routes.p.count == 0))
+            ),
             queue.w_en.eq(self.routes.valid),
             self.routes.ready.eq(queue.w_rdy),
             gearbox.i.p.data.eq(self.memory.p.data),
@@ -117,13 +118,18 @@ class ElementRouter(wiring.Component):
             gearbox.i.p.last.eq(self.memory.p.last),
             gearbox.i.valid.eq(self.memory.valid),
             self.memory.ready.eq(gearbox.i.ready),
+            following.eq(done + 1),
             taken.eq(gearbox.o.valid & queue.r_rdy & (dropped | ready)),
             gearbox.o.ready.eq(taken),
             queue.r_en.eq(taken & gearbox.o.p.last),
             ready.eq(Array(output.ready for output in self.outputs)[route.output]),
         ]
         with m.If(taken):
-            m.d.sync += done.eq(done + 1)
+            m.d.sync += [
+                done.eq(following),
+                first.eq(gearbox.o.p.last),
+                later.eq((following < route.skip) | (following >= route.skip + route.count)),
+            ]
             with m.If(gearbox.o.p.last):
                 m.d.sync += done.eq(0)
         # Element: the upper 24 bits of a float32, sign, exponent and 15 bits of its fraction.

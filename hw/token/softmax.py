@@ -16,7 +16,7 @@ from .pipeline import delay
 from .quantizer import ElementQuantizer
 from .scores import score_shape
 from .special import Function, SpecialFunction
-from .tree import larger
+from .tree import greater, larger
 
 __all__ = ["Softmax"]
 
@@ -205,7 +205,7 @@ class Softmax(wiring.Component):
         # The first position's scores are the largest so far, whatever the scores before were.
         with m.If(taken):
             m.d.sync += [place.eq(place + 1), first.eq(first & ~score.row_end)]
-            with m.If(first | (_order(value) > _order(peaks[score.vector]))):
+            with m.If(first | greater(_order(value), _order(peaks[score.vector]))):
                 m.d.sync += peaks[score.vector].eq(value)
             with m.If(score.last):
                 m.d.sync += [step.eq(_Step.EXPONENTIALS), place.eq(0), first.eq(1)]
@@ -265,11 +265,14 @@ class Softmax(wiring.Component):
         e = Signal(_POINT + 1)
         m.d.sync += e.eq(_fixed(m, special.value))
         product = Value.cast(multiplier.product)
+        # No other step has a use for the adder.
+        m.d.comb += [
+            Value.cast(adder.a).eq(read.data),
+            Value.cast(adder.b).eq(peaks[vectors[1]]),
+            adder.subtract.eq(1),
+        ]
         with m.If(now):
             m.d.comb += [
-                Value.cast(adder.a).eq(read.data),
-                Value.cast(adder.b).eq(peaks[vectors[1]]),
-                adder.subtract.eq(1),
                 special.function.eq(Function.EXP2),
                 special.x.eq(adder.total),
                 converter.integer.eq(e),
@@ -384,7 +387,9 @@ class Softmax(wiring.Component):
             self.weights.p.value.eq(quantizer.integer),
             self.weights.p.row_end.eq(out[1]),
             Value.cast(quantizer.a).eq(read.data),
-            Value.cast(quantizer.b).eq(quantizers[delay(pipeline, walk.vector, 1, reset_less=True)]),
+            Value.cast(quantizer.b).eq(
+                quantizers[delay(pipeline, walk.vector, 1, reset_less=True)]
+            ),
         ]
         with m.If(now):
             m.d.comb += read.en.eq(advance)

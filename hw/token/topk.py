@@ -7,6 +7,7 @@ from amaranth.lib.wiring import In, Out
 from .config import TokenConfig, check_core_config
 from .element import ELEMENT
 from .scores import score_shape
+from .tree import greater
 
 __all__ = ["K_MAX", "TopK", "answer_shape"]
 
@@ -109,7 +110,7 @@ class TopK(wiring.Component):
         before_larger = None
         for index, one in enumerate(places):
             larger = Signal(name=f"larger{index}")
-            m.d.comb += larger.eq(~one.used | (key > one.key))
+            m.d.comb += larger.eq(~one.used | greater(key, one.key))
             with m.If(taken & larger):
                 if before_larger is None:
                     m.d.sync += one.eq(new)

@@ -4,12 +4,21 @@ from collections.abc import Callable, Sequence
 
 from amaranth.hdl import Module, Mux, Shape, Signal, Value
 
-__all__ = ["larger", "tree", "tree_latency"]
+__all__ = ["greater", "larger", "tree", "tree_latency"]
+
+
+def greater(a: Value, b: Value) -> Value:
+    """Whether ``a > b``, for unsigned values.
+
+    It is the sign of ``b − a``. On an FPGA this is the end of one carry chain, while a comparison
+    may become a tree of look-up tables.
+    """
+    return (b - a)[-1]
 
 
 def larger(a: Value, b: Value) -> Value:
-    """Larger one of two values; of magnitudes of elements too, whose bits compare like numbers."""
-    return Mux(a > b, a, b)
+    """Larger one of two unsigned values; magnitudes of elements compare like their bits."""
+    return Mux(greater(a, b), a, b)
 
 
 def tree_latency(count: int) -> int:

@@ -2,6 +2,8 @@ import json
 
 import pytest
 
+from trilith.fpga.flow.core_area import CoreRow
+
 
 def test_report_of_unknown_baselines(command, refused):
     refused(
@@ -46,6 +48,33 @@ def test_what_was_only_synthesized_says_so(command, tmp_path, monkeypatch):
         assert used["DSP"]["used"] == 0
         for kind in ("logic cells", "flip-flops", "block RAM"):
             assert 0 < used[kind]["used"] <= 0.95 * used[kind]["available"]
+
+
+def test_the_core_is_measured_by_family(trilith, monkeypatch):
+    measured = []
+
+    def measure(config, family):
+        measured.append((config.vector_lanes, config.attention_lanes, family))
+        counts = dict.fromkeys(("lut", "lutram", "ff", "carry", "bram", "dsp"), 7)
+        names = dict.fromkeys(("core", "tool", "command"), family)
+        return [CoreRow(part="attention.dots", family=family, **counts, **names)]
+
+    monkeypatch.setattr("trilith.fpga.flow.core_area.measure_core", measure)
+    done = trilith("report", "area", "--core", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["family"] for row in json.loads(done.stdout)["core"]] == ["xcup", "ecp5"]
+    assert measured == [(4, 64, "xcup"), (2, 16, "ecp5")]
+    lines = trilith("report", "area", "--core", "--family", "ecp5").stdout.splitlines()
+    assert lines[0].split()[:4] == ["label", "part", "family", "LUT"]
+    assert lines[1].split()[:4] == ["measured", "attention.dots", "ecp5", "7"]
+    assert lines[2:] == ["ecp5: ecp5", "measured with ecp5: ecp5"]
+
+
+def test_the_core_is_not_measured_in_ice40(command, refused):
+    refused(
+        command("report", "area", "--core", "--family", "ice40"),
+        "--family must be xcup or ecp5 with --core, not 'ice40'",
+    )
 
 
 def test_area_of_all_families(trilith, monkeypatch):

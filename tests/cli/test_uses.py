@@ -31,7 +31,7 @@ ALWAYS = {
     "fpga selftest": "port",
     "fpga run": "port stream checkpoint seed i2s-layout",
     "fpga generate": "port stream model prompt max-tokens beyond-context i2s-layout",
-    "report area": "sweep family code max-macs",
+    "report area": "core family",
     "report fpga": "",
     "report baselines": "name family lanes",
     "report energy": "out force",
@@ -124,6 +124,10 @@ CASES = [
             f"--sram .* with {way.split()[0]}",
         )
         for way in ("--all", "--unit int8xint8")
+    ),
+    *(
+        ("report area", f"--core {more}", f"{more.split()[0]} must not be given with --core, .*")
+        for more in ("--sweep", "--code escape", "--max-macs 9")
     ),
     ("fpga simulate", "--seed 1", "--seed .* without --flip or --drop or --repeat or --insert"),
     ("fpga build", "--board arty-a7-35t --seed 1", "--seed must not be given for arty-a7-35t"),

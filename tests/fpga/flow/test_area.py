@@ -8,7 +8,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from trilith.fpga.flow import area
-from trilith.fpga.flow.area import _SYNTHESIS, Unit, _synthesize, measure, measure_baseline
+from trilith.fpga.flow.area import SYNTHESIS, Unit, measure, measure_baseline, synthesize
 from trilith.fpga.flow.cells import count_luts
 from trilith.hw import MatVecConfig
 from trilith.hw.baselines.multiply import multiply
@@ -62,9 +62,9 @@ class Product(wiring.Component):
 @pytest.mark.parametrize("family", ["xcup", "ecp5"])
 @pytest.mark.parametrize("bits", [8, 11])
 def test_products_for_fpgas_are_small(family, bits):
-    synthesis = _SYNTHESIS[family].replace(" -top", " -nodsp -top")
+    synthesis = SYNTHESIS[family].replace(" -top", " -nodsp -top")
     booth, yosys = (
-        count_luts(_synthesize(Product(bits, target), family, synthesis)[0]["cells"], family)
+        count_luts(synthesize(Product(bits, target), family, synthesis)[0]["cells"], family)
         for target in ("fpga", "asic")
     )
     assert 2 * booth < yosys

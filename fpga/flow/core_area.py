@@ -1,0 +1,140 @@
+"""Area of the token core and of each of its parts, and its speed after routing on ECP5."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ...golden.checks import check_choice
+from ...hw.token.config import TokenConfig, check_core_config
+from ...hw.token.core import TokenCore
+from .area import SYNTHESIS, synthesize
+from .cells import BRAM, CARRY, DSP, FF, LUTRAM, count_cells, count_luts
+
+__all__ = ["CORE_FAMILIES", "WHOLE", "CoreRow", "measure_core"]
+
+#: Families that a core is measured in.
+CORE_FAMILIES = ("xcup", "ecp5")
+
+#: Part of the row that has all parts together.
+WHOLE = "whole core"
+
+#: Parts that are divided further.
+_DIVIDED = ("attention", "memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreRow:
+    """Cells of a part of the token core, or of the whole, as measured.
+
+    Parameters
+    ----------
+    part : path of its instance in the core, such as ``attention.dots``; what is left of a divided
+        part has the part's own name, and what is left of the core is ``rest``; or ``WHOLE``
+    family : ``xcup`` or ``ecp5``
+    core : widths of the core
+    lut : look-up tables, those of shift registers and memories included; after routing, the
+        device's logic cells
+    lutram : look-up tables of memories
+    ff : flip-flops
+    carry : carry cells
+    bram : block RAMs
+    dsp : multiplier blocks
+    levels : see ``logic_levels``; None but for the whole
+    mhz : frequency after routing in MHz; None but for a whole that was routed
+    tool, command : tools and commands that measured it
+    label : ``measured``
+    """
+
+    part: str
+    family: str
+    core: str
+    lut: int
+    lutram: int
+    ff: int
+    carry: int
+    bram: int
+    dsp: int
+    levels: int | None = None
+    mhz: float | None = None
+    tool: str
+    command: str
+    label: str = "measured"
+
+
+def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
+    """Synthesize a core with its parts kept apart, and place and route it on ECP5.
+
+    One synthesis gives all rows: it optimizes within the parts, and not across their ports. The
+    whole is the same netlist without the hierarchy. It is routed out of context on an LFE5U-85 of
+    speed grade 6. The result is kept like that of ``trilith.fpga.flow.area.measure``.
+
+    Parameters
+    ----------
+    config : configuration of the core
+    family : ``xcup`` or ``ecp5``
+
+    Returns
+    -------
+    A row for each part, the largest first; then the whole.
+
+    Raises
+    ------
+    ToolchainError
+        If a tool is missing or fails.
+    TypeError, ValueError
+        If ``config`` is not a ``TokenConfig``, or ``family`` is not legal.
+    """
+    check_core_config(config)
+    check_choice("family", family, CORE_FAMILIES)
+    result, tool, command = synthesize(
+        TokenCore(config),
+        family,
+        SYNTHESIS[family],
+        route=family == "ecp5",
+        parts=_modules,
+    )
+    core = (
+        f"{config.engine}, {config.vector_lanes} vector lanes, {config.attention_lanes} attention "
+        f"lanes, memory of {config.memory_width} bits"
+    )
+
+    def row(part: str, cells: Mapping[str, int], **figures: float | None) -> CoreRow:
+        counted = {
+            "lut": count_luts(cells, family),
+            "lutram": sum(cells.get(name, 0) * size for name, size in LUTRAM.items()),
+            "ff": count_cells(cells, FF),
+            "carry": count_cells(cells, CARRY),
+            "bram": count_cells(cells, BRAM),
+            "dsp": count_cells(cells, DSP),
+        }
+        given = {"part": part, "family": family, "core": core, "tool": tool, "command": command}
+        return CoreRow(**counted | given | figures)
+
+    rows = [row(_path(module) or "rest", cells) for module, cells in result["parts"].items()]
+    rows.sort(key=lambda row: -row.lut)
+    figures = {"levels": result["levels"]}
+    if "report" in result:
+        report = result["report"]
+        figures["lut"] = report["utilization"]["TRELLIS_COMB"]["used"]
+        figures["mhz"] = min(clock["achieved"] for clock in report["fmax"].values())
+    return [*rows, row(WHOLE, Counter(result["cells"]), **figures)]
+
+
+def _path(module: str) -> str:
+    """Path of an instance by the name of its module in the exported Verilog.
+
+    Amaranth joins the names of instances by two underscores, and sets names apart by ``$`` and a
+    number. Example: ``unit__attention__dots`` is ``attention.dots``.
+    """
+    return ".".join(re.sub(r"\$\d+", "", module).split("__")[1:])
+
+
+def _modules(names: Iterable[str]) -> list[str]:
+    """Choose the modules that are parts: those of the core, and those of its divided parts."""
+    chosen = []
+    for name in names:
+        first, *inner = _path(name).split(".")
+        if first and (not inner or (first in _DIVIDED and len(inner) == 1)):
+            chosen.append(name)
+    return chosen
