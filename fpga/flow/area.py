@@ -196,17 +196,20 @@ SYNTHESIS = {
 #: Otherwise they compete with the names of registers, by which the floorplan finds them.
 _HIDE = "rename -hide w:_*_"
 
-#: Program and options that place and route by family.
+#: Program and options that place and route by family, before the frequency is filled in.
 _ROUTE = {
     "ecp5": (
         "nextpnr-ecp5",
-        "--85k --package CABGA381 --speed 6 --out-of-context --freq 100 --timing-allow-fail "
+        "--85k --package CABGA381 --speed 6 --out-of-context --freq {} --timing-allow-fail "
         # Three times the default weight: wires take more of a cycle than logic. Router1 does not
         # end in 20 minutes on 1,280 MACs. Seed 2 is better than seed 1 for 64x5x4, by 1 %.
         "--placer-heap-timingweight 30 --router router2 --tmg-ripup --seed 2",
     ),
-    "ice40": ("nextpnr-ice40", "--up5k --package sg48 --freq 20 --timing-allow-fail"),
+    "ice40": ("nextpnr-ice40", "--up5k --package sg48 --freq {} --timing-allow-fail"),
 }
+
+#: Frequency in MHz that a unit is routed for, by family.
+_MHZ = {"ecp5": 100, "ice40": 20}
 
 
 def measure(unit: Unit) -> AreaRow:
@@ -233,7 +236,11 @@ def measure(unit: Unit) -> AreaRow:
         component = SerialPins(component)
     plan = unit.config if unit.kind == "engine" and unit.route else None
     result, tool, command = synthesize(
-        component, unit.family, SYNTHESIS[unit.family], route=unit.route, plan=plan
+        component,
+        unit.family,
+        SYNTHESIS[unit.family],
+        mhz=_MHZ[unit.family] if unit.route else None,
+        plan=plan,
     )
     return _row(unit, result, tool, command)
 
@@ -290,7 +297,7 @@ def synthesize(
     family: str,
     synthesis: str,
     *,
-    route: bool = False,
+    mhz: int | None = None,
     plan: MatVecConfig | None = None,
     parts: Callable[[Iterable[str]], list[str]] = lambda _: [],
 ) -> tuple[dict[str, Any], str, str]:
@@ -304,7 +311,7 @@ def synthesize(
     component : the hardware
     family : ``xcup``, ``ecp5`` or ``ice40``
     synthesis : command of yosys
-    route : whether to place and route it
+    mhz : frequency that it is placed and routed for; None if it is only synthesized
     plan : configuration of the engine that the component is, if it gets a floorplan on ECP5
     parts : chooses parts among the names of all modules
 
@@ -337,8 +344,9 @@ def synthesize(
     if family == "ecp5":
         command += "; trilith.fpga.flow.ecp5"
     place: list[str] = []
-    if route:
+    if mhz is not None:
         program, options = _ROUTE[family]
+        options = options.format(mhz)
         tools.append(_package(f"yowasp-{program}"))
         place = [f"yowasp-{program}", *options.split(), "--json", "netlist.json"]
         place += ["--report", "report.json"]

@@ -16,6 +16,9 @@ __all__ = ["CORE_FAMILIES", "WHOLE", "CoreRow", "measure_core"]
 #: Families that a core is measured in.
 CORE_FAMILIES = ("xcup", "ecp5")
 
+#: Frequency in MHz that a core is routed for, by family.
+_ROUTED = {"ecp5": 50}
+
 #: Part of the row that has all parts together.
 WHOLE = "whole core"
 
@@ -91,7 +94,7 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
         TokenCore(config),
         family,
         SYNTHESIS[family],
-        route=family == "ecp5",
+        mhz=_ROUTED.get(family),
         parts=_modules,
     )
     core = (
