@@ -22,9 +22,11 @@ from ..hw.config import PRESETS
 from ..hw.jobs import Job
 from ..hw.token.config import CORE_PRESETS
 from ..hw.token.image import compile_image
+from ..sim.cost.core.cycles import core_cycles
+from ..sim.cost.core.validate import compare_cycles
 from ..sim.rtl.harness import build_harness, write_run
 from ..sim.rtl.simulator import MatVecSimulator
-from ..sim.rtl.token_core import TokenCoreSimulator
+from ..sim.rtl.token_core import MemoryModel, TokenCoreSimulator
 from ..sim.tools.cache import build_folder
 from ..sim.tools.run import run_program
 from ..sim.tools.toolchain import ToolchainError
@@ -35,6 +37,8 @@ __all__ = ["decode", "main", "make_checkpoint"]
 _ROUNDS = 5
 #: Texts that are continued by two arithmetics.
 _CONTINUATIONS = 60
+#: Random models for each preset of the token core that the cycle model is compared on.
+_RANDOM_MODELS = 50
 #: The command ``trilith``, with the Python that runs this.
 _TRILITH = (sys.executable, "-c", "from trilith.cli.main import main; main()")
 
@@ -170,11 +174,29 @@ def _token_core() -> None:
     print("Token core")
     print(f"  bits per byte        {bits_per_byte(core, tokenizer, texts):.4f} in its arithmetic")
     print(f"  equal continuations  {equal} of {len(prompts)}, of 24 tokens each")
-    with TokenCoreSimulator(compile_image(core, CORE_PRESETS["pydoc"])) as simulator:
+    image = compile_image(core, CORE_PRESETS["pydoc"])
+    with TokenCoreSimulator(image) as simulator:
         tokens = tokenizer.encode(" ".join(texts[:8])).ids[:64]
         run = [simulator.run(token, position) for position, token in enumerate(tokens)][-1]
     parts = ", ".join(f"{name} {cycles:,}" for name, cycles in run.by_part.items())
     print(f"  a token at context 64 {run.cycles:,} cycles: {parts}")
+    model = core_cycles(image.config, image.program, token=tokens[63], position=63)
+    print(f"  the cycle model of it {model.cycles:,} cycles")
+    slow = MemoryModel(
+        latency=40, interval=2, weight_interval=2, refresh_interval=500, refresh_cycles=30
+    )
+    for name, memory in (("fast", None), ("slow", slow)):
+        cases = [
+            case
+            for config in CORE_PRESETS.values()
+            for case in compare_cycles(config, _RANDOM_MODELS, seed=1, memory=memory)
+        ]
+        exact = sum(case.model == case.rtl for case in cases)
+        error = max(abs(case.model.cycles / case.rtl.cycles - 1) for case in cases)
+        print(
+            f"  {name} memory          {exact} of {len(cases)} random models and positions exact, "
+            f"each part; largest error {error:.2%}"
+        )
 
 
 def _continue(model: Any, cache: Any, prompt: list[int]) -> list[int]:

@@ -1,0 +1,500 @@
+"""The token core in the cycle model: all parts, their connections, and the sequencer."""
+
+from collections.abc import Sequence
+
+from ....hw.token.config import TokenConfig
+from ....hw.token.program import INSTRUCTION_BYTES, Instruction, Op
+from ...rtl.token_core import MemoryModel
+from .attention import Attention
+from .heads import CacheWriter, Heads, Padder
+from .memory import Port, Router
+from .products import Engine, Normalizer, Peaks, Scaler, Writer
+from .streams import Gear
+
+__all__ = ["PARTS", "Core"]
+
+#: Parts of ``CoreRun.by_part``; a cycle counts for the first one that works.
+PARTS: tuple[str, ...] = (
+    "products", "head", "attention", "heads", "norms", "results", "sequencing",
+)  # fmt: skip
+
+#: Channels of the memory port.
+_GAINS, _SCALES, _ROWS, _PROGRAM = range(4)
+
+
+class Core:
+    """State of all parts of a core, and their connections.
+
+    In a cycle, consumers go before producers: each part sees what the others offer at the beginning
+    of the cycle. Parts without work are left out.
+
+    Parameters
+    ----------
+    config : configuration of the core
+    program : the program of a model
+    memory : speed of the memories
+    """
+
+    def __init__(
+        self, config: TokenConfig, program: Sequence[Instruction], memory: MemoryModel
+    ) -> None:
+        self._config, self._program, self._memory = config, program, memory
+        word_bytes = config.memory_width // 8
+        self._port = Port(4, memory)
+        self._gains = Router(config, self._port.channels[_GAINS])
+        self._scales = Router(config, self._port.channels[_SCALES])
+        self._rows, self._code = self._port.channels[_ROWS], self._port.channels[_PROGRAM]
+        # Gearboxes of rows, of an embedding and of the program; units that a memory word brings.
+        self._chunks = Gear(max(1, config.attention_lanes // word_bytes))
+        self._chunk_units = max(1, word_bytes // config.attention_lanes)
+        self._pieces, self._piece_units = Gear(1), word_bytes // config.vector_lanes
+        self._instructions = Gear(max(1, INSTRUCTION_BYTES // word_bytes))
+        self._engine, self._scaler = Engine(config, memory), Scaler(config)
+        self._writer, self._peaks, self._normalizer = Writer(), Peaks(config), Normalizer()
+        self._heads, self._padder, self._cache = Heads(config), Padder(config), CacheWriter(config)
+        self._queries = Gear(config.attention_lanes // config.vector_lanes)
+        self._attention = Attention(config)
+        # State of the sequencer: the place is the number of the present instruction.
+        self._state, self._place, self._timer = "idle", 0, 0
+        self._wanted: set[str] = set()
+        self._requested = self._fetching = False
+        # Registers of the connections.
+        self._to_head = self._to_cache = self._embedding = self._begun = False
+        self._have_factor = self._have_scale = False
+        # Wires of the present cycle.
+        self._cache_valid = self._loaded = self._piece_pop = False
+        self._now = self._token = self._position = self._k = 0
+
+    def run(self, token: int, position: int, k: int) -> dict[str, int]:
+        """Run a token to its end; the command is accepted in the first cycle.
+
+        Parameters
+        ----------
+        token, position, k : the command
+
+        Returns
+        -------
+        Cycles of each of ``PARTS``
+        """
+        self._token, self._position, self._k = token, position, k
+        self._state, self._place = "fetch", -1
+        self._requested = self._fetching = True
+        parts = dict.fromkeys(PARTS, 0)
+        parts["sequencing"] = 1
+        while self._state != "idle" or self._fetching:
+            self._now += 1
+            self._begin_cycle()
+            parts[self._part()] += 1
+            self._cycle()
+        # The core is seen to be idle in one more cycle.
+        parts["sequencing"] += 1
+        return parts
+
+    def _part(self) -> str:
+        """The first part that works in this cycle."""
+        if self._engine.fires:
+            return "products"
+        if self._attention.active:
+            return "head" if self._to_head else "attention"
+        if self._heads.busy:
+            return "heads"
+        if self._normalizer.busy:
+            return "norms"
+        return "results" if self._writer.active else "sequencing"
+
+    def _begin_cycle(self) -> None:
+        """Let the memories and the routers offer what they have."""
+        now, period = self._now, self._memory.refresh_interval
+        refreshes = now % period >= period - self._memory.refresh_cycles
+        self._port.begin(now, refreshes)
+        self._engine.begin(now, refreshes)
+        self._gains.begin(now)
+        self._scales.begin(now)
+
+    def _cycle(self) -> None:
+        """Go to the next cycle."""
+        now, attention, engine = self._now, self._attention, self._engine
+        sent = self._handshakes() if self._wanted else set()
+        ready = self._state == "wait" and not self._waits()
+        drop = ready and self._op == Op.EMBED
+        mixed, attending = attention.word, attention.busy
+        write_ready = True
+        if mixed or self._writer.out or sent or drop:
+            write_ready = self._write(sent, drop)
+        self._results(sent, write_ready=write_ready and not mixed)
+        if (
+            engine.activations.level
+            or self._normalizer.busy
+            or self._heads.busy
+            or self._busy_cache
+            or "cache" in sent
+        ):
+            self._bytes(sent)
+        else:
+            self._cache_valid = False
+        if (
+            attending
+            or self._rows.active
+            or self._gains.output == "angles"
+            or self._scales.output == "embedding"
+            or self._pieces.level
+            or self._chunks.level
+        ):
+            self._attend(write_ready)
+        if self._wanted or attention.element_requests or attention.row_requests:
+            sent |= self._request(attending)
+        self._gains.step(now)
+        self._scales.step(now)
+        if sent:
+            self._start(sent)
+        self._sequence(sent, ready)
+        self._port.step(now, self._cache_valid)
+
+    def _write(self, sent: set[str], drop: bool) -> bool:
+        """Write a word of the mixture or of the writer, past the peaks.
+
+        Parameters
+        ----------
+        sent : commands that are accepted
+        drop : peaks that nobody took are dropped
+
+        Returns
+        -------
+        Whether a word is accepted
+        """
+        mixed, peaks, gains = self._attention.word, self._peaks, self._gains
+        out = mixed or self._writer.out
+        track = bool(mixed) or self._writer.track
+        ready = peaks.ready(gains.output == "peak")
+        taken = bool(out) and track and ready
+        if taken and peaks.gained:
+            gains.taken = True
+        peaks.step(
+            self._now,
+            gained=("peak_gained" in self._one.flags) if "gained" in sent else None,
+            taken=taken,
+            last=out == 2 and (not mixed or self._attention.last_group),
+            peaks=drop or "normalizer" in sent,
+        )
+        return ready or not track
+
+    def _results(self, sent: set[str], *, write_ready: bool) -> None:
+        """Engine, scaler and writer.
+
+        Parameters
+        ----------
+        sent : commands that are accepted
+        write_ready : a word of the writer is accepted
+        """
+        scaler, pieces, now, one = self._scaler, self._pieces, self._now, self._one
+        word = False
+        if self._writer.active or "writer" in sent:
+            command = (one.mode, "track" in one.flags) if "writer" in sent else None
+            word = self._writer.step(command=command, write_ready=write_ready, word=scaler.word)
+        taking, taken = scaler.active and scaler.bytes, False
+        result = self._engine.result(now)
+        if scaler.moves or result or pieces.level:
+            taken, scaled = scaler.step(
+                word=word,
+                source=pieces.valid if scaler.bytes else result,
+                scale=self._scales.output == "scaler",
+            )
+            if scaled:
+                self._scales.taken = True
+        # Zeros behind the end of an embedding are dropped.
+        self._piece_pop = pieces.valid and ((taken and taking) or (self._begun and not taking))
+        self._begun = self._begun or taking
+        job, fetch = None, 0
+        if "jobs" in sent:
+            job = (one.fields["n"], one.fields["k"], "load" not in one.flags,
+                   one.fields["group_chunks"])  # fmt: skip
+        if "fetch" in sent:
+            fetch = one.fields["beats"]
+        self._loaded = self._engine.step(now, job=job, fetch=fetch, result=taken and not taking)
+
+    def _bytes(self, sent: set[str]) -> None:
+        """Normalizer and heads, and the users of their bytes.
+
+        Parameters
+        ----------
+        sent : commands that are accepted
+        """
+        normalizer, heads, cache = self._normalizer, self._heads, self._cache
+        padder, queries, activations = self._padder, self._queries, self._engine.activations
+        to_head, to_cache = self._to_head, self._to_cache
+        self._cache_valid = cache.valid(heads.scale and to_cache)
+        write = self._cache_valid and self._port.write_ready
+        if to_cache:
+            ready = cache.gear.ready(write and not cache.scaling)
+        else:
+            ready = queries.ready(queries.valid)
+        padded = ready and not padder.filling
+        if not to_head and normalizer.factor(self._now):
+            self._have_factor = True
+        norm = normalizer.out
+        taken = padded if to_head else activations.ready(self._loaded)
+        gain = self._gains.output == "normalizer"
+        if normalizer.step(self._now, bytes_ready=taken, gain=gain):
+            self._gains.taken = True
+        push = norm if taken and not to_head else 0
+        activations.step(self._loaded, self._config.vector_lanes * bool(push), push == 2)
+        piece = padder.step(norm if to_head else heads.out, ready)
+        heads.step(
+            self._now,
+            bytes_ready=padded and not to_head,
+            scale_ready=(cache.scaling and write) if to_cache else not to_head,
+        )
+        cache.step(
+            heads=self._one.fields["heads"] if "cache" in sent else 0,
+            write=write,
+            piece=piece if to_cache else 0,
+        )
+        push = 0 if to_cache else piece
+        queries.step(queries.valid, int(push > 0), push == 2)
+
+    def _attend(self, write_ready: bool) -> None:
+        """Attention and head, rows of bytes, and words that are always taken.
+
+        Parameters
+        ----------
+        write_ready : a word of the mixture is accepted
+        """
+        chunks, pieces, rows, scales = self._chunks, self._pieces, self._rows, self._scales
+        word, chunk = self._attention.step(
+            self._now,
+            word=scales.output == "attention",
+            word_last=scales.last,
+            chunk=chunks.valid,
+            write_ready=write_ready,
+        )
+        if word:
+            scales.taken = True
+        for gear, pop, units, chosen in (
+            (chunks, chunk, self._chunk_units, not self._embedding),
+            (pieces, self._piece_pop, self._piece_units, self._embedding),
+        ):
+            push = chosen and rows.valid(self._now) and gear.ready(pop)
+            if push:
+                rows.taken = True
+            gear.step(pop, units * push, push and rows.last)
+        if scales.output == "embedding":
+            scales.taken = self._have_scale = True
+        if self._gains.output == "angles":
+            self._gains.taken = True
+
+    def _request(self, attending: bool) -> set[str]:
+        """Make requests for elements and rows.
+
+        Parameters
+        ----------
+        attending : the attention is busy; its requests go first, and the sequencer waits
+
+        Returns
+        -------
+        Names of the sequencer's requests that leave
+        """
+        config, wanted, attention = self._config, self._wanted, self._attention
+        channels, fields, requests = self._port.channels, self._one.fields, self._port.requests
+        lanes, per_word = config.vector_lanes, config.memory_width // 32
+        left = set()
+        name = next((name for name in ("gains", "peak_gains") if name in wanted), None)
+        if name and not channels[_GAINS].active:
+            left.add(name)
+            if name == "peak_gains":
+                count, output = fields["n" if self._op == Op.PRODUCT else "count"], "peak"
+            elif self._op == Op.ANGLES:
+                count, output = fields["words"] * lanes, "angles"
+            else:
+                count, output = fields["k"], "normalizer"
+            requests[_GAINS] = -(-count // per_word)
+            self._gains.route(self._now, output, 0, -(-count // lanes))
+        scales = "scales" in wanted and not attending
+        if not channels[_SCALES].active:
+            if scales and self._op == Op.EMBED:
+                left.add("scales")
+                requests[_SCALES] = 1
+                skip = self._token % per_word // lanes
+                self._scales.route(self._now, "embedding", skip, 1)
+            elif scales:
+                left.add("scales")
+                requests[_SCALES] = fields["scale_words"]
+                self._scales.route(self._now, "scaler", 0, fields["scale_count"])
+            elif attention.element_requests:
+                attention.element_requests -= 1
+                requests[_SCALES] = attention.scale_words
+                self._scales.route(self._now, "attention", 0, attention.scale_words * per_word)
+        if not channels[_ROWS].active:
+            if "rows" in wanted:
+                left.add("rows")
+                requests[_ROWS] = fields["row_words"]
+            elif attention.row_requests:
+                attention.row_requests -= 1
+                requests[_ROWS] = attention.row_words
+        return left
+
+    # The sequencer.
+
+    @property
+    def _one(self) -> Instruction:
+        """The present instruction."""
+        return self._program[self._place]
+
+    @property
+    def _op(self) -> Op:
+        return self._program[self._place].op
+
+    @property
+    def _busy_cache(self) -> bool:
+        """Bytes are between the head unit or the normalizer and their memories."""
+        return self._cache.busy or self._padder.filling or self._queries.level > 0
+
+    @property
+    def _busy_heads(self) -> bool:
+        """Heads are under way, or bytes that are padded."""
+        offered = self._normalizer.out if self._to_head else self._heads.out
+        return self._heads.busy or self._busy_cache or offered > 0
+
+    def _handshakes(self) -> set[str]:
+        """Commands of the present instruction that are accepted in this cycle."""
+        last = self._op == Op.HEAD
+        queries = "normalizer" in self._wanted or self._normalizer.busy or self._busy_heads
+        factor = self._have_scale if self._op == Op.EMBED else self._have_factor
+        ready = {
+            "jobs": self._engine.loader == "take",
+            "fetch": True,
+            "scaler": not self._scaler.active and factor,
+            "writer": not self._writer.active,
+            "normalizer": not self._normalizer.busy and self._peaks.valid(self._now),
+            "gained": not self._peaks.active,
+            "heads": self._heads.ready(self._now),
+            "cache": not self._cache.busy,
+            "attention": not self._attention.active and not (last and queries),
+        }
+        return {name for name in self._wanted if ready.get(name, False)}
+
+    @property
+    def _ends(self) -> bool:
+        """The present instruction ends the token."""
+        return self._op == Op.END or (self._op == Op.HEAD and not self._k)
+
+    def _waits(self) -> bool:
+        """The present instruction waits for parts that are not idle."""
+        if self._ends:
+            return self._writer.active or self._normalizer.busy or self._attention.busy
+        if self._op == Op.HEADS:
+            return self._writer.active or self._busy_heads
+        return self._op == Op.ATTEND and self._busy_heads
+
+    def _sequence(self, sent: set[str], ready: bool) -> None:
+        """Step of the sequencer.
+
+        Parameters
+        ----------
+        sent : commands and requests that leave
+        ready : the present instruction need not wait
+        """
+        gear, code, state = self._instructions, self._code, self._state
+        pop = state in ("fetch", "idle") and gear.valid
+        if pop or code.active:
+            push = gear.ready(pop) and code.valid(self._now)
+            code.taken = push
+            if push and code.last:
+                self._fetching = False
+            gear.step(pop, int(push), False)
+        if self._requested and not code.active:
+            word_bytes = self._config.memory_width // 8
+            words = -(-INSTRUCTION_BYTES * len(self._program) // word_bytes)
+            self._port.requests[_PROGRAM] = words
+            self._requested = False
+        if state == "fetch":
+            if pop:
+                self._place += 1
+                self._state = "wait"
+        elif state == "send":
+            if not self._wanted:
+                self._state = "fetch"
+        elif state == "multiply":
+            self._timer -= 1
+            if not self._timer:
+                self._state = "fetch"
+        elif ready and self._ends:
+            self._state = "idle"
+        elif ready and self._op == Op.SETUP:
+            # A cycle to begin, one for each bit, and one to see the end.
+            bits = max(self._token.bit_length(), self._position.bit_length())
+            self._state, self._timer = "multiply", bits + 2
+        elif ready:
+            self._begin()
+        self._wanted -= sent
+
+    def _begin(self) -> None:
+        """Begin the present instruction: its commands are sent from the next cycle on."""
+        op, flags = self._one.op, self._one.flags
+        product, embed, attend, last, heads = (
+            op == one for one in (Op.PRODUCT, Op.EMBED, Op.ATTEND, Op.HEAD, Op.HEADS)
+        )
+        tracked, loads = product or embed or attend, (product and "load" in flags) or last
+        conditions = {
+            "jobs": product,
+            "fetch": product,
+            "scaler": product or embed,
+            "writer": product or embed,
+            "normalizer": loads,
+            "gained": tracked and "track" in flags,
+            "heads": heads,
+            "cache": heads and "cache" in flags,
+            "attention": attend or last,
+            "gains": (loads and "gained" in flags) or op == Op.ANGLES,
+            "peak_gains": tracked and "peak_gained" in flags,
+            "scales": (product and "table" in flags) or embed,
+            "rows": embed,
+        }
+        self._state = "send"
+        self._wanted = {name for name, value in conditions.items() if value}
+        if embed:
+            self._have_scale = self._begun = False
+        if embed or attend or last:
+            self._embedding = embed
+        if loads:
+            self._to_head = last
+            self._have_factor = self._have_factor and last
+        if heads or last:
+            self._to_cache = heads and "cache" in flags
+
+    def _start(self, sent: set[str]) -> None:
+        """Start the parts that accept a command.
+
+        Parameters
+        ----------
+        sent : commands that are accepted
+        """
+        fields, flags = self._one.fields, self._one.flags
+        if "scaler" in sent:
+            embedding = self._op == Op.EMBED
+            self._scaler.start(
+                bytes_=embedding,
+                count=fields["count" if embedding else "n"],
+                groups=1 if embedding else fields["groups"],
+                table="table" in flags,
+            )
+        if "normalizer" in sent:
+            words = -(-fields["k"] // self._config.vector_lanes)
+            self._normalizer.start(self._now, words, "gained" in flags)
+        if "heads" in sent:
+            self._heads.start(fields["heads"], fields["half"])
+        if "attention" in sent:
+            word_bytes = self._config.memory_width // 8
+            rows = self._position + 1
+            if self._op == Op.HEAD:
+                command = {"groups": 1, "vectors": 1, "rows": fields["vocabulary"], "words": 0}
+                names = ("chunks", "scale_words", "row_words")
+            else:
+                row_bytes = self._program[0].fields["cache_bytes"]
+                command = {
+                    "rows": rows,
+                    "scale_words": -(-4 * rows // word_bytes),
+                    "row_words": rows * row_bytes // word_bytes,
+                }
+                names = ("groups", "vectors", "chunks", "words")
+            command |= {name: fields[name] for name in names}
+            self._attention.start(command, self._k if self._op == Op.HEAD else 0)

@@ -1,0 +1,74 @@
+"""Cycles of a token in the token core, equal to those of the RTL."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ....hw.token.config import TokenConfig, check_core_config
+from ....hw.token.program import Instruction
+from ....hw.token.topk import K_MAX
+from ...rtl.token_core import MemoryModel
+from .core import Core
+
+__all__ = ["CoreCycles", "core_cycles"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoreCycles:
+    """Cycles of a token in a token core, as ``CoreRun`` counts them.
+
+    Parameters
+    ----------
+    cycles : from the acceptance of the command to the end of its last result
+    by_part : cycles of each part, a cycle for the first one that works, and of ``sequencing``, when
+        none works
+    """
+
+    cycles: int
+    by_part: dict[str, int]
+
+
+def core_cycles(
+    config: TokenConfig,
+    program: Sequence[Instruction],
+    *,
+    token: int,
+    position: int,
+    k: int = 1,
+    memory: MemoryModel | None = None,
+) -> CoreCycles:
+    """Return the cycles of a token, as ``TokenCoreSimulator.run`` counts them.
+
+    The count is exact for fast and slow memories. It does not depend on data: each part of the core
+    is followed cycle by cycle without its numbers. This takes about a fifth of a second for 10,000
+    cycles.
+
+    Parameters
+    ----------
+    config : configuration of the core
+    program : the program of a model, see ``Image.program``
+    token, position, k : the command
+    memory : speed of the memories, without pauses and faults; by default they answer at once
+
+    Raises
+    ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
+    ValueError
+        If the core would refuse the command, or the memory has pauses or a fault.
+    """
+    check_core_config(config)
+    memory = memory or MemoryModel()
+    if memory.pauses or memory.fails_at is not None:
+        raise ValueError("memory must have no pauses and no fault, whose cycles are not known")
+    fields = program[0].fields
+    for name, value, limit in (
+        ("token", token, fields["vocabulary"]),
+        ("position", position, fields["context"]),
+    ):
+        if not 0 <= value < limit:
+            raise ValueError(f"{name} must be from 0 to {limit - 1}, not {value}")
+    most = min(K_MAX, fields["vocabulary"])
+    if not 0 <= k <= most:
+        raise ValueError(f"k must be from 0 to {most}, not {k}")
+    parts = Core(config, program, memory).run(token, position, k)
+    return CoreCycles(cycles=sum(parts.values()), by_part=parts)

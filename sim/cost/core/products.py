@@ -1,0 +1,320 @@
+"""Ternary products in the cycle model: normalizer, engine, scaler, writer and peaks."""
+
+from collections import deque
+
+from ....hw.token.config import TokenConfig
+from ....hw.token.writer import WriteMode
+from ...rtl.token_core import MemoryModel
+from .streams import Gear, Pipeline
+
+__all__ = ["Engine", "Normalizer", "Peaks", "Scaler", "Writer"]
+
+#: A piece of the scaler: its outputs, and its flags, the end of the vector and its last group.
+_COUNT, _LAST, _FINAL = 0xFF, 0x100, 0x200
+
+
+class Peaks:
+    """``PeakTracker``: takes the words of a vector, and offers its peaks."""
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._latency = 4 + (config.vector_lanes - 1).bit_length()
+        self.active = self.gained = self._ending = False
+        self._from: int | None = None  # Cycle from which on the peaks are offered.
+
+    def valid(self, now: int) -> bool:
+        """Peaks are offered."""
+        return self._from is not None and now >= self._from
+
+    def ready(self, gain: bool) -> bool:
+        """A word is accepted; ``gain`` says that a word of gains is offered."""
+        return self.active and not self._ending and (gain or not self.gained)
+
+    def step(self, now: int, *, gained: bool | None, taken: bool, last: bool, peaks: bool) -> None:
+        """Go to the next cycle.
+
+        Parameters
+        ----------
+        now : the cycle
+        gained : the flag of a vector that is accepted, or None
+        taken, last : a word is accepted, and ends the vector
+        peaks : the peaks are taken if they are offered
+        """
+        if taken and last:
+            self._ending, self._from = True, now + self._latency
+        if peaks and self.valid(now):
+            self.active, self._ending, self._from = False, False, None
+        if gained is not None:
+            self.active, self.gained = True, gained
+
+
+class Writer:
+    """``VectorWriter``: words from the scaler to the vector memory."""
+
+    def __init__(self) -> None:
+        self.active = self._ending = False
+        self.track = False
+        self._lanes = Pipeline(4)
+
+    @property
+    def out(self) -> int:
+        """The write that is offered: 1, or 2 for the last one of the vector."""
+        return self._lanes.out
+
+    def step(self, *, command: tuple[int, bool] | None, write_ready: bool, word: int) -> bool:
+        """Go to the next cycle.
+
+        Parameters
+        ----------
+        command : mode and flag of a command that is accepted, or None
+        write_ready : a write is accepted
+        word : the scaler's word: 0 for none, 1, or 2 for the last one
+
+        Returns
+        -------
+        Whether the word is accepted
+        """
+        out = self._lanes.out
+        advance = write_ready or not out
+        accepted = bool(word) and self.active and not self._ending and advance
+        if advance:
+            self._lanes.step(word * accepted)
+            if out == 2:
+                self.active = self._ending = False
+        if accepted and word == 2:
+            self._ending = True
+        if command is not None:
+            mode, self.track = command
+            self.active = True
+            self._lanes.latency = 16 if mode == WriteMode.SILU.value else 4
+        return accepted
+
+
+class Scaler:
+    """``ResultScaler``: cuts result beats into pieces, and packs them into words."""
+
+    def __init__(self, config: TokenConfig) -> None:
+        self._lanes, self._rows = config.vector_lanes, config.engine.rows
+        self._per_beat = -(-self._rows // self._lanes)
+        self._pipeline, self._gear = Pipeline(7), Gear(self._lanes)
+        self.active = self.bytes = False
+
+    @property
+    def moves(self) -> bool:
+        """Pieces or a word are under way."""
+        return bool(self._pipeline) or self._gear.level > 0
+
+    @property
+    def word(self) -> int:
+        """The word that is offered: 0 for none, 1, or 2 for the last one."""
+        return 0 if not self._gear.valid else 2 if self._gear.last else 1
+
+    def start(self, *, bytes_: bool, count: int, groups: int, table: bool) -> None:
+        """Accept a command, behind the other steps of the cycle."""
+        self.active, self.bytes, self._groups, self._table = True, bytes_, groups, table
+        self._index, self._group, self._in_beat = 0, 1, self._rows
+        self._base = self._left = count
+        several = max(self._per_beat, 4) if groups > 1 else self._per_beat
+        self._end = several - 1
+
+    def step(self, *, word: bool, source: bool, scale: bool) -> tuple[bool, bool]:
+        """Go to the next cycle.
+
+        Parameters
+        ----------
+        word : the offered word is taken
+        source : a result beat, or a word of bytes, is offered
+        scale : a word of scales is offered
+
+        Returns
+        -------
+        Whether the source is taken, and whether the scales are
+        """
+        gear, out = self._gear, self._pipeline.out
+        final = out & _FINAL > 0
+        advance = not final or gear.ready(word)
+        gear.step(word, out & _COUNT if final and advance else 0, out & _LAST > 0)
+        if not advance:
+            return False, False
+        piece, taken, scaled = 0, False, False
+        if self.active and source:
+            needs = self._table and self._index < self._per_beat
+            if scale or not needs:
+                scaled = needs
+                piece, taken = self._slot()
+        self._pipeline.step(piece)
+        return taken, scaled
+
+    def _slot(self) -> tuple[int, bool]:
+        """Pass one slot of a beat: its piece or 0, and whether it ends the beat."""
+        lanes = self._lanes
+        limit = lanes if self.bytes or self._in_beat >= lanes else self._in_beat
+        count = min(self._left, limit)
+        rest = self._left - count
+        beat_end = self.bytes or self._index == self._end
+        final = self._group == self._groups
+        last = final and self._left <= limit
+        self._index += 1
+        self._left = rest
+        self._in_beat = 0 if self._in_beat < lanes else self._in_beat - lanes
+        if beat_end:
+            self._index, self._in_beat = 0, self._rows
+            if final:
+                self._group, self._left, self._base = 1, rest, rest
+                self.active = rest != 0
+            else:
+                self._group += 1
+                self._left = self._base
+        return (count | _LAST * last | _FINAL * final if count else 0), beat_end
+
+
+class Engine:
+    """``MatVecEngine`` with one token, and the stream of its weights."""
+
+    def __init__(self, config: TokenConfig, memory: MemoryModel) -> None:
+        engine = config.engine
+        self._lanes, self._rows = engine.lanes, engine.rows
+        self._latency, self._interval = engine.latency, memory.weight_interval
+        self._room = engine.queue_depth
+        self.activations = Gear(engine.lanes)
+        self.loader = "take"
+        self._chunks_left = self._next_beat = 0
+        self._offers = False  # A weight beat is offered, and stays until it is taken.
+        self._active = False
+        self._chunk = self._group_chunk = self._row_groups = self._chunks = self._group = 0
+        self._fetches: deque[int] = deque()
+        self._queue: deque[int] = deque()
+        self._job = (0, 0, False, 0)
+
+    def result(self, now: int) -> bool:
+        """A result beat is offered."""
+        return bool(self._queue) and self._queue[0] <= now
+
+    def begin(self, now: int, refreshes: bool) -> None:
+        """Let the weights' memory offer a beat, unless it refreshes."""
+        there = bool(self._fetches) and now >= self._next_beat
+        self._offers = there and (self._offers or not refreshes)
+
+    @property
+    def fires(self) -> bool:
+        """A weight beat is taken in this cycle."""
+        return self._offers and self._active and self._room > 0
+
+    def step(
+        self, now: int, *, job: tuple[int, int, bool, int] | None, fetch: int, result: bool
+    ) -> bool:
+        """Go to the next cycle.
+
+        Parameters
+        ----------
+        now : the cycle
+        job : n, k, reuse and group_chunks of a job that is accepted, or None
+        fetch : beats of a request that is made, 0 for none
+        result : the offered result beat is taken
+
+        Returns
+        -------
+        Whether a piece of activations is taken
+        """
+        fire, end = self.fires, False
+        if result:
+            self._queue.popleft()
+            self._room += 1
+            if self._queue:
+                self._queue[0] = max(self._queue[0], now + 1)
+        if fire:
+            end = self._fire(now)
+        if fetch:
+            self._fetches.append(fetch)
+        return self._load(job, end)
+
+    def _fire(self, now: int) -> bool:
+        """Take a weight beat; return whether it ends the job."""
+        self._next_beat, self._offers = now + self._interval, False
+        self._fetches[0] -= 1
+        if not self._fetches[0]:
+            self._fetches.popleft()
+        row_end = self._chunk == self._chunks - 1
+        if row_end or self._group_chunk == self._group:
+            self._room -= 1
+            self._queue.append(now + self._latency)
+            self._group_chunk = 1
+        else:
+            self._group_chunk += 1
+        self._chunk = 0 if row_end else self._chunk + 1
+        self._row_groups -= row_end
+        return row_end and not self._row_groups
+
+    def _load(self, job: tuple[int, int, bool, int] | None, end: bool) -> bool:
+        """Step of the loader; ``end`` says that the last weight beat of a job is taken."""
+        taken = self.loader == "load" and self.activations.valid
+        free = not self._active or end
+        if end:
+            self._active = False
+        if self.loader == "take" and job is not None:
+            self._job, self.loader = job, "check"
+        elif self.loader == "check":
+            n, k, reuse, _ = self._job
+            self._chunks_left = -(-k // self._lanes)
+            self.loader = "offer" if reuse else "load"
+        elif taken:
+            self._chunks_left -= 1
+            if not self._chunks_left:
+                self.loader = "offer"
+        elif self.loader == "offer" and free:
+            n, k, _, self._group = self._job
+            self._active, self._chunk, self._group_chunk = True, 0, 1
+            self._row_groups, self._chunks = -(-n // self._rows), -(-k // self._lanes)
+            self.loader = "take"
+        return taken
+
+
+class Normalizer:
+    """``Normalizer``: from peaks to bytes and the factor."""
+
+    def __init__(self) -> None:
+        self._pipeline = Pipeline(5)
+        self.busy = self._gained = False
+        self._left = 0
+        self._pass: int | None = None  # First cycle of the pass.
+        self._factor: int | None = None  # Cycle in which the factor is offered.
+
+    @property
+    def out(self) -> int:
+        """The bytes that are offered: 1, or 2 for the last ones."""
+        return self._pipeline.out
+
+    def factor(self, now: int) -> bool:
+        """The factor is offered, and taken."""
+        return self._factor == now
+
+    def start(self, now: int, words: int, gained: bool) -> None:
+        """Accept a command with its peaks, behind the other steps of the cycle."""
+        self.busy, self._left, self._gained = True, words, gained
+        self._pass, self._factor = now + 7, None
+
+    def step(self, now: int, *, bytes_ready: bool, gain: bool) -> bool:
+        """Go to the next cycle.
+
+        Parameters
+        ----------
+        now : the cycle
+        bytes_ready : bytes are accepted
+        gain : a word of gains is offered
+
+        Returns
+        -------
+        Whether the gains are taken
+        """
+        out = self._pipeline.out
+        advance = bytes_ready or not out
+        if self._factor == now:
+            self.busy = False
+        passing = self._pass is not None and now >= self._pass
+        reading = passing and self._left and (gain or not self._gained) and advance
+        if advance:
+            self._pipeline.step((1 + (self._left == 1)) if reading else 0)
+            self._left -= bool(reading)
+            if out == 2:
+                self._factor = now + (15 if self._gained else 2)
+                self._pass = None
+        return bool(reading and self._gained)

@@ -1,0 +1,79 @@
+"""The cycle model of the token core against the RTL."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from trilith.hw import MatVecConfig
+from trilith.hw.token.config import CORE_PRESETS
+from trilith.hw.token.plan import plan_image
+from trilith.sim.cost.core.cycles import core_cycles
+from trilith.sim.cost.core.validate import compare_cycles, random_sizes
+from trilith.sim.rtl.token_core import MemoryModel
+
+SMALL, PYDOC = CORE_PRESETS["small"], CORE_PRESETS["pydoc"]
+SLOW = MemoryModel(
+    latency=23, interval=3, weight_interval=2, refresh_interval=500, refresh_cycles=60
+)
+
+#: Narrow and wide ports, from a quarter of the attention's bytes per cycle to four times as many.
+WIDTHS = [
+    replace(
+        SMALL,
+        engine=MatVecConfig(lanes=lanes, rows=rows, k_max=128, n_max=160),
+        vector_lanes=vector,
+        attention_lanes=attention,
+        memory_width=width,
+        head_size_max=32,
+    )
+    for lanes, rows, vector, attention, width in (
+        (16, 3, 1, 4, 32),
+        (8, 7, 4, 64, 128),
+        (64, 20, 16, 16, 512),
+        (64, 20, 2, 128, 64),
+    )
+]
+
+
+def check(config, count, seed, memory=None):
+    """Compare random models; the cycles of every part must be those of the RTL."""
+    wrong = [one for one in compare_cycles(config, count, seed=seed, memory=memory)
+             if one.rtl != one.model]  # fmt: skip
+    assert wrong == []
+
+
+@pytest.mark.parametrize(
+    ("config", "count", "memory"),
+    [(SMALL, 20, None), (SMALL, 10, SLOW), (PYDOC, 5, None), (PYDOC, 3, SLOW)],
+    ids=["small", "small, slow memory", "pydoc", "pydoc, slow memory"],
+)
+def test_random_models(config, count, memory):
+    check(config, count, 2, memory)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("memory", [None, SLOW, MemoryModel(latency=90)], ids=str)
+@pytest.mark.parametrize("config", [SMALL, PYDOC, *WIDTHS], ids=str)
+def test_many_random_models(config, memory):
+    check(config, 40, 3, memory)
+
+
+def test_a_command_that_the_core_refuses():
+    sizes = random_sizes(SMALL, np.random.default_rng(5))
+    program = plan_image(SMALL, sizes).program
+    command = {"token": 0, "position": 0, "k": 1}
+    for name, value, most in (
+        ("token", sizes.vocabulary, sizes.vocabulary - 1),
+        ("position", sizes.max_positions, sizes.max_positions - 1),
+        ("k", 33, min(32, sizes.vocabulary)),
+    ):
+        with pytest.raises(ValueError, match=f"^{name} must be from 0 to {most}, not {value}$"):
+            core_cycles(SMALL, program, **command | {name: value})
+
+
+def test_parts_add_up():
+    sizes = random_sizes(PYDOC, np.random.default_rng(6))
+    found = core_cycles(PYDOC, plan_image(PYDOC, sizes).program, token=1, position=0)
+    assert sum(found.by_part.values()) == found.cycles
+    assert all(found.by_part.values())
