@@ -421,7 +421,7 @@ def compile_model(options: _CompileOptions) -> None:
     )
     # A context beyond the core's would take a large table of angles.
     config = core_for(network.config)
-    name = options.path.absolute().name
+    name = options.path.resolve().name
     image = compile_image(CoreModel(model=network), config, name=name)
     listing = write_image(image, options.out, inputs=input_files(options.path), force=options.force)
     facts = {

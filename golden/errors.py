@@ -11,8 +11,17 @@ __all__ = [
     "FormatError",
     "OutputError",
     "TrilithError",
+    "printable",
     "within",
 ]
+
+
+def printable(text: str) -> str:
+    """Escape the characters of a text that cannot be printed.
+
+    Example: a line end becomes a backslash and an n.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 class TrilithError(Exception):
@@ -30,8 +39,7 @@ class TrilithError(Exception):
     exit_status = 2
 
     def __init__(self, message: str) -> None:
-        visible = (c if c.isprintable() else repr(c)[1:-1] for c in message)
-        super().__init__("".join(visible))
+        super().__init__(printable(message))
 
 
 class CheckpointError(TrilithError, ValueError):

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.checkpoint.tensors import TernaryTensor
 from ...golden.elements import LARGEST, element_bits, round_element
+from ...golden.errors import printable
 from ...golden.network.token_core import CoreModel, Int8Rows, rotation_table
 from ..beats import weight_beats
 from ..config import MatVecConfig
@@ -65,7 +66,8 @@ def compile_image(model: CoreModel, config: TokenConfig, *, name: str = "") -> I
     ----------
     model : the model in the arithmetic of the core
     config : configuration of the core
-    name : name of the model for people; by default the one in its configuration
+    name : name of the model for people; by default the one in its configuration. Characters that
+        cannot be printed are escaped.
 
     Raises
     ------
@@ -98,7 +100,7 @@ def compile_image(model: CoreModel, config: TokenConfig, *, name: str = "") -> I
         memory=filler.memory,
         weights=beats,
         program_words=plan.program_words,
-        model=name or model.config.name or "without a name",
+        model=printable(name or model.config.name or "without a name"),
         model_digest=model.digest,
     )
 

@@ -123,6 +123,16 @@ def test_programs_of_other_models_are_well_formed(random_model, tmp_path, family
     assert found.sizes["activation"] == {"bitnet": "relu2", "llama": "silu"}[family]
 
 
+@pytest.mark.parametrize(
+    ("name", "stored"),
+    [("a\nb\x1b[31m", "a\\nb\\x1b[31m"), ("\udcff", "\\udcff"), ("模型", "模型")],
+)
+def test_any_name_can_be_written_and_read(model, tmp_path, name, stored):
+    file = tmp_path / "a.image"
+    write_image(compile_image(model, CONFIG, name=name), file)
+    assert read_image(file).model == stored
+
+
 def test_another_model_is_refused_by_name(random_model, image):
     other = CoreModel(model=BitNetModel.load(random_model()))
     message = (
