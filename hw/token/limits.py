@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from amaranth.hdl import Value, ValueLike
 from amaranth.lib import data
 
+from ..engine.loader import above
 from .config import TokenConfig
 from .dots import query_words
 from .heads import half_words
@@ -80,9 +81,9 @@ def illegal_instruction(config: TokenConfig, instruction: ValueLike) -> Value:
     illegal = number > max(Op)
     for op, field, low, high, flag in field_limits(config):
         value = now[op][field]
-        wrong = value > high if high < _ANY else Value.cast(0)
+        wrong = above(value, high) if high < _ANY else Value.cast(0)
         if low:
-            wrong |= value < low
+            wrong |= ~above(value, low - 1)
         if flag is not None:
             wrong &= now[op][flag]
         illegal |= (number == op) & wrong

@@ -169,8 +169,10 @@ class _Channel(wiring.Component):
             m.d.sync += left.eq(left - 1)
             with m.If(left == 1):
                 m.d.sync += active.eq(0)
-        # Which burst leaves, and whether a word does, is known late in the cycle.
-        m.d.sync += room.eq(Mux(burst, room - words, room) + taken)
+        # Both sums are there before it is known whether a word is taken.
+        rest = Signal.like(room)
+        m.d.comb += rest.eq(Mux(burst, room - words, room))
+        m.d.sync += room.eq(Mux(taken, rest + 1, rest))
         return m
 
 

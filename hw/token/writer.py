@@ -108,8 +108,9 @@ class VectorWriter(wiring.Component):
     - **Large values.** A sum or a product that is too large becomes the largest element, and raises
       ``overflow`` with its write. A power of two that is too large raises nothing: its sigmoid is
       0.
-    - **Stall.** All lanes stop while a write is not taken, and ``enable`` is low. No word is
-      accepted then.
+    - **Stall.** A write that is not taken waits outside the lanes. They stop in the cycle after
+      its offer, until the cycle after it is taken. ``enable`` is low then, and no word is accepted.
+      The lanes thus do not depend on the ready of the same cycle, which comes late.
     - **Reset.** The vector and its words are dropped.
 
     Example: w = 3 and s = 0.25 give 3 with ``STORE``, 3.25 with ``ADD``, 9 with ``RELU2`` and 0.75
@@ -129,11 +130,11 @@ class VectorWriter(wiring.Component):
     Members
     -------
     commands : In(stream of ``writer_command``); accepted after the last write of the vector before
-    words : In(stream of ``elements`` and ``last``); ready depends on the ready of ``writes``
+    words : In(stream of ``elements`` and ``last``); ready depends on registers alone
     address : Out; address of the stored word, in the cycle in which its word is accepted
     stored : In(``vector_word``); the stored word, one cycle after its address; it must stay while
         ``enable`` is low; ignored by ``STORE``, ``RELU2`` and ``SILU``
-    enable : Out(1); enable of the read port; low while a write is not taken
+    enable : Out(1); enable of the read port; low while a write waits outside the lanes
     writes : Out(stream of ``vector_write``); addresses follow each other from ``destination`` on
     busy : Out(1); a command is not finished; low one cycle after the last write
     overflow : Out(1); an element of ``writes`` was too large
@@ -195,19 +196,24 @@ class VectorWriter(wiring.Component):
         plain = delay(lanes, Cat(taken & ~silu, last), self.LATENCY)
         slow = delay(lanes, Cat(taken & silu, last), self.SILU_LATENCY)
         valid, last = plain[0] | slow[0], Mux(silu, slow[1], plain[1])
-        overflows = []
+        elements, overflows = [], []
         for lane in range(self._config.vector_lanes):
             element, overflow = self._lane(lanes, lane, command.mode)
-            m.d.comb += Value.cast(self.writes.p.elements[lane]).eq(element)
+            elements.append(element)
             overflows.append(overflow)
+        made = Cat(elements, last)
+        kept, waits = Signal(len(made), reset_less=True), Signal()
+        with m.If(~waits):
+            m.d.sync += kept.eq(made)
+        m.d.sync += waits.eq(self.writes.valid & ~self.writes.ready)
         m.d.comb += [
-            self.writes.valid.eq(valid),
-            self.writes.p.last.eq(last),
+            self.writes.valid.eq(waits | valid),
+            Cat(self.writes.p.elements, self.writes.p.last).eq(Mux(waits, kept, made)),
             self.writes.p.address.eq(command.destination),
             self.writes.p.track.eq(command.track),
             self.overflow.eq(valid & Cat(overflows).any()),
             # A write that waits stops the lanes and the read port, whose word waits as well.
-            advance.eq(self.writes.ready | ~valid),
+            advance.eq(~waits),
         ]
         return m
 

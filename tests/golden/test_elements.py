@@ -6,6 +6,7 @@ import pytest
 from trilith.golden.elements import (
     LARGEST,
     TABLES,
+    OverflowFlag,
     element_bits,
     exp2,
     from_element_bits,
@@ -13,6 +14,7 @@ from trilith.golden.elements import (
     reciprocal,
     reciprocal_root,
     round_element,
+    saturate_element,
     scaled_integers,
 )
 
@@ -102,3 +104,41 @@ def test_integers_of_a_vector_share_the_exponent_of_the_largest() -> None:
     integers, exponent = scaled_integers(x, np.array([[1.5]]))
     assert integers.tolist() == [[49152, -24576, 0, 1]]  # Half to even: 0.5 gives 0, 0.75 gives 1.
     assert exponent.tolist() == [[-15]]
+
+
+#: Half-way from the largest element to 2¹²⁸; the tie rounds up.
+TOO_LARGE = (2 - 2.0**-16) * 2.0**127
+
+
+@pytest.mark.parametrize(
+    ("compute", "raised"),
+    [
+        (lambda: round_element(TOO_LARGE), True),
+        (lambda: round_element(np.array([1.0, -TOO_LARGE])), True),
+        (lambda: round_element(np.nextafter(TOO_LARGE, 0)), False),
+        (lambda: round_element(np.zeros(0)), False),
+        (lambda: saturate_element(TOO_LARGE), False),
+        (lambda: exp2(np.array([500.0, -500.0])), False),
+        (lambda: reciprocal(np.array([0.0, 2.0**-126, LARGEST])), False),
+        # r = 127 / largest is too large below 2⁻¹²¹, and 0 above 2¹²⁶.
+        (lambda: quantize_elements(np.zeros((1, 2)), np.zeros((1, 1))), False),
+        (lambda: quantize_elements(np.full((1, 2), 2.0**-121), np.full((1, 1), 2.0**-121)), False),
+        (lambda: quantize_elements(np.full((1, 2), 2.0**-122), np.full((1, 1), 2.0**-122)), True),
+        (lambda: quantize_elements(np.full((1, 2), 2.0**126), np.full((1, 1), 2.0**126)), False),
+        (lambda: quantize_elements(np.full((1, 2), 2.0**127), np.full((1, 1), 2.0**127)), True),
+    ],
+)
+def test_the_overflow_flag(compute, raised):
+    with OverflowFlag() as flag:
+        compute()
+    assert flag.raised == raised
+
+
+def test_the_innermost_flag_is_raised():
+    with OverflowFlag() as outer:
+        with OverflowFlag() as inner:
+            round_element(TOO_LARGE)
+        assert (outer.raised, inner.raised) == (False, True)
+        round_element(TOO_LARGE)
+        assert outer.raised
+    assert round_element(TOO_LARGE) == LARGEST

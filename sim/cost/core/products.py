@@ -54,11 +54,12 @@ class Writer:
         self.active = self._ending = False
         self.track = False
         self._lanes = Pipeline(4)
+        self._waits = 0  # A write that was not taken, outside the lanes.
 
     @property
     def out(self) -> int:
-        """The write that is offered: 1, or 2 for the last one of the vector."""
-        return self._lanes.out
+        """The write that is offered: 0 for none, 1, or 2 for the last one of the vector."""
+        return self._waits or self._lanes.out
 
     def step(self, *, command: tuple[int, bool] | None, write_ready: bool, word: int) -> bool:
         """Go to the next cycle.
@@ -73,13 +74,13 @@ class Writer:
         -------
         Whether the word is accepted
         """
-        out = self._lanes.out
-        advance = write_ready or not out
+        out, advance = self.out, not self._waits
         accepted = bool(word) and self.active and not self._ending and advance
         if advance:
             self._lanes.step(word * accepted)
-            if out == 2:
-                self.active = self._ending = False
+        self._waits = 0 if write_ready else out
+        if out == 2 and write_ready:
+            self.active = self._ending = False
         if accepted and word == 2:
             self._ending = True
         if command is not None:
