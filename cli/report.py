@@ -58,9 +58,9 @@ def area(options: _AreaOptions) -> None:
     it is the device's logic cells. Levels is the look-up tables in the longest path; a carry chain
     counts as one. Measurements are kept in the build folder and not repeated.
 
-    With --core the rows are parts of the token core. One synthesis gives them all: it does not
-    optimize across the ports of parts, so that they add up to the whole core. On ecp5 the whole is
-    placed and routed out of context, which takes about half an hour.
+    With --core the rows are parts of the token core. One synthesis gives them all, and does not
+    optimize across their ports. On ecp5 the core as a whole is placed and routed too, out of
+    context, which takes about half an hour.
 
     Examples:
       trilith report area

@@ -10,7 +10,7 @@ from ...hw.token.core import TokenCore
 from .area import SYNTHESIS, synthesize
 from .cells import BRAM, CARRY, DSP, FF, LUTRAM, count_cells, count_luts
 
-__all__ = ["CORE_FAMILIES", "WHOLE", "CoreRow", "measure_core"]
+__all__ = ["CORE_FAMILIES", "TOGETHER", "WHOLE", "CoreRow", "measure_core"]
 
 #: Families that a core is measured in.
 CORE_FAMILIES = ("xcup", "ecp5")
@@ -23,8 +23,8 @@ _ROUTED = {"ecp5": 50}
 #: routed design.
 _COMMANDS = SYNTHESIS | {"ecp5": f"scratchpad -set abc9.D 6000; {SYNTHESIS['ecp5']}"}
 
-#: Part of the row that has all parts together.
-WHOLE = "whole core"
+#: Parts of the rows that have all parts: their sum, and the whole that is routed.
+TOGETHER, WHOLE = "all parts", "whole core"
 
 #: Parts that are divided further.
 _DIVIDED = ("attention", "memory")
@@ -37,7 +37,7 @@ class CoreRow:
     Parameters
     ----------
     part : path of its instance in the core, such as ``attention.dots``; what is left of a divided
-        part has the part's own name, and what is left of the core is ``rest``; or ``all parts``, or
+        part has the part's own name, and what is left of the core is ``rest``; or ``TOGETHER``, or
         ``WHOLE``
     family : ``xcup`` or ``ecp5``
     core : widths of the core
@@ -48,7 +48,7 @@ class CoreRow:
     carry : carry cells
     bram : block RAMs
     dsp : multiplier blocks
-    levels : see ``logic_levels``; None but for the whole
+    levels : see ``logic_levels``; None but for all parts
     mhz : frequency after routing in MHz; None but for a whole that was routed
     tool, command : tools and commands that measured it
     label : ``measured``
@@ -71,11 +71,11 @@ class CoreRow:
 
 
 def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
-    """Synthesize a core twice: with its parts kept apart, and as a whole; route the whole on ECP5.
+    """Synthesize a core with its parts kept apart; on ECP5 route it as a whole.
 
-    The first synthesis optimizes within the parts, and not across their ports. All parts come from
-    it. The second one has no hierarchy, and is a little smaller. It is routed out of context on an
-    LFE5U-85 of speed grade 6. Results are kept like those of ``trilith.fpga.flow.area.measure``.
+    One synthesis gives all parts. It optimizes within them, and not across their ports. For the
+    whole a second synthesis has no such borders. It is routed out of context on an LFE5U-85 of
+    speed grade 6. Results are kept like those of ``trilith.fpga.flow.area.measure``.
 
     Parameters
     ----------
@@ -84,7 +84,7 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
 
     Returns
     -------
-    A row for each part, the largest first; then the sum of all parts, and the whole.
+    A row for each part, the largest first; then the sum of all parts; on ECP5 the routed whole.
 
     Raises
     ------
@@ -118,16 +118,17 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
     parts, *tools = apart
     rows = [row(_path(module) or "rest", cells, *tools) for module, cells in parts["parts"].items()]
     rows.sort(key=lambda row: -row.lut)
-    rows.append(row("all parts", parts["cells"], *tools))
-    result, *tools = synthesize(
-        TokenCore(config), family, _COMMANDS[family], mhz=_ROUTED.get(family)
-    )
-    figures = {"levels": result["levels"]}
-    if "report" in result:
-        report = result["report"]
-        figures["lut"] = report["utilization"]["TRELLIS_COMB"]["used"]
-        figures["mhz"] = min(clock["achieved"] for clock in report["fmax"].values())
-    return [*rows, row(WHOLE, result["cells"], *tools, **figures)]
+    rows.append(row(TOGETHER, parts["cells"], *tools, levels=parts["levels"]))
+    if family not in _ROUTED:
+        return rows
+    whole, *tools = synthesize(TokenCore(config), family, _COMMANDS[family], mhz=_ROUTED[family])
+    report = whole["report"]
+    figures = {
+        "lut": report["utilization"]["TRELLIS_COMB"]["used"],
+        "levels": whole["levels"],
+        "mhz": min(clock["achieved"] for clock in report["fmax"].values()),
+    }
+    return [*rows, row(WHOLE, whole["cells"], *tools, **figures)]
 
 
 def _path(module: str) -> str:
