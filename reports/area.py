@@ -78,7 +78,7 @@ def _bar(entry: dict[str, Any]) -> Bar:
 
 @dataclass(frozen=True, kw_only=True)
 class CoreBar:
-    """What the token core must reach after routing.
+    """Bars of the token core after routing.
 
     Parameters
     ----------

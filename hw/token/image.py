@@ -128,7 +128,7 @@ def blank_image(plan: Plan) -> Image:
 
 
 def _multipliers(weight: TernaryTensor) -> NDArray[np.float64]:
-    """What the trits of a matrix are multiplied with, as elements float64[S, groups]."""
+    """Multipliers of the trits of a matrix, as elements float64[S, groups]."""
     scale = weight.scale.astype(np.float64)
     return scale_elements(f"scales of {weight.name}", 1 / scale if weight.divides else scale)
 

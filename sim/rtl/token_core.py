@@ -96,7 +96,7 @@ class CoreRun:
 
 
 class GoldenTrace:
-    """What the golden model computes for one token, to be compared with the core.
+    """Vectors and logits of the golden model for one token, to be compared with the core.
 
     Parameters
     ----------
