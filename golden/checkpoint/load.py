@@ -75,7 +75,7 @@ def load_checkpoint(
                 "take the model's own"
             )
         return load_safetensors(path, read_json(config_file), files, quantize)
-    head = _first_bytes(path)
+    head = _first_bytes(path, "a checkpoint")
     if head[:4] == b"GGUF" or path.suffix == ".gguf":
         from .gguf import load_gguf
 
@@ -98,9 +98,9 @@ def load_checkpoint(
     return load_safetensors(path, read_json(config_file), [path], quantize)
 
 
-def _first_bytes(path: Path) -> bytes:
-    """Read the first bytes of a file, which must not be an image of the token core."""
-    if message := unreadable(path, "a checkpoint"):
+def _first_bytes(path: Path, wanted: str) -> bytes:
+    """Read the first bytes of a wanted file, which must not be an image of the token core."""
+    if message := unreadable(path, wanted):
         raise CheckpointError(message)
     if is_image(path):
         raise CheckpointError(
@@ -143,15 +143,7 @@ def read_config(path: Path) -> dict[str, Any]:
     """
     if path.is_dir():
         path /= "config.json"
-    if message := unreadable(path, "a config.json, or a file of a model"):
-        raise CheckpointError(message)
-    if is_image(path):
-        raise CheckpointError(
-            f"{path}: must be a checkpoint, not an image of the token core; name the model that it "
-            "was compiled from"
-        )
-    with path.open("rb") as file:
-        head = file.read(9)
+    head = _first_bytes(path, "a config.json, or a file of a model")
     if head[:4] == b"GGUF":
         from .gguf import read_gguf_config
 

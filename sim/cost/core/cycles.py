@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ....golden.checks import check_integer
 from ....hw.token.config import TokenConfig, check_core_config
 from ....hw.token.program import Instruction
 from ....hw.token.topk import K_MAX
@@ -52,7 +53,7 @@ def core_cycles(
     Raises
     ------
     TypeError
-        If ``config`` is not a ``TokenConfig``.
+        If ``config`` is not a ``TokenConfig``, or a number is not an integer.
     ValueError
         If the core would refuse the command, or the memory has pauses or a fault.
     """
@@ -61,14 +62,8 @@ def core_cycles(
     if memory.pauses or memory.fails_at is not None:
         raise ValueError("memory must have no pauses and no fault, whose cycles are not known")
     fields = program[0].fields
-    for name, value, limit in (
-        ("token", token, fields["vocabulary"]),
-        ("position", position, fields["context"]),
-    ):
-        if not 0 <= value < limit:
-            raise ValueError(f"{name} must be from 0 to {limit - 1}, not {value}")
-    most = min(K_MAX, fields["vocabulary"])
-    if not 0 <= k <= most:
-        raise ValueError(f"k must be from 0 to {most}, not {k}")
+    token = check_integer("token", token, 0, fields["vocabulary"] - 1)
+    position = check_integer("position", position, 0, fields["context"] - 1)
+    k = check_integer("k", k, 0, min(K_MAX, fields["vocabulary"]))
     parts = Core(config, program, memory).run(token, position, k)
     return CoreCycles(cycles=sum(parts.values()), by_part=parts)
