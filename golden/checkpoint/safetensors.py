@@ -322,7 +322,7 @@ class SafetensorsFile(LazyTensors[NDArray]):
             self._header = json.loads(data[8:start].tobytes(), object_pairs_hook=_once)
         except (SafetensorError, OSError, ValueError) as error:
             cut = "incomplete metadata" in str(error) or "invalid header length" in str(error)
-            reason = "its size is not that of its header; download it again"
+            reason = "its size is not that of its header; get a whole copy"
             raise CheckpointError(mistaken(path, _WANTED, reason if cut else error)) from None
         self._data, self._start = data[start:], start
         self._finite: set[str] = set()

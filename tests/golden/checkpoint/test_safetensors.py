@@ -281,7 +281,7 @@ def test_tensors_by_name(tmp_path):
     for size in (0, 7, 20, len(whole) - 1):
         file.write_bytes(whole[:size])
         refuses(file, "a.weight", ": must be a safetensors file")
-    short = ": must be a safetensors file: its size is not that of its header; download it again"
+    short = ": must be a safetensors file: its size is not that of its header; get a whole copy"
     refuses(file, "a.weight", re.escape(short))
 
 

@@ -378,7 +378,7 @@ def test_files_that_are_cut(changed, cut):
     with pytest.raises(
         CheckpointError,
         match=f"^{re.escape(str(file))}: must be a safetensors file: its size is not that of its "
-        "header; download it again$",
+        "header; get a whole copy$",
     ):
         read_image(file)
 
@@ -389,7 +389,7 @@ def test_files_that_are_longer(changed):
     with pytest.raises(
         CheckpointError,
         match=f"^{re.escape(str(file))}: must be a safetensors file: its size is not that of its "
-        "header; download it again$",
+        "header; get a whole copy$",
     ):
         read_image(file)
 
