@@ -19,7 +19,7 @@ def cache_command(config: TokenConfig) -> data.StructLayout:
     Fields
     ------
     row : byte address of the first head's row, a multiple of the bytes of a memory word
-    scale : byte address of its scale, a multiple of 4
+    scale : byte address of its scale, a multiple of 4; the scale of a value is behind its key's
     step : bytes from one head to the next, for rows and for scales; a multiple of a memory word
     heads : heads to write, 1 or more
     """
@@ -50,9 +50,9 @@ class CacheWriter(wiring.Component):
     W bits then takes W / (8 · L) cycles, which is 4 or more. The scale's write falls between two
     words, and costs no cycle.
 
-    Example: words of 64 bytes, heads of 64 elements, 2 heads and position 5. The row is at base
-    8,192 + 5 · 64 = 8,512, and the scale at 4,096 + 4 · 5 = 4,116. The writes are the word at
-    8,512, then the word at 4,096 with strobes 20 to 23, then both again ``step`` bytes on.
+    Example: words of 64 bytes, keys of 64 elements, 2 heads and position 5. The row is at base
+    8,192 + 5 · 64 = 8,512, and the scale at 4,096 + 8 · 5 = 4,136. The writes are the word at
+    8,512, then the word at 4,096 with strobes 40 to 43, then both again ``step`` bytes on.
 
     Corner cases:
 
@@ -75,7 +75,7 @@ class CacheWriter(wiring.Component):
     Members
     -------
     commands : In(stream of ``cache_command``); ready unless ``busy``
-    bytes : In(stream of ``byte_piece``); rows of ``TokenConfig.row_bytes`` or a multiple
+    bytes : In(stream of ``byte_piece``); rows of ``TokenConfig.cache_row_bytes`` or a multiple
     scales : In(stream of an element); of each head; ready only after the row's last word, and
         depends on the ready of ``writes``
     writes : Out(stream of ``memory_write``); for scales, valid depends on that of ``scales``

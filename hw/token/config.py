@@ -43,7 +43,7 @@ class TokenConfig:
     ``memory_width``     bytes per cycle of the cache, the head, gains and scales
     ``hidden_max``       words of the vector memory: the residual stream
     ``ffn_max``, heads   words of the vector memory behind it: ``work_max`` elements
-    ``context_max``      the score buffer: ``context_max · shared_max`` elements
+    ``context_max``      the score buffers: two of ``context_max · shared_max`` elements
     ``vocabulary_max``   counters of tokens
     ===================  ===========================================================================
 
@@ -165,13 +165,35 @@ class TokenConfig:
         return 32
 
     @property
-    def row_bytes(self) -> int:
-        """Bytes of which rows of int8 take a multiple in memory: whole words, and whole chunks.
+    def segments(self) -> int:
+        """Segments G of the attention lanes: positions of the cache that a chunk of rows has.
 
-        A chunk has a byte for each attention lane. Both sizes are powers of two, so that the larger
-        one is a multiple of the other.
+        A segment has as many lanes as the largest head, rounded up to a power of two, and at least
+        a memory word. Longer heads than A, or longer words, leave one segment of A lanes.
+
+        Example: A = 256, W = 512 and heads of 100 have 2 segments of 128 lanes.
+        """
+        lanes = max(1 << (self.head_size_max - 1).bit_length(), self.memory_width // 8)
+        return max(1, self.attention_lanes // lanes)
+
+    @property
+    def segment_bytes(self) -> int:
+        """Lanes of a segment: ``attention_lanes / segments``."""
+        return self.attention_lanes // self.segments
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of which rows of the embedding and of the head take a multiple in memory.
+
+        These are whole words, and whole chunks. A chunk has a byte for each attention lane. Both
+        sizes are powers of two, so that the larger one is a multiple of the other.
         """
         return max(self.memory_width // 8, self.attention_lanes)
+
+    @property
+    def cache_row_bytes(self) -> int:
+        """Bytes of which rows of the cache take a multiple: whole words, and whole segments."""
+        return max(self.memory_width // 8, self.segment_bytes)
 
     def row_chunks(self, elements: int) -> int:
         """Chunks of a row of int8, with the zeros that fill it to a multiple of ``row_bytes``.
@@ -184,6 +206,27 @@ class TokenConfig:
         """
         return -(-elements // self.row_bytes) * self.row_bytes // self.attention_lanes
 
+    def cache_row(self, elements: int) -> int:
+        """Bytes of a row of the cache, with the zeros that fill it.
+
+        Example: with A = 256 and W = 512 a head of 100 bytes takes 128 bytes in a core for heads of
+        up to 128, and 256 bytes in one for larger heads.
+
+        Parameters
+        ----------
+        elements : 1 or more; elements of a head
+        """
+        return -(-elements // self.cache_row_bytes) * self.cache_row_bytes
+
+    def cache_chunks(self, elements: int) -> int:
+        """Chunks of a row of the cache; 1 if a chunk has several rows.
+
+        Parameters
+        ----------
+        elements : 1 or more; elements of a head
+        """
+        return max(1, self.cache_row(elements) // self.attention_lanes)
+
     @property
     def work_max(self) -> int:
         """Elements of the largest vector that is not the residual stream.
@@ -195,14 +238,15 @@ class TokenConfig:
 
     @property
     def multipliers(self) -> int:
-        """Multipliers of the core: 14 · L + 2 · A + 10.
+        """Multipliers of the core: 14 · L + 2 · A + 5 · G + 5, with G ``segments``.
 
-        The 10 serve scalars: 2 each in ``Normalizer`` and ``HeadUnit``, 2 in ``ScoreScaler``, 3 in
-        ``Softmax``, 1 for the factors of the queries. The ternary engine has none.
+        Each segment has 2 in ``ScoreScaler`` and 3 in ``Softmax``. The last 5 serve scalars: 2 each
+        in ``Normalizer`` and ``HeadUnit``, 1 for the factors of the queries. The ternary engine has
+        none.
 
-        Example: with L = 2 and A = 16 it is 70.
+        Example: with L = 2, A = 16 and G = 1 it is 70.
         """
-        return 14 * self.vector_lanes + 2 * self.attention_lanes + 10
+        return 14 * self.vector_lanes + 2 * self.attention_lanes + 5 * self.segments + 5
 
     @property
     def maxima(self) -> dict[str, int]:

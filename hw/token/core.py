@@ -378,7 +378,7 @@ class TokenCore(wiring.Component):
         # Heads of queries and the last vector fill the query buffer, keys and values the cache.
         padder = self._query_padder
         m.submodules.queries = queries = Gearbox(
-            in_bytes=config.vector_lanes, out_bytes=config.attention_lanes
+            in_bytes=config.vector_lanes, out_bytes=config.segment_bytes
         )
         # κ = log₂ e / √size for scores, and 1 for logits. It stays while query scales come.
         to_cache, kappa = Signal(), Signal.like(attention.kappa)
@@ -414,6 +414,7 @@ class TokenCore(wiring.Component):
             heads.scales.ready.eq(Mux(to_cache, cache.scales.ready, ~to_head)),
             scales.ready.eq(1),
             attention.kappa.eq(kappa),
+            attention.head.eq(sequencer.op == Op.HEAD),
             attention.clear.eq(
                 (begins & ~sequencer.flags.cache) | (sequencer.begins & (sequencer.op == Op.HEAD))
             ),

@@ -205,22 +205,44 @@ class CoreMemory(wiring.Component):
     ) -> None:
         """Requests for rows, and their words: to the attention, or an embedding's to the scaler."""
         own, others = requester.row_requests, self.attention_rows
+        # Requests of one user follow at once. Those of the other wait until all words have left, so
+        # that words are those of the last request, however late they come.
+        embedding, under_way = Signal(), Signal(range(3))
+        free = (under_way == 0) | (embedding == own.valid)
         with m.If(own.valid):
-            m.d.comb += [channel.p.eq(own.p), channel.valid.eq(1), own.ready.eq(channel.ready)]
+            m.d.comb += [channel.p.eq(own.p), channel.valid.eq(free)]
+            m.d.comb += own.ready.eq(channel.ready & free)
         with m.Else():
-            m.d.comb += [channel.p.eq(others.p), channel.valid.eq(others.valid)]
-            m.d.comb += others.ready.eq(channel.ready)
+            m.d.comb += [channel.p.eq(others.p), channel.valid.eq(others.valid & free)]
+            m.d.comb += others.ready.eq(channel.ready & free)
+        accepted = channel.valid & channel.ready
+        m.d.sync += under_way.eq(under_way + accepted - (words.valid & words.ready & words.p.last))
+        with m.If(accepted):
+            m.d.sync += embedding.eq(own.valid)
         config = self._config
         word_bytes = config.memory_width // 8
         op = data.View(instruction_layout(Op.END), self.instruction).op
-        # The channel has one request at a time. Its words follow it, however late they come.
-        embedding = Signal()
-        with m.If(channel.valid & channel.ready):
-            m.d.sync += embedding.eq(own.valid)
         m.submodules.chunks = chunks = Gearbox(
             in_bytes=word_bytes, out_bytes=config.attention_lanes
         )
         m.submodules.pieces = pieces = Gearbox(in_bytes=word_bytes, out_bytes=config.vector_lanes)
+        # A chunk stays for several cycles. Behind a register, words of the next one come meanwhile.
+        held = Signal(data.StructLayout({"valid": 1, "row": byte_row(config)}))
+        if config.attention_lanes > word_bytes:
+            m.d.comb += [
+                self.rows.p.eq(held.row),
+                self.rows.valid.eq(held.valid),
+                chunks.o.ready.eq(self.rows.ready | ~held.valid),
+            ]
+            with m.If(chunks.o.ready):
+                m.d.sync += held.valid.eq(chunks.o.valid)
+                m.d.sync += Value.cast(held.row).eq(Value.cast(chunks.o.p.data))
+        else:
+            m.d.comb += [
+                Value.cast(self.rows.p).eq(Value.cast(chunks.o.p.data)),
+                self.rows.valid.eq(chunks.o.valid),
+                chunks.o.ready.eq(self.rows.ready),
+            ]
         for gearbox, used in ((chunks, ~embedding), (pieces, embedding)):
             m.d.comb += [
                 gearbox.i.p.data.eq(words.p.data),
@@ -236,9 +258,6 @@ class CoreMemory(wiring.Component):
             m.d.sync += begun.eq(0)
         m.d.comb += [
             words.ready.eq(Mux(embedding, pieces.i.ready, chunks.i.ready)),
-            Value.cast(self.rows.p).eq(Value.cast(chunks.o.p.data)),
-            self.rows.valid.eq(chunks.o.valid),
-            chunks.o.ready.eq(self.rows.ready),
             Value.cast(self.bytes.p).eq(Value.cast(pieces.o.p.data)),
             self.bytes.valid.eq(pieces.o.valid),
             pieces.o.ready.eq(self.bytes.ready | (begun & ~self.taking_bytes)),

@@ -44,7 +44,7 @@ def field_limits(config: TokenConfig) -> Iterator[tuple[Op, str, int, int, str |
         Op.ATTEND: {
             "groups": config.kv_heads_max,
             "vectors": config.shared_max,
-            "chunks": config.row_chunks(config.head_size_max),
+            "chunks": config.cache_chunks(config.head_size_max),
             "query_step": query_words(config),
             "words": 2 * half_words(config),
             "count": config.attention_max,

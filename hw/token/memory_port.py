@@ -77,8 +77,8 @@ class _Channel(wiring.Component):
     """Cuts requests into bursts, and keeps their words until they are taken.
 
     A burst is asked for only if there is room for all its words, so that no channel waits behind
-    another one. The channel has one request at a time. It accepts the next one in the cycle after
-    the last word of the one before is taken.
+    another one. The channel accepts a request when all bursts of the one before are granted, and
+    all words of the one before that are taken. Bursts of two requests thus follow without a pause.
 
     Latency: 1 cycle from a request to its first burst; 2 cycles from a word that arrives to its
     offer. Throughput: one word per cycle, if a burst's first word is offered at most
@@ -125,15 +125,18 @@ class _Channel(wiring.Component):
             width=self._config.memory_width, depth=DEPTH
         )
         address, asked = Signal(self._config.address_bits), Signal(self._config.address_bits)
-        # Words that are left to ask for, and to hand on.
-        left = Signal(self._config.address_bits)
+        # Words that are left to hand on: of the request whose words leave, and of the next one.
+        left, next_left = Signal(self._config.address_bits), Signal(self._config.address_bits)
         room = Signal(range(DEPTH + 1), init=DEPTH)
         burst, words = Signal(), Signal(range(BURST + 1))
-        active = Signal()
         kept, waits = Signal(self._config.memory_width, reset_less=True), Signal()
         taken = self.words.valid & self.words.ready
+        # A request has words, so that 0 stands for none.
+        accepted, ends = Signal(), Signal()
         m.d.comb += [
-            self.requests.ready.eq(~active),
+            self.requests.ready.eq((asked == 0) & (next_left == 0)),
+            accepted.eq(self.requests.valid & self.requests.ready),
+            ends.eq((left == 0) | (taken & (left == 1))),
             words.eq(Mux(asked < BURST, asked, BURST)),
             self.bursts.valid.eq((asked != 0) & (room >= words)),
             self.bursts.p.address.eq(address),
@@ -151,24 +154,21 @@ class _Channel(wiring.Component):
         m.d.sync += waits.eq(self.words.valid & ~self.words.ready)
         with m.If(~waits):
             m.d.sync += kept.eq(queue.r_data)
-        some = self.requests.p.words != 0
-        with m.If(self.requests.valid & self.requests.ready):
-            m.d.comb += self.empty.eq(~some)
-            m.d.sync += [
-                active.eq(some),
-                address.eq(self.requests.p.address),
-                asked.eq(self.requests.p.words),
-                left.eq(self.requests.p.words),
-            ]
+        with m.If(accepted):
+            m.d.comb += self.empty.eq(self.requests.p.words == 0)
+            m.d.sync += [address.eq(self.requests.p.address), asked.eq(self.requests.p.words)]
         with m.If(burst):
             m.d.sync += [
                 asked.eq(asked - words),
                 address.eq(address + Cat(Const(0, (word_bytes - 1).bit_length()), words)),
             ]
-        with m.If(taken):
-            m.d.sync += left.eq(left - 1)
-            with m.If(left == 1):
-                m.d.sync += active.eq(0)
+        # The next request moves up when the last word of the one before is taken.
+        with m.If(ends):
+            m.d.sync += [left.eq(Mux(accepted, self.requests.p.words, next_left)), next_left.eq(0)]
+        with m.Else():
+            m.d.sync += left.eq(Mux(taken, left - 1, left))
+            with m.If(accepted):
+                m.d.sync += next_left.eq(self.requests.p.words)
         # Both sums are there before it is known whether a word is taken.
         rest = Signal.like(room)
         m.d.comb += rest.eq(Mux(burst, room - words, room))

@@ -22,13 +22,13 @@ def byte_piece(config: TokenConfig) -> data.StructLayout:
 
 
 class RowPadder(wiring.Component):
-    """Fills each row with zeros to a multiple of ``TokenConfig.row_bytes``.
+    """Fills each row with zeros to a multiple of ``TokenConfig.cache_row_bytes``.
 
-    Rows in memory take whole words, and the dot products read them in whole chunks. Zeros add
+    Rows of the cache take whole words, and the dot products read them in whole segments. Zeros add
     nothing to a dot product.
 
     Latency: 0; data and handshake pass in the same cycle. Throughput: one piece of L bytes per
-    cycle. With U = ``row_bytes / L``, a row of n pieces leaves as ``ceil(n / U) · U`` pieces.
+    cycle. With U = ``cache_row_bytes / L``, a row of n pieces leaves as ``ceil(n / U) · U`` pieces.
 
     Example: L = 4 and rows of 64 bytes have U = 16. A row of 40 bytes is 10 pieces. The next 6
     cycles give pieces of zeros, and no input is taken. The last one has ``last``.
@@ -66,7 +66,7 @@ class RowPadder(wiring.Component):
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
-        pieces = self._config.row_bytes // self._config.vector_lanes
+        pieces = self._config.cache_row_bytes // self._config.vector_lanes
         place, filling = Signal(range(pieces)), Signal()
         # U is 4 or more, because a word of memory has at least 4 bytes for each vector lane.
         row_end = place == pieces - 1

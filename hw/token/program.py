@@ -56,10 +56,11 @@ class Op(IntEnum):
     peak_gains      address of the gains of the norm that follows the result
     count           elements of the result
     scales          address of scales: of the weights, of token 0, or of position 0 in the cache
+                    (a value's are 4 bytes behind a key's)
     rows            address of rows of int8: of token 0, or of position 0 in the cache
     row_words       memory words of a row, or of all rows of the head
     scale_words     memory words of all scales
-    scale_step      bytes that a list of scales takes in memory
+    scale_step      bytes that a list of scales takes in memory; in the cache, of pairs of scales
     chunks          chunks of a row
     ==============  ==============================================================================
 

@@ -189,7 +189,7 @@ class _Checker:
         self._head_size = fields.words * self._lanes
         check_integer("words", fields.words, 1, self._words(self._config.head_size_max))
         _equal("words modulo 2", fields.words % 2, 0)
-        setup, row = self._setup, self._row(self._head_size)
+        setup, row = self._setup, self._config.cache_row(self._head_size)
         _equal("cache_bytes of SETUP", setup.cache_bytes, row)
         size = -(-4 * self._head_size // self._word) * self._word
         if setup.angle_bytes < size or setup.angle_bytes % self._word:
@@ -253,7 +253,10 @@ class _Checker:
             before = (fields.heads - 1) * fields.step
             _equal("step modulo the bytes of a word", fields.step % self._word, 0)
             self._inside("rows", fields.rows, before + setup.context * setup.cache_bytes)
-            self._elements("scales", fields.scales, before // 4 + setup.context)
+            # The scale of a value lies behind that of its key.
+            place = 4 * ("turn" not in flags) % self._word
+            _equal("scales modulo the bytes of a word", fields.scales % self._word, place)
+            self._elements("scales", fields.scales - place, before // 4 + 2 * setup.context)
 
     def _check_attention(self, fields: Any, flags: frozenset[str]) -> None:
         config, setup = self._config, self._setup
@@ -263,25 +266,23 @@ class _Checker:
         if self._heads != heads:
             raise ValueError(f"the heads must be {heads}, not {self._heads}")
         self._heads = []
-        _equal("chunks", fields.chunks, config.row_chunks(self._head_size))
+        _equal("chunks", fields.chunks, config.cache_chunks(self._head_size))
         _equal("query_step", fields.query_step, fields.vectors * fields.chunks)
         _equal("words", fields.words, self._words(self._head_size))
-        for name, size in (("scale_step", 4 * setup.context), ("row_step", self._rows_bytes())):
+        positions = -(-setup.context // config.segments) * config.segments
+        sizes = (("scale_step", 8 * positions), ("row_step", positions * setup.cache_bytes))
+        for name, size in sizes:
             step = getattr(fields, name)
             if step < size or step % self._word:
                 raise ValueError(
                     f"{name} must be a multiple of {self._word}, at least {size}, not {step}"
                 )
-        size = fields.groups * 2 * (fields.scale_step + fields.row_step)
+        size = fields.groups * (fields.scale_step + 2 * fields.row_step)
         self._inside("address", fields.address, size)
         vector = fields.groups * fields.vectors * fields.words
         _equal("count", fields.count, vector * self._lanes)
         self._vector("destination", fields.destination, vector)
         self._track(fields, flags, fields.count)
-
-    def _rows_bytes(self) -> int:
-        """Bytes of the rows of a cache for all positions."""
-        return self._setup.context * self._setup.cache_bytes
 
     def _check_head(self, fields: Any, flags: frozenset[str]) -> None:
         config = self._config

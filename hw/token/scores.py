@@ -11,43 +11,55 @@ from .element import ELEMENT
 from .multiplier import ElementMultiplier
 from .pipeline import delay
 
-__all__ = ["ScoreScaler", "score_shape"]
+__all__ = ["ScoreScaler", "logit_shape", "score_shape", "segment_elements"]
+
+
+def segment_elements(config: TokenConfig) -> data.ArrayLayout:
+    """Layout of an element for each segment: scores or scales of positions that follow."""
+    return data.ArrayLayout(ELEMENT, config.segments)
 
 
 def score_shape(config: TokenConfig) -> data.StructLayout:
-    """Layout of a score: ``dot_sum`` with an element instead of the integer."""
+    """Layout of scores: ``dot_sum`` with elements instead of the integers."""
     fields = {name: field.shape for name, field in dot_sum(config)}
-    return data.StructLayout(fields | {"value": ELEMENT})
+    return data.StructLayout(fields | {"values": segment_elements(config)})
+
+
+def logit_shape() -> data.StructLayout:
+    """Layout of a logit: its value, an element, and whether it is the last one."""
+    return data.StructLayout({"value": ELEMENT, "last": 1})
 
 
 class ScoreScaler(wiring.Component):
-    """Scales dot products by a factor of the query and a scale of the row.
+    """Scales dot products by a factor of the query and a scale of each row.
 
     The golden function is ``round(round(sum) · round(factor · scale))``, as in ``attend`` and for
-    the logits of ``CoreModel.forward``.
+    the logits of ``CoreModel.forward``. The G segments of a chunk are scaled side by side.
 
-    A dot product and the scale of its row are used in cycle 0.
+    Dot products and the scales of their rows are used in cycle 0.
 
     ==========  ==================================================================================
-    cycle       register
+    cycle       registers
     ==========  ==================================================================================
-    1           magnitude of the sum; exact product of factor and scale
+    1           magnitudes of the sums; exact products of factor and scales
     2           ``round(sum)``; ``round(factor · scale)``
-    3           exact product of both
-    4           rounded product, offered at ``scores``
+    3           exact products of both
+    4           rounded products, offered at ``scores``
     ==========  ==================================================================================
 
-    Latency: ``LATENCY`` = 4 cycles. Throughput: one score per cycle.
+    Latency: ``LATENCY`` = 4 cycles. Throughput: scores of a chunk for one query per cycle.
 
     Example: the sum 12,000, the factor 2⁻⁷ and the scale 0.5 give the common factor 2⁻⁸ and the
     score 46.875, without a rounding.
 
     - Zero: a sum or a scale of 0 gives a score of +0.
     - Largest values: a score that is too large becomes the largest element, and sets ``overflow``.
-      A common factor that is too large is saturated too, but sets nothing by itself.
-    - Stalls: while a score is not taken, all stages keep their state. A dot product without the
-      scale of its row waits. A scale without a dot product waits too.
-    - Shared rows: all queries of a row use one scale, which the dot product with ``row_end`` takes.
+      So does a common factor that is too large.
+    - Segments without a row: their scores are undefined, and set no ``overflow``.
+    - Stalls: while scores are not taken, all stages keep their state. Dot products without the
+      scales of their rows wait. Scales without dot products wait too.
+    - Shared rows: all queries of a chunk use its scales, which the dot products with ``row_end``
+      take.
     - Reset: it drops the scores under way.
 
     Parameters
@@ -61,12 +73,12 @@ class ScoreScaler(wiring.Component):
 
     Members
     -------
-    vector : Out; number of the query of the dot product at ``sums``
+    vector : Out; number of the query of the dot products at ``sums``
     factor : In(element); factor of this query, in the same cycle
     sums : In(stream of ``dot_sum``); ready depends on its valid and that of ``scales``
-    scales : In(stream of an element); one for each row
+    scales : In(stream of ``segment_elements``); for each chunk
     scores : Out(stream of ``score_shape``); in the order of ``sums``
-    overflow : Out(1); the score that is offered, or a factor on its way, was too large; high until
+    overflow : Out(1); a score that is offered, or a factor on its way, was too large; high until
         the pipeline moves on
     """
 
@@ -80,47 +92,53 @@ class ScoreScaler(wiring.Component):
                 "vector": Out(range(config.shared_max)),
                 "factor": In(ELEMENT),
                 "sums": In(stream.Signature(dot_sum(config))),
-                "scales": In(stream.Signature(ELEMENT)),
+                "scales": In(stream.Signature(segment_elements(config))),
                 "scores": Out(stream.Signature(score_shape(config))),
                 "overflow": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Join both streams, convert and multiply; the flags of a dot product travel beside it."""
+        """Join both streams, convert and multiply; the flags of dot products travel beside them."""
         m = Module()
         pipeline = Module()
         advance = Signal()
         m.submodules.pipeline = EnableInserter(advance)(pipeline)
-        # A sum of int8 products is far below the largest element: its conversion never overflows.
-        width = len(self.sums.p.value)
-        pipeline.submodules += [
-            converter := IntegerConverter(width=width),
-            factor := ElementMultiplier(),
-            product := ElementMultiplier(),
-        ]
-        # round(factor · scale) takes the two cycles of the conversion, so that neither one waits.
         taken = Signal()
-        flags = Cat(taken, self.sums.p.vector, self.sums.p.row_end, self.sums.p.last)
+        sums, out = self.sums.p, self.scores.p
+        flags = Cat(taken, sums.others, sums.vector, sums.row_end, sums.last)
         later = delay(pipeline, flags, self.LATENCY)
-        multiplied = delay(pipeline, taken, ElementMultiplier.LATENCY)
         # Fields in the order of ``flags``: the lowest one is ``valid``, which a reset clears.
-        out = self.scores.p
         m.d.comb += [
             taken.eq(self.sums.valid & self.scales.valid),
             self.sums.ready.eq(taken & advance),
-            self.scales.ready.eq(taken & advance & self.sums.p.row_end),
-            converter.integer.eq(self.sums.p.value),
-            self.vector.eq(self.sums.p.vector),
-            factor.a.eq(self.factor),
-            factor.b.eq(self.scales.p),
-            product.a.eq(converter.element),
-            product.b.eq(factor.product),
-            out.value.eq(product.product),
-            Cat(self.scores.valid, out.vector, out.row_end, out.last).eq(later),
-            self.overflow.eq(
-                (factor.overflow & multiplied) | (product.overflow & self.scores.valid)
-            ),
+            self.scales.ready.eq(taken & advance & sums.row_end),
+            self.vector.eq(sums.vector),
+            Cat(self.scores.valid, out.others, out.vector, out.row_end, out.last).eq(later),
             advance.eq(self.scores.ready | ~self.scores.valid),
         ]
+        multiplied = delay(pipeline, Cat(taken, sums.others), ElementMultiplier.LATENCY)
+        overflows = []
+        for segment in range(self._config.segments):
+            # A sum of int8 products is far below the largest element: its conversion never
+            # overflows. round(factor · scale) takes its two cycles, so that neither one waits.
+            value = sums.values[segment]
+            pipeline.submodules += [
+                converter := IntegerConverter(width=len(value)),
+                factor := ElementMultiplier(),
+                product := ElementMultiplier(),
+            ]
+            m.d.comb += [
+                converter.integer.eq(value),
+                factor.a.eq(self.factor),
+                factor.b.eq(self.scales.p[segment]),
+                product.a.eq(converter.element),
+                product.b.eq(factor.product),
+                out.values[segment].eq(product.product),
+            ]
+            offered, way = self.scores.valid, multiplied[0]
+            if segment:
+                offered, way = offered & out.others[segment - 1], way & multiplied[segment]
+            overflows += [product.overflow & offered, factor.overflow & way]
+        m.d.comb += self.overflow.eq(Cat(overflows).any())
         return m

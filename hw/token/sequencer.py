@@ -393,7 +393,7 @@ class Sequencer(wiring.Component):
             self.heads.p.half.eq(heads.half),
             self.heads.p.turn.eq(heads.turn),
             self.cache.p.row.eq(heads.rows + cache_offset),
-            self.cache.p.scale.eq(heads.scales + (command.position << 2)),
+            self.cache.p.scale.eq(heads.scales + (command.position << 3)),
             self.cache.p.step.eq(heads.step),
             self.cache.p.heads.eq(heads.heads),
             self.normalizer.p.gained.eq(product.gained),
@@ -415,7 +415,8 @@ class Sequencer(wiring.Component):
         cache_end: Value,
     ) -> None:
         """Command of the attention unit: over the positions so far, or for the logits."""
-        word_bytes = self._config.memory_width // 8
+        config = self._config
+        word_bytes, row_bytes = config.memory_width // 8, config.row_bytes
         attend, head = now[Op.ATTEND], now[Op.HEAD]
         part = self.attention.p
         # The token's own key and value are in the cache already.
@@ -437,6 +438,14 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 *(part[name].eq(attend[name]) for name in names),
                 part.rows.eq(positions),
-                part.scale_words.eq(units(positions << 2, word_bytes)),
-                part.row_words.eq(cache_end >> (word_bytes.bit_length() - 1)),
+                # Whole chunks: with several segments, up to a multiple of so many positions.
+                part.scale_words.eq(
+                    units(
+                        units(positions, config.segments) << (8 * config.segments).bit_length() - 1,
+                        word_bytes,
+                    )
+                ),
+                part.row_words.eq(
+                    units(cache_end, row_bytes) << (row_bytes // word_bytes).bit_length() - 1
+                ),
             ]

@@ -1,132 +1,73 @@
 """Softmax of the scores of heads that share keys, with the scales of the values folded in."""
 
-from dataclasses import dataclass
-
-from amaranth.hdl import Array, Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, enum, memory, stream, wiring
+from amaranth.hdl import Array, Cat, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.elements import BIAS, SIGNIFICAND_BITS
-from .adder import ElementAdder
 from .config import TokenConfig, check_core_config
-from .converter import IntegerConverter
-from .element import ELEMENT, constant, significand
-from .multiplier import ElementMultiplier
+from .element import ELEMENT
+from .exponentials import ExponentialPass, Walk, score_chunks, score_words, walk_end
 from .pipeline import delay
 from .quantizer import ElementQuantizer
-from .scores import score_shape
-from .special import Function, SpecialFunction
-from .tree import greater, larger
+from .scores import score_shape, segment_elements
+from .tree import greater, larger, tree, tree_latency
 
-__all__ = ["Softmax"]
-
-#: Bits below the binary point of an exponential.
-_POINT = 16
+__all__ = ["Softmax", "value_scales", "weight_shape"]
 
 
-class _Step(enum.Enum, shape=2):
-    """Steps of the heads that share keys, in order.
+def value_scales(config: TokenConfig) -> data.StructLayout:
+    """Layout of the scales of the values of a chunk.
 
-    - ``SCORES``: take the scores, and find the largest one of each head
-    - ``EXPONENTIALS``: replace each score by u; sum e, and find the largest u
-    - ``FACTORS``: compute two factors for each head
-    - ``WEIGHTS``: quantize u, and hand on the weights
+    Fields
+    ------
+    elements : a scale for each segment
+    last : the last chunk of a group
     """
-
-    SCORES = 0
-    EXPONENTIALS = 1
-    FACTORS = 2
-    WEIGHTS = 3
+    return data.StructLayout({"elements": segment_elements(config), "last": 1})
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Walk:
-    """Walk over the scores, by position, then by head.
-
-    Parameters
-    ----------
-    place : address of the score
-    vector : number of its head
-    row_end : the position's last head
-    last : the last score
-    """
-
-    place: Signal
-    vector: Signal
-    row_end: Value
-    last: Value
-
-    def advance(self, m: Module) -> None:
-        """Go to the next score, or back to the first.
-
-        Parameters
-        ----------
-        m : module that gets the logic, within the condition of the caller
-        """
-        m.d.sync += [self.place.eq(self.place + 1), self.vector.eq(self.vector + 1)]
-        with m.If(self.row_end):
-            m.d.sync += self.vector.eq(0)
-        with m.If(self.last):
-            m.d.sync += self.place.eq(0)
+def weight_shape(config: TokenConfig) -> data.ArrayLayout:
+    """Layout of the weights of a chunk for one head: a signed byte for each segment."""
+    return data.ArrayLayout(signed(8), config.segments)
 
 
 class Softmax(wiring.Component):
     """Turns scores into int8 weights, and a factor for each head.
 
-    The golden function is the middle of ``attend``. For each head that shares the keys:
+    The golden function is the middle of ``attend``. ``ExponentialPass`` has its first part: u, a
+    quantizer and a factor for each head. Then ``weight = rint(u · quantizer)``.
 
-    - ``e = rint(2¹⁶ · exp2(round(score − max score)))``, and ``total = round(2⁻¹⁶ · Σ e)``
-    - ``u = round(e · 2⁻¹⁶ · value scale)``
-    - ``weight = rint(u · r)`` with ``r = round(127 · reciprocal(max u))``
-    - ``factor = round(round(max u · round(1 / 127)) · reciprocal(total))``
+    Scores are powers of two already: log₂ e is in the factor of the queries. The scores of a group
+    of heads wait in one of two buffers, and u replaces them there. Three groups are under way at
+    once: one gives scores, one passes the exponentials, and one gives weights. Two buffers are
+    enough, because the weights of a group have left before the scores of the next but one begin.
 
-    Scores are powers of two already: log₂ e is in the factor of the queries. The scores wait in a
-    buffer, which the second pass overwrites by u. All steps share one adder, one multiplier, one
-    converter and one special function.
+    N is the number of words of scores, which is chunks times heads, and H is the number of heads.
+    t is log₂ G for G segments. The last score is taken in cycle 0, and the group before is done.
 
-    N scores are positions times heads, and H is the number of heads. The last score is taken in
-    cycle 0. Scales and the user of the weights never wait.
+    ============================  ================================================================
+    cycle                         step
+    ============================  ================================================================
+    1 + t to N + t                pass over the exponentials: addresses of the scores
+    f = N + 14 + 2 · t + 11 · H   the last factor is there
+    f + 1                         first address of u
+    f + 4                         first weights at ``weights``
+    f + 3 + N                     last weights; the buffer takes scores from the next cycle on
+    ============================  ================================================================
 
-    ====================  ========================================================================
-    cycle                 step
-    ====================  ========================================================================
-    1 to N                pass 2: addresses of the scores
-    10 to N + 9           ``e`` is added to the sum of its head
-    14 to N + 13          ``u`` is written back, and compared with the largest one
-    N + 15 on             11 cycles for each head: ``r``, and the factor
-    N + 15 + 11 · H on    pass 3: addresses of u
-    N + 18 + 11 · H       first weight at ``weights``
-    2 · N + 17 + 11 · H   last weight; the next score is taken in the following cycle
-    ====================  ========================================================================
+    Latency: ``N + 18 + 2 · t + 11 · H`` cycles from the last score to the first weights.
+    Throughput: G scores per cycle in each of the three steps.
 
-    A score in pass 2 passes these registers. Its address is there in cycle 0.
+    Example: one head has the scores 3 and 4, and both values have the scale 1. Then u is 0.5 and 1,
+    and the quantizer is 127. The weights are 64 (63.5, half to even) and 127.
 
-    ==========  ==================================================================================
-    cycle       register
-    ==========  ==================================================================================
-    1           score at the read port of the buffer
-    4           ``round(score − max score)``
-    8           power of two
-    9           ``e``, 17 bits
-    11          ``e · 2⁻¹⁶`` as an element
-    13          ``u``
-    ==========  ==================================================================================
-
-    Latency: ``N + 18 + 11 · H`` cycles from the last score to the first weight. Throughput: one
-    score per cycle in each of the three passes.
-
-    Example: one head has the scores 3 and 4, and both values have the scale 1. The exponentials e
-    are 32,768 and 65,536, so that the total is 1.5. With u of 0.5 and 1, r is 127. The weights are
-    64 (63.5, half to even) and 127. The factor is about 1 / 127 / 1.5 = 0.00525.
-
-    - One position: e is 65,536, the total is 1, and the weight is 127.
-    - Far scores: at 17 or more below the largest one, e and the weight are 0.
+    - One position: the weight is 127.
+    - Far scores: at 17 or more below the largest one, the weight is 0.
     - Scales of 0: if all u of a head are 0, its weights and its factor are 0.
-    - Largest values: the sum of e has room for ``context_max`` exponentials of 1. A difference of
-      scores, or r, that is too large becomes the largest element, and raises ``overflow``. The
-      others cannot be too large: u is at most a scale of ``HeadUnit``, which is below 2¹²².
-    - Stalls: in pass 2 a position waits for its scale. In pass 3 the pipeline and the read port
-      keep their state while a weight is not taken. Scores wait during pass 2 and pass 3.
+    - Segments without a position: their weights are 0, whatever their scores and scales are.
+    - Stalls: scores wait for a free buffer. While weights are not taken, their pipeline and the
+      read port keep their state. Factors wait until those of the next but one group before them
+      are used.
     - Reset: the unit takes scores again, from the first position on.
 
     Parameters
@@ -140,268 +81,232 @@ class Softmax(wiring.Component):
 
     Members
     -------
-    scores : In(stream of ``score_shape``); by position, then by head; ``last`` ends them
-    scales : In(stream of an element); the scale of each position's value; taken in pass 2, with the
-        position's last head; its ready depends on its valid
-    weights : Out(stream of ``value``, a signed byte, and ``row_end``); by position, then by head;
-        depends on registers alone
-    factors : Out(``shared_max`` elements); of the heads; they are there with the first weight, and
-        stay until pass 2 over the next scores has ended
+    scores : In(stream of ``score_shape``); by chunk, then by head; ``last`` ends a group
+    scales : In(stream of ``value_scales``); by chunk; those of a chunk come before its last scores,
+        and those of a group after the weights of the next but one before it; always ready
+    weights : Out(stream of ``weight_shape``); by chunk, then by head; depends on registers alone
+    factors : Out(``shared_max`` elements); of the heads whose weights leave or have left; they stay
+        until ``used``
+    used : In(1); the factors of a group are not needed any more
     overflow : Out(1); a value was too large; high for at least one cycle
     """
 
     def __init__(self, config: TokenConfig) -> None:
         self._config = config = check_core_config(config)
-        weight = data.StructLayout({"value": signed(8), "row_end": 1})
         super().__init__(
             {
                 "scores": In(stream.Signature(score_shape(config))),
-                "scales": In(stream.Signature(ELEMENT)),
-                "weights": Out(stream.Signature(weight)),
+                "scales": In(stream.Signature(value_scales(config))),
+                "weights": Out(stream.Signature(weight_shape(config))),
                 "factors": Out(data.ArrayLayout(ELEMENT, config.shared_max)),
+                "used": In(1),
                 "overflow": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Take the scores; each later step has a method of its own.
+        """Let the steps take turns at the two buffers.
 
-        The steps share the operators. Each connects their operands under a condition, so that one
-        multiplexer in front of each operand has an input for each step.
+        A group uses the buffer behind that of the group before. Each step counts its groups by a
+        bit of its own. The flags of a buffer tell which step is next.
         """
         m = Module()
         config = self._config
-        heads, depth = config.shared_max, config.context_max * config.shared_max
-        m.submodules.buffer = buffer = memory.Memory(shape=ELEMENT.size, depth=depth, init=[])
-        write, read = buffer.write_port(), buffer.read_port()
-        m.submodules += [
-            adder := ElementAdder(),
-            special := SpecialFunction(),
-            converter := IntegerConverter(width=_POINT + config.context_max.bit_length() + 2),
-            multiplier := ElementMultiplier(),
-        ]
-        self._operators = adder, special, converter, multiplier
-        self._step = step = Signal(_Step)
-        place, vector = Signal(range(depth)), Signal(range(heads))
-        end, last_vector = Signal.like(place), Signal.like(vector)
-        walk = _Walk(place=place, vector=vector, row_end=vector == last_vector, last=place == end)
-        # State of each head: its largest score, its sum of exponentials, and its largest u.
-        peaks = Array(Signal(ELEMENT.size, name=f"peak{i}") for i in range(heads))
-        sums = Array(Signal(len(converter.integer) - 1, name=f"sum{i}") for i in range(heads))
-        tops = Array(Signal(ELEMENT.size - 1, name=f"top{i}") for i in range(heads))
-
-        score = self.scores.p
-        value, first = Value.cast(score.value), Signal(init=1)
-        taken = self.scores.valid & self.scores.ready
+        m.submodules.exponentials = self._pass = step = ExponentialPass(config)
+        words = segment_elements(config).size
+        buffers = [memory.Memory(shape=words, depth=score_words(config), init=[]) for _ in range(2)]
+        m.submodules += buffers
+        write = [buffer.write_port() for buffer in buffers]
+        read = [buffer.read_port() for buffer in buffers]
+        # A buffer is taken from its last score to its last weight. Its scores are full until the
+        # pass is done, and its weights are ready from then on. Factors are held up to their use.
+        self._taken, self._full, self._ready, held = (
+            Array(Signal(name=f"{name}{i}") for i in range(2))
+            for name in ("taken", "full", "ready", "held")
+        )
+        now, used = Signal(), Signal()  # Buffers of the pass, and of the factors that are used.
+        self._end = Signal(walk_end(config), reset_less=True)
+        place, peaks = self._scores(m)
+        quantizers, factors = (
+            [
+                Array(
+                    Signal(ELEMENT.size, name=f"{name}{bank}_{i}") for i in range(config.shared_max)
+                )
+                for bank in range(2)
+            ]
+            for name in ("quantizer", "factor")
+        )
         m.d.comb += [
-            self.scores.ready.eq(step == _Step.SCORES),
-            write.addr.eq(place),
-            write.data.eq(value),
-            write.en.eq(taken),
-            read.addr.eq(place),
-            read.en.eq(1),
-            converter.exponent.eq(-_POINT),
+            step.go.eq(self._full[now]),
+            step.hold.eq(held[now]),
+            step.end.eq(self._end),
+            self.overflow.eq(step.overflow),
+            *(
+                Value.cast(step.peaks[i]).eq(_element(Mux(now, peaks[1][i], peaks[0][i])))
+                for i in range(config.shared_max)
+            ),
+            Value.cast(step.scores).eq(Mux(now, read[1].data, read[0].data)),
+            *(
+                Value.cast(self.factors[i]).eq(Mux(used, factors[1][i], factors[0][i]))
+                for i in range(config.shared_max)
+            ),
         ]
-        # The first position's scores are the largest so far, whatever the scores before were.
-        with m.If(taken):
-            m.d.sync += [place.eq(place + 1), first.eq(first & ~score.row_end)]
-            with m.If(first | greater(_order(value), _order(peaks[score.vector]))):
-                m.d.sync += peaks[score.vector].eq(value)
-            with m.If(score.last):
-                m.d.sync += [step.eq(_Step.EXPONENTIALS), place.eq(0), first.eq(1)]
-                m.d.sync += [end.eq(place), last_vector.eq(score.vector), vector.eq(0)]
-                m.d.sync += [part.eq(0) for part in (*sums, *tops)]
-        self._exponentials(m, walk, read, write, peaks, sums, tops)
-        quantizers = self._factors(m, walk, sums, tops)
-        self._weights(m, walk, read, quantizers)
+        self._scales(m, now)
+        address, enable = self._weights(m, read, quantizers)
+        with m.If(self.used):
+            m.d.sync += [held[used].eq(0), used.eq(~used)]
+        with m.If(step.done):
+            m.d.sync += [self._full[now].eq(0), self._ready[now].eq(1), held[now].eq(1)]
+            m.d.sync += now.eq(~now)
+        for bank in range(2):
+            with m.If(step.have_quantizer & (now == bank)):
+                m.d.sync += quantizers[bank][step.vector].eq(Value.cast(step.quantizer))
+            with m.If(step.have_factor & (now == bank)):
+                m.d.sync += factors[bank][step.vector].eq(Value.cast(step.factor))
+            # The largest scores start again from the smallest number.
+            with m.If(step.done & (now == bank)):
+                m.d.sync += [peak.eq(0) for peak in peaks[bank]]
+            # The pass reads and writes while the scores are full, and lags behind its reads.
+            passing, scored = self._full[bank], self.scores.valid & self.scores.ready
+            m.d.comb += [
+                write[bank].addr.eq(Mux(passing, step.target, place)),
+                write[bank].data.eq(
+                    Mux(passing, Value.cast(step.u), Value.cast(self.scores.p.values))
+                ),
+                write[bank].en.eq(
+                    Mux(passing, step.written, scored) & (Mux(passing, now, self._bank) == bank)
+                ),
+                read[bank].addr.eq(Mux(passing, step.place, address)),
+                read[bank].en.eq(passing | enable),
+            ]
         return m
 
-    def _exponentials(
-        self,
-        m: Module,
-        walk: _Walk,
-        read: memory.ReadPort,
-        write: memory.WritePort,
-        peaks: Array,
-        sums: Array,
-        tops: Array,
-    ) -> None:
-        """Replace the scores by u, sum the exponentials, and find the largest u.
-
-        The write follows its address by 13 cycles, so that no score is overwritten before it is
-        read.
-
-        Parameters
-        ----------
-        m : module that gets the logic
-        walk : place in the buffer, from its first score on
-        read, write : ports of the buffer
-        peaks : the largest score of each head
-        sums, tops : sum of e, and largest u, of each head; both are 0 at the start
-        """
-        adder, special, converter, multiplier = self._operators
-        now = self._step == _Step.EXPONENTIALS
-        issuing, done = Signal(), Signal()
-        issue = now & ~done & self.scales.valid
-        m.d.comb += [issuing.eq(issue), self.scales.ready.eq(issue & walk.row_end)]
-        with m.If(issuing):
-            walk.advance(m)
-            m.d.sync += done.eq(walk.last)
-        # Cycles from the address to each operand. The 1 at the end is the register of e, which
-        # keeps the shifter of ``_fixed`` out of the path of the sum.
-        at_difference = 1 + ElementAdder.LATENCY
-        at_sum = at_difference + SpecialFunction.LATENCY + 1
-        at_scale = at_sum + IntegerConverter.LATENCY
-        at_write = at_scale + ElementMultiplier.LATENCY
-        vectors = {
-            cycles: delay(m, walk.vector, cycles, reset_less=True)
-            for cycles in (1, at_sum, at_write)
-        }
-        valids = {cycles: delay(m, issuing, cycles) for cycles in (at_difference, at_sum, at_write)}
-        scale = delay(m, self.scales.p, at_scale, reset_less=True)
-        place = delay(m, walk.place, at_write, reset_less=True)
-        over = delay(m, issuing & walk.last, at_write + 1)
-        # e is at most 2¹⁶, which takes a bit above the binary point.
-        e = Signal(_POINT + 1)
-        m.d.sync += e.eq(_fixed(m, special.value))
-        product = Value.cast(multiplier.product)
-        # No other step has a use for the adder.
-        m.d.comb += [
-            Value.cast(adder.a).eq(read.data),
-            Value.cast(adder.b).eq(peaks[vectors[1]]),
-            adder.subtract.eq(1),
-        ]
-        with m.If(now):
-            m.d.comb += [
-                special.function.eq(Function.EXP2),
-                special.x.eq(adder.total),
-                converter.integer.eq(e),
-                multiplier.a.eq(converter.element),
-                Value.cast(multiplier.b).eq(scale),
-                write.addr.eq(place),
-                write.data.eq(product),
-                write.en.eq(valids[at_write]),
-                self.overflow.eq(adder.overflow & valids[at_difference]),
-            ]
-            with m.If(valids[at_sum]):
-                m.d.sync += sums[vectors[at_sum]].eq(sums[vectors[at_sum]] + e)
-            # u is not negative: magnitudes compare like elements.
-            with m.If(valids[at_write]):
-                top = tops[vectors[at_write]]
-                m.d.sync += top.eq(larger(product[:-1], top))
-            with m.If(over):
-                m.d.sync += [self._step.eq(_Step.FACTORS), done.eq(0)]
-
-    def _factors(self, m: Module, walk: _Walk, sums: Array, tops: Array) -> Array:
-        """Compute for each head the factor of its weights' quantizer, and that of its results.
-
-        A head takes 11 cycles of ``timer``, from 0 on.
-
-        ======  ====================================================================================
-        timer   operators
-        ======  ====================================================================================
-        0       the reciprocal of the largest u, and ``max u · round(1 / 127)``, start
-        2       the product is kept as ``scale``
-        4       ``127 · reciprocal(max u)`` and the reciprocal of the total start
-        6       the product is kept as the factor of the quantizer
-        8       ``scale · reciprocal(total)`` starts
-        10      the product is kept as the factor of the results
-        ======  ====================================================================================
-
-        Parameters
-        ----------
-        m : module that gets the logic
-        walk : its ``vector`` is the number of the head; it ends at 0
-        sums, tops : sum of e, and largest u, of each head
+    def _scores(self, m: Module) -> tuple[Signal, list[Array]]:
+        """Take scores, and find the largest one of each head.
 
         Returns
         -------
-        Factor of the quantizer, for each head
+        Place of the score that is taken; and the largest scores of both buffers, as numbers of
+        ``_order``
         """
-        _, special, converter, multiplier = self._operators
-        heads = self._config.shared_max
-        now = self._step == _Step.FACTORS
-        quantizers = Array(Signal(ELEMENT.size, name=f"quantizer{i}") for i in range(heads))
-        outputs = Array(Value.cast(self.factors[i]) for i in range(heads))
-        factors = Array(Signal(ELEMENT.size, name=f"factor{i}") for i in range(heads))
-        m.d.comb += [outputs[i].eq(factors[i]) for i in range(heads)]
-        scale = Signal(ELEMENT.size)
-        product = Value.cast(multiplier.product)
-        # The reciprocal of the largest u, then that of the sum; a product while each is computed.
-        one, two = SpecialFunction.LATENCY, ElementMultiplier.LATENCY
-        timer = Signal(range(2 * one + two + 1))
-        with m.If(now):
-            m.d.comb += [
-                special.function.eq(Function.RECIPROCAL),
-                Value.cast(special.x).eq(
-                    Mux(timer < one, tops[walk.vector], Value.cast(converter.element))
-                ),
-                converter.integer.eq(sums[walk.vector]),
-            ]
-            with m.If(timer < one):
-                m.d.comb += Value.cast(multiplier.a).eq(tops[walk.vector])
-                m.d.comb += Value.cast(multiplier.b).eq(constant(1 / 127))
-            with m.Elif(timer < 2 * one):
-                m.d.comb += multiplier.a.eq(special.value)
-                m.d.comb += Value.cast(multiplier.b).eq(constant(127.0))
-            with m.Else():
-                m.d.comb += multiplier.a.eq(special.value)
-                m.d.comb += Value.cast(multiplier.b).eq(scale)
-            # The total is an integer times 2⁻¹⁶; its sum does not change in this step.
-            m.d.sync += timer.eq(timer + 1)
-            with m.If(timer == two):
-                m.d.sync += scale.eq(product)
-            with m.If(timer == one + two):
-                m.d.sync += quantizers[walk.vector].eq(product)
-                m.d.comb += self.overflow.eq(multiplier.overflow)
-            with m.If(timer == 2 * one + two):
-                m.d.sync += [factors[walk.vector].eq(product), timer.eq(0)]
-                m.d.sync += walk.vector.eq(Mux(walk.row_end, 0, walk.vector + 1))
-                with m.If(walk.row_end):
-                    m.d.sync += self._step.eq(_Step.WEIGHTS)
-        return quantizers
+        config, score = self._config, self.scores.p
+        self._bank = bank = Signal()
+        m.d.comb += self.scores.ready.eq(~self._taken[bank])
+        taken = self.scores.valid & self.scores.ready
+        walk = Signal(walk_end(config))
+        peaks = [
+            Array(Signal(ELEMENT.size, name=f"peak{bank}_{i}") for i in range(config.shared_max))
+            for bank in range(2)
+        ]
+        present = Cat(1, score.others)
+        # No score has the number 0, so that it stands for a segment without a position.
+        orders = [
+            Mux(present[segment], _order(Value.cast(score.values[segment])), 0)
+            for segment in range(config.segments)
+        ]
+        cycles = tree_latency(config.segments)
+        largest = tree(m, orders, larger)
+        later, vector, its_bank = (delay(m, part, cycles) for part in (taken, score.vector, bank))
+        ended = delay(m, taken & score.last, cycles)
+        for number in range(2):
+            peak = peaks[number][vector]
+            with m.If(later & (its_bank == number) & greater(largest, peak)):
+                m.d.sync += peak.eq(largest)
+        with m.If(taken):
+            m.d.sync += walk.place.eq(walk.place + 1)
+            with m.If(score.row_end):
+                m.d.sync += walk.chunk.eq(walk.chunk + 1)
+            with m.If(score.last):
+                m.d.sync += [walk.place.eq(0), walk.chunk.eq(0), bank.eq(~bank)]
+                m.d.sync += [self._taken[bank].eq(1), self._end.eq(walk)]
+                m.d.sync += [self._end.vector.eq(score.vector), self._end.others.eq(score.others)]
+        # The pass begins when the last score has passed the tree.
+        with m.If(ended):
+            m.d.sync += self._full[its_bank].eq(1)
+        return walk.place, peaks
 
-    def _weights(self, m: Module, walk: _Walk, read: memory.ReadPort, quantizers: Array) -> None:
-        """Quantize u; the pipeline stops while a weight is not taken.
-
-        An address in cycle 0 has its u at the read port in cycle 1, and its weight in cycle 3.
+    def _scales(self, m: Module, bank: Signal) -> None:
+        """Keep the scales of the values of two groups, until the pass reads them.
 
         Parameters
         ----------
         m : module that gets the logic
-        walk : place in the buffer, from its first u on
-        read : port of the buffer; it keeps its word while the pipeline stops
-        quantizers : factor of the quantizer, for each head
+        bank : buffer of the pass
         """
-        now = self._step == _Step.WEIGHTS
+        config = self._config
+        chunks = score_chunks(config)
+        m.submodules.scales = scales = memory.Memory(
+            shape=segment_elements(config).size, depth=2 << (chunks - 1).bit_length(), init=[]
+        )
+        write, read = scales.write_port(), scales.read_port()
+        chunk, target = Signal(range(chunks)), Signal()
+        m.d.comb += [
+            self.scales.ready.eq(1),
+            write.addr.eq(_place(chunk, target)),
+            write.data.eq(Value.cast(self.scales.p.elements)),
+            write.en.eq(self.scales.valid),
+            read.addr.eq(_place(self._pass.chunk, bank)),
+            Value.cast(self._pass.scales).eq(read.data),
+        ]
+        with m.If(self.scales.valid):
+            m.d.sync += [
+                chunk.eq(Mux(self.scales.p.last, 0, chunk + 1)),
+                target.eq(target ^ self.scales.p.last),
+            ]
+
+    def _weights(
+        self, m: Module, read: list[memory.ReadPort], quantizers: list[Array]
+    ) -> tuple[Value, Value]:
+        """Quantize u; the pipeline stops while weights are not taken.
+
+        An address in cycle 0 has its u at the read port in cycle 1, and its weights in cycle 3.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        read : ports of the buffers; they keep their word while the pipeline stops
+        quantizers : factors of the quantizer for each head, of both buffers
+
+        Returns
+        -------
+        Address and enable of the buffer whose weights are ready
+        """
+        config = self._config
         pipeline = Module()
-        pipeline.submodules.quantizer = quantizer = ElementQuantizer()
-        advance, done = Signal(), Signal()
+        advance, issuing, done, bank = Signal(), Signal(), Signal(), Signal()
         m.submodules.pipeline = EnableInserter(advance)(pipeline)
-        issuing = now & ~done
-        issued = delay(pipeline, Cat(issuing, walk.row_end, walk.last), 1)
-        out = delay(pipeline, issued, ElementQuantizer.LATENCY)
+        walk = Walk(now=Signal(walk_end(config)), end=self._end)
+        m.d.comb += issuing.eq(self._ready[bank] & ~done)
+        vector = delay(pipeline, walk.now.vector, 1, reset_less=True)
+        out = delay(pipeline, Cat(issuing, walk.last), 1 + ElementQuantizer.LATENCY)
         m.d.comb += [
             advance.eq(self.weights.ready | ~self.weights.valid),
             self.weights.valid.eq(out[0]),
-            self.weights.p.value.eq(quantizer.integer),
-            self.weights.p.row_end.eq(out[1]),
-            Value.cast(quantizer.a).eq(read.data),
-            Value.cast(quantizer.b).eq(
-                quantizers[delay(pipeline, walk.vector, 1, reset_less=True)]
-            ),
         ]
-        with m.If(now):
-            m.d.comb += read.en.eq(advance)
-            with m.If(advance & issuing):
-                walk.advance(m)
-                m.d.sync += done.eq(walk.last)
-            with m.If(out[0] & out[2] & self.weights.ready):
-                m.d.sync += [self._step.eq(_Step.SCORES), done.eq(0)]
+        for segment in range(config.segments):
+            pipeline.submodules[f"quantizer{segment}"] = quantizer = ElementQuantizer()
+            u = Mux(bank, read[1].data, read[0].data)
+            m.d.comb += [
+                self.weights.p[segment].eq(quantizer.integer),
+                Value.cast(quantizer.a).eq(u.word_select(segment, ELEMENT.size)),
+                Value.cast(quantizer.b).eq(Mux(bank, quantizers[1][vector], quantizers[0][vector])),
+            ]
+        with m.If(advance & issuing):
+            walk.advance(m)
+            m.d.sync += done.eq(walk.last)
+        with m.If(out[0] & out[1] & self.weights.ready):
+            m.d.sync += [done.eq(0), bank.eq(~bank)]
+            m.d.sync += [self._ready[bank].eq(0), self._taken[bank].eq(0)]
+        return walk.now.place, advance
+
+
+def _place(chunk: Value, bank: Value) -> Value:
+    """Address of a chunk in a memory of two banks; each has a power of two of places."""
+    return Cat(chunk, bank)
 
 
 def _order(element: Value) -> Value:
-    """A number of 24 bits that grows with the element.
+    """A number of 24 bits that grows with the element, and is not 0.
 
     Example: −1, 0 and 1 give 0x407FFF, 0x800000 and 0xBF8000.
     """
@@ -409,24 +314,7 @@ def _order(element: Value) -> Value:
     return Cat(element[:-1] ^ negative.replicate(len(element) - 1), ~negative)
 
 
-def _fixed(m: Module, element: data.View) -> Value:
-    """An element from 0 to 1 in 16 bits below the binary point, rounded half to even.
-
-    Example: 1 gives 65,536, and 2⁻¹⁷ gives 0, which is the even neighbor.
-
-    Parameters
-    ----------
-    m : module that gets the logic
-    element : 0 to 1, a result of 2ˣ
-    """
-    # 1 has the bits of its significand one place higher, and every halving shifts by one. Zeros
-    # below keep all bits, so that a tie is seen.
-    most = SIGNIFICAND_BITS + 1
-    places, shifted = Signal(8), Signal(most + 1 + SIGNIFICAND_BITS)
-    m.d.comb += [
-        places.eq(BIAS - element.exponent),
-        shifted.eq(Cat(Const(0, most + 1), significand(element)) >> places[:5]),
-    ]
-    whole, round_bit = shifted[most:], shifted[most - 1]
-    sticky = shifted[: most - 1].any()
-    return Mux(places > most, 0, whole + (round_bit & (sticky | whole[0])))
+def _element(order: Value) -> Value:
+    """The element of a number of ``_order``."""
+    negative = ~order[-1]
+    return Cat(order[:-1] ^ negative.replicate(len(order) - 1), negative)

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from .config import TokenConfig, check_core_config
 from .element import ELEMENT
-from .scores import score_shape
+from .scores import logit_shape
 from .tree import greater
 
 __all__ = ["K_MAX", "TopK", "answer_shape"]
@@ -64,7 +64,7 @@ class TopK(wiring.Component):
     -------
     k : In(range(K_MAX + 1)); answers to give, from 1 to ``K_MAX`` and at most one for each logit;
         sampled with the last logit
-    logits : In(stream of ``score_shape``); of the tokens from 0 on; ``last`` ends them; ready
+    logits : In(stream of ``logit_shape``); of the tokens from 0 on; ``last`` ends them; ready
         unless answers are given
     answers : Out(stream of ``answer_shape``); depends on registers alone
     busy : Out(1); logits have come, and not all answers are given
@@ -75,7 +75,7 @@ class TopK(wiring.Component):
         super().__init__(
             {
                 "k": In(range(K_MAX + 1)),
-                "logits": In(stream.Signature(score_shape(config))),
+                "logits": In(stream.Signature(logit_shape())),
                 "answers": Out(stream.Signature(answer_shape(config))),
                 "busy": Out(1),
             }

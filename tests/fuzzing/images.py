@@ -186,12 +186,15 @@ def _check_requests(config: dict, program: list, memory: int, beats: int) -> Non
                     ask(last + position * setup.cache_bytes, setup.cache_bytes // word)
             elif number == Op.ATTEND:
                 for group in range(one.groups):
-                    start = one.address + group * 2 * (one.scale_step + one.row_step)
-                    elements(start, position + 1)
-                    elements(start + one.scale_step, position + 1)
-                    words = (position + 1) * setup.cache_bytes // word
-                    ask(start + 2 * one.scale_step, words)
-                    ask(start + 2 * one.scale_step + one.row_step, words)
+                    start = one.address + group * (one.scale_step + 2 * one.row_step)
+                    # A chunk has a position for each segment; chunks are read as a whole.
+                    lanes_of_head = max(1 << (config["head_size_max"] - 1).bit_length(), word)
+                    segments = max(1, config["attention_lanes"] // lanes_of_head)
+                    positions = -(-(position + 1) // segments) * segments
+                    elements(start, 2 * positions)
+                    words = positions * setup.cache_bytes // word
+                    ask(start + one.scale_step, words)
+                    ask(start + one.scale_step + one.row_step, words)
                 vector(one.destination, one.count)
             elif number == Op.HEAD:
                 ask(one.address, one.scale_words)

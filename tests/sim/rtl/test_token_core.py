@@ -12,6 +12,7 @@ from trilith.golden.errors import CheckpointError
 from trilith.golden.network.layers import BitLinear
 from trilith.golden.network.token_core import CoreCache
 from trilith.hw.token.image import compile_image
+from trilith.hw.token.program import Op
 from trilith.sim import SimulationError
 from trilith.sim.rtl.core_text import CoreNetwork
 from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
@@ -23,10 +24,21 @@ def core_model(random_model):
     return partial(small_model, random_model)
 
 
+def with_stale_cache(image):
+    """The image with any bytes where the cache will be: no token may depend on them."""
+    memory = image.memory.copy()
+    for one in image.program:
+        if one.op == Op.ATTEND:
+            step = one.fields["scale_step"] + 2 * one.fields["row_step"]
+            start, size = one.fields["address"], one.fields["groups"] * step
+            memory[start : start + size] = np.random.default_rng(5).integers(0, 256, size)
+    return replace(image, memory=memory)
+
+
 def run(model, tokens, k=3, memory=None, config=CONFIG):
     """Run tokens, and compare all vectors and answers; return the last run."""
-    cache = CoreCache(model.config)
-    with TokenCoreSimulator(compile_image(model, config), memory=memory, limit=200_000) as core:
+    cache, image = CoreCache(model.config), with_stale_cache(compile_image(model, config))
+    with TokenCoreSimulator(image, memory=memory, limit=200_000) as core:
         for position, token in enumerate(tokens):
             result = check_token(core, GoldenTrace(model, token, cache), token, position, k)
     return result
@@ -54,6 +66,18 @@ def test_a_whole_context(core_model, family):
     model = core_model(family)
     tokens = np.random.default_rng(1).integers(0, 160, 12).tolist()
     assert not run(model, tokens).error
+
+
+def test_chunks_with_rows_of_two_positions(core_model):
+    config = replace(CONFIG, attention_lanes=64)
+    assert config.segments == 2
+    tokens = np.random.default_rng(2).integers(0, 160, 12).tolist()
+    fast = run(core_model(), tokens, config=config)
+    assert not fast.error
+    for memory in (MemoryModel(latency=23, interval=3), MemoryModel(pauses=0.3, seed=4)):
+        slow = run(core_model(), tokens, config=config, memory=memory)
+        assert slow.cycles > fast.cycles
+        assert not slow.error
 
 
 def test_slow_memories(core_model):
