@@ -10,14 +10,14 @@ from trilith.hw import MatVecConfig
 from trilith.hw.token.config import TokenConfig
 from trilith.hw.token.core import TokenCore
 
-#: Multipliers of each part of a core: for each vector lane, for each attention lane, and beside.
+#: Multipliers of each part of a core: for each vector lane, attention lane and segment, and beside.
 PARTS = {
-    "scaler": (2, 0, 0),
-    "writer": (4, 0, 0),
-    "peak": (1, 0, 0),
-    "normalizer": (3, 0, 2),
-    "heads": (3, 0, 2),
-    "attention": (1, 2, 6),
+    "scaler": (2, 0, 0, 0),
+    "writer": (4, 0, 0, 0),
+    "peak": (1, 0, 0, 0),
+    "normalizer": (3, 0, 0, 2),
+    "heads": (3, 0, 0, 2),
+    "attention": (1, 2, 5, 1),
 }
 
 
@@ -36,8 +36,8 @@ def multipliers(config):
     return {part: count for part, count in counts.items() if count}
 
 
-@pytest.mark.parametrize(("lanes", "attention"), [(1, 4), (2, 8)])
-def test_multipliers_are_in_operators_and_dot_products_alone(lanes, attention):
+@pytest.mark.parametrize(("lanes", "attention", "segments"), [(1, 4, 1), (2, 8, 1), (2, 16, 2)])
+def test_multipliers_are_in_operators_and_dot_products_alone(lanes, attention, segments):
     config = TokenConfig(
         engine=MatVecConfig(lanes=8, rows=3, k_max=16, n_max=16),
         vector_lanes=lanes,
@@ -51,10 +51,11 @@ def test_multipliers_are_in_operators_and_dot_products_alone(lanes, attention):
         context_max=4,
         vocabulary_max=8,
     )
+    assert config.segments == segments
     counts = multipliers(config)
     # The ternary engine, the sequencer and the memory's addresses have none.
     assert counts == {
-        name: lanes * vector + attention * products + scalars
-        for name, (vector, products, scalars) in PARTS.items()
+        name: lanes * vector + attention * products + segments * scores + scalars
+        for name, (vector, products, scores, scalars) in PARTS.items()
     }
     assert sum(counts.values()) == config.multipliers
