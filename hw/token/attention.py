@@ -91,20 +91,23 @@ class AttentionUnit(wiring.Component):
     2 to 1 + N                           chunks of keys
     s = 8 + N + T                        last score
     3 + N to 2 + 2 · N                   chunks of the keys of the second group
-    w = s + 18 + 2 · t + S + 11 · V      first weights and first chunk of values
+    w = s + 18 + 2 · t + S + 11 · V      first weights; chunks of values from here on, behind those
+                                         of the second group's keys
     ===================================  =========================================================
 
-    Every list takes N cycles. A list of keys follows the list before in the next cycle, or one
-    cycle later if it had keys too. A list of values also waits for its weights. The last one waits
-    for the words of the group before, which take ``10 + t + V · W`` cycles from its last chunk.
+    Every list takes N cycles. A list of keys follows a list of values in the next cycle, and a list
+    of keys one cycle later. A list of values also waits for its weights, and for the mixer: its
+    last word of the group before must have left two cycles before.
 
-    Latency: the last word leaves ``7 + t + V · W`` cycles after the last chunk of values. One group
-    takes ``32 + T + 3 · t + 2 · N + S + V · (11 + W)`` cycles. The next command is accepted one
-    cycle after the last word. Logits of P tokens take ``9 + P · C + T`` cycles.
-    Throughput: a chunk of a query per cycle, in the scores and again in the mixture.
+    Latency: the last word of a group leaves ``7 + t + V · W`` cycles after its last chunk of
+    values. That of a single group leaves in cycle ``32 + T + 3 · t + 2 · N + S + V · (11 + W)``.
+    The next command is accepted one cycle later. The last of P logits leaves in cycle
+    ``8 + P · C + T``. Throughput: a chunk of a query per cycle, in the scores and again in the
+    mixture.
 
     Example: 256 lanes, heads of 128, 512 positions, 5 groups of 4 heads and L = 8. A chunk has 2
-    rows, and N and S are 1,024. The ten lists take 10,240 cycles. The rest is about 200.
+    rows, and N and S are 1,024. The ten lists take 10,240 cycles, and the last word leaves in cycle
+    10,464. With a word of 512 bits in every cycle, memory takes 10,560 cycles for rows and scales.
 
     - First position: P is 1. The mixed vector is the value, as its weights are 127 and its factor
       is about its scale / 127.

@@ -139,6 +139,13 @@ def attention_cycles(config: TokenConfig, groups: int, vectors: int, rows: int, 
     return delivered
 
 
+def test_the_example_of_the_description() -> None:
+    config = replace(
+        CONFIG, attention_lanes=256, memory_width=512, vector_lanes=8, head_size_max=128
+    )
+    assert attention_cycles(config, groups=5, vectors=4, rows=512, words=16) == 10_464
+
+
 def attention_case(config: TokenConfig, positions: int, groups: int, vectors: int):
     """A command, its input, and the mixed vector."""
     rng = np.random.default_rng(positions)
