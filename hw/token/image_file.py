@@ -27,7 +27,7 @@ from .writer import WriteMode
 __all__ = ["Image", "check_model", "read_image", "write_image"]
 
 #: Version that ``write_image`` writes.
-_VERSION = "2"
+_VERSION = "3"
 
 #: Texts in the metadata of a file.
 _KEYS = ("format", "version", "config", "model", "model_digest", "program_words", "content_digest")

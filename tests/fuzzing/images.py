@@ -52,7 +52,7 @@ def _tree() -> Object:
     program = [[head & 255, head >> 8, list(fields)] for head, *fields in words]
     metadata = {
         "format": "trilith token core image",
-        "version": "2",
+        "version": "3",
         "config": Object.of(asdict(image.config)),
         "model": image.model,
         "model_digest": image.model_digest,
@@ -112,7 +112,7 @@ def _naive(folder: Path) -> dict[str, Any]:
     texts = json.loads(data[8 : 8 + size], object_pairs_hook=naive.once)["__metadata__"]
     tensors = naive.safetensors(data)
     assert tensors.keys() == {"memory", "weights"}
-    assert (texts["format"], texts["version"]) == ("trilith token core image", "2")
+    assert (texts["format"], texts["version"]) == ("trilith token core image", "3")
     memory, weights = tensors["memory"], tensors["weights"]
     content = texts["config"].encode() + memory.tobytes() + weights.tobytes()
     assert hashlib.sha256(content).hexdigest() == texts["content_digest"]

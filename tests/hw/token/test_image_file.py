@@ -177,8 +177,8 @@ def test_the_digest_is_that_of_everything_in_the_model(random_model):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"version": "1"}, "the image's version must be '2', not '1'"),
-        ({"version": None}, "the image's version must be '2', not None"),
+        ({"version": "1"}, "the image's version must be '3', not '1'"),
+        ({"version": None}, "the image's version must be '3', not None"),
         (
             {"format": "trilith token core image+"},
             "the image's format must be 'trilith token core image', not 'trilith token core "
