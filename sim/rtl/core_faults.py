@@ -45,7 +45,7 @@ def read_ranges(image: Image, token: int) -> dict[str, tuple[int, int]]:
         "scale of the embedding": (embed["scales"] + 4 * token, 4),
         "embedding": (embed["rows"] + token * setup["embedding_bytes"], hidden),
         "scale of a key": (attend["address"], 4),
-        "key": (attend["address"] + 2 * attend["scale_step"], size),
+        "key": (attend["address"] + attend["scale_step"], size),
         "scales of the head": (head["address"], 4 * vocabulary),
         "head": (head["address"] + head["scale_step"], vocabulary * setup["embedding_bytes"]),
     }
