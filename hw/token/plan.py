@@ -227,7 +227,7 @@ class _Planner:
         self._config, self._sizes, self._scales = config, sizes, scales
         self._gains = gains
         self._word = config.memory_width // 8
-        self._row = config.row_chunks(sizes.head_size) * config.attention_lanes
+        self._row = config.cache_row(sizes.head_size)
         #: First words of the residual stream, and of the other vectors.
         self._stream, self._work = 0, -(-config.hidden_max // config.vector_lanes)
         self._program: list[Instruction] = []
@@ -363,19 +363,20 @@ class _Planner:
     def _attention(self, prefix: str, gains: Mapping[str, int]) -> None:
         """Plan the products, the heads and the attention of a layer, and reserve its cache.
 
-        The cache has for each head of keys and values: scales of the keys, scales of the values,
-        keys, values; each with room for the whole context.
+        The cache has for each head of keys and values: pairs of a key's scale and a value's, keys,
+        values; each with room for the whole context, in whole chunks.
 
         Parameters
         ----------
         prefix : in front of the names of the layer's parts
         gains : addresses of its gains
         """
-        sizes, lanes = self._sizes, self._config.vector_lanes
-        size = sizes.head_size
-        scale_step = self._aligned(4 * sizes.max_positions)
-        row_step = self._aligned(self._row * sizes.max_positions)
-        group = 2 * (scale_step + row_step)
+        sizes, config = self._sizes, self._config
+        size, lanes = sizes.head_size, config.vector_lanes
+        positions = -(-sizes.max_positions // config.segments) * config.segments
+        scale_step = self._aligned(8 * positions)
+        row_step = self._aligned(self._row * positions)
+        group = scale_step + 2 * row_step
         cache = self._place(f"{prefix}cache", group * sizes.kv_heads)
         heads = {"q": sizes.heads, "k": sizes.kv_heads, "v": sizes.kv_heads}
         place, places = self._work, {}
@@ -392,11 +393,11 @@ class _Planner:
                 source=places[name],
                 heads=count,
                 half=size // lanes // 2,
-                rows=cache + 2 * scale_step + value * row_step,
-                scales=cache + value * scale_step,
+                rows=cache + scale_step + value * row_step,
+                scales=cache + 4 * value,
                 step=group,
             )
-        vectors, chunks = sizes.heads // sizes.kv_heads, self._row // self._config.attention_lanes
+        vectors, chunks = sizes.heads // sizes.kv_heads, config.cache_chunks(size)
         sub_norm = gains.get("self_attn.attn_sub_norm")
         self._emit(
             Op.ATTEND,

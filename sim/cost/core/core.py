@@ -47,12 +47,14 @@ class Core:
         # Gearboxes of rows, of an embedding and of the program; units that a memory word brings.
         self._chunks = Gear(max(1, config.attention_lanes // word_bytes))
         self._chunk_units = max(1, word_bytes // config.attention_lanes)
+        # A chunk of several words waits in a register.
+        self._holds, self._held = config.attention_lanes > word_bytes, False
         self._pieces, self._piece_units = Gear(1), word_bytes // config.vector_lanes
         self._instructions = Gear(max(1, INSTRUCTION_BYTES // word_bytes))
         self._engine, self._scaler = Engine(config, memory), Scaler(config)
         self._writer, self._peaks, self._normalizer = Writer(), Peaks(config), Normalizer()
         self._heads, self._padder, self._cache = Heads(config), Padder(config), CacheWriter(config)
-        self._queries = Gear(config.attention_lanes // config.vector_lanes)
+        self._queries = Gear(config.segment_bytes // config.vector_lanes)
         self._attention = Attention(config)
         # State of the sequencer: the place is the number of the present instruction.
         self._state, self._place, self._timer = "idle", 0, 0
@@ -139,6 +141,7 @@ class Core:
             or self._scales.output == "embedding"
             or self._pieces.level
             or self._chunks.level
+            or self._held
         ):
             self._attend(write_ready)
         if self._wanted or attention.element_requests or attention.row_requests:
@@ -264,11 +267,14 @@ class Core:
             self._now,
             word=scales.output == "attention",
             word_last=scales.last,
-            chunk=chunks.valid,
+            chunk=self._held if self._holds else chunks.valid,
             write_ready=write_ready,
         )
         if word:
             scales.taken = True
+        if self._holds:
+            taken, chunk = chunk, chunks.valid and (chunk or not self._held)
+            self._held = chunk or (self._held and not taken)
         for gear, pop, units, chosen in (
             (chunks, chunk, self._chunk_units, not self._embedding),
             (pieces, self._piece_pop, self._piece_units, self._embedding),
@@ -298,7 +304,7 @@ class Core:
         lanes, per_word = config.vector_lanes, config.memory_width // 32
         left = set()
         name = next((name for name in ("gains", "peak_gains") if name in wanted), None)
-        if name and not channels[_GAINS].active:
+        if name and channels[_GAINS].ready:
             left.add(name)
             if name == "peak_gains":
                 count, output = fields["n" if self._op == Op.PRODUCT else "count"], "peak"
@@ -309,7 +315,7 @@ class Core:
             requests[_GAINS] = -(-count // per_word)
             self._gains.route(self._now, output, 0, -(-count // lanes))
         scales = "scales" in wanted and not attending
-        if not channels[_SCALES].active:
+        if channels[_SCALES].ready:
             if scales and self._op == Op.EMBED:
                 left.add("scales")
                 requests[_SCALES] = 1
@@ -323,11 +329,14 @@ class Core:
                 attention.element_requests -= 1
                 requests[_SCALES] = attention.scale_words
                 self._scales.route(self._now, "attention", 0, attention.scale_words * per_word)
-        if not channels[_ROWS].active:
-            if "rows" in wanted:
+        # Requests for an embedding and for the attention do not follow at once.
+        own = "rows" in wanted
+        if channels[_ROWS].ready and (own == self._embedding or not channels[_ROWS].active):
+            if own:
                 left.add("rows")
-                requests[_ROWS] = fields["row_words"]
+                requests[_ROWS], self._embedding = fields["row_words"], True
             elif attention.row_requests:
+                self._embedding = False
                 attention.row_requests -= 1
                 requests[_ROWS] = attention.row_words
         return left
@@ -401,7 +410,7 @@ class Core:
             if push and code.last:
                 self._fetching = False
             gear.step(pop, int(push), False)
-        if self._requested and not code.active:
+        if self._requested and code.ready:
             word_bytes = self._config.memory_width // 8
             words = -(-INSTRUCTION_BYTES * len(self._program) // word_bytes)
             self._port.requests[_PROGRAM] = words
@@ -453,8 +462,6 @@ class Core:
         self._wanted = {name for name, value in conditions.items() if value}
         if embed:
             self._have_scale = self._begun = False
-        if embed or attend or last:
-            self._embedding = embed
         if loads:
             self._to_head = last
             self._have_factor = self._have_factor and last
@@ -489,11 +496,12 @@ class Core:
                 command = {"groups": 1, "vectors": 1, "rows": fields["vocabulary"], "words": 0}
                 names = ("chunks", "scale_words", "row_words")
             else:
-                row_bytes = self._program[0].fields["cache_bytes"]
+                segments, row_bytes = self._config.segments, self._config.row_bytes
+                cached = rows * self._program[0].fields["cache_bytes"]
                 command = {
                     "rows": rows,
-                    "scale_words": -(-4 * rows // word_bytes),
-                    "row_words": rows * row_bytes // word_bytes,
+                    "scale_words": -(-8 * segments * -(-rows // segments) // word_bytes),
+                    "row_words": -(-cached // row_bytes) * row_bytes // word_bytes,
                 }
                 names = ("groups", "vectors", "chunks", "words")
             command |= {name: fields[name] for name in names}

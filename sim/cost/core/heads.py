@@ -96,7 +96,7 @@ class Padder:
     """``RowPadder``: fills rows of bytes with zeros."""
 
     def __init__(self, config: TokenConfig) -> None:
-        self._pieces = config.row_bytes // config.vector_lanes
+        self._pieces = config.cache_row_bytes // config.vector_lanes
         self._place, self.filling = 0, False
 
     def step(self, piece: int, ready: bool) -> int:

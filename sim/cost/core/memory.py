@@ -12,13 +12,15 @@ _BURST, _DEPTH = 16, 64
 
 
 class Channel:
-    """A channel of the memory port: one request at a time, and the words that it keeps."""
+    """A channel of the memory port: its request and the next one, and the words that it keeps."""
 
-    __slots__ = ("_asked", "_queue", "_room", "active", "left", "taken")
+    __slots__ = ("_asked", "_left", "_next", "_queue", "_room", "taken")
 
     def __init__(self) -> None:
-        self._asked, self.left, self._room = 0, 0, _DEPTH
-        self.active = self.taken = False
+        self._asked, self._room = 0, _DEPTH
+        # Words to hand on: of the request whose words leave, and of the next one.
+        self._left = self._next = 0
+        self.taken = False
         #: Cycle from which on each word is offered.
         self._queue: deque[int] = deque()
 
@@ -27,9 +29,19 @@ class Channel:
         return bool(self._queue) and self._queue[0] <= now
 
     @property
+    def active(self) -> bool:
+        """A request is not finished."""
+        return self._left > 0
+
+    @property
+    def ready(self) -> bool:
+        """A request is accepted."""
+        return not self._asked and not self._next
+
+    @property
     def last(self) -> bool:
         """The word that is offered ends its request."""
-        return self.left == 1
+        return self._left == 1
 
     @property
     def burst(self) -> int:
@@ -49,16 +61,18 @@ class Channel:
         """
         taken, self.taken = self.taken, False
         if request:
-            self.active, self._asked, self.left = True, request, request
+            self._asked = request
         if granted:
             self._asked -= granted
             self._room -= granted
         if taken:
             self._queue.popleft()
             self._room += 1
-            self.left -= 1
-            if not self.left:
-                self.active = False
+        if self._left <= taken:
+            self._left, self._next = request or self._next, 0
+        else:
+            self._left -= taken
+            self._next = request or self._next
         if arrives:
             self._queue.append(now + 2)
 
