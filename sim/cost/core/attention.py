@@ -3,10 +3,25 @@
 from ....hw.token.config import TokenConfig
 from .streams import Pipeline
 
-__all__ = ["Attention"]
+__all__ = ["Attention", "list_words"]
 
 #: Flags of a dot product: the last one of its row, and of its command.
 _ROW_END, _LAST = 2, 4
+
+
+def list_words(config: TokenConfig, rows: int, row_bytes: int) -> dict[str, int]:
+    """Memory words of the scales of a group, and of its keys or values, in whole chunks.
+
+    Parameters
+    ----------
+    config : configuration of the core
+    rows : positions
+    row_bytes : bytes of a row of the cache
+    """
+    word_bytes, segments = config.memory_width // 8, config.segments
+    scales = 8 * segments * -(-rows // segments)
+    cached = -(-rows * row_bytes // config.row_bytes) * config.row_bytes
+    return {"scale_words": -(-scales // word_bytes), "row_words": cached // word_bytes}
 
 
 class _Unpacker:
@@ -179,9 +194,9 @@ class _Softmax:
             return
         if self._factors is None and now >= full:
             self._factors = now + self._words + 14 + self._levels
-        if self._factors is not None and self._done is None:
-            if now >= self._factors and not self._held[bank]:
-                self._done = now + 11 * vectors - 1
+        begun = self._factors is not None and now >= self._factors
+        if begun and self._done is None and not self._held[bank]:
+            self._done = now + 11 * vectors - 1
         if now == self._done:
             self._full[bank], self._factors, self._done = None, None, None
             self._ready[bank] = self._held[bank] = True

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ....hw.token.config import TokenConfig
 from ....hw.token.program import INSTRUCTION_BYTES, Instruction, Op
 from ...rtl.token_core import MemoryModel
-from .attention import Attention
+from .attention import Attention, list_words
 from .heads import CacheWriter, Heads, Padder
 from .memory import Port, Router
 from .products import Engine, Normalizer, Peaks, Scaler, Writer
@@ -47,8 +47,7 @@ class Core:
         # Gearboxes of rows, of an embedding and of the program; units that a memory word brings.
         self._chunks = Gear(max(1, config.attention_lanes // word_bytes))
         self._chunk_units = max(1, word_bytes // config.attention_lanes)
-        # A chunk of several words waits in a register.
-        self._holds, self._held = config.attention_lanes > word_bytes, False
+        self._holds, self._held = config.attention_lanes > word_bytes, False  # A register behind.
         self._pieces, self._piece_units = Gear(1), word_bytes // config.vector_lanes
         self._instructions = Gear(max(1, INSTRUCTION_BYTES // word_bytes))
         self._engine, self._scaler = Engine(config, memory), Scaler(config)
@@ -490,19 +489,13 @@ class Core:
         if "heads" in sent:
             self._heads.start(fields["heads"], fields["half"])
         if "attention" in sent:
-            word_bytes = self._config.memory_width // 8
             rows = self._position + 1
             if self._op == Op.HEAD:
                 command = {"groups": 1, "vectors": 1, "rows": fields["vocabulary"], "words": 0}
                 names = ("chunks", "scale_words", "row_words")
             else:
-                segments, row_bytes = self._config.segments, self._config.row_bytes
-                cached = rows * self._program[0].fields["cache_bytes"]
-                command = {
-                    "rows": rows,
-                    "scale_words": -(-8 * segments * -(-rows // segments) // word_bytes),
-                    "row_words": -(-cached // row_bytes) * row_bytes // word_bytes,
-                }
+                row_bytes = self._program[0].fields["cache_bytes"]
+                command = {"rows": rows, **list_words(self._config, rows, row_bytes)}
                 names = ("groups", "vectors", "chunks", "words")
             command |= {name: fields[name] for name in names}
             self._attention.start(command, self._k if self._op == Op.HEAD else 0)

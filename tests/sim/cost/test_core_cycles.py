@@ -13,6 +13,8 @@ from trilith.sim.cost.core.validate import compare_cycles, random_sizes
 from trilith.sim.rtl.token_core import MemoryModel
 
 SMALL, PYDOC = CORE_PRESETS["small"], CORE_PRESETS["pydoc"]
+#: Chunks with rows of two positions.
+PAIRS = replace(SMALL, attention_lanes=64)
 SLOW = MemoryModel(
     latency=23, interval=3, weight_interval=2, refresh_interval=500, refresh_cycles=60
 )
@@ -45,9 +47,14 @@ def check(config, count, seed, memory=None):
 
 @pytest.mark.parametrize(
     ("config", "count", "memory"),
-    [(SMALL, 20, None), (SMALL, 10, SLOW), (PYDOC, 5, None), (PYDOC, 3, SLOW)],
-    ids=["small", "small, slow memory", "pydoc", "pydoc, slow memory"],
-)
+    [
+        (SMALL, 20, None), (SMALL, 10, SLOW), (PAIRS, 10, None), (PAIRS, 5, SLOW),
+        (PYDOC, 5, None), (PYDOC, 3, SLOW),
+    ],
+    ids=[
+        "small", "small, slow memory", "pairs", "pairs, slow memory", "pydoc", "pydoc, slow memory",
+    ],
+)  # fmt: skip
 def test_random_models(config, count, memory):
     check(config, count, 2, memory)
 
