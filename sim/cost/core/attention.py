@@ -3,14 +3,14 @@
 from ....hw.token.config import TokenConfig
 from .streams import Pipeline
 
-__all__ = ["Attention", "list_words"]
+__all__ = ["Attention", "list_fields"]
 
 #: Flags of a dot product: the last one of its row, and of its command.
 _ROW_END, _LAST = 2, 4
 
 
-def list_words(config: TokenConfig, rows: int, row_bytes: int) -> dict[str, int]:
-    """Memory words of the scales of a group, and of its keys or values, in whole chunks.
+def list_fields(config: TokenConfig, rows: int, row_bytes: int) -> dict[str, int]:
+    """Fields of ``attention_command`` for a number of positions, in whole chunks.
 
     Parameters
     ----------
@@ -21,7 +21,8 @@ def list_words(config: TokenConfig, rows: int, row_bytes: int) -> dict[str, int]
     word_bytes, segments = config.memory_width // 8, config.segments
     scales = 8 * segments * -(-rows // segments)
     cached = -(-rows * row_bytes // config.row_bytes) * config.row_bytes
-    return {"scale_words": -(-scales // word_bytes), "row_words": cached // word_bytes}
+    scale_words, row_words = -(-scales // word_bytes), cached // word_bytes
+    return {"rows": rows, "scale_words": scale_words, "row_words": row_words}
 
 
 class _Unpacker:

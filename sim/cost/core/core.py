@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from ....hw.token.config import TokenConfig
 from ....hw.token.program import INSTRUCTION_BYTES, Instruction, Op
 from ...rtl.token_core import MemoryModel
-from .attention import Attention, list_words
+from .attention import Attention, list_fields
 from .heads import CacheWriter, Heads, Padder
 from .memory import Port, Router
 from .products import Engine, Normalizer, Peaks, Scaler, Writer
@@ -489,13 +489,12 @@ class Core:
         if "heads" in sent:
             self._heads.start(fields["heads"], fields["half"])
         if "attention" in sent:
-            rows = self._position + 1
             if self._op == Op.HEAD:
                 command = {"groups": 1, "vectors": 1, "rows": fields["vocabulary"], "words": 0}
                 names = ("chunks", "scale_words", "row_words")
             else:
                 row_bytes = self._program[0].fields["cache_bytes"]
-                command = {"rows": rows, **list_words(self._config, rows, row_bytes)}
+                command = list_fields(self._config, self._position + 1, row_bytes)
                 names = ("groups", "vectors", "chunks", "words")
             command |= {name: fields[name] for name in names}
             self._attention.start(command, self._k if self._op == Op.HEAD else 0)
