@@ -107,7 +107,7 @@ class AttentionUnit(wiring.Component):
 
     Example: 256 lanes, heads of 128, 512 positions, 5 groups of 4 heads and L = 8. A chunk has 2
     rows, and N and S are 1,024. The ten lists take 10,240 cycles, and the last word leaves in cycle
-    10,464. With a word of 512 bits in every cycle, memory takes 10,560 cycles for rows and scales.
+    10,469. With a word of 512 bits in every cycle, memory takes 10,560 cycles for rows and scales.
 
     - First position: P is 1. The mixed vector is the value, as its weights are 127 and its factor
       is about its scale / 127.

@@ -140,10 +140,10 @@ def attention_cycles(config: TokenConfig, groups: int, vectors: int, rows: int, 
 
 
 def test_the_example_of_the_description() -> None:
-    config = replace(
-        CONFIG, attention_lanes=256, memory_width=512, vector_lanes=8, head_size_max=128
-    )
-    assert attention_cycles(config, groups=5, vectors=4, rows=512, words=16) == 10_464
+    engine = replace(CONFIG.engine, k_max=512, n_max=512)
+    widths = {"attention_lanes": 256, "memory_width": 512, "vector_lanes": 8}
+    config = replace(CONFIG, engine=engine, head_size_max=128, **widths)
+    assert attention_cycles(config, groups=5, vectors=4, rows=512, words=16) == 10_469
 
 
 def attention_case(config: TokenConfig, positions: int, groups: int, vectors: int):
@@ -243,7 +243,7 @@ def test_a_reset_drops_a_command() -> None:
     kappa = score_factor(config.head_size_max)
     beats = unit_beats(config, *case, kappa)
     # Before the reset, the second list of keys has begun.
-    begun = {"rows": 9, "elements": 20}
+    begun = {"rows": 9, "elements": 9}
     beats = {
         name: np.concatenate([rows[: begun.get(name, len(rows))], rows])
         for name, rows in beats.items()
