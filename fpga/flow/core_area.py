@@ -21,7 +21,7 @@ _ROUTED = {"ecp5": 50}
 #: Commands of yosys by family. Without a target, ABC9 makes all logic as fast as it can, and not as
 #: small as it can. The target is in ps, by its own delays, which are about half of those of a
 #: routed design.
-_COMMANDS = SYNTHESIS | {"ecp5": f"scratchpad -set abc9.D 6000; {SYNTHESIS['ecp5']}"}
+_COMMANDS = SYNTHESIS | {"ecp5": f"scratchpad -set abc9.D 4500; {SYNTHESIS['ecp5']}"}
 
 #: Parts of the rows that have all parts: their sum, and the whole that is routed.
 TOGETHER, WHOLE = "all parts", "whole core"

@@ -391,10 +391,10 @@ def _aligned(m: Module, element: data.View, exponent: Value) -> Signal:
     ]
     # SIGNIFICAND_BITS bits below the integer decide how it is rounded. It cannot round up to 2^16:
     # only a significand that is not shifted has 16 bits, and it is exact.
-    held = Signal(2 * SIGNIFICAND_BITS, reset_less=True)
-    m.d.sync += held.eq(Mux(far, 0, shifted))
+    held, lost = Signal(2 * SIGNIFICAND_BITS, reset_less=True), Signal(reset_less=True)
+    m.d.sync += [held.eq(shifted), lost.eq(far)]
     whole, round_bit = held[SIGNIFICAND_BITS:], held[SIGNIFICAND_BITS - 1]
     sticky = held[: SIGNIFICAND_BITS - 1].any()
     integer = Signal(SIGNIFICAND_BITS)
-    m.d.comb += integer.eq(whole + (round_bit & (sticky | whole[0])))
+    m.d.comb += integer.eq(Mux(lost, 0, whole + (round_bit & (sticky | whole[0]))))
     return integer
