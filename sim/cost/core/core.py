@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 
 from ....hw.token.config import TokenConfig
-from ....hw.token.program import INSTRUCTION_BYTES, Instruction, Op
+from ....hw.token.program import Instruction, Op
 from ...rtl.token_core import MemoryModel
 from .attention import Attention, list_fields
 from .heads import CacheWriter, Heads, Padder
 from .memory import Port, Router
 from .products import Engine, Normalizer, Peaks, Scaler, Writer
+from .sequencer import Command, Sequencer
 from .streams import Gear
 
 __all__ = ["PARTS", "Core"]
@@ -33,60 +34,62 @@ class Core:
     config : configuration of the core
     program : the program of a model
     memory : speed of the memories
+    command : the command that runs
     """
 
     def __init__(
-        self, config: TokenConfig, program: Sequence[Instruction], memory: MemoryModel
+        self,
+        config: TokenConfig,
+        program: Sequence[Instruction],
+        memory: MemoryModel,
+        command: Command,
     ) -> None:
-        self._config, self._program, self._memory = config, program, memory
+        self._config, self._memory = config, memory
         word_bytes = config.memory_width // 8
         self._port = Port(4, memory)
         self._gains = Router(config, self._port.channels[_GAINS])
         self._scales = Router(config, self._port.channels[_SCALES])
-        self._rows, self._code = self._port.channels[_ROWS], self._port.channels[_PROGRAM]
+        self._rows = self._port.channels[_ROWS]
+        self._sequencer = Sequencer(config, program, self._port.channels[_PROGRAM], command)
         # Gearboxes of rows, of an embedding and of the program; units that a memory word brings.
         self._chunks = Gear(max(1, config.attention_lanes // word_bytes))
         self._chunk_units = max(1, word_bytes // config.attention_lanes)
         self._holds, self._held = config.attention_lanes > word_bytes, False  # A register behind.
         self._pieces, self._piece_units = Gear(1), word_bytes // config.vector_lanes
-        self._instructions = Gear(max(1, INSTRUCTION_BYTES // word_bytes))
         self._engine, self._scaler = Engine(config, memory), Scaler(config)
         self._writer, self._peaks, self._normalizer = Writer(), Peaks(config), Normalizer()
         self._heads, self._padder, self._cache = Heads(config), Padder(config), CacheWriter(config)
         self._queries = Gear(config.segment_bytes // config.vector_lanes)
         self._attention = Attention(config)
-        # State of the sequencer: the place is the number of the present instruction.
-        self._state, self._place, self._timer = "idle", 0, 0
-        self._wanted: set[str] = set()
-        self._requested = self._fetching = False
         # Registers of the connections.
         self._to_head = self._to_cache = self._embedding = self._begun = False
         self._have_factor = self._have_scale = False
         # Wires of the present cycle.
         self._cache_valid = self._loaded = self._piece_pop = False
-        self._now = self._token = self._position = self._k = 0
+        self._now = 0
 
-    def run(self, token: int, position: int, k: int) -> dict[str, int]:
-        """Run a token to its end; the command is accepted in the first cycle.
-
-        Parameters
-        ----------
-        token, position, k : the command
+    def run(self) -> dict[str, int]:
+        """Run the token to its end; the command is accepted in the first cycle.
 
         Returns
         -------
         Cycles of each of ``PARTS``
         """
-        self._token, self._position, self._k = token, position, k
-        self._state, self._place = "fetch", -1
-        self._requested = self._fetching = True
         parts = dict.fromkeys(PARTS, 0)
         parts["sequencing"] = 1
-        while self._state != "idle" or self._fetching:
+        refreshes = self._memory.refresh_cycles > 0
+        while self._sequencer.busy:
             self._now += 1
             self._begin_cycle()
-            parts[self._part()] += 1
-            self._cycle()
+            part = self._part()
+            parts[part] += 1
+            beats = 0 if refreshes else self._engine.beats_alone(self._now)
+            if beats > 1 and not self._works():
+                self._engine.skip(beats)
+                parts[part] += beats - 1
+                self._now += beats - 1
+            else:
+                self._cycle()
         # The core is seen to be idle in one more cycle.
         parts["sequencing"] += 1
         return parts
@@ -115,9 +118,9 @@ class Core:
     def _cycle(self) -> None:
         """Go to the next cycle."""
         now, attention, engine = self._now, self._attention, self._engine
-        sent = self._handshakes() if self._wanted else set()
-        ready = self._state == "wait" and not self._waits()
-        drop = ready and self._op == Op.EMBED
+        sent = self._handshakes() if self._sequencer.wanted else set()
+        ready = self._sequencer.waits and not self._blocked()
+        drop = ready and self._sequencer.op == Op.EMBED
         mixed, attending = attention.word, attention.busy
         write_ready = True
         if mixed or self._writer.out or sent or drop:
@@ -143,13 +146,15 @@ class Core:
             or self._held
         ):
             self._attend(write_ready)
-        if self._wanted or attention.element_requests or attention.row_requests:
+        if self._sequencer.wanted or attention.element_requests or attention.row_requests:
             sent |= self._request(attending)
         self._gains.step(now)
         self._scales.step(now)
         if sent:
             self._start(sent)
-        self._sequence(sent, ready)
+        if ready:
+            self._begin()
+        self._port.requests[_PROGRAM] = self._sequencer.step(now, sent, ready)
         self._port.step(now, self._cache_valid)
 
     def _write(self, sent: set[str], drop: bool) -> bool:
@@ -173,7 +178,7 @@ class Core:
             gains.taken = True
         peaks.step(
             self._now,
-            gained=("peak_gained" in self._one.flags) if "gained" in sent else None,
+            gained=("peak_gained" in self._sequencer.one.flags) if "gained" in sent else None,
             taken=taken,
             last=out == 2 and (not mixed or self._attention.last_group),
             peaks=drop or "normalizer" in sent,
@@ -188,7 +193,7 @@ class Core:
         sent : commands that are accepted
         write_ready : a word of the writer is accepted
         """
-        scaler, pieces, now, one = self._scaler, self._pieces, self._now, self._one
+        scaler, pieces, now, one = self._scaler, self._pieces, self._now, self._sequencer.one
         word = False
         if self._writer.active or "writer" in sent:
             command = (one.mode, "track" in one.flags) if "writer" in sent else None
@@ -247,7 +252,7 @@ class Core:
             scale_ready=(cache.scaling and write) if to_cache else not to_head,
         )
         cache.step(
-            heads=self._one.fields["heads"] if "cache" in sent else 0,
+            heads=self._sequencer.one.fields["heads"] if "cache" in sent else 0,
             write=write,
             piece=piece if to_cache else 0,
         )
@@ -298,16 +303,20 @@ class Core:
         -------
         Names of the sequencer's requests that leave
         """
-        config, wanted, attention = self._config, self._wanted, self._attention
-        channels, fields, requests = self._port.channels, self._one.fields, self._port.requests
+        config, wanted, attention = self._config, self._sequencer.wanted, self._attention
+        channels, fields, requests = (
+            self._port.channels,
+            self._sequencer.one.fields,
+            self._port.requests,
+        )
         lanes, per_word = config.vector_lanes, config.memory_width // 32
         left = set()
         name = next((name for name in ("gains", "peak_gains") if name in wanted), None)
         if name and channels[_GAINS].ready:
             left.add(name)
             if name == "peak_gains":
-                count, output = fields["n" if self._op == Op.PRODUCT else "count"], "peak"
-            elif self._op == Op.ANGLES:
+                count, output = fields["n" if self._sequencer.op == Op.PRODUCT else "count"], "peak"
+            elif self._sequencer.op == Op.ANGLES:
                 count, output = fields["words"] * lanes, "angles"
             else:
                 count, output = fields["k"], "normalizer"
@@ -315,10 +324,10 @@ class Core:
             self._gains.route(self._now, output, 0, -(-count // lanes))
         scales = "scales" in wanted and not attending
         if channels[_SCALES].ready:
-            if scales and self._op == Op.EMBED:
+            if scales and self._sequencer.op == Op.EMBED:
                 left.add("scales")
                 requests[_SCALES] = 1
-                skip = self._token % per_word // lanes
+                skip = self._sequencer.command.token % per_word // lanes
                 self._scales.route(self._now, "embedding", skip, 1)
             elif scales:
                 left.add("scales")
@@ -343,15 +352,6 @@ class Core:
     # The sequencer.
 
     @property
-    def _one(self) -> Instruction:
-        """The present instruction."""
-        return self._program[self._place]
-
-    @property
-    def _op(self) -> Op:
-        return self._program[self._place].op
-
-    @property
     def _busy_cache(self) -> bool:
         """Bytes are between the head unit or the normalizer and their memories."""
         return self._cache.busy or self._padder.filling or self._queries.level > 0
@@ -364,9 +364,11 @@ class Core:
 
     def _handshakes(self) -> set[str]:
         """Commands of the present instruction that are accepted in this cycle."""
-        last = self._op == Op.HEAD
-        queries = "normalizer" in self._wanted or self._normalizer.busy or self._busy_heads
-        factor = self._have_scale if self._op == Op.EMBED else self._have_factor
+        last = self._sequencer.op == Op.HEAD
+        queries = (
+            "normalizer" in self._sequencer.wanted or self._normalizer.busy or self._busy_heads
+        )
+        factor = self._have_scale if self._sequencer.op == Op.EMBED else self._have_factor
         ready = {
             "jobs": self._engine.loader == "take",
             "fetch": True,
@@ -378,94 +380,58 @@ class Core:
             "cache": not self._cache.busy,
             "attention": not self._attention.active and not (last and queries),
         }
-        return {name for name in self._wanted if ready.get(name, False)}
+        return {name for name in self._sequencer.wanted if ready.get(name, False)}
 
-    @property
-    def _ends(self) -> bool:
-        """The present instruction ends the token."""
-        return self._op == Op.END or (self._op == Op.HEAD and not self._k)
-
-    def _waits(self) -> bool:
+    def _blocked(self) -> bool:
         """The present instruction waits for parts that are not idle."""
-        if self._ends:
+        if self._sequencer.ends:
             return self._writer.active or self._normalizer.busy or self._attention.busy
-        if self._op == Op.HEADS:
+        if self._sequencer.op == Op.HEADS:
             return self._writer.active or self._busy_heads
-        return self._op == Op.ATTEND and self._busy_heads
-
-    def _sequence(self, sent: set[str], ready: bool) -> None:
-        """Step of the sequencer.
-
-        Parameters
-        ----------
-        sent : commands and requests that leave
-        ready : the present instruction need not wait
-        """
-        gear, code, state = self._instructions, self._code, self._state
-        pop = state in ("fetch", "idle") and gear.valid
-        if pop or code.active:
-            push = gear.ready(pop) and code.valid(self._now)
-            code.taken = push
-            if push and code.last:
-                self._fetching = False
-            gear.step(pop, int(push), False)
-        if self._requested and code.ready:
-            word_bytes = self._config.memory_width // 8
-            words = -(-INSTRUCTION_BYTES * len(self._program) // word_bytes)
-            self._port.requests[_PROGRAM] = words
-            self._requested = False
-        if state == "fetch":
-            if pop:
-                self._place += 1
-                self._state = "wait"
-        elif state == "send":
-            if not self._wanted:
-                self._state = "fetch"
-        elif state == "multiply":
-            self._timer -= 1
-            if not self._timer:
-                self._state = "fetch"
-        elif ready and self._ends:
-            self._state = "idle"
-        elif ready and self._op == Op.SETUP:
-            # A cycle to begin, one for each bit, and one to see the end.
-            bits = max(self._token.bit_length(), self._position.bit_length())
-            self._state, self._timer = "multiply", bits + 2
-        elif ready:
-            self._begin()
-        self._wanted -= sent
+        return self._sequencer.op == Op.ATTEND and self._busy_heads
 
     def _begin(self) -> None:
-        """Begin the present instruction: its commands are sent from the next cycle on."""
-        op, flags = self._one.op, self._one.flags
-        product, embed, attend, last, heads = (
-            op == one for one in (Op.PRODUCT, Op.EMBED, Op.ATTEND, Op.HEAD, Op.HEADS)
-        )
-        tracked, loads = product or embed or attend, (product and "load" in flags) or last
-        conditions = {
-            "jobs": product,
-            "fetch": product,
-            "scaler": product or embed,
-            "writer": product or embed,
-            "normalizer": loads,
-            "gained": tracked and "track" in flags,
-            "heads": heads,
-            "cache": heads and "cache" in flags,
-            "attention": attend or last,
-            "gains": (loads and "gained" in flags) or op == Op.ANGLES,
-            "peak_gains": tracked and "peak_gained" in flags,
-            "scales": (product and "table" in flags) or embed,
-            "rows": embed,
-        }
-        self._state = "send"
-        self._wanted = {name for name, value in conditions.items() if value}
-        if embed:
+        """Set the registers of the connections as an instruction begins."""
+        if self._sequencer.ends:
+            return
+        op, flags = self._sequencer.op, self._sequencer.one.flags
+        last, heads = op == Op.HEAD, op == Op.HEADS
+        if op == Op.EMBED:
             self._have_scale = self._begun = False
-        if loads:
+        if last or (op == Op.PRODUCT and "load" in flags):
             self._to_head = last
             self._have_factor = self._have_factor and last
         if heads or last:
             self._to_cache = heads and "cache" in flags
+
+    def _works(self) -> bool:
+        """A part other than the engine changes in this cycle, or could in the next ones."""
+        now, port, sequencer = self._now, self._port, self._sequencer
+        if (
+            self._scaler.moves
+            or self._writer.moves
+            or self._normalizer.busy
+            or self._heads.busy
+            or self._busy_cache
+            or self._attention.busy
+            or self._rows.active
+            or self._pieces.level
+            or port.works
+            or sequencer.moves
+        ):
+            return True
+        wanted, channels = sequencer.wanted, port.channels
+        return (
+            self._gains.moves(now)
+            or self._scales.moves(now)
+            or self._peaks.soon(now)
+            or not self._heads.ready(now)
+            or (sequencer.waits and not self._blocked())
+            or bool(wanted and self._handshakes())
+            or (not wanted.isdisjoint(("gains", "peak_gains")) and channels[_GAINS].ready)
+            or ("scales" in wanted and channels[_SCALES].ready)
+            or "rows" in wanted
+        )
 
     def _start(self, sent: set[str]) -> None:
         """Start the parts that accept a command.
@@ -474,9 +440,9 @@ class Core:
         ----------
         sent : commands that are accepted
         """
-        fields, flags = self._one.fields, self._one.flags
+        fields, flags = self._sequencer.one.fields, self._sequencer.one.flags
         if "scaler" in sent:
-            embedding = self._op == Op.EMBED
+            embedding = self._sequencer.op == Op.EMBED
             self._scaler.start(
                 bytes_=embedding,
                 count=fields["count" if embedding else "n"],
@@ -489,12 +455,14 @@ class Core:
         if "heads" in sent:
             self._heads.start(fields["heads"], fields["half"])
         if "attention" in sent:
-            if self._op == Op.HEAD:
+            if self._sequencer.op == Op.HEAD:
                 command = {"groups": 1, "vectors": 1, "rows": fields["vocabulary"], "words": 0}
                 names = ("chunks", "scale_words", "row_words")
             else:
-                row_bytes = self._program[0].fields["cache_bytes"]
-                command = list_fields(self._config, self._position + 1, row_bytes)
+                row_bytes = self._sequencer.program[0].fields["cache_bytes"]
+                position = self._sequencer.command.position
+                command = list_fields(self._config, position + 1, row_bytes)
                 names = ("groups", "vectors", "chunks", "words")
             command |= {name: fields[name] for name in names}
-            self._attention.start(command, self._k if self._op == Op.HEAD else 0)
+            head = self._sequencer.op == Op.HEAD
+            self._attention.start(command, self._sequencer.command.k if head else 0)

@@ -9,6 +9,7 @@ from ....hw.token.program import Instruction
 from ....hw.token.topk import K_MAX
 from ...rtl.token_core import MemoryModel
 from .core import Core
+from .sequencer import Command
 
 __all__ = ["CoreCycles", "core_cycles"]
 
@@ -65,5 +66,6 @@ def core_cycles(
     token = check_integer("token", token, 0, fields["vocabulary"] - 1)
     position = check_integer("position", position, 0, fields["context"] - 1)
     k = check_integer("k", k, 0, min(K_MAX, fields["vocabulary"]))
-    parts = Core(config, program, memory).run(token, position, k)
+    command = Command(token=token, position=position, k=k)
+    parts = Core(config, program, memory, command).run()
     return CoreCycles(cycles=sum(parts.values()), by_part=parts)

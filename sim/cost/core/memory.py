@@ -29,6 +29,11 @@ class Channel:
         return bool(self._queue) and self._queue[0] <= now
 
     @property
+    def holds(self) -> bool:
+        """Words have arrived, and are not taken."""
+        return bool(self._queue)
+
+    @property
     def active(self) -> bool:
         """A request is not finished."""
         return self._left > 0
@@ -97,6 +102,12 @@ class Port:
         self._operations: deque[list[int]] = deque()  # Words and first cycle.
         self._next_word = 0
         self._offers = False  # A word is offered, and stays until it is taken.
+
+    @property
+    def works(self) -> bool:
+        """Requests or words are on their way, or could leave."""
+        ways = self._offered is not None or self._operations or self._order or any(self.requests)
+        return bool(ways) or any(channel.burst for channel in self.channels)
 
     def begin(self, now: int, refreshes: bool) -> None:
         """Let the memory answer, and decide whether a write would be taken.
@@ -178,6 +189,12 @@ class Router:
     def route(self, now: int, output: str, skip: int, count: int) -> None:
         """Accept a route."""
         self._routes.append((now + 2, output, skip, count))
+
+    def moves(self, now: int) -> bool:
+        """A word or a route is on its way, or an output takes what it gets."""
+        coming = bool(self._routes) and self._routes[0][0] > now
+        pushes = self._channel.holds and self._gear.ready(False)
+        return coming or pushes or self.output in ("", "angles", "embedding")
 
     def begin(self, now: int) -> None:
         """Offer a word to its output."""

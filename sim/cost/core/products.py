@@ -25,6 +25,10 @@ class Peaks:
         """Peaks are offered."""
         return self._from is not None and now >= self._from
 
+    def soon(self, now: int) -> bool:
+        """Peaks will be offered."""
+        return self._from is not None and now < self._from
+
     def ready(self, gain: bool) -> bool:
         """A word is accepted; ``gain`` says that a word of gains is offered."""
         return self.active and not self._ending and (gain or not self.gained)
@@ -55,6 +59,11 @@ class Writer:
         self.track = False
         self._lanes = Pipeline(4)
         self._waits = 0  # A write that was not taken, outside the lanes.
+
+    @property
+    def moves(self) -> bool:
+        """Words are under way."""
+        return bool(self._lanes) or self._waits > 0
 
     @property
     def out(self) -> int:
@@ -185,6 +194,27 @@ class Engine:
         self._fetches: deque[int] = deque()
         self._queue: deque[int] = deque()
         self._job = (0, 0, False, 0)
+
+    def beats_alone(self, now: int) -> int:
+        """Weight beats from this cycle on that come in every cycle, and change nothing else.
+
+        Results under way, a job that is loaded and the end of a result group are changes. Memories
+        that refresh or that are slower than the engine are not foreseen.
+        """
+        if not self.fires or self._interval > 1 or self.loader in ("check", "load"):
+            return 0
+        beats = self._chunks - 1 - self._chunk
+        if self._group:
+            beats = min(beats, self._group - self._group_chunk)
+        if self._queue:
+            beats = min(beats, self._queue[0] - now)
+        return max(0, min(beats, self._fetches[0] - 1))
+
+    def skip(self, beats: int) -> None:
+        """Take weight beats of ``beats_alone``."""
+        self._chunk += beats
+        self._group_chunk += beats
+        self._fetches[0] -= beats
 
     def result(self, now: int) -> bool:
         """A result beat is offered."""
