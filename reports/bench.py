@@ -25,8 +25,9 @@ from ..hw.token.image import compile_image
 from ..sim.cost.core.cycles import core_cycles
 from ..sim.cost.core.validate import compare_cycles
 from ..sim.rtl.harness import build_harness, write_run
+from ..sim.rtl.memory_model import MemoryModel
 from ..sim.rtl.simulator import MatVecSimulator
-from ..sim.rtl.token_core import MemoryModel, TokenCoreSimulator
+from ..sim.rtl.token_core import TokenCoreSimulator
 from ..sim.tools.cache import build_folder
 from ..sim.tools.run import run_program
 from ..sim.tools.toolchain import ToolchainError

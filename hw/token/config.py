@@ -5,7 +5,10 @@ from dataclasses import dataclass, fields, replace
 from ...golden.checks import check_choice, check_integer
 from ..config import MatVecConfig, check_config
 
-__all__ = ["CORE_PRESETS", "LARGEST_SIZES", "TokenConfig", "check_core_config"]
+__all__ = ["CORE_PRESETS", "K_MAX", "LARGEST_SIZES", "TokenConfig", "check_core_config"]
+
+#: Most logits that a core answers with.
+K_MAX = 32
 
 #: Legal numbers of vector lanes, and of attention lanes.
 VECTOR_LANES = (1, 2, 4, 8, 16)

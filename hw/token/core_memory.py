@@ -8,6 +8,7 @@ from ..gearbox import Gearbox
 from .config import TokenConfig, check_core_config
 from .dots import byte_row
 from .element import ELEMENT
+from .instruction import instruction_layout
 from .memory_port import (
     MemoryPort,
     memory_request,
@@ -16,7 +17,7 @@ from .memory_port import (
     read_request,
     read_word,
 )
-from .program import INSTRUCTION_BYTES, Op, instruction_layout
+from .program import INSTRUCTION_BYTES, Op
 from .requests import GAIN_OUTPUTS, SCALE_OUTPUTS, Requester
 from .router import ElementRouter, element_words
 from .scaler import vector_word

@@ -20,9 +20,8 @@ from ...golden.input_files import IMAGE_FORMAT, is_image, mistaken, shown, unrea
 from ...golden.network.token_core import CoreModel
 from ..config import MatVecConfig
 from .config import TokenConfig
-from .program import INSTRUCTION_BYTES, Instruction, Op, decode
+from .program import INSTRUCTION_BYTES, Instruction, Op, WriteMode, decode
 from .program_check import check_program
-from .writer import WriteMode
 
 __all__ = ["Image", "check_model", "read_image", "write_image"]
 

@@ -13,7 +13,8 @@ from ..engine.loader import above
 from .config import TokenConfig
 from .dots import query_words
 from .heads import half_words
-from .program import Op, instruction_layout
+from .instruction import instruction_layout
+from .program import Op
 
 __all__ = ["field_limits", "illegal_instruction"]
 

@@ -16,8 +16,7 @@ from ...golden.elements import LARGEST, element_bits, round_element
 from ...golden.errors import TrilithError
 from ...golden.network.token_core import score_factor
 from .config import TokenConfig, check_core_config
-from .program import FLAGS, INSTRUCTION_BYTES, Instruction, Op
-from .writer import WriteMode
+from .program import FLAGS, INSTRUCTION_BYTES, Instruction, Op, WriteMode
 
 __all__ = ["CompileError", "LinearScales", "Plan", "check_maxima", "plan_image", "scale_elements"]
 

@@ -13,17 +13,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-from amaranth.lib import data
-
 __all__ = [
     "FIELDS",
     "FLAGS",
     "INSTRUCTION_BYTES",
     "Instruction",
     "Op",
+    "WriteMode",
     "decode",
     "encode",
-    "instruction_layout",
 ]
 
 #: Bytes of an instruction: 16 words of 32 bits.
@@ -90,6 +88,23 @@ class Op(IntEnum):
     HEADS = 5
     ATTEND = 6
     HEAD = 7
+
+
+class WriteMode(IntEnum):
+    """Functions of ``VectorWriter``, of each element w of a word and s of the stored word.
+
+    - ``STORE``: w
+    - ``ADD``: ``round(w + s)``, the residual stream
+    - ``RELU2``: ``round(max(w, 0)²)``, a gate
+    - ``SILU``: ``round(w · sigmoid(w))``, a gate
+    - ``MULTIPLY``: ``round(w · s)``, a gated vector
+    """
+
+    STORE = 0
+    ADD = 1
+    RELU2 = 2
+    SILU = 3
+    MULTIPLY = 4
 
 
 #: Flags in the first word of an instruction, from bit 8 on; each means the same in all of them.
@@ -165,28 +180,6 @@ FIELDS: Mapping[Op, tuple[str, ...]] = {
         "vocabulary",
     ),
 }
-
-
-def instruction_layout(op: Op) -> data.StructLayout:
-    """Layout of an instruction as a number of 512 bits, for one operation.
-
-    Layouts of all operations have ``op`` and the flags in the same place.
-
-    Fields
-    ------
-    op : number of the operation, whatever ``op`` the layout is for
-    flags of ``FLAGS`` : one bit each
-    unused : the rest of the first word
-    fields of ``FIELDS[op]`` : 32 bits each
-    rest : the bits behind the fields, if any
-    """
-    # The first word keeps room for 24 flags.
-    rest = 24 - len(FLAGS)
-    head = {"op": 8, **dict.fromkeys(FLAGS, 1), "unused": rest}
-    fields = FIELDS[op]
-    tail = 8 * INSTRUCTION_BYTES - 32 * (1 + len(fields))
-    layout = head | dict.fromkeys(fields, 32)
-    return data.StructLayout(layout | ({"rest": tail} if tail else {}))
 
 
 def encode(op: Op, flags: Mapping[str, bool], fields: Mapping[str, int]) -> bytes:

@@ -6,8 +6,8 @@ from typing import Any
 
 from ...golden.checks import check_integer
 from .config import TokenConfig
-from .program import Instruction, Op
-from .writer import WriteMode, vector_depth
+from .program import Instruction, Op, WriteMode
+from .writer import vector_depth
 
 __all__ = ["check_program"]
 

@@ -6,8 +6,9 @@ from amaranth.lib.wiring import In, Out
 
 from .config import TokenConfig, check_core_config
 from .element import ELEMENT
+from .instruction import instruction_layout
 from .memory_port import read_request
-from .program import INSTRUCTION_BYTES, Op, instruction_layout
+from .program import INSTRUCTION_BYTES, Op
 from .router import element_words, route_shape
 
 __all__ = ["GAIN_OUTPUTS", "SCALE_OUTPUTS", "Requester", "units"]

@@ -8,16 +8,16 @@ from ..engine.loader import job_layout
 from ..gearbox import Gearbox
 from .attention import attention_command
 from .cache_writer import cache_command
-from .config import TokenConfig, check_core_config
+from .config import K_MAX, TokenConfig, check_core_config
 from .element import ELEMENT
 from .heads import heads_command
+from .instruction import instruction_layout
 from .limits import illegal_instruction
 from .memory_port import read_request, read_word
 from .normalizer import normalizer_command
-from .program import FLAGS, INSTRUCTION_BYTES, Op, instruction_layout
+from .program import FLAGS, INSTRUCTION_BYTES, Op
 from .requests import units
 from .scaler import scaler_command
-from .topk import K_MAX
 from .writer import writer_command
 
 __all__ = ["Sequencer", "core_command", "fetch_shape"]

@@ -4,15 +4,12 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from .config import TokenConfig, check_core_config
+from .config import K_MAX, TokenConfig, check_core_config
 from .element import ELEMENT
 from .scores import logit_shape
 from .tree import greater
 
-__all__ = ["K_MAX", "TopK", "answer_shape"]
-
-#: Most logits that are kept.
-K_MAX = 32
+__all__ = ["TopK", "answer_shape"]
 
 
 def answer_shape(config: TokenConfig) -> data.StructLayout:

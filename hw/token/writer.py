@@ -1,7 +1,7 @@
 """Last step of a product: residual, gate, or nothing; then to the vector memory."""
 
 from amaranth.hdl import Cat, EnableInserter, Module, Mux, Signal, Value
-from amaranth.lib import data, enum, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden.elements import LOG2_E
@@ -10,27 +10,11 @@ from .config import TokenConfig, check_core_config
 from .element import ELEMENT, constant
 from .multiplier import ElementMultiplier
 from .pipeline import delay
+from .program import WriteMode
 from .scaler import vector_word
 from .special import Function, SpecialFunction
 
-__all__ = ["VectorWriter", "WriteMode", "vector_write", "writer_command"]
-
-
-class WriteMode(enum.Enum, shape=3):
-    """Functions of ``VectorWriter``, of each element w of a word and s of the stored word.
-
-    - ``STORE``: w
-    - ``ADD``: ``round(w + s)``, the residual stream
-    - ``RELU2``: ``round(max(w, 0)²)``, a gate
-    - ``SILU``: ``round(w · sigmoid(w))``, a gate
-    - ``MULTIPLY``: ``round(w · s)``, a gated vector
-    """
-
-    STORE = 0
-    ADD = 1
-    RELU2 = 2
-    SILU = 3
-    MULTIPLY = 4
+__all__ = ["VectorWriter", "vector_write", "writer_command"]
 
 
 def vector_depth(config: TokenConfig) -> int:

@@ -15,7 +15,8 @@ from ...hw.token.program import INSTRUCTION_BYTES, Op
 from ..tools.errors import SimulationError
 from .cases import CaseResult, core_result
 from .core_text import CoreNetwork
-from .token_core import CoreRun, MemoryModel, TokenCoreSimulator
+from .memory_model import MemoryModel
+from .token_core import CoreRun, TokenCoreSimulator
 
 __all__ = ["FaultCase", "memory_errors", "programs", "read_ranges", "resets"]
 

@@ -23,7 +23,8 @@ from .cases import CaseResult, core_result
 from .core_faults import FaultCase, memory_errors, programs, resets
 from .core_models import random_model
 from .core_text import CoreNetwork
-from .token_core import MemoryModel, TokenCoreSimulator
+from .memory_model import MemoryModel
+from .token_core import TokenCoreSimulator
 
 __all__ = ["build_core", "core_images", "run_core"]
 

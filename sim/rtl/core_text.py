@@ -7,8 +7,8 @@ import numpy as np
 
 from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.network.token_core import CoreCache, CoreModel
+from ...hw.token.config import K_MAX
 from ...hw.token.image_file import check_model
-from ...hw.token.topk import K_MAX
 from ..tools.errors import SimulationError
 from .token_core import CoreRun, GoldenTrace, TokenCoreSimulator
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from ....hw.token.config import TokenConfig
 from ....hw.token.program import Instruction, Op
-from ...rtl.token_core import MemoryModel
+from ...rtl.memory_model import MemoryModel
 from .attention import Attention, list_fields
 from .heads import CacheWriter, Heads, Padder
 from .memory import Port, Router

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ....golden.checks import check_integer
-from ....hw.token.config import TokenConfig, check_core_config
+from ....hw.token.config import K_MAX, TokenConfig, check_core_config
 from ....hw.token.program import Instruction
-from ....hw.token.topk import K_MAX
-from ...rtl.token_core import MemoryModel
+from ...rtl.memory_model import MemoryModel
 from .core import Core
 from .sequencer import Command
 

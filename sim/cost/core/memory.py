@@ -3,7 +3,7 @@
 from collections import deque
 
 from ....hw.token.config import TokenConfig
-from ...rtl.token_core import MemoryModel
+from ...rtl.memory_model import MemoryModel
 from .streams import Gear
 
 __all__ = ["Channel", "Port", "Router"]

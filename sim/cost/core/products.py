@@ -3,8 +3,8 @@
 from collections import deque
 
 from ....hw.token.config import TokenConfig
-from ....hw.token.writer import WriteMode
-from ...rtl.token_core import MemoryModel
+from ....hw.token.program import WriteMode
+from ...rtl.memory_model import MemoryModel
 from .streams import Gear, Pipeline
 
 __all__ = ["Engine", "Normalizer", "Peaks", "Scaler", "Writer"]

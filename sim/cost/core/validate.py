@@ -9,7 +9,8 @@ from ....golden.checkpoint.model_config import TRANSFORMER_LINEARS, ModelConfig
 from ....hw.token.config import TokenConfig
 from ....hw.token.image import blank_image
 from ....hw.token.plan import LinearScales, plan_image
-from ...rtl.token_core import MemoryModel, TokenCoreSimulator
+from ...rtl.memory_model import MemoryModel
+from ...rtl.token_core import TokenCoreSimulator
 from .cycles import CoreCycles, core_cycles
 
 __all__ = ["Comparison", "compare_cycles", "random_sizes"]

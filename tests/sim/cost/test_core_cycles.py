@@ -10,7 +10,7 @@ from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.plan import plan_image
 from trilith.sim.cost.core.cycles import core_cycles
 from trilith.sim.cost.core.validate import compare_cycles, random_sizes
-from trilith.sim.rtl.token_core import MemoryModel
+from trilith.sim.rtl.memory_model import MemoryModel
 
 SMALL, PYDOC = CORE_PRESETS["small"], CORE_PRESETS["pydoc"]
 #: Chunks with rows of two positions.

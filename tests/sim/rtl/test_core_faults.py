@@ -13,7 +13,8 @@ from trilith.hw.token.image import compile_image
 from trilith.hw.token.limits import field_limits
 from trilith.hw.token.program import FIELDS, FLAGS, INSTRUCTION_BYTES, Op
 from trilith.sim.rtl.core_faults import read_ranges
-from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
+from trilith.sim.rtl.memory_model import MemoryModel
+from trilith.sim.rtl.token_core import GoldenTrace, TokenCoreSimulator
 from trilith.sim.tools.errors import SimulationError
 
 #: A token of the model takes about 4,000 cycles.

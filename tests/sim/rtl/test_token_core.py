@@ -15,7 +15,8 @@ from trilith.hw.token.image import compile_image
 from trilith.hw.token.program import Op
 from trilith.sim import SimulationError
 from trilith.sim.rtl.core_text import CoreNetwork
-from trilith.sim.rtl.token_core import GoldenTrace, MemoryModel, TokenCoreSimulator
+from trilith.sim.rtl.memory_model import MemoryModel
+from trilith.sim.rtl.token_core import GoldenTrace, TokenCoreSimulator
 
 
 @pytest.fixture(scope="module")
