@@ -5,8 +5,10 @@ from dataclasses import asdict, replace
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from ..hw.config import MatVecConfig
+from ..hw.token.config import TokenConfig
 from ..sim.cost.comparison import Equal
-from .options import JsonOptions, argument, command, new_app, option
+from .options import JsonOptions, argument, command, config_fields, given_fields, new_app, option
 from .output import Column, Table, print_facts, print_json, print_note
 
 if TYPE_CHECKING:
@@ -17,7 +19,11 @@ __all__ = ["app"]
 app = new_app()
 
 
-class _Options(JsonOptions):
+#: Designs that are token cores: the keys of ``sim.cost.core_system.CORE_DESIGNS``.
+CORES = ("--design core", "--design core-kv260")
+
+
+class _System(JsonOptions):
     model: str = argument(
         "bitnet-2b4t", "Name of a model, a config.json or its folder, or a file of a model."
     )
@@ -28,9 +34,13 @@ class _Options(JsonOptions):
     context: int = option(
         512, "Tokens that each sequence attends to.", min=1, max=2**27, excludes=("--prompt",)
     )
-    batch: int = option(1, "Number of sequences.", min=1, max=2**24)
+    batch: int = option(1, "Number of sequences.", min=1, max=2**24, excludes=CORES)
     prompt: int | None = option(
-        None, "Estimate a prompt of this many tokens instead of decoding.", min=1, max=2**24
+        None,
+        "Estimate a prompt of this many tokens instead of decoding.",
+        min=1,
+        max=2**24,
+        excludes=CORES,
     )
     clock: float | None = option(
         None, "Clock frequency in MHz. Default: the design's.", min=0.001, max=1e5
@@ -38,13 +48,25 @@ class _Options(JsonOptions):
     profile: str = option(
         "jouppi7", "Energy figures: horowitz45, jouppi7, bitnet-paper, gate:LIBRARY."
     )
-    versus: str | None = option(None, "Number formats to compare with, such as fp16,int8,w4a16.")
+    versus: str | None = option(
+        None, "Number formats to compare with, such as fp16,int8,w4a16.", excludes=CORES
+    )
     equal: Equal = option(
         Equal.MACS, "Quantity that is equal in all designs of --versus.", needs=("--versus",)
     )
     validation: bool = option(
         False, "Print predictions of published systems instead.", "--validation", alone=True
     )
+
+
+_EngineOptions = config_fields(MatVecConfig, "lanes", "rows", needs=CORES)
+_CoreOptions = config_fields(
+    TokenConfig, "vector_lanes", "attention_lanes", "memory_width", needs=CORES
+)
+
+
+class _Options(_CoreOptions, _EngineOptions, _System):  # type: ignore[misc]
+    """Options of the command, those of a token core's widths included."""
 
 
 @command(app)
@@ -55,10 +77,15 @@ def estimate(options: _Options) -> None:
     the cycles of the RTL. Energy is dynamic: arithmetic, activation buffer and memory. Static
     power, clock tree, wires and host are not included.
 
+    With --design core, the token core runs whole tokens, and each part of a token has the cycles of
+    the core's cycle model. core-kv260 is as wide as a published system, with that system's memory.
+
     Examples:
       trilith estimate bitnet-2b4t --design array-1024 --memory lpddr5 --versus fp16,int8,w4a16
 
       trilith estimate llama3-8b --memory hbm2 --batch 16 --versus fp16 --equal area
+
+      trilith estimate --design core --context 2048 --vector-lanes 4
 
       trilith estimate --validation
     """
@@ -66,16 +93,27 @@ def estimate(options: _Options) -> None:
         _print_validation(options.as_json)
         return
     from ..sim.cost.comparison import rival
-    from ..sim.cost.designs import find_design
+    from ..sim.cost.core_system import CORE_DESIGNS, CoreDesign
+    from ..sim.cost.datafiles import find
+    from ..sim.cost.designs import DESIGNS
     from ..sim.cost.memories import find_memory
     from ..sim.cost.model_shapes import find_model
     from ..sim.cost.profiles import find_profile
     from ..sim.cost.system import estimate as compute
 
     shape, memory = find_model(options.model), find_memory(options.memory)
-    chosen, profile = find_design(options.design), find_profile(options.profile)
+    chosen = find("design", options.design, {**DESIGNS, **CORE_DESIGNS})
+    profile = find_profile(options.profile)
     if options.clock is not None:
         chosen = replace(chosen, clock_mhz=options.clock)
+    if isinstance(chosen, CoreDesign):
+        from .estimate_core import print_core
+
+        core = chosen.with_widths(
+            given_fields(options, _CoreOptions), given_fields(options, _EngineOptions)
+        )
+        print_core(shape, core, memory, profile, options.context, as_json=options.as_json)
+        return
     designs = [chosen]
     k = shape.widest_k
     for number_format in options.versus.split(",") if options.versus else ():

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..hw.config import MatVecConfig
 from .options import (
     HiddenAct,
     I2sLayout,
@@ -14,7 +15,7 @@ from .options import (
     Quantize,
     argument,
     command,
-    engine_fields,
+    config_fields,
     force_option,
     given_fields,
     new_app,
@@ -24,7 +25,6 @@ from .output import Column, Table, print_facts, print_json, print_note, progress
 
 if TYPE_CHECKING:
     from ..golden.checkpoint.tensors import Checkpoint
-    from ..hw.config import MatVecConfig
 
 __all__ = ["app"]
 
@@ -227,7 +227,7 @@ class _Paths(_QuantizeOptions):
     force: bool = force_option(needs=("--to tq1_0", "--to tq2_0", "--to i2_s"))
 
 
-_EngineOptions = engine_fields("code", "k_max", "n_max", needs=("--to stream",))
+_EngineOptions = config_fields(MatVecConfig, "code", "k_max", "n_max", needs=("--to stream",))
 
 
 class _ConvertOptions(_EngineOptions, _Paths):  # type: ignore[misc]
@@ -275,7 +275,7 @@ def convert(options: _ConvertOptions) -> None:
             print(f"no tokenizer was written: {reason}")
 
 
-def _write(checkpoint: "Checkpoint", options: _ConvertOptions, config: "MatVecConfig") -> str:
+def _write(checkpoint: "Checkpoint", options: _ConvertOptions, config: MatVecConfig) -> str:
     """Write the target; return why the tokenizer is not in it, or nothing."""
     from ..golden.checkpoint.write_gguf import write_gguf
     from ..golden.checkpoint.write_huggingface import write_huggingface
@@ -291,7 +291,7 @@ def _write(checkpoint: "Checkpoint", options: _ConvertOptions, config: "MatVecCo
         return write_gguf(checkpoint, target, str(to), force=options.force, progress=show)
 
 
-def _accepting(checkpoint: "Checkpoint", config: "MatVecConfig", refused: _Target) -> list[str]:
+def _accepting(checkpoint: "Checkpoint", config: MatVecConfig, refused: _Target) -> list[str]:
     """List the formats that accept a checkpoint, but for the one that refused it."""
     from ..golden.checkpoint.write_gguf import check_gguf
     from ..golden.checkpoint.write_huggingface import check_huggingface
@@ -326,7 +326,7 @@ def _check_target(options: _ConvertOptions) -> None:
         check_outputs([options.target], inputs=inputs, force=options.force)
 
 
-def _engine(options: _ConvertOptions) -> "MatVecConfig":
+def _engine(options: _ConvertOptions) -> MatVecConfig:
     """Configuration of the engine that reads the stream."""
     from ..hw.config import PRESETS
 

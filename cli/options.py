@@ -33,7 +33,7 @@ __all__ = [
     "Quantize",
     "argument",
     "command",
-    "engine_fields",
+    "config_fields",
     "force_option",
     "given_fields",
     "i2s_option",
@@ -370,29 +370,28 @@ def _parameter_texts(kind: type) -> dict[str, str]:
     return texts
 
 
-def engine_fields(*names: str, **use: Any) -> type:
-    """Make a dataclass of options from fields of ``MatVecConfig``; None stands for "not given".
+def config_fields(kind: type, *names: str, **use: Any) -> type:
+    """Make a dataclass of options from fields of a configuration; None stands for "not given".
 
     Types come from the fields, and help from the class's docstring.
 
     Parameters
     ----------
+    kind : ``MatVecConfig`` or ``TokenConfig``
     names : the fields; without any, all fields
     use : as in ``option``
     """
-    from ..hw.config import MatVecConfig
-
-    texts, kinds = _parameter_texts(MatVecConfig), get_type_hints(MatVecConfig)
+    texts, kinds = _parameter_texts(kind), get_type_hints(kind)
     made = []
     for name in names or kinds:
-        text, kind = texts.get(name, "").replace("``", ""), _plain(kinds[name])
-        if issubclass(kind, StrEnum):
+        text, value = texts.get(name, "").replace("``", ""), _plain(kinds[name])
+        if issubclass(value, StrEnum):
             # The help shows the legal values anyway.
             text = text.partition("; ")[2].partition(", see")[0]
         made.append(
-            (name, kind | None, option(None, text[:1].upper() + text[1:].rstrip(".") + ".", **use))
+            (name, value | None, option(None, text[:1].upper() + text[1:].rstrip(".") + ".", **use))
         )
-    return make_dataclass("EngineOptions", made, frozen=True, kw_only=True)
+    return make_dataclass("ConfigOptions", made, frozen=True, kw_only=True)
 
 
 def given_fields(options: Any, kind: type) -> dict[str, Any]:

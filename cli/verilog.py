@@ -12,7 +12,7 @@ from .options import (
     OptionError,
     Preset,
     command,
-    engine_fields,
+    config_fields,
     force_option,
     given_fields,
     new_app,
@@ -38,7 +38,7 @@ class _Start(JsonOptions):
     )
 
 
-_EngineOptions = engine_fields()
+_EngineOptions = config_fields(MatVecConfig)
 
 
 class _Options(_EngineOptions, _Start):  # type: ignore[misc]

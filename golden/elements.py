@@ -35,6 +35,7 @@ __all__ = [
     "round_element",
     "saturate_element",
     "scaled_integers",
+    "score_factor",
     "split",
 ]
 
@@ -260,3 +261,8 @@ def scaled_integers(x: _Floats, largest: _Floats) -> tuple[_Ints, _Ints]:
     """
     exponent = np.where(largest > 0, split(largest)[1], 0) - (SIGNIFICAND_BITS - 1)
     return np.rint(np.ldexp(x, -exponent)).astype(np.int64), exponent
+
+
+def score_factor(size: int) -> float:
+    """Constant that scores of heads are scaled by: ``log₂ e / √size``, an element."""
+    return float(round_element(size**-0.5 * LOG2_E))

@@ -36,6 +36,7 @@ from ..elements import (
     round_element,
     saturate_element,
     scaled_integers,
+    score_factor,
 )
 from ..input_files import shown
 from ..quantize import absmax_quantize
@@ -51,7 +52,6 @@ __all__ = [
     "normalize_and_quantize",
     "rotate_elements",
     "rotation_table",
-    "score_factor",
 ]
 
 _Floats = NDArray[np.float64]
@@ -190,11 +190,6 @@ def attend(
     weights, scale = quantize_elements(u, u.max(axis=-1, keepdims=True))
     factor = round_element(scale * reciprocal(total))
     return round_element(round_element(weights @ v) * factor).reshape(-1)
-
-
-def score_factor(size: int) -> float:
-    """Constant that scores are scaled by: ``log₂ e / √size``, an element."""
-    return float(round_element(size**-0.5 * LOG2_E))
 
 
 class CoreCache:

@@ -12,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...golden.checkpoint.model_config import ModelConfig
-from ...golden.elements import LARGEST, element_bits, round_element
+from ...golden.elements import LARGEST, element_bits, round_element, score_factor
 from ...golden.errors import TrilithError
-from ...golden.network.token_core import score_factor
 from .config import TokenConfig, check_core_config
 from .program import FLAGS, INSTRUCTION_BYTES, Instruction, Op, WriteMode
 

@@ -7,7 +7,8 @@ from typing import Any
 from ...golden.checkpoint.config_keys import ConfigKeys
 from ...golden.checkpoint.model_config import MODEL_FAMILIES, LayerKinds, ModelConfig
 from ..tools.errors import EstimateError
-from .transformer import TransformerSizes, transformer_shape
+from .sizes import TransformerSizes
+from .transformer import transformer_shape
 from .workload import ModelShape
 
 __all__ = ["read_model"]
@@ -50,6 +51,9 @@ def read_model(config: Mapping[str, Any], source: str) -> ModelShape:
         sub_norms=model.family.sub_norms,
         norms_per_layer=model.family.norms_per_layer,
         head_norms=model.family.head_norms,
+        hidden_act=model.hidden_act,
+        biases=model.biases,
+        context=model.max_positions or None,
         **vars(kinds),
     )
     return transformer_shape(model.name or Path(source).stem, sizes, source=source)

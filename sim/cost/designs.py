@@ -47,6 +47,7 @@ class Design:
     sram_kilobytes : of a design without ``config``: activation buffer, one of ``SRAM_KILOBYTES``
     head_format : number format of the head, a key of ``FORMATS``
     kv_bits : bits of a stored key or value
+    attention_format : number format of attention, a key of ``FORMATS``
     attention_macs_per_cycle : multiply-accumulates of attention
     vector_elements_per_cycle : values outside of matrix products; infinite where these operations
         overlap with the products
@@ -75,6 +76,7 @@ class Design:
     sram_kilobytes: int = 8
     head_format: str = "fp16"
     kv_bits: int = 16
+    attention_format: str = "fp16"
     attention_macs_per_cycle: float = inf
     vector_elements_per_cycle: float = inf
     port_bytes_per_cycle: float = inf
@@ -93,6 +95,7 @@ class Design:
         if self.weight_format is not None:
             find_format(self.weight_format)
         find_format(self.head_format)
+        find_format(self.attention_format)
         if self.reader not in EFFICIENCY:
             raise EstimateError(
                 f"reader must be one of {', '.join(EFFICIENCY)}, not {self.reader!r}"

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..tools.errors import EstimateError
 from .datafiles import DATA, read_data, record
-from .transformer import TransformerSizes, transformer_shape
+from .sizes import TransformerSizes
+from .transformer import transformer_shape
 from .workload import Linear, ModelShape
 
 __all__ = ["GPT3", "MODELS", "find_model"]

@@ -13,7 +13,7 @@ from .memories import DRAM, Memory
 from .profiles import NumberFormat, Profile, accumulator_bits, find_format
 from .workload import ModelShape, Work, decode, expected_cost, prefill, weights_per_pass
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["Estimate", "bandwidth", "estimate", "step_energy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ def _linear_cycles(design: Design, model: ModelShape, tokens: int) -> float:
     return total
 
 
-def _bandwidth(design: Design, memory: Memory) -> float:
+def bandwidth(design: Design, memory: Memory) -> float:
     """Return the bytes per second that the design gets from the memory."""
     port = design.port_bytes_per_cycle * design.clock_mhz * 1e6
     return sustained(design, memory).share * min(memory.gigabytes_per_second * 1e9, port)
@@ -169,7 +169,7 @@ def estimate(
     else:
         work = prefill(model, prompt, batch=batch)
     hertz = design.clock_mhz * 1e6
-    bandwidth = _bandwidth(design, memory)
+    rate = bandwidth(design, memory)
     passes = ceil(work.tokens / design.shared_tokens)
     head_passes = ceil(work.sequences / design.shared_tokens)
     pass_weights = weights_per_pass(model, work.tokens, design.shared_tokens)
@@ -184,22 +184,18 @@ def estimate(
     attention_seconds = _seconds(work.attention_macs, design.attention_macs_per_cycle * hertz)
     parts, attention_pj = None, 0.0
     if profile is not None:
-        bits = pass_weights * passes * linear.weight_bits
-        bits += work.head_weights * head_passes * head.weight_bits
-        moved = _moved_bit(memory, profile)
-        parts = _product_energy(model, design, work, profile, bits * moved)
-        kv_pj = (work.kv_reads + work.kv_writes) * design.kv_bits * moved
-        attention = profile.mac_pj(find_format("fp16"), model.head_size or 1)
-        attention_pj = work.attention_macs * attention + kv_pj
+        parts, attention_pj = step_energy(
+            model, design, memory, work, profile, linear_bytes + head_bytes, kv_bytes
+        )
     return Estimate(
         model=model.name,
         design=design.name,
         memory=memory.name,
         work=work,
         linear_compute=cycles / hertz,
-        linear_memory=_seconds(linear_bytes, bandwidth),
-        attention=max(attention_seconds, _seconds(kv_bytes, bandwidth)),
-        head=max(_seconds(work.head_macs, head_macs * hertz), _seconds(head_bytes, bandwidth)),
+        linear_memory=_seconds(linear_bytes, rate),
+        attention=max(attention_seconds, _seconds(kv_bytes, rate)),
+        head=max(_seconds(work.head_macs, head_macs * hertz), _seconds(head_bytes, rate)),
         vector=_seconds(work.vector_elements, design.vector_elements_per_cycle * hertz),
         fixed=design.fixed_us * 1e-6 * passes,
         cycles=cycles,
@@ -208,6 +204,33 @@ def estimate(
         parts=parts,
         attention_pj=attention_pj,
     )
+
+
+def step_energy(
+    model: ModelShape,
+    design: Design,
+    memory: Memory,
+    work: Work,
+    profile: Profile,
+    weight_bytes: float,
+    kv_bytes: float,
+) -> tuple[Parts, float]:
+    """Return the energy of a step: all matrix products but attention by part, and attention, in pJ.
+
+    Parameters
+    ----------
+    model, design, memory, work, profile : as in ``estimate``
+    weight_bytes, kv_bytes : bytes that the memory moves for the products and for attention
+
+    Raises
+    ------
+    MissingFigureError
+        If the profile has no figure for an operation.
+    """
+    moved = 8 * _moved_bit(memory, profile)
+    attention = profile.mac_pj(find_format(design.attention_format), model.head_size or 1)
+    parts = _product_energy(model, design, work, profile, weight_bytes * moved)
+    return parts, work.attention_macs * attention + kv_bytes * moved
 
 
 def _moved_bit(memory: Memory, profile: Profile) -> float:

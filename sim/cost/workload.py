@@ -6,6 +6,7 @@ from functools import lru_cache
 from math import ceil, exp, lgamma, log, log1p, sqrt
 
 from ..tools.errors import EstimateError
+from .sizes import TransformerSizes
 
 __all__ = ["Linear", "ModelShape", "Work", "decode", "expected_cost", "prefill", "weights_per_pass"]
 
@@ -54,6 +55,7 @@ class ModelShape:
     tied : the embedding is the head too
     experts, active_experts : experts of each mixture, and how many of them a token takes; 0 and 0
         where there is no mixture
+    sizes : sizes that the others follow from; None where the model is no transformer
     source : where the sizes are from
     """
 
@@ -71,6 +73,7 @@ class ModelShape:
     tied: bool
     experts: int = 0
     active_experts: int = 0
+    sizes: TransformerSizes | None = None
     source: str
 
     @property

@@ -34,6 +34,32 @@ def test_validation(trilith):
     assert "not predicted  VitaLLM" in text
 
 
+def test_token_core(trilith):
+    arguments = ("estimate", PYDOC, "--design", "core", "--context", "64", "--rows", "5")
+    done = trilith(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    table = json.loads(done.stdout)
+    (row,) = table["rows"]
+    assert row["core"].startswith("64x5x1 base3, 8 vector lanes, 256 attention lanes, ")
+    assert row["cycles_by_part"]["products"] == 3744
+    assert row["cycles"] == sum(row["cycles_by_part"].values())
+    assert row["seconds"] == pytest.approx(sum(row["seconds_by_part"].values()))
+    assert "was not measured and is not included" in table["assumptions"]["energy"]
+    text = trilith(*arguments).stdout
+    assert "\ncycles       products 3744, head " in text
+    assert "\nwaiting      parts whose bytes take longer than their cycles: none\n" in text
+    assert "\nlabel        modelled\n" in text
+    assert "published" not in text
+
+
+def test_the_published_board_beside_the_core(trilith):
+    arguments = ("estimate", PYDOC, "--design", "core-kv260", "--context", "1")
+    text = trilith(*arguments, "--memory", "ddr4").stdout
+    assert "19.2 GB/s, of which the core gets 12.73 for " in text
+    assert "\npublished    16.78 tokens/s at a context of 64, measured by others: " in text
+    assert "token core 80x4x1 base3, 8 vector lanes, 256 attention lanes, 512 bits of " in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -42,6 +68,18 @@ def test_validation(trilith):
             "the model must be a config.json, a folder or a file of a model, or one of bitnet-",
         ),
         (["estimate", "--design", "x"], "the design must be one of micro, "),
+        (
+            ["estimate", "--design", "core", "--context", "4097"],
+            "the context must be from 1 to 4096, the longest of bitnet-2b4t on this token core, ",
+        ),
+        (
+            ["estimate", "falcon3-1b", "--design", "core"],
+            "the model is too large for this token core: its ffn must be at most 6912, not 8192; ",
+        ),
+        (
+            ["estimate", "--design", "core", "--attention-lanes", "3"],
+            "attention_lanes must be 4, 8, 16, 32, 64, 128, 256 or 512, not 3",
+        ),
         (["estimate", "--memory", "x"], "the memory must be one of ddr3-1333x16, "),
         (["estimate", "--profile", "x"], "the energy profile must be one of horowitz45, "),
         (["estimate", "--versus", "x"], "the number format must be one of fp32, "),

@@ -13,7 +13,7 @@ from trilith.cli.options import (
     Preset,
     argument,
     command,
-    engine_fields,
+    config_fields,
     given_fields,
     new_app,
     option,
@@ -21,6 +21,7 @@ from trilith.cli.options import (
 )
 from trilith.golden.network.transformer import ACTIVATIONS
 from trilith.hw.config import PRESETS, MatVecConfig
+from trilith.hw.token.config import TokenConfig
 
 
 class _Color(StrEnum):
@@ -105,12 +106,15 @@ def test_a_command_that_failed_ends_with_status_1(failed):
 
 
 def test_engine_options_are_the_fields_of_the_configuration():
-    engine = engine_fields()
+    engine = config_fields(MatVecConfig)
     assert [one.name for one in fields(engine)] == [one.name for one in fields(MatVecConfig)]
     for one in fields(engine):
         assert re.fullmatch(r"[0-9A-Z].{15,}\.", one.metadata["parameter"].help), one.name
     assert given_fields(engine(lanes=5, code="tq1"), engine) == {"lanes": 5, "code": "tq1"}
-    assert [one.name for one in fields(engine_fields("code", "k_max"))] == ["code", "k_max"]
+    some = fields(config_fields(MatVecConfig, "code", "k_max"))
+    assert [one.name for one in some] == ["code", "k_max"]
+    (one,) = fields(config_fields(TokenConfig, "vector_lanes"))
+    assert one.metadata["parameter"].help.startswith("1, 2, 4, 8 or 16; elements of a vector per ")
 
 
 def test_choices_are_those_of_the_rooms():

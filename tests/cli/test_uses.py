@@ -8,6 +8,7 @@ import typer
 
 from trilith.cli.main import _VERBS
 from trilith.cli.options import OptionError
+from trilith.sim.cost.core_system import CORE_DESIGNS
 
 #: Options that have an effect whatever else is given, by verb.
 ALWAYS = {
@@ -18,7 +19,7 @@ ALWAYS = {
     "model convert": "quantize i2s-layout to hidden-act",
     "model verify": "quantize i2s-layout",
     "model compile": "quantize i2s-layout hidden-act out force",
-    "estimate": "design memory batch prompt clock profile versus validation",
+    "estimate": "design memory clock profile validation",
     "energy mac": "library",
     "energy matmul": "n k tokens profile dram rows sram adder-bits",
     "energy paper": "config tokens",
@@ -90,6 +91,19 @@ CASES = [
             "--profile jouppi7",
             "--versus fp16",
         )
+    ),
+    *(
+        (
+            "estimate",
+            f"--design {core} --{more}",
+            f"--{more.split()[0]} must not be given with --design {core}, which does not use it",
+        )
+        for core in CORE_DESIGNS
+        for more in ("batch 2", "prompt 9", "versus fp16")
+    ),
+    *(
+        ("estimate", f"--{more} 8", f"--{more} .* without --design core or --design core-kv260, ")
+        for more in ("lanes", "rows", "vector-lanes", "attention-lanes", "memory-width")
     ),
     ("estimate", "bitnet-2b4t --validation", "MODEL .* with --validation"),
     (

@@ -35,6 +35,10 @@ class Core:
     program : the program of a model
     memory : speed of the memories
     command : the command that runs
+
+    Members
+    -------
+    bytes_by_part : bytes that the memories have delivered in the cycles of each of ``PARTS``
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Core:
         # Wires of the present cycle.
         self._cache_valid = self._loaded = self._piece_pop = False
         self._now = 0
+        self.bytes_by_part = dict.fromkeys(PARTS, 0)
 
     def run(self) -> dict[str, int]:
         """Run the token to its end; the command is accepted in the first cycle.
@@ -78,6 +83,8 @@ class Core:
         parts = dict.fromkeys(PARTS, 0)
         parts["sequencing"] = 1
         refreshes = self._memory.refresh_cycles > 0
+        word_bytes, beat_bytes = self._config.memory_width // 8, self._config.engine.weight_bytes
+        delivered = 0
         while self._sequencer.busy:
             self._now += 1
             self._begin_cycle()
@@ -90,6 +97,10 @@ class Core:
                 self._now += beats - 1
             else:
                 self._cycle()
+            before, delivered = (
+                delivered, word_bytes * self._port.words + beat_bytes * self._engine.beats
+            )  # fmt: skip
+            self.bytes_by_part[part] += delivered - before
         # The core is seen to be idle in one more cycle.
         parts["sequencing"] += 1
         return parts

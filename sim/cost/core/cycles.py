@@ -1,7 +1,7 @@
 """Cycles of a token in the token core, equal to those of the RTL."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ....golden.checks import check_integer
 from ....hw.token.config import K_MAX, TokenConfig, check_core_config
@@ -22,10 +22,13 @@ class CoreCycles:
     cycles : from the acceptance of the command to the end of its last result
     by_part : cycles of each part, a cycle for the first one that works, and of ``sequencing``, when
         none works
+    bytes_by_part : bytes that the two memories deliver in these cycles: weight beats, and words of
+        the memory port; it is not compared
     """
 
     cycles: int
     by_part: dict[str, int]
+    bytes_by_part: dict[str, int] = field(default_factory=dict, compare=False)
 
 
 def core_cycles(
@@ -66,5 +69,6 @@ def core_cycles(
     position = check_integer("position", position, 0, fields["context"] - 1)
     k = check_integer("k", k, 0, min(K_MAX, fields["vocabulary"]))
     command = Command(token=token, position=position, k=k)
-    parts = Core(config, program, memory, command).run()
-    return CoreCycles(cycles=sum(parts.values()), by_part=parts)
+    core = Core(config, program, memory, command)
+    parts = core.run()
+    return CoreCycles(cycles=sum(parts.values()), by_part=parts, bytes_by_part=core.bytes_by_part)

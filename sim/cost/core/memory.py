@@ -6,9 +6,10 @@ from ....hw.token.config import TokenConfig
 from ...rtl.memory_model import MemoryModel
 from .streams import Gear
 
-__all__ = ["Channel", "Port", "Router"]
+__all__ = ["BURST_WORDS", "QUEUE_WORDS", "Channel", "Port", "Router"]
 
-_BURST, _DEPTH = 16, 64
+#: Words of a burst, and those that a channel keeps or has asked for.
+BURST_WORDS, QUEUE_WORDS = 16, 64
 
 
 class Channel:
@@ -17,7 +18,7 @@ class Channel:
     __slots__ = ("_asked", "_left", "_next", "_queue", "_room", "taken")
 
     def __init__(self) -> None:
-        self._asked, self._room = 0, _DEPTH
+        self._asked, self._room = 0, QUEUE_WORDS
         # Words to hand on: of the request whose words leave, and of the next one.
         self._left = self._next = 0
         self.taken = False
@@ -51,7 +52,7 @@ class Channel:
     @property
     def burst(self) -> int:
         """Words of the burst that is asked for, 0 for none."""
-        words = min(self._asked, _BURST)
+        words = min(self._asked, BURST_WORDS)
         return words if self._room >= words else 0
 
     def step(self, now: int, *, request: int, granted: int, arrives: bool) -> None:
@@ -102,6 +103,8 @@ class Port:
         self._operations: deque[list[int]] = deque()  # Words and first cycle.
         self._next_word = 0
         self._offers = False  # A word is offered, and stays until it is taken.
+        #: Words that have been read.
+        self.words = 0
 
     @property
     def works(self) -> bool:
@@ -155,6 +158,7 @@ class Port:
                 channel.step(now, request=request, granted=granted[index], arrives=arrival == index)
             self.requests[index] = 0
         if arrival is not None:
+            self.words += 1
             self._next_word, self._offers = now + self._memory.interval, False
             operations[0][0] -= 1
             if not operations[0][0]:

@@ -189,6 +189,8 @@ class Engine:
         self.loader = "take"
         self._chunks_left = self._next_beat = 0
         self._offers = False  # A weight beat is offered, and stays until it is taken.
+        #: Weight beats that have been taken.
+        self.beats = 0
         self._active = False
         self._chunk = self._group_chunk = self._row_groups = self._chunks = self._group = 0
         self._fetches: deque[int] = deque()
@@ -215,6 +217,7 @@ class Engine:
         self._chunk += beats
         self._group_chunk += beats
         self._fetches[0] -= beats
+        self.beats += beats
 
     def result(self, now: int) -> bool:
         """A result beat is offered."""
@@ -262,6 +265,7 @@ class Engine:
         """Take a weight beat; return whether it ends the job."""
         self._next_beat, self._offers = now + self._interval, False
         self._fetches[0] -= 1
+        self.beats += 1
         if not self._fetches[0]:
             self._fetches.popleft()
         row_end = self._chunk == self._chunks - 1

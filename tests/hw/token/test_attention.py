@@ -9,8 +9,8 @@ from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In
 from stream_ports import CONFIG, beats_of, element_fields, elements_of, fields_of
 
-from trilith.golden.elements import quantize_elements, round_element
-from trilith.golden.network.token_core import attend, score_factor
+from trilith.golden.elements import quantize_elements, round_element, score_factor
+from trilith.golden.network.token_core import attend
 from trilith.hw.token.attention import AttentionUnit, attention_command
 from trilith.hw.token.config import TokenConfig
 from trilith.hw.token.dots import byte_row, query_piece
