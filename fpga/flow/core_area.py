@@ -95,7 +95,7 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
     """
     check_core_config(config)
     check_choice("family", family, CORE_FAMILIES)
-    apart = synthesize(TokenCore(config), family, _COMMANDS[family], parts=_modules)
+    apart = synthesize(TokenCore(config, trace=True), family, _COMMANDS[family], parts=_modules)
     core = (
         f"{config.engine}, {config.vector_lanes} vector lanes, {config.attention_lanes} attention "
         f"lanes, memory of {config.memory_width} bits"
@@ -121,7 +121,9 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
     rows.append(row(TOGETHER, parts["cells"], *tools, levels=parts["levels"]))
     if family not in _ROUTED:
         return rows
-    whole, *tools = synthesize(TokenCore(config), family, _COMMANDS[family], mhz=_ROUTED[family])
+    whole, *tools = synthesize(
+        TokenCore(config, trace=True), family, _COMMANDS[family], mhz=_ROUTED[family]
+    )
     report = whole["report"]
     figures = {
         "lut": report["utilization"]["TRELLIS_COMB"]["used"],

@@ -1,10 +1,11 @@
 """The one writer of Verilog. It writes Verilog-2001 that every tool reads without a warning.
 
 Amaranth hands a component to yosys as RTLIL, yosys' text format for netlists, and the writer of
-yosys makes Verilog of it. Two properties of that Verilog are unwanted, and the passes and the
+yosys makes Verilog of it. Three properties of that Verilog are unwanted, and the passes and the
 rewriting here remove them:
 
 - Logic stands in ``always @*`` blocks. Passes of yosys turn it into assignments.
+- Narrowed sums leave bits that are copies of others, see ``_without_copies``.
 - Operands of one operator differ in width. Verilog extends them by rules that depend on the whole
   expression (IEEE 1364-2005, 5.4), and linters warn. ``_Cell`` extends every operand explicitly, so
   that both sides of an operator have the width that the operator computes with.
@@ -14,7 +15,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from importlib import metadata
 from itertools import count
@@ -258,6 +259,77 @@ def _with_equal_widths(rtlil_text: str) -> str:
     return "\n".join(lines)
 
 
+#: A signal of RTLIL: a list of parts, or one part.
+_SIGNAL = r"(\{ .*? \}|\S+(?: \[[\d:]+\])?)"
+
+
+def _bits(signal: str, widths: Mapping[str, int]) -> list[tuple[str, int | None]]:
+    """Take a signal of RTLIL apart: wire and place of each bit, the top one first.
+
+    A constant bit has its value instead of a wire, and no place.
+
+    Parameters
+    ----------
+    signal : its text, such as ``{ $a [3:1] 2'00 $b }``
+    widths : bits of each wire
+    """
+    bits: list[tuple[str, int | None]] = []
+    for wire, high, low in re.findall(r"([^\s{}]+)(?: \[(\d+)(?::(\d+))?\])?", signal):
+        if wire in widths:
+            first, last = (int(high), int(low or high)) if high else (widths[wire] - 1, 0)
+            bits += [(wire, bit) for bit in range(first, last - 1, -1)]
+        else:
+            bits += [(f"1'{value}", None) for value in wire.partition("'")[2]]
+    return bits
+
+
+def _uses(text: str, wire: str, bit: int | None) -> bool:
+    """Whether a bit of a wire stands in a module of RTLIL; declarations count if it is a port."""
+    name = rf"(?<!\S){re.escape(wire)}(?!\S)(?: \[(\d+)(?::(\d+))?\])?"
+    return bit is not None and any(
+        # Without a range all bits are meant.
+        not use[1] or int(use[1]) >= bit >= int(use[2] or use[1])
+        for line in text.splitlines()
+        if wire in line and not re.match(r"module |  wire (?!.*(?:in|out)put )", line)
+        for use in re.finditer(name, line)
+    )
+
+
+def _without_copies(rtlil_text: str) -> str:
+    """Remove bits of wires that are copies of another bit of the same wire, and that nothing reads.
+
+    A sum whose top bits are equal is narrowed, and its wire keeps its width. Some bits of the wire
+    are then copies, and all readers use the bit that is copied. Linters follow whole wires, and
+    take such a copy for a loop.
+    """
+
+    def without_copies(module: re.Match[str]) -> str:
+        text = module[0]
+        wires = re.findall(r"^  wire (?:width (\d+) )?.*?([\\$]\S+)$", text, re.M)
+        widths = {wire: int(width or 1) for width, wire in wires}
+        for line, *sides in re.findall(rf"^(  connect {_SIGNAL} {_SIGNAL}\n)", text, re.M):
+            pairs = [*zip(*(_bits(side, widths) for side in sides), strict=True)]
+            if all(target != source for (target, _), (source, _) in pairs):
+                continue
+            rest = text.replace(line, "", 1)
+            kept = [
+                (target, source)
+                for target, source in pairs
+                if target[0] != source[0] or _uses(f"{sides[1]}\n{rest}", *target)
+            ]
+            if kept == pairs:
+                continue
+            parts = (
+                " ".join(wire if bit is None else f"{wire} [{bit}]" for wire, bit in side)
+                for side in zip(*kept, strict=True)
+            )
+            new = "  connect" + "".join(f" {{ {part} }}" for part in parts) + "\n" if kept else ""
+            text = text.replace(line, new, 1)
+        return text
+
+    return re.sub(r"^module .*?^end$", without_copies, rtlil_text, flags=re.M | re.S)
+
+
 def _flat_names(rtlil_text: str, top: str) -> str:
     """Rename submodules from ``top.a.b``, which is no plain identifier, to ``top__a__b``."""
     return re.sub(
@@ -369,7 +441,7 @@ def component_verilog(component: wiring.Component, name: str) -> str:
     """
     check_name(name)
     text = rtlil.convert(component, name=name, emit_src=False)
-    text = _yosys(text, *_PASSES, "write_rtlil")
+    text = _without_copies(_yosys(text, *_PASSES, "write_rtlil"))
     return _tidy(_yosys(_with_equal_widths(_flat_names(text, name)), "write_verilog"))
 
 

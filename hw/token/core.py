@@ -4,6 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
+from ...golden.checks import check_flag
 from ..engine.engine import MatVecEngine
 from ..gearbox import Gearbox
 from .attention import AttentionUnit
@@ -109,11 +110,12 @@ class TokenCore(wiring.Component):
     Parameters
     ----------
     config : engine, widths, and the largest model
+    trace : whether there is a port that shows every vector, for tests
 
     Raises
     ------
     TypeError
-        If ``config`` is not a ``TokenConfig``.
+        If ``config`` is not a ``TokenConfig``, or ``trace`` is not a bool.
 
     Members
     -------
@@ -124,16 +126,18 @@ class TokenCore(wiring.Component):
     fetch : Out(stream of ``fetch_shape``); requests for weight beats
     weights : In(stream of the engine's weight beats), in the order of the requests
     requests, write_data, read_data : the memory port, see ``MemoryPort``
-    trace : Out(stream of ``trace_shape``); every vector of the token, word by word; its ``ready``
-        is ignored
+    trace : Out(stream of ``trace_shape``), if there is one; every vector of the token, word by
+        word; its ``ready`` is ignored
     busy : Out(1); a command is not finished
     error : Out(1); sticky until a reset: a fault, or a large value
     """
 
-    def __init__(self, config: TokenConfig) -> None:
+    def __init__(self, config: TokenConfig, *, trace: bool = False) -> None:
         self._config = config = check_core_config(config)
+        self._traced = check_flag("trace", trace)
         width = config.memory_width
         written = data.StructLayout({"data": width, "strobes": width // 8})
+        traced = {"trace": Out(stream.Signature(trace_shape(config)))} if trace else {}
         super().__init__(
             {
                 "commands": In(stream.Signature(core_command(config))),
@@ -144,7 +148,7 @@ class TokenCore(wiring.Component):
                 "requests": Out(stream.Signature(memory_request(config))),
                 "write_data": Out(stream.Signature(written)),
                 "read_data": In(stream.Signature(memory_response(config))),
-                "trace": Out(stream.Signature(trace_shape(config))),
+                **traced,
                 "busy": Out(1),
                 "error": Out(1),
             }
@@ -184,7 +188,8 @@ class TokenCore(wiring.Component):
             self._heads.overflow,
             self._attention.overflow,
         )
-        self._trace(m)
+        if self._traced:
+            self._trace(m)
         with m.If(Cat(overflows).any() | sequencer.fault | self._engine.error | self._memory.error):
             m.d.sync += self.error.eq(1)
         return m

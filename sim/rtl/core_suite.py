@@ -13,6 +13,7 @@ import numpy as np
 
 from ...golden.checkpoint.tokenizer import load_tokenizer
 from ...golden.data import PYDOC
+from ...golden.network.random_model import random_model
 from ...golden.network.token_core import CoreModel
 from ...golden.network.transformer import BitNetModel
 from ...hw.token.config import CORE_PRESETS, TokenConfig
@@ -21,7 +22,6 @@ from ...hw.token.image_file import Image
 from ..tools.errors import SimulationError
 from .cases import CaseResult, core_result
 from .core_faults import FaultCase, memory_errors, programs, resets
-from .core_models import random_model
 from .core_text import CoreNetwork
 from .memory_model import MemoryModel
 from .token_core import TokenCoreSimulator

@@ -167,7 +167,7 @@ class TokenCoreSimulator:
             if making is not None:
                 (making / "core.vlt").write_text(CONTROL)
                 (making / "core.cpp").write_text(main)
-        verilog = keep_verilog(lambda: TokenCore(config), "token_core", repr(config))
+        verilog = keep_verilog(lambda: TokenCore(config, trace=True), "token_core", repr(config))
         self._program = build_simulation(
             [folder / "core.vlt", verilog], top="token_core", main=folder / "core.cpp"
         )

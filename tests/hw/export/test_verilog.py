@@ -1,12 +1,15 @@
 """The writer of Verilog."""
 
 import re
+import subprocess
+from pathlib import Path
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal, signed
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
+from trilith.golden.environment import child_environment
 from trilith.hw.export import verilog
 from trilith.hw.export.verilog import (
     ExportError,
@@ -15,6 +18,7 @@ from trilith.hw.export.verilog import (
     component_verilog,
     generator_key,
 )
+from trilith.sim.tools.verilator import find_verilator
 
 #: Reserved words that each version of the standard added, some of each.
 WORDS = {
@@ -39,6 +43,63 @@ def test_that_a_multiplication_would_be_seen() -> None:
             return m
 
     assert "*" in component_verilog(Multiplier(), "multiplier")
+
+
+def test_that_a_narrowed_sum_leaves_no_copy_in_its_wire(tmp_path: Path) -> None:
+    class Sum(wiring.Component):
+        a: In(8)
+        b: In(8)
+        y: Out(8)
+        top: Out(1)
+
+        def elaborate(self, platform: object) -> Module:
+            m = Module()
+            total = Signal(signed(11), reset_less=True)
+            m.d.sync += total.eq(self.a + self.b - 127)
+            m.d.comb += [self.y.eq(total[:8]), self.top.eq(total[8:-1].any() | total[-1])]
+            return m
+
+    text = component_verilog(Sum(), "total")
+    assert "total[10]" in text
+    assert "total[9]" not in text
+    (tmp_path / "total.v").write_text(text)
+    done = subprocess.run(
+        [find_verilator().program, "--lint-only", "total.v"],
+        cwd=tmp_path,
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("read", "left"),
+    [
+        (r"\b [3]", [r"{ \a [1] } { 1'0 }"]),
+        (r"\b [2]", [r"\b [2] \b [3]", r"{ \a [1] } { 1'0 }"]),
+        (r"\b", [r"\b [2] \b [3]", r"{ \a [1] } { 1'0 }"]),
+        (r"{ \b [0] \a [2:1] }", [r"{ \a [2] \a [1] } { \a [3] 1'0 }"]),
+        (r"\ab [1:0]", [r"{ \a [1] } { 1'0 }"]),
+    ],
+)
+def test_that_copies_that_are_read_stay(read: str, left: list[str]) -> None:
+    head = rf"""module \m
+  wire width 4 \a
+  wire width 4 \b
+  wire width 2 output 2 \c
+  wire width 4 \ab
+  cell $not $1
+    connect \A {read}
+  end
+"""
+    copies = [r"\c [0] \c [1]", r"\b [2] \b [3]", r"\a [2:0] { \a [3] 1'0 \a [3] }"]
+
+    def text(connections: list[str]) -> str:
+        return head + "".join(f"  connect {one}\n" for one in connections) + "end"
+
+    assert verilog._without_copies(text(copies)) == text([copies[0], *left])
 
 
 def test_that_all_reserved_words_are_refused() -> None:

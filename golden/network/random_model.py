@@ -1,14 +1,14 @@
-"""Random models for the cases of the token core."""
+"""Models of random weights, for tests and examples."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
-from ...golden.checkpoint.model_config import ModelConfig
-from ...golden.checkpoint.tensors import TernaryTensor
-from ...golden.network.layers import BitLinear
-from ...golden.network.transformer import BitNetModel, Layer
+from ..checkpoint.model_config import ModelConfig
+from ..checkpoint.tensors import TernaryTensor
+from .layers import BitLinear
+from .transformer import BitNetModel, Layer
 
 __all__ = ["random_model"]
 
