@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from trilith.golden.network.random_model import random_model
 from trilith.hw.token.config import CORE_PRESETS
 from trilith.sim import SimulationError
 from trilith.sim.rtl import core_suite
-from trilith.sim.rtl.core_models import random_model
 
 
 def test_all_cases_share_two_cores():
