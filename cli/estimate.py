@@ -19,7 +19,7 @@ __all__ = ["app"]
 app = new_app()
 
 
-#: Designs that are token cores: the keys of ``sim.cost.core_system.CORE_DESIGNS``.
+#: Designs that are token cores: the keys of ``sim.cost.core_designs.CORE_DESIGNS``.
 CORES = ("--design core", "--design core-kv260")
 
 
@@ -93,7 +93,7 @@ def estimate(options: _Options) -> None:
         _print_validation(options.as_json)
         return
     from ..sim.cost.comparison import rival
-    from ..sim.cost.core_system import CORE_DESIGNS, CoreDesign
+    from ..sim.cost.core_designs import CORE_DESIGNS, CoreDesign
     from ..sim.cost.datafiles import find
     from ..sim.cost.designs import DESIGNS
     from ..sim.cost.memories import find_memory

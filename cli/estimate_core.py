@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from .output import Column, Table, print_facts, print_json, status
 
 if TYPE_CHECKING:
-    from ..sim.cost.core_system import CoreDesign, CoreEstimate
+    from ..sim.cost.core_designs import CoreDesign
+    from ..sim.cost.core_system import CoreEstimate
     from ..sim.cost.memories import Memory
     from ..sim.cost.profiles import Profile
     from ..sim.cost.workload import ModelShape

@@ -8,7 +8,7 @@ import typer
 
 from trilith.cli.main import _VERBS
 from trilith.cli.options import OptionError
-from trilith.sim.cost.core_system import CORE_DESIGNS
+from trilith.sim.cost.core_designs import CORE_DESIGNS
 
 #: Options that have an effect whatever else is given, by verb.
 ALWAYS = {

@@ -11,7 +11,8 @@ from trilith.golden.data import PYDOC
 from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.plan import CompileError, plan_image
 from trilith.sim.cost.core.cycles import core_cycles
-from trilith.sim.cost.core_system import CORE_DESIGNS, CoreDesign, core_sizes, estimate_core
+from trilith.sim.cost.core_designs import CORE_DESIGNS, CoreDesign
+from trilith.sim.cost.core_system import core_sizes, estimate_core
 from trilith.sim.cost.memories import MEMORIES, Memory
 from trilith.sim.cost.model_shapes import MODELS, find_model
 from trilith.sim.cost.profiles import find_profile
