@@ -1,6 +1,6 @@
 """Figures of modelled energy: products, prompts and tokens."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -12,7 +12,7 @@ from ...sim.cost.model_shapes import GPT3, MODELS
 from ...sim.cost.paper import paper_energy
 from ...sim.cost.profiles import FORMATS, find_profile
 from ...sim.cost.system import Estimate, estimate
-from .style import BLACK, BLUE, GREEN, PINK, RED, SKY, Drawing, looks, note
+from .style import BLACK, BLUE, GREEN, PINK, RED, SKY, Drawing, looks, note, stack
 
 __all__ = ["ENERGY_FIGURES"]
 
@@ -43,21 +43,6 @@ def _token(number_format: str, memory: str, *, batch: int = 1) -> Estimate:
     )
 
 
-def _stack(axes: Axes, names: Sequence[str], parts: dict[str, list[float]]) -> None:
-    """Draw stacked bars with their totals."""
-    bottom = [0.0] * len(names)
-    for part, values in parts.items():
-        look = looks("energies")[part]
-        axes.bar(names, values, bottom=bottom, **look, label=part, edgecolor="white", linewidth=0.5)
-        bottom = [low + value for low, value in zip(bottom, values, strict=True)]
-    for place, value in enumerate(bottom):
-        note(axes, f"{value:.3g}", (place, value), xytext=(0, 0), ha="center", va="bottom")
-    axes.tick_params(axis="x", rotation=40)
-    axes.grid(axis="x", visible=False)
-    axes.margins(y=0.12)
-    axes.legend(frameon=False)
-
-
 _FORMATS = ("fp16", "bf16", "int8", "w4a16", "ternary-2.0", "ternary-1.6", "binary")
 #: Shape of the product in the figure: outputs, inputs, activation vectors.
 _N, _K, _TOKENS = 6912, 2560, 64
@@ -75,7 +60,7 @@ def _product_panel(axes: Axes, dram: str | None, label: str) -> Iterator[dict[st
             value = getattr(energy, part.lower()) / (_N * _K * _TOKENS)
             values.append(value)
             yield {"panel": label, "format": name, "part": part, "pj_per_mac": value}
-    _stack(axes, _FORMATS, {part: values for part, values in parts.items() if any(values)})
+    stack(axes, "energies", _FORMATS, {part: some for part, some in parts.items() if any(some)})
     axes.set(ylabel="energy per MAC (pJ)", title=f"A product, {label}")
 
 
@@ -91,7 +76,7 @@ def _token_panel(axes: Axes) -> Iterator[dict[str, Any]]:
         for (part, values), pj in zip(parts.items(), energies, strict=True):
             values.append(pj * 1e-9 / batch)
             yield {"panel": "token", "format": name, "part": part, "mj": values[-1]}
-    _stack(axes, _FORMATS, parts)
+    stack(axes, "energies", _FORMATS, parts)
 
 
 def _ratio_panel(axes: Axes) -> Iterator[dict[str, Any]]:

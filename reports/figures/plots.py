@@ -17,6 +17,7 @@ from ...sim.cost.model_shapes import MODELS
 from ...sim.cost.profiles import find_profile
 from ...sim.cost.system import estimate
 from ..claims import QUALITY, claims
+from .core import CORE_FIGURES
 from .energy import ENERGY_FIGURES
 from .gate import GATE_FIGURES
 from .published import draw_mac_energies
@@ -29,6 +30,7 @@ __all__ = ["FIGURES", "draw", "main"]
 FIGURES: dict[str, Callable[[], Drawing]] = {
     **ENERGY_FIGURES,
     **THROUGHPUT_FIGURES,
+    **CORE_FIGURES,
     "measured": draw_mac_energies,
     **GATE_FIGURES,
 }

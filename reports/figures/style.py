@@ -6,7 +6,7 @@ Looks are data, in ``style.toml``; titles, captions and axes are data, in ``figu
 import csv
 import io
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,7 @@ __all__ = [
     "looks",
     "note",
     "save",
+    "stack",
 ]
 
 _STYLE = read_data(Path(__file__).with_suffix(".toml"))
@@ -98,6 +99,31 @@ class Drawing:
 def note(axes: Axes, text: str, place: tuple[float, float], **settings: Any) -> None:
     """Write a text beside a point; ``xytext`` is the distance in points."""
     axes.annotate(text, place, **{"textcoords": "offset points", "fontsize": 9, **settings})
+
+
+def stack(
+    axes: Axes, table: str, names: Sequence[str], parts: Mapping[str, Sequence[float]]
+) -> None:
+    """Draw stacked bars with their totals.
+
+    Parameters
+    ----------
+    axes : where to draw
+    table : table of the looks of the parts
+    names : of the bars
+    parts : heights by part, the lowest part first
+    """
+    bottom = [0.0] * len(names)
+    for part, values in parts.items():
+        look = looks(table)[part]
+        axes.bar(names, values, bottom=bottom, **look, label=part, edgecolor="white", linewidth=0.5)
+        bottom = [low + value for low, value in zip(bottom, values, strict=True)]
+    for place, value in enumerate(bottom):
+        note(axes, f"{value:.3g}", (place, value), xytext=(0, 0), ha="center", va="bottom")
+    axes.tick_params(axis="x", rotation=40)
+    axes.grid(axis="x", visible=False)
+    axes.margins(y=0.12)
+    axes.legend(frameon=False)
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:

@@ -61,7 +61,7 @@ def test_published_energies_keep_their_units(tmp_path):
     )
     assert float(rows["VitaLLM, BitNet 3B"]["pj_per_mac"]) == pytest.approx(0.290, rel=0.01)
     assert float(rows["RedMulE, FP16"]["pj_per_mac"]) == pytest.approx(2.78, rel=0.01)
-    assert len(FIGURES) == 11
+    assert len(FIGURES) == 13
 
 
 def test_measured_energies_are_those_of_the_tables(tmp_path):
