@@ -1,4 +1,4 @@
-"""Register map of the AXI wrapper: the one source of its logic, its page and its constants."""
+"""Register maps of the AXI wrappers: the one source of their logic, pages and constants."""
 
 import tomllib
 from dataclasses import dataclass
@@ -9,6 +9,9 @@ from ...golden.checks import check_choice
 __all__ = [
     "ACCESS",
     "ADDRESS_BITS",
+    "CORE_MAGIC",
+    "CORE_MAP_VERSION",
+    "CORE_REGISTERS",
     "MAGIC",
     "MAP_VERSION",
     "REGISTERS",
@@ -27,6 +30,10 @@ MAGIC = 0x5452494C
 #: Major and minor version of this map. A new minor version adds registers; a new major version
 #: changes existing ones.
 MAP_VERSION = (1, 0)
+
+
+#: The same of the token core: ``TRIC`` in ASCII, and the version of its map.
+CORE_MAGIC, CORE_MAP_VERSION = 0x54524943, (1, 0)
 
 
 #: Kinds of access, and their meanings.
@@ -98,14 +105,17 @@ class Register:
         return max((field.lsb + field.width for field in self.fields), default=32)
 
 
-def _registers() -> tuple[Register, ...]:
-    """Registers of ``registers.toml``, checked."""
-    table = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
+def _registers(name: str) -> tuple[Register, ...]:
+    """Registers of a file of this folder, checked."""
+    table = tomllib.loads(Path(__file__).with_name(name).read_text(encoding="utf-8"))
     return tuple(
         Register(**row | {"fields": tuple(Field(**field) for field in row.get("fields", ()))})
         for row in table["register"]
     )
 
 
-#: Registers in the order of their addresses.
-REGISTERS = _registers()
+#: Registers of ``AxiMatVec`` in the order of their addresses.
+REGISTERS = _registers("registers.toml")
+
+#: Registers of ``AxiTokenCore`` in the order of their addresses.
+CORE_REGISTERS = _registers("core_registers.toml")

@@ -58,6 +58,11 @@ def trace_shape(config: TokenConfig) -> data.StructLayout:
     return data.StructLayout({"kind": TraceKind, "last": 1, "parts": parts, "word": word})
 
 
+def _faults_layout() -> data.StructLayout:
+    """Causes of the sticky error, see ``TokenCore``."""
+    return data.StructLayout({"stopped": 1, "large": 1, "weight": 1, "job": 1, "memory": 1})
+
+
 class TokenCore(wiring.Component):
     """Runs a ternary transformer: token in, largest logits out, without arithmetic elsewhere.
 
@@ -130,6 +135,10 @@ class TokenCore(wiring.Component):
         word; its ``ready`` is ignored
     busy : Out(1); a command is not finished
     error : Out(1); sticky until a reset: a fault, or a large value
+    faults : Out(5); causes of ``error``, each high in the cycle of its event: ``stopped``, a token
+        ends without its answers; ``large``, a value was too large; ``weight``, an illegal weight
+        code; ``job``, a product that the engine refused; and ``memory``, which stays high: a word
+        came with an error, or a request had no words
     """
 
     def __init__(self, config: TokenConfig, *, trace: bool = False) -> None:
@@ -151,6 +160,7 @@ class TokenCore(wiring.Component):
                 **traced,
                 "busy": Out(1),
                 "error": Out(1),
+                "faults": Out(_faults_layout()),
             }
         )
 
@@ -190,6 +200,13 @@ class TokenCore(wiring.Component):
         )
         if self._traced:
             self._trace(m)
+        m.d.comb += [
+            self.faults.stopped.eq(sequencer.fault),
+            self.faults.large.eq(Cat(overflows).any()),
+            self.faults.weight.eq(self._engine.faults.weight),
+            self.faults.job.eq(self._engine.faults.job),
+            self.faults.memory.eq(self._memory.error),
+        ]
         with m.If(Cat(overflows).any() | sequencer.fault | self._engine.error | self._memory.error):
             m.d.sync += self.error.eq(1)
         return m
