@@ -313,21 +313,16 @@ class AxiTokenCore(wiring.Component):
     def _state(self, m: Module, start: Signal, answered: Value) -> None:
         """Status, errors, interrupts, and the counters of the last command."""
         bank, core, weights, memory = self._bank, self._core, self._weights, self._memory
-        was_busy, had_failed, done = Signal(), Signal(), Signal()
+        was_busy, had_failed, done, busy, failed = (Signal() for _ in range(5))
         m.d.sync += [was_busy.eq(core.busy), had_failed.eq(core.faults.memory)]
         accepted = core.commands.valid & core.commands.ready
         m.d.comb += [
             done.eq(was_busy & ~core.busy & ~self._resetting),
-            bank.status.eq(
-                Cat(
-                    self._queued | core.busy | ~weights.idle | ~memory.idle | self._resetting,
-                    self._resetting,
-                    self._broken | core.faults.memory,
-                    Const(0, 5),
-                    self._room[:8],
-                    self._level[:8],
-                )
-            ),
+            busy.eq(self._queued | core.busy | ~weights.idle | ~memory.idle | self._resetting),
+            failed.eq(self._broken | core.faults.memory),
+            bank.status.eq(Cat(busy, self._resetting, failed)),
+            bank.status[8:16].eq(self._room),
+            bank.status[16:24].eq(self._level),
             bank.error_set.eq(
                 Cat(
                     core.faults.stopped,

@@ -78,7 +78,13 @@ def build_simulation(
     return folder / top
 
 
-def build_component(component: wiring.Component, control: str, main: str | None = None) -> Path:
+def build_component(
+    component: wiring.Component,
+    control: str,
+    main: str | None = None,
+    *,
+    verilog: Path | None = None,
+) -> Path:
     """Build a simulation of a component, which becomes the top module ``dut``.
 
     Its sources stay in the cache, so that they can be read when a tool reports an error.
@@ -88,6 +94,7 @@ def build_component(component: wiring.Component, control: str, main: str | None 
     component : the design
     control : text of a Verilator control file
     main : text of a C++ file with ``main``, see ``build_simulation``
+    verilog : the Verilog of the component, if it is written already
 
     Returns
     -------
@@ -98,7 +105,8 @@ def build_component(component: wiring.Component, control: str, main: str | None 
     ToolchainError
         If a tool is missing or fails.
     """
-    texts = {"dut.vlt": control, "dut.v": component_verilog(component, "dut"), "main.cpp": main}
+    text = verilog.read_text() if verilog else component_verilog(component, "dut")
+    texts = {"dut.vlt": control, "dut.v": text, "main.cpp": main}
     sources = {name: text for name, text in texts.items() if text is not None}
     with keep("component", "\0".join(sources.values())) as (folder, making):
         if making is not None:

@@ -12,6 +12,7 @@ from ..tools.errors import SimulationError
 from ..tools.run import keep_output, run_program
 from ..tools.toolchain import ToolchainError
 from .build import build_component, cocotb_environment
+from .clocked import CONTROL
 
 __all__ = ["run_testbench"]
 
@@ -21,6 +22,7 @@ def run_testbench(
     *modules: str,
     path: Sequence[Path] = (),
     variables: Mapping[str, str] | None = None,
+    verilog: Path | None = None,
 ) -> int:
     """Run a cocotb testbench on a component.
 
@@ -32,6 +34,7 @@ def run_testbench(
     modules : names of the Python modules with the cocotb tests
     path : folders in which Python looks for these modules first
     variables : environment variables for the tests
+    verilog : the Verilog of the component, if it is written already; its top module is ``dut``
 
     Returns
     -------
@@ -46,9 +49,9 @@ def run_testbench(
         If the simulation cannot be built.
     """
     ports = ["__".join(map(str, names)) for names, _, _ in component.signature.flatten(component)]
-    control = ["`verilator_config"]
+    control = [CONTROL]
     control += [f'public_flat_rw -module "dut" -var "{name}"' for name in (*ports, "clk", "rst")]
-    program = build_component(component, "\n".join(control) + "\n")
+    program = build_component(component, "\n".join(control) + "\n", verilog=verilog)
     testbench = ",".join(modules)
     with scratch_folder() as scratch:
         status, output = "", ""

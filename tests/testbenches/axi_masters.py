@@ -109,7 +109,7 @@ class MasterBench(Waiting, Bench):
         self.cycle += 1
         if self.dut.rst.value:
             for rules in self.rules:
-                rules.reset_cycle(first=self.cycle < 3)
+                rules.reset_cycle()
             return
         for rules in self.rules:
             rules.sample(self.cycle)
@@ -224,9 +224,7 @@ class MemoryBench(MasterBench):
                 continue
             data = self.random.randbytes(self.size)
             strobes = self.random.choice((2**self.size - 1, self.random.randrange(2**self.size)))
-            self.written.queue.append(
-                int.from_bytes(data, "little") | strobes << (8 * self.size)
-            )
+            self.written.queue.append(int.from_bytes(data, "little") | strobes << (8 * self.size))
             for lane in range(self.size):
                 if strobes >> lane & 1:
                     self.memory[at + lane] = data[lane]

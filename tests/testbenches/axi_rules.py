@@ -37,6 +37,7 @@ class AxiRules:
     bursts : bursts whose address was taken
     words : words that were taken on the data channel
     answered : bursts that were answered
+    bytes : bytes of a bus word
     """
 
     dut: Any
@@ -50,7 +51,7 @@ class AxiRules:
     def __post_init__(self) -> None:
         kind, data = ("aw", "w") if self.write else ("ar", "r")
         self._kind = kind
-        self._bytes = len(self._signal(f"{data}data")) // 8
+        self.bytes = len(self._signal(f"{data}data")) // 8
         names = ("addr", "len", "size", "burst", "lock", "cache", "prot", "qos", "id")
         self._monitors = [self._monitor(kind, names, self._address)]
         if self.write:
@@ -61,6 +62,7 @@ class AxiRules:
         else:
             self._monitors.append(self._monitor("r", ("last", "resp"), self._word_read))
         self.restart()
+        self._resets = 0
 
     def _signal(self, name: str) -> Any:
         return getattr(self.dut, f"{self.prefix}{name}")
@@ -89,13 +91,15 @@ class AxiRules:
 
     def sample(self, cycle: int) -> None:
         """Check the cycle that has just ended."""
+        self._resets = 0
         for monitor in self._monitors:
             monitor.sample(cycle)
 
-    def reset_cycle(self, first: bool) -> None:
-        """Check a cycle of a reset but its first one: no valid of the master is high."""
+    def reset_cycle(self) -> None:
+        """Check a cycle of a reset: from its second one on, no valid of the master is high."""
         self.restart()
-        if not first:
+        self._resets += 1
+        if self._resets > 1:
             for name in (self._kind, "w")[: 1 + self.write]:
                 assert not self._signal(f"{name}valid").value, f"{name}valid is high in a reset"
 
@@ -104,10 +108,10 @@ class AxiRules:
     ) -> None:
         words, name = length + 1, f"{self.prefix}{self._kind}"
         assert burst == INCR, f"{name}burst must be INCR, not {burst}"
-        assert 1 << size == self._bytes, f"{name}size must be that of the bus, not {size}"
+        assert 1 << size == self.bytes, f"{name}size must be that of the bus, not {size}"
         assert words <= self.longest, f"{name}len must be below {self.longest}, not {length}"
-        assert addr % self._bytes == 0, f"{name}addr must be aligned, not {addr:#x}"
-        last = addr + words * self._bytes - 1
+        assert addr % self.bytes == 0, f"{name}addr must be aligned, not {addr:#x}"
+        last = addr + words * self.bytes - 1
         assert addr // PAGE == last // PAGE, f"{name}: {words} words from {addr:#x} cross 4 KB"
         assert not lock, f"{name}lock must be 0"
         assert cache & 0b1100 == 0 or cache & 0b10, f"{name}cache {cache:#b} is reserved"

@@ -27,9 +27,7 @@ def run_master(master, **settings) -> int:
 
 def run_weights(beat_bytes: int, bus_bits: int, longest: int = 64, bursts: int = 400) -> int:
     reader = AxiWeightReader(beat_bytes=beat_bytes, bus_bits=bus_bits, longest=longest)
-    return run_master(
-        reader, kind="weights", beat_bytes=beat_bytes, longest=longest, bursts=bursts
-    )
+    return run_master(reader, kind="weights", beat_bytes=beat_bytes, longest=longest, bursts=bursts)
 
 
 def run_memory(config=CONFIG, longest: int = 64, bursts: int = 400) -> int:
