@@ -210,7 +210,7 @@ class AxiTokenCore(wiring.Component):
         m.domains.sync = ClockDomain(local=True)
         m.d.comb += [ClockSignal().eq(self.aclk), ResetSignal().eq(~self.aresetn)]
         m.submodules.bank = self._bank = bank = RegisterBank(CORE_REGISTERS)
-        self._core = core = TokenCore(config)
+        self._core = core = TokenCore(config, trace=True)
         m.submodules.weights = self._weights = weights = AxiWeightReader(
             beat_bytes=config.engine.weight_bytes,
             bus_bits=shapes.weights,

@@ -12,7 +12,6 @@ from ..tools.errors import SimulationError
 from ..tools.run import keep_output, run_program
 from ..tools.toolchain import ToolchainError
 from .build import build_component, cocotb_environment
-from .clocked import CONTROL
 
 __all__ = ["run_testbench"]
 
@@ -49,7 +48,7 @@ def run_testbench(
         If the simulation cannot be built.
     """
     ports = ["__".join(map(str, names)) for names, _, _ in component.signature.flatten(component)]
-    control = [CONTROL]
+    control = ["`verilator_config"]
     control += [f'public_flat_rw -module "dut" -var "{name}"' for name in (*ports, "clk", "rst")]
     program = build_component(component, "\n".join(control) + "\n", verilog=verilog)
     testbench = ",".join(modules)

@@ -220,13 +220,14 @@ def inside(bench: CoreBench) -> None:
         size = (FOLDER / f"{name}.bin").stat().st_size
         for one in rules.bursts:
             end = one.address + one.words * rules.bytes
-            assert base <= one.address and end <= base + -(-size // rules.bytes) * rules.bytes
+            assert base <= one.address
+            assert end <= base + -(-size // rules.bytes) * rules.bytes
 
 
 @limited_test(400_000)
 @cocotb.parametrize(pattern=list(PATTERNS))
 async def tokens_are_exact(dut, pattern: str) -> None:
-    """A text of some tokens, whatever the pauses of the memories: answers match the golden model."""
+    """A text, whatever the pauses of the memories: all answers match the golden model."""
     bench = CoreBench(dut, pattern)
     await bench.reset()
     for name, value in SETTINGS["constants"].items():
@@ -325,7 +326,8 @@ async def errors_of_the_buses(dut, kind: str) -> None:
         await bench.start(token["token"], token["position"], token["k"])
         status = await bench.idle()
         assert faults.done
-        assert status["failed"] and not status["resetting"], f"{kind}, after {good} answers"
+        assert status["failed"], f"{kind}, after {good} answers"
+        assert not status["resetting"]
         assert await bench.answers() == []
         found = await bench.read("error")
         assert all(found & FIELDS["error"][flag].mask for flag in flags), f"{found:#x}"
@@ -356,7 +358,7 @@ async def resets_within_tokens(dut) -> None:
             await bench.write("control", 1)
             await bench.wait_until(lambda: all(rules.quiet for rules in bench.rules))
         status = await bench.idle()
-        assert not status["answers"] and not status["failed"] and not status["resetting"]
+        assert not any(status[name] for name in ("answers", "failed", "resetting"))
         assert await bench.read("program_words") == SETTINGS["program_words"]
     await bench.run(0)
     await bench.run(1)

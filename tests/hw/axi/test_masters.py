@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 
-import pytest
 from small_core import CONFIG
 
 from trilith.hw.axi.memory_master import AxiMemoryMaster
