@@ -7,7 +7,10 @@ import numpy as np
 from trilith.golden.network.token_core import CoreModel
 from trilith.golden.network.transformer import BitNetModel
 from trilith.hw.token.config import CORE_PRESETS
+from trilith.sim.rtl.core_suite import PAIRS
 from trilith.sim.rtl.token_core import CoreRun, GoldenTrace, TokenCoreSimulator
+
+__all__ = ["CONFIG", "PAIRS", "SIZES", "check_token", "small_model"]
 
 CONFIG = CORE_PRESETS["small"]
 SIZES = {"head_dim": 24, "max_position_embeddings": 12, "num_hidden_layers": 2}

@@ -112,6 +112,8 @@ class AttentionUnit(wiring.Component):
     - First position: P is 1. The mixed vector is the value, as its weights are 127 and its factor
       is about its scale / 127.
     - Last chunk: segments behind the last position have a weight of 0, whatever memory has there.
+    - Rows of the head: with ``TokenConfig.head_on_weights`` they are weight beats, and none are
+      requested from memory.
     - Padding: bytes of a row beyond its head are 0. Elements of a scale request beyond P are
       dropped, L per cycle.
     - Stalls: if the user of ``writes`` or ``logits`` waits, the pipelines behind it wait. Scores
@@ -137,9 +139,10 @@ class AttentionUnit(wiring.Component):
         size, and 1 for logits; used in the cycle of a query scale
     commands : In(stream of ``attention_command``); accepted when the command before has ended
     element_requests : Out(stream of ``read_request``); the scales of each group
-    row_requests : Out(stream of ``read_request``); the lists of keys and values, in their order
+    row_requests : Out(stream of ``read_request``); the lists of keys and values, in their order; or
+        the rows of the head
     elements : In(stream of ``element_words``); ``last`` ends a request
-    rows : In(stream of ``byte_row``); words of ``row_requests``, cut into chunks
+    rows : In(stream of ``byte_row``); chunks of the lists, or of the head's rows
     writes : Out(stream of ``vector_write``); mixed values of head after head; ``track`` is set, and
         ``last`` ends the last group
     logits : Out(stream of ``logit_shape``); of the tokens from 0 on
@@ -285,6 +288,8 @@ class AttentionUnit(wiring.Component):
         keys, values = Signal.like(begin.address), Signal.like(begin.address)
         accepted = requests.valid & requests.ready
         turn, valid = self._lists(m, start, accepted)
+        if self._config.head_on_weights:
+            valid &= ~command.head
         m.d.comb += [
             requests.valid.eq(valid),
             requests.p.address.eq(Mux(turn, values, keys)),

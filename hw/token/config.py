@@ -198,6 +198,31 @@ class TokenConfig:
         """Bytes of which rows of the cache take a multiple: whole words, and whole segments."""
         return max(self.memory_width // 8, self.segment_bytes)
 
+    @property
+    def head_on_weights(self) -> bool:
+        """Whether the rows of the head come as weight beats, and not through the memory port.
+
+        This is so if a weight beat and the attention's lanes both have more bytes than a memory
+        word. The head then takes ``min(engine.weight_bytes, attention_lanes)`` bytes per cycle.
+
+        Example: an engine of 64 × 20 has beats of 256 bytes. With A = 256 and W = 512 the rows of
+        the head are weight beats, and take a quarter of the cycles.
+        """
+        return min(self.engine.weight_bytes, self.attention_lanes) > self.memory_width // 8
+
+    def head_beats(self, elements: int, vocabulary: int) -> int:
+        """Weight beats of the rows of the head: 0 if they lie in memory.
+
+        Rows follow one another, and zeros fill the last beat.
+
+        Parameters
+        ----------
+        elements : 1 or more; bytes of a row without the zeros that fill it
+        vocabulary : rows
+        """
+        size = vocabulary * self.row_chunks(elements) * self.attention_lanes
+        return -(-size // self.engine.weight_bytes) if self.head_on_weights else 0
+
     def row_chunks(self, elements: int) -> int:
         """Chunks of a row of int8, with the zeros that fill it to a multiple of ``row_bytes``.
 

@@ -12,6 +12,7 @@ from .cache_writer import CacheWriter
 from .config import TokenConfig, check_core_config
 from .core_memory import CoreMemory
 from .element import constant
+from .head_rows import HeadRows
 from .heads import HeadUnit
 from .memory_port import memory_request, memory_response
 from .normalizer import Normalizer
@@ -69,7 +70,8 @@ class TokenCore(wiring.Component):
     The golden model is ``CoreModel`` of ``trilith.golden.network.token_core``: every vector equals
     its own, bit for bit. A program in memory, which ``trilith.hw.token.image`` writes, has the
     shape of the model. The memory also holds the cache, the embedding, the head, gains and angles.
-    Ternary weights come on a stream of their own.
+    Ternary weights come on a stream of their own. So do the rows of the head, behind all weights,
+    with ``TokenConfig.head_on_weights``.
 
     ============  ================================================================================
     instruction   way of the data
@@ -79,7 +81,7 @@ class TokenCore(wiring.Component):
     ``PRODUCT``   vector memory → normalizer → engine → scaler → writer → vector memory
     ``HEADS``     vector memory → head unit → query buffer of the attention, or cache in memory
     ``ATTEND``    memory → attention → vector memory
-    ``HEAD``      vector memory → normalizer → attention (rows from memory) → ``TopK``
+    ``HEAD``      vector memory → normalizer → attention (with the rows) → ``TopK``
     ============  ================================================================================
 
     Every word that is written to the vector memory also goes to ``PeakTracker`` if its peaks are
@@ -129,7 +131,8 @@ class TokenCore(wiring.Component):
         most the vocabulary of the model
     program_words : In(32); memory words of the program, which starts at address 0
     fetch : Out(stream of ``fetch_shape``); requests for weight beats
-    weights : In(stream of the engine's weight beats), in the order of the requests
+    weights : In(stream of beats of ``weight_bytes``), in the order of the requests: the engine's,
+        then those of the head's rows
     requests, write_data, read_data : the memory port, see ``MemoryPort``
     trace : Out(stream of ``trace_shape``), if there is one; every vector of the token, word by
         word; its ``ready`` is ignored
@@ -222,7 +225,7 @@ class TokenCore(wiring.Component):
             # In the order of TRACE_PARTS.
             trace.parts.eq(
                 Cat(
-                    self.weights.valid & self.weights.ready,
+                    self._engine.weights.valid & self._engine.weights.ready,
                     self._attention.busy & self._to_head,
                     self._attention.busy,
                     self._heads.busy,
@@ -257,6 +260,13 @@ class TokenCore(wiring.Component):
         m.submodules.cache = self._cache = CacheWriter(config)
         m.submodules.attention = self._attention = AttentionUnit(config)
         m.submodules.topk = self._topk = TopK(config)
+        # Weight beats and chunks of rows go to their users, or to the unit that shares them.
+        self._beats, self._rows = self._engine.weights, self._attention.rows
+        if config.head_on_weights:
+            m.submodules.head_rows = self._head_rows = HeadRows(config)
+            wiring.connect(m, self._head_rows.engine, self._beats)
+            wiring.connect(m, self._head_rows.rows, self._rows)
+            self._beats, self._rows = self._head_rows.weights, self._head_rows.memory
 
     def _connect_memory(self, m: Module) -> None:
         """Connect the memory port, and its users."""
@@ -284,7 +294,7 @@ class TokenCore(wiring.Component):
             (memory.angles, self._heads.table),
             (memory.weight_scales, self._scaler.scales),
             (memory.attention_elements, attention.elements),
-            (memory.rows, attention.rows),
+            (memory.rows, self._rows),
             (memory.bytes, self._scaler.bytes),
         ):
             wiring.connect(m, source, target)
@@ -349,7 +359,7 @@ class TokenCore(wiring.Component):
         config, sequencer = self._config, self._sequencer
         engine, scaler, normalizer = self._engine, self._scaler, self._normalizer
         wiring.connect(m, sequencer.jobs, engine.jobs)
-        wiring.connect(m, wiring.flipped(self.weights), engine.weights)
+        wiring.connect(m, wiring.flipped(self.weights), self._beats)
         wiring.connect(m, engine.results, scaler.results)
         wiring.connect(m, sequencer.scaler, scaler.commands)
         m.submodules.activations = gearbox = Gearbox(
@@ -375,6 +385,9 @@ class TokenCore(wiring.Component):
             gearbox.o.ready.eq(engine.activations.ready),
         ]
         self._to_head = to_head
+        if config.head_on_weights:
+            # The writer is busy until the last product has used all its beats.
+            m.d.comb += self._head_rows.on.eq(to_head & ~self._writer.busy)
 
         # Products of one vector share its factor. An embedding has none: it is scale · integer.
         factor, have = Signal.like(normalizer.factor.p), Signal()

@@ -95,6 +95,8 @@ def compile_image(model: CoreModel, config: TokenConfig, *, name: str = "") -> I
     for matrix, one in weights.items():
         own, first = weight_beats(config.engine, one.trits), plan.beats[matrix]
         beats[first : first + len(own)] = own
+    if "head" in plan.beats:
+        _fill_head(plan, model.head, beats[plan.beats["head"] :])
     return Image(
         config=config,
         memory=filler.memory,
@@ -125,6 +127,22 @@ def blank_image(plan: Plan) -> Image:
         model="zeros",
         model_digest="0" * 64,
     )
+
+
+def _fill_head(plan: Plan, head: Int8Rows, beats: NDArray[np.uint8]) -> None:
+    """Fill the beats of the head with its rows, each filled to whole chunks, and then zeros.
+
+    Parameters
+    ----------
+    plan : the plan
+    head : the rows
+    beats : uint8[beats, weight_bytes], contiguous; the beats of the head
+    """
+    vocabulary, hidden = head.q.shape
+    row_bytes = plan.config.row_chunks(hidden) * plan.config.attention_lanes
+    beats[:] = 0
+    rows = beats.reshape(-1)[: vocabulary * row_bytes].reshape(vocabulary, row_bytes)
+    rows[:, :hidden] = head.q.view(np.uint8)
 
 
 def _multipliers(weight: TernaryTensor) -> NDArray[np.float64]:
@@ -215,13 +233,17 @@ class _Filler:
         self._elements(name, elements)
 
     def _rows(self, name: str, rows: Int8Rows, row_bytes: int) -> None:
-        """Put rows of int8, each filled to some bytes, and their scales."""
+        """Put the scales of rows of int8, and the rows if they lie in memory.
+
+        Each row is filled to some bytes.
+        """
         zeros = ~rows.q.any(axis=1)
         # The rows were quantized by a scale that is 0 here if it is too small for an element.
         scales = np.where(zeros, 1.0, rows.scale)
         scale_elements(f"scales of the {name}", scales, zero=False)
         self._elements(f"{name}.scale", rows.scale)
-        self._put(name, np.pad(rows.q, ((0, 0), (0, row_bytes - rows.q.shape[1]))))
+        if name in self._plan.addresses:
+            self._put(name, np.pad(rows.q, ((0, 0), (0, row_bytes - rows.q.shape[1]))))
 
     def _table(self, weight: TernaryTensor) -> NDArray[np.float64]:
         """Scales in the order of the results: group of rows, then group of inputs, then row."""

@@ -26,7 +26,7 @@ from .program_check import check_program
 __all__ = ["Image", "check_model", "read_image", "write_image"]
 
 #: Version that ``write_image`` writes.
-_VERSION = "3"
+_VERSION = "4"
 
 #: Texts in the metadata of a file.
 _KEYS = ("format", "version", "config", "model", "model_digest", "program_words", "content_digest")
@@ -42,7 +42,8 @@ class Image:
     ----------
     config : the core's configuration
     memory : uint8[bytes], the whole memory behind the port, with room for the cache
-    weights : uint8[beats, weight_bytes] of the engine
+    weights : uint8[beats, weight_bytes]; those of the engine, then those of the head's rows, if they
+        are weight beats
     program_words : memory words of the program, which starts at byte 0
     model : name of the model, for people
     model_digest : ``CoreModel.digest`` of the model

@@ -53,7 +53,7 @@ def field_limits(config: TokenConfig) -> Iterator[tuple[Op, str, int, int, str |
         Op.HEAD: {
             "k": config.hidden_max,
             "scale_words": _ANY,
-            "row_words": _ANY,
+            "beats" if config.head_on_weights else "row_words": _ANY,
             "chunks": config.row_chunks(config.hidden_max),
             "vocabulary": config.vocabulary_max,
         },

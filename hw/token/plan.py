@@ -117,8 +117,8 @@ class Plan:
         ``"embedding"``, ``"embedding.scale"``, the same for ``"head"``, and with ``"layers.0."`` in
         front each gain by its name, ``"cache"``, and ``"self_attn.q_proj.scale"`` for a table
     memory_bytes : size of the memory
-    beats : number of the first weight beat of each matrix, ``"layers.0.self_attn.q_proj"``, and the
-        count of all as ``""``
+    beats : number of the first weight beat of each matrix, ``"layers.0.self_attn.q_proj"``; of the
+        rows of the head as ``"head"``, if they are weight beats; and the count of all as ``""``
     """
 
     config: TokenConfig
@@ -245,11 +245,17 @@ class _Planner:
         self._end += self._aligned(size)
         return address
 
-    def _place_rows(self, name: str) -> int:
-        """Place scales, and behind them rows of int8; return the address of the scales."""
+    def _place_rows(self, name: str, *, beats: bool = False) -> int:
+        """Place scales, and behind them rows of int8 that are no weight beats.
+
+        Returns
+        -------
+        The address of the scales
+        """
         vocabulary = self._sizes.vocabulary
         address = self._place(f"{name}.scale", 4 * vocabulary)
-        self._place(name, vocabulary * self._row_bytes)
+        if not beats:
+            self._place(name, vocabulary * self._row_bytes)
         return address
 
     @property
@@ -283,7 +289,8 @@ class _Planner:
         angles = self._place("angles", angle_bytes * sizes.max_positions)
         embedding = self._place_rows("embedding")
         scale_step = self._addresses["embedding"] - embedding
-        head = embedding if sizes.tied else self._place_rows("head")
+        on_weights = self._config.head_on_weights
+        head = embedding if sizes.tied else self._place_rows("head", beats=on_weights)
         self._emit(
             Op.SETUP,
             epsilon=_constant("rms_norm_eps", sizes.epsilon),
@@ -308,20 +315,7 @@ class _Planner:
         for index, own in enumerate(gains):
             following = gains[index + 1]["input_layernorm"] if index + 1 < len(gains) else final
             self._layer(f"layers.{index}.", own, following)
-        self._emit(
-            Op.HEAD,
-            ("gained",),
-            k=sizes.hidden,
-            source=self._stream,
-            inverse=_constant("1 / hidden", 1 / sizes.hidden),
-            gains=final,
-            address=head,
-            scale_step=scale_step,
-            scale_words=-(-4 * sizes.vocabulary // self._word),
-            row_words=sizes.vocabulary * self._row_bytes // self._word,
-            chunks=self._row_bytes // self._config.attention_lanes,
-            vocabulary=sizes.vocabulary,
-        )
+        self._head(final, head, scale_step)
         self._emit(Op.END)
         assert len(self._program) == _FIXED + _PER_LAYER * sizes.layers
         return Plan(
@@ -332,6 +326,37 @@ class _Planner:
             memory_bytes=self._end,
             beats=self._beats | {"": self._beat},
         )
+
+    def _head(self, gains: int, scales: int, scale_step: int) -> None:
+        """Plan the head, whose rows are the last weight beats, or lie behind their scales.
+
+        Parameters
+        ----------
+        gains : address of the gains in front of it
+        scales : address of the scales
+        scale_step : bytes from the scales to the rows in memory
+        """
+        sizes, config = self._sizes, self._config
+        beats = config.head_beats(sizes.hidden, sizes.vocabulary)
+        self._emit(
+            Op.HEAD,
+            ("gained",),
+            k=sizes.hidden,
+            source=self._stream,
+            inverse=_constant("1 / hidden", 1 / sizes.hidden),
+            gains=gains,
+            address=scales,
+            scale_step=0 if beats else scale_step,
+            scale_words=-(-4 * sizes.vocabulary // self._word),
+            row_words=0 if beats else sizes.vocabulary * self._row_bytes // self._word,
+            chunks=self._row_bytes // config.attention_lanes,
+            vocabulary=sizes.vocabulary,
+            first_beat=self._beat if beats else 0,
+            beats=beats,
+        )
+        if beats:
+            self._beats["head"] = self._beat
+            self._beat += beats
 
     def _layer(self, prefix: str, gains: Mapping[str, int], following: int) -> None:
         """Plan a layer.

@@ -60,6 +60,8 @@ class Op(IntEnum):
     scale_words     memory words of all scales
     scale_step      bytes that a list of scales takes in memory; in the cache, of pairs of scales
     chunks          chunks of a row
+    first_beat      number of the first weight beat: of the matrix, or of the rows of the head
+    beats           count of weight beats
     ==============  ==============================================================================
 
     The others belong to one instruction:
@@ -68,16 +70,16 @@ class Op(IntEnum):
       lead from one token's embedding, position's angles and cached row to the next. Token and
       position must be below ``vocabulary`` and ``context``.
     - ``ANGLES``: ``address`` of position 0, and ``words`` of L elements of a position.
-    - ``PRODUCT``: number of the ``first_beat`` of the weights and count of ``beats``. The engine's
-      job has ``group_chunks``, and the weights have ``groups`` of scales. All weights have
-      ``scale``, or a table has ``scale_count`` words of L elements.
+    - ``PRODUCT``: the engine's job has ``group_chunks``, and the weights have ``groups`` of scales.
+      All weights have ``scale``, or a table has ``scale_count`` words of L elements.
     - ``HEADS``: ``heads`` that follow one another, each of 2 · ``half`` words. They lie ``step``
       bytes apart in the cache.
     - ``ATTEND``: ``groups`` of keys and values, each shared by ``vectors`` of queries with
       ``query_step`` chunks in all. The cache begins at ``address``. The keys of a group, and its
       values, take ``row_step`` bytes each. A head has ``words`` in the vector memory.
-    - ``HEAD``: ``address`` of the scales, behind which the rows lie, and ``vocabulary``, their
-      count.
+    - ``HEAD``: ``address`` of the scales, and ``vocabulary``, the count of the rows. Rows in memory
+      lie behind the scales. With ``TokenConfig.head_on_weights`` they are weight beats, and
+      ``scale_step`` and ``row_words`` are 0. Otherwise ``first_beat`` and ``beats`` are 0.
     """
 
     END = 0
@@ -178,6 +180,8 @@ FIELDS: Mapping[Op, tuple[str, ...]] = {
         "row_words",
         "chunks",
         "vocabulary",
+        "first_beat",
+        "beats",
     ),
 }
 

@@ -48,7 +48,8 @@ def check_program(
         If instructions are not those of whole layers; a flag has no meaning; a count is 0, larger
         than the core's maximum, or not that of the others; an address is not that of a word, or is
         outside of its memory; a vector is quantized without its peaks; or the products use another
-        number of beats. The message begins with the place of the instruction.
+        number of beats, together with the head if its rows are weight beats. The message begins
+        with the place of the instruction.
     """
     _check_order([one.op for one in program])
     checker = _Checker(config, memory_bytes)
@@ -59,8 +60,7 @@ def check_program(
             raise ValueError(f"instruction {index}, {one.op.name}: {error}") from None
     if checker.beats != beats:
         raise ValueError(
-            f"the weights must have {checker.beats} beats for the products of the program, "
-            f"not {beats}"
+            f"the weights must have {checker.beats} beats for the program, not {beats}"
         )
 
 
@@ -90,7 +90,7 @@ class _Checker:
 
     Attributes
     ----------
-    beats : weight beats of the products so far
+    beats : weight beats of the instructions so far
     """
 
     def __init__(self, config: TokenConfig, memory_bytes: int) -> None:
@@ -288,10 +288,18 @@ class _Checker:
         config = self._config
         self._load(fields, flags)
         _equal("vocabulary", fields.vocabulary, self._setup.vocabulary)
-        row = self._row(fields.k)
+        row, beats = self._row(fields.k), config.head_beats(fields.k, fields.vocabulary)
         _equal("chunks", fields.chunks, config.row_chunks(fields.k))
-        _equal("row_words", fields.row_words, fields.vocabulary * row // self._word)
         _equal("scale_words", fields.scale_words, -(-4 * fields.vocabulary // self._word))
+        _equal("first_beat", fields.first_beat, self.beats if beats else 0)
+        _equal("beats", fields.beats, beats)
+        self.beats += beats
+        if beats:
+            _equal("row_words", fields.row_words, 0)
+            _equal("scale_step", fields.scale_step, 0)
+            self._elements("address", fields.address, fields.vocabulary)
+            return
+        _equal("row_words", fields.row_words, fields.vocabulary * row // self._word)
         if fields.scale_step < fields.scale_words * self._word or fields.scale_step % self._word:
             raise ValueError(
                 f"scale_step must be a multiple of {self._word}, at least "

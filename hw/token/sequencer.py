@@ -247,7 +247,7 @@ class Sequencer(wiring.Component):
         attend, last = head.op == Op.ATTEND, head.op == Op.HEAD
         return {
             "jobs": product,
-            "fetch": product,
+            "fetch": product | last if self._config.head_on_weights else product,
             "scaler": product | embed,
             "writer": product | embed,
             "normalizer": (product & head.load) | last,
@@ -356,6 +356,10 @@ class Sequencer(wiring.Component):
         """
         product, embed, heads = now[Op.PRODUCT], now[Op.EMBED], now[Op.HEADS]
         embedding, last = self.op == Op.EMBED, self.op == Op.HEAD
+        beats = {name: product[name] for name in ("first_beat", "beats")}
+        if self._config.head_on_weights:
+            # The head asks while the last product still runs: its rows come behind the weights.
+            beats = {name: Mux(last, now[Op.HEAD][name], value) for name, value in beats.items()}
         # Units take their commands in any order, each once.
         for name in self._streams:
             port = getattr(self, name)
@@ -373,8 +377,8 @@ class Sequencer(wiring.Component):
             self.jobs.p.tokens.eq(1),
             self.jobs.p.group_chunks.eq(product.group_chunks),
             self.jobs.p.reuse.eq(~product.load),
-            self.fetch.p.first.eq(product.first_beat),
-            self.fetch.p.beats.eq(product.beats),
+            self.fetch.p.first.eq(beats["first_beat"]),
+            self.fetch.p.beats.eq(beats["beats"]),
             self.scaler.valid.eq(wanted["scaler"] & (~embedding | self.have_scale)),
             self.scaler.p.bytes.eq(embedding),
             self.scaler.p.count.eq(Mux(embedding, embed.count, product.n)),

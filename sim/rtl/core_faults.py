@@ -48,8 +48,10 @@ def read_ranges(image: Image, token: int) -> dict[str, tuple[int, int]]:
         "scale of a key": (attend["address"], 4),
         "key": (attend["address"] + attend["scale_step"], size),
         "scales of the head": (head["address"], 4 * vocabulary),
-        "head": (head["address"] + head["scale_step"], vocabulary * setup["embedding_bytes"]),
     }
+    if not image.config.head_on_weights:
+        rows = head["address"] + head["scale_step"]
+        starts["head"] = (rows, vocabulary * setup["embedding_bytes"])
     return {name: (start, start + count - 1) for name, (start, count) in starts.items()}
 
 

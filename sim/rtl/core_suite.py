@@ -16,6 +16,7 @@ from ...golden.data import PYDOC
 from ...golden.network.random_model import random_model
 from ...golden.network.token_core import CoreModel
 from ...golden.network.transformer import BitNetModel
+from ...hw.config import MatVecConfig
 from ...hw.token.config import CORE_PRESETS, TokenConfig
 from ...hw.token.image import compile_image
 from ...hw.token.image_file import Image
@@ -26,7 +27,15 @@ from .core_text import CoreNetwork
 from .memory_model import MemoryModel
 from .token_core import TokenCoreSimulator
 
-__all__ = ["build_core", "core_images", "run_core"]
+__all__ = ["PAIRS", "build_core", "core_images", "run_core"]
+
+#: Small core whose chunks have rows of two positions. The rows of its head are weight beats, whose
+#: 20 bytes do not divide a chunk of 64.
+PAIRS = replace(
+    CORE_PRESETS["small"],
+    engine=MatVecConfig(lanes=20, rows=5, k_max=128, n_max=160),
+    attention_lanes=64,
+)
 
 _TABLE = tomllib.loads((Path(__file__).parent / "suite.toml").read_text())["core"]
 
@@ -171,6 +180,20 @@ def _cases() -> Iterator[_Case]:
         tokens=3,
         overflow=True,
     )
+    odd = CoreModel(model=_small("llama", vocab_size=157))
+    for name, tokens, memory in (
+        ("full context", None, None),
+        ("slow memories", 6, slow["slow memories"]),
+        ("pauses on every port", 6, slow["pauses on every port"]),
+    ):
+        yield _Case(
+            name=f"Llama, head in weight beats, {name}",
+            model=odd,
+            config=PAIRS,
+            prompt=[8, 2],
+            tokens=tokens,
+            memory=memory,
+        )
     tiny = CoreModel(model=_small("bitnet", **_TABLE["below"]))
     yield _Case(name="BitNet, sizes below the maxima", model=tiny, config=small, prompt=[2])
 
@@ -181,9 +204,12 @@ def _fault_cases() -> Iterator[FaultCase]:
     pydoc, small = CORE_PRESETS["pydoc"], CORE_PRESETS["small"]
     llama = CoreModel(model=_small("llama", groups=2))
     prompt = tokenizer.encode(_TABLE["prompts"][-1]).ids
+    odd = CoreModel(model=_small("bitnet", vocab_size=157))
     for name, model, config, tokens, faults in (
         ("resets within a token", trained, pydoc, prompt, resets),
         ("Llama, resets within a token", llama, small, [9, 7], resets),
+        ("BitNet, head in weight beats, resets", odd, PAIRS, [9, 7], resets),
+        ("BitNet, head in weight beats, memory errors", odd, PAIRS, [9, 7], memory_errors),
         ("Llama, memory errors", llama, small, [9, 7], memory_errors),
         ("Llama, programs that are not legal", llama, small, [9, 7], programs),
     ):

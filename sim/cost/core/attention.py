@@ -301,6 +301,7 @@ class Attention:
         self._groups = self._vectors = self._chunks = self._rows = self._words = 0
         #: Commands that each part still gets.
         self._to_dots = self._to_mixer = self._to_unpacker = 0
+        self._on_weights = config.head_on_weights
         self._dots, self._softmax, self._mixer = _Dots(config), _Softmax(config), _Mixer(config)
         self._unpacker, self._lists = _Unpacker(config), _Lists()
         self._k = self._answers = 0
@@ -335,7 +336,8 @@ class Attention:
         self._vectors, self._chunks = command["vectors"], command["chunks"]
         self._rows, self._words = command["rows"], command["words"]
         self.scale_words, self.row_words = command["scale_words"], command["row_words"]
-        self.element_requests, self.row_requests = groups, groups + values
+        self.element_requests = groups
+        self.row_requests = 0 if self._head and self._on_weights else groups + values
         self._to_dots = self._to_unpacker = groups
         self._to_mixer = values
         self._lists.start(groups, values)

@@ -1,6 +1,7 @@
 """The token core in the cycle model: all parts, their connections, and the sequencer."""
 
 from collections.abc import Sequence
+from math import gcd
 
 from ....hw.token.config import TokenConfig
 from ....hw.token.program import Instruction, Op
@@ -65,6 +66,10 @@ class Core:
         self._heads, self._padder, self._cache = Heads(config), Padder(config), CacheWriter(config)
         self._queries = Gear(config.segment_bytes // config.vector_lanes)
         self._attention = Attention(config)
+        # Gearbox of the head's rows that are weight beats, and units that a beat brings.
+        unit = gcd(config.attention_lanes, config.engine.weight_bytes)
+        self._head_chunks = Gear(config.attention_lanes // unit)
+        self._beat_units, self._head_rows = config.engine.weight_bytes // unit, False
         # Registers of the connections.
         self._to_head = self._to_cache = self._embedding = self._begun = False
         self._have_factor = self._have_scale = False
@@ -123,6 +128,8 @@ class Core:
         refreshes = now % period >= period - self._memory.refresh_cycles
         self._port.begin(now, refreshes)
         self._engine.begin(now, refreshes)
+        on_weights = self._config.head_on_weights
+        self._head_rows = on_weights and self._to_head and not self._writer.active
         self._gains.begin(now)
         self._scales.begin(now)
 
@@ -155,6 +162,7 @@ class Core:
             or self._pieces.level
             or self._chunks.level
             or self._held
+            or self._head_rows
         ):
             self._attend(write_ready)
         if self._sequencer.wanted or attention.element_requests or attention.row_requests:
@@ -278,15 +286,22 @@ class Core:
         write_ready : a word of the mixture is accepted
         """
         chunks, pieces, rows, scales = self._chunks, self._pieces, self._rows, self._scales
+        head_rows, held = self._head_rows, self._held if self._holds else chunks.valid
         word, chunk = self._attention.step(
             self._now,
             word=scales.output == "attention",
             word_last=scales.last,
-            chunk=self._held if self._holds else chunks.valid,
+            chunk=self._head_chunks.valid if head_rows else held,
             write_ready=write_ready,
         )
         if word:
             scales.taken = True
+        if head_rows:
+            push = self._engine.offers and self._head_chunks.ready(chunk)
+            if push:
+                self._engine.take(self._now)
+            self._head_chunks.step(chunk, self._beat_units * push)
+            chunk = False
         if self._holds:
             taken, chunk = chunk, chunks.valid and (chunk or not self._held)
             self._held = chunk or (self._held and not taken)

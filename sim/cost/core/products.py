@@ -219,6 +219,19 @@ class Engine:
         self._fetches[0] -= beats
         self.beats += beats
 
+    @property
+    def offers(self) -> bool:
+        """A weight beat is offered."""
+        return self._offers
+
+    def take(self, now: int) -> None:
+        """Take the weight beat that is offered, for the engine or for the rows of the head."""
+        self._next_beat, self._offers = now + self._interval, False
+        self._fetches[0] -= 1
+        self.beats += 1
+        if not self._fetches[0]:
+            self._fetches.popleft()
+
     def result(self, now: int) -> bool:
         """A result beat is offered."""
         return bool(self._queue) and self._queue[0] <= now
@@ -263,11 +276,7 @@ class Engine:
 
     def _fire(self, now: int) -> bool:
         """Take a weight beat; return whether it ends the job."""
-        self._next_beat, self._offers = now + self._interval, False
-        self._fetches[0] -= 1
-        self.beats += 1
-        if not self._fetches[0]:
-            self._fetches.popleft()
+        self.take(now)
         row_end = self._chunk == self._chunks - 1
         if row_end or self._group_chunk == self._group:
             self._room -= 1

@@ -47,6 +47,7 @@ class Sequencer:
         command: Command,
     ) -> None:
         self.program, self.command, self._channel = program, command, channel
+        self._on_weights = config.head_on_weights
         word_bytes = config.memory_width // 8
         self._gear = Gear(max(1, INSTRUCTION_BYTES // word_bytes))
         self._words = -(-INSTRUCTION_BYTES * len(program) // word_bytes)
@@ -143,7 +144,7 @@ class Sequencer:
         tracked, loads = product or embed or attend, (product and "load" in flags) or last
         conditions = {
             "jobs": product,
-            "fetch": product,
+            "fetch": product or (last and self._on_weights),
             "scaler": product or embed,
             "writer": product or embed,
             "normalizer": loads,

@@ -8,6 +8,7 @@ import pytest
 from trilith.golden.network.layers import BitLinear
 from trilith.golden.network.token_core import CoreModel
 from trilith.golden.network.transformer import BitNetModel
+from trilith.hw import MatVecConfig
 from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.image import CompileError, compile_image, core_for
 
@@ -90,6 +91,26 @@ def test_models_for_which_there_is_no_core(core_model, changes, message):
     sizes = replace(core_model().config, **changes)
     with pytest.raises(CompileError, match=f"^no token core can run the model: {message}$"):
         core_for(sizes)
+
+
+@pytest.mark.parametrize(
+    ("lanes", "rows", "attention", "width", "beats"),
+    [
+        # Through the wider way; memory if both are equal, or if the attention takes no more.
+        (64, 20, 256, 512, 5010),
+        (64, 20, 64, 512, 0),
+        (64, 5, 256, 512, 0),
+        (64, 5, 512, 256, 20040),
+        (80, 4, 256, 256, 20040),
+        (80, 4, 64, 256, 20040),
+    ],
+)
+def test_where_the_rows_of_the_head_lie(lanes, rows, attention, width, beats):
+    engine = MatVecConfig(lanes=lanes, rows=rows, k_max=2560, n_max=2560)
+    config = replace(CORE_PRESETS["pydoc"], engine=engine, attention_lanes=attention,
+                     memory_width=width, hidden_max=2560)  # fmt: skip
+    assert config.head_on_weights == (beats > 0)
+    assert config.head_beats(2560, 501) == beats
 
 
 def scaled(factor, groups=1):

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors import safe_open
 from safetensors.numpy import save_file
+from small_core import PAIRS, SIZES
 
 from trilith.golden.data import PYDOC
 from trilith.golden.errors import CheckpointError, OutputError
@@ -18,6 +19,7 @@ from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.image import compile_image, core_for
 from trilith.hw.token.image_file import check_model, read_image, write_image
 from trilith.hw.token.program import INSTRUCTION_BYTES, Op, decode, encode
+from trilith.hw.token.program_check import check_program
 
 CONFIG = CORE_PRESETS["pydoc"]
 AGAIN = "; compile it again: 'trilith model compile MODEL --out {} --force'"
@@ -177,8 +179,8 @@ def test_the_digest_is_that_of_everything_in_the_model(random_model):
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"version": "1"}, "the image's version must be '3', not '1'"),
-        ({"version": None}, "the image's version must be '3', not None"),
+        ({"version": "1"}, "the image's version must be '4', not '1'"),
+        ({"version": None}, "the image's version must be '4', not None"),
         (
             {"format": "trilith token core image+"},
             "the image's format must be 'trilith token core image', not 'trilith token core "
@@ -286,7 +288,7 @@ def test_tensors_that_are_wrong(changed, tensors, message):
 
 
 def test_weights_of_another_number(image, changed):
-    message = "the weights must have 3744 beats for the products of the program, not 3743"
+    message = "the weights must have 3744 beats for the program, not 3743"
     refused(changed(weights=image.weights[1:]), message)
 
 
@@ -358,10 +360,75 @@ INSIDE = "must be an address of {} bytes within the memory of 556416 bytes, not 
          "instruction 36, HEAD: scale_step must be a multiple of 64, at least 4096, not 0"),
         (36, {"address": 2**25},
          "instruction 36, HEAD: address " + INSIDE.format(266240, 2**25)),
+        (36, {"first_beat": 3744}, "instruction 36, HEAD: first_beat must be 0, not 3744"),
+        (36, {"beats": 1}, "instruction 36, HEAD: beats must be 0, not 1"),
     ],
 )  # fmt: skip
 def test_programs_that_are_not_well_formed(image, changed, place, change, message):
     refused(changed(**with_instruction(image, place, **change)), message)
+
+
+@pytest.fixture(scope="module", params=[True, False], ids=["tied", "untied"])
+def on_weights(random_model, request):
+    """A model, and its image for a core whose rows of the head are weight beats."""
+    sizes = {**SIZES, "vocab_size": 157}
+    model = BitNetModel.load(random_model(tie_word_embeddings=request.param, **sizes))
+    core = CoreModel(model=model)
+    return core, compile_image(core, PAIRS)
+
+
+def test_rows_of_the_head_are_the_last_weight_beats(on_weights, tmp_path):
+    model, image = on_weights
+    write_image(image, tmp_path / "a.image")
+    image = read_image(tmp_path / "a.image", PAIRS)
+    *_, down, head, _ = image.program
+    first, beats = head.fields["first_beat"], head.fields["beats"]
+    assert first == down.fields["first_beat"] + down.fields["beats"]
+    # 157 rows of 64 bytes are 502.4 beats of 20 bytes.
+    assert (beats, first + beats) == (503, len(image.weights))
+    found = image.weights[first:].reshape(-1)
+    assert (found[: 157 * 64].view(np.int8).reshape(157, 64) == model.head.q).all()
+    assert not found[157 * 64 :].any()
+    # The rows are not in memory too; those of the embedding are, behind their scales.
+    assert (head.fields["scale_step"], head.fields["row_words"]) == (0, 0)
+    embedding, scales = image.program[2].fields, head.fields["address"]
+    rows = image.memory[embedding["rows"] :][: 157 * 64].view(np.int8).reshape(157, 64)
+    assert (rows == model.embedding.q).all()
+    assert (scales == embedding["scales"]) == model.config.tied
+    assert head.fields["address"] + 4 * 157 <= len(image.memory)
+    assert (image.memory.tobytes().count(model.head.q[5].tobytes())) == model.config.tied
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"first_beat": 0}, "first_beat must be {first}, not 0"),
+        ({"beats": 502}, "beats must be 503, not 502"),
+        ({"beats": 504}, "beats must be 503, not 504"),
+        ({"row_words": 1256}, "row_words must be 0, not 1256"),
+        ({"scale_step": 640}, "scale_step must be 0, not 640"),
+        ({"scale_words": 1}, "scale_words must be 79, not 1"),
+        ({"chunks": 2}, "chunks must be 1, not 2"),
+        ({"address": 2**25}, "address must be an address of 632 bytes within the memory of "
+         "{memory} bytes, not 33554432"),
+    ],
+)  # fmt: skip
+def test_heads_in_weight_beats_that_are_not_well_formed(on_weights, change, message):
+    image = on_weights[1]
+    place = len(image.program) - 2
+    wrong = replace(image, **with_instruction(image, place, **change))
+    first = image.program[place].fields["first_beat"]
+    text = f"instruction {place}, HEAD: {message}".format(first=first, memory=len(image.memory))
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+        check_program(PAIRS, wrong.program, len(wrong.memory), len(wrong.weights))
+
+
+def test_weights_without_a_beat_of_the_head(on_weights):
+    image = on_weights[1]
+    beats = len(image.weights)
+    message = f"the weights must have {beats} beats for the program, not {beats - 1}"
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        check_program(PAIRS, image.program, len(image.memory), beats - 1)
 
 
 def test_programs_of_another_number_of_instructions(image, changed):

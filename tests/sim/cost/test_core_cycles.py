@@ -10,16 +10,16 @@ from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.plan import plan_image
 from trilith.sim.cost.core.cycles import core_cycles
 from trilith.sim.cost.core.validate import compare_cycles, random_sizes
+from trilith.sim.rtl.core_suite import PAIRS
 from trilith.sim.rtl.memory_model import MemoryModel
 
 SMALL, PYDOC = CORE_PRESETS["small"], CORE_PRESETS["pydoc"]
-#: Chunks with rows of two positions.
-PAIRS = replace(SMALL, attention_lanes=64)
 SLOW = MemoryModel(
     latency=23, interval=3, weight_interval=2, refresh_interval=500, refresh_cycles=60
 )
 
 #: Narrow and wide ports, from a quarter of the attention's bytes per cycle to four times as many.
+#: The last three have the rows of the head in weight beats of 256, 256 and 13 bytes.
 WIDTHS = [
     replace(
         SMALL,
@@ -34,6 +34,8 @@ WIDTHS = [
         (8, 7, 4, 64, 128),
         (64, 20, 16, 16, 512),
         (64, 20, 2, 128, 64),
+        (64, 20, 2, 16, 64),
+        (13, 5, 2, 32, 64),
     )
 ]
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from small_core import CONFIG, check_token, small_model
+from small_core import CONFIG, PAIRS, check_token, small_model
 
 from trilith.golden.network.token_core import CoreCache
 from trilith.hw.token.image import compile_image
@@ -45,6 +45,13 @@ def check_text(core, model, tokens=(3, 5), k=2):
         assert not result.error
 
 
+@pytest.fixture(scope="module")
+def on_weights(core_model):
+    """A model with the image whose rows of the head are weight beats."""
+    model = core_model("llama", vocab_size=157)
+    return model, compile_image(model, PAIRS)
+
+
 def fields_of(image, op, nth=0):
     """Fields of the nth instruction of a kind."""
     return [one.fields for one in image.program if one.op is op][nth]
@@ -71,6 +78,19 @@ def test_a_memory_error_ends_the_token(model, image, part, place):
         # The error stays until a reset: the next command ends without an answer.
         with pytest.raises(SimulationError, match=r"^the memory answered a read of byte "):
             core.run(3, 0, 2)
+        core.reset()
+        check_text(core, model)
+
+
+@pytest.mark.parametrize("part", ["last gains", "scales of the head"])
+def test_a_memory_error_in_a_head_of_weight_beats(on_weights, part):
+    model, image = on_weights
+    assert "head" not in read_ranges(image, 3)
+    byte = read_ranges(image, 3)[part][1]
+    with TokenCoreSimulator(image, memory=MemoryModel(fails_at=byte), limit=LIMIT) as core:
+        for _ in range(2):
+            with pytest.raises(SimulationError, match=r" with 0 of 2 answers$"):
+                core.run(3, 0, 2)
         core.reset()
         check_text(core, model)
 
@@ -127,6 +147,13 @@ def test_an_unknown_operation(image, instruction, operation):
 
 def test_answers_without_head(image):
     check_refused(patched(image, len(image.program) - 2, 0, Op.END))
+
+
+def test_a_head_without_beats(on_weights):
+    _, image = on_weights
+    assert ("beats", 1) in [(one[1], one[2]) for one in field_limits(PAIRS) if one[0] is Op.HEAD]
+    word = 1 + FIELDS[Op.HEAD].index("beats")
+    check_refused(patched(image, len(image.program) - 2, word, 0))
 
 
 @pytest.mark.parametrize("limit", list(field_limits(CONFIG)), ids=lambda limit: f"{limit[:2]}")
@@ -301,6 +328,19 @@ def test_resets_within_a_token(model, image, pauses, points):
             check_text(core, model)
 
 
+@pytest.mark.parametrize("pauses", [0.0, 0.5])
+def test_resets_within_a_head_of_weight_beats(on_weights, pauses):
+    model, image = on_weights
+    with TokenCoreSimulator(image, memory=MemoryModel(pauses=pauses, seed=1), limit=LIMIT) as core:
+        check_text(core, model)
+        run = core.run(7, 2, 1)
+        # From the last product to the last answer.
+        first = run.cycles - run.by_part["head"] - 60
+        for after in np.linspace(first, run.cycles, 8).astype(int).tolist():
+            core.reset(7, 2, 1, cycles=after)
+            check_text(core, model)
+
+
 @pytest.mark.parametrize(
     ("memory", "missing"),
     [
@@ -333,6 +373,20 @@ def test_weights_that_are_cut(image):
         pytest.raises(SimulationError, match=f"^{message}$"),
     ):
         core.run(3, 0, 1)
+
+
+def test_a_prompt_asks_for_no_rows_of_the_head(on_weights):
+    model, image = on_weights
+    first = fields_of(image, Op.HEAD)["first_beat"]
+    cut = replace(image, weights=image.weights[:first])
+    with TokenCoreSimulator(cut, limit=LIMIT) as core:
+        check_text(core, model, (3, 5, 7), k=0)
+        message = (
+            "the token core stopped: it asks for "
+            rf"503 weight beats from beat {first} on, and the image has {first}"
+        )
+        with pytest.raises(SimulationError, match=f"^{message}$"):
+            core.run(3, 0, 1)
 
 
 def test_illegal_weights_are_an_error(model, image):

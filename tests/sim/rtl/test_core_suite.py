@@ -12,9 +12,10 @@ from trilith.sim import SimulationError
 from trilith.sim.rtl import core_suite
 
 
-def test_all_cases_share_two_cores():
+def test_all_cases_share_three_cores():
     images = core_suite.core_images()
-    assert [image.config for image in images] == [CORE_PRESETS["pydoc"], CORE_PRESETS["small"]]
+    cores = [CORE_PRESETS["pydoc"], CORE_PRESETS["small"], core_suite.PAIRS]
+    assert [image.config for image in images] == cores
     names = [case.name for case in core_suite._cases()]
     assert len(set(names)) == len(names) > 10
 

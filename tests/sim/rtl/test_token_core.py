@@ -5,12 +5,13 @@ from functools import partial
 
 import numpy as np
 import pytest
-from small_core import CONFIG, check_token, small_model
+from small_core import CONFIG, PAIRS, check_token, small_model
 
 from trilith.golden.checkpoint.tensors import TernaryTensor
 from trilith.golden.errors import CheckpointError
 from trilith.golden.network.layers import BitLinear
 from trilith.golden.network.token_core import CoreCache
+from trilith.hw import MatVecConfig
 from trilith.hw.token.image import compile_image
 from trilith.hw.token.program import Op
 from trilith.sim import SimulationError
@@ -70,13 +71,51 @@ def test_a_whole_context(core_model, family):
 
 
 def test_chunks_with_rows_of_two_positions(core_model):
-    config = replace(CONFIG, attention_lanes=64)
-    assert config.segments == 2
+    assert PAIRS.segments == 2
     tokens = np.random.default_rng(2).integers(0, 160, 12).tolist()
-    fast = run(core_model(), tokens, config=config)
+    fast = run(core_model(), tokens, config=PAIRS)
     assert not fast.error
     for memory in (MemoryModel(latency=23, interval=3), MemoryModel(pauses=0.3, seed=4)):
-        slow = run(core_model(), tokens, config=config, memory=memory)
+        slow = run(core_model(), tokens, config=PAIRS, memory=memory)
+        assert slow.cycles > fast.cycles
+        assert not slow.error
+
+
+def with_core(lanes, rows, attention):
+    """The small core with another engine, and other lanes of the attention."""
+    engine = MatVecConfig(lanes=lanes, rows=rows, k_max=128, n_max=160)
+    return replace(CONFIG, engine=engine, attention_lanes=attention)
+
+
+@pytest.mark.parametrize(
+    ("config", "beat"),
+    [
+        (PAIRS, 20),
+        # Beats of one chunk, of many, of two, and of no common divisor.
+        *(
+            pytest.param(with_core(*sizes), beat, marks=pytest.mark.long)
+            for sizes, beat in (
+                ((16, 5, 16), 16), ((64, 20, 16), 256), ((64, 20, 128), 256), ((13, 5, 32), 13),
+            )
+        ),
+    ],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize(("family", "vocabulary"), [("bitnet", 157), ("llama", 2), ("llama", 159)])
+def test_a_head_in_weight_beats(core_model, config, beat, family, vocabulary):
+    assert (config.head_on_weights, config.engine.weight_bytes) == (True, beat)
+    model = core_model(family, vocab_size=vocabulary)
+    # Rows have bytes that are no legal codes of weights: the engine must not look at them.
+    tokens = [1, 0, 1]
+    fast = run(model, tokens, 2, config=config)
+    assert not fast.error
+    rows, chunks = vocabulary, config.row_chunks(64)
+    beats = config.head_beats(64, vocabulary)
+    # The first beats come before the query, and the last logit and its answers behind the rows.
+    assert 0 < fast.by_part["head"] - max(rows * chunks, beats) < 40
+    weights = [MemoryModel(weight_interval=4), MemoryModel(pauses=0.4, seed=3)]
+    for memory in (*weights, MemoryModel(latency=40, interval=5)):
+        slow = run(model, tokens, 2, config=config, memory=memory)
         assert slow.cycles > fast.cycles
         assert not slow.error
 
