@@ -42,8 +42,7 @@ class Image:
     ----------
     config : the core's configuration
     memory : uint8[bytes], the whole memory behind the port, with room for the cache
-    weights : uint8[beats, weight_bytes]; those of the engine, then those of the head's rows, if they
-        are weight beats
+    weights : uint8[beats, weight_bytes]; those of the engine, then those of the head's rows, if any
     program_words : memory words of the program, which starts at byte 0
     model : name of the model, for people
     model_digest : ``CoreModel.digest`` of the model

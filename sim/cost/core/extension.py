@@ -8,6 +8,7 @@ scales gives those of each further row.
 from collections.abc import Collection
 from dataclasses import replace
 from functools import lru_cache
+from math import gcd
 
 from ....golden.checkpoint.model_config import ModelConfig
 from ....hw.token.config import TokenConfig
@@ -98,6 +99,10 @@ def _head(config: TokenConfig, sizes: ModelConfig) -> list[tuple[float, CoreCycl
 
     per_word = config.memory_width // 32
     full, burst = QUEUE_WORDS * per_word, BURST_WORDS * per_word
+    if config.head_on_weights:
+        # Rows that end with a weight beat, as well as with a burst of scales.
+        beat = config.engine.weight_bytes
+        burst *= beat // gcd(beat, burst * config.row_chunks(sizes.hidden) * config.attention_lanes)
     first = (-1.0, run(_ROWS))
     if sizes.vocabulary <= full + burst:
         return [(1.0, run(sizes.vocabulary)), first]

@@ -13,8 +13,11 @@ from trilith.sim.cost.core.extension import extended_cycles
 from trilith.sim.cost.core.validate import random_sizes
 from trilith.sim.cost.core_system import core_sizes
 from trilith.sim.cost.model_shapes import MODELS
+from trilith.sim.rtl import core_suite
 
 SMALL = replace(CORE_PRESETS["small"], vocabulary_max=8192)
+#: The rows of the head are weight beats of 20 bytes.
+PAIRS = replace(core_suite.PAIRS, vocabulary_max=8192)
 WIDE = replace(
     SMALL,
     engine=MatVecConfig(lanes=64, rows=20, k_max=128, n_max=160),
@@ -28,6 +31,7 @@ WIDE = replace(
 @pytest.mark.parametrize(
     ("config", "layers", "vocabulary", "most"),
     [
+        (PAIRS, 1, 3797, 0),
         (SMALL, 8, 3795, 1),
         (SMALL, 7, 40, 0),
         (SMALL, 1, 9, 0),
