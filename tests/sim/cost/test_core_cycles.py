@@ -10,6 +10,8 @@ from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.plan import plan_image
 from trilith.sim.cost.core.cycles import core_cycles
 from trilith.sim.cost.core.validate import compare_cycles, random_sizes
+from trilith.sim.cost.core_system import core_sizes
+from trilith.sim.cost.model_shapes import MODELS
 from trilith.sim.rtl.core_suite import PAIRS
 from trilith.sim.rtl.memory_model import MemoryModel
 
@@ -79,6 +81,14 @@ def test_a_command_that_the_core_refuses():
     ):
         with pytest.raises(ValueError, match=f"^{name} must be from 0 to {most}, not {value}$"):
             core_cycles(SMALL, program, **command | {name: value})
+
+
+@pytest.mark.parametrize("rows", [40, 300])
+def test_a_row_of_the_head_of_2b4t_takes_10_cycles(rows):
+    config = CORE_PRESETS["2b4t"]
+    sizes = replace(core_sizes(MODELS["bitnet-2b4t"], 4096), layers=1, vocabulary=rows)
+    program = plan_image(config, sizes).program
+    assert core_cycles(config, program, token=0, position=0).by_part["head"] == 10 * rows + 16
 
 
 def test_parts_add_up():
