@@ -81,13 +81,13 @@ def _assumptions(
 ) -> dict[str, str]:
     """Inputs of an estimate, with their sources."""
     config, rate = core.config, memory.gigabytes_per_second
-    bandwidth = core.bandwidth(memory)
+    bandwidth, port = core.bandwidth(memory), "weight" if config.head_on_weights else "memory"
     return {
         "model": f"{shape.name}: {shape.linear_weights / 1e9:.3f} G weights in linear layers, "
         f"{shape.parameters / 1e9:.3f} G in all ({shape.source})",
         "step": f"a token of one sequence at context {context}",
         "design": f"token core {config} at {core.clock_mhz:g} MHz, embedding, head and cache in "
-        f"int8 ({core.source})",
+        f"int8, rows of the head through the {port} port ({core.source})",
         "cycle model": "equal to the RTL for one layer and few rows of the head; further layers "
         "and rows count as the last of these; latency of the memory is not included",
         "memory": memory.name

@@ -35,9 +35,8 @@ def extended_cycles(config: TokenConfig, sizes: ModelConfig, *, position: int) -
     Rows of the head are followed until the queue of their scales is full, and for one more burst of
     scales. Each further row counts as those of this burst. Memories answer at once.
 
-    The error is at most 10 cycles per layer. A token with 30 layers of the size of 2B4T is 87
-    cycles too long, of 1.7 million. Another token takes up to 18 cycles more: one for each bit of
-    its number.
+    The error is at most 10 cycles per layer. A token of BitNet 2B4T at position 0 is 87 cycles too
+    long, of 3.0 million. Another token takes up to 18 cycles more: one for each bit of its number.
 
     Parameters
     ----------
