@@ -53,6 +53,7 @@ def read_model(config: Mapping[str, Any], source: str) -> ModelShape:
         head_norms=model.family.head_norms,
         hidden_act=model.hidden_act,
         biases=model.biases,
+        linear_norms=model.norm_before_linears,
         context=model.max_positions or None,
         **vars(kinds),
     )

@@ -97,6 +97,7 @@ def core_sizes(model: ModelShape, context_max: int) -> ModelConfig:
         "norms of queries and keys": sizes.head_norms,
         f"{sizes.norms_per_layer} norms per layer": sizes.norms_per_layer != 2,
         "biases": sizes.biases,
+        "a norm in front of each linear layer": sizes.linear_norms,
         f"the activation {sizes.hidden_act}": sizes.hidden_act not in ("relu2", "silu"),
     }
     found = [name for name, there in wrong.items() if there]

@@ -31,6 +31,7 @@ class TransformerSizes:
     shared_ffn : inner values of the expert that every token takes; 0 where there is none
     hidden_act : activation of the feed-forward layer; None where it is not known
     biases : linear layers of attention or of feed-forward have biases
+    linear_norms : each linear layer has a norm of its own in front
     context : longest context that the model was made for; None where it is not recorded
     """
 
@@ -54,6 +55,7 @@ class TransformerSizes:
     shared_ffn: int = 0
     hidden_act: str | None = "silu"
     biases: bool = False
+    linear_norms: bool = False
     context: int | None = None
 
     @property

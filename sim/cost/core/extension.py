@@ -23,6 +23,9 @@ __all__ = ["extended_cycles"]
 #: Rows of the head behind the layer that is followed.
 _ROWS = 16
 
+#: Most layers of the very small model. Its instructions fill whole bursts every 16 layers.
+_SMALL_LAYERS = 65
+
 #: Instructions of a program without its layers.
 _OUTSIDE = (Op.SETUP, Op.ANGLES, Op.EMBED, Op.HEAD, Op.END)
 
@@ -31,7 +34,8 @@ def extended_cycles(config: TokenConfig, sizes: ModelConfig, *, position: int) -
     """Return the cycles of token 0 of a model, extended from one layer and few rows of the head.
 
     One layer is followed, and the others count as much. The words of the program come in bursts, so
-    that layers differ by a few cycles. A very small model with all layers gives this difference.
+    that layers differ by a few cycles. A very small model gives this difference; it has as many
+    layers, up to 65.
     Rows of the head are followed until the queue of their scales is full, and for one more burst of
     scales. Each further row counts as those of this burst. Memories answer at once.
 
@@ -55,19 +59,21 @@ def extended_cycles(config: TokenConfig, sizes: ModelConfig, *, position: int) -
     ValueError
         If the position is beyond the model's context.
     """
-    plan_image(config, sizes)  # Sizes that the followed programs do not have are refused here.
+    # Sizes that the followed programs do not have are refused here.
+    plan_image(config, replace(sizes, layers=1))
     rows, more = min(sizes.vocabulary, _ROWS), sizes.layers - 1
     one = _run(config, sizes, 1, rows, position)
     terms = [(1.0, one)]
     if more:
-        lanes = config.vector_lanes
+        lanes, layers = config.vector_lanes, min(sizes.layers, _SMALL_LAYERS)
+        share = more / (layers - 1)
         small = replace(sizes, hidden=lanes, ffn=lanes, heads=1, kv_heads=1, head_size=2 * lanes)
         first = _run(config, small, 1, rows)
         terms += [
             (more, one),
             (-more, _run(config, sizes, 1, rows, position, _OUTSIDE)),
-            (1, _run(config, small, sizes.layers, rows)),
-            (-1 - more, first),
+            (share, _run(config, small, layers, rows)),
+            (-share - more, first),
             (more, _run(config, small, 1, rows, ops=_OUTSIDE)),
         ]
     if sizes.vocabulary > rows:

@@ -66,6 +66,17 @@ def test_a_whole_token_of_2b4t():
     assert abs(found.cycles - full.cycles) <= 90
 
 
+def test_more_layers_than_those_of_a_program():
+    """All layers count as the first 65."""
+    layers = 10**9
+    sizes = replace(random_sizes(WIDE, np.random.default_rng(4)), vocabulary=16)
+    few, some = (
+        extended_cycles(WIDE, replace(sizes, layers=count), position=0).cycles for count in (1, 65)
+    )
+    found = extended_cycles(WIDE, replace(sizes, layers=layers), position=0).cycles
+    assert found == pytest.approx(few + (some - few) / 64 * (layers - 1), abs=8)
+
+
 def test_a_model_that_is_too_large():
     sizes = replace(random_sizes(SMALL, np.random.default_rng(1)), vocabulary=9000)
     message = "^the model is .* core: its vocabulary must be at most 8192, not 9000$"

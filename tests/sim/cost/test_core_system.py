@@ -114,6 +114,13 @@ def test_models_that_the_core_does_not_run(model, message):
         estimate_core(MODELS[model], CORE_DESIGNS["core"], memory(1))
 
 
+def test_other_layers_of_a_configuration():
+    model = replace(MODEL, sizes=replace(MODEL.sizes, linear_norms=True, hidden_act="gelu"))
+    message = "pydoc has a norm in front of each linear layer, the activation gelu; choose "
+    with pytest.raises(EstimateError, match=message):
+        estimate_core(model, CORE, memory(1))
+
+
 def test_a_context_and_a_model_beyond_the_maxima():
     message = (
         "^the context must be from 1 to 256, the longest of pydoc on this token core, not 257$"
