@@ -8,38 +8,27 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from ..golden.checkpoint.tokenizer import load_tokenizer
 from ..golden.checkpoint.write_huggingface import write_huggingface
 from ..golden.data import PYDOC
 from ..golden.network import bitnet_2b4t as bitnet
 from ..golden.network.text import bits_per_byte
-from ..golden.network.token_core import CoreCache, CoreModel
 from ..golden.network.transformer import BitNetModel, KVCache
 from ..golden.scratch import scratch_folder
 from ..hw.config import PRESETS
 from ..hw.jobs import Job
-from ..hw.token.config import CORE_PRESETS
-from ..hw.token.image import compile_image
-from ..sim.cost.core.cycles import core_cycles
-from ..sim.cost.core.validate import compare_cycles
 from ..sim.rtl.harness import build_harness, write_run
-from ..sim.rtl.memory_model import MemoryModel
 from ..sim.rtl.simulator import MatVecSimulator
-from ..sim.rtl.token_core import TokenCoreSimulator
 from ..sim.tools.cache import build_folder
 from ..sim.tools.run import run_program
 from ..sim.tools.toolchain import ToolchainError
 from .area import print_bars
+from .bench_core import large_core, token_core
 
 __all__ = ["decode", "main", "make_checkpoint"]
 
 _ROUNDS = 5
-#: Texts that are continued by two arithmetics.
-_CONTINUATIONS = 60
-#: Random models for each preset of the token core that the cycle model is compared on.
-_RANDOM_MODELS = 50
 #: The command ``trilith``, with the Python that runs this.
 _TRILITH = (sys.executable, "-c", "from trilith.cli.main import main; main()")
 
@@ -157,57 +146,6 @@ def _language_model() -> None:
         print(f"  {name:<20} {record['bits_per_byte'][kind]:.4f} (measured when it was trained)")
 
 
-def _token_core() -> None:
-    """Print the quality of the token core's arithmetic, and the cycles of a token by part.
-
-    A continuation is equal if all its tokens are those of the float arithmetic, the likeliest at
-    each step.
-    """
-    texts = json.loads((PYDOC / "held_out.json").read_text())
-    tokenizer, model = load_tokenizer(PYDOC), BitNetModel.load(PYDOC)
-    core = CoreModel(model=model)
-    prompts = [tokenizer.encode(text).ids[:8] for text in texts[:_CONTINUATIONS]]
-    equal = sum(
-        _continue(core, CoreCache(core.config), prompt)
-        == _continue(model, KVCache(model.config), prompt)
-        for prompt in prompts
-    )
-    print("Token core")
-    print(f"  bits per byte        {bits_per_byte(core, tokenizer, texts):.4f} in its arithmetic")
-    print(f"  equal continuations  {equal} of {len(prompts)}, of 24 tokens each")
-    image = compile_image(core, CORE_PRESETS["pydoc"])
-    with TokenCoreSimulator(image) as simulator:
-        tokens = tokenizer.encode(" ".join(texts[:8])).ids[:64]
-        run = [simulator.run(token, position) for position, token in enumerate(tokens)][-1]
-    parts = ", ".join(f"{name} {cycles:,}" for name, cycles in run.by_part.items())
-    print(f"  a token at context 64 {run.cycles:,} cycles: {parts}")
-    model = core_cycles(image.config, image.program, token=tokens[63], position=63)
-    print(f"  the cycle model of it {model.cycles:,} cycles")
-    slow = MemoryModel(
-        latency=40, interval=2, weight_interval=2, refresh_interval=500, refresh_cycles=30
-    )
-    for name, memory in (("fast", None), ("slow", slow)):
-        cases = [
-            case
-            for config in CORE_PRESETS.values()
-            for case in compare_cycles(config, _RANDOM_MODELS, seed=1, memory=memory)
-        ]
-        exact = sum(case.model == case.rtl for case in cases)
-        error = max(abs(case.model.cycles / case.rtl.cycles - 1) for case in cases)
-        print(
-            f"  {name} memory          {exact} of {len(cases)} random models and positions exact, "
-            f"each part; largest error {error:.2%}"
-        )
-
-
-def _continue(model: Any, cache: Any, prompt: list[int]) -> list[int]:
-    """Continue a prompt by the 24 likeliest tokens."""
-    tokens = [int(model.forward(prompt, cache, last=True)[0].argmax())]
-    while len(tokens) < 24:
-        tokens.append(int(model.forward(tokens[-1:], cache, last=True)[0].argmax()))
-    return tokens
-
-
 def _checkpoint_speed() -> None:
     """Print time and peak memory of ``trilith model`` on a checkpoint of 2B4T's size.
 
@@ -258,7 +196,8 @@ def main() -> None:
     _simulation_speed()
     _checkpoint_speed()
     _language_model()
-    _token_core()
+    token_core()
+    large_core()
 
 
 if __name__ == "__main__":

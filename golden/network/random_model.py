@@ -45,11 +45,13 @@ def random_model(config: Mapping[str, Any], *, seed: int, groups: int = 1) -> Bi
         )
         for index in range(sizes.layers)
     )
-    rows = rng.standard_normal((2, sizes.vocabulary, sizes.hidden)).astype(np.float32)
+    table = (sizes.vocabulary, sizes.hidden)
+    embedding = rng.standard_normal(table, np.float32)
+    head = embedding if sizes.tied else rng.standard_normal(table, np.float32) / 4
     return BitNetModel(
         config=sizes,
-        embedding=rows[0],
-        head=rows[0] if sizes.tied else rows[1] / 4,
+        embedding=embedding,
+        head=head,
         final_norm=gain(sizes.hidden),
         layers=layers,
     )

@@ -56,6 +56,9 @@ __all__ = [
 
 _Floats = NDArray[np.float64]
 
+#: Rows of the head that are floats at a time.
+_BLOCK = 8192
+
 #: Function that takes each vector of a token: number of the layer (−1 before the first one, and the
 #: number of layers after the last), name, and the vectors of all tokens [T, …]. Vectors of integers
 #: are int8 in range, the others are elements. They come in the order of the hardware.
@@ -215,6 +218,18 @@ class CoreCache:
         self.value_scales = np.zeros(scales)
 
 
+def _byte_products(rows: NDArray[np.int8], q: NDArray[np.int8]) -> _Floats:
+    """Multiply rows of int8 [V, K] with vectors of int8 [T, K]: the sums [T, V].
+
+    Sums of small integers are exact in float64. Rows become floats block by block, because those of
+    a large vocabulary would fill gigabytes.
+    """
+    columns = q.T.astype(np.float64)
+    blocks = range(0, len(rows), _BLOCK)
+    sums = [rows[start : start + _BLOCK].astype(np.float64) @ columns for start in blocks]
+    return np.concatenate(sums).T
+
+
 @dataclass(frozen=True, kw_only=True)
 class CoreModel:
     """A model in the arithmetic of the token core.
@@ -371,8 +386,7 @@ class CoreModel:
         cache.length += len(ids)
         q, factor = self._quantize(x[-1:] if last else x, self.model.final_norm)
         trace(config.layers, "head input", q)
-        # Small sums of int8 products are exact in float64.
-        sums = q.astype(np.float64) @ self.head.q.T.astype(np.float64)
+        sums = _byte_products(self.head.q, q)
         logits = round_element(round_element(sums) * round_element(self.head.scale * factor))
         trace(config.layers, "logits", logits)
         return logits

@@ -1,7 +1,9 @@
 """Compiler of models for the token core: what a plan places, as memory and weight beats."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,15 +12,15 @@ from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.checkpoint.tensors import TernaryTensor
 from ...golden.elements import LARGEST, element_bits, round_element
 from ...golden.errors import printable
-from ...golden.network.token_core import CoreModel, Int8Rows, rotation_table
+from ...golden.network.token_core import CoreCache, CoreModel, Int8Rows, rotation_table
 from ..beats import weight_beats
 from ..config import MatVecConfig
 from .config import LARGEST_SIZES, TokenConfig, check_core_config
 from .image_file import Image
 from .plan import CompileError, LinearScales, Plan, check_maxima, plan_image, scale_elements
-from .program import INSTRUCTION_BYTES, encode
+from .program import INSTRUCTION_BYTES, Op, encode
 
-__all__ = ["CompileError", "blank_image", "compile_image", "core_for"]
+__all__ = ["CompileError", "blank_image", "compile_image", "core_for", "with_cache"]
 
 
 def core_for(sizes: ModelConfig) -> TokenConfig:
@@ -143,6 +145,38 @@ def _fill_head(plan: Plan, head: Int8Rows, beats: NDArray[np.uint8]) -> None:
     beats[:] = 0
     rows = beats.reshape(-1)[: vocabulary * row_bytes].reshape(vocabulary, row_bytes)
     rows[:, :hidden] = head.q.view(np.uint8)
+
+
+def with_cache(image: Image, cache: CoreCache) -> Image:
+    """Make an image whose memory holds the keys and values of tokens before.
+
+    A core that has it goes on at position ``cache.length``.
+
+    Parameters
+    ----------
+    image : the compiled model
+    cache : keys and values of the same model
+    """
+    memory = image.memory.copy()
+
+    def put(address: int, rows: NDArray[Any]) -> None:
+        raw = np.ascontiguousarray(rows).view(np.uint8).reshape(-1)
+        memory[address : address + len(raw)] = raw
+
+    row = image.config.cache_row(cache.keys.shape[-1])
+    filled = ((0, 0), (0, row - cache.keys.shape[-1]))
+    layers = (one.fields for one in image.program if one.op == Op.ATTEND)
+    for layer, fields in enumerate(layers):
+        start, row_step = fields["address"], fields["row_step"]
+        for group in range(fields["groups"]):
+            place = np.s_[layer, : cache.length, group]
+            scales = np.stack([cache.key_scales[place], cache.value_scales[place]], axis=1)
+            put(start, element_bits(scales).astype(np.uint32) << np.uint32(8))
+            rows = start + fields["scale_step"]
+            put(rows, np.pad(cache.keys[place], filled))
+            put(rows + row_step, np.pad(cache.values[place], filled))
+            start = rows + 2 * row_step
+    return replace(image, memory=memory)
 
 
 def _multipliers(weight: TernaryTensor) -> NDArray[np.float64]:

@@ -79,7 +79,7 @@ class CoreNetwork:
         while position < min(len(tokens), self.config.max_positions):
             answers = position == len(tokens) - 1
             k = (K_MAX if temperature else 1) if answers else 0
-            result = self._run(tokens[position], position, min(k, self.config.vocabulary), cache)
+            result = self.run_token(tokens[position], cache, min(k, self.config.vocabulary))
             position += 1
             if answers:
                 logits = np.array(result.logits)
@@ -92,8 +92,21 @@ class CoreNetwork:
                 tokens.append(result.tokens[choice])
                 yield tokens[-1]
 
-    def _run(self, token: int, position: int, k: int, cache: CoreCache) -> CoreRun:
-        """Run a token, and compare it."""
+    def run_token(self, token: int, cache: CoreCache, k: int) -> CoreRun:
+        """Run a token behind those in a cache, and compare it.
+
+        Parameters
+        ----------
+        token : its number
+        cache : keys and values that the core has too; those of the token are added
+        k : see ``TokenCoreSimulator.run``
+
+        Raises
+        ------
+        SimulationError
+            If the core does not answer, reports an error, or differs from the golden model.
+        """
+        position = cache.length
         golden = GoldenTrace(self._model, token, cache)
         logits = golden.logits
         result = self._simulator.run(token, position, k)

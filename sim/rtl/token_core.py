@@ -134,23 +134,29 @@ class TokenCoreSimulator:
     image : the compiled model
     memory : speed and faults of the memories
     limit : most cycles of a token, 1 or more
+    filled : positions whose keys and values the image holds, from 0 on; see ``with_cache``
 
     Raises
     ------
     ToolchainError
         If the simulation cannot be built.
     TypeError, ValueError
-        If the limit is not legal.
+        If a number is not legal.
     """
 
     def __init__(
-        self, image: Image, *, memory: MemoryModel | None = None, limit: int = 10_000_000
+        self,
+        image: Image,
+        *,
+        memory: MemoryModel | None = None,
+        limit: int = 10_000_000,
+        filled: int = 0,
     ) -> None:
         check_kind("image", image, Image)
         self._config, self._image = config, image = image.config, image
         self._memory = memory or MemoryModel()
         self._limit = check_integer("limit", limit, 1)
-        self._filled, self._reason = 0, ""
+        self._filled, self._reason = check_integer("filled", filled, 0, config.context_max), ""
         command = core_command(config)
         main = render(
             "trilith.sim.rtl",
