@@ -44,7 +44,7 @@ def test_positions_behind_the_cache_are_refused(core_model):
     image = with_cache(compile_image(model, CONFIG), random_cache(model, 5, seed=6))
     with (
         TokenCoreSimulator(image, filled=5) as core,
-        pytest.raises(ValueError, match="^position must be from 0 to 5, not 6$"),
+        pytest.raises(ValueError, match=r"^position must be from 0 to 5, not 6$"),
     ):
         core.run(7, 6)
 
