@@ -39,8 +39,9 @@ def extended_cycles(config: TokenConfig, sizes: ModelConfig, *, position: int) -
     Rows of the head are followed until the queue of their scales is full, and for one more burst of
     scales. Each further row counts as those of this burst. Memories answer at once.
 
-    The error is at most 10 cycles per layer. A token of BitNet 2B4T at position 0 is 87 cycles too
-    long, of 3.0 million. Another token takes up to 18 cycles more: one for each bit of its number.
+    In random models, the error is at most 20 cycles per layer. A token of BitNet 2B4T at position 0
+    is 87 cycles too long, of 3.0 million. Another token takes up to 18 cycles more: one for each
+    bit of its number.
 
     Parameters
     ----------
