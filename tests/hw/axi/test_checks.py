@@ -6,10 +6,15 @@ import re
 import pytest
 
 from trilith.hw import AxiMatVec, BusWidths, MatVecConfig
+from trilith.hw.axi.core_wrapper import AxiTokenCore, CoreBuses
+from trilith.hw.axi.full import BurstCutter
 from trilith.hw.axi.lite import RegisterBank
+from trilith.hw.axi.memory_master import AxiMemoryMaster
 from trilith.hw.axi.registers import Register
 from trilith.hw.axi.stream import AxiStreamReader, AxiStreamWriter
+from trilith.hw.axi.weight_reader import AxiWeightReader, WordTrimmer
 from trilith.hw.gearbox import Gearbox
+from trilith.hw.token.config import CORE_PRESETS
 
 CONFIG = MatVecConfig(lanes=8, rows=2, k_max=100, n_max=100)
 A = Register(name="a", offset=0, access="rw", meaning="a number")
@@ -79,3 +84,73 @@ def test_wrappers():
         BusWidths(weights=48)
     with pytest.raises(TypeError, match=r"^the width of the results bus must be an integer, not"):
         BusWidths(weights=64, results="64")
+
+
+BURSTS = "must be 1, 2, 4, 8, 16, 32, 64, 128 or 256, not 3"
+READER = {"beat_bytes": 16, "bus_bits": 128}
+CUTTER = {"word_bytes": 16, "longest": 16, "offset_bits": 32, "count_bits": 5}
+TRIMMER = {"unit_bytes": 1, "word_units": 4, "count_bits": 8}
+
+
+@pytest.mark.parametrize(
+    ("make", "kind", "message"),
+    [
+        (lambda: AxiTokenCore(CONFIG), TypeError, f"config must be a TokenConfig, not {CONFIG!r}"),
+        (
+            lambda: AxiTokenCore(CORE_PRESETS["small"], 64),
+            TypeError,
+            "buses must be a CoreBuses, not 64",
+        ),
+        (
+            lambda: CoreBuses(weights=48),
+            ValueError,
+            WIDTHS.replace("bus_bits", "weights").replace("33", "48"),
+        ),
+        (lambda: CoreBuses(weights=64, burst=3), ValueError, f"burst {BURSTS}"),
+        (
+            lambda: CoreBuses(weights=512, buffer=63),
+            ValueError,
+            "buffer must be from 64 to 65536, not 63",
+        ),
+        (lambda: AxiMemoryMaster(None), TypeError, "config must be a TokenConfig, not None"),
+        (
+            lambda: AxiMemoryMaster(CORE_PRESETS["small"], longest=3),
+            ValueError,
+            f"longest {BURSTS}",
+        ),
+        (lambda: AxiWeightReader(**READER | {"bus_bits": 33}), ValueError, WIDTHS),
+        (
+            lambda: AxiWeightReader(**READER | {"beat_bytes": 0}),
+            ValueError,
+            "beat_bytes must be at least 1, not 0",
+        ),
+        (
+            lambda: AxiWeightReader(**READER, buffer_words=8),
+            ValueError,
+            "buffer_words must be at least 64, not 8",
+        ),
+        (
+            lambda: BurstCutter(**CUTTER | {"word_bytes": 12}),
+            ValueError,
+            "word_bytes must be 4, 8, 16, 32, 64 or 128, not 12",
+        ),
+        (
+            lambda: BurstCutter(**CUTTER | {"offset_bits": 12}),
+            ValueError,
+            "offset_bits must be from 13 to 64, not 12",
+        ),
+        (
+            lambda: WordTrimmer(**TRIMMER | {"word_units": 1}),
+            ValueError,
+            "word_units must be at least 2, not 1",
+        ),
+        (
+            lambda: WordTrimmer(**TRIMMER | {"unit_bytes": 1.5}),
+            TypeError,
+            "unit_bytes must be an integer, not 1.5",
+        ),
+    ],
+)
+def test_masters(make, kind, message):
+    with pytest.raises(kind, match=f"^{re.escape(message)}$"):
+        make()

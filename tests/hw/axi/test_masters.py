@@ -1,8 +1,14 @@
-"""The AXI4 masters alone: random bursts against memories of ``cocotbext-axi``, rules, mutants."""
+"""The AXI4 masters alone: 10,000 random bursts in each direction, and the rules of AXI.
+
+The memories are those of ``cocotbext-axi``, which check pages and WLAST on their own.
+``test_core_wrapper.py`` has a faster test, with the core.
+"""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from small_core import CONFIG
 
 from trilith.hw.axi.memory_master import AxiMemoryMaster
@@ -15,7 +21,7 @@ TESTS = Path(__file__).parents[2]
 
 
 def run_master(master, **settings) -> int:
-    settings = {"bursts": 400, "places": 12} | settings
+    settings = {"bursts": 400, "places": 40} | settings
     return run_testbench(
         master,
         "testbenches.axi_masters",
@@ -40,9 +46,27 @@ def run_memory(config=CONFIG, longest: int = 64, bursts: int = 400) -> int:
     )
 
 
-def test_weights():
-    assert run_weights(16, 128) == 6
+#: Bytes of a beat, bits of the bus, and words of the longest burst.
+SHAPES = (
+    (64, 512, 64),
+    (64, 128, 256),
+    (256, 512, 64),
+    (12, 64, 16),
+    (5, 32, 8),
+    (128, 1024, 1),
+    (16, 256, 256),
+)
 
 
-def test_memory():
-    assert run_memory() == 6
+@pytest.mark.long
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "-".join(map(str, shape)))
+def test_weights(shape):
+    assert run_weights(*shape, bursts=1500) == 6
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("longest", [256, 1])
+@pytest.mark.parametrize("width", [32, 512])
+def test_memory(width, longest):
+    config = replace(CONFIG, memory_width=width, vector_lanes=1)
+    assert run_memory(config, longest, bursts=2500) == 6

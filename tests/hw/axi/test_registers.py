@@ -1,15 +1,20 @@
 """The register map."""
 
+import pytest
+
 from trilith.golden import CODES
-from trilith.hw.axi.registers import ADDRESS_BITS, REGISTERS
+from trilith.hw.axi.registers import ADDRESS_BITS, CORE_REGISTERS, REGISTERS
+
+MAPS = pytest.mark.parametrize("registers", [REGISTERS, CORE_REGISTERS], ids=["engine", "core"])
 
 
-def test_that_the_map_is_sound() -> None:
-    offsets = [register.offset for register in REGISTERS]
+@MAPS
+def test_that_the_map_is_sound(registers) -> None:
+    offsets = [register.offset for register in registers]
     assert offsets == sorted(set(offsets))
     assert all(offset % 4 == 0 and offset < 2**ADDRESS_BITS for offset in offsets)
-    assert len({register.name for register in REGISTERS}) == len(REGISTERS)
-    for register in REGISTERS:
+    assert len({register.name for register in registers}) == len(registers)
+    for register in registers:
         assert register.access in ("ro", "rw", "flags", "command")
         end = 0
         for field in register.fields:
@@ -19,7 +24,8 @@ def test_that_the_map_is_sound() -> None:
         assert end <= 32
 
 
-def test_that_codes_are_numbered_as_the_map_says() -> None:
-    (code,) = (register for register in REGISTERS if register.name == "code")
+@MAPS
+def test_that_codes_are_numbered_as_the_map_says(registers) -> None:
+    (code,) = (register for register in registers if register.name == "code")
     numbered = ", ".join(f"{number} {name}" for number, name in enumerate(CODES))
     assert code.meaning == f"weight code: {numbered}"
