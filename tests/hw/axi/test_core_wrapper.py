@@ -2,6 +2,7 @@
 """The token core behind AXI: tokens end to end, errors of the buses, resets."""
 
 import json
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from small_core import CONFIG, small_model
 
 from trilith.golden.elements import element_bits
+from trilith.golden.environment import child_environment
 from trilith.golden.network.token_core import CoreCache
 from trilith.hw import MatVecConfig
 from trilith.hw.axi.core_wrapper import AxiTokenCore, CoreBuses
@@ -16,6 +18,7 @@ from trilith.hw.token.config import TokenConfig
 from trilith.hw.token.image import compile_image
 from trilith.sim.rtl.cocotb_runner import run_testbench
 from trilith.sim.rtl.token_core import GoldenTrace
+from trilith.sim.tools.verilator import find_verilator
 from trilith.sim.tools.verilog import keep_verilog
 
 #: The folder of the package ``testbenches``.
@@ -47,9 +50,9 @@ def write_case(folder: Path, model, hardware: AxiTokenCore, text: list[int]) -> 
     (folder / "settings.json").write_text(json.dumps(settings))
 
 
-#: A core whose token takes 2,000 cycles: two weight beats in a bus word, and rows of many words.
+#: A core whose token takes 2,000 cycles: two weight beats in a bus word, the head in them.
 TINY = TokenConfig(
-    engine=MatVecConfig(lanes=8, rows=2, k_max=32, n_max=48),
+    engine=MatVecConfig(lanes=8, rows=5, k_max=32, n_max=48),
     vector_lanes=1,
     attention_lanes=4,
     memory_width=32,
@@ -73,10 +76,18 @@ TINY_MODEL = {
 }
 
 
+TINY_BUSES = CoreBuses(weights=128, burst=16, buffer=64)
+
+
+def verilog(config: TokenConfig, buses: CoreBuses | None) -> Path:
+    """The Verilog of a core, which several tests share."""
+    return keep_verilog(lambda: AxiTokenCore(config, buses), "dut", f"{config!r} {buses!r}")
+
+
 @pytest.mark.parametrize(
     ("config", "buses", "sizes"),
     [
-        pytest.param(TINY, CoreBuses(weights=64, burst=16, buffer=64), TINY_MODEL, id="tiny"),
+        pytest.param(TINY, TINY_BUSES, TINY_MODEL, id="tiny"),
         pytest.param(CONFIG, None, {}, marks=pytest.mark.long, id="small"),
     ],
 )
@@ -88,6 +99,24 @@ def test_tokens(random_model, tmp_path, config, buses, sizes):
         "testbenches.axi_core",
         path=[TESTS],
         variables={"TRILITH_CORE": str(tmp_path)},
-        verilog=keep_verilog(lambda: AxiTokenCore(config, buses), "dut", f"{config!r} {buses!r}"),
+        verilog=verilog(config, buses),
     )
     assert passed == 9
+
+
+def test_lint(tmp_path):
+    file = verilog(TINY, TINY_BUSES)
+    # The waivers are those of an exported engine: fields that nothing reads, all modules in a file.
+    waivers = tmp_path / "dut.vlt"
+    rules = ("UNUSEDSIGNAL", "UNDRIVEN", "DECLFILENAME")
+    lines = ["`verilator_config", *(f'lint_off -rule {rule} -file "*/dut.v"' for rule in rules)]
+    waivers.write_text("\n".join(lines) + "\n")
+    for arguments in ([file], ["-Wall", waivers, file]):
+        done = subprocess.run(
+            [find_verilator().program, "--lint-only", "--top-module", "dut", *arguments],
+            env=child_environment(),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
