@@ -17,6 +17,7 @@ from ..hw.token.image import compile_image
 from ..hw.token.plan import plan_image
 from ..sim.cost.core.cycles import core_cycles
 from ..sim.cost.core.validate import compare_cycles
+from ..sim.rtl.axi_bandwidth import memory_bandwidth, weight_bandwidth
 from ..sim.rtl.core_2b4t import TOKEN, config_2b4t, run_2b4t
 from ..sim.rtl.memory_model import MemoryModel
 from ..sim.rtl.token_core import TokenCoreSimulator
@@ -28,6 +29,8 @@ _CONTINUATIONS = 60
 #: Random models for each preset of the token core that the cycle model is compared on, and the
 #: presets.
 _RANDOM_MODELS, _PRESETS = 50, ("pydoc", "pydoc-ecp5", "small")
+#: Cycles from an address to its first word, of the memory behind the AXI4 masters.
+_LATENCY = 40
 
 
 def token_core() -> None:
@@ -69,6 +72,14 @@ def token_core() -> None:
         print(
             f"  {speed} memory          {exact} of {len(cases)} random models and positions exact, "
             f"each part; largest error {error:.2%}"
+        )
+    for bus, found in (
+        ("weights", weight_bandwidth(beat_bytes=64, bus_bits=512, latency=_LATENCY)),
+        ("memory", memory_bandwidth(CORE_PRESETS["pydoc"], latency=_LATENCY)),
+    ):
+        print(
+            f"  AXI4 {bus:<15} {found.share:.2%} of a stream's word per cycle, behind a latency of "
+            f"{_LATENCY} cycles: {found.words:,} words of 512 bits in {found.bursts} bursts"
         )
 
 

@@ -315,8 +315,8 @@ async def errors_of_the_buses(dut, kind: str) -> None:
     answers = rules.answered if kind == "writes" else rules.words
     flags = {
         "weights": ("weights_response",),
-        "reads": ("read_response", "memory"),
-        "writes": ("write_response",),
+        "reads": ("read_response", "memory", "stopped"),
+        "writes": ("write_response", "memory", "stopped"),
     }[kind]
     for part, response in ((0.02, AxiResp.SLVERR), (0.5, AxiResp.DECERR), (1, AxiResp.SLVERR)):
         # The last word of a read may be one of the program behind its end.
