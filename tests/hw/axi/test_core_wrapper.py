@@ -111,12 +111,11 @@ def test_lint(tmp_path):
     rules = ("UNUSEDSIGNAL", "UNDRIVEN", "DECLFILENAME")
     lines = ["`verilator_config", *(f'lint_off -rule {rule} -file "*/dut.v"' for rule in rules)]
     waivers.write_text("\n".join(lines) + "\n")
-    for arguments in ([file], ["-Wall", waivers, file]):
-        done = subprocess.run(
-            [find_verilator().program, "--lint-only", "--top-module", "dut", *arguments],
-            env=child_environment(),
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert (done.returncode, done.stderr) == (0, "")
+    done = subprocess.run(
+        [find_verilator().program, "--lint-only", "-Wall", "--top-module", "dut", waivers, file],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
