@@ -113,7 +113,7 @@ def weight_bandwidth(
     latency : cycles from an address to its first word
     words : words of the bus to read
     """
-    reader = AxiWeightReader(beat_bytes=beat_bytes, bus_bits=bus_bits)
+    reader: Any = AxiWeightReader(beat_bytes=beat_bytes, bus_bits=bus_bits)
     first, sizes = 0, deque((700, 64, 333, 900))
 
     def start(ctx: Any) -> None:
@@ -140,8 +140,8 @@ class _PortOverAxi(wiring.Component):
     """
 
     def __init__(self, config: TokenConfig) -> None:
-        self.port = MemoryPort(config, channels=1)
-        self.master = AxiMemoryMaster(config)
+        self.port: Any = MemoryPort(config, channels=1)
+        self.master: Any = AxiMemoryMaster(config)
         super().__init__({"done": Out(1)})
 
     def elaborate(self, platform: object) -> Module:
