@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..hw.config import MatVecConfig
+from .core_options import CoreOptions, CorePreset, core_config
 from .options import (
     HiddenAct,
     I2sLayout,
@@ -378,13 +379,21 @@ def verify(options: _VerifyOptions) -> bool:
     return bool(result.difference)
 
 
-class _CompileOptions(_QuantizeOptions):
+_CompiledEngine = config_fields(MatVecConfig, needs=("--core",))
+
+
+class _CompileOptions(CoreOptions, _CompiledEngine, _QuantizeOptions):  # type: ignore[misc]
     path: Path = argument(..., "Folder, .safetensors or .gguf file.")
     out: Path = option(
         ..., "File of the image; the listing of its program gets .txt behind this name."
     )
     hidden_act: HiddenAct | None = option(
         None, "Activation of a GGUF file that states none; without it, such a file is refused."
+    )
+    core: CorePreset | None = option(
+        None,
+        "Configuration of the core to start from. Default: a core whose maxima are the sizes of "
+        "the model.",
     )
     force: bool = force_option()
 
@@ -393,8 +402,9 @@ class _CompileOptions(_QuantizeOptions):
 def compile_model(options: _CompileOptions) -> None:
     """Compile a model for the token core: its program, and the image of its memory and weights.
 
-    The core's maxima are the sizes of the model; it has 64 x 5 products, 4 vector lanes, 64
-    attention lanes and a memory port of 512 bits. The image is a safetensors file with the tensors
+    Without --core, the core's maxima are the sizes of the model; it has 64 x 5 products, 4 vector
+    lanes, 64 attention lanes and a memory port of 512 bits. With --core, an image for the core that
+    trilith verilog writes with the same options. The image is a safetensors file with the tensors
     memory and weights, and with the digest of its model. The listing has a line for each
     instruction of the program.
 
@@ -406,6 +416,8 @@ def compile_model(options: _CompileOptions) -> None:
       trilith model inspect pydoc.image
 
       trilith generate --model golden/data/pydoc --backend core --image pydoc.image
+
+      trilith model compile golden/data/pydoc --core pydoc --context-max 512 --out pydoc512.image
     """
     from ..golden.checkpoint.tensors import input_files
     from ..golden.network.token_core import CoreModel
@@ -420,7 +432,7 @@ def compile_model(options: _CompileOptions) -> None:
         hidden_act=str(options.hidden_act) if options.hidden_act else None,
     )
     # A context beyond the core's would take a large table of angles.
-    config = core_for(network.config)
+    config = core_config(options) if options.core else core_for(network.config)
     name = options.path.resolve().name
     image = compile_image(CoreModel(model=network), config, name=name)
     listing = write_image(image, options.out, inputs=input_files(options.path), force=options.force)

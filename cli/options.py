@@ -362,11 +362,13 @@ def _parameter_texts(kind: type) -> dict[str, str]:
     """Find the descriptions in the section Parameters of a class's docstring."""
     texts: dict[str, str] = {}
     section = (inspect.getdoc(kind) or "").partition("Parameters\n----------\n")[2]
+    names: list[str] = []
     for line in section.partition("\n\n")[0].splitlines():
-        if found := re.fullmatch(r"(\w+) : (.*)", line):
-            texts[found[1]] = found[2]
-        elif texts:
-            texts[[*texts][-1]] += " " + line.strip()
+        # Parameters that share a description stand in one line.
+        found = re.fullmatch(r"(\w+(?:, \w+)*) : (.*)", line)
+        names = found[1].split(", ") if found else names
+        for name in names:
+            texts[name] = found[2] if found else f"{texts[name]} {line.strip()}"
     return texts
 
 

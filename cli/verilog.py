@@ -1,4 +1,4 @@
-"""``trilith verilog``: an engine as Verilog with its testbench and documentation."""
+"""``trilith verilog``: an engine or a token core as Verilog with testbench and documentation."""
 
 from dataclasses import MISSING, fields, replace
 from enum import StrEnum
@@ -7,6 +7,7 @@ from typing import Any
 
 from ..hw.axi.wrapper import BusWidths
 from ..hw.config import PRESETS, MatVecConfig
+from .core_options import CoreOptions, CorePreset, core_config
 from .options import (
     JsonOptions,
     OptionError,
@@ -33,23 +34,29 @@ class _Start(JsonOptions):
     out: Path = option(..., "Verilog file to write, ending in .v.")
     preset: Preset | None = option(
         None,
-        "Configuration to start from. Without it --lanes, --rows, --k-max and --n-max are "
-        "required.",
+        "Engine to start from. Without it --lanes, --rows, --k-max and --n-max are required.",
+        excludes=("--core",),
+    )
+    core: CorePreset | None = option(
+        None,
+        "Write a token core instead of an engine: the configuration to start from. The options of "
+        "the engine change its engine.",
     )
 
 
 _EngineOptions = config_fields(MatVecConfig)
 
 
-class _Options(_EngineOptions, _Start):  # type: ignore[misc]
-    name: str = option(
-        "trilith_matvec",
+class _Options(CoreOptions, _EngineOptions, _Start):  # type: ignore[misc]
+    name: str | None = option(
+        None,
         "Top module. Names of submodules begin with NAME__, so that two exports can be used "
-        "together.",
+        "together. Default: trilith_matvec, or trilith_core with --core.",
     )
     testbench: bool = option(
         False,
-        "Write the self-checking testbench too; it is the bare engine's.",
+        "Write the self-checking testbench too. An engine's runs some jobs, and a core's runs two "
+        "tokens of a made model.",
         "--testbench",
         excludes=("--wrapper axi",),
     )
@@ -57,6 +64,7 @@ class _Options(_EngineOptions, _Start):  # type: ignore[misc]
         None,
         "axi: the engine behind AXI4-Stream and AXI4-Lite, with register map, C header, and "
         "scripts for Vivado and LiteX.",
+        excludes=("--core",),
     )
     weights_width: int | None = option(
         None,
@@ -79,13 +87,14 @@ class _Options(_EngineOptions, _Start):  # type: ignore[misc]
         None,
         "Family of FPGAs whose block RAM the engine must fit: xc7, xcup, ecp5, ice40up5k, gw1n9 "
         "or gw2a18.",
+        excludes=("--core",),
     )
     force: bool = force_option()
 
 
 @command(app)
 def verilog(options: _Options) -> None:
-    """Write an engine as Verilog, with everything that its users need except Python.
+    """Write an engine or a token core as Verilog, with all that its users need except Python.
 
     The files beside OUT.v are: OUT.json (ports, bit fields, latencies, memories), OUT.md (the same
     as text, with stream rules and the order of beats), OUT.core (FuseSoC), OUT.sdc, and OUT.vlt
@@ -96,6 +105,9 @@ def verilog(options: _Options) -> None:
     With --wrapper axi, OUT.v is AXI IP and OUT.md has its register map. OUT_regs.h, OUT_regs.py,
     OUT_ip.tcl (which packs the IP for Vivado) and OUT_litex.py are added; there is no testbench.
 
+    With --core, OUT.v is a token core: from a token to the largest logits of the next one.
+    trilith model compile --core, with the same options, makes the image of a model for it.
+
     Examples:
       trilith verilog --preset line --out line.v --testbench
 
@@ -104,26 +116,36 @@ def verilog(options: _Options) -> None:
       trilith verilog --preset line --wrapper axi --name ternary_line --out ternary_line.v
 
       iverilog -o tb line.v line_tb.v && vvp tb
-    """
-    from ..hw.export.axi_package import export_axi
-    from ..hw.export.package import export_engine
 
-    config, widths = _configuration(options)
-    common: dict[str, Any] = {
-        "name": options.name,
-        "period_ns": options.period_ns,
-        "family": options.family,
-        "force": options.force,
-    }
-    if options.wrapper:
-        files = export_axi(config, options.out, widths=widths, **common)
-    else:
-        files = export_engine(config, options.out, testbench=options.testbench, **common)
+      trilith verilog --core pydoc --context-max 512 --out core.v --testbench
+    """
+    name = options.name or ("trilith_core" if options.core else "trilith_matvec")
+    files = _export(options, name)
     if options.as_json:
-        print_json({"top": options.name, "files": [str(file) for file in files]})
+        print_json({"top": name, "files": [str(file) for file in files]})
     else:
         for file in files:
             print(file)
+
+
+def _export(options: _Options, name: str) -> list[Path]:
+    """Write the files of an engine or a core; return them."""
+    from ..hw.export.axi_package import export_axi
+    from ..hw.export.core_package import export_core
+    from ..hw.export.package import export_engine
+
+    common: dict[str, Any] = {
+        "name": name,
+        "period_ns": options.period_ns,
+        "force": options.force,
+    }
+    if options.core:
+        return export_core(core_config(options), options.out, testbench=options.testbench, **common)
+    config, widths = _configuration(options)
+    common["family"] = options.family
+    if options.wrapper:
+        return export_axi(config, options.out, widths=widths, **common)
+    return export_engine(config, options.out, testbench=options.testbench, **common)
 
 
 def _configuration(options: _Options) -> tuple[MatVecConfig, BusWidths]:
@@ -133,7 +155,7 @@ def _configuration(options: _Options) -> tuple[MatVecConfig, BusWidths]:
         for one in fields(MatVecConfig):
             if one.default is MISSING and one.name not in given:
                 option = f"--{one.name.replace('_', '-')}"
-                raise OptionError(f"{option} is missing: give it, or give --preset")
+                raise OptionError(f"{option} is missing: give it, or give --preset or --core")
     buses = {one.name: getattr(options, f"{one.name}_width") for one in fields(BusWidths)}
     widths = {bus: bits for bus, bits in buses.items() if bits is not None}
     try:

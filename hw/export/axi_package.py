@@ -15,7 +15,16 @@ from ..axi.registers import ACCESS, ADDRESS_BITS, REGISTERS
 from ..axi.wrapper import AxiMatVec, BusWidths
 from ..config import MatVecConfig
 from .description import configuration_text, describe
-from .package import AXI_ENDS, COMMON_ENDS, TEMPLATES, check_target, package_texts, write_files
+from .package import (
+    AXI_ENDS,
+    COMMON_ENDS,
+    ENGINE_TITLE,
+    TEMPLATES,
+    check_fit,
+    check_target,
+    package_texts,
+    write_files,
+)
 from .testbench import example_trits, worked_example
 
 __all__ = ["export_axi"]
@@ -256,9 +265,8 @@ def export_axi(
         If a file cannot be written, see ``check_target``. No file is left.
     """
     ends = (*COMMON_ENDS, *AXI_ENDS)
-    files = check_target(
-        config, file, ends, name=name, period_ns=period_ns, family=family, force=force
-    )
+    check_fit(config, family)
+    files = check_target(file, ends, name=name, period_ns=period_ns, force=force)
     stem = file.stem
     hardware = AxiMatVec(config, widths)
     description = _describe(hardware, name)
@@ -266,7 +274,13 @@ def export_axi(
     def texts() -> Iterator[str]:
         page = _page(hardware, description, stem)
         yield from package_texts(
-            hardware, description, page, stem, clock="aclk", period_ns=period_ns
+            hardware,
+            description,
+            page,
+            stem,
+            title=ENGINE_TITLE,
+            clock="aclk",
+            period_ns=period_ns,
         )
         yield _register_file("registers.h.jinja", hardware, name)
         yield _register_file("registers.py.jinja", hardware, name)

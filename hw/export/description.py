@@ -15,7 +15,7 @@ from ..engine.loader import activations_shape, job_layout
 from ..engine.results import queue_words, results_shape
 from .blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
 
-__all__ = ["configuration_text", "describe"]
+__all__ = ["configuration_text", "describe", "describe_fields", "describe_ports"]
 
 #: Meanings of ports: by the port's whole name, else by what follows the stream in it.
 _PORTS = {
@@ -47,28 +47,43 @@ _FIELDS = {
 
 
 def configuration_text(parameters: Mapping[str, object]) -> str:
-    """Write the parameters of a configuration with their values, for comments and pages."""
-    return ", ".join(f"{key} {value}" for key, value in parameters.items())
+    """Write the parameters of a configuration with their values, for comments and pages.
+
+    The parameters of a configuration in it stand in parentheses.
+    """
+    return ", ".join(
+        f"{key} ({configuration_text(value)})" if isinstance(value, Mapping) else f"{key} {value}"
+        for key, value in parameters.items()
+    )
 
 
-def _ports(engine: MatVecEngine) -> list[dict[str, Any]]:
-    """Describe the ports of the top module, in the order of the page.
+def describe_ports(
+    component: wiring.Component, meanings: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """Describe the ports of a top module, in the order of the page.
 
+    Parameters
+    ----------
+    component : the hardware
+    meanings : by the port's whole name, else by what follows the stream in it
+
+    Returns
+    -------
     Each port has ``name``, ``direction``, ``width``, ``meaning`` and, if it belongs to a stream,
     the ``stream``.
     """
     # Amaranth adds clock and reset when it writes the module.
     ports = [
-        {"name": name, "direction": "input", "width": 1, "meaning": _PORTS[name]}
+        {"name": name, "direction": "input", "width": 1, "meaning": meanings[name]}
         for name in ("clk", "rst")
     ]
-    for path, member, value in engine.signature.flatten(engine):
+    for path, member, value in component.signature.flatten(component):
         name = "__".join(map(str, path))
         port = {
             "name": name,
             "direction": "input" if member.flow == wiring.In else "output",
             "width": len(Value.cast(value)),
-            "meaning": _PORTS.get(name) or _PORTS[str(path[-1])],
+            "meaning": meanings.get(name) or meanings[str(path[-1])],
         }
         if len(path) > 1:
             port["stream"] = path[0]
@@ -89,11 +104,24 @@ def _array(
     return _field(lsb, width * count, meaning) | elements
 
 
-def _fields(layout: data.StructLayout) -> dict[str, dict[str, Any]]:
-    """Describe the fields of a payload by its layout."""
+def describe_fields(
+    layout: data.StructLayout, meanings: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    """Describe the fields of a payload by its layout.
+
+    Parameters
+    ----------
+    layout : the payload
+    meanings : of each field by its name
+
+    Returns
+    -------
+    For each field ``lsb``, ``msb`` and ``meaning``; for numbers of equal width also their
+    ``count``, ``element_width``, and whether they are ``signed``.
+    """
     fields = {}
     for name, field in layout:
-        meaning, shape = _FIELDS[str(name)], field.shape
+        meaning, shape = meanings[str(name)], field.shape
         if isinstance(shape, data.ArrayLayout):
             width = shape.elem_shape.width
             fields[name] = _array(width, shape.length, meaning, lsb=field.offset)
@@ -107,7 +135,7 @@ def _payloads(config: MatVecConfig) -> dict[str, Any]:
     trits = CODES[config.code].trits_per_byte
     meaning = f"code {config.code}, {trits} trits in a byte"
     return {
-        "jobs": _fields(job_layout(config)),
+        "jobs": describe_fields(job_layout(config), _FIELDS),
         "activations": {
             "lanes": _array(
                 config.act_bits,
@@ -116,7 +144,7 @@ def _payloads(config: MatVecConfig) -> dict[str, Any]:
             )
         },
         "weights": {"bytes": _array(8, config.weight_bytes, meaning, signed=False)},
-        "results": _fields(results_shape(config)),
+        "results": describe_fields(results_shape(config), _FIELDS),
     }
 
 
@@ -184,7 +212,7 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
             "queue_depth": config.queue_depth,
             "macs_per_clock": config.macs_per_clock,
         },
-        "ports": _ports(engine),
+        "ports": describe_ports(engine, _PORTS),
         "payloads": _payloads(config),
         "latencies_cycles": _latencies(engine),
         "memories": _memories(engine),

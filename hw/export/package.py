@@ -22,7 +22,10 @@ from .verilog import ExportError, check_name, check_unused, component_verilog
 __all__ = [
     "AXI_ENDS",
     "COMMON_ENDS",
+    "ENGINE_TITLE",
     "TEMPLATES",
+    "TESTBENCH_ENDS",
+    "check_fit",
     "check_target",
     "export_engine",
     "package_texts",
@@ -31,26 +34,31 @@ __all__ = [
 
 #: Ends of the names, behind the stem, of every export's files, of the testbench, and of AXI's.
 COMMON_ENDS = (".v", ".json", ".md", ".core", ".sdc", ".vlt")
-_TESTBENCH_ENDS = ("_tb.v",)
+TESTBENCH_ENDS = ("_tb.v",)
 AXI_ENDS = ("_regs.h", "_regs.py", "_ip.tcl", "_litex.py")
+
+#: What an engine is, in one line.
+ENGINE_TITLE = "Ternary matrix-vector engine without multipliers"
 
 #: The package whose folder ``templates`` has the generated files.
 TEMPLATES = "trilith.hw.export"
 
 
-def _check_fit(config: MatVecConfig, family: str) -> None:
+def check_fit(config: MatVecConfig, family: str | None) -> None:
     """Check that the memories of an engine fit the block RAM of an FPGA family's largest device.
 
     Parameters
     ----------
     config : the engine
-    family : a key of ``BLOCK_RAMS``
+    family : a key of ``BLOCK_RAMS``; None for no check
 
     Raises
     ------
     ExportError
         If the memories do not fit, or the family is unknown.
     """
+    if family is None:
+        return
     if family not in BLOCK_RAMS:
         raise ExportError(f"family must be one of {', '.join(BLOCK_RAMS)}, not {family!r}")
     ram = BLOCK_RAMS[family]
@@ -63,20 +71,13 @@ def _check_fit(config: MatVecConfig, family: str) -> None:
 
 
 def check_target(
-    config: MatVecConfig,
-    file: Path,
-    ends: Sequence[str],
-    *,
-    name: str,
-    period_ns: float,
-    family: str | None,
-    force: bool,
+    file: Path, ends: Sequence[str], *, name: str, period_ns: float, force: bool
 ) -> list[Path]:
     """Check the arguments of an export.
 
     Parameters
     ----------
-    config, file, name, period_ns, family, force : see ``export_engine``
+    file, name, period_ns, force : see ``export_engine``
     ends : what follows the stem of ``file`` in the names of all files
 
     Returns
@@ -102,11 +103,9 @@ def check_target(
     if not period_ns > 0 or period_ns == float("inf"):
         raise ExportError(f"the clock period must be above 0 ns, not {period_ns:g}")
     check_name(name)
-    if family is not None:
-        _check_fit(config, family)
     files = [file.with_name(file.stem + end) for end in ends]
     check_outputs(files, force=force)
-    for end in (*_TESTBENCH_ENDS, *AXI_ENDS):
+    for end in (*TESTBENCH_ENDS, *AXI_ENDS):
         other = file.with_name(file.stem + end)
         if end not in ends and file.exists() and other.exists():
             raise OutputError(
@@ -122,6 +121,7 @@ def package_texts(
     page: str,
     stem: str,
     *,
+    title: str,
     clock: str,
     period_ns: float,
     testbench: bool = False,
@@ -134,6 +134,7 @@ def package_texts(
     description : content of the JSON file
     page : content of the page for people
     stem : stem of the files' names
+    title : what the hardware is, in one line
     clock : name of the clock port
     period_ns : clock period in nanoseconds
     testbench : whether there is a testbench ``<stem>_tb.v``
@@ -152,12 +153,12 @@ def package_texts(
     text = component_verilog(component, top)
     check_unused(top, text[: text.index("endmodule")])
     configuration = configuration_text(description["parameters"])
-    header = render(TEMPLATES, "header.v.jinja", version=version, configuration=configuration)
-    values = {"top": top, "stem": stem, "version": version, "testbench": testbench}
+    values = {"top": top, "stem": stem, "version": version, "title": title}
+    header = render(TEMPLATES, "header.v.jinja", configuration=configuration, **values)
     yield header + text
     yield json.dumps(description, indent=2) + "\n"
     yield page
-    yield render(TEMPLATES, "fusesoc.core.jinja", **values)
+    yield render(TEMPLATES, "fusesoc.core.jinja", testbench=testbench, **values)
     yield render(TEMPLATES, "clock.sdc.jinja", clock=clock, period_ns=period_ns)
     yield render(TEMPLATES, "verilator.vlt.jinja", stem=stem)
 
@@ -233,10 +234,9 @@ def export_engine(
     OutputError, OSError
         If a file cannot be written, see ``check_target``. No file is left.
     """
-    ends = (*COMMON_ENDS, *(_TESTBENCH_ENDS if testbench else ()))
-    files = check_target(
-        config, file, ends, name=name, period_ns=period_ns, family=family, force=force
-    )
+    ends = (*COMMON_ENDS, *(TESTBENCH_ENDS if testbench else ()))
+    check_fit(config, family)
+    files = check_target(file, ends, name=name, period_ns=period_ns, force=force)
     stem = file.stem
     engine = MatVecEngine(config)
     description = describe(engine, name)
@@ -248,6 +248,7 @@ def export_engine(
             description,
             page,
             stem,
+            title=ENGINE_TITLE,
             clock="clk",
             period_ns=period_ns,
             testbench=testbench,

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -9,6 +10,7 @@ from safetensors.numpy import load_file, save_file
 from trilith.golden.data import PYDOC
 from trilith.golden.network.token_core import CoreModel
 from trilith.golden.network.transformer import BitNetModel
+from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.image import compile_image, core_for
 from trilith.hw.token.image_file import read_image, write_image
 
@@ -37,6 +39,24 @@ def test_compile_writes_an_image_and_its_listing(trilith, compiled, tmp_path):
     assert (mine.program, mine.model_digest) == (other.program, other.model_digest)
     assert (mine.memory == other.memory).all()
     assert sorted(one.name for one in file.parent.iterdir()) == ["pydoc.image", "pydoc.image.txt"]
+
+
+def test_compile_for_a_core_that_is_exported(trilith, refused, tmp_path):
+    file = tmp_path / "pydoc.image"
+    core = ("--core", "pydoc", "--context-max", "512", "--lanes", "40")
+    done = trilith("model", "compile", PYDOC, *core, "--out", file)
+    assert done.returncode == 0, done.stderr
+    pydoc = CORE_PRESETS["pydoc"]
+    assert read_image(file).config == replace(
+        pydoc, context_max=512, engine=replace(pydoc.engine, lanes=40)
+    )
+    refused(
+        trilith("model", "compile", PYDOC, "--core", "small", "--out", tmp_path / "small"),
+        "the model is too large for this token core: its hidden must be at most 64, not 256; its "
+        "ffn must be at most 96, not 256; its head_size must be at most 24, not 64; its context "
+        "must be at most 32, not 256; its vocabulary must be at most 160, not 1024\n",
+    )
+    assert not (tmp_path / "small").exists()
 
 
 def test_inspect_tells_what_an_image_is(trilith, compiled):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from trilith.cli.core_options import CoreOptions, CorePreset
 from trilith.cli.generate import _Activations
 from trilith.cli.options import (
     JsonOptions,
@@ -21,7 +22,7 @@ from trilith.cli.options import (
 )
 from trilith.golden.network.transformer import ACTIVATIONS
 from trilith.hw.config import PRESETS, MatVecConfig
-from trilith.hw.token.config import TokenConfig
+from trilith.hw.token.config import CORE_PRESETS, TokenConfig
 
 
 class _Color(StrEnum):
@@ -115,10 +116,14 @@ def test_engine_options_are_the_fields_of_the_configuration():
     assert [one.name for one in some] == ["code", "k_max"]
     (one,) = fields(config_fields(TokenConfig, "vector_lanes"))
     assert one.metadata["parameter"].help.startswith("1, 2, 4, 8 or 16; elements of a vector per ")
+    shared = {one.metadata["parameter"].help for one in fields(CoreOptions) if "heads" in one.name}
+    assert len(shared) == 1
+    assert shared.pop().startswith("1 to 256; heads of queries, and of keys and values; ")
 
 
 def test_choices_are_those_of_the_rooms():
     assert [*Preset] == [*PRESETS]
+    assert [*CorePreset] == [*CORE_PRESETS]
     assert [*_Activations] == [*ACTIVATIONS]
 
 

@@ -13,12 +13,12 @@ from trilith.sim.cost.core_designs import CORE_DESIGNS
 #: Options that have an effect whatever else is given, by verb.
 ALWAYS = {
     "sim": "waves checkpoint",
-    "verilog": "out preset lanes rows tokens act-bits code k-max n-max levels-per-stage target "
-    "name wrapper period-ns family force",
+    "verilog": "out core lanes rows tokens act-bits code k-max n-max levels-per-stage target "
+    "name period-ns force",
     "model inspect": "quantize i2s-layout",
     "model convert": "quantize i2s-layout to hidden-act",
     "model verify": "quantize i2s-layout",
-    "model compile": "quantize i2s-layout hidden-act out force",
+    "model compile": "quantize i2s-layout hidden-act out force core",
     "estimate": "design memory clock profile validation",
     "energy mac": "library",
     "energy matmul": "n k tokens profile dram rows sram adder-bits",
@@ -39,6 +39,15 @@ ALWAYS = {
     "doctor": "",
 }
 LIBRARY = "--library a --liberty b"
+#: Options of the fields of a core, and of an engine with legal values.
+CORE_FIELDS = (
+    *("vector-lanes", "attention-lanes", "memory-width", "hidden-max", "ffn-max", "heads-max"),
+    *("kv-heads-max", "head-size-max", "context-max", "vocabulary-max"),
+)
+ENGINE_FIELDS = {
+    **dict.fromkeys(("lanes", "rows", "tokens", "act-bits", "k-max", "n-max"), 8),
+    **{"levels-per-stage": 1, "code": "tq1", "target": "fpga"},
+}
 #: Options that need another, or exclude it: verb, command line, and message.
 CASES = [
     *(
@@ -63,6 +72,19 @@ CASES = [
         "verilog",
         "--preset micro --out a.v --wrapper axi --testbench",
         "--testbench must not be given with --wrapper axi",
+    ),
+    *(
+        ("verilog", f"--core small --out a.v --{more}", f"--{more.split()[0]} .* with --core, ")
+        for more in ("preset micro", "wrapper axi", "family ecp5")
+    ),
+    *(
+        (verb, f"{start} --out a.v --{name} 8", f"--{name} must not be given without --core, ")
+        for verb, start in (("verilog", "--preset micro"), ("model compile", "x"))
+        for name in CORE_FIELDS
+    ),
+    *(
+        ("model compile", f"x --out a --{name} {value}", f"--{name} .* without --core, which it is")
+        for name, value in ENGINE_FIELDS.items()
     ),
     *(
         ("model convert", f"a b --to {to} --{name} {value}", f"--{name} .* without --to stream")

@@ -66,7 +66,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
             ("--preset", "nope", "--out", "e.v"),
             "--preset must be micro, line, block or bitnet, not 'nope'",
         ),
-        (("--out", "e.v"), "--lanes is missing: give it, or give --preset"),
+        (("--out", "e.v"), "--lanes is missing: give it, or give --preset or --core"),
         (
             ("--preset", "micro", "--lanes", "400", "--out", "e.v"),
             "lanes must be from 5 to 320, not 400",
@@ -98,6 +98,39 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
             "name must not be 'clk', which a port or a signal has; give another name",
         ),
         (SMALL, "--out is missing: give it"),
+        (
+            ("--core", "nope", "--out", "e.v"),
+            "--core must be pydoc, pydoc-ecp5, 2b4t, kv260 or small, not 'nope'",
+        ),
+        (
+            ("--core", "small", "--preset", "micro", "--out", "e.v"),
+            "--preset must not be given with --core, which does not use it",
+        ),
+        (
+            ("--preset", "micro", "--vector-lanes", "2", "--out", "e.v"),
+            "--vector-lanes must not be given without --core, which it is for",
+        ),
+        (
+            ("--core", "small", "--family", "ecp5", "--out", "e.v"),
+            "--family must not be given with --core, which does not use it",
+        ),
+        (
+            ("--core", "small", "--vector-lanes", "3", "--out", "e.v"),
+            "vector_lanes must be 1, 2, 4, 8 or 16, not 3",
+        ),
+        (
+            ("--core", "small", "--act-bits", "4", "--out", "e.v"),
+            "engine.act_bits must be 8, not 4",
+        ),
+        (
+            ("--core", "small", "--hidden-max", "256", "--out", "e.v"),
+            "hidden_max must be from 1 to 128, not 256",
+        ),
+        (("--core", "small", "--out", "e.vhd"), "the file to write must end in .v, not 'e.vhd'"),
+        (
+            ("--core", "small", "--name", "logic", "--out", "e.v"),
+            "name must not be 'logic', a reserved word of SystemVerilog; give another name",
+        ),
         ((*SMALL, "--wrapper", "ahb", "--out", "e.v"), "--wrapper must be axi, not 'ahb'"),
         (
             (*SMALL, "--wrapper", "axi", "--testbench", "--out", "e.v"),

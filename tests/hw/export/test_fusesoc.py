@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_core import TINY
 
 from trilith.golden.environment import child_environment
 from trilith.hw import MatVecConfig
 from trilith.hw.export.axi_package import export_axi
+from trilith.hw.export.core_package import export_core
 from trilith.hw.export.package import export_engine
 from trilith.sim.tools.verilator import find_verilator
 
@@ -142,6 +144,16 @@ def test_lint_of_our_core(exported: Path) -> None:
     done = fusesoc(exported, "--target", "lint", "line_axi")
     assert done.returncode == 0, done.stdout
     assert "%Warning" not in done.stdout
+
+
+@needs_icarus
+def test_a_token_core(tmp_path: Path) -> None:
+    export_core(TINY, tmp_path / "core.v", testbench=True)
+    for target, expected in (("lint", ""), ("sim", "\nPASS\n")):
+        done = fusesoc(tmp_path, "--target", target, "trilith_core")
+        assert done.returncode == 0, done.stdout
+        assert expected in done.stdout
+        assert "%Warning" not in done.stdout
 
 
 @needs_icarus
