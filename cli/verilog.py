@@ -3,10 +3,11 @@
 from dataclasses import MISSING, fields, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..hw.axi.wrapper import BusWidths
 from ..hw.config import PRESETS, MatVecConfig
+from ..hw.token.config import TokenConfig
 from .core_options import CoreOptions, CorePreset, core_config
 from .options import (
     JsonOptions,
@@ -20,6 +21,9 @@ from .options import (
     option,
 )
 from .output import print_json
+
+if TYPE_CHECKING:
+    from ..hw.axi.core_wrapper import CoreBuses
 
 __all__ = ["app"]
 
@@ -63,8 +67,7 @@ class _Options(CoreOptions, _EngineOptions, _Start):  # type: ignore[misc]
     wrapper: _Wrapper | None = option(
         None,
         "axi: the engine behind AXI4-Stream and AXI4-Lite, with register map, C header, and "
-        "scripts for Vivado and LiteX.",
-        excludes=("--core",),
+        "scripts for Vivado and LiteX. A core gets AXI4 masters instead of streams, and no LiteX.",
     )
     weights_width: int | None = option(
         None,
@@ -76,11 +79,13 @@ class _Options(CoreOptions, _EngineOptions, _Start):  # type: ignore[misc]
         None,
         "With --wrapper: width of the activations bus in bits. Default: 64.",
         needs=("--wrapper",),
+        excludes=("--core",),
     )
     results_width: int | None = option(
         None,
         "With --wrapper: width of the results bus in bits. Default: 64.",
         needs=("--wrapper",),
+        excludes=("--core",),
     )
     period_ns: float = option(10.0, "Clock period in the SDC file, ns.", min=0.01, max=1e6)
     family: str | None = option(
@@ -106,7 +111,8 @@ def verilog(options: _Options) -> None:
     OUT_ip.tcl (which packs the IP for Vivado) and OUT_litex.py are added; there is no testbench.
 
     With --core, OUT.v is a token core: from a token to the largest logits of the next one.
-    trilith model compile --core, with the same options, makes the image of a model for it.
+    trilith model compile --core, with the same options, makes the image of a model for it. With
+    --wrapper axi the core has AXI4 masters for weights and memory, and its registers on AXI4-Lite.
 
     Examples:
       trilith verilog --preset line --out line.v --testbench
@@ -118,6 +124,8 @@ def verilog(options: _Options) -> None:
       iverilog -o tb line.v line_tb.v && vvp tb
 
       trilith verilog --core pydoc --context-max 512 --out core.v --testbench
+
+      trilith verilog --core kv260 --wrapper axi --out kv260.v
     """
     name = options.name or ("trilith_core" if options.core else "trilith_matvec")
     files = _export(options, name)
@@ -131,6 +139,7 @@ def verilog(options: _Options) -> None:
 def _export(options: _Options, name: str) -> list[Path]:
     """Write the files of an engine or a core; return them."""
     from ..hw.export.axi_package import export_axi
+    from ..hw.export.core_axi_package import export_core_axi
     from ..hw.export.core_package import export_core
     from ..hw.export.package import export_engine
 
@@ -140,12 +149,26 @@ def _export(options: _Options, name: str) -> list[Path]:
         "force": options.force,
     }
     if options.core:
-        return export_core(core_config(options), options.out, testbench=options.testbench, **common)
+        core = core_config(options)
+        if options.wrapper:
+            return export_core_axi(core, options.out, buses=_core_buses(core, options), **common)
+        return export_core(core, options.out, testbench=options.testbench, **common)
     config, widths = _configuration(options)
     common["family"] = options.family
     if options.wrapper:
         return export_axi(config, options.out, widths=widths, **common)
     return export_engine(config, options.out, testbench=options.testbench, **common)
+
+
+def _core_buses(core: TokenConfig, options: _Options) -> "CoreBuses":
+    """Shapes of the masters of a core."""
+    from ..hw.axi.core_wrapper import CoreBuses
+
+    buses = CoreBuses.of(core)
+    try:
+        return replace(buses, weights=options.weights_width) if options.weights_width else buses
+    except ValueError as error:
+        raise OptionError(str(error)) from None
 
 
 def _configuration(options: _Options) -> tuple[MatVecConfig, BusWidths]:

@@ -1,17 +1,19 @@
 """Export of an engine as AXI IP: Verilog, register map, and files for Vivado, LiteX and C."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from amaranth.hdl import Value
+from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
 from ...golden.matmul import ternary_matmul
 from ...golden.templates import render
-from ..axi.registers import ACCESS, ADDRESS_BITS, REGISTERS
+from ..axi.full import ADDRESS_BITS as MASTER_ADDRESS_BITS
+from ..axi.registers import ACCESS, ADDRESS_BITS, REGISTERS, Register
 from ..axi.wrapper import AxiMatVec, BusWidths
 from ..config import MatVecConfig
 from .description import configuration_text, describe
@@ -27,7 +29,13 @@ from .package import (
 )
 from .testbench import example_trits, worked_example
 
-__all__ = ["export_axi"]
+__all__ = [
+    "describe_axi_ports",
+    "describe_registers",
+    "export_axi",
+    "register_files",
+    "vivado_script",
+]
 
 #: Meanings of ports: by the port's whole name, else by what follows the stream in it.
 _PORTS = {
@@ -41,19 +49,25 @@ _PORTS = {
     "tready": "the word offered in this cycle is taken",
 }
 
-#: Channels of AXI4-Lite, by the first letters of a port's name behind the bus.
+#: Channels of AXI, by the first letters of a port's name behind the bus.
 _CHANNELS = {
-    "aw": "AXI4-Lite, write address channel",
-    "ar": "AXI4-Lite, read address channel",
-    "w": "AXI4-Lite, write data channel",
-    "b": "AXI4-Lite, write response channel",
-    "r": "AXI4-Lite, read data channel",
+    "aw": "write address channel",
+    "ar": "read address channel",
+    "w": "write data channel",
+    "b": "write response channel",
+    "r": "read data channel",
 }
 
 
-def _ports(hardware: AxiMatVec) -> list[dict[str, Any]]:
-    """Describe the ports of the top module, in the order of the page.
+def describe_axi_ports(hardware: wiring.Component) -> list[dict[str, Any]]:
+    """Describe the ports of a module behind AXI, in the order of the page.
 
+    Parameters
+    ----------
+    hardware : the module
+
+    Returns
+    -------
     Each port has ``name``, ``direction``, ``width``, ``meaning`` and, if it belongs to a bus, the
     ``interface``.
     """
@@ -68,9 +82,28 @@ def _ports(hardware: AxiMatVec) -> list[dict[str, Any]]:
         bus, _, end = name.rpartition("_")
         if bus:
             port |= {"interface": bus}
-        meaning = _PORTS.get(end) or _CHANNELS.get(end[:2]) or _CHANNELS[end[:1]]
+        meaning = _PORTS.get(end)
+        if meaning is None:
+            axi = "AXI4-Lite" if bus == "s_axi_ctrl" else "AXI4"
+            meaning = f"{axi}, {_CHANNELS.get(end[:2]) or _CHANNELS[end[:1]]}"
         ports.append(port | {"meaning": meaning})
     return ports
+
+
+def describe_registers(registers: Sequence[Register]) -> dict[str, Any]:
+    """Describe a register map for the JSON file: each register with its fields, by name."""
+    return {
+        register.name: {
+            "offset": register.offset,
+            "access": register.access,
+            "meaning": register.meaning,
+            "fields": {
+                field.name: {"lsb": field.lsb, "width": field.width, "meaning": field.meaning}
+                for field in register.fields
+            },
+        }
+        for register in registers
+    }
 
 
 def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
@@ -97,28 +130,13 @@ def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
     return {
         **{key: engine[key] for key in shared},
         "wrapper": "axi",
-        "ports": _ports(hardware),
+        "ports": describe_axi_ports(hardware),
         "streams": {
             # A beat is cut into words, or several beats share a word.
             name: {"beat_bytes": beat, "word_bytes": word, "cycles_per_beat": max(1, beat / word)}
             for name, (beat, word) in beats.items()
         },
-        "registers": {
-            register.name: {
-                "offset": register.offset,
-                "access": register.access,
-                "meaning": register.meaning,
-                "fields": {
-                    field.name: {
-                        "lsb": field.lsb,
-                        "width": field.width,
-                        "meaning": field.meaning,
-                    }
-                    for field in register.fields
-                },
-            }
-            for register in REGISTERS
-        },
+        "registers": describe_registers(REGISTERS),
         "register_values": hardware.register_values,
         "memories": engine["memories"],
         "block_ram": engine["block_ram"],
@@ -188,21 +206,51 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
     )
 
 
-def _register_file(template: str, hardware: AxiMatVec, top: str) -> str:
-    """Fill a file of constants with the register map and with the values of this engine."""
-    values = hardware.register_values
-    return render(TEMPLATES, template, top=top, registers=REGISTERS, values=values)
+def register_files(
+    registers: Sequence[Register], values: Mapping[str, int], top: str
+) -> Iterator[str]:
+    """Fill the files of constants for C and for Python.
+
+    Parameters
+    ----------
+    registers : the map
+    values : values of the constant registers
+    top : name of the top module
+    """
+    for template in ("registers.h.jinja", "registers.py.jinja"):
+        yield render(TEMPLATES, template, top=top, registers=registers, values=values)
 
 
-def _vivado(top: str, stem: str, version: str) -> str:
-    """Fill the script that packs the IP for Vivado."""
+def vivado_script(
+    title: str,
+    registers: Sequence[Register],
+    description: Mapping[str, Any],
+    stem: str,
+) -> str:
+    """Fill the script that packs IP for Vivado.
+
+    Parameters
+    ----------
+    title : what the IP is, in one line
+    registers : its map
+    description : content of the JSON file
+    stem : stem of the files' names
+    """
+    ports = description["ports"]
+    names = {port["name"] for port in ports}
+    buses = list(dict.fromkeys(port["interface"] for port in ports if "interface" in port))
     return render(
         TEMPLATES,
         "vivado.tcl.jinja",
-        top=top,
+        title=title,
+        top=description["top"],
         stem=stem,
-        version=version,
-        registers=REGISTERS,
+        version=description["version"],
+        buses=buses,
+        lasts=[f"{bus}_tlast" for bus in buses if bus[0] == "s" and f"{bus}_tlast" in names],
+        masters=[bus for bus in buses if f"{bus}_araddr" in names and bus[0] == "m"],
+        master_bits=MASTER_ADDRESS_BITS,
+        registers=registers,
         address_bits=ADDRESS_BITS,
     )
 
@@ -282,9 +330,8 @@ def export_axi(
             clock="aclk",
             period_ns=period_ns,
         )
-        yield _register_file("registers.h.jinja", hardware, name)
-        yield _register_file("registers.py.jinja", hardware, name)
-        yield _vivado(name, stem, description["version"])
+        yield from register_files(REGISTERS, hardware.register_values, name)
+        yield vivado_script(ENGINE_TITLE, REGISTERS, description, stem)
         yield _litex(hardware.widths, _dma_widths(hardware), name, stem)
 
     write_files(files, texts(), force=force)

@@ -9,7 +9,7 @@ from ..token.core import TokenCore
 from ..token.memory_port import BURST
 from .description import describe_fields, describe_ports
 
-__all__ = ["describe_core"]
+__all__ = ["core_facts", "describe_core"]
 
 #: Meanings of ports: by the port's whole name, else by what follows the stream in it.
 _PORTS = {
@@ -27,6 +27,10 @@ _PORTS = {
     "ready": "the beat offered in this cycle is taken",
     "busy": "a command is not finished",
     "error": "error flag, sticky until reset: a fault, or a value that was too large",
+    "faults": "causes of error, each high in the cycle of its event: a token ends without its "
+    "answers (bit 0), a value was too large (bit 1), an illegal weight code (bit 2), a product "
+    "that the engine refused (bit 3); and the memory (bit 4), which stays high: a word came with "
+    "an error, or a request had no words",
 }
 
 #: Meanings of the fields of each payload.
@@ -79,21 +83,19 @@ def _latencies(config: TokenConfig) -> dict[str, Any]:
     }
 
 
-def describe_core(core: TokenCore, top: str) -> dict[str, Any]:
-    """Describe an exported token core for tools.
+def core_facts(config: TokenConfig, top: str) -> dict[str, Any]:
+    """Describe what a token core has, whatever its ports are.
 
     Parameters
     ----------
-    core : the core
-    top : name of its top module
+    config : configuration of the core
+    top : name of the top module
 
     Returns
     -------
-    The content of the JSON file: ``top``, ``generator``, ``version``, ``parameters`` (the
-    configuration), ``derived`` (what follows from it), ``ports``, ``payloads`` (bit fields), and
-    ``latencies_cycles``.
+    ``top``, ``generator``, ``version``, ``parameters`` (the configuration), ``derived`` (what
+    follows from it), and ``latencies_cycles``
     """
-    config = core.config
     return {
         "top": top,
         "generator": "trilith",
@@ -108,11 +110,29 @@ def describe_core(core: TokenCore, top: str) -> dict[str, Any]:
             "row_bytes": config.row_bytes,
             "cache_row_bytes": config.cache_row_bytes,
             "segments": config.segments,
+            "head_on_weights": config.head_on_weights,
         },
+        "latencies_cycles": _latencies(config),
+    }
+
+
+def describe_core(core: TokenCore, top: str) -> dict[str, Any]:
+    """Describe an exported token core for tools.
+
+    Parameters
+    ----------
+    core : the core
+    top : name of its top module
+
+    Returns
+    -------
+    The content of the JSON file: ``core_facts``, ``ports``, and ``payloads`` (bit fields)
+    """
+    return {
+        **core_facts(core.config, top),
         "ports": describe_ports(core, _PORTS),
         "payloads": {
             name: describe_fields(getattr(core, name).payload.shape(), meanings)
             for name, meanings in _FIELDS.items()
         },
-        "latencies_cycles": _latencies(config),
     }

@@ -14,7 +14,7 @@ from trilith.sim.cost.core_designs import CORE_DESIGNS
 ALWAYS = {
     "sim": "waves checkpoint",
     "verilog": "out core lanes rows tokens act-bits code k-max n-max levels-per-stage target "
-    "name period-ns force",
+    "name wrapper period-ns force",
     "model inspect": "quantize i2s-layout",
     "model convert": "quantize i2s-layout to hidden-act",
     "model verify": "quantize i2s-layout",
@@ -75,7 +75,15 @@ CASES = [
     ),
     *(
         ("verilog", f"--core small --out a.v --{more}", f"--{more.split()[0]} .* with --core, ")
-        for more in ("preset micro", "wrapper axi", "family ecp5")
+        for more in ("preset micro", "family ecp5")
+    ),
+    *(
+        (
+            "verilog",
+            f"--core small --out a.v --wrapper axi --{bus}-width 64",
+            f"--{bus}-width .* wi",
+        )
+        for bus in ("activations", "results")
     ),
     *(
         (verb, f"{start} --out a.v --{name} 8", f"--{name} must not be given without --core, ")
