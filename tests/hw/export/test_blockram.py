@@ -4,7 +4,7 @@ import pytest
 
 from trilith.hw import MatVecConfig
 from trilith.hw.export.blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
-from trilith.hw.export.package import _check_fit
+from trilith.hw.export.package import check_fit
 from trilith.hw.export.verilog import ExportError
 
 
@@ -37,10 +37,10 @@ def test_that_the_limit_is_the_device() -> None:
     config = MatVecConfig(lanes=8, rows=5, k_max=1024, n_max=1024)
     ram = BLOCK_RAMS["ice40up5k"]
     assert (buffer_blocks(config, ram), queue_blocks(config, ram)) == (4, 6)
-    _check_fit(config, "ice40up5k")
+    check_fit(config, "ice40up5k")
     message = (
         r"^the engine needs 38 SB_RAM40_4K, and ice40up5k \(iCE40UP5K\) has 30: lower lanes, "
         r"tokens or act_bits, or k_max if the buffer is deep$"
     )
     with pytest.raises(ExportError, match=message):
-        _check_fit(MatVecConfig(lanes=64, rows=5, k_max=1024, n_max=1024), "ice40up5k")
+        check_fit(MatVecConfig(lanes=64, rows=5, k_max=1024, n_max=1024), "ice40up5k")
