@@ -237,6 +237,9 @@ async def tokens_are_exact(dut, pattern: str) -> None:
         cycles = await bench.read("cycles")
         parts = [await bench.read(f"cycles_{name}") for name in PARTS]
         assert cycles == sum(parts)
+        if pattern == "none":
+            streams = SETTINGS["tokens"][place]["cycles"]
+            assert streams <= cycles <= 1.02 * streams, f"{cycles}, and {streams} over streams"
         assert await bench.read("commands_done") == place + 1
     await bench.errors()
     inside(bench)

@@ -16,13 +16,18 @@ from trilith.hw import MatVecConfig
 from trilith.hw.axi.core_wrapper import AxiTokenCore, CoreBuses
 from trilith.hw.token.config import TokenConfig
 from trilith.hw.token.image import compile_image
+from trilith.sim.cost.core.cycles import core_cycles
 from trilith.sim.rtl.cocotb_runner import run_testbench
+from trilith.sim.rtl.memory_model import MemoryModel
 from trilith.sim.rtl.token_core import GoldenTrace
 from trilith.sim.tools.verilator import find_verilator
 from trilith.sim.tools.verilog import keep_verilog
 
 #: The folder of the package ``testbenches``.
 TESTS = Path(__file__).parents[2]
+
+#: Cycles from a request of the core to its first word behind the masters, without pauses.
+_LATENCY = 6
 
 
 def write_case(folder: Path, model, hardware: AxiTokenCore, text: list[int]) -> None:
@@ -39,7 +44,18 @@ def write_case(folder: Path, model, hardware: AxiTokenCore, text: list[int]) -> 
             [number, logit << 8, int(number == best[-1])]
             for number, logit in zip(best.tolist(), bits, strict=True)
         ]
-        tokens.append({"token": token, "position": position, "k": k, "answers": answers})
+        # The same token over streams, behind a memory that answers as late as that of the test.
+        cycles = core_cycles(
+            image.config,
+            image.program,
+            token=token,
+            position=position,
+            k=k,
+            memory=MemoryModel(latency=_LATENCY),
+        ).cycles
+        tokens.append(
+            {"token": token, "position": position, "k": k, "answers": answers, "cycles": cycles}
+        )
     settings = {
         "program_words": image.program_words,
         "constants": hardware.register_values,
