@@ -314,10 +314,13 @@ class AxiTokenCore(wiring.Component):
         """Status, errors, interrupts, and the counters of the last command."""
         bank, core, weights, memory = self._bank, self._core, self._weights, self._memory
         was_busy, had_failed, done, busy, failed = (Signal() for _ in range(5))
-        m.d.sync += [was_busy.eq(core.busy), had_failed.eq(core.faults.memory)]
+        m.d.sync += [
+            was_busy.eq(core.busy & ~self._resetting),
+            had_failed.eq(core.faults.memory),
+        ]
         accepted = core.commands.valid & core.commands.ready
         m.d.comb += [
-            done.eq(was_busy & ~core.busy & ~self._resetting),
+            done.eq(was_busy & ~core.busy),
             busy.eq(self._queued | core.busy | ~weights.idle | ~memory.idle | self._resetting),
             failed.eq(self._broken | core.faults.memory),
             bank.status.eq(Cat(busy, self._resetting, failed)),

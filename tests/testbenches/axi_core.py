@@ -366,3 +366,18 @@ async def resets_within_tokens(dut) -> None:
     await bench.run(0)
     await bench.run(1)
     await bench.errors()
+
+
+@limited_test(100_000)
+async def a_command_that_is_dropped_has_not_ended(dut) -> None:
+    """The counter of commands stays, even if no memory delays the reset."""
+    bench = CoreBench(dut)
+    await bench.reset()
+    token = SETTINGS["tokens"][0]
+    for cycles in range(100, 400, 15):
+        await bench.start(token["token"], token["position"], token["k"])
+        await bench.wait(cycles)
+        await bench.write("control", 1)
+        await bench.idle()
+        assert await bench.read("commands_done") == 0, f"after {cycles} cycles"
+    await bench.run(0)
