@@ -46,6 +46,12 @@ class Stream:
         self._offered = False
         (self._ready if takes else self._valid).value = 0
 
+    def drop(self) -> None:
+        """Forget all beats; none is offered in the next cycle."""
+        self.queue.clear()
+        self.count, self._offered = 0, False
+        (self._ready if self._takes else self._valid).value = 0
+
     def sample(self) -> None:
         """Note a beat of the cycle that has just ended, and prepare the next cycle."""
         taken = self._valid.value and self._ready.value
@@ -317,26 +323,19 @@ async def a_clear_within_requests(dut) -> None:
         await bench.wait(bench.random.randrange(5, 150))
         dut.clear.value = 1
         for stream in bench.streams:
-            stream.queue.clear()
-            stream._offered = False
-        bench.expected.clear()
-        await bench.wait(1)
-        for stream in bench.streams:
-            stream.queue.clear()
+            stream.drop()
         await bench.wait_until(lambda: dut.idle.value)
         await bench.wait(bench.random.randrange(1, 4))
         assert all(rules.quiet for rules in bench.rules), f"idle in round {round_}, and is not"
         dut.clear.value = 0
         for stream in bench.streams:
-            stream.queue.clear()
-            stream.count = 0
+            stream.drop()
+        bench.expected.clear()
         bench.asked = 0
         await bench.wait(2)
         if WEIGHTS:
             bench.ask_at_random()
             await bench.settle()
-            bench.expected.clear()
-            bench.beats.queue.clear()
         else:
             bench.request(4096 * 3 - 5 * bench.size, 16, write=True)
             bench.request(4096 * 3 - 5 * bench.size, 16, write=False)
@@ -346,5 +345,5 @@ async def a_clear_within_requests(dut) -> None:
             assert words == bench.expected
             await bench.wait_until(lambda: dut.idle.value)
         for stream in bench.streams:
-            stream.queue.clear()
+            stream.drop()
         bench.expected.clear()
