@@ -78,7 +78,7 @@ def estimate(options: _Options) -> None:
     power, clock tree, wires and host are not included.
 
     With --design core, the token core runs whole tokens, and each part of a token has the cycles of
-    the core's cycle model. core-kv260 is as wide as a published system, with that system's memory.
+    the core's cycle model. core-kv260 has as many products as a published system, and its memory.
 
     Examples:
       trilith estimate bitnet-2b4t --design array-1024 --memory lpddr5 --versus fp16,int8,w4a16

@@ -93,11 +93,9 @@ class CoreDesign:
 
 
 def _core_design(name: str, entry: Mapping[str, Any]) -> CoreDesign:
-    """Make a design from its entry of the data file: a preset, and what differs from it."""
+    """Make a design from its entry of the data file."""
     values, where = {"name": name, **entry}, f"{_FILE}: core.{name}"
-    config = find("preset of a token core", values.pop("preset"), CORE_PRESETS)
-    engine = replace(config.engine, **values.pop("engine", {}))
-    values["config"] = replace(config, engine=engine)
+    values["config"] = find("preset of a token core", values.pop("preset"), CORE_PRESETS)
     values["published"] = tuple(
         record(PublishedToken, one, f"{where}.published") for one in values.get("published", ())
     )

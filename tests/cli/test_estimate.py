@@ -57,8 +57,8 @@ def test_the_published_board_beside_the_core(trilith):
     text = trilith(*arguments, "--memory", "ddr4").stdout
     assert "19.2 GB/s, of which the core gets 12.73 for " in text
     assert "\npublished    16.78 tokens/s at a context of 64, measured by others: " in text
-    assert "rows of the head through the memory port" in text
-    assert "token core 80x4x1 base3, 8 vector lanes, 256 attention lanes, 512 bits of " in text
+    assert "rows of the head through the weight port" in text
+    assert "token core 80x4x1 escape, 4 vector lanes, 64 attention lanes, 128 bits of " in text
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,7 @@ def test_energy_is_that_of_products_and_memory():
 
 def test_the_published_board_gives_its_memory():
     core = CORE_DESIGNS["core-kv260"]
-    assert core.config.engine.weight_bytes * 8 == core.config.memory_width == 512
+    assert core.config.engine.weight_bytes * 8 == 512
     assert core.bandwidth(MEMORIES["ddr4-2400x64"]) == 12.73e9
     assert [one.rate for one in core.published] == [16.78, 18.57, 15.4, 13.87]
 
