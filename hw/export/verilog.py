@@ -279,7 +279,10 @@ def _bits(signal: str, widths: Mapping[str, int]) -> list[tuple[str, int | None]
             first, last = (int(high), int(low or high)) if high else (widths[wire] - 1, 0)
             bits += [(wire, bit) for bit in range(first, last - 1, -1)]
         else:
-            bits += [(f"1'{value}", None) for value in wire.partition("'")[2]]
+            # Equal digits of an unknown value are written once: 31'x.
+            size, _, digits = wire.partition("'")
+            digits = digits.rjust(int(size), digits[0])
+            bits += [(f"1'{digit}", None) for digit in digits]
     return bits
 
 

@@ -102,6 +102,20 @@ def test_that_copies_that_are_read_stay(read: str, left: list[str]) -> None:
     assert verilog._without_copies(text(copies)) == text([copies[0], *left])
 
 
+def test_that_an_unknown_value_counts_all_its_bits() -> None:
+    text = r"""module \m
+  wire width 8 \a
+  cell $not $1
+    connect \A \a [5]
+  end
+  connect { \a [7:6] \a [4:0] } { \a [5] 5'x \a [5] }
+end"""
+    line = text.splitlines()[5]
+    # Bits 6 and 0 copy bit 5: places 7 and 6 take bit 5 and an unknown value.
+    left = r"  connect { \a [6] \a [4] \a [3] \a [2] \a [1] } { 1'x 1'x 1'x 1'x 1'x }"
+    assert verilog._without_copies(text) == text.replace(line, left)
+
+
 def test_that_all_reserved_words_are_refused() -> None:
     words = verilog._reserved_words()
     assert len(words) == 248
