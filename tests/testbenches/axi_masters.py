@@ -61,7 +61,8 @@ class Stream:
                 self.count += 1
             self._ready.value = int(not next(self._pauses))
             return
-        if taken:
+        # Beats that were dropped at this edge of the clock are not counted.
+        if taken and self.queue:
             self.queue.popleft()
             self.count += 1
             self._offered = False
