@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from math import ceil
 from typing import Any
 
 from ..golden.checkpoint.model_config import ModelConfig
@@ -99,8 +100,10 @@ def large_core() -> None:
     head, at the rates of the engine and the lanes.
     """
     config, sizes = CORE_PRESETS["2b4t"], ModelConfig.read(bitnet.CONFIG, "2B4T")
-    weights = sum(n * k for n, k in bitnet.LAYER_SHAPES.values())
-    own = weights // config.engine.macs_per_clock
+    engine = config.engine
+    own = sum(
+        ceil(n / engine.rows) * ceil(k / engine.lanes) for n, k in sizes.linear_shapes.values()
+    )
     print(f"Token core {config}: 2B4T's shapes, random weights and cache")
     one, two = (run_2b4t(n, (0, 511), vocabulary=64, k=0) for n in (1, 2))
     for position, first, both in zip((0, 511), one, two, strict=True):

@@ -56,7 +56,7 @@ __all__ = [
 
 _Floats = NDArray[np.float64]
 
-#: Rows of the head that are floats at a time.
+#: Rows of the embedding or of the head that are floats at a time.
 _BLOCK = 8192
 
 #: Function that takes each vector of a token: number of the layer (−1 before the first one, and the
@@ -85,10 +85,15 @@ class Int8Rows:
     @classmethod
     def of(cls, rows: NDArray[Any]) -> Int8Rows:
         """Quantize rows float[V, K]: ``q = rint(127 · w / max|w|)``, exact up to the rounding."""
-        w = to_float32(rows).astype(np.float64)
-        largest = np.abs(w).max(axis=1, keepdims=True)
-        q = np.rint(w * 127 / np.where(largest, largest, 1)).astype(np.int8)
-        return cls(q=q, scale=round_element(largest[:, 0] / 127))
+        # Rows become floats block by block: those of a large vocabulary would fill gigabytes.
+        q, scale = np.empty(rows.shape, np.int8), np.empty(len(rows))
+        for start in range(0, len(rows), _BLOCK):
+            block = slice(start, start + _BLOCK)
+            w = to_float32(rows[block]).astype(np.float64)
+            largest = np.abs(w).max(axis=1, keepdims=True)
+            q[block] = np.rint(w * 127 / np.where(largest, largest, 1))
+            scale[block] = round_element(largest[:, 0] / 127)
+        return cls(q=q, scale=scale)
 
 
 def rotation_table(size: int, positions: int, theta: float) -> tuple[_Floats, _Floats]:
@@ -221,8 +226,7 @@ class CoreCache:
 def _byte_products(rows: NDArray[np.int8], q: NDArray[np.int8]) -> _Floats:
     """Multiply rows of int8 [V, K] with vectors of int8 [T, K]: the sums [T, V].
 
-    Sums of small integers are exact in float64. Rows become floats block by block, because those of
-    a large vocabulary would fill gigabytes.
+    Sums of small integers are exact in float64. Rows become floats block by block.
     """
     columns = q.T.astype(np.float64)
     blocks = range(0, len(rows), _BLOCK)
