@@ -100,7 +100,7 @@ class ScaleUnpacker(wiring.Component):
         lanes, segments = config.vector_lanes, config.segments
         pair = 2 * segments
         single, active = Signal(), Signal()
-        # Rows that are left, or positions; none while the rest of a request is dropped.
+        # Rows that are left, or positions; without meaning while the rest of a request is dropped.
         left = Signal.like(self.commands.p.rows)
         place = Signal(range(max(lanes, pair)))
         word = Value.cast(self.words.p.elements)
@@ -122,7 +122,9 @@ class ScaleUnpacker(wiring.Component):
             m.d.comb += word_end.eq(place == lanes - 1)
         one = word.word_select(place[: (lanes - 1).bit_length()], ELEMENT.size)
         rows = Mux(single, 1, segments)
-        last_rows, given, step = left <= rows, Signal(), Signal()
+        # What is asked of ``left`` stands beside it, because all ready signals depend on it.
+        some, last_rows = Signal(), Signal()
+        given, step = Signal(), Signal()
         for segment in range(segments):
             key = elements.word_select(2 * segment, ELEMENT.size)
             m.d.comb += [
@@ -133,16 +135,16 @@ class ScaleUnpacker(wiring.Component):
             ]
         m.d.comb += [
             self.commands.ready.eq(~active),
-            self.scales.valid.eq(active & (left != 0) & whole & self.words.valid),
+            self.scales.valid.eq(active & some & whole & self.words.valid),
             given.eq(self.scales.valid & self.scales.ready),
             # A step hands on scales, collects a word, or drops one.
-            step.eq(active & self.words.valid & (self.scales.ready | (left == 0) | ~whole)),
+            step.eq(active & self.words.valid & (self.scales.ready | ~some | ~whole)),
             self.words.ready.eq(step & (word_end | (whole & last_rows))),
         ]
         with m.If(step):
             m.d.sync += place.eq(place + 1)
         with m.If(given):
-            m.d.sync += left.eq(Mux(last_rows, 0, left - rows))
+            m.d.sync += [left.eq(left - rows), some.eq(~last_rows), last_rows.eq(left <= 2 * rows)]
         # The place counts within a word, or within scales of several words.
         with m.If(given & self.words.ready):
             m.d.sync += place.eq(0)
@@ -150,5 +152,11 @@ class ScaleUnpacker(wiring.Component):
             m.d.sync += [active.eq(0), place.eq(0)]
         with m.If(self.commands.valid & self.commands.ready):
             m.d.sync += [active.eq(1), place.eq(0)]
-            m.d.sync += [single.eq(self.commands.p.single), left.eq(self.commands.p.rows)]
+            command = self.commands.p
+            m.d.sync += [
+                single.eq(command.single),
+                left.eq(command.rows),
+                some.eq(command.rows != 0),
+                last_rows.eq(command.rows <= Mux(command.single, 1, segments)),
+            ]
         return m
