@@ -14,6 +14,7 @@ from .pipeline import delay
 from .router import element_words
 from .scores import ScoreScaler, logit_shape
 from .softmax import Softmax
+from .tokens import token_number, token_place
 from .unpacker import ScaleUnpacker
 from .writer import vector_depth, vector_write
 
@@ -42,6 +43,7 @@ def attention_command(config: TokenConfig) -> data.StructLayout:
         values, up to the longest context; with ``head``, ``scale_step`` leads to the rows
     words : words of a head in the vector memory
     destination : first word that is written
+    token : number of the token. Its queries and their scales follow those of the token before
     """
     words = query_words(config)
     rows = max(config.context_max, config.vocabulary_max)
@@ -61,6 +63,7 @@ def attention_command(config: TokenConfig) -> data.StructLayout:
             "row_step": address,
             "words": range(-(-config.head_size_max // config.vector_lanes) + 1),
             "destination": range(vector_depth(config)),
+            "token": token_number(config),
         }
     )
 
@@ -351,7 +354,9 @@ class AttentionUnit(wiring.Component):
             with m.Elif(port.valid & port.ready):
                 m.d.sync += left.eq(left - 1)
         with m.If(start):
-            m.d.sync += [active.eq(1), group.eq(0), base.eq(0)]
+            m.d.sync += [active.eq(1), group.eq(0)]
+        with m.If(self._first(start)):
+            m.d.sync += base.eq(0)
         with m.If(dots.commands.valid & dots.commands.ready):
             m.d.sync += base.eq(base + command.query_step)
         mixed = mixer.words.valid & mixer.words.ready & mixer.words.p.last
@@ -359,6 +364,11 @@ class AttentionUnit(wiring.Component):
             m.d.sync += [group.eq(group + 1), active.eq(group != command.groups - 1)]
         with m.If(command.head & scores.valid & scores.ready & scores.p.last):
             m.d.sync += active.eq(0)
+
+    def _first(self, start: Value) -> Value:
+        """Whether a command that is accepted is that of the first token."""
+        token = self.commands.p.token
+        return start & (token == 0) if len(token) else start
 
     def _query_factors(
         self, m: Module, scaler: ScoreScaler, command: data.View, start: Signal
@@ -373,13 +383,14 @@ class AttentionUnit(wiring.Component):
         config = self._config
         m.submodules.constant = constant = ElementMultiplier()
         m.submodules.factors = factors = memory.Memory(
-            shape=ELEMENT.size, depth=max(config.heads_max, 2), init=[]
+            shape=ELEMENT.size, depth=max(config.heads_max * config.tokens, 2), init=[]
         )
         # The factor is needed in the cycle of its dot product: the read port has no register.
         write, read = factors.write_port(), factors.read_port(domain="comb")
         # factor = round(query scale · κ): a product of each head, and not of each score. A factor
         # has its place from the cycle of its scale on, so that ``clear`` may follow at once.
-        place, head = Signal.like(write.addr), Signal(range(config.heads_max))
+        heads = range(config.heads_max * config.tokens)
+        place, head = Signal.like(write.addr), Signal(heads)
         sums, taken = scaler.sums, self.query_scales.valid
         m.d.comb += [
             self.query_scales.ready.eq(1),
@@ -395,7 +406,7 @@ class AttentionUnit(wiring.Component):
             m.d.sync += place.eq(place + 1)
         with m.If(self.clear):
             m.d.sync += place.eq(0)
-        with m.If(start):
+        with m.If(self._first(start)):
             m.d.sync += head.eq(0)
         with m.Elif(sums.valid & sums.ready & sums.p.last):
             m.d.sync += head.eq(head + command.vectors)
@@ -413,7 +424,7 @@ class AttentionUnit(wiring.Component):
         last_group = self._group == command.groups - 1
         m.d.comb += [
             self.writes.valid.eq(mixer.words.valid),
-            self.writes.p.address.eq(address),
+            self.writes.p.address.eq(token_place(address, command.token)),
             self.writes.p.elements.eq(mixer.words.p.elements),
             self.writes.p.last.eq(mixer.words.p.last & last_group),
             self.writes.p.track.eq(1),

@@ -17,6 +17,10 @@ ATTENTION_LANES = (4, 8, 16, 32, 64, 128, 256, 512)
 #: Legal widths of the memory port, in bits.
 MEMORY_WIDTHS = (32, 64, 128, 256, 512)
 
+#: Legal numbers of tokens of a pass. The number of a token is the lowest bits of its places in the
+#: memories, so that a core for 3 tokens would have the memories of one for 4.
+TOKENS = (1, 2, 4, 8)
+
 #: Largest legal value of each maximum, by its name without ``_max``.
 LARGEST_SIZES = {
     "hidden": 65_536,
@@ -48,6 +52,8 @@ class TokenConfig:
     ``ffn_max``, heads   words of the vector memory behind it: ``work_max`` elements
     ``context_max``      the score buffers: two of ``context_max · shared_max`` elements
     ``vocabulary_max``   counters of tokens
+    ``engine.tokens``    the vector memory, angles and queries, each so many times; a gearbox and a
+                         result beat for each token in ``ResultScaler``
     ===================  ===========================================================================
 
     The maxima need not be multiples of L. The compiler ``trilith.hw.token.image`` demands that of a
@@ -59,8 +65,9 @@ class TokenConfig:
 
     Parameters
     ----------
-    engine : configuration of the ternary engine, with ``act_bits`` 8 and one token; its ``k_max``
-        and ``n_max`` must hold the matrices of the largest model
+    engine : configuration of the ternary engine, with ``act_bits`` 8; its ``k_max`` and ``n_max``
+        must hold the matrices of the largest model; its ``tokens``, 1, 2, 4 or 8, are the most
+        tokens of a prompt that read the weights once
     vector_lanes : 1, 2, 4, 8 or 16; elements of a vector per cycle; at most ``memory_width / 32``
         and ``attention_lanes``
     attention_lanes : 4 to 512, a power of two; int8 products per cycle
@@ -107,13 +114,10 @@ class TokenConfig:
             high = engine.k_max if name in ("hidden", "ffn") else largest
             value = check_integer(field_name, getattr(self, field_name), low, high)
             object.__setattr__(self, field_name, value)
-        # Quantizers deliver 8 bits, and the program has one token under way.
-        for name, found, legal in (
-            ("engine.act_bits", engine.act_bits, 8),
-            ("engine.tokens", engine.tokens, 1),
-        ):
-            if found != legal:
-                raise ValueError(f"{name} must be {legal}, not {found}")
+        # Quantizers deliver 8 bits.
+        if engine.act_bits != 8:
+            raise ValueError(f"engine.act_bits must be 8, not {engine.act_bits}")
+        check_choice("engine.tokens", engine.tokens, TOKENS)
         if self.kv_heads_max > self.heads_max:
             raise ValueError(
                 f"kv_heads_max must be at most heads_max, {self.heads_max}, not {self.kv_heads_max}"
@@ -148,6 +152,11 @@ class TokenConfig:
             f"{self.engine} {self.engine.code}, {self.vector_lanes} vector lanes, "
             f"{self.attention_lanes} attention lanes, {self.memory_width} bits of memory"
         )
+
+    @property
+    def tokens(self) -> int:
+        """Most tokens of a pass, ``engine.tokens``: T in the descriptions of the parts."""
+        return self.engine.tokens
 
     @property
     def attention_max(self) -> int:

@@ -1,6 +1,6 @@
 """The token core: from a token's number to the next, in hardware."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, enum, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,15 +14,18 @@ from .core_memory import CoreMemory
 from .element import constant
 from .head_rows import HeadRows
 from .heads import HeadUnit
+from .instruction import instruction_layout
 from .memory_port import memory_request, memory_response
 from .normalizer import Normalizer
+from .passes import core_command
 from .padder import RowPadder
 from .peak import PeakTracker
 from .program import Op
 from .scaler import ResultScaler, vector_word
-from .sequencer import Sequencer, core_command, fetch_shape
+from .sequencer import Sequencer, fetch_shape
+from .tokens import is_token, token_number
 from .topk import TopK, answer_shape
-from .writer import VectorWriter, vector_depth, vector_write
+from .writer import VectorWriter, vector_place, vector_write
 
 __all__ = ["TRACE_PARTS", "TokenCore", "TraceKind", "trace_shape"]
 
@@ -54,9 +57,12 @@ def trace_shape(config: TokenConfig) -> data.StructLayout:
     parts : parts that work in this cycle, also between words of the trace: one bit for each of
         ``TRACE_PARTS``
     word : L elements, or L bytes in the lowest bits
+    token : number of the token of elements, whose words come in turn; 0 with bytes
     """
-    word, parts = 24 * config.vector_lanes, len(TRACE_PARTS)
-    return data.StructLayout({"kind": TraceKind, "last": 1, "parts": parts, "word": word})
+    word, parts, token = 24 * config.vector_lanes, len(TRACE_PARTS), token_number(config)
+    return data.StructLayout(
+        {"kind": TraceKind, "last": 1, "parts": parts, "word": word, "token": token}
+    )
 
 
 def _faults_layout() -> data.StructLayout:
@@ -235,6 +241,7 @@ class TokenCore(wiring.Component):
             ),
             trace.word.eq(writes.elements),
             trace.last.eq(writes.last),
+            trace.token.eq(writes.address[: len(trace.token)]),
             self.trace.valid.eq(self._written),
         ]
         for kind, port in bytes_:
@@ -243,6 +250,7 @@ class TokenCore(wiring.Component):
                     trace.kind.eq(kind),
                     trace.word.eq(port.p.values),
                     trace.last.eq(port.p.last),
+                    trace.token.eq(0),
                     self.trace.valid.eq(1),
                 ]
 
@@ -274,9 +282,11 @@ class TokenCore(wiring.Component):
         for name in ("requests", "write_data"):
             wiring.connect(m, getattr(memory, name), wiring.flipped(getattr(self, name)))
         wiring.connect(m, wiring.flipped(self.read_data), memory.read_data)
-        for name in ("begins", "instruction", "token", "embedding_offset", "angle_offset"):
+        for name in (
+            "begins", "instruction", "others", "token", "embedding_offset", "angle_offset",
+        ):  # fmt: skip
             m.d.comb += getattr(memory, name).eq(getattr(sequencer, name))
-        for name in ("scale", "have_scale", "waits"):
+        for name in ("scale", "have_scale", "waits", "embeds"):
             m.d.comb += getattr(sequencer, name).eq(getattr(memory, name))
         m.d.comb += [
             memory.busy_attention.eq(sequencer.busy_attention),
@@ -307,7 +317,7 @@ class TokenCore(wiring.Component):
         """
         config = self._config
         m.submodules.vectors = vectors = memory.Memory(
-            shape=vector_word(config).size, depth=vector_depth(config), init=[]
+            shape=vector_word(config).size, depth=len(vector_place(config)), init=[]
         )
         read, write = vectors.read_port(), vectors.write_port()
         writer, normalizer, heads = self._writer, self._normalizer, self._heads
@@ -336,7 +346,7 @@ class TokenCore(wiring.Component):
             write.en.eq(valid & ready),
         ]
         sequencer = self._sequencer
-        wiring.connect(m, sequencer.gained, peak.gained)
+        wiring.connect(m, sequencer.gained, peak.commands)
         wiring.connect(m, sequencer.writer, writer.commands)
         wiring.connect(m, sequencer.normalizer, normalizer.commands)
         # Without an answer no unit takes the peaks of the last vector. They are dropped between two
@@ -350,6 +360,8 @@ class TokenCore(wiring.Component):
             normalizer.peaks.p.eq(peak.peaks.p),
             normalizer.peaks.valid.eq(peak.peaks.valid),
             peak.peaks.ready.eq(normalizer.peaks.ready | drop),
+            peak.token.eq(sequencer.normalizer.p.token),
+            peak.drop.eq(drop),
         ]
         wiring.connect(m, self._scaler.words, writer.words)
         m.d.comb += sequencer.busy_vectors.eq(writer.busy)
@@ -390,16 +402,24 @@ class TokenCore(wiring.Component):
             m.d.comb += self._head_rows.on.eq(to_head & ~self._writer.busy)
 
         # Products of one vector share its factor. An embedding has none: it is scale · integer.
-        factor, have = Signal.like(normalizer.factor.p), Signal()
+        factors, have = Signal.like(scaler.factor.p), Signal()
         embedding = sequencer.op == Op.EMBED
-        m.d.comb += [
-            Value.cast(scaler.factor.p).eq(Mux(embedding, constant(1.0), Value.cast(factor))),
-            scaler.factor.valid.eq(have | embedding),
-        ]
-        with m.If(normalizer.factor.valid & ~to_head):
-            m.d.sync += [factor.eq(normalizer.factor.p), have.eq(1)]
+        m.d.comb += scaler.factor.valid.eq(have | embedding)
+        place, given = Signal(token_number(config)), normalizer.factor.valid & ~to_head
+        with m.If(given):
+            m.d.sync += have.eq(place == sequencer.others if len(place) else 1)
         with m.Elif(loads):
             m.d.sync += have.eq(0)
+        if len(place):
+            with m.If(given):
+                m.d.sync += place.eq(place + 1)
+            with m.Elif(loads):
+                m.d.sync += place.eq(0)
+        for token in range(config.tokens):
+            factor, mine = factors[token], scaler.factor.p[token]
+            m.d.comb += Value.cast(mine).eq(Mux(embedding, constant(1.0), Value.cast(factor)))
+            with m.If(is_token(given, place, Const(token, len(place)))):
+                m.d.sync += factor.eq(normalizer.factor.p)
 
     def _connect_attention(self, m: Module) -> None:
         """Connect heads, cache, attention and the choice of the largest logits."""
@@ -410,6 +430,7 @@ class TokenCore(wiring.Component):
         wiring.connect(m, sequencer.cache, cache.commands)
         wiring.connect(m, sequencer.attention, attention.commands)
         wiring.connect(m, attention.logits, topk.logits)
+        angles = data.View(instruction_layout(Op.ANGLES), sequencer.instruction)
         # Heads of queries and the last vector fill the query buffer, keys and values the cache.
         padder = self._query_padder
         m.submodules.queries = queries = Gearbox(
@@ -417,7 +438,8 @@ class TokenCore(wiring.Component):
         )
         # κ = log₂ e / √size for scores, and 1 for logits. It stays while query scales come.
         to_cache, kappa = Signal(), Signal.like(attention.kappa)
-        begins = sequencer.begins & (sequencer.op == Op.HEADS)
+        first = sequencer.begins & (sequencer.number == 0) if config.tokens > 1 else sequencer.begins
+        begins = first & (sequencer.op == Op.HEADS)
         with m.If(begins):
             m.d.sync += [to_cache.eq(sequencer.flags.cache), kappa.eq(sequencer.kappa)]
         with m.If(sequencer.begins & (sequencer.op == Op.HEAD)):
@@ -455,7 +477,9 @@ class TokenCore(wiring.Component):
             ),
             # Angles of the token before are not under way any more, however slow the memory is:
             # gains come behind them in the same channel, and a product has waited for these.
-            heads.clear.eq(sequencer.begins & (sequencer.op == Op.ANGLES)),
+            heads.clear.eq(first & (sequencer.op == Op.ANGLES)),
+            # An instruction ``ANGLES`` counts words of cosines and of sines.
+            heads.half.eq(angles.words >> 1),
             topk.k.eq(sequencer.k),
             sequencer.busy_heads.eq(
                 heads.busy | cache.busy | padder.o.valid | ~queries.empty | cache.writes.valid

@@ -21,6 +21,7 @@ from .program import INSTRUCTION_BYTES, Op
 from .requests import GAIN_OUTPUTS, SCALE_OUTPUTS, Requester
 from .router import ElementRouter, element_words
 from .scaler import vector_word
+from .tokens import token_number
 
 __all__ = ["CoreMemory"]
 
@@ -66,9 +67,10 @@ class CoreMemory(wiring.Component):
     Members
     -------
     requests, write_data, read_data, error : the memory port, see ``MemoryPort``
-    begins, instruction, token, embedding_offset, angle_offset, scale, have_scale, waits : see
+    begins, instruction, others, token, embedding_offset, angle_offset, scale, have_scale, waits : see
         ``Requester``
     busy_attention : In(1); the attention has a command
+    embeds : Out(1); bytes of an embedding's row, or its zeros, are left
     taking_bytes : In(1); the scaler takes an embedding, see ``ResultScaler``
     program_requests : In(stream of ``read_request``)
     program : Out(stream of ``read_word``)
@@ -96,12 +98,14 @@ class CoreMemory(wiring.Component):
                 "error": Out(1),
                 "begins": In(1),
                 "instruction": In(8 * INSTRUCTION_BYTES),
+                "others": In(token_number(config)),
                 "token": In(range(config.vocabulary_max)),
                 "embedding_offset": In(config.address_bits),
                 "angle_offset": In(config.address_bits),
                 "scale": Out(ELEMENT),
                 "have_scale": Out(1),
                 "waits": Out(1),
+                "embeds": Out(1),
                 "busy_attention": In(1),
                 "taking_bytes": In(1),
                 "program_requests": In(request),
@@ -129,7 +133,9 @@ class CoreMemory(wiring.Component):
         m.submodules.scales = scales = ElementRouter(config, outputs=len(SCALE_OUTPUTS))
         requests = dict(zip(_CHANNELS, port.channel_requests, strict=True))
         words = dict(zip(_CHANNELS, port.channel_words, strict=True))
-        for name in ("begins", "instruction", "token", "embedding_offset", "angle_offset"):
+        for name in (
+            "begins", "instruction", "others", "token", "embedding_offset", "angle_offset",
+        ):  # fmt: skip
             m.d.comb += getattr(requester, name).eq(getattr(self, name))
         m.d.comb += [
             requester.busy_attention.eq(self.busy_attention),
@@ -251,6 +257,8 @@ class CoreMemory(wiring.Component):
                 gearbox.i.p.last.eq(words.p.last),
                 gearbox.i.valid.eq(words.valid & used),
             ]
+        if config.tokens > 1:
+            m.d.comb += self.embeds.eq((embedding & (under_way != 0)) | ~pieces.empty)
         # The scaler stops at the end of the embedding. The zeros behind it are dropped here.
         begun = Signal()
         with m.If(self.taking_bytes):

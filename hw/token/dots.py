@@ -26,7 +26,7 @@ def query_piece(config: TokenConfig) -> data.ArrayLayout:
 
 
 def query_words(config: TokenConfig) -> int:
-    """Words of the query buffer: chunks of all heads, or of the vector in front of the head.
+    """Words of a token in the query buffer: chunks of all heads, or of the vector before the head.
 
     Both are never in the buffer at the same time. Example: 4 heads of 64 elements and a vector of
     256 elements take 4 words each, with 64 lanes and a memory of 512 bits.
@@ -50,7 +50,7 @@ def dot_command(config: TokenConfig) -> data.StructLayout:
     return data.StructLayout(
         {
             "head": 1,
-            "base": range(words),
+            "base": range(words * config.tokens),
             "vectors": range(config.shared_max + 1),
             "chunks": range(words + 1),
             "rows": range(max(config.context_max, config.vocabulary_max) + 1),
@@ -251,7 +251,7 @@ class DotUnit(wiring.Component):
         segments = config.segments
         m.submodules.buffer = buffer = memory.Memory(
             shape=data.ArrayLayout(query_piece(config).size, segments),
-            depth=query_words(config),
+            depth=query_words(config) * config.tokens,
             init=[],
         )
         write = buffer.write_port(granularity=1)

@@ -12,8 +12,9 @@ from .pipeline import delay
 from .quantizer import ElementQuantizer
 from .scaler import vector_word
 from .special import Function, SpecialFunction
+from .tokens import token_number, token_place
 from .tree import larger, tree, tree_latency
-from .writer import vector_depth
+from .writer import vector_depth, vector_place
 
 __all__ = ["HeadUnit", "heads_command"]
 
@@ -32,6 +33,7 @@ def heads_command(config: TokenConfig) -> data.StructLayout:
     heads : heads that follow one another, 1 or more
     half : words of half a head, 1 or more
     turn : turn the heads by the position; otherwise they are quantized as they are
+    token : number of the token whose heads they are
     """
     return data.StructLayout(
         {
@@ -39,6 +41,7 @@ def heads_command(config: TokenConfig) -> data.StructLayout:
             "heads": range(config.heads_max + 1),
             "half": range(half_words(config) + 1),
             "turn": 1,
+            "token": token_number(config),
         }
     )
 
@@ -109,8 +112,9 @@ class HeadUnit(wiring.Component):
     Members
     -------
     table : In(stream of ``vector_word``); for each word of half a head its cosines, then its sines;
-        loads the position's angles from the first word on; always ready
+        loads the angles of the first token's position, then those of the next ones; always ready
     clear : In(1); the word of ``table`` after this cycle is the first; none may come with it
+    half : In; with ``clear``: words of half a head; unused with T = 1
     commands : In(stream of ``heads_command``); accepted when all heads of the command before are
         read
     address : Out; address of the word to read
@@ -129,8 +133,9 @@ class HeadUnit(wiring.Component):
             {
                 "table": In(stream.Signature(word)),
                 "clear": In(1),
+                "half": In(range(half_words(config) + 1)),
                 "commands": In(stream.Signature(heads_command(config))),
-                "address": Out(range(vector_depth(config))),
+                "address": Out(vector_place(config)),
                 "stored": In(word),
                 "bytes": Out(stream.Signature(data.StructLayout({"values": values, "last": 1}))),
                 "scales": Out(stream.Signature(ELEMENT)),
@@ -164,8 +169,10 @@ class HeadUnit(wiring.Component):
         m.d.comb += self.overflow.eq(Cat(self._overflows).any())
         return m
 
-    def _angles(self, m: Module, index: Value) -> tuple[list[Value], list[Value]]:
-        """Load the angles of a position, and read those of a word.
+    def _angles(
+        self, m: Module, index: Value, token: Value
+    ) -> tuple[list[Value], list[Value]]:
+        """Load the angles of the tokens' positions, and read those of a word.
 
         Words of ``table`` come in twos. The cosines wait for the sines, and both are written at
         once, so that one read gives both.
@@ -173,27 +180,35 @@ class HeadUnit(wiring.Component):
         Parameters
         ----------
         index : number of the word within half a head
+        token : number of the token
 
         Returns
         -------
         Cosines and sines of the word, one of each for each lane, one cycle after ``index``
         """
         word, lanes = vector_word(self._config), self._config.vector_lanes
+        depth, tokens = half_words(self._config), self._config.tokens
         m.submodules.angles = angles = memory.Memory(
-            shape=2 * word.size, depth=half_words(self._config), init=[]
+            shape=2 * word.size, depth=depth * tokens, init=[]
         )
         write, read = angles.write_port(), angles.read_port()
         cosines, odd = Signal(word.size), Signal()
-        place = Signal.like(write.addr)
+        place, loading = Signal(range(depth)), Signal(token_number(self._config))
         m.d.comb += [
             self.table.ready.eq(1),
-            write.addr.eq(place),
+            write.addr.eq(token_place(place, loading)),
             write.data.eq(Cat(cosines, self.table.p)),
             write.en.eq(self.table.valid & odd),
-            read.addr.eq(index),
+            read.addr.eq(token_place(index, token)),
         ]
         with m.If(self.table.valid):
             m.d.sync += [cosines.eq(self.table.p), odd.eq(~odd), place.eq(place + odd)]
+        if tokens > 1:
+            half = Signal.like(self.half)
+            with m.If(write.en & (place == half - 1)):
+                m.d.sync += [place.eq(0), loading.eq(loading + 1)]
+            with m.If(self.clear):
+                m.d.sync += [half.eq(self.half), loading.eq(0)]
         with m.If(self.clear):
             m.d.sync += [place.eq(0), odd.eq(0)]
         parts = [Value.cast(read.data).word_select(lane, ELEMENT.size) for lane in range(2 * lanes)]
@@ -220,7 +235,9 @@ class HeadUnit(wiring.Component):
         m.d.comb += [
             # The first word of a head needs a free bank.
             reading.eq(active & ((free != 0) | second | (index != 0))),
-            self.address.eq(command.source + index + Mux(second, command.half, 0)),
+            self.address.eq(
+                token_place(command.source + index + Mux(second, command.half, 0), command.token)
+            ),
             head_start.eq(reading & ~second & (index == 0)),
             head_end.eq(reading & second & (index == command.half - 1)),
         ]
@@ -261,7 +278,7 @@ class HeadUnit(wiring.Component):
         # The largest magnitude of a lane takes a register, and the tree over the lanes the rest.
         at_peak = operators + 1 + tree_latency(len(self.stored))
         end = delay(m, before.pair & before.end, at_peak)
-        cosines, sines = self._angles(m, index)
+        cosines, sines = self._angles(m, index, command.token)
         turned, peaks = [], []
         for lane, (cosine, sine) in enumerate(zip(cosines, sines, strict=True)):
             result, overflow = self._turn_lane(m, lane, command.turn, before.pair, cosine, sine)

@@ -15,7 +15,8 @@ from .pipeline import delay
 from .quantizer import ElementQuantizer
 from .scaler import vector_word
 from .special import Function, SpecialFunction
-from .writer import vector_depth
+from .tokens import token_number, token_place
+from .writer import vector_depth, vector_place
 
 __all__ = ["Normalizer", "normalizer_command"]
 
@@ -30,6 +31,7 @@ def normalizer_command(config: TokenConfig) -> data.StructLayout:
     gained : the vector has a norm with a gain; otherwise it is quantized as it is
     inverse : ``round(1 / K)`` of a vector of K elements; used only with ``gained``
     epsilon : constant of the norm, an element; used only with ``gained``
+    token : number of the token whose vector it is
     """
     depth = vector_depth(config)
     return data.StructLayout(
@@ -39,6 +41,7 @@ def normalizer_command(config: TokenConfig) -> data.StructLayout:
             "gained": 1,
             "inverse": ELEMENT,
             "epsilon": ELEMENT,
+            "token": token_number(config),
         }
     )
 
@@ -151,7 +154,7 @@ class Normalizer(wiring.Component):
     peaks : In(stream of ``PEAKS``); those of the vector, which is in the memory then; accepted with
         the command
     gains : In(stream of ``vector_word``); one for each word, with ``gained``
-    address : Out; address of the word to read
+    address : Out; place of the word to read
     stored : In(``vector_word``); one cycle after its address; it must stay while ``enable`` is low
     enable : Out(1); enable of the read port
     bytes : Out(stream of L signed ``values`` and ``last``); values are from −127 to 127
@@ -169,7 +172,7 @@ class Normalizer(wiring.Component):
                 "commands": In(stream.Signature(normalizer_command(config))),
                 "peaks": In(stream.Signature(PEAKS)),
                 "gains": In(stream.Signature(word)),
-                "address": Out(range(vector_depth(config))),
+                "address": Out(vector_place(config)),
                 "stored": In(word),
                 "enable": Out(1),
                 "bytes": Out(stream.Signature(data.StructLayout({"values": values, "last": 1}))),
@@ -201,7 +204,7 @@ class Normalizer(wiring.Component):
             self.peaks.ready.eq(start),
             reading.eq((step == _Step.PASS) & (left != 0) & (self.gains.valid | ~command.gained)),
             self.gains.ready.eq(reading & advance & command.gained),
-            self.address.eq(command.source),
+            self.address.eq(token_place(command.source, command.token)),
             self.enable.eq(advance),
         ]
         with m.If(start):

@@ -1,6 +1,6 @@
 """Requests of the token core's instructions: gains, angles, scales, and the embedding's row."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -10,6 +10,7 @@ from .instruction import instruction_layout
 from .memory_port import read_request
 from .program import INSTRUCTION_BYTES, Op
 from .router import element_words, route_shape
+from .tokens import token_number
 
 __all__ = ["GAIN_OUTPUTS", "SCALE_OUTPUTS", "Requester", "units"]
 
@@ -24,7 +25,8 @@ class Requester(wiring.Component):
     =============  ==========================  ====================================================
     channel        instructions                words
     =============  ==========================  ====================================================
-    gains          ``PRODUCT``, ``HEAD``       gains of the vector that is quantized
+    gains          ``PRODUCT``, ``HEAD``       gains of the vector that is quantized; with
+                                               ``PRODUCT`` as often as there are tokens
     gains          ``EMBED``, ``PRODUCT``,     gains of the norm that follows the result, behind the
                    ``ATTEND``                  words of the line above
     gains          ``ANGLES``                  angles of the position
@@ -62,6 +64,7 @@ class Requester(wiring.Component):
     -------
     begins : In(1); the instruction begins; it stays until ``waits`` is low
     instruction : In(512); the instruction, see ``instruction_layout``
+    others : In; tokens of the pass behind the first one
     token : In; the token
     embedding_offset, angle_offset : In(32); bytes from the rows of token 0 and the angles of
         position 0 to those of this token and this position
@@ -82,6 +85,7 @@ class Requester(wiring.Component):
             {
                 "begins": In(1),
                 "instruction": In(8 * INSTRUCTION_BYTES),
+                "others": In(token_number(config)),
                 "token": In(range(config.vocabulary_max)),
                 "embedding_offset": In(config.address_bits),
                 "angle_offset": In(config.address_bits),
@@ -169,8 +173,17 @@ class Requester(wiring.Component):
             self.gain_routes.p.output.eq(output),
             self.gain_routes.p.count.eq(units(count, lanes)),
         ]
+        # Each token of a product has a pass over the gains of its own.
+        again: Value = Const(0)
+        if config.tokens > 1:
+            left = Signal.like(self.others)
+            again = left != 0
+            with m.If(self.begins):
+                m.d.sync += left.eq(Mux(product.op == Op.PRODUCT, self.others, 0))
+            with m.Elif(both & wanted["gains"]):
+                m.d.sync += left.eq(left - 1)
         with m.If(both & wanted["gains"]):
-            m.d.sync += wanted["gains"].eq(0)
+            m.d.sync += wanted["gains"].eq(again)
         with m.Elif(both & wanted["peak_gains"]):
             m.d.sync += wanted["peak_gains"].eq(0)
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from amaranth.hdl import Array, Cat, EnableInserter, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -14,8 +14,10 @@ from .converter import IntegerConverter
 from .element import ELEMENT
 from .multiplier import ElementMultiplier
 from .pipeline import delay
+from .token_beats import TokenBeats
+from .tokens import is_token, of_token, token_number, token_place
 
-__all__ = ["ResultScaler", "scaler_command", "vector_word"]
+__all__ = ["ResultScaler", "scaled_words", "scaler_command", "vector_word"]
 
 
 def vector_word(config: TokenConfig) -> data.ArrayLayout:
@@ -24,6 +26,19 @@ def vector_word(config: TokenConfig) -> data.ArrayLayout:
     Element i of a vector is in lane ``i mod L`` of the vector's word ``i // L``.
     """
     return data.ArrayLayout(ELEMENT, config.vector_lanes)
+
+
+def scaled_words(config: TokenConfig) -> data.StructLayout:
+    """Layout of a word of scaled results.
+
+    Fields
+    ------
+    elements : the word
+    last : it ends the vector of its token
+    token : number of the token among those of the command
+    """
+    token = token_number(config)
+    return data.StructLayout({"elements": vector_word(config), "last": 1, "token": token})
 
 
 def scaler_command(config: TokenConfig) -> data.StructLayout:
@@ -37,6 +52,7 @@ def scaler_command(config: TokenConfig) -> data.StructLayout:
     groups : result groups of each output, 1 or more; the engine's ``group_chunks`` makes them
     table : each scale comes from ``scales``; otherwise all are ``scale``
     scale : scale of the weights or of the bytes, an element; unused with ``table``
+    others : tokens behind the first one, each with a vector of its own; 0 with ``bytes``
     """
     return data.StructLayout(
         {
@@ -45,6 +61,7 @@ def scaler_command(config: TokenConfig) -> data.StructLayout:
             "groups": range(config.engine.max_chunks + 1),
             "table": 1,
             "scale": ELEMENT,
+            "others": token_number(config),
         }
     )
 
@@ -61,6 +78,7 @@ class _Piece:
     valid : there is a piece
     count : outputs in the piece; the lanes above have none
     index : number of the piece within its result beat; 0 for bytes
+    token : number of its token among those of the command
     first, final : the piece belongs to the first, or to the last, group of its outputs
     last : the piece ends the vector
     """
@@ -68,9 +86,15 @@ class _Piece:
     valid: Value
     count: Value
     index: Value
+    token: Value
     first: Value
     final: Value
     last: Value
+
+    @property
+    def place(self) -> Value:
+        """Place among the pieces of all tokens."""
+        return token_place(self.index, self.token)
 
     def after(self, m: Module, cycles: int) -> "_Piece":
         """Describe the same piece some cycles later.
@@ -122,6 +146,9 @@ class ResultScaler(wiring.Component):
     no piece: the next command is accepted one cycle after the last result beat, and its first piece
     follows in the cycle after that.
 
+    - **Several tokens.** The result beats of some rows come for each token. With T > 1 they wait in
+      registers, a cycle longer. Pieces come by number, then by token, and so do the words: a word
+      of scales serves all tokens. With n tokens some rows take ``n · ceil(R / L)`` cycles.
     - **Last result beat.** Rows from ``count`` on have no piece, but the beat keeps its cycles.
     - **Last word.** Lanes beyond the end of the vector are 0. The next vector starts a new word.
       If the last piece fills a word and starts another one, that one is offered a cycle later.
@@ -156,12 +183,13 @@ class ResultScaler(wiring.Component):
     -------
     commands : In(stream of ``scaler_command``); ready only with a valid ``factor``, and after the
         last result beat of the vector before
-    factor : In(stream of an element); common factor of the vector; accepted with the command
+    factor : In(stream of T elements); common factor of the vector of each token; accepted with the
+        command
     results : In(stream of ``results_shape``); integers of the engine; a beat is accepted in the
         last of its cycles
     bytes : In(stream of L signed bytes); accepted one word per cycle
     scales : In(stream of ``vector_word``); one word for each piece of a result beat, with ``table``
-    words : Out(stream of ``elements`` and ``last``); depends on registers alone
+    words : Out(stream of ``scaled_words``); depends on registers alone
     taking_bytes : Out(1); the vector's integers come from ``bytes``, and some are still to come
     overflow : Out(1); a multiplier, a scaled integer or a total was too large
     """
@@ -179,11 +207,11 @@ class ResultScaler(wiring.Component):
         super().__init__(
             {
                 "commands": In(stream.Signature(scaler_command(config))),
-                "factor": In(stream.Signature(ELEMENT)),
+                "factor": In(stream.Signature(data.ArrayLayout(ELEMENT, config.tokens))),
                 "results": In(stream.Signature(results_shape(config.engine))),
                 "bytes": In(stream.Signature(data.ArrayLayout(signed(8), config.vector_lanes))),
                 "scales": In(stream.Signature(word)),
-                "words": Out(stream.Signature(data.StructLayout({"elements": word, "last": 1}))),
+                "words": Out(stream.Signature(scaled_words(config))),
                 "taking_bytes": Out(1),
                 "overflow": Out(1),
             }
@@ -195,47 +223,91 @@ class ResultScaler(wiring.Component):
         The lanes are a pipeline with one enable. Cutting and gearbox have handshakes of their own.
         """
         m = Module()
-        lanes = self._config.vector_lanes
-        # The unit of the gearbox is an element of 3 bytes. Pieces of fewer than L elements leave it
-        # as full words.
-        m.submodules.gearbox = gearbox = Gearbox(
-            in_bytes=3 * lanes, out_bytes=3 * lanes, unit_bytes=3
-        )
         pipeline = Module()
         advance = Signal()
         m.submodules.pipeline = EnableInserter(advance)(pipeline)
-        command, factor, piece = self._pieces(m, advance)
-        totals, out = self._lanes(pipeline, command, factor, piece)
-        words = self.words.p
-        m.d.comb += [
-            gearbox.i.p.data.eq(Cat(totals)),
-            gearbox.i.p.count.eq(out.count),
-            gearbox.i.p.last.eq(out.last),
-            # Totals of the groups before the last one stay in ``partial``.
-            gearbox.i.valid.eq(out.valid & out.final),
-            advance.eq(gearbox.i.ready | ~gearbox.i.valid),
-            self.words.valid.eq(gearbox.o.valid),
-            gearbox.o.ready.eq(self.words.ready),
-            words.last.eq(gearbox.o.p.last),
-        ]
-        for lane in range(lanes):
-            present = gearbox.o.p.count > lane
-            m.d.comb += Value.cast(words.elements[lane]).eq(Mux(present, gearbox.o.p.data[lane], 0))
+        results = self.results
+        if self._config.tokens > 1:
+            m.submodules.beats = self._beats = TokenBeats(self._config)
+            wiring.connect(m, wiring.flipped(self.results), self._beats.i)
+            results = self._beats.o
+        command, factor, piece = self._pieces(m, results, advance)
+        totals, out = self._lanes(pipeline, results.p.values, command, factor, piece)
+        self._pack(m, advance, command, totals, out)
         return m
 
-    def _pieces(self, m: Module, advance: Signal) -> tuple[data.View, data.View, _Piece]:
+    def _pack(
+        self, m: Module, advance: Signal, command: data.View, totals: list[Value], out: _Piece
+    ) -> None:
+        """Pack totals into words, in a gearbox for each token.
+
+        All tokens have the same pieces, so that their words come in turn: none waits for a piece
+        that waits for it.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        advance : driven here: the lanes do not wait
+        command : command of the vector
+        totals, out : totals of all lanes, and their piece
+        """
+        lanes, tokens = self._config.vector_lanes, self._config.tokens
+        words, turn, packed = self.words.p, Signal.like(self.words.p.token), Signal()
+        gearboxes = []
+        for token in range(tokens):
+            # The unit of the gearbox is an element of 3 bytes. Pieces of fewer than L elements
+            # leave it as full words.
+            gearbox = Gearbox(in_bytes=3 * lanes, out_bytes=3 * lanes, unit_bytes=3)
+            m.submodules[f"gearbox{token}" if tokens > 1 else "gearbox"] = gearbox
+            gearboxes.append(gearbox)
+            number = Const(token, len(turn))
+            m.d.comb += [
+                gearbox.i.p.data.eq(Cat(totals)),
+                gearbox.i.p.count.eq(out.count),
+                gearbox.i.p.last.eq(out.last),
+                gearbox.i.valid.eq(is_token(packed, out.token, number)),
+                gearbox.o.ready.eq(is_token(self.words.ready, turn, number)),
+            ]
+        offered = data.View(gearbox.o.p.shape(), of_token([one.o.p for one in gearboxes], turn))
+        m.d.comb += [
+            # Totals of the groups before the last one stay in ``partial``.
+            packed.eq(out.valid & out.final),
+            advance.eq(of_token([one.i.ready for one in gearboxes], out.token) | ~packed),
+            self.words.valid.eq(of_token([one.o.valid for one in gearboxes], turn)),
+            words.last.eq(offered.last),
+            words.token.eq(turn),
+        ]
+        if tokens > 1:
+            with m.If(self.words.valid & self.words.ready):
+                m.d.sync += turn.eq(Mux(turn == command.others, 0, turn + 1))
+        for lane in range(lanes):
+            present = offered.count > lane
+            m.d.comb += Value.cast(words.elements[lane]).eq(Mux(present, offered.data[lane], 0))
+
+    def _pieces(
+        self, m: Module, results: stream.Interface, advance: Signal
+    ) -> tuple[data.View, Value, _Piece]:
         """Cut result beats into pieces, and end the vector at its count.
 
         A result beat passes in cycles with ``slot`` and ``advance``. Those for rows from the count
         on, which the engine delivers as 0, have no piece. The cycles of ``SPACING`` beyond
-        ``ceil(R / L)`` have none either, and take no scales. Returns the command and the factor of
-        the vector, and the piece.
+        ``ceil(R / L)`` have none either, and take no scales.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        results : result beats of the token whose turn it is
+        advance : the lanes do not wait
+
+        Returns
+        -------
+        The command, the factor of the piece's token, and the piece
         """
         config = self._config
         lanes, rows = config.vector_lanes, config.engine.rows
         per_beat = -(-rows // lanes)
         command = Signal(scaler_command(config), reset_less=True)
-        factor = Signal(ELEMENT, reset_less=True)
+        factors = Signal(self.factor.p.shape(), reset_less=True)
         active = Signal()
         start = Signal()
         m.d.comb += [
@@ -250,8 +322,14 @@ class ResultScaler(wiring.Component):
         base = Signal.like(command.count)  # Outputs from this result beat on.
         left = Signal.like(command.count)  # Outputs from this piece on.
         in_beat = Signal(range(rows + 1))  # Rows of the beat from this piece on.
+        token = Signal.like(command.others)
         limit, count = Signal(range(lanes + 1)), Signal(range(lanes + 1))
         several = command.groups > 1
+        # A piece of the next group comes SPACING cycles later, as those of other tokens are between.
+        spaced = [
+            max(per_beat, -(-self.SPACING // count)) - 1
+            for count in range(1, self._config.tokens + 1)
+        ]
         end_index = Signal.like(index)
         slot, source, final, last = Signal(), Signal(), Signal(), Signal()
         beat_end, rest = Signal(), Signal.like(left)
@@ -259,18 +337,28 @@ class ResultScaler(wiring.Component):
             limit.eq(Mux(command.bytes | (in_beat >= lanes), lanes, in_beat)),
             count.eq(Mux(left < limit, left, limit)),
             rest.eq(left - count),
-            end_index.eq(Mux(several, max(per_beat, self.SPACING) - 1, per_beat - 1)),
-            source.eq(Mux(command.bytes, self.bytes.valid, self.results.valid)),
+            end_index.eq(Mux(several, of_token(spaced, command.others), per_beat - 1)),
+            source.eq(Mux(command.bytes, self.bytes.valid, results.valid)),
             # Each piece needs its word of scales, even if all of its rows lie beyond the count.
             slot.eq(active & source & (~command.table | self.scales.valid | (index >= per_beat))),
             beat_end.eq(command.bytes | (index == end_index)),
             final.eq(group == command.groups),
             last.eq(final & (left <= limit)),
             self.bytes.ready.eq(slot & advance & command.bytes),
-            self.results.ready.eq(slot & advance & ~command.bytes & beat_end),
-            self.scales.ready.eq(slot & advance & command.table & (index < per_beat)),
+            results.ready.eq(slot & advance & ~command.bytes & beat_end),
+            self.scales.ready.eq(
+                is_token(slot & advance & command.table & (index < per_beat), token, command.others)
+            ),
         ]
-        with m.If(slot & advance):
+        if self._config.tokens > 1:
+            m.d.comb += [
+                self._beats.enable.eq(active & ~command.bytes),
+                self._beats.others.eq(command.others),
+                self._beats.token.eq(token),
+            ]
+            with m.If(slot & advance):
+                m.d.sync += token.eq(Mux(token == command.others, 0, token + 1))
+        with m.If(is_token(slot & advance, token, command.others)):
             m.d.sync += [index.eq(index + 1), left.eq(rest)]
             m.d.sync += in_beat.eq(Mux(in_beat < lanes, 0, in_beat - lanes))
             with m.If(beat_end):
@@ -285,7 +373,7 @@ class ResultScaler(wiring.Component):
         with m.If(start):
             m.d.sync += [
                 command.eq(self.commands.p),
-                factor.eq(self.factor.p),
+                factors.eq(self.factor.p),
                 active.eq(1),
                 index.eq(0),
                 group.eq(1),
@@ -297,23 +385,25 @@ class ResultScaler(wiring.Component):
             valid=slot & (count != 0),
             count=count,
             index=index,
+            token=token,
             first=group == 1,
             final=final,
             last=last,
         )
-        return command, factor, piece
+        return command, of_token([factors[one] for one in range(len(spaced))], token), piece
 
     def _lanes(
-        self, m: Module, command: data.View, factor: data.View, piece: _Piece
+        self, m: Module, values: data.View, command: data.View, factor: Value, piece: _Piece
     ) -> tuple[list[Value], _Piece]:
         """Convert, scale and add up the integers of a piece.
 
-        ``partial`` of a lane has a total for each piece of a result beat, since all groups of these
-        rows are added before the next rows come.
+        ``partial`` of a lane has a total for each piece of a result beat and each token, since all
+        groups of these rows are added before the next rows come.
 
         Parameters
         ----------
         m : module of the lanes, which stops as a whole
+        values : integers of the piece's result beat
         command, factor, piece : see ``_pieces``
 
         Returns
@@ -321,7 +411,7 @@ class ResultScaler(wiring.Component):
         The totals of all lanes, and the piece that they belong to, 7 cycles after it entered
         """
         config = self._config
-        lanes, rows = config.vector_lanes, config.engine.rows
+        lanes, rows, tokens = config.vector_lanes, config.engine.rows, config.tokens
         per_beat = -(-rows // lanes)
         # Conversion and product take 2 cycles each, and the sum 3.
         multiplied, scaled, summed = (piece.after(m, cycles) for cycles in (2, 4, 7))
@@ -334,15 +424,15 @@ class ResultScaler(wiring.Component):
                 adder := ElementAdder(),
             ]
             # The rows of this lane, by the number of the piece: row = index · L + lane.
-            values = [self.results.p.values[row] for row in range(lane, rows, lanes)]
+            mine = [values[row] for row in range(lane, rows, lanes)]
             integer = Signal(signed(config.engine.acc_width), name=f"integer{lane}")
-            if values:
-                m.d.comb += integer.eq(Array(values)[piece.index])
+            if mine:
+                m.d.comb += integer.eq(Array(mine)[piece.index])
             with m.If(command.bytes):
                 m.d.comb += integer.eq(self.bytes.p[lane])
             partial = Array(
-                Signal(ELEMENT, name=f"partial{lane}_{index}", reset_less=True)
-                for index in range(per_beat)
+                Signal(ELEMENT, name=f"partial{lane}_{place}", reset_less=True)
+                for place in range(per_beat * tokens)
             )
             m.d.comb += [
                 converter.integer.eq(integer),
@@ -352,13 +442,13 @@ class ResultScaler(wiring.Component):
                 product.b.eq(scale.product),
                 # The first group starts from 0, which leaves the scaled integer as it is.
                 Value.cast(adder.a).eq(
-                    Mux(scaled.first, 0, Array(map(Value.cast, partial))[scaled.index])
+                    Mux(scaled.first, 0, Array(map(Value.cast, partial))[scaled.place])
                 ),
                 adder.b.eq(product.product),
             ]
-            for index in range(per_beat):
-                with m.If(summed.valid & (summed.index == index)):
-                    m.d.sync += partial[index].eq(adder.total)
+            for place in range(per_beat * tokens):
+                with m.If(summed.valid & (summed.place == place)):
+                    m.d.sync += partial[place].eq(adder.total)
             totals.append(Value.cast(adder.total))
             # Scales of lanes without an output have no meaning.
             overflows += [

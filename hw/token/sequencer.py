@@ -15,30 +15,16 @@ from .instruction import instruction_layout
 from .limits import illegal_instruction
 from .memory_port import read_request, read_word
 from .normalizer import normalizer_command
+from .offsets import Offsets, Step, multiply
+from .passes import Pass, collect_pass, core_command
+from .peak import peak_command
 from .program import FLAGS, INSTRUCTION_BYTES, Op
 from .requests import units
 from .scaler import scaler_command
+from .tokens import token_number
 from .writer import writer_command
 
-__all__ = ["Sequencer", "core_command", "fetch_shape"]
-
-
-def core_command(config: TokenConfig) -> data.StructLayout:
-    """Layout of a command of the core.
-
-    Fields
-    ------
-    token : the token
-    position : its position; positions come in order, from 0 on
-    k : logits to answer with, the largest first; 0 for none, at tokens of a prompt
-    """
-    return data.StructLayout(
-        {
-            "token": range(config.vocabulary_max),
-            "position": range(config.context_max),
-            "k": range(K_MAX + 1),
-        }
-    )
+__all__ = ["Sequencer", "fetch_shape"]
 
 
 def fetch_shape() -> data.StructLayout:
@@ -103,13 +89,16 @@ class Sequencer(wiring.Component):
     memory_error : In(1); sticky; the memory answered with an error
     answers : In(1); an answer can be offered
     waits, scale, have_scale : In; see ``Requester``
+    embeds : In(1); see ``CoreMemory``
     begins : Out(1); an instruction sends its commands from the next cycle on
     instruction : Out(512); the instruction, until the next one begins
     embedding_offset, angle_offset : Out(32); see ``Requester``
     op : Out(8); the instruction
     flags : Out(``FLAGS``); its flags
     kappa : Out(element); constant of the scores
-    token : Out; the token
+    others : Out; tokens of the pass behind the first one
+    number : Out; number of the token that the instruction runs for
+    token : Out; this token
     k : Out; logits to answer with
     answering : Out(1); answers are offered: the program has come to ``END``
     dropping : Out(1); answers are dropped
@@ -125,7 +114,7 @@ class Sequencer(wiring.Component):
             "scaler": scaler_command(config),
             "writer": writer_command(config),
             "normalizer": normalizer_command(config),
-            "gained": 1,
+            "gained": peak_command(config),
             "heads": heads_command(config),
             "cache": cache_command(config),
             "attention": attention_command(config),
@@ -144,6 +133,7 @@ class Sequencer(wiring.Component):
                 "memory_error": In(1),
                 "answers": In(1),
                 "waits": In(1),
+                "embeds": In(1),
                 "scale": In(ELEMENT),
                 "have_scale": In(1),
                 "begins": Out(1),
@@ -153,6 +143,8 @@ class Sequencer(wiring.Component):
                 "op": Out(8),
                 "flags": Out(data.StructLayout(dict.fromkeys(FLAGS, 1))),
                 "kappa": Out(ELEMENT),
+                "others": Out(token_number(config)),
+                "number": Out(token_number(config)),
                 "token": Out(range(config.vocabulary_max)),
                 "k": Out(range(K_MAX + 1)),
                 "answering": Out(1),
@@ -167,8 +159,9 @@ class Sequencer(wiring.Component):
         config = self._config
         word_bytes = config.memory_width // 8
         m.submodules.gearbox = gearbox = Gearbox(in_bytes=word_bytes, out_bytes=INSTRUCTION_BYTES)
-        command = Signal(core_command(config), reset_less=True)
         state = Signal(_State)
+        accepted = self.commands.valid & self.commands.ready
+        run = collect_pass(m, config, self.commands.p, accepted)
         # The instruction stays here until the next one is fetched: units read its fields in place.
         bits = Signal(8 * INSTRUCTION_BYTES, reset_less=True)
         # All instructions share their first word, so that any layout reads ``op`` and the flags.
@@ -190,9 +183,10 @@ class Sequencer(wiring.Component):
             self.instruction.eq(bits),
             self.op.eq(head.op),
             *(self.flags[name].eq(head[name]) for name in FLAGS),
-            self.token.eq(command.token),
-            self.k.eq(command.k),
-            self.busy.eq((state != _State.IDLE) | fetching),
+            self.others.eq(run.others),
+            self.token.eq(run.token(self.number)),
+            self.k.eq(run.k),
+            self.busy.eq((state != _State.IDLE) | fetching | run.begun),
         ]
         with m.If(self.program_requests.ready):
             m.d.sync += requested.eq(0)
@@ -203,8 +197,8 @@ class Sequencer(wiring.Component):
         wanted = {name: Signal(name=f"wanted_{name}") for name in conditions}
         ready, faulty, headed = Signal(), Signal(), Signal()
         stops = self._stops(m, state, head, faulty, headed)
-        m.d.comb += ready.eq(~self._waits(head, command))
-        ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (command.k == 0))
+        m.d.comb += ready.eq(~self._waits(head, run))
+        ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (run.k == 0))
         working = self.busy_vectors | self.busy_normalizer | self.busy_heads | self.busy_attention
         # An instruction is whole, and behind the last word of the program none is left.
         whole = gearbox.o.valid & (gearbox.o.p.count == INSTRUCTION_BYTES // gearbox.unit_bytes)
@@ -212,13 +206,15 @@ class Sequencer(wiring.Component):
         with m.Switch(state):
             with m.Case(_State.IDLE):
                 m.d.sync += headed.eq(0)
-                with m.If(self.commands.valid & self.commands.ready):
-                    m.d.sync += [command.eq(self.commands.p), state.eq(_State.FETCH)]
+                more = self.commands.p.more
+                with m.If(accepted & ~more if len(more) else accepted):
+                    m.d.sync += state.eq(_State.FETCH)
                     m.d.sync += [requested.eq(some), fetching.eq(some)]
             with m.Case(_State.FETCH):
                 with m.If(gearbox.o.valid | ~fetching):
                     m.d.sync += [bits.eq(gearbox.o.p.data), state.eq(_State.WAIT)]
-                    m.d.sync += faulty.eq(~whole | illegal_instruction(config, gearbox.o.p.data))
+                    illegal = illegal_instruction(config, gearbox.o.p.data)
+                    m.d.sync += faulty.eq(~whole | illegal | run.faulty)
             with m.Case(_State.WAIT):
                 with m.If(stops):
                     with m.If(~working):
@@ -236,10 +232,62 @@ class Sequencer(wiring.Component):
             with m.Case(_State.SEND):
                 with m.If(~Cat(wanted.values()).any() & ~self.waits):
                     m.d.sync += state.eq(_State.FETCH)
-        cache_offset, epsilon, cache_bytes = self._setup(m, state, faulty, command, now[Op.SETUP])
-        self._send(m, now, wanted, command, epsilon, cache_offset)
-        self._send_attention(m, now, command, cache_offset + cache_bytes)
+        repeats = Signal()
+        step = Step(
+            multiplies=state == _State.MULTIPLY,
+            fetches=state == _State.FETCH,
+            repeats=repeats,
+            number=self.number,
+        )
+        offsets = multiply(m, config, run, now[Op.SETUP], step)
+        m.d.comb += [
+            self.embedding_offset.eq(offsets.embedding),
+            self.angle_offset.eq(offsets.angles),
+            self.kappa.eq(offsets.kappa),
+        ]
+        with m.If(offsets.refused):
+            m.d.sync += [state.eq(_State.WAIT), faulty.eq(1)]
+        with m.If(offsets.done):
+            m.d.sync += state.eq(_State.FETCH)
+        self._send(m, now, wanted, run, offsets)
+        self._send_attention(m, now, run, offsets.cache + offsets.cache_bytes)
+        if config.tokens > 1:
+            self._repeat(m, state, wanted, run, repeats)
+            with m.If(offsets.done & (self.number != run.others)):
+                m.d.sync += [state.eq(_State.MULTIPLY), self.number.eq(self.number + 1)]
         return m
+
+    def _repeat(
+        self,
+        m: Module,
+        state: Signal,
+        wanted: dict[str, Signal],
+        run: Pass,
+        repeats: Signal,
+    ) -> None:
+        """Run an instruction for each token of the pass before the next one is fetched.
+
+        ``PRODUCT`` runs once for all tokens, and commands the normalizer for each of them.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        state : state of the sequencer
+        wanted : commands of the instruction that are not sent
+        run : the pass
+        repeats : driven here: the instruction begins again
+        """
+        number, normalizer = self.number, self.normalizer
+        left = number != run.others
+        each = (Op.ANGLES, Op.EMBED, Op.HEADS, Op.ATTEND)
+        sent = (state == _State.SEND) & ~Cat(wanted.values()).any() & ~self.waits
+        m.d.comb += repeats.eq(sent & left & Cat(self.op == one for one in each).any())
+        with m.If(state == _State.FETCH):
+            m.d.sync += number.eq(0)
+        with m.If(repeats):
+            m.d.sync += [number.eq(number + 1), state.eq(_State.WAIT)]
+        with m.If(normalizer.valid & normalizer.ready & left & (self.op == Op.PRODUCT)):
+            m.d.sync += [number.eq(number + 1), wanted["normalizer"].eq(1)]
 
     def _conditions(self, head: data.View) -> dict[str, Value]:
         """Commands that an instruction sends, by the streams' names."""
@@ -284,78 +332,35 @@ class Sequencer(wiring.Component):
             m.d.sync += offered.eq(0)
         return stops
 
-    def _waits(self, head: data.View, command: data.View) -> Value:
+    def _waits(self, head: data.View, run: Pass) -> Value:
         """Whether an instruction must wait for results that no stream brings to it."""
-        ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (command.k == 0))
+        ends = (head.op == Op.END) | ((head.op == Op.HEAD) & (run.k == 0))
+        heads, waits = head.op == Op.HEADS, Value.cast(0)
+        if self._config.tokens > 1:
+            # Heads of the next token follow at once. A row of the embedding needs its channel.
+            heads &= self.number == 0
+            waits = (head.op == Op.EMBED) & self.embeds
         return (
-            ((head.op == Op.HEADS) & (self.busy_vectors | self.busy_heads))
+            (heads & (self.busy_vectors | self.busy_heads))
             | ((head.op == Op.ATTEND) & self.busy_heads)
             | (ends & (self.busy_vectors | self.busy_normalizer | self.busy_attention))
+            | waits
         )
-
-    def _setup(
-        self, m: Module, state: Signal, faulty: Signal, command: data.View, now: data.View
-    ) -> tuple[Signal, Signal, Signal]:
-        """Multiply token and position by their strides, a bit per cycle.
-
-        Returns
-        -------
-        Byte offset of the position's rows in the cache; the norm's constant; and the bytes of a row
-        in the cache.
-        """
-        config = self._config
-        strides = (now.embedding_bytes, now.angle_bytes, now.cache_bytes)
-        factors = (command.token, command.position, command.position)
-        cache_offset = Signal(config.address_bits)
-        offsets = (self.embedding_offset, self.angle_offset, cache_offset)
-        addends = [Signal(config.address_bits, name=f"addend{index}") for index in range(3)]
-        rests = [Signal(len(factor), name=f"rest{i}") for i, factor in enumerate(factors)]
-        epsilon, cache_bytes = Signal(ELEMENT), Signal(config.address_bits)
-        # offset = factor · stride, from the lowest bit on. Once per token needs no multiplier.
-        begun = Signal()
-        with m.If(state == _State.MULTIPLY):
-            m.d.sync += begun.eq(1)
-            for offset, addend, rest in zip(offsets, addends, rests, strict=True):
-                with m.If(begun):
-                    m.d.sync += [
-                        offset.eq(offset + Mux(rest[0], addend, 0)),
-                        addend.eq(addend << 1),
-                        rest.eq(rest >> 1),
-                    ]
-            with m.If(~begun):
-                for index in range(3):
-                    m.d.sync += [
-                        offsets[index].eq(0),
-                        addends[index].eq(strides[index]),
-                        rests[index].eq(factors[index]),
-                    ]
-                m.d.sync += [
-                    Value.cast(epsilon).eq(now.epsilon[8:]),
-                    Value.cast(self.kappa).eq(now.kappa[8:]),
-                    cache_bytes.eq(now.cache_bytes),
-                ]
-                beyond = (command.token >= now.vocabulary) | (command.position >= now.context)
-                with m.If(beyond | (command.k > K_MAX) | (command.k > now.vocabulary)):
-                    m.d.sync += [state.eq(_State.WAIT), faulty.eq(1), begun.eq(0)]
-            with m.Elif(~Cat(rests).any()):
-                m.d.sync += [state.eq(_State.FETCH), begun.eq(0)]
-        return cache_offset, epsilon, cache_bytes
 
     def _send(
         self,
         m: Module,
         now: dict[Op, data.View],
         wanted: dict[str, Signal],
-        command: data.View,
-        epsilon: Signal,
-        cache_offset: Signal,
+        run: Pass,
+        offsets: Offsets,
     ) -> None:
         """Commands of all units but the attention's.
 
         ``PRODUCT`` and ``EMBED`` share a command's fields; a field counts only if it is wanted.
         """
         product, embed, heads = now[Op.PRODUCT], now[Op.EMBED], now[Op.HEADS]
-        embedding, last = self.op == Op.EMBED, self.op == Op.HEAD
+        embedding, last, whole = (self.op == op for op in (Op.EMBED, Op.HEAD, Op.PRODUCT))
         beats = {name: product[name] for name in ("first_beat", "beats")}
         if self._config.head_on_weights:
             # The head asks while the last product still runs: its rows come behind the weights.
@@ -374,7 +379,7 @@ class Sequencer(wiring.Component):
             ),
             self.jobs.p.n.eq(product.n),
             self.jobs.p.k.eq(product.k),
-            self.jobs.p.tokens.eq(1),
+            self.jobs.p.tokens.eq(run.others + 1 if len(run.others) else 1),
             self.jobs.p.group_chunks.eq(product.group_chunks),
             self.jobs.p.reuse.eq(~product.load),
             self.fetch.p.first.eq(beats["first_beat"]),
@@ -384,6 +389,7 @@ class Sequencer(wiring.Component):
             self.scaler.p.count.eq(Mux(embedding, embed.count, product.n)),
             self.scaler.p.groups.eq(Mux(embedding, 1, product.groups)),
             self.scaler.p.table.eq(product.table & ~embedding),
+            self.scaler.p.others.eq(Mux(embedding, 0, run.others)),
             Value.cast(self.scaler.p.scale).eq(
                 Mux(embedding, Value.cast(self.scale), product.scale[8:])
             ),
@@ -391,17 +397,24 @@ class Sequencer(wiring.Component):
             self.writer.p.source.eq(product.destination),
             self.writer.p.destination.eq(Mux(embedding, embed.destination, product.destination)),
             self.writer.p.track.eq(product.track),
-            self.gained.p.eq(product.peak_gained),
+            self.writer.p.token.eq(Mux(embedding, self.number, 0)),
+            self.writer.p.others.eq(Mux(embedding, 0, run.others)),
+            self.gained.p.gained.eq(product.peak_gained),
+            self.gained.p.first.eq(Mux(whole, 0, self.number)),
+            self.gained.p.final.eq(Mux(whole, run.others, self.number)),
             self.heads.p.source.eq(heads.source),
             self.heads.p.heads.eq(heads.heads),
             self.heads.p.half.eq(heads.half),
             self.heads.p.turn.eq(heads.turn),
-            self.cache.p.row.eq(heads.rows + cache_offset),
-            self.cache.p.scale.eq(heads.scales + (command.position << 3)),
+            self.heads.p.token.eq(self.number),
+            self.cache.p.row.eq(heads.rows + offsets.cache),
+            self.cache.p.scale.eq(heads.scales + (run.position_of(self.number) << 3)),
             self.cache.p.step.eq(heads.step),
             self.cache.p.heads.eq(heads.heads),
             self.normalizer.p.gained.eq(product.gained),
-            Value.cast(self.normalizer.p.epsilon).eq(epsilon),
+            self.normalizer.p.epsilon.eq(offsets.epsilon),
+            # The head takes the last token alone.
+            self.normalizer.p.token.eq(Mux(last, run.others, self.number)),
         ]
         for view, condition in ((product, ~last), (now[Op.HEAD], last)):
             with m.If(condition):
@@ -415,7 +428,7 @@ class Sequencer(wiring.Component):
         self,
         m: Module,
         now: dict[Op, data.View],
-        command: data.View,
+        run: Pass,
         cache_end: Value,
     ) -> None:
         """Command of the attention unit: over the positions so far, or for the logits."""
@@ -424,7 +437,7 @@ class Sequencer(wiring.Component):
         attend, head = now[Op.ATTEND], now[Op.HEAD]
         part = self.attention.p
         # The token's own key and value are in the cache already.
-        positions = command.position + 1
+        positions = run.position_of(self.number) + 1
         with m.If(self.op == Op.HEAD):
             m.d.comb += [
                 part.head.eq(1),
@@ -442,6 +455,7 @@ class Sequencer(wiring.Component):
             m.d.comb += [
                 *(part[name].eq(attend[name]) for name in names),
                 part.rows.eq(positions),
+                part.token.eq(self.number),
                 # Whole chunks: with several segments, up to a multiple of so many positions.
                 part.scale_words.eq(
                     units(

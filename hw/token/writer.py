@@ -11,19 +11,25 @@ from .element import ELEMENT, constant
 from .multiplier import ElementMultiplier
 from .pipeline import delay
 from .program import WriteMode
-from .scaler import vector_word
+from .scaler import scaled_words, vector_word
 from .special import Function, SpecialFunction
+from .tokens import is_token, token_number, token_place
 
-__all__ = ["VectorWriter", "vector_write", "writer_command"]
+__all__ = ["VectorWriter", "vector_depth", "vector_place", "vector_write", "writer_command"]
 
 
 def vector_depth(config: TokenConfig) -> int:
-    """Words of the vector memory: the residual stream, and behind it the largest other vector.
+    """Words of a token in the vector memory: the residual stream, then the largest other vector.
 
     Example: with 4 lanes, a stream of 256 elements and another vector of 512 take 192 words.
     """
     lanes = config.vector_lanes
     return -(-config.hidden_max // lanes) + -(-config.work_max // lanes)
+
+
+def vector_place(config: TokenConfig) -> range:
+    """Shape of a place in the vector memory; see ``token_place``."""
+    return range(vector_depth(config) * config.tokens)
 
 
 def writer_command(config: TokenConfig) -> data.StructLayout:
@@ -35,10 +41,12 @@ def writer_command(config: TokenConfig) -> data.StructLayout:
     source : address of the first stored word, for ``ADD`` and ``MULTIPLY``
     destination : address of the first word that is written; may equal ``source``
     track : the peaks of the vector are wanted
+    token : number of the first token
+    others : tokens behind the first one, whose words come in turn
     """
-    address = range(vector_depth(config))
+    address, token = range(vector_depth(config)), token_number(config)
     fields = {"mode": WriteMode, "source": address, "destination": address, "track": 1}
-    return data.StructLayout(fields)
+    return data.StructLayout(fields | {"token": token, "others": token})
 
 
 def vector_write(config: TokenConfig) -> data.StructLayout:
@@ -46,12 +54,12 @@ def vector_write(config: TokenConfig) -> data.StructLayout:
 
     Fields
     ------
-    address : address of the word
+    address : place of the word; its lowest bits are the number of the token
     elements : the word
-    last : it ends the vector
+    last : it ends the vector of its token
     track : the peaks of the vector are wanted
     """
-    address = range(vector_depth(config))
+    address = vector_place(config)
     fields = {"address": address, "elements": vector_word(config), "last": 1, "track": 1}
     return data.StructLayout(fields)
 
@@ -83,6 +91,8 @@ class VectorWriter(wiring.Component):
     ``SILU``. Throughput: one word per cycle. After the last word of a vector, the first word of the
     next one is accepted ``latency + 2`` cycles later: the next command waits for the last write.
 
+    - **Tokens.** Words of several tokens come in turn: word 0 of each, word 1 of each, and so on.
+      The vector ends with the last word of the last token.
     - **In place.** A stored word is read in the cycle of its word, and written later. ``source``
       and ``destination`` may therefore be equal.
     - **Zero.** A computed result of 0 is positive. ``RELU2`` of a negative element is 0.
@@ -114,7 +124,7 @@ class VectorWriter(wiring.Component):
     Members
     -------
     commands : In(stream of ``writer_command``); accepted after the last write of the vector before
-    words : In(stream of ``elements`` and ``last``); ready depends on registers alone
+    words : In(stream of ``scaled_words``); ready depends on registers alone
     address : Out; address of the stored word, in the cycle in which its word is accepted
     stored : In(``vector_word``); the stored word, one cycle after its address; it must stay while
         ``enable`` is low; ignored by ``STORE``, ``RELU2`` and ``SILU``
@@ -133,8 +143,8 @@ class VectorWriter(wiring.Component):
         super().__init__(
             {
                 "commands": In(stream.Signature(writer_command(config))),
-                "words": In(stream.Signature(data.StructLayout({"elements": word, "last": 1}))),
-                "address": Out(range(vector_depth(config))),
+                "words": In(stream.Signature(scaled_words(config))),
+                "address": Out(vector_place(config)),
                 "stored": In(word),
                 "enable": Out(1),
                 "writes": Out(stream.Signature(vector_write(config))),
@@ -153,48 +163,51 @@ class VectorWriter(wiring.Component):
         command = Signal(writer_command(self._config), reset_less=True)
         active, ending = Signal(), Signal()
         advance = Signal()
+        word, write = self.words.p, self.writes.p
         m.submodules.lanes = EnableInserter(advance)(lanes)
         m.d.comb += [
             self.commands.ready.eq(~active),
             self.busy.eq(active),
             self.words.ready.eq(active & ~ending & advance),
             # The address runs ahead of the writes, and moves with each word that is accepted.
-            self.address.eq(command.source),
+            self.address.eq(token_place(command.source, command.token | word.token)),
             self.enable.eq(advance),
         ]
         taken = self.words.valid & self.words.ready
         with m.If(self.commands.valid & self.commands.ready):
             m.d.sync += [command.eq(self.commands.p), active.eq(1)]
-        with m.If(taken):
+        # Words of one place come for all tokens in turn.
+        with m.If(is_token(taken, word.token, command.others)):
             m.d.sync += command.source.eq(command.source + 1)
-            m.d.sync += ending.eq(self.words.p.last)
+            m.d.sync += ending.eq(word.last)
         written = self.writes.valid & self.writes.ready
-        with m.If(written):
+        token = Signal.like(word.token)
+        with m.If(is_token(written, token, command.others)):
             m.d.sync += command.destination.eq(command.destination + 1)
-            with m.If(self.writes.p.last):
+            with m.If(write.last):
                 m.d.sync += [active.eq(0), ending.eq(0)]
 
         # The mode stays until the last write, so that only one of the two paths is ever in use.
         silu = command.mode == WriteMode.SILU
-        last = self.words.p.last
-        plain = delay(lanes, Cat(taken & ~silu, last), self.LATENCY)
-        slow = delay(lanes, Cat(taken & silu, last), self.SILU_LATENCY)
-        valid, last = plain[0] | slow[0], Mux(silu, slow[1], plain[1])
+        flags = Cat(word.last, word.token)
+        plain = delay(lanes, Cat(taken & ~silu, flags), self.LATENCY)
+        slow = delay(lanes, Cat(taken & silu, flags), self.SILU_LATENCY)
+        valid, flags = plain[0] | slow[0], Mux(silu, slow[1:], plain[1:])
         elements, overflows = [], []
         for lane in range(self._config.vector_lanes):
             element, overflow = self._lane(lanes, lane, command.mode)
             elements.append(element)
             overflows.append(overflow)
-        made = Cat(elements, last)
+        made = Cat(elements, flags)
         kept, waits = Signal(len(made), reset_less=True), Signal()
         with m.If(~waits):
             m.d.sync += kept.eq(made)
         m.d.sync += waits.eq(self.writes.valid & ~self.writes.ready)
         m.d.comb += [
             self.writes.valid.eq(waits | valid),
-            Cat(self.writes.p.elements, self.writes.p.last).eq(Mux(waits, kept, made)),
-            self.writes.p.address.eq(command.destination),
-            self.writes.p.track.eq(command.track),
+            Cat(write.elements, write.last, token).eq(Mux(waits, kept, made)),
+            write.address.eq(token_place(command.destination, command.token | token)),
+            write.track.eq(command.track),
             self.overflow.eq(valid & Cat(overflows).any()),
             # A write that waits stops the lanes and the read port, whose word waits as well.
             advance.eq(~waits),

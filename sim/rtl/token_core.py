@@ -3,6 +3,7 @@
 import struct
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from ...hw.token.config import K_MAX
 from ...hw.token.core import TRACE_PARTS, TokenCore, TraceKind, trace_shape
 from ...hw.token.image_file import Image
 from ...hw.token.memory_port import memory_request
-from ...hw.token.sequencer import core_command
+from ...hw.token.passes import core_command
 from ...hw.token.topk import answer_shape
 from ..tools.cache import keep
 from ..tools.errors import SimulationError
@@ -34,18 +35,19 @@ __all__ = ["CoreRun", "GoldenTrace", "TokenCoreSimulator"]
 
 @dataclass(frozen=True, kw_only=True)
 class CoreRun:
-    """Cycles, answers and vectors of one token in a token core.
+    """Cycles, answers and vectors of one pass in a token core.
 
     Parameters
     ----------
-    cycles : from the acceptance of the command to the end of its last result
+    cycles : from the acceptance of the first command to the end of its last result
     tokens : the largest logits' tokens, the largest first
     logits : their values, elements
     by_part : cycles of each of ``TRACE_PARTS``, a cycle for the first one that works, and of
         ``sequencing``, when none works
     vectors : all vectors in the order in which they were made, each padded to whole words: elements
-        as float64, and integers as int8
+        as float64, and integers as int8; those of a step come by token
     error : the sticky error is set
+    count : tokens of the pass
     """
 
     cycles: int
@@ -54,28 +56,30 @@ class CoreRun:
     by_part: dict[str, int]
     vectors: list[NDArray[Any]]
     error: bool
+    count: int = 1
 
 
 class GoldenTrace:
-    """Vectors and logits of the golden model for one token, to be compared with the core.
+    """Vectors and logits of the golden model for one pass, to be compared with the core.
 
     Parameters
     ----------
     model : the model in the arithmetic of the core
-    token : its number
-    cache : keys and values of the tokens before; those of the token are added
+    tokens : a token, or those of a pass
+    cache : keys and values of the tokens before; those of the pass are added
 
     Attributes
     ----------
-    logits : elements [vocabulary]
+    logits : elements [vocabulary], behind the last token
     """
 
-    def __init__(self, model: CoreModel, token: int, cache: CoreCache) -> None:
+    def __init__(self, model: CoreModel, tokens: int | Sequence[int], cache: CoreCache) -> None:
         self._vectors: list[tuple[int, str, NDArray[Any]]] = []
         #: An overflow before the head.
         self._overflow = False
         with OverflowFlag() as self._flag:
-            self.logits = model.forward([token], cache, trace=self._take)[0]
+            ids = _listed(tokens)
+            self.logits = model.forward(ids, cache, last=True, trace=self._take)[0]
 
     def overflow(self, *, head: bool) -> bool:
         """Whether a value was too large.
@@ -87,14 +91,14 @@ class GoldenTrace:
         return self._flag.raised if head else self._overflow
 
     def _take(self, layer: int, name: str, vectors: NDArray[Any]) -> None:
-        """Take a vector; the heads of a vector come one by one, as in hardware."""
+        """Take the vectors of a step by token; heads come one by one, as in hardware."""
         if name == "logits":
             return
         if name != "head input":
             self._overflow = self._flag.raised
-        vector = vectors[-1]
-        heads = vector if vector.ndim == 2 else [vector]
-        self._vectors += [(layer, name, np.array(head)) for head in heads]
+        for vector in vectors:
+            heads = vector if vector.ndim == 2 else [vector]
+            self._vectors += [(layer, name, np.array(head)) for head in heads]
 
     def __len__(self) -> int:
         return len(self._vectors)
@@ -165,6 +169,7 @@ class TokenCoreSimulator:
             beat_bytes=config.engine.weight_bytes,
             token_bits=command["token"].width,
             position_bits=command["position"].width,
+            k_bits=command["k"].width,
             parts=len(TRACE_PARTS),
             parts_offset=trace_shape(config)["parts"].offset,
             burst_bits=memory_request(config)["words"].width,
@@ -215,82 +220,100 @@ class TokenCoreSimulator:
         """The compiled model."""
         return self._image
 
-    def run(self, token: int, position: int, k: int = 1) -> CoreRun:
-        """Run one token.
+    def run(self, tokens: int | Sequence[int], position: int, k: int = 1) -> CoreRun:
+        """Run a token, or several tokens that follow one another as one pass.
 
         Parameters
         ----------
-        token : its number
-        position : its position; positions come in order, from 0 on, and any can come again
-        k : logits to answer with; 0 for none
+        tokens : a token, or those of a pass, at most ``config.tokens``
+        position : that of the first token; positions come in order, from 0 on, and any can come
+            again
+        k : logits to answer with behind the last token; 0 for none
 
         Raises
         ------
         TypeError
             If a value is not an integer.
         ValueError
-            If the model has no such token or position, no token has run at the position before, or
-            k is larger than the core's 32 or than the vocabulary.
+            If the model has no such token or position, no token has run at the position before, k
+            is larger than the core's 32 or than the vocabulary, or there are too many tokens.
         SimulationError
-            If the token does not end within the limit, or the memory fails; the core can be reset
+            If the pass does not end within the limit, or the memory fails; the core can be reset
             after a failure of the memory.
         """
-        setup = self._image.program[0].fields
-        check_integer("token", token, 0, setup["vocabulary"] - 1)
-        check_integer("position", position, 0, min(self._filled, setup["context"] - 1))
+        setup, ids = self._image.program[0].fields, _listed(tokens)
+        check_integer("the number of tokens", len(ids), 1, self._config.tokens)
+        for token in ids:
+            check_integer("token", token, 0, setup["vocabulary"] - 1)
+        room = setup["context"] - len(ids)
+        check_integer("position", position, 0, min(self._filled, room))
         check_integer("k", k, 0, min(K_MAX, setup["vocabulary"]))
-        result = self.command(token, position, k)
-        self._filled = max(self._filled, position + 1)
+        result = self.command(ids, position, k)
+        self._filled = max(self._filled, position + len(ids))
         return result
 
-    def command(self, token: int, position: int, k: int) -> CoreRun:
-        """Send a command to the core as it is, legal or not; see ``run``."""
-        result, fault = self._command(token, position, k, None)
+    def command(self, tokens: int | Sequence[int], position: int, k: int) -> CoreRun:
+        """Send the commands of a pass to the core as they are, legal or not; see ``run``."""
+        return self.commands(_commands(tokens, position, k))
+
+    def commands(self, commands: Sequence[tuple[int, int, int]]) -> CoreRun:
+        """Send commands as one pass, legal or not: token, position and k of each."""
+        result, fault = self._command(commands, None)
         if fault is not None:
+            token, position, k = commands[-1]
             raise SimulationError(
                 f"{fault}; token {token} at position {position} ended after {result.cycles} "
                 f"cycles with {len(result.tokens)} of {k} answers"
             )
         return result
 
-    def reset(self, token: int = 0, position: int = 0, k: int = 0, *, cycles: int = 0) -> None:
-        """Reset the core, within a token or before it; the next text begins at position 0.
+    def reset(
+        self,
+        tokens: int | Sequence[int] = 0,
+        position: int = 0,
+        k: int = 0,
+        *,
+        cycles: int = 0,
+    ) -> None:
+        """Reset the core, within a pass or before it; the next text begins at position 0.
 
         The memory keeps its bytes, and forgets what it was asked for.
 
         Parameters
         ----------
-        token, position, k : see ``run``
-        cycles : cycles from the offer of the command to the reset; 0 for no command
+        tokens, position, k : see ``run``
+        cycles : cycles from the offer of the first command to the reset; 0 for no command
 
         Raises
         ------
         SimulationError
-            If the reset is beyond the limit of a token.
+            If the reset is beyond the limit of a pass.
         TypeError, ValueError
             If a number does not fit its field of a command.
         """
-        self._command(token, position, k, check_integer("cycles", cycles, 0, 2**32 - 1))
+        until = check_integer("cycles", cycles, 0, 2**32 - 1)
+        self._command(_commands(tokens, position, k), until)
         self._filled = 0
 
     def _command(
-        self, token: int, position: int, k: int, reset: int | None
+        self, commands: Sequence[tuple[int, int, int]], reset: int | None
     ) -> tuple[CoreRun, str | None]:
-        """Run a token, or reset the core within it; return also the fault of the memory."""
+        """Run a pass, or reset the core within it; return also the fault of the memory."""
         process, config = self._process, self._config
-        command = core_command(config)
-        for name, value in (("token", token), ("position", position), ("k", k)):
-            check_integer(name, value, 0, 2 ** command[name].width - 1)
+        layout = core_command(config)
+        for command in commands:
+            for name, value in zip(("token", "position", "k"), command, strict=True):
+                check_integer(name, value, 0, 2 ** layout[name].width - 1)
+        head = (len(commands), reset is not None, reset or 0)
+        numbers = [int(value) for command in (head, *commands) for value in command]
         assert process.stdin is not None
         # A simulation that has stopped takes no command; reading tells why.
         with suppress(BrokenPipeError):
-            process.stdin.write(
-                struct.pack("<5I", token, position, k, reset is not None, reset or 0)
-            )
+            process.stdin.write(struct.pack(f"<{len(numbers)}I", *numbers))
             process.stdin.flush()
         names = (*TRACE_PARTS, "sequencing")
-        head = struct.Struct(f"<{6 + len(names)}Q")
-        found = head.unpack(self._read(head.size))
+        layout = struct.Struct(f"<{6 + len(names)}Q")
+        found = layout.unpack(self._read(layout.size))
         cycles, answers, beats, error, kind, address, *by_part = found
         shape = answer_shape(config)
         rows = self._rows(answers, port_bytes(shape.size))
@@ -302,6 +325,7 @@ class TokenCoreSimulator:
             by_part=dict(zip(names, by_part, strict=True)),
             vectors=self._vectors(self._rows(beats, port_bytes(trace_shape(config).size))),
             error=bool(error),
+            count=len(commands),
         )
         faults = (
             None,
@@ -311,24 +335,32 @@ class TokenCoreSimulator:
         return result, faults[kind]
 
     def _vectors(self, trace: NDArray[np.uint8]) -> list[NDArray[Any]]:
-        """Join the words of the trace to vectors; heads that follow one another are one vector."""
+        """Join the words of the trace to vectors, in the order of their last words.
+
+        Words of several tokens come in turn. Heads that follow one another are one vector each.
+        """
         layout, lanes = trace_shape(self._config), self._config.vector_lanes
         kinds = _field(trace, layout["kind"].offset, layout["kind"].width)
-        last = _field(trace, layout["last"].offset, 1)
-        ends = np.flatnonzero(last) + 1
-        vectors = []
-        for start, end in zip([0, *ends], ends, strict=False):
-            words = trace[start:end]
-            width = 24 if kinds[start] == TraceKind.ELEMENTS.value else 8
-            fields = [
-                _field(words, layout["word"].offset + width * lane, width) for lane in range(lanes)
-            ]
-            values = np.stack(fields, axis=1).ravel()
-            if width == 8:
-                vectors.append(values.astype(np.uint8).view(np.int8))
-            else:
-                vectors.append(from_element_bits(values.astype(np.uint32)))
-        return vectors
+        last = _field(trace, layout["last"].offset, 1) != 0
+        tokens = _field(trace, layout["token"].offset, layout["token"].width)
+        vectors = {}
+        for token in range(self._config.tokens):
+            places = np.flatnonzero(tokens == token)
+            ends = np.flatnonzero(last[places]) + 1
+            for start, end in zip([0, *ends], ends, strict=False):
+                mine = places[start:end]
+                words = trace[mine]
+                width = 24 if kinds[mine[0]] == TraceKind.ELEMENTS.value else 8
+                fields = [
+                    _field(words, layout["word"].offset + width * lane, width)
+                    for lane in range(lanes)
+                ]
+                values = np.stack(fields, axis=1).ravel()
+                if width == 8:
+                    vectors[mine[-1]] = values.astype(np.uint8).view(np.int8)
+                else:
+                    vectors[mine[-1]] = from_element_bits(values.astype(np.uint32))
+        return [vectors[end] for end in sorted(vectors)]
 
     def _read(self, size: int) -> bytes:
         """Read from the simulation."""
@@ -342,6 +374,18 @@ class TokenCoreSimulator:
 
     def _rows(self, count: int, size: int) -> NDArray[np.uint8]:
         return np.frombuffer(self._read(count * size), np.uint8).reshape(count, size)
+
+
+def _listed(tokens: int | Sequence[int]) -> list[int]:
+    """The tokens of a pass, of which one may stand alone."""
+    return list(tokens) if isinstance(tokens, Sequence | np.ndarray) else [tokens]
+
+
+def _commands(
+    tokens: int | Sequence[int], position: int, k: int
+) -> list[tuple[int, int, int]]:
+    """Token, position and k of each command of a pass."""
+    return [(token, position + place, k) for place, token in enumerate(_listed(tokens))]
 
 
 def _field(rows: NDArray[np.uint8], offset: int, width: int) -> NDArray[np.int64]:

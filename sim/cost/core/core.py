@@ -9,7 +9,7 @@ from ...rtl.memory_model import MemoryModel
 from .attention import Attention, list_fields
 from .heads import CacheWriter, Heads, Padder
 from .memory import Port, Router
-from .products import Engine, Normalizer, Peaks, Scaler, Writer
+from .products import LAST, OTHER, WORD, Engine, Normalizer, Peaks, Scaler, Writer
 from .sequencer import Command, Sequencer
 from .streams import Gear
 
@@ -35,7 +35,7 @@ class Core:
     config : configuration of the core
     program : the program of a model
     memory : speed of the memories
-    command : the command that runs
+    command : the pass that runs
 
     Members
     -------
@@ -72,21 +72,21 @@ class Core:
         self._beat_units, self._head_rows = config.engine.weight_bytes // unit, False
         # Registers of the connections.
         self._to_head = self._to_cache = self._embedding = self._begun = False
-        self._have_factor = self._have_scale = False
+        self._factors, self._have_scale = 0, False
         # Wires of the present cycle.
         self._cache_valid = self._loaded = self._piece_pop = False
-        self._now = 0
+        self._now = command.others
         self.bytes_by_part = dict.fromkeys(PARTS, 0)
 
     def run(self) -> dict[str, int]:
-        """Run the token to its end; the command is accepted in the first cycle.
+        """Run the pass to its end; its commands are accepted in the first cycles.
 
         Returns
         -------
         Cycles of each of ``PARTS``
         """
         parts = dict.fromkeys(PARTS, 0)
-        parts["sequencing"] = 1
+        parts["sequencing"] = 1 + self._sequencer.command.others
         refreshes = self._memory.refresh_cycles > 0
         word_bytes, beat_bytes = self._config.memory_width // 8, self._config.engine.weight_bytes
         delivered = 0
@@ -138,11 +138,10 @@ class Core:
         now, attention, engine = self._now, self._attention, self._engine
         sent = self._handshakes() if self._sequencer.wanted else set()
         ready = self._sequencer.waits and not self._blocked()
-        drop = ready and self._sequencer.op == Op.EMBED
         mixed, attending = attention.word, attention.busy
         write_ready = True
-        if mixed or self._writer.out or sent or drop:
-            write_ready = self._write(sent, drop)
+        if mixed or self._writer.out or sent:
+            write_ready = self._write(sent)
         self._results(sent, write_ready=write_ready and not mixed)
         if (
             engine.activations.level
@@ -176,31 +175,33 @@ class Core:
         self._port.requests[_PROGRAM] = self._sequencer.step(now, sent, ready)
         self._port.step(now, self._cache_valid)
 
-    def _write(self, sent: set[str], drop: bool) -> bool:
+    def _write(self, sent: set[str]) -> bool:
         """Write a word of the mixture or of the writer, past the peaks.
 
         Parameters
         ----------
         sent : commands that are accepted
-        drop : peaks that nobody took are dropped
 
         Returns
         -------
         Whether a word is accepted
         """
         mixed, peaks, gains = self._attention.word, self._peaks, self._gains
-        out = mixed or self._writer.out
+        out = self._writer.out
+        if mixed:
+            out = LAST if mixed == 2 and self._attention.last_group else WORD
         track = bool(mixed) or self._writer.track
         ready = peaks.ready(gains.output == "peak")
         taken = bool(out) and track and ready
-        if taken and peaks.gained:
+        # A word of gains serves a word of each token.
+        if taken and peaks.gained and out < OTHER:
             gains.taken = True
+        gained = "peak_gained" in self._sequencer.one.flags
         peaks.step(
             self._now,
-            gained=("peak_gained" in self._sequencer.one.flags) if "gained" in sent else None,
-            taken=taken,
-            last=out == 2 and (not mixed or self._attention.last_group),
-            peaks=drop or "normalizer" in sent,
+            command=(gained, self._tracked) if "gained" in sent else None,
+            word=out if taken else 0,
+            given=self._normalized if "normalizer" in sent else None,
         )
         return ready or not track
 
@@ -233,7 +234,7 @@ class Core:
         job, fetch = None, 0
         if "jobs" in sent:
             job = (one.fields["n"], one.fields["k"], "load" not in one.flags,
-                   one.fields["group_chunks"])  # fmt: skip
+                   one.fields["group_chunks"], 1 + self._sequencer.command.others)  # fmt: skip
         if "fetch" in sent:
             fetch = one.fields["beats"]
         self._loaded = self._engine.step(now, job=job, fetch=fetch, result=taken and not taking)
@@ -256,7 +257,7 @@ class Core:
             ready = queries.ready(queries.valid)
         padded = ready and not padder.filling
         if not to_head and normalizer.factor(self._now):
-            self._have_factor = True
+            self._factors += 1
         norm = normalizer.out
         taken = padded if to_head else activations.ready(self._loaded)
         gain = self._gains.output == "normalizer"
@@ -353,7 +354,8 @@ class Core:
             if scales and self._sequencer.op == Op.EMBED:
                 left.add("scales")
                 requests[_SCALES] = 1
-                skip = self._sequencer.command.token % per_word // lanes
+                token = self._sequencer.command.tokens[self._sequencer.number]
+                skip = token % per_word // lanes
                 self._scales.route(self._now, "embedding", skip, 1)
             elif scales:
                 left.add("scales")
@@ -388,20 +390,37 @@ class Core:
         offered = self._normalizer.out if self._to_head else self._heads.out
         return self._heads.busy or self._busy_cache or offered > 0
 
+    @property
+    def _normalized(self) -> int:
+        """Number of the token that the normalizer is commanded for: the last one at the head."""
+        sequencer = self._sequencer
+        return sequencer.command.others if sequencer.op == Op.HEAD else sequencer.number
+
+    @property
+    def _tracked(self) -> range:
+        """Numbers of the tokens whose results the present instruction makes."""
+        sequencer = self._sequencer
+        if sequencer.op == Op.PRODUCT:
+            return range(sequencer.command.others + 1)
+        return range(sequencer.number, sequencer.number + 1)
+
     def _handshakes(self) -> set[str]:
         """Commands of the present instruction that are accepted in this cycle."""
         last = self._sequencer.op == Op.HEAD
         queries = (
             "normalizer" in self._sequencer.wanted or self._normalizer.busy or self._busy_heads
         )
-        factor = self._have_scale if self._sequencer.op == Op.EMBED else self._have_factor
+        factor = self._factors > self._sequencer.command.others
+        if self._sequencer.op == Op.EMBED:
+            factor = self._have_scale
         ready = {
             "jobs": self._engine.loader == "take",
             "fetch": True,
             "scaler": not self._scaler.active and factor,
             "writer": not self._writer.active,
-            "normalizer": not self._normalizer.busy and self._peaks.valid(self._now),
-            "gained": not self._peaks.active,
+            "normalizer": not self._normalizer.busy
+            and self._peaks.valid(self._now, self._normalized),
+            "gained": self._peaks.accepts(self._tracked),
             "heads": self._heads.ready(self._now),
             "cache": not self._cache.busy,
             "attention": not self._attention.active and not (last and queries),
@@ -410,11 +429,14 @@ class Core:
 
     def _blocked(self) -> bool:
         """The present instruction waits for parts that are not idle."""
-        if self._sequencer.ends:
+        sequencer = self._sequencer
+        if sequencer.ends:
             return self._writer.active or self._normalizer.busy or self._attention.busy
-        if self._sequencer.op == Op.HEADS:
-            return self._writer.active or self._busy_heads
-        return self._sequencer.op == Op.ATTEND and self._busy_heads
+        if sequencer.op == Op.HEADS:
+            return not sequencer.number and (self._writer.active or self._busy_heads)
+        if sequencer.op == Op.EMBED and self._config.tokens > 1:
+            return (self._embedding and self._rows.active) or self._pieces.level > 0
+        return sequencer.op == Op.ATTEND and self._busy_heads
 
     def _begin(self) -> None:
         """Set the registers of the connections as an instruction begins."""
@@ -426,7 +448,7 @@ class Core:
             self._have_scale = self._begun = False
         if last or (op == Op.PRODUCT and "load" in flags):
             self._to_head = last
-            self._have_factor = self._have_factor and last
+            self._factors = self._factors if last else 0
         if heads or last:
             self._to_cache = heads and "cache" in flags
 
@@ -474,6 +496,7 @@ class Core:
                 count=fields["count" if embedding else "n"],
                 groups=1 if embedding else fields["groups"],
                 table="table" in flags,
+                others=0 if embedding else self._sequencer.command.others,
             )
         if "normalizer" in sent:
             words = -(-fields["k"] // self._config.vector_lanes)
@@ -486,7 +509,7 @@ class Core:
                 names = ("chunks", "scale_words", "row_words")
             else:
                 row_bytes = self._sequencer.program[0].fields["cache_bytes"]
-                position = self._sequencer.command.position
+                position = self._sequencer.command.position + self._sequencer.number
                 command = list_fields(self._config, position + 1, row_bytes)
                 names = ("groups", "vectors", "chunks", "words")
             command |= {name: fields[name] for name in names}

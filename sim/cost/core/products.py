@@ -7,48 +7,69 @@ from ....hw.token.program import WriteMode
 from ...rtl.memory_model import MemoryModel
 from .streams import Gear, Pipeline
 
-__all__ = ["Engine", "Normalizer", "Peaks", "Scaler", "Writer"]
+__all__ = ["LAST", "OTHER", "WORD", "Engine", "Normalizer", "Peaks", "Scaler", "Writer"]
 
-#: A piece of the scaler: its outputs, and its flags, the end of the vector and its last group.
-_COUNT, _LAST, _FINAL = 0xFF, 0x100, 0x200
+#: Words of vectors: of the final token of a command, or of another one; and their last words.
+WORD, LAST, OTHER, OTHER_LAST = 1, 2, 3, 4
+
+#: A piece of the scaler: its outputs, its flags, the end of the vector and its last group, and the
+#: place of its token.
+_COUNT, _LAST, _FINAL, _TOKEN = 0xFF, 0x100, 0x200, 10
 
 
 class Peaks:
-    """``PeakTracker``: takes the words of a vector, and offers its peaks."""
+    """``PeakTracker``: takes the words of the vectors of some tokens, and offers their peaks."""
 
     def __init__(self, config: TokenConfig) -> None:
-        self._latency = 4 + (config.vector_lanes - 1).bit_length()
-        self.active = self.gained = self._ending = False
-        self._from: int | None = None  # Cycle from which on the peaks are offered.
+        tokens = config.tokens
+        self._latency = (4 if tokens == 1 else 3) + (config.vector_lanes - 1).bit_length()
+        self.active = self.gained = False
+        self._tokens = range(0)
+        self._turn = 0
+        #: Vectors that are not taken, and the cycle from which on the peaks of each are known.
+        self._begun: set[int] = set()
+        self._from: dict[int, int] = {}
 
-    def valid(self, now: int) -> bool:
-        """Peaks are offered."""
-        return self._from is not None and now >= self._from
+    def accepts(self, tokens: range) -> bool:
+        """A command for some tokens is accepted."""
+        return not self.active and self._begun.isdisjoint(tokens)
+
+    def valid(self, now: int, token: int) -> bool:
+        """Peaks of a token are offered."""
+        return not self.active and token in self._from and now >= self._from[token]
 
     def soon(self, now: int) -> bool:
         """Peaks will be offered."""
-        return self._from is not None and now < self._from
+        return any(now < first for first in self._from.values())
 
     def ready(self, gain: bool) -> bool:
         """A word is accepted; ``gain`` says that a word of gains is offered."""
-        return self.active and not self._ending and (gain or not self.gained)
+        return self.active and (gain or not self.gained)
 
-    def step(self, now: int, *, gained: bool | None, taken: bool, last: bool, peaks: bool) -> None:
+    def step(
+        self, now: int, *, command: tuple[bool, range] | None, word: int, given: int | None
+    ) -> None:
         """Go to the next cycle.
 
         Parameters
         ----------
         now : the cycle
-        gained : the flag of a vector that is accepted, or None
-        taken, last : a word is accepted, and ends the vector
-        peaks : the peaks are taken if they are offered
+        command : whether a vector has gains, and its tokens, if a command is accepted
+        word : the word that is accepted, or 0; see ``Writer.out``
+        given : token whose peaks are taken, or None
         """
-        if taken and last:
-            self._ending, self._from = True, now + self._latency
-        if peaks and self.valid(now):
-            self.active, self._ending, self._from = False, False, None
-        if gained is not None:
-            self.active, self.gained = True, gained
+        if given is not None:
+            self._begun.discard(given)
+            del self._from[given]
+        if word in (LAST, OTHER_LAST):
+            self._from[self._tokens[self._turn]] = now + self._latency
+            self.active = word != LAST
+        if word:
+            self._turn = self._turn + 1 if word in (OTHER, OTHER_LAST) else 0
+        if command is not None:
+            self.active, self._turn = True, 0
+            self.gained, self._tokens = command
+            self._begun |= set(self._tokens)
 
 
 class Writer:
@@ -67,7 +88,7 @@ class Writer:
 
     @property
     def out(self) -> int:
-        """The write that is offered: 0 for none, 1, or 2 for the last one of the vector."""
+        """The write that is offered: 0 for none, or one of the kinds of words."""
         return self._waits or self._lanes.out
 
     def step(self, *, command: tuple[int, bool] | None, write_ready: bool, word: int) -> bool:
@@ -77,7 +98,7 @@ class Writer:
         ----------
         command : mode and flag of a command that is accepted, or None
         write_ready : a write is accepted
-        word : the scaler's word: 0 for none, 1, or 2 for the last one
+        word : the scaler's word, 0 for none
 
         Returns
         -------
@@ -88,9 +109,9 @@ class Writer:
         if advance:
             self._lanes.step(word * accepted)
         self._waits = 0 if write_ready else out
-        if out == 2 and write_ready:
+        if out == LAST and write_ready:
             self.active = self._ending = False
-        if accepted and word == 2:
+        if accepted and word == LAST:
             self._ending = True
         if command is not None:
             mode, self.track = command
@@ -105,26 +126,36 @@ class Scaler:
     def __init__(self, config: TokenConfig) -> None:
         self._lanes, self._rows = config.vector_lanes, config.engine.rows
         self._per_beat = -(-self._rows // self._lanes)
-        self._pipeline, self._gear = Pipeline(7), Gear(self._lanes)
+        tokens = config.tokens
+        self._pipeline, self._gears = Pipeline(7), [Gear(self._lanes) for _ in range(tokens)]
+        self._turn = self._others = 0
+        #: With several tokens: whether the beat of each is kept, and the place of the next one.
+        self._kept, self._fill = [False] * tokens, 0
         self.active = self.bytes = False
 
     @property
     def moves(self) -> bool:
         """Pieces or a word are under way."""
-        return bool(self._pipeline) or self._gear.level > 0
+        return bool(self._pipeline) or any(self._kept) or any(gear.level for gear in self._gears)
 
     @property
     def word(self) -> int:
-        """The word that is offered: 0 for none, 1, or 2 for the last one."""
-        return 0 if not self._gear.valid else 2 if self._gear.last else 1
+        """The word that is offered: 0 for none, or one of the kinds of words."""
+        gear = self._gears[self._turn]
+        if not gear.valid:
+            return 0
+        if self._turn == self._others:
+            return LAST if gear.last else WORD
+        return OTHER_LAST if gear.last else OTHER
 
-    def start(self, *, bytes_: bool, count: int, groups: int, table: bool) -> None:
+    def start(self, *, bytes_: bool, count: int, groups: int, table: bool, others: int) -> None:
         """Accept a command, behind the other steps of the cycle."""
         self.active, self.bytes, self._groups, self._table = True, bytes_, groups, table
         self._index, self._group, self._in_beat = 0, 1, self._rows
         self._base = self._left = count
-        several = max(self._per_beat, 4) if groups > 1 else self._per_beat
-        self._end = several - 1
+        self._token, self._others = 0, others
+        spaced = -(-4 // (others + 1))
+        self._end = (max(self._per_beat, spaced) if groups > 1 else self._per_beat) - 1
 
     def step(self, *, word: bool, source: bool, scale: bool) -> tuple[bool, bool]:
         """Go to the next cycle.
@@ -139,30 +170,49 @@ class Scaler:
         -------
         Whether the source is taken, and whether the scales are
         """
-        gear, out = self._gear, self._pipeline.out
-        final = out & _FINAL > 0
-        advance = not final or gear.ready(word)
-        gear.step(word, out & _COUNT if final and advance else 0, out & _LAST > 0)
-        if not advance:
-            return False, False
-        piece, taken, scaled = 0, False, False
-        if self.active and source:
+        out, turn = self._pipeline.out, self._turn
+        final, place = out & _FINAL > 0, out >> _TOKEN
+        advance = not final or self._gears[place].ready(word and place == turn)
+        for token, gear in enumerate(self._gears):
+            push = out & _COUNT if final and advance and token == place else 0
+            gear.step(word and token == turn, push, out & _LAST > 0)
+        if word:
+            self._turn = 0 if turn == self._others else turn + 1
+        keeps = len(self._kept) > 1 and not self.bytes
+        fills = keeps and self.active and source and not self._kept[self._fill]
+        there = self._kept[self._token] if keeps and self.active else source
+        piece, taken, scaled, token = 0, False, False, 0
+        if advance and self.active and there:
             needs = self._table and self._index < self._per_beat
             if scale or not needs:
-                scaled = needs
+                token = self._token
                 piece, taken = self._slot()
-        self._pipeline.step(piece)
-        return taken, scaled
+                scaled = needs and token == self._others
+        if advance:
+            self._pipeline.step(piece)
+        if not keeps:
+            return taken, scaled
+        if taken:
+            self._kept[token] = False
+        if fills:
+            self._kept[self._fill] = True
+            self._fill = 0 if self._fill == self._others else self._fill + 1
+        return fills, scaled
 
     def _slot(self) -> tuple[int, bool]:
         """Pass one slot of a beat: its piece or 0, and whether it ends the beat."""
-        lanes = self._lanes
+        lanes, token = self._lanes, self._token
         limit = lanes if self.bytes or self._in_beat >= lanes else self._in_beat
         count = min(self._left, limit)
         rest = self._left - count
         beat_end = self.bytes or self._index == self._end
         final = self._group == self._groups
         last = final and self._left <= limit
+        piece = count | _LAST * last | _FINAL * final | token << _TOKEN if count else 0
+        # The next place comes behind the pieces of all tokens.
+        self._token = 0 if token == self._others else token + 1
+        if self._token:
+            return piece, beat_end
         self._index += 1
         self._left = rest
         self._in_beat = 0 if self._in_beat < lanes else self._in_beat - lanes
@@ -174,17 +224,19 @@ class Scaler:
             else:
                 self._group += 1
                 self._left = self._base
-        return (count | _LAST * last | _FINAL * final if count else 0), beat_end
+        return piece, beat_end
 
 
 class Engine:
-    """``MatVecEngine`` with one token, and the stream of its weights."""
+    """``MatVecEngine``, and the stream of its weights."""
 
     def __init__(self, config: TokenConfig, memory: MemoryModel) -> None:
         engine = config.engine
         self._lanes, self._rows = engine.lanes, engine.rows
         self._latency, self._interval = engine.latency, memory.weight_interval
-        self._room = engine.queue_depth
+        self._room, self._tokens = engine.queue_depth, engine.tokens
+        #: Tokens of the job that runs, and the first cycle in which a result group may end.
+        self._count, self._settled = 1, 0
         self.activations = Gear(engine.lanes)
         self.loader = "take"
         self._chunks_left = self._next_beat = 0
@@ -195,7 +247,8 @@ class Engine:
         self._chunk = self._group_chunk = self._row_groups = self._chunks = self._group = 0
         self._fetches: deque[int] = deque()
         self._queue: deque[int] = deque()
-        self._job = (0, 0, False, 0)
+        self._job = (0, 0, False, 0, 1)
+        self._now = 0
 
     def beats_alone(self, now: int) -> int:
         """Weight beats from this cycle on that come in every cycle, and change nothing else.
@@ -238,23 +291,31 @@ class Engine:
 
     def begin(self, now: int, refreshes: bool) -> None:
         """Let the weights' memory offer a beat, unless it refreshes."""
+        self._now = now
         there = bool(self._fetches) and now >= self._next_beat
         self._offers = there and (self._offers or not refreshes)
 
     @property
     def fires(self) -> bool:
         """A weight beat is taken in this cycle."""
-        return self._offers and self._active and self._room > 0
+        if not (self._offers and self._active and self._room >= self._tokens):
+            return False
+        return self._now >= self._settled or not self._ends
+
+    @property
+    def _ends(self) -> bool:
+        """The next weight beat ends a result group."""
+        return self._chunk == self._chunks - 1 or self._group_chunk == self._group
 
     def step(
-        self, now: int, *, job: tuple[int, int, bool, int] | None, fetch: int, result: bool
+        self, now: int, *, job: tuple[int, int, bool, int, int] | None, fetch: int, result: bool
     ) -> bool:
         """Go to the next cycle.
 
         Parameters
         ----------
         now : the cycle
-        job : n, k, reuse and group_chunks of a job that is accepted, or None
+        job : n, k, reuse, group_chunks and tokens of a job that is accepted, or None
         fetch : beats of a request that is made, 0 for none
         result : the offered result beat is taken
 
@@ -278,9 +339,10 @@ class Engine:
         """Take a weight beat; return whether it ends the job."""
         self.take(now)
         row_end = self._chunk == self._chunks - 1
-        if row_end or self._group_chunk == self._group:
-            self._room -= 1
-            self._queue.append(now + self._latency)
+        if self._ends:
+            self._room -= self._count
+            self._settled = now + self._count
+            self._queue.extend(now + self._latency + token for token in range(self._count))
             self._group_chunk = 1
         else:
             self._group_chunk += 1
@@ -288,7 +350,7 @@ class Engine:
         self._row_groups -= row_end
         return row_end and not self._row_groups
 
-    def _load(self, job: tuple[int, int, bool, int] | None, end: bool) -> bool:
+    def _load(self, job: tuple[int, int, bool, int, int] | None, end: bool) -> bool:
         """Step of the loader; ``end`` says that the last weight beat of a job is taken."""
         taken = self.loader == "load" and self.activations.valid
         free = not self._active or end
@@ -297,15 +359,15 @@ class Engine:
         if self.loader == "take" and job is not None:
             self._job, self.loader = job, "check"
         elif self.loader == "check":
-            n, k, reuse, _ = self._job
-            self._chunks_left = -(-k // self._lanes)
+            n, k, reuse, _, tokens = self._job
+            self._chunks_left = tokens * -(-k // self._lanes)
             self.loader = "offer" if reuse else "load"
         elif taken:
             self._chunks_left -= 1
             if not self._chunks_left:
                 self.loader = "offer"
         elif self.loader == "offer" and free:
-            n, k, _, self._group = self._job
+            n, k, _, self._group, self._count = self._job
             self._active, self._chunk, self._group_chunk = True, 0, 1
             self._row_groups, self._chunks = -(-n // self._rows), -(-k // self._lanes)
             self.loader = "take"

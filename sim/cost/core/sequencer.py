@@ -10,31 +10,40 @@ from .streams import Gear
 
 __all__ = ["Command", "Sequencer"]
 
+#: Instructions that run once for each token.
+_EACH = (Op.ANGLES, Op.EMBED, Op.HEADS, Op.ATTEND)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
-    """A command of the core: run a token at a position, and answer with k logits."""
+    """A pass of the core: run tokens from a position on, and answer with k logits."""
 
-    token: int
+    tokens: tuple[int, ...]
     position: int
     k: int
+
+    @property
+    def others(self) -> int:
+        """Tokens behind the first one."""
+        return len(self.tokens) - 1
 
 
 class Sequencer:
     """``Sequencer``: reads the program, and gives each part its commands.
 
-    The command is accepted in the cycle before the first step.
+    The last command is accepted in the cycle before the first step.
 
     Parameters
     ----------
     config : configuration of the core
     program : the program of a model
     channel : the channel of the program
-    command : the command that runs
+    command : the pass that runs
 
     Members
     -------
     program, command : as given
+    number : number of the token that the instruction runs for
     wanted : commands and requests of the present instruction that have not left, by the names of
         the RTL's streams
     """
@@ -54,6 +63,7 @@ class Sequencer:
         # The place is the number of the present instruction.
         self._state, self._place, self._timer = "fetch", -1, 0
         self._requested = self._fetching = True
+        self.number = self._gains = 0
         self.wanted: set[str] = set()
 
     @property
@@ -114,9 +124,11 @@ class Sequencer:
         if self._state == "fetch":
             if pop:
                 self._place += 1
-                self._state = "wait"
+                self._state, self.number = "wait", 0
         elif self._state == "send":
-            if not self.wanted:
+            if not self.wanted and self.op in _EACH and self.number < self.command.others:
+                self._state, self.number = "wait", self.number + 1
+            elif not self.wanted:
                 self._state = "fetch"
         elif self._state == "multiply":
             self._timer -= 1
@@ -124,8 +136,21 @@ class Sequencer:
                 self._state = "fetch"
         elif ready:
             self._begin()
-        self.wanted -= sent
+        self.wanted -= self._repeat(sent)
         return request
+
+    def _repeat(self, sent: set[str]) -> set[str]:
+        """The ones of ``sent`` that do not leave again: a product has a norm for each token."""
+        if self.op != Op.PRODUCT or not self.command.others:
+            return sent
+        again = set()
+        if "gains" in sent and self._gains:
+            self._gains -= 1
+            again.add("gains")
+        if "normalizer" in sent and self.number < self.command.others:
+            self.number += 1
+            again.add("normalizer")
+        return sent - again
 
     def _begin(self) -> None:
         """Begin the present instruction: its commands are sent from the next cycle on."""
@@ -134,10 +159,12 @@ class Sequencer:
             self._state = "idle"
             return
         if op == Op.SETUP:
-            # A cycle to begin, one for each bit, and one to see the end.
-            bits = max(self.command.token, self.command.position).bit_length()
-            self._state, self._timer = "multiply", bits + 2
+            # A cycle to begin, one for each bit, and one to see the end; for each token.
+            position = self.command.position
+            bits = [max(token, position).bit_length() for token in self.command.tokens]
+            self._state, self._timer = "multiply", sum(bits) + 2 * len(bits)
             return
+        self._gains = self.command.others
         product, embed, attend, last, heads = (
             op == one for one in (Op.PRODUCT, Op.EMBED, Op.ATTEND, Op.HEAD, Op.HEADS)
         )

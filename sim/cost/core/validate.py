@@ -18,18 +18,18 @@ __all__ = ["Comparison", "compare_cycles", "random_sizes"]
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Cycles of a token in the RTL and in the model.
+    """Cycles of a pass in the RTL and in the model.
 
     Parameters
     ----------
     sizes : those of the model that runs
-    token, position, k : the command
+    tokens, position, k : the commands of the pass
     memory : speed of the memories
     rtl, model : the cycles, in all and by part
     """
 
     sizes: ModelConfig
-    token: int
+    tokens: list[int]
     position: int
     k: int
     memory: MemoryModel
@@ -89,7 +89,7 @@ def _random_scales(
 def compare_cycles(
     config: TokenConfig, count: int, *, seed: int, memory: MemoryModel | None = None
 ) -> Iterator[Comparison]:
-    """Compare a token of each of some random models in the RTL with the cycle model.
+    """Compare a pass of each of some random models in the RTL with the cycle model.
 
     Parameters
     ----------
@@ -107,17 +107,21 @@ def compare_cycles(
     for _ in range(count):
         sizes = random_sizes(config, rng)
         plan = plan_image(config, sizes, scales=_random_scales(config, sizes, rng))
-        command = {
-            "token": int(rng.integers(sizes.vocabulary)),
-            "position": int(rng.integers(sizes.max_positions)),
-            "k": int(rng.integers(min(4, sizes.vocabulary))),
-        }
+        most = min(config.tokens, sizes.max_positions)
+        tokens = rng.integers(sizes.vocabulary, size=rng.integers(1, most + 1)).tolist()
+        position = int(rng.integers(sizes.max_positions - len(tokens) + 1))
+        k = int(rng.integers(min(4, sizes.vocabulary)))
         with TokenCoreSimulator(blank_image(plan), memory=memory) as core:
-            run = core.command(**command)
+            run = core.command(tokens, position, k)
+        model = core_cycles(
+            config, plan.program, token=tokens, position=position, k=k, memory=memory
+        )
         yield Comparison(
             sizes=sizes,
+            tokens=tokens,
+            position=position,
+            k=k,
             memory=memory,
             rtl=CoreCycles(cycles=run.cycles, by_part=run.by_part),
-            model=core_cycles(config, plan.program, memory=memory, **command),
-            **command,
+            model=model,
         )
