@@ -21,7 +21,7 @@ from ...golden.checks import check_choice, check_integer
 from ..config import WeightCode
 from ..token.config import TokenConfig, check_core_config
 from ..token.core import TRACE_PARTS, TokenCore
-from ..token.sequencer import core_command
+from ..token.passes import core_command
 from ..token.topk import answer_shape
 from .full import BURST_WORDS, axi_read, axi_write, largest_burst
 from .lite import RegisterBank, axi_lite

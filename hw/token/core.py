@@ -17,8 +17,8 @@ from .heads import HeadUnit
 from .instruction import instruction_layout
 from .memory_port import memory_request, memory_response
 from .normalizer import Normalizer
-from .passes import core_command
 from .padder import RowPadder
+from .passes import core_command
 from .peak import PeakTracker
 from .program import Op
 from .scaler import ResultScaler, vector_word
@@ -438,7 +438,9 @@ class TokenCore(wiring.Component):
         )
         # κ = log₂ e / √size for scores, and 1 for logits. It stays while query scales come.
         to_cache, kappa = Signal(), Signal.like(attention.kappa)
-        first = sequencer.begins & (sequencer.number == 0) if config.tokens > 1 else sequencer.begins
+        first = sequencer.begins
+        if config.tokens > 1:
+            first &= sequencer.number == 0
         begins = first & (sequencer.op == Op.HEADS)
         with m.If(begins):
             m.d.sync += [to_cache.eq(sequencer.flags.cache), kappa.eq(sequencer.kappa)]

@@ -67,8 +67,9 @@ class CoreMemory(wiring.Component):
     Members
     -------
     requests, write_data, read_data, error : the memory port, see ``MemoryPort``
-    begins, instruction, others, token, embedding_offset, angle_offset, scale, have_scale, waits : see
+    begins, instruction, others, token, embedding_offset, angle_offset, scale, have_scale : see
         ``Requester``
+    waits : likewise
     busy_attention : In(1); the attention has a command
     embeds : Out(1); bytes of an embedding's row, or its zeros, are left
     taking_bytes : In(1); the scaler takes an embedding, see ``ResultScaler``

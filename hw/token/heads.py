@@ -169,9 +169,7 @@ class HeadUnit(wiring.Component):
         m.d.comb += self.overflow.eq(Cat(self._overflows).any())
         return m
 
-    def _angles(
-        self, m: Module, index: Value, token: Value
-    ) -> tuple[list[Value], list[Value]]:
+    def _angles(self, m: Module, index: Value, token: Value) -> tuple[list[Value], list[Value]]:
         """Load the angles of the tokens' positions, and read those of a word.
 
         Words of ``table`` come in twos. The cosines wait for the sines, and both are written at

@@ -55,9 +55,7 @@ class Offsets:
     done: Value
 
 
-def multiply(
-    m: Module, config: TokenConfig, run: Pass, setup: data.View, step: Step
-) -> Offsets:
+def multiply(m: Module, config: TokenConfig, run: Pass, setup: data.View, step: Step) -> Offsets:
     """Multiply each token and the first position by their strides, a bit per cycle.
 
     ``offset = factor · stride``, from the lowest bit on: once per token needs no multiplier.

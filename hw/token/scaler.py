@@ -268,7 +268,9 @@ class ResultScaler(wiring.Component):
                 gearbox.i.valid.eq(is_token(packed, out.token, number)),
                 gearbox.o.ready.eq(is_token(self.words.ready, turn, number)),
             ]
-        offered = data.View(gearbox.o.p.shape(), of_token([one.o.p for one in gearboxes], turn))
+        offered = data.View(
+            gearboxes[0].o.p.shape(), of_token([one.o.p for one in gearboxes], turn)
+        )
         m.d.comb += [
             # Totals of the groups before the last one stay in ``partial``.
             packed.eq(out.valid & out.final),
@@ -325,7 +327,7 @@ class ResultScaler(wiring.Component):
         token = Signal.like(command.others)
         limit, count = Signal(range(lanes + 1)), Signal(range(lanes + 1))
         several = command.groups > 1
-        # A piece of the next group comes SPACING cycles later, as those of other tokens are between.
+        # A piece of the next group comes SPACING cycles later, with those of other tokens between.
         spaced = [
             max(per_beat, -(-self.SPACING // count)) - 1
             for count in range(1, self._config.tokens + 1)

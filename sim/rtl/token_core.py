@@ -381,9 +381,7 @@ def _listed(tokens: int | Sequence[int]) -> list[int]:
     return list(tokens) if isinstance(tokens, Sequence | np.ndarray) else [tokens]
 
 
-def _commands(
-    tokens: int | Sequence[int], position: int, k: int
-) -> list[tuple[int, int, int]]:
+def _commands(tokens: int | Sequence[int], position: int, k: int) -> list[tuple[int, int, int]]:
     """Token, position and k of each command of a pass."""
     return [(token, position + place, k) for place, token in enumerate(_listed(tokens))]
 
