@@ -226,16 +226,14 @@ class HeadUnit(wiring.Component):
         Whether ``full`` is complete
         """
         command = Signal(heads_command(self._config), reset_less=True)
-        active, second, bank = Signal(), Signal(), Signal()
-        free = Signal(range(3), init=2)
+        active, second, bank, free = Signal(), Signal(), Signal(), Signal(range(3), init=2)
         index = Signal.like(command.half)
         reading, head_start, head_end = Signal(), Signal(), Signal()
+        word = command.source + index + Mux(second, command.half, 0)
         m.d.comb += [
             # The first word of a head needs a free bank.
             reading.eq(active & ((free != 0) | second | (index != 0))),
-            self.address.eq(
-                token_place(command.source + index + Mux(second, command.half, 0), command.token)
-            ),
+            self.address.eq(token_place(word, command.token)),
             head_start.eq(reading & ~second & (index == 0)),
             head_end.eq(reading & second & (index == command.half - 1)),
         ]

@@ -1,7 +1,5 @@
 """Integer results of a product, scaled to elements."""
 
-from dataclasses import dataclass
-
 from amaranth.hdl import Array, Cat, Const, EnableInserter, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, Out
@@ -13,9 +11,9 @@ from .config import TokenConfig, check_core_config
 from .converter import IntegerConverter
 from .element import ELEMENT
 from .multiplier import ElementMultiplier
-from .pipeline import delay
+from .pieces import Piece, Place
 from .token_beats import TokenBeats
-from .tokens import is_token, of_token, token_number, token_place
+from .tokens import is_token, of_token, token_number
 
 __all__ = ["ResultScaler", "scaled_words", "scaler_command", "vector_word"]
 
@@ -64,53 +62,6 @@ def scaler_command(config: TokenConfig) -> data.StructLayout:
             "others": token_number(config),
         }
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Piece:
-    """Integers in one stage of the lanes.
-
-    ``ResultScaler._pieces`` describes the piece that enters the lanes. The same piece is described
-    again at the adder and behind it, from registers beside the operators.
-
-    Parameters
-    ----------
-    valid : there is a piece
-    count : outputs in the piece; the lanes above have none
-    index : number of the piece within its result beat; 0 for bytes
-    token : number of its token among those of the command
-    first, final : the piece belongs to the first, or to the last, group of its outputs
-    last : the piece ends the vector
-    """
-
-    valid: Value
-    count: Value
-    index: Value
-    token: Value
-    first: Value
-    final: Value
-    last: Value
-
-    @property
-    def place(self) -> Value:
-        """Place among the pieces of all tokens."""
-        return token_place(self.index, self.token)
-
-    def after(self, m: Module, cycles: int) -> "_Piece":
-        """Describe the same piece some cycles later.
-
-        Parameters
-        ----------
-        m : module that gets the registers; they stop when it stops
-        cycles : number of registers in a row
-        """
-        flags = vars(self)
-        later = delay(m, Cat(flags.values()), cycles)
-        parts, start = {}, 0
-        for name, value in flags.items():
-            parts[name] = later[start : start + len(value)]
-            start += len(value)
-        return _Piece(**parts)
 
 
 class ResultScaler(wiring.Component):
@@ -237,7 +188,7 @@ class ResultScaler(wiring.Component):
         return m
 
     def _pack(
-        self, m: Module, advance: Signal, command: data.View, totals: list[Value], out: _Piece
+        self, m: Module, advance: Signal, command: data.View, totals: list[Value], out: Piece
     ) -> None:
         """Pack totals into words, in a gearbox for each token.
 
@@ -288,7 +239,7 @@ class ResultScaler(wiring.Component):
 
     def _pieces(
         self, m: Module, results: stream.Interface, advance: Signal
-    ) -> tuple[data.View, Value, _Piece]:
+    ) -> tuple[data.View, Value, Piece]:
         """Cut result beats into pieces, and end the vector at its count.
 
         A result beat passes in cycles with ``slot`` and ``advance``. Those for rows from the count
@@ -310,7 +261,8 @@ class ResultScaler(wiring.Component):
         per_beat = -(-rows // lanes)
         command = Signal(scaler_command(config), reset_less=True)
         factors = Signal(self.factor.p.shape(), reset_less=True)
-        active = Signal()
+        place = Place.of(config, command, max(per_beat, self.SPACING))
+        active, index, token, left = place.active, place.index, place.token, place.left
         start = Signal()
         m.d.comb += [
             start.eq(~active & self.commands.valid & self.factor.valid),
@@ -318,33 +270,23 @@ class ResultScaler(wiring.Component):
             self.commands.ready.eq(start),
             self.factor.ready.eq(start),
         ]
-        index = Signal(range(max(per_beat, self.SPACING)))
-        group = Signal.like(command.groups)  # Group of the result beat, from 1 on.
-        # All groups of some rows come before the next rows: ``left`` returns to ``base`` for each.
-        base = Signal.like(command.count)  # Outputs from this result beat on.
-        left = Signal.like(command.count)  # Outputs from this piece on.
-        in_beat = Signal(range(rows + 1))  # Rows of the beat from this piece on.
-        token = Signal.like(command.others)
         limit, count = Signal(range(lanes + 1)), Signal(range(lanes + 1))
-        several = command.groups > 1
         # A piece of the next group comes SPACING cycles later, with those of other tokens between.
         spaced = [
-            max(per_beat, -(-self.SPACING // count)) - 1
-            for count in range(1, self._config.tokens + 1)
+            max(per_beat, -(-self.SPACING // tokens)) - 1 for tokens in range(1, config.tokens + 1)
         ]
         end_index = Signal.like(index)
         slot, source, final, last = Signal(), Signal(), Signal(), Signal()
-        beat_end, rest = Signal(), Signal.like(left)
+        beat_end = Signal()
         m.d.comb += [
-            limit.eq(Mux(command.bytes | (in_beat >= lanes), lanes, in_beat)),
+            limit.eq(Mux(command.bytes | (place.in_beat >= lanes), lanes, place.in_beat)),
             count.eq(Mux(left < limit, left, limit)),
-            rest.eq(left - count),
-            end_index.eq(Mux(several, of_token(spaced, command.others), per_beat - 1)),
+            end_index.eq(Mux(command.groups > 1, of_token(spaced, command.others), per_beat - 1)),
             source.eq(Mux(command.bytes, self.bytes.valid, results.valid)),
             # Each piece needs its word of scales, even if all of its rows lie beyond the count.
             slot.eq(active & source & (~command.table | self.scales.valid | (index >= per_beat))),
             beat_end.eq(command.bytes | (index == end_index)),
-            final.eq(group == command.groups),
+            final.eq(place.group == command.groups),
             last.eq(final & (left <= limit)),
             self.bytes.ready.eq(slot & advance & command.bytes),
             results.ready.eq(slot & advance & ~command.bytes & beat_end),
@@ -352,51 +294,30 @@ class ResultScaler(wiring.Component):
                 is_token(slot & advance & command.table & (index < per_beat), token, command.others)
             ),
         ]
-        if self._config.tokens > 1:
+        if config.tokens > 1:
             m.d.comb += [
                 self._beats.enable.eq(active & ~command.bytes),
                 self._beats.others.eq(command.others),
                 self._beats.token.eq(token),
             ]
-            with m.If(slot & advance):
-                m.d.sync += token.eq(Mux(token == command.others, 0, token + 1))
-        with m.If(is_token(slot & advance, token, command.others)):
-            m.d.sync += [index.eq(index + 1), left.eq(rest)]
-            m.d.sync += in_beat.eq(Mux(in_beat < lanes, 0, in_beat - lanes))
-            with m.If(beat_end):
-                m.d.sync += [
-                    index.eq(0),
-                    in_beat.eq(rows),
-                    group.eq(Mux(final, 1, group + 1)),
-                    left.eq(Mux(final, rest, base)),
-                ]
-                with m.If(final):
-                    m.d.sync += [base.eq(rest), active.eq(rest != 0)]
-        with m.If(start):
-            m.d.sync += [
-                command.eq(self.commands.p),
-                factors.eq(self.factor.p),
-                active.eq(1),
-                index.eq(0),
-                group.eq(1),
-                in_beat.eq(rows),
-                base.eq(self.commands.p.count),
-                left.eq(self.commands.p.count),
-            ]
-        piece = _Piece(
+        piece = Piece(
             valid=slot & (count != 0),
             count=count,
             index=index,
             token=token,
-            first=group == 1,
+            first=place.group == 1,
             final=final,
             last=last,
         )
+        place.step(m, config, slot & advance, command.others, piece, beat_end=beat_end)
+        with m.If(start):
+            m.d.sync += [command.eq(self.commands.p), factors.eq(self.factor.p)]
+            place.start(m, config, self.commands.p.count)
         return command, of_token([factors[one] for one in range(len(spaced))], token), piece
 
     def _lanes(
-        self, m: Module, values: data.View, command: data.View, factor: Value, piece: _Piece
-    ) -> tuple[list[Value], _Piece]:
+        self, m: Module, values: data.View, command: data.View, factor: Value, piece: Piece
+    ) -> tuple[list[Value], Piece]:
         """Convert, scale and add up the integers of a piece.
 
         ``partial`` of a lane has a total for each piece of a result beat and each token, since all

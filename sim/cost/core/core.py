@@ -199,9 +199,9 @@ class Core:
         gained = "peak_gained" in self._sequencer.one.flags
         peaks.step(
             self._now,
-            command=(gained, self._tracked) if "gained" in sent else None,
+            command=(gained, self._sequencer.tracked) if "gained" in sent else None,
             word=out if taken else 0,
-            given=self._normalized if "normalizer" in sent else None,
+            given=self._sequencer.normalized if "normalizer" in sent else None,
         )
         return ready or not track
 
@@ -390,42 +390,25 @@ class Core:
         offered = self._normalizer.out if self._to_head else self._heads.out
         return self._heads.busy or self._busy_cache or offered > 0
 
-    @property
-    def _normalized(self) -> int:
-        """Number of the token that the normalizer is commanded for: the last one at the head."""
-        sequencer = self._sequencer
-        return sequencer.command.others if sequencer.op == Op.HEAD else sequencer.number
-
-    @property
-    def _tracked(self) -> range:
-        """Numbers of the tokens whose results the present instruction makes."""
-        sequencer = self._sequencer
-        if sequencer.op == Op.PRODUCT:
-            return range(sequencer.command.others + 1)
-        return range(sequencer.number, sequencer.number + 1)
-
     def _handshakes(self) -> set[str]:
         """Commands of the present instruction that are accepted in this cycle."""
-        last = self._sequencer.op == Op.HEAD
-        queries = (
-            "normalizer" in self._sequencer.wanted or self._normalizer.busy or self._busy_heads
-        )
-        factor = self._factors > self._sequencer.command.others
-        if self._sequencer.op == Op.EMBED:
-            factor = self._have_scale
+        sequencer, now = self._sequencer, self._now
+        last, embed = sequencer.op == Op.HEAD, sequencer.op == Op.EMBED
+        queries = "normalizer" in sequencer.wanted or self._normalizer.busy or self._busy_heads
+        factor = self._have_scale if embed else self._factors > sequencer.command.others
+        peaks = self._peaks.valid(now, sequencer.normalized)
         ready = {
             "jobs": self._engine.loader == "take",
             "fetch": True,
             "scaler": not self._scaler.active and factor,
             "writer": not self._writer.active,
-            "normalizer": not self._normalizer.busy
-            and self._peaks.valid(self._now, self._normalized),
-            "gained": self._peaks.accepts(self._tracked),
-            "heads": self._heads.ready(self._now),
+            "normalizer": not self._normalizer.busy and peaks,
+            "gained": self._peaks.accepts(sequencer.tracked),
+            "heads": self._heads.ready(now),
             "cache": not self._cache.busy,
             "attention": not self._attention.active and not (last and queries),
         }
-        return {name for name in self._sequencer.wanted if ready.get(name, False)}
+        return {name for name in sequencer.wanted if ready.get(name, False)}
 
     def _blocked(self) -> bool:
         """The present instruction waits for parts that are not idle."""

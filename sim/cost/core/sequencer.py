@@ -87,6 +87,18 @@ class Sequencer:
         return self.program[self._place].op
 
     @property
+    def normalized(self) -> int:
+        """Number of the token that the normalizer is commanded for: the last one at the head."""
+        return self.command.others if self.op == Op.HEAD else self.number
+
+    @property
+    def tracked(self) -> range:
+        """Numbers of the tokens whose results the present instruction makes."""
+        if self.op == Op.PRODUCT:
+            return range(self.command.others + 1)
+        return range(self.number, self.number + 1)
+
+    @property
     def ends(self) -> bool:
         """The present instruction ends the token."""
         return self.op == Op.END or (self.op == Op.HEAD and not self.command.k)
