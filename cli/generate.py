@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from .options import (
+    CoreTokens,
     HiddenAct,
     I2sOptions,
     OptionError,
@@ -50,6 +51,12 @@ class _Options(PromptOptions, I2sOptions):
         None, "Activation of a GGUF file that states none; without it, such a file is refused."
     )
     preset: Preset | None = option(None, "Engine of the backend rtl. Default: block.")
+    tokens: CoreTokens | None = option(
+        None,
+        "Most tokens of a prompt that the core runs at once, and reads the weights once for. "
+        "Default: 1.",
+        needs=("--backend core",),
+    )
     image: Path | None = option(
         None,
         "Image of this model, which 'trilith model compile' wrote. Default: the model is compiled.",
@@ -65,7 +72,8 @@ def generate(options: _Options) -> None:
     every vector of every layer is compared with the golden model of its arithmetic. Cycles by part
     are printed at the end (measured, with a memory that answers at once). Above temperature 0, it
     draws among the 32 likeliest tokens. With --image, a stored image is the core's memory; it must
-    be of the same model, and for a core whose maxima are the sizes of that model.
+    be of the same model, and for a core whose maxima are the sizes of that model. With --tokens 4,
+    a pass runs 4 tokens of the prompt, and reads the weights once for them.
 
     With --backend rtl, every ternary product runs in the simulated engine, and each integer is
     compared with the golden model. Cycles per token and the share of each matrix are printed at the
@@ -75,6 +83,8 @@ def generate(options: _Options) -> None:
       trilith generate --prompt "Return a list of"
 
       trilith generate --backend core --prompt "Return a list of"
+
+      trilith generate --backend core --tokens 4 --prompt "Return a list of"
 
       trilith generate --backend core --image pydoc.image
 
@@ -185,7 +195,7 @@ def _core(options: _Options) -> tuple[Continuation, dict[str, Any]]:
 
     text = _load(options)
     # A context beyond the core's would take a large table of angles.
-    config = core_for(text.network.config)
+    config = core_for(text.network.config, tokens=int(options.tokens or 1))
     model = CoreModel(model=text.network)
     if options.image is None:
         image = compile_image(model, config)
@@ -196,13 +206,19 @@ def _core(options: _Options) -> tuple[Continuation, dict[str, Any]]:
         text.network = network = CoreNetwork(model, simulator)
         for _ in text.stream(**_draws(options)):
             pass
-    answered = [run for run in network.runs if run.tokens]
-    last = answered[-1]
+    runs = network.runs
+    # The prompt ends with the first answer.
+    prompt = runs[: 1 + next(place for place, run in enumerate(runs) if run.tokens)]
+    last = next(run for run in reversed(runs) if run.tokens)
+    tokens = sum(run.count for run in runs)
     return text, {
         "core": str(config),
-        "tokens_run": len(network.runs),
-        "vectors": sum(len(run.vectors) for run in network.runs),
-        "context": len(network.runs),
+        "tokens_run": tokens,
+        "vectors": sum(len(run.vectors) for run in runs),
+        "prompt_tokens": sum(run.count for run in prompt),
+        "prompt_passes": len(prompt),
+        "prompt_cycles": sum(run.cycles for run in prompt),
+        "context": tokens,
         "cycles": last.cycles,
         "cycles_by_part": last.by_part,
         "label": "measured",
@@ -213,6 +229,10 @@ def _print_core(figures: dict[str, Any]) -> None:
     print(
         f"\nAll {figures['vectors']} vectors of {figures['tokens_run']} tokens equal those of the "
         f"golden model. Measured on the token core {figures['core']}:"
+    )
+    print(
+        f"the prompt of {figures['prompt_tokens']} tokens, in {figures['prompt_passes']} passes: "
+        f"{figures['prompt_cycles']} cycles"
     )
     print(f"the last token, at a context of {figures['context']}: {figures['cycles']} cycles")
     cycles = figures["cycles"]

@@ -24,6 +24,7 @@ from ..golden.input_files import shown
 __all__ = [
     "Group",
     "HiddenAct",
+    "CoreTokens",
     "I2sLayout",
     "I2sOptions",
     "JsonOptions",
@@ -55,6 +56,8 @@ Preset = StrEnum("Preset", ["MICRO", "LINE", "BLOCK", "BITNET"])
 HiddenAct = StrEnum("HiddenAct", ["SILU", "RELU2"])
 #: Quantization of float weights.
 Quantize = StrEnum("Quantize", ["ABSMEAN"])
+#: Tokens of a prompt that a token core runs in a pass; ``hw.token.config.TOKENS`` has the same.
+CoreTokens = StrEnum("CoreTokens", {f"TOKENS_{count}": str(count) for count in (1, 2, 4, 8)})
 #: Layouts of I2_S; ``trilith.golden.checkpoint.i2_s.I2SLayout`` has the same.
 I2sLayout = StrEnum("I2sLayout", ["AUTO", "BLOCK128", "BLOCK64", "ROWS4"])
 

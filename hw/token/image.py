@@ -23,7 +23,7 @@ from .program import INSTRUCTION_BYTES, Op, encode
 __all__ = ["CompileError", "blank_image", "compile_image", "core_for", "with_cache"]
 
 
-def core_for(sizes: ModelConfig) -> TokenConfig:
+def core_for(sizes: ModelConfig, *, tokens: int = 1) -> TokenConfig:
     """Configure a token core whose maxima are the sizes of a model.
 
     The widths are those of the preset ``pydoc``: 64 × 5 products, 4 vector lanes, 64 attention
@@ -32,25 +32,26 @@ def core_for(sizes: ModelConfig) -> TokenConfig:
     Parameters
     ----------
     sizes : the model's
+    tokens : most tokens of a pass
 
     Raises
     ------
     CompileError
-        If a size is beyond the legal values of ``TokenConfig``.
+        If a size or ``tokens`` is beyond the legal values of ``TokenConfig``.
     """
     check_maxima(sizes, LARGEST_SIZES, "no token core can run the model")
     attention = sizes.heads * sizes.head_size
     largest = max(sizes.hidden, sizes.ffn, attention)
     try:
-        return _core(sizes, largest)
+        return _core(sizes, largest, tokens)
     except ValueError as error:
         raise CompileError(f"no token core can run the model: {error}") from None
 
 
-def _core(sizes: ModelConfig, largest: int) -> TokenConfig:
+def _core(sizes: ModelConfig, largest: int, tokens: int) -> TokenConfig:
     """Configure a core whose engine multiplies matrices of up to ``largest`` rows and columns."""
     return TokenConfig(
-        engine=MatVecConfig(lanes=64, rows=5, k_max=largest, n_max=largest),
+        engine=MatVecConfig(lanes=64, rows=5, tokens=tokens, k_max=largest, n_max=largest),
         hidden_max=sizes.hidden,
         ffn_max=sizes.ffn,
         heads_max=sizes.heads,

@@ -80,5 +80,5 @@ def run_2b4t(layers: int, positions: Iterable[int], *, vocabulary: int, k: int) 
         filled = with_cache(image, cache)
         with TokenCoreSimulator(filled, limit=_LIMIT, filled=position) as simulator:
             network = CoreNetwork(model, simulator)
-            runs.append(network.run_token(TOKEN, cache, k))
+            runs.append(network.run_pass([TOKEN], cache, k))
     return runs

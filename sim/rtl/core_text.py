@@ -31,7 +31,7 @@ class CoreNetwork:
 
     Attributes
     ----------
-    runs : what the core did for each token
+    runs : what the core did in each pass
     """
 
     def __init__(
@@ -58,6 +58,8 @@ class CoreNetwork:
     ) -> Iterator[int]:
         """Yield the tokens that follow a prompt, until the context is full.
 
+        The prompt runs in passes of as many tokens as the core has.
+
         Parameters
         ----------
         prompt : token numbers, not empty
@@ -77,10 +79,11 @@ class CoreNetwork:
         self._model.check_tokens(tokens)
         position = 0
         while position < min(len(tokens), self.config.max_positions):
-            answers = position == len(tokens) - 1
+            ids = tokens[position : position + self._simulator.image.config.tokens]
+            answers = position + len(ids) == len(tokens)
             k = (K_MAX if temperature else 1) if answers else 0
-            result = self.run_token(tokens[position], cache, min(k, self.config.vocabulary))
-            position += 1
+            result = self.run_pass(ids, cache, min(k, self.config.vocabulary))
+            position += len(ids)
             if answers:
                 logits = np.array(result.logits)
                 if temperature:
@@ -92,13 +95,13 @@ class CoreNetwork:
                 tokens.append(result.tokens[choice])
                 yield tokens[-1]
 
-    def run_token(self, token: int, cache: CoreCache, k: int) -> CoreRun:
-        """Run a token behind those in a cache, and compare it.
+    def run_pass(self, tokens: Sequence[int], cache: CoreCache, k: int) -> CoreRun:
+        """Run a pass behind the tokens in a cache, and compare it.
 
         Parameters
         ----------
-        token : its number
-        cache : keys and values that the core has too; those of the token are added
+        tokens : one or more, at most as many as a pass of the core has
+        cache : keys and values that the core has too; those of the pass are added
         k : see ``TokenCoreSimulator.run``
 
         Raises
@@ -107,9 +110,9 @@ class CoreNetwork:
             If the core does not answer, reports an error, or differs from the golden model.
         """
         position = cache.length
-        golden = GoldenTrace(self._model, token, cache)
+        golden = GoldenTrace(self._model, tokens, cache)
         logits = golden.logits
-        result = self._simulator.run(token, position, k)
+        result = self._simulator.run(tokens, position, k)
         self.runs.append(result)
         difference = golden.difference(result.vectors, head=k > 0)
         best = np.argsort(-logits, kind="stable")[:k]

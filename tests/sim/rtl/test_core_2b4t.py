@@ -25,7 +25,7 @@ def test_a_token_runs_behind_the_cache_of_an_image(core_model, family, length):
     cache = random_cache(model, length, seed=6)
     image = with_cache(compile_image(model, CONFIG), cache)
     with TokenCoreSimulator(image, limit=200_000, filled=length) as core:
-        CoreNetwork(model, core).run_token(7, cache, 2)
+        CoreNetwork(model, core).run_pass([7], cache, 2)
     assert cache.length == length + 1
 
 
@@ -36,7 +36,7 @@ def test_another_cache_gives_other_vectors(core_model):
     with TokenCoreSimulator(image, limit=200_000, filled=5) as core:
         network = CoreNetwork(model, core)
         with pytest.raises(SimulationError, match="at position 5: layer 0, mixed: element"):
-            network.run_token(7, random_cache(model, 5, seed=7), 2)
+            network.run_pass([7], random_cache(model, 5, seed=7), 2)
 
 
 def test_positions_behind_the_cache_are_refused(core_model):
