@@ -22,9 +22,9 @@ from ..golden.errors import TrilithError
 from ..golden.input_files import shown
 
 __all__ = [
+    "CoreTokens",
     "Group",
     "HiddenAct",
-    "CoreTokens",
     "I2sLayout",
     "I2sOptions",
     "JsonOptions",

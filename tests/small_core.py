@@ -7,10 +7,10 @@ import numpy as np
 from trilith.golden.network.token_core import CoreModel
 from trilith.golden.network.transformer import BitNetModel
 from trilith.hw.token.config import CORE_PRESETS
-from trilith.sim.rtl.core_suite import PAIRS
+from trilith.sim.rtl.core_suite import PAIRS, PROMPTS
 from trilith.sim.rtl.token_core import CoreRun, GoldenTrace, TokenCoreSimulator
 
-__all__ = ["CONFIG", "PAIRS", "SIZES", "check_token", "small_model"]
+__all__ = ["CONFIG", "PAIRS", "PROMPTS", "SIZES", "check_token", "small_model"]
 
 CONFIG = CORE_PRESETS["small"]
 SIZES = {"head_dim": 24, "max_position_embeddings": 12, "num_hidden_layers": 2}
@@ -27,10 +27,14 @@ def small_model(
 
 
 def check_token(
-    core: TokenCoreSimulator, golden: GoldenTrace, token: int, position: int, k: int
+    core: TokenCoreSimulator,
+    golden: GoldenTrace,
+    tokens: int | list[int],
+    position: int,
+    k: int,
 ) -> CoreRun:
-    """Run a token, and compare all vectors and answers."""
-    result = core.run(token, position, k)
+    """Run a token or a pass, and compare all vectors and answers."""
+    result = core.run(tokens, position, k)
     assert golden.difference(result.vectors, head=k > 0) is None
     best = np.argsort(-golden.logits, kind="stable")[:k]
     assert result.tokens == best.tolist()

@@ -79,21 +79,20 @@ def core_result(
     ----------
     model : the model in the arithmetic of the core
     config : configuration of the core
-    runs : what the core did for each token
+    runs : what the core did in each pass
     name : what is special about the case
     seconds : of the case
     failure : what is wrong; empty for nothing
     remark : what a case without a failure says, behind the number of vectors
     """
+    tokens = sum(run.count for run in runs)
     weights = model.config.layers * sum(map(math.prod, model.config.linear_shapes.values()))
     work = Work(
         cycles=sum(run.cycles for run in runs),
-        macs=len(runs) * weights,
+        macs=tokens * weights,
         seconds=seconds,
         wrong=int(bool(failure)),
     )
-    result = case_result(
-        config.engine, work, part=Part.CORE, name=name, shape=f"{len(runs)} tokens"
-    )
+    result = case_result(config.engine, work, part=Part.CORE, name=name, shape=f"{tokens} tokens")
     vectors = sum(len(run.vectors) for run in runs)
     return replace(result, detail=failure or f"{vectors} vectors{remark}")

@@ -7,7 +7,7 @@ from itertools import islice
 
 import numpy as np
 
-from ...golden.network.token_core import CoreModel
+from ...golden.network.token_core import CoreCache, CoreModel
 from ...hw.token.config import TokenConfig
 from ...hw.token.image import compile_image
 from ...hw.token.image_file import Image
@@ -16,9 +16,9 @@ from ..tools.errors import SimulationError
 from .cases import CaseResult, core_result
 from .core_text import CoreNetwork
 from .memory_model import MemoryModel
-from .token_core import CoreRun, TokenCoreSimulator
+from .token_core import CoreRun, GoldenTrace, TokenCoreSimulator
 
-__all__ = ["FaultCase", "memory_errors", "programs", "read_ranges", "resets"]
+__all__ = ["FaultCase", "memory_errors", "passes", "programs", "read_ranges", "resets"]
 
 
 def read_ranges(image: Image, token: int) -> dict[str, tuple[int, int]]:
@@ -65,7 +65,7 @@ class FaultCase:
     model : the model in the arithmetic of the core
     config : configuration of the core
     prompt : token numbers of the texts; a text has two tokens more
-    faults : function of the case; it yields what the core did for each token
+    faults : function of the case; it yields what the core did in each pass
     """
 
     name: str
@@ -94,14 +94,42 @@ class FaultCase:
 
 
 def resets(case: FaultCase, image: Image) -> Iterator[CoreRun]:
-    """Reset a core at many cycles of a token, so that every part is busy at some of them."""
-    token, position = case.prompt[0], len(case.prompt)
+    """Reset a core at many cycles of a pass, so that every part is busy at some of them."""
+    tokens, position = case.prompt[: case.config.tokens], len(case.prompt)
     with TokenCoreSimulator(image) as core:
         yield from case.text(core)
-        cycles = core.run(token, position).cycles
+        cycles = core.run(tokens, position).cycles
         for after in (*range(1, 8), *np.linspace(8, cycles, 24).astype(int).tolist()):
-            core.reset(token, position, 1, cycles=after)
+            core.reset(tokens, position, 1, cycles=after)
             yield from case.text(core)
+
+
+def passes(case: FaultCase, image: Image) -> Iterator[CoreRun]:
+    """Send passes that are not legal; none makes a vector, and the next pass must be right."""
+    sizes, most = case.model.config, case.config.tokens
+    last = sizes.max_positions - 1
+    wrong = {
+        "more commands than tokens": [(3, place, 1) for place in range(most + 1)],
+        "twice as many and one more": [(3, place, 1) for place in range(2 * most + 1)],
+        "a position twice": [(3, 0, 0), (3, 0, 1)],
+        "a position left out": [(3, 0, 0), (3, 2, 1)],
+        "positions that count down": [(3, 1, 0), (3, 0, 1)],
+        "a position beyond the context": [(3, last, 0), (3, last + 1, 1)],
+        "a first token beyond the vocabulary": [(sizes.vocabulary, 0, 0), (3, 1, 1)],
+        "a last token beyond the vocabulary": [(3, 0, 0), (sizes.vocabulary, 1, 1)],
+    }
+    tokens = list(case.prompt[:most])
+    for name, commands in wrong.items():
+        with TokenCoreSimulator(image) as core:
+            found = core.commands(commands)
+            if not found.error or found.tokens or found.vectors:
+                raise SimulationError(f"the core runs a pass with {name}")
+            golden = GoldenTrace(case.model, tokens, CoreCache(sizes))
+            result = core.run(tokens, 0)
+            difference = golden.difference(result.vectors, head=True)
+            if difference is not None:
+                raise SimulationError(f"behind a pass with {name}: {difference}")
+            yield result
 
 
 def memory_errors(case: FaultCase, image: Image) -> Iterator[CoreRun]:

@@ -2,10 +2,10 @@
 
 import time
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from itertools import islice
+from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,12 @@ from ...hw.token.image import compile_image
 from ...hw.token.image_file import Image
 from ..tools.errors import SimulationError
 from .cases import CaseResult, core_result
-from .core_faults import FaultCase, memory_errors, programs, resets
+from .core_faults import FaultCase, memory_errors, passes, programs, resets
 from .core_text import CoreNetwork
 from .memory_model import MemoryModel
 from .token_core import TokenCoreSimulator
 
-__all__ = ["PAIRS", "build_core", "core_images", "run_core"]
+__all__ = ["PAIRS", "PROMPTS", "build_core", "core_images", "run_core"]
 
 #: Small core whose chunks have rows of two positions. The rows of its head are weight beats, whose
 #: 20 bytes do not divide a chunk of 64.
@@ -36,6 +36,9 @@ PAIRS = replace(
     engine=MatVecConfig(lanes=20, rows=5, k_max=128, n_max=160),
     attention_lanes=64,
 )
+
+#: The same core for prompts of 4 tokens at a time.
+PROMPTS = replace(PAIRS, engine=replace(PAIRS.engine, tokens=4))
 
 _TABLE = tomllib.loads((Path(__file__).parent / "suite.toml").read_text())["core"]
 
@@ -194,8 +197,27 @@ def _cases() -> Iterator[_Case]:
             tokens=tokens,
             memory=memory,
         )
+    yield from _prompt_cases(slow)
     tiny = CoreModel(model=_small("bitnet", **_TABLE["below"]))
     yield _Case(name="BitNet, sizes below the maxima", model=tiny, config=small, prompt=[2])
+
+
+def _prompt_cases(slow: Mapping[str, MemoryModel]) -> Iterator[_Case]:
+    """Prompts of several tokens at a time: whole passes and a part of one, then single tokens."""
+    models = {
+        "Llama, group scales": CoreModel(model=_small("llama", groups=2, hidden_size=40)),
+        "BitNet": CoreModel(model=_small("bitnet")),
+    }
+    prompt = _TABLE["prompt_tokens"]
+    for (family, model), (name, memory) in product(models.items(), [("", None), *slow.items()]):
+        yield _Case(
+            name=f"{family}, prompt of {len(prompt)} tokens{name and f', {name}'}",
+            model=model,
+            config=PROMPTS,
+            prompt=prompt,
+            tokens=3,
+            memory=memory,
+        )
 
 
 def _fault_cases() -> Iterator[FaultCase]:
@@ -212,6 +234,8 @@ def _fault_cases() -> Iterator[FaultCase]:
         ("BitNet, head in weight beats, memory errors", odd, PAIRS, [9, 7], memory_errors),
         ("Llama, memory errors", llama, small, [9, 7], memory_errors),
         ("Llama, programs that are not legal", llama, small, [9, 7], programs),
+        ("BitNet, resets within a pass", odd, PROMPTS, _TABLE["prompt_tokens"], resets),
+        ("BitNet, passes that are not legal", odd, PROMPTS, _TABLE["prompt_tokens"], passes),
     ):
         yield FaultCase(name=name, model=model, config=config, prompt=tokens, faults=faults)
 

@@ -242,7 +242,8 @@ class TokenCoreSimulator:
             after a failure of the memory.
         """
         setup, ids = self._image.program[0].fields, _listed(tokens)
-        check_integer("the number of tokens", len(ids), 1, self._config.tokens)
+        most = min(self._config.tokens, setup["context"])
+        check_integer("the number of tokens", len(ids), 1, most)
         for token in ids:
             check_integer("token", token, 0, setup["vocabulary"] - 1)
         room = setup["context"] - len(ids)

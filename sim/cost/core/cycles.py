@@ -68,7 +68,7 @@ def core_cycles(
         raise ValueError("memory must have no pauses and no fault, whose cycles are not known")
     fields = program[0].fields
     tokens = tuple(token) if isinstance(token, Sequence) else (token,)
-    check_integer("the number of tokens", len(tokens), 1, config.tokens)
+    check_integer("the number of tokens", len(tokens), 1, min(config.tokens, fields["context"]))
     for one in tokens:
         check_integer("token", one, 0, fields["vocabulary"] - 1)
     position = check_integer("position", position, 0, fields["context"] - len(tokens))

@@ -10,7 +10,7 @@ from trilith.golden.elements import round_element
 from trilith.golden.network.token_core import normalize_and_quantize
 from trilith.hw.token.element import ELEMENT
 from trilith.hw.token.normalizer import Normalizer, normalizer_command
-from trilith.hw.token.peak import PeakTracker
+from trilith.hw.token.peak import PeakTracker, peak_command
 from trilith.hw.token.scaler import vector_word
 from trilith.hw.token.writer import vector_depth, vector_write
 from trilith.sim.rtl.streams import run_streams
@@ -33,7 +33,7 @@ class Norm(wiring.Component):
         peak, normalizer = self.peak.signature.members, self.normalizer.signature.members
         super().__init__(
             {
-                "gained": peak["gained"],
+                "gained": peak["commands"],
                 "writes": peak["words"],
                 "peak_gains": peak["gains"],
                 "commands": normalizer["commands"],
@@ -50,7 +50,7 @@ class Norm(wiring.Component):
             shape=vector_word(self.config).size, depth=vector_depth(self.config), init=[]
         )
         read, write = vectors.read_port(), vectors.write_port()
-        wiring.connect(m, wiring.flipped(self.gained), peak.gained)
+        wiring.connect(m, wiring.flipped(self.gained), peak.commands)
         wiring.connect(m, wiring.flipped(self.writes), peak.words)
         wiring.connect(m, wiring.flipped(self.peak_gains), peak.gains)
         wiring.connect(m, peak.peaks, normalizer.peaks)
@@ -92,7 +92,7 @@ def test_vectors(paused: bool) -> None:
         padded[0, : len(x)] = x
         # The next vector is written while this one is read.
         source = number % 2 * 10
-        lists["gained"].append(gain is not None)
+        lists["gained"].append({"gained": gain is not None})
         for index, word in enumerate(padded[0].reshape(-1, lanes)):
             write = {"address": source + index, "elements": element_fields(word)}
             lists["writes"].append(write | {"last": index == words - 1})
@@ -118,7 +118,7 @@ def test_vectors(paused: bool) -> None:
         expected_bytes += list(zip(bytes_of.reshape(-1, lanes).tolist(), ends, strict=True))
         expected_factors.append(float(factor[0, 0]))
     shapes = {
-        "gained": 1,
+        "gained": peak_command(CONFIG),
         "writes": vector_write(CONFIG),
         "peak_gains": vector_word(CONFIG),
         "commands": normalizer_command(CONFIG),

@@ -12,7 +12,7 @@ from trilith.sim.cost.core.cycles import core_cycles
 from trilith.sim.cost.core.validate import compare_cycles, random_sizes
 from trilith.sim.cost.core_system import core_sizes
 from trilith.sim.cost.model_shapes import MODELS
-from trilith.sim.rtl.core_suite import PAIRS
+from trilith.sim.rtl.core_suite import PAIRS, PROMPTS
 from trilith.sim.rtl.memory_model import MemoryModel
 
 SMALL, PYDOC = CORE_PRESETS["small"], CORE_PRESETS["pydoc"]
@@ -41,6 +41,13 @@ WIDTHS = [
     )
 ]
 
+#: Two tokens in a pass, result beats of more rows than lanes, and chunks with rows of 4 positions.
+TWO = replace(
+    WIDTHS[2],
+    engine=replace(WIDTHS[2].engine, tokens=2),
+    attention_lanes=256,
+)
+
 
 def check(config, count, seed, memory=None):
     """Compare random models; the cycles of every part must be those of the RTL."""
@@ -53,10 +60,11 @@ def check(config, count, seed, memory=None):
     ("config", "count", "memory"),
     [
         (SMALL, 20, None), (SMALL, 10, SLOW), (PAIRS, 10, None), (PAIRS, 5, SLOW),
-        (PYDOC, 5, None), (PYDOC, 3, SLOW),
+        (PYDOC, 5, None), (PYDOC, 3, SLOW), (PROMPTS, 20, None), (PROMPTS, 10, SLOW),
     ],
     ids=[
         "small", "small, slow memory", "pairs", "pairs, slow memory", "pydoc", "pydoc, slow memory",
+        "passes of up to 4 tokens", "passes of up to 4 tokens, slow memory",
     ],
 )  # fmt: skip
 def test_random_models(config, count, memory):
@@ -65,7 +73,7 @@ def test_random_models(config, count, memory):
 
 @pytest.mark.long
 @pytest.mark.parametrize("memory", [None, SLOW, MemoryModel(latency=90)], ids=str)
-@pytest.mark.parametrize("config", [SMALL, PYDOC, *WIDTHS], ids=str)
+@pytest.mark.parametrize("config", [SMALL, PYDOC, PROMPTS, TWO, *WIDTHS], ids=str)
 def test_many_random_models(config, memory):
     check(config, 40, 3, memory)
 
@@ -89,6 +97,32 @@ def test_a_row_of_the_head_of_2b4t_takes_10_cycles(rows):
     sizes = replace(core_sizes(MODELS["bitnet-2b4t"], 4096), layers=1, vocabulary=rows)
     program = plan_image(config, sizes).program
     assert core_cycles(config, program, token=0, position=0).by_part["head"] == 10 * rows + 16
+
+
+def test_a_prompt_of_2b4t_reads_its_weights_once():
+    config = replace(CORE_PRESETS["2b4t"], vector_lanes=16)
+    config = replace(config, engine=replace(config.engine, tokens=4))
+    sizes = replace(core_sizes(MODELS["bitnet-2b4t"], 4096), layers=1, vocabulary=1024)
+    program = plan_image(config, sizes).program
+    one, four = (
+        core_cycles(config, program, token=tokens, position=0, k=0) for tokens in (5, [5, 6, 7, 8])
+    )
+    assert one.by_part["products"] == four.by_part["products"] == 54_304
+    assert four.cycles < 1.15 * one.cycles
+
+
+@pytest.mark.parametrize(
+    ("tokens", "position", "message"),
+    [
+        ([0] * 5, 0, "the number of tokens must be from 1 to 4, not 5"),
+        ([0, 0, 0], 2, "position must be from 0 to 1, not 2"),
+    ],
+)
+def test_a_pass_that_the_core_refuses(tokens, position, message):
+    sizes = replace(random_sizes(PROMPTS, np.random.default_rng(5)), max_positions=4)
+    program = plan_image(PROMPTS, sizes).program
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        core_cycles(PROMPTS, program, token=tokens, position=position)
 
 
 def test_parts_add_up():

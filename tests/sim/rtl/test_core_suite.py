@@ -12,9 +12,10 @@ from trilith.sim import SimulationError
 from trilith.sim.rtl import core_suite
 
 
-def test_all_cases_share_three_cores():
+def test_all_cases_share_four_cores():
     images = core_suite.core_images()
     cores = [CORE_PRESETS["pydoc"], CORE_PRESETS["small"], core_suite.PAIRS]
+    cores.append(core_suite.PROMPTS)
     assert [image.config for image in images] == cores
     names = [case.name for case in core_suite._cases()]
     assert len(set(names)) == len(names) > 10
@@ -61,7 +62,7 @@ def test_a_difference_is_a_failure(case, monkeypatch):
 
 def test_a_missing_overflow_is_a_failure(case, monkeypatch):
     def runs(self, prompt, **_):
-        self.runs.append(SimpleNamespace(error=False, cycles=9, vectors=[]))
+        self.runs.append(SimpleNamespace(error=False, cycles=9, vectors=[], count=1))
         yield 7
 
     monkeypatch.setattr(core_suite.CoreNetwork, "generate", runs)
