@@ -230,10 +230,11 @@ def _print_core(figures: dict[str, Any]) -> None:
         f"\nAll {figures['vectors']} vectors of {figures['tokens_run']} tokens equal those of the "
         f"golden model. Measured on the token core {figures['core']}:"
     )
-    print(
-        f"the prompt of {figures['prompt_tokens']} tokens, in {figures['prompt_passes']} passes: "
-        f"{figures['prompt_cycles']} cycles"
-    )
+    if figures["prompt_passes"] < figures["prompt_tokens"]:
+        print(
+            f"the prompt of {figures['prompt_tokens']} tokens, in {figures['prompt_passes']} "
+            f"passes: {figures['prompt_cycles']} cycles"
+        )
     print(f"the last token, at a context of {figures['context']}: {figures['cycles']} cycles")
     cycles = figures["cycles"]
     Table(Column("part", 0, 10, "<"), Column("cycles", 1, 8), Column("share", 2, form=".1%")).rows(

@@ -57,7 +57,7 @@ HiddenAct = StrEnum("HiddenAct", ["SILU", "RELU2"])
 #: Quantization of float weights.
 Quantize = StrEnum("Quantize", ["ABSMEAN"])
 #: Tokens of a prompt that a token core runs in a pass; ``hw.token.config.TOKENS`` has the same.
-CoreTokens = StrEnum("CoreTokens", {f"TOKENS_{count}": str(count) for count in (1, 2, 4, 8)})
+CoreTokens = StrEnum("CoreTokens", {"ONE": "1", "TWO": "2", "FOUR": "4", "EIGHT": "8"})
 #: Layouts of I2_S; ``trilith.golden.checkpoint.i2_s.I2SLayout`` has the same.
 I2sLayout = StrEnum("I2sLayout", ["AUTO", "BLOCK128", "BLOCK64", "ROWS4"])
 

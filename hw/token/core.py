@@ -95,13 +95,19 @@ class TokenCore(wiring.Component):
     the engine, and its factor.
 
     Latency: it depends on the model, the position and the memory; the parts state their own.
-    Throughput: one token at a time. The next command is accepted when the program of the one before
+    Throughput: one pass at a time. The next command is accepted when the program of the one before
     has ended and all its answers are taken.
 
     Example: the commands (token 5, position 0, k 0) and (token 9, position 1, k 2) give two
     answers, both after the second one. They are the largest logit and, with ``last``, the next one.
 
     - Prompt: a command with k = 0 fills the cache, and skips the head. It gives no answer.
+    - Pass: with T = ``engine.tokens`` above 1, up to T commands of consecutive positions run at
+      once, and read the weights once. All but the last one have ``more`` set, and give no answer:
+      their k is ignored. Each token attends to itself and to the positions before it. Every vector
+      is the same as without passes.
+    - Faults of a pass: one command that is illegal, a position that does not follow the one before,
+      or more than T commands end the pass as a whole, behind its last command.
     - Position: it must count up from 0. The attention reads the cache of all positions before it,
       whatever token wrote them. Position 0 begins a new text without a reset.
     - Faults of a command: a token, a position or k that the model does not have ends the command

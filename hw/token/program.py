@@ -29,9 +29,9 @@ INSTRUCTION_BYTES = 64
 
 
 class Op(IntEnum):
-    """Instructions of a program, which runs once for each token.
+    """Instructions of a program, which runs once for each pass.
 
-    - ``SETUP``: constants of the model, and addresses of this token and this position
+    - ``SETUP``: constants of the model, and addresses of each token and its position
     - ``ANGLES``: load the angles of the position
     - ``EMBED``: write the token's embedding to the residual stream
     - ``PRODUCT``: quantize a vector, or use the last one again, and multiply a matrix with it

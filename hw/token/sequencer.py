@@ -43,7 +43,7 @@ class _State(enum.Enum, shape=3):
 
 
 class Sequencer(wiring.Component):
-    """Runs the program once for each token, in the order of ``CoreModel.forward``.
+    """Runs the program once for each pass, in the order of ``CoreModel.forward``.
 
     An instruction waits for results that no stream brings to it, then sends its commands, each when
     its unit takes it. Streams order the rest: products whose input is the same overlap.
@@ -52,19 +52,25 @@ class Sequencer(wiring.Component):
     - ``WAIT``: 1 cycle, or until units are idle: vectors and heads at ``HEADS``, heads at
       ``ATTEND``; vectors, normalizer and attention at the end
     - ``SEND``: up to the cycle after the last command is taken; 2 cycles if no unit waits
-    - ``MULTIPLY`` (``SETUP``): 2 cycles, and 1 for each bit of the larger of token and position
+    - ``MULTIPLY`` (``SETUP``): for each token 2 cycles, and 1 for each bit of the larger of the
+      token and the first position
+
+    A pass begins with the command without ``more``. ``ANGLES``, ``EMBED``, ``HEADS`` and ``ATTEND``
+    go from ``SEND`` to ``WAIT`` again, until they have run for each token. ``PRODUCT`` runs once
+    for all tokens, and commands the normalizer for each of them. ``HEAD`` takes the last token.
 
     Throughput: an instruction in 4 cycles or more. Example: token 300 at position 5 has 9 bits, and
-    ``SETUP`` takes 1 + 1 + 11 cycles. ``END``, ``HEAD`` with k = 0, and a fault end the token; the
-    rest of the program is dropped. A reset drops the token.
+    ``SETUP`` takes 1 + 1 + 11 cycles. ``END``, ``HEAD`` with k = 0, and a fault end the pass; the
+    rest of the program is dropped. A reset drops the pass.
 
     A fault lets the running instructions end, begins no other one, and drops the answers. When all
-    units are idle, the token ends, ``fault`` rises, and the next command is accepted. Faults are:
+    units are idle, the pass ends, ``fault`` rises, and the next command is accepted. Faults are:
 
     - an instruction that ``illegal_instruction`` refuses, which includes requests of 0 words,
     - a program without words, or one whose words end before ``END``,
     - ``END`` without ``HEAD``, if the command asks for answers,
-    - a token, a position or k that the model does not have, and
+    - a token, a position or k that the model does not have,
+    - positions of a pass that do not follow one another, or more than T commands, and
     - an error of the memory, for this token and for all later ones. An error behind the first
       answer does not count: an answer that is offered must stay.
 
