@@ -136,12 +136,13 @@ def _board_facts(board: "BoardDescription | SocDescription") -> dict[str, Any]:
     # A chip with a processor has neither a weight memory nor a serial link in the FPGA.
     top = getattr(board, "top", None)
     design: Any = top or board
+    engine = (top or design.core).engine
     return {
         "name": board.name,
         "title": board.title,
         "device": board.device,
-        "engine": asdict(design.engine),
-        "macs_per_clock": design.engine.macs_per_clock,
+        "engine": asdict(engine),
+        "macs_per_clock": engine.macs_per_clock,
         "clock_hz": design.clock_hz,
         "note": board.note,
         "weight_memory_bytes": top and top.identity.memory_bytes,

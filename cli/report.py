@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from ..golden.input_files import shown
 from ..hw.config import WeightCode
 from .options import JsonOptions, OptionError, Options, command, force_option, new_app, option
 from .output import Column, Table, print_json, print_note, print_published, status
@@ -38,6 +39,12 @@ class _AreaOptions(JsonOptions):
         "Family of FPGAs to measure; may be repeated. Default: all; in a sweep, xcup; of the core, "
         "xcup and ecp5.",
     )
+    board: str | None = option(
+        None,
+        "With --core: measure the core of a board with its AXI masters, such as kv260.",
+        needs=("--core",),
+        excludes=("--family",),
+    )
     code: list[WeightCode] | None = option(
         None, "Weight code to measure; may be repeated.", excludes=("--core",)
     )
@@ -60,12 +67,15 @@ def area(options: _AreaOptions) -> None:
 
     With --core the rows are parts of the token core. One synthesis gives them all, and does not
     optimize across their ports. On ecp5 the core as a whole is placed and routed too, out of
-    context, which takes about half an hour.
+    context, which takes about half an hour. With --board the core is that of a board, with its
+    AXI masters, and published figures stand below.
 
     Examples:
       trilith report area
 
       trilith report area --core --family ecp5
+
+      trilith report area --core --board kv260
 
       trilith report area --sweep --family xcup --code escape --max-macs 400
     """
@@ -94,8 +104,10 @@ def area(options: _AreaOptions) -> None:
 
 def _print_core(options: _AreaOptions) -> None:
     """Measure the token core in each family, and print its parts, the largest first."""
+    from ..fpga.boards import SOCS
     from ..fpga.flow.core_area import CORE_FAMILIES, measure_core
     from ..reports.area import core_config
+    from ..reports.published import published_figures
 
     families = options.family or CORE_FAMILIES
     for name in families:
@@ -103,17 +115,28 @@ def _print_core(options: _AreaOptions) -> None:
             raise OptionError(
                 f"--family must be {' or '.join(CORE_FAMILIES)} with --core, not '{name}'"
             )
+    cores: dict[str, tuple[Any, ...]]
+    if options.board is None:
+        cores = {name: (core_config(name), name) for name in families}
+    elif options.board in SOCS:
+        soc = SOCS[options.board]
+        cores = {options.board: (soc.core, soc.family, soc.buses)}
+    else:
+        raise OptionError(f"--board must be {' or '.join(SOCS)}, not {shown(options.board)}")
+    published = published_figures("core") if options.board else ()
     with status("measuring") as show:
 
         def measured() -> Iterator[Any]:
-            for name in families:
+            for name, core in cores.items():
                 show(f"measuring the token core in {name}")
-                yield from measure_core(core_config(name), name)
+                yield from measure_core(*core)
 
         rows = Table(*_CORE, silent=options.as_json).rows(measured())
     if options.as_json:
-        print_json({"core": [asdict(row) for row in rows]})
+        others = {"published": [asdict(one) for one in published]} if published else {}
+        print_json({"core": [asdict(row) for row in rows], **others})
         return
+    print_published(published)
     for note in dict.fromkeys(f"{row.family}: {row.core}" for row in rows):
         print_note(note)
     for tool in dict.fromkeys(f"{row.tool}: {row.command}" for row in rows):

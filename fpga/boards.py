@@ -7,9 +7,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from ..golden.checks import check_integer, check_kind, check_number
-from ..hw.axi.wrapper import BusWidths
+from ..golden.checks import check_choice, check_integer, check_kind, check_number
+from ..hw.axi.core_wrapper import CoreBuses
+from ..hw.axi.weight_readers import WEIGHT_PORTS
 from ..hw.config import MatVecConfig
+from ..hw.token.config import CORE_PRESETS, TokenConfig
 from ..sim.tools.toolchain import ToolchainError, remedy
 from .gateware.config import TopConfig
 from .gateware.weight_memory import MemoryShape
@@ -97,51 +99,57 @@ class BoardDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class SocDescription:
-    """A board whose processor drives the engine over AXI; weights come from its memory by DMA.
+    """A board whose processor drives a token core over AXI, which reads the processor's memory.
 
     Parameters
     ----------
     name : key of ``SOCS``
     title, device : see ``BoardDescription``
     family : ``xcup``
-    engine : configuration of the engine, whose weight beat is as wide as the memory's port
-    clock_hz : frequency of the engine, its buses and the DMAs in Hz
+    preset : key of ``CORE_PRESETS``
+    core : its configuration; its memory port is as wide as a port of the board
+    weight_ports : ports of the board through which the core reads its weights
+    clock_hz : frequency of the core and its buses in Hz
     note : remark for tables
     source : where the figures are from
 
     Raises
     ------
     TypeError, ValueError
-        If ``engine`` or the frequency is of another kind, or the frequency is not legal.
+        If the preset, the core, the ports or the frequency is of another kind, or not legal.
     """
 
     name: str
     title: str
     device: str
     family: str
-    engine: MatVecConfig
+    preset: str
+    core: TokenConfig
+    weight_ports: int
     clock_hz: int
     note: str
     source: str
 
     def __post_init__(self) -> None:
-        check_kind("engine", self.engine, MatVecConfig)
+        check_choice("preset", self.preset, CORE_PRESETS)
+        check_kind("core", self.core, TokenConfig)
+        check_choice("weight_ports", self.weight_ports, WEIGHT_PORTS)
         check_integer("clock_hz", self.clock_hz, 1, 2**32 - 1)
+
+    @property
+    def buses(self) -> CoreBuses:
+        """Shapes of the core's masters."""
+        return CoreBuses.of(self.core, ports=self.weight_ports)
 
     @property
     def design(self) -> dict[str, Any]:
         """Description of the design in a summary."""
-        return {"engine": asdict(self.engine)}
-
-    @property
-    def widths(self) -> BusWidths:
-        """Widths of the streams; the DMAs have the same."""
-        return BusWidths.of(self.engine)
+        return {"core": asdict(self.core), "buses": asdict(self.buses)}
 
     @property
     def weight_bytes_per_second(self) -> float:
-        """The most bytes per second that the DMA of the weights delivers."""
-        return self.widths.weights / 8 * self.clock_hz
+        """The most bytes per second that the weight ports deliver."""
+        return self.buses.weights / 8 * self.weight_ports * self.clock_hz
 
 
 def _top(engine: dict[str, Any], memory: dict[str, Any], **rest: Any) -> TopConfig:
@@ -159,7 +167,7 @@ BOARDS = {
 
 #: The boards with a processor, by name.
 SOCS = {
-    name: SocDescription(**board | {"name": name, "engine": MatVecConfig(**board["engine"])})
+    name: SocDescription(**board | {"name": name, "core": CORE_PRESETS[board["preset"]]})
     for name, board in _TABLES["socs"].items()
 }
 

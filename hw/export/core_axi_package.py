@@ -34,7 +34,10 @@ def _describe(hardware: AxiTokenCore, top: str) -> dict[str, Any]:
     burst), ``registers`` (the map), and ``register_values`` (of the constant registers)
     """
     config, buses = hardware.config, hardware.buses
-    widths = {"m_axi_weights": buses.weights, "m_axi_memory": config.memory_width}
+    widths = {
+        **dict.fromkeys(buses.weight_buses, buses.weights),
+        "m_axi_memory": config.memory_width,
+    }
     return {
         **core_facts(config, top),
         "wrapper": "axi",
@@ -54,6 +57,7 @@ def _page(hardware: AxiTokenCore, description: Mapping[str, Any], stem: str) -> 
         TEMPLATES,
         "core_axi.md.jinja",
         config=hardware.config,
+        ports=hardware.buses.ports,
         configuration=configuration_text(description["parameters"]),
         description=description,
         stem=stem,

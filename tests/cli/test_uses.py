@@ -173,6 +173,8 @@ CASES = [
         ("report area", f"--core {more}", f"{more.split()[0]} must not be given with --core, .*")
         for more in ("--sweep", "--code escape", "--max-macs 9")
     ),
+    ("report area", "--board kv260", "--board must not be given without --core"),
+    ("report area", "--core --board kv260 --family xcup", "--board .* with --family"),
     ("fpga simulate", "--seed 1", "--seed .* without --flip or --drop or --repeat or --insert"),
     ("fpga build", "--board arty-a7-35t --seed 1", "--seed must not be given for arty-a7-35t"),
     *(

@@ -53,8 +53,8 @@ def test_bytes_of_weights_are_those_of_the_code(monkeypatch):
     weights = find_model("bitnet-2b4t").linear_weights
     rates = {}
     for code, trits_per_byte in ((WeightCode.ESCAPE, 5), (WeightCode.TWO_BIT, 4)):
-        engine = replace(soc.engine, code=code)
-        monkeypatch.setitem(SOCS, "kv260", replace(soc, engine=engine))
+        engine = replace(soc.core.engine, code=code)
+        monkeypatch.setitem(SOCS, "kv260", replace(soc, core=replace(soc.core, engine=engine)))
         monkeypatch.setitem(
             BOARDS,
             "icebreaker",

@@ -6,9 +6,10 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
+from tiny_core import TINY
 
 from trilith.fpga.boards import BOARDS, SOCS
 from trilith.fpga.flow import vivado
@@ -36,7 +37,8 @@ ARTY = replace(
         queue=512,
     ),
 )
-KV260 = replace(SOCS["kv260"], engine=ENGINE)
+#: A weight beat of 16 trits has 4 bytes, one for each port.
+KV260 = replace(SOCS["kv260"], core=TINY)
 
 #: What stands for the device's primitives: a PLL that locks late, and a wire.
 PRIMITIVES = """
@@ -66,10 +68,11 @@ VIVADO = """
     opt_design phys_opt_design place_design read_verilog read_xdc report_timing_summary
     report_utilization route_design save_bd_design set_false_path synth_design update_compile_order
     update_ip_catalog validate_bd_design wait_on_run write_bitstream write_hw_platform
-    ipx::add_address_block ipx::add_field ipx::add_memory_map ipx::add_register
-    ipx::associate_bus_interfaces ipx::check_integrity ipx::create_xgui_files ipx::current_core
-    ipx::get_address_blocks ipx::get_bus_interfaces ipx::get_memory_maps ipx::get_ports
-    ipx::infer_bus_interface ipx::package_project ipx::save_core ipx::update_checksums
+    ipx::add_address_block ipx::add_address_space ipx::add_field ipx::add_memory_map
+    ipx::add_register ipx::associate_bus_interfaces ipx::check_integrity ipx::create_xgui_files
+    ipx::current_core ipx::get_address_blocks ipx::get_address_spaces ipx::get_bus_interfaces
+    ipx::get_memory_maps ipx::get_ports ipx::infer_bus_interface ipx::package_project
+    ipx::save_core ipx::update_checksums
 """
 STUBS = """
 namespace eval ipx {{}}
@@ -96,6 +99,10 @@ set argv {{a b}}
 source {script}
 """
 
+#: Cells that stand for those of a core.
+CELLS = {"LUT2": 100, "LUT6": 200, "RAM32M16": 2, "FDRE": 500, "FDSE": 1, "DSP48E2": 7}
+CELLS |= {"RAMB36E2": 3, "RAMB18E2": 3}
+
 tcl = pytest.mark.skipif(shutil.which("tclsh") is None, reason="tclsh is not installed")
 
 
@@ -107,9 +114,10 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def built(folder):
-    """Summaries of both boards with a small engine, by name."""
+    """Summaries of both boards with a small design, by name. The count of a core takes minutes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRILITH_BUILD", str(folder))
+        patch.setattr(vivado, "core_cells", lambda *_: ({"cells": CELLS}, "tool", "command"))
         return {board.name: write_sources(board) for board in (ARTY, KV260)}
 
 
@@ -133,8 +141,8 @@ def calls(done):
     return [line.split()[0] for line in done.stderr.splitlines() if line]
 
 
-@pytest.mark.parametrize(("name", "macs"), [("arty-a7-35t", 10), ("kv260", 10)])
-def test_what_yosys_counts(built, folder, name, macs):
+def test_what_yosys_counts(built, folder):
+    name, macs = "arty-a7-35t", 10
     summary = built[name]
     assert json.loads((folder / "fpga" / name / "summary.json").read_text()) == summary
     # By hand from yosys's own table.
@@ -156,6 +164,21 @@ def test_what_yosys_counts(built, folder, name, macs):
     assert summary["label"] == "measured"
 
 
+def test_the_count_of_a_core(built, folder):
+    summary = built["kv260"]
+    assert json.loads((folder / "fpga" / "kv260" / "summary.json").read_text()) == summary
+    assert {name: one["used"] for name, one in summary["used"].items()} == {
+        "logic cells": 316,
+        "flip-flops": 501,
+        "block RAM": 5,
+        "DSP": 7,
+    }
+    assert summary["core"] == json.loads(json.dumps(asdict(TINY)))
+    assert summary["buses"]["ports"] == 4
+    assert summary["per_mac"]["logic cells"] == round(316 / 16, 2)
+    assert "the token core and its AXI masters, without interconnect, counted" in summary["note"]
+
+
 def test_that_sources_name_no_folder_and_do_not_change(built, folder, tmp_path, monkeypatch):
     monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
     for board in (ARTY, KV260):
@@ -166,10 +189,11 @@ def test_that_sources_name_no_folder_and_do_not_change(built, folder, tmp_path, 
             shutil.copy(old / "stat.json", options["folder"])
 
         monkeypatch.setattr(vivado, "run_program", count)
+        monkeypatch.setattr(vivado, "core_cells", lambda *_: ({"cells": CELLS}, "", ""))
         write_sources(board)
         new = tmp_path / "fpga" / board.name
         names = {file.name for file in new.iterdir()}
-        assert {file.name for file in old.iterdir()} - names == {"build.log"}
+        assert {file.name for file in old.iterdir()} - names <= {"build.log"}
         for name in names - {"summary.json"}:
             text = (new / name).read_text()
             assert text == (old / name).read_text()
@@ -218,7 +242,7 @@ def test_that_the_pll_makes_the_clock():
 
 @pytest.mark.parametrize(
     ("name", "file", "top"),
-    [("arty-a7-35t", "top.v", "top"), ("kv260", "engine.v", "trilith_engine")],
+    [("arty-a7-35t", "top.v", "top"), ("kv260", "core.v", "trilith_core")],
 )
 def test_lint(built, folder, tmp_path, name, file, top):
     primitives = tmp_path / "primitives.v"
@@ -316,18 +340,20 @@ def test_the_script_of_the_block_design(built, folder, tmp_path, parts):
     assert calls(done)[-1] == "write_hw_platform"
     assert (tmp_path / "kv260" / "addresses.txt").read_text() == "ps/Data 0xA0000000\n"
 
-    # Every bus of the engine is connected once, and to what faces it.
+    # Every bus of the core is connected once, and to what faces it.
     pairs = re.findall(r"^connect_bd_intf_net (\S+) (\S+)$", done.stderr, re.M)
     ends = [end for pair in pairs for end in pair]
     assert len(ends) == len(set(ends)) == 24
-    sidecar = json.loads((source / "engine.json").read_text())
+    sidecar = json.loads((source / "core.json").read_text())
     buses = {port["interface"] for port in sidecar["ports"] if "interface" in port}
-    assert {end.split("/")[1] for end in ends if end.startswith("engine/")} == buses
-    assert ("engine/m_axis_results", "vectors_dma/S_AXIS_S2MM") in pairs
+    assert {end.split("/")[1] for end in ends if end.startswith("core/")} == buses
+    assert len(buses) == 6
+    assert ("core/m_axi_weights3", "hp3/S00_AXI") in pairs
+    assert ("hpc0/M00_AXI", "ps/S_AXI_HPC0_FPD") in pairs
     # So is every other port, by the clock, the reset and the interrupt.
     nets = re.findall(r"^connect_bd_net (\S+) (\S+)$", done.stderr, re.M)
     single = {port["name"] for port in sidecar["ports"] if "interface" not in port}
-    assert {pin.split("/")[1] for net in nets for pin in net if "engine/" in pin} == single
+    assert {pin.split("/")[1] for net in nets for pin in net if "core/" in pin} == single
     loads = [load for _, load in nets]
     assert len(loads) == len(set(loads))
     # Every cell that is made has a clock and a reset, and is connected.
@@ -335,7 +361,19 @@ def test_the_script_of_the_block_design(built, folder, tmp_path, parts):
     assert {end.split("/")[0] for end in ends} | {"reset"} == cells
     clocked = {load.split("/")[0] for source, load in nets if source == "ps/pl_clk0"}
     assert clocked == cells
-    # DMAs are as wide as the streams.
-    for prefix, width in (("weights", 32), ("activations", 64)):
-        assert sidecar["streams"][f"s_axis_{prefix}"]["word_bytes"] == width // 8
-        assert f"CONFIG.c_m_axis_mm2s_tdata_width {width}\n" in done.stderr.replace("\\n", "\n")
+    # Every port of the processing system that is connected is enabled, and has its clock. A port is
+    # as wide as its bus.
+    settings = dict(re.findall(r"CONFIG\.PSU__(\w+) (\w+)", done.stderr))
+    numbers = {"HPC0": 0, "HP0": 2, "HP1": 3, "HP2": 4, "HP3": 5}
+    for bus, port in zip(sorted(sidecar["buses"]), numbers, strict=True):
+        number = numbers[port]
+        assert settings[f"USE__S_AXI_GP{number}"] == "1"
+        bits = 8 * sidecar["buses"][bus]["word_bytes"]
+        assert settings[f"SAXIGP{number}__DATA_WIDTH"] == str(bits)
+        assert f"ps/saxi{port.lower()}_fpd_aclk" in loads
+
+
+def test_the_page_of_the_board(built, folder):
+    page = (folder / "fpga" / "kv260" / "README.md").read_text()
+    assert "| `m_axi_weights3` | HP3 | 32 | part 3 of the weights |" in page
+    assert "parts = weights.reshape(-1, 4, 1).transpose(1, 0, 2)" in page

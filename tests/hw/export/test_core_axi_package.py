@@ -156,9 +156,9 @@ def test_that_the_vivado_script_is_tcl(exported: Path, tmp_path: Path) -> None:
 
 
 def test_bad_arguments(tmp_path: Path) -> None:
-    message = "name must not be 'bank', which a port or a signal has; give another name"
+    message = "name must be a letter or _, followed by letters, digits or _, not '2x'"
     with pytest.raises(ExportError, match=f"^{re.escape(message)}$"):
-        export_core_axi(TINY, tmp_path / "x.v", name="bank")
+        export_core_axi(TINY, tmp_path / "x.v", name="2x")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "x_regs.h").mkdir()
     message = f"{tmp_path / 'x_regs.h'}: must be a file, not a folder; give another name"

@@ -226,10 +226,6 @@ def test_cores_without_a_model(tmp_path: Path, changes: dict[str, int], message:
             {"name": "check_answer", "testbench": True},
             "name must not be 'check_answer', which a port or a signal has; give another name",
         ),
-        (
-            {"name": "sequencer"},
-            "name must not be 'sequencer', which a port or a signal has; give another name",
-        ),
         ({"period_ns": -1.0}, "the clock period must be above 0 ns, not -1"),
     ],
 )
