@@ -35,20 +35,21 @@ def test_the_report_has_every_board(command):
 
 
 def test_what_was_only_synthesized_says_so(command, tmp_path, monkeypatch):
-    """From the stored summary alone, whose device has room left."""
+    """From the stored summaries alone, whose devices have room left."""
     monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
     lines = command("report", "fpga").stdout.splitlines()
     marked = [line for line in lines if line.endswith("  synthesized, not placed")]
-    assert [line.split()[0] for line in marked] == ["Arty"]
+    assert [line.split()[0] for line in marked] == ["Arty", "Kria"]
     rows = {
         row["name"]: row for row in json.loads(command("report", "fpga", "--json").stdout)["boards"]
     }
-    measured = rows["arty-a7-35t"]["measured"]
-    used = measured["used"]
-    assert measured["mhz"] is None
-    assert used["DSP"]["used"] == 0
-    for kind in ("logic cells", "flip-flops", "block RAM"):
-        assert 0 < used[kind]["used"] <= 0.95 * used[kind]["available"]
+    # Ternary products need no multiplier.
+    for name, multipliers in (("arty-a7-35t", 0), ("kv260", CORE_PRESETS["kv260"].multipliers)):
+        used = rows[name]["measured"]["used"]
+        assert rows[name]["measured"]["mhz"] is None
+        assert used["DSP"]["used"] == multipliers
+        for kind in ("logic cells", "flip-flops", "block RAM"):
+            assert 0 < used[kind]["used"] <= 0.95 * used[kind]["available"]
 
 
 def test_the_core_is_measured_by_family(trilith, monkeypatch):
