@@ -39,6 +39,7 @@ _FIELDS = {
         "token": "number of the token",
         "position": "its position; positions count up from 0, where a text begins",
         "k": f"logits to answer with, 0 to {K_MAX}; 0 for the tokens of a prompt",
+        "more": "the next command belongs to the same pass, at the position behind; k is 0",
     },
     "answers": {
         "token": "number of the token",

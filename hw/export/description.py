@@ -121,6 +121,9 @@ def describe_fields(
     """
     fields = {}
     for name, field in layout:
+        # A field that a configuration has no use for has no bits.
+        if not field.width:
+            continue
         meaning, shape = meanings[str(name)], field.shape
         if isinstance(shape, data.ArrayLayout):
             width = shape.elem_shape.width

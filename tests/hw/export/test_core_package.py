@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Exports a token core and reads it as other people's tools do."""
 
 import json
@@ -15,14 +16,17 @@ from tiny_core import OPTIONS, TINY
 from trilith.golden.environment import child_environment
 from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig
+from trilith.hw.export.core_description import describe_core
 from trilith.hw.export.core_package import export_core
 from trilith.hw.export.core_testbench import example_model
 from trilith.hw.export.verilog import ExportError
 from trilith.hw.token.config import CORE_PRESETS
+from trilith.hw.token.core import TokenCore
 from trilith.hw.token.image import compile_image
 from trilith.sim.tools.verilator import find_verilator
 
 TOP = "trilith_core"
+COMMAND = ("token", "position", "k")
 
 needs_icarus = pytest.mark.skipif(
     shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
@@ -117,6 +121,12 @@ def test_the_sidecar(exported: Path) -> None:
         assert [low for low, _ in places] == [0, *(high + 1 for _, high in places[:-1])]
         assert places[-1][1] + 1 == ports[f"{stream}__payload"][1]
     assert sidecar["payloads"]["requests"]["address"]["msb"] == 31
+
+
+@pytest.mark.parametrize(("tokens", "names"), [(1, []), (4, ["more"])])
+def test_the_fields_of_a_command(tokens: int, names: list[str]) -> None:
+    core = TokenCore(replace(TINY, engine=replace(TINY.engine, tokens=tokens)))
+    assert [*describe_core(core, TOP)["payloads"]["commands"]] == [*COMMAND, *names]
 
 
 def test_that_the_page_has_every_port_and_field(exported: Path) -> None:
