@@ -78,14 +78,15 @@ class _Channel(wiring.Component):
 
     A burst is asked for only if there is room for all its words, so that no channel waits behind
     another one. The channel accepts a request when all bursts of the one before are granted, and
-    all words of the one before that are taken. Bursts of two requests thus follow without a pause.
+    all words of the one before that have left the queue. A word leaves it when it is offered first.
+    Bursts of two requests thus follow without a pause.
 
     Latency: 1 cycle from a request to its first burst; 2 cycles from a word that arrives to its
     offer. Throughput: one word per cycle, if a burst's first word is offered at most
     ``DEPTH − BURST`` = 48 cycles after the burst is granted.
 
     Example: a request of 40 words leaves as bursts of 16, 16 and 8 words. A request of 100 words
-    stops after 64 words if none is taken, and goes on when 16 are taken.
+    stops after 64 words if none leaves, and goes on when 16 have left.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ class _Channel(wiring.Component):
     def elaborate(self, platform: object) -> Module:
         """Cut the request, count the free places, and queue the words.
 
-        ``room`` counts places that neither hold a word nor wait for one.
+        ``room`` counts places of the queue that neither hold a word nor wait for one.
         """
         m = Module()
         word_bytes = self._config.memory_width // 8
@@ -125,18 +126,18 @@ class _Channel(wiring.Component):
             width=self._config.memory_width, depth=DEPTH
         )
         address, asked = Signal(self._config.address_bits), Signal(self._config.address_bits)
-        # Words that are left to hand on: of the request whose words leave, and of the next one.
+        # Words still to leave the queue: of the request whose words leave, and of the next one.
         left, next_left = Signal(self._config.address_bits), Signal(self._config.address_bits)
         room = Signal(range(DEPTH + 1), init=DEPTH)
         burst, words = Signal(), Signal(range(BURST + 1))
-        kept, waits = Signal(self._config.memory_width, reset_less=True), Signal()
-        taken = self.words.valid & self.words.ready
+        kept, kept_last = Signal(self._config.memory_width, reset_less=True), Signal()
+        waits, leaves = Signal(), Signal()
         # A request has words, so that 0 stands for none.
         accepted, ends = Signal(), Signal()
         m.d.comb += [
             self.requests.ready.eq((asked == 0) & (next_left == 0)),
             accepted.eq(self.requests.valid & self.requests.ready),
-            ends.eq((left == 0) | (taken & (left == 1))),
+            ends.eq((left == 0) | (leaves & (left == 1))),
             words.eq(Mux(asked < BURST, asked, BURST)),
             self.bursts.valid.eq((asked != 0) & (room >= words)),
             self.bursts.p.address.eq(address),
@@ -145,15 +146,16 @@ class _Channel(wiring.Component):
             queue.w_data.eq(self.data),
             queue.w_en.eq(self.arrives),
             self.words.p.data.eq(Mux(waits, kept, queue.r_data)),
-            self.words.p.last.eq(left == 1),
+            self.words.p.last.eq(Mux(waits, kept_last, left == 1)),
             self.words.valid.eq(waits | queue.r_rdy),
             queue.r_en.eq(~waits),
+            leaves.eq(queue.r_rdy & ~waits),
         ]
-        # A word that is not taken at once waits outside the queue, which therefore does not depend
-        # on the ready of the same cycle. That comes late.
+        # A word that is not taken at once waits outside the queue. It has left, so that no count
+        # depends on the ready of the same cycle, which comes late.
         m.d.sync += waits.eq(self.words.valid & ~self.words.ready)
         with m.If(~waits):
-            m.d.sync += kept.eq(queue.r_data)
+            m.d.sync += [kept.eq(queue.r_data), kept_last.eq(left == 1)]
         with m.If(accepted):
             m.d.comb += self.empty.eq(self.requests.p.words == 0)
             m.d.sync += [address.eq(self.requests.p.address), asked.eq(self.requests.p.words)]
@@ -162,17 +164,16 @@ class _Channel(wiring.Component):
                 asked.eq(asked - words),
                 address.eq(address + Cat(Const(0, (word_bytes - 1).bit_length()), words)),
             ]
-        # The next request moves up when the last word of the one before is taken.
+        # The next request moves up when the last word of the one before leaves the queue.
         with m.If(ends):
             m.d.sync += [left.eq(Mux(accepted, self.requests.p.words, next_left)), next_left.eq(0)]
         with m.Else():
-            m.d.sync += left.eq(Mux(taken, left - 1, left))
+            m.d.sync += left.eq(Mux(leaves, left - 1, left))
             with m.If(accepted):
                 m.d.sync += next_left.eq(self.requests.p.words)
-        # Both sums are there before it is known whether a word is taken.
         rest = Signal.like(room)
         m.d.comb += rest.eq(Mux(burst, room - words, room))
-        m.d.sync += room.eq(Mux(taken, rest + 1, rest))
+        m.d.sync += room.eq(Mux(leaves, rest + 1, rest))
         return m
 
 
@@ -209,8 +210,8 @@ class MemoryPort(wiring.Component):
     - Order of writes and reads: a read that is granted after a write leaves after it. A read that
       leaves earlier does not see the write; a user must wait for it.
     - No words: a request of 0 words is dropped, and sets ``error``.
-    - Stalls: a channel whose words are not taken holds at most ``DEPTH`` words, and delays no
-      other. A write that waits for ``write_data`` delays all reads.
+    - Stalls: a channel whose words are not taken holds at most ``DEPTH + 1`` words, and delays
+      no other. A write that waits for ``write_data`` delays all reads.
     - Early answers: a word in the cycle of its request waits for one cycle.
     - Reset: it drops requests and words. The memory must then not answer reads from before.
 

@@ -15,29 +15,35 @@ BURST_WORDS, QUEUE_WORDS = 16, 64
 class Channel:
     """A channel of the memory port: its request and the next one, and the words that it keeps."""
 
-    __slots__ = ("_asked", "_left", "_next", "_queue", "_room", "taken")
+    __slots__ = ("_asked", "_last", "_left", "_next", "_queue", "_room", "_waits", "taken")
 
     def __init__(self) -> None:
         self._asked, self._room = 0, QUEUE_WORDS
-        # Words to hand on: of the request whose words leave, and of the next one.
+        # Words to leave the queue: of the request whose words leave, and of the next one.
         self._left = self._next = 0
-        self.taken = False
+        # A word waits outside the queue; whether it ends its request.
+        self._waits = self._last = self.taken = False
         #: Cycle from which on each word is offered.
         self._queue: deque[int] = deque()
 
     def valid(self, now: int) -> bool:
         """A word is offered."""
-        return bool(self._queue) and self._queue[0] <= now
+        return self._waits or (bool(self._queue) and self._queue[0] <= now)
 
     @property
     def holds(self) -> bool:
         """Words have arrived, and are not taken."""
-        return bool(self._queue)
+        return self._waits or bool(self._queue)
+
+    @property
+    def leaves(self) -> bool:
+        """A word is about to leave the queue."""
+        return bool(self._queue) and not self._waits
 
     @property
     def active(self) -> bool:
         """A request is not finished."""
-        return self._left > 0
+        return self._left > 0 or self._waits
 
     @property
     def ready(self) -> bool:
@@ -47,7 +53,7 @@ class Channel:
     @property
     def last(self) -> bool:
         """The word that is offered ends its request."""
-        return self._left == 1
+        return self._last if self._waits else self._left == 1
 
     @property
     def burst(self) -> int:
@@ -71,13 +77,16 @@ class Channel:
         if granted:
             self._asked -= granted
             self._room -= granted
-        if taken:
+        leaves = self.leaves and self.valid(now)
+        if leaves:
             self._queue.popleft()
             self._room += 1
-        if self._left <= taken:
+            self._last = self._left == 1
+        self._waits = (leaves or self._waits) and not taken
+        if self._left <= leaves:
             self._left, self._next = request or self._next, 0
         else:
-            self._left -= taken
+            self._left -= leaves
             self._next = request or self._next
         if arrives:
             self._queue.append(now + 2)
@@ -110,7 +119,7 @@ class Port:
     def works(self) -> bool:
         """Requests or words are on their way, or could leave."""
         ways = self._offered is not None or self._operations or self._order or any(self.requests)
-        return bool(ways) or any(channel.burst for channel in self.channels)
+        return bool(ways) or any(channel.burst or channel.leaves for channel in self.channels)
 
     def begin(self, now: int, refreshes: bool) -> None:
         """Let the memory answer, and decide whether a write would be taken.
