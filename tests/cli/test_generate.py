@@ -290,6 +290,8 @@ def test_ascii_terminals(command):
             "--beyond-context must not be given with --backend core, whose arithmetic and memory "
             "are fixed",
         ),
+        (("--tokens", "4"), "--tokens must not be given without --backend core, which it is for"),
+        (("--backend", "core", "--tokens", "3"), "--tokens must be 1, 2, 4 or 8, not '3'"),
         (
             ("--prompt", "ab\udcff"),
             "--prompt must be text in UTF-8, and its byte 2 is 0xff",

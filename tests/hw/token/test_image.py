@@ -166,3 +166,19 @@ def test_an_epsilon_outside_of_the_number_format(core_model):
     compile_image(core_model(rms_norm_eps=0.0), CONFIG)
     with pytest.raises(CompileError, match=f"^rms_norm_eps: {FORMAT} 1e-40$"):
         compile_image(core_model(rms_norm_eps=1e-40), CONFIG)
+
+
+@pytest.mark.parametrize("tokens", [3, 5, 6, 7])
+def test_a_pass_has_a_power_of_two_of_tokens(core_model, tokens):
+    message = f"^no token core can run the model: engine.tokens must be 1, 2, 4 or 8, not {tokens}$"
+    with pytest.raises(CompileError, match=message):
+        core_for(core_model().config, tokens=tokens)
+
+
+def test_images_of_cores_with_more_tokens_have_the_same_content(core_model):
+    model = core_model()
+    one, four = (compile_image(model, core_for(model.config, tokens=count)) for count in (1, 4))
+    assert (one.config.tokens, four.config.tokens) == (1, 4)
+    assert one.program == four.program
+    assert (one.memory == four.memory).all()
+    assert (one.weights == four.weights).all()
