@@ -90,7 +90,7 @@ def core_cells(
     ToolchainError
         If a tool is missing or fails.
     """
-    core = TokenCore(config, trace=True) if buses is None else AxiTokenCore(config, buses)
+    core = TokenCore(config) if buses is None else AxiTokenCore(config, buses)
     return synthesize(core, family, _COMMANDS[family], parts=_modules)
 
 
@@ -148,9 +148,7 @@ def measure_core(config: TokenConfig, family: str, buses: CoreBuses | None = Non
     rows.append(row(TOGETHER, parts["cells"], *tools, levels=parts["levels"]))
     if family not in _ROUTED or buses is not None:
         return rows
-    whole, *tools = synthesize(
-        TokenCore(config, trace=True), family, _COMMANDS[family], mhz=_ROUTED[family]
-    )
+    whole, *tools = synthesize(TokenCore(config), family, _COMMANDS[family], mhz=_ROUTED[family])
     report = whole["report"]
     figures = {
         "lut": report["utilization"]["TRELLIS_COMB"]["used"],
