@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from typing import Any
 
@@ -13,7 +14,7 @@ from ..golden.network import bitnet_2b4t as bitnet
 from ..golden.network.text import bits_per_byte
 from ..golden.network.token_core import CoreCache, CoreModel
 from ..golden.network.transformer import BitNetModel, KVCache
-from ..hw.token.config import CORE_PRESETS
+from ..hw.token.config import CORE_PRESETS, TokenConfig
 from ..hw.token.image import compile_image
 from ..hw.token.plan import plan_image
 from ..sim.cost.core.cycles import core_cycles
@@ -129,6 +130,33 @@ def large_core() -> None:
         f"    {len(token.vectors):,} vectors and the answer equal golden's; "
         f"{token.cycles / all_own:.3f} times the {all_own:,} cycles of its products (at most 1.2); "
         f"the cycle model's error {model - token.cycles:,}; {seconds:.0f} s (at most 600)"
+    )
+    _prompt(config)
+
+
+def _prompt(config: TokenConfig) -> None:
+    """Print the cycles of a layer for four tokens of a prompt beside those for one (modelled)."""
+    engine = replace(config.engine, tokens=4)
+    config = replace(config, engine=engine, vector_lanes=16)
+    layers = {}
+    for tokens in (1, 4):
+        one, two = (
+            core_cycles(
+                config,
+                plan_image(config, ModelConfig.read(config_2b4t(n, 64), "2B4T")).program,
+                token=[TOKEN] * tokens,
+                position=0,
+                k=0,
+            )
+            for n in (1, 2)
+        )
+        layers[tokens] = {name: two.by_part[name] - one.by_part[name] for name in two.by_part}
+    single, four = (sum(parts.values()) for parts in layers.values())
+    print(
+        f"Prompts on {config} (cycle model)\n"
+        f"  a layer, 1 token     {single:,} cycles\n"
+        f"  4 tokens in a pass   {four:,} cycles: {_listed(layers[4])}\n"
+        f"    {four / single:.3f} times those of 1 token (at most 1.15)"
     )
 
 
