@@ -196,15 +196,14 @@ SYNTHESIS = {
 #: Otherwise they compete with the names of registers, by which the floorplan finds them.
 _HIDE = "rename -hide w:_*_"
 
-#: Program and options that place and route by family, before the frequency is filled in, and an
-#: option of the router.
+#: Program and options that place and route by family, before the frequency is filled in.
 _ROUTE = {
     "ecp5": (
         "nextpnr-ecp5",
         "--85k --package CABGA381 --speed 6 --out-of-context --freq {} --timing-allow-fail "
         # Three times the default weight: wires take more of a cycle than logic. Router1 does not
         # end in 20 minutes on 1,280 MACs. Seed 2 is better than seed 1 for 64x5x4, by 1 %.
-        "--placer-heap-timingweight 30 --router router2{} --seed 2",
+        "--placer-heap-timingweight 30 --router router2 --tmg-ripup --seed 2",
     ),
     "ice40": ("nextpnr-ice40", "--up5k --package sg48 --freq {} --timing-allow-fail"),
 }
@@ -299,7 +298,6 @@ def synthesize(
     synthesis: str,
     *,
     mhz: int | None = None,
-    rip_up: bool = True,
     plan: MatVecConfig | None = None,
     parts: Callable[[Iterable[str]], list[str]] = lambda _: [],
 ) -> tuple[dict[str, Any], str, str]:
@@ -314,8 +312,6 @@ def synthesize(
     family : ``xcup``, ``ecp5`` or ``ice40``
     synthesis : command of yosys
     mhz : frequency that it is placed and routed for; None if it is only synthesized
-    rip_up : route again what misses the frequency, on ECP5; nextpnr does so without end if it
-        cannot be reached
     plan : configuration of the engine that the component is, if it gets a floorplan on ECP5
     parts : chooses parts among the names of all modules
 
@@ -347,7 +343,7 @@ def synthesize(
     place: list[str] = []
     if mhz is not None:
         program, options = _ROUTE[family]
-        options = options.format(mhz, " --tmg-ripup" if rip_up else "")
+        options = options.format(mhz)
         tools.append(_package(f"yowasp-{program}"))
         place = [f"yowasp-{program}", *options.split(), "--json", "netlist.json"]
         place += ["--report", "report.json"]
