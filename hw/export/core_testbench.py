@@ -30,6 +30,9 @@ _ANSWERS = 4
 #: transfer is that on one vector.
 _QUIET_CYCLES = 20_000
 
+#: Cycles after which a run of the tokens is said not to end: many times those that it takes.
+_RUN_CYCLES = 100_000
+
 
 def example_model(config: TokenConfig) -> CoreModel:
     """Make a small model of random weights that a core can run, always the same one.
@@ -132,6 +135,7 @@ def core_testbench(config: TokenConfig, *, top: str, stem: str) -> str:
         model=", ".join(f"{name} {value}" for name, value in image.sizes.items()),
         program_words=image.program_words,
         quiet_limit=_QUIET_CYCLES,
+        run_limit=_RUN_CYCLES,
         word_bits=config.memory_width,
         weight_bits=8 * config.engine.weight_bytes,
         command_bits=command.size,

@@ -58,7 +58,6 @@ def whole_core():
     return whole
 
 
-@pytest.mark.xfail(strict=True, reason="49.8 MHz, and the bar is 50")
 def test_the_stored_core_reaches_its_bar():
     assert CORE_BAR.met(whole_core())
 

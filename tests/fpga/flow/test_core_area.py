@@ -50,7 +50,7 @@ def test_rows_are_the_parts_and_the_routed_whole(monkeypatch):
         },
     }
     given = {}
-    monkeypatch.setattr(core_area, "TokenCore", lambda config, trace: None)
+    monkeypatch.setattr(core_area, "TokenCore", lambda config: None)
     monkeypatch.setattr(
         core_area, "synthesize", lambda *_, **more: given.update(more) or (result, "tool", "line")
     )
