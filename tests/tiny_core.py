@@ -10,9 +10,9 @@ TINY = TokenConfig(
     memory_width=32,
     hidden_max=24,
     ffn_max=24,
-    heads_max=2,
-    kv_heads_max=1,
-    head_size_max=8,
+    heads_max=4,
+    kv_heads_max=2,
+    head_size_max=6,
     context_max=4,
     vocabulary_max=12,
 )
@@ -21,6 +21,6 @@ TINY = TokenConfig(
 OPTIONS = (
     *("--lanes", "8", "--rows", "2", "--k-max", "24", "--n-max", "24"),
     *("--vector-lanes", "1", "--attention-lanes", "4", "--memory-width", "32"),
-    *("--hidden-max", "24", "--ffn-max", "24", "--heads-max", "2", "--kv-heads-max", "1"),
-    *("--head-size-max", "8", "--context-max", "4", "--vocabulary-max", "12"),
+    *("--hidden-max", "24", "--ffn-max", "24", "--heads-max", "4", "--kv-heads-max", "2"),
+    *("--head-size-max", "6", "--context-max", "4", "--vocabulary-max", "12"),
 )

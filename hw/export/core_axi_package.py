@@ -7,7 +7,7 @@ from typing import Any
 from ...golden.templates import render
 from ..axi.core_wrapper import AxiTokenCore, CoreBuses
 from ..axi.registers import ACCESS, ADDRESS_BITS, CORE_REGISTERS
-from ..token.config import TokenConfig
+from ..token.config import TokenConfig, check_core_config
 from .axi_package import describe_axi_ports, describe_registers, register_files, vivado_script
 from .core_description import core_facts
 from .core_package import CORE_TITLE
@@ -94,11 +94,14 @@ def export_core_axi(
 
     Raises
     ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
     ExportError
         If an argument is not legal. Nothing is written.
     OutputError, OSError
         If a file cannot be written, see ``check_target``. No file is left.
     """
+    check_core_config(config)
     ends = (*COMMON_ENDS, *_IP_ENDS)
     files = check_target(file, ends, name=name, period_ns=period_ns, force=force)
     stem = file.stem

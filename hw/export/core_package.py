@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from ...golden.templates import render
-from ..token.config import TokenConfig
+from ..token.config import TokenConfig, check_core_config
 from ..token.core import TokenCore
 from .core_description import describe_core
 from .core_testbench import core_testbench
@@ -51,19 +51,23 @@ def export_core(
 
     Raises
     ------
+    TypeError
+        If ``config`` is not a ``TokenConfig``.
     ExportError
         If an argument is not legal, or no model fits the core that needs a testbench. Nothing is
         written.
     OutputError, OSError
         If a file cannot be written, see ``check_target``. No file is left.
     """
+    check_core_config(config)
     ends = (*COMMON_ENDS, *(TESTBENCH_ENDS if testbench else ()))
     files = check_target(file, ends, name=name, period_ns=period_ns, force=force)
     stem = file.stem
-    core = TokenCore(config)
-    description = describe_core(core, name)
     bench = core_testbench(config, top=name, stem=stem) if testbench else ""
     check_unused(name, bench)
+    # Amaranth warns of a component that a refusal leaves without its Verilog.
+    core = TokenCore(config)
+    description = describe_core(core, name)
 
     def texts() -> Iterator[str]:
         page = render(

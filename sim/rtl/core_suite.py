@@ -204,8 +204,10 @@ def _cases() -> Iterator[_Case]:
 
 def _prompt_cases(slow: Mapping[str, MemoryModel]) -> Iterator[_Case]:
     """Prompts of several tokens at a time: whole passes and a part of one, then single tokens."""
+    # Each of two groups of inputs must be a multiple of the engine's 20 lanes.
+    sizes = {"hidden_size": 40, "intermediate_size": 80, "head_dim": 20}
     models = {
-        "Llama, group scales": CoreModel(model=_small("llama", groups=2, hidden_size=40)),
+        "Llama, group scales": CoreModel(model=_small("llama", groups=2, **sizes)),
         "BitNet": CoreModel(model=_small("bitnet")),
     }
     prompt = _TABLE["prompt_tokens"]

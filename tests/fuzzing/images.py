@@ -25,6 +25,9 @@ from .campaign import Target
 from .checkpoints import CONFIG, dump_folder, one_file
 from .mutation import Object, integer, items, pairs, text, to_json
 
+#: Version of the format that the cases have.
+_VERSION = "4"
+
 _CORE = TokenConfig(
     engine=MatVecConfig(lanes=5, rows=2, k_max=12, n_max=12),
     vector_lanes=1,
@@ -52,7 +55,7 @@ def _tree() -> Object:
     program = [[head & 255, head >> 8, list(fields)] for head, *fields in words]
     metadata = {
         "format": "trilith token core image",
-        "version": "3",
+        "version": _VERSION,
         "config": Object.of(asdict(image.config)),
         "model": image.model,
         "model_digest": image.model_digest,
@@ -112,7 +115,7 @@ def _naive(folder: Path) -> dict[str, Any]:
     texts = json.loads(data[8 : 8 + size], object_pairs_hook=naive.once)["__metadata__"]
     tensors = naive.safetensors(data)
     assert tensors.keys() == {"memory", "weights"}
-    assert (texts["format"], texts["version"]) == ("trilith token core image", "3")
+    assert (texts["format"], texts["version"]) == ("trilith token core image", _VERSION)
     memory, weights = tensors["memory"], tensors["weights"]
     content = texts["config"].encode() + memory.tobytes() + weights.tobytes()
     assert hashlib.sha256(content).hexdigest() == texts["content_digest"]
