@@ -233,7 +233,7 @@ def _print_core(figures: dict[str, Any]) -> None:
     if figures["prompt_passes"] < figures["prompt_tokens"]:
         print(
             f"the prompt of {figures['prompt_tokens']} tokens, in {figures['prompt_passes']} "
-            f"passes: {figures['prompt_cycles']} cycles"
+            f"pass{'' if figures['prompt_passes'] == 1 else 'es'}: {figures['prompt_cycles']} cycles"
         )
     print(f"the last token, at a context of {figures['context']}: {figures['cycles']} cycles")
     cycles = figures["cycles"]

@@ -21,7 +21,7 @@ from .verilog import check_unused
 
 __all__ = ["CORE_TITLE", "export_core"]
 
-#: What a core is, in one line.
+#: Title of a core's files.
 CORE_TITLE = "Token core for ternary transformers, from a token to the next one"
 
 

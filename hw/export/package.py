@@ -37,7 +37,7 @@ COMMON_ENDS = (".v", ".json", ".md", ".core", ".sdc", ".vlt")
 TESTBENCH_ENDS = ("_tb.v",)
 AXI_ENDS = ("_regs.h", "_regs.py", "_ip.tcl", "_litex.py")
 
-#: What an engine is, in one line.
+#: Title of an engine's files.
 ENGINE_TITLE = "Ternary matrix-vector engine without multipliers"
 
 #: The package whose folder ``templates`` has the generated files.

@@ -15,7 +15,7 @@ __all__ = ["Offsets", "Step", "multiply"]
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What the sequencer does in a cycle.
+    """State of the sequencer.
 
     Parameters
     ----------

@@ -122,7 +122,7 @@ class ScaleUnpacker(wiring.Component):
             m.d.comb += word_end.eq(place == lanes - 1)
         one = word.word_select(place[: (lanes - 1).bit_length()], ELEMENT.size)
         rows = Mux(single, 1, segments)
-        # What is asked of ``left`` stands beside it, because all ready signals depend on it.
+        # Registers say whether scales are left: all ready signals depend on them.
         some, last_rows = Signal(), Signal()
         given, step = Signal(), Signal()
         for segment in range(segments):

@@ -278,7 +278,7 @@ async def commands_wait_in_a_queue(dut) -> None:
     await bench.write("interrupt_pending", 7)
     await bench.wait(2)
     assert not dut.irq.value
-    # What does not fit a field, or is reserved, never reaches the core.
+    # A number that does not fit its field, or a reserved bit, never reaches the core.
     for name, value in (("token", 1 << 20), ("position", 1 << 31), ("k", 64), ("more", 1)):
         await bench.write(f"command_{name}", value)
         await bench.write("command_start", 1)
@@ -290,7 +290,7 @@ async def commands_wait_in_a_queue(dut) -> None:
     for _ in range(depth + 1):
         await bench.write("command_start", 1)
     await bench.errors("command_lost")
-    # What the core itself refuses ends without an answer, and the next command runs.
+    # A command that the core itself refuses ends without an answer, and the next one runs.
     await bench.write("control", 1)
     await bench.idle()
     await bench.start(SETTINGS["vocabulary"], 0, 1)

@@ -126,7 +126,7 @@ class MasterBench(Waiting, Bench):
             self.errors[name] += int(getattr(self.dut, name).value)
 
     def progress(self) -> object:
-        """What came so far."""
+        """Words that came so far."""
         return [stream.count for stream in self.streams], [len(one.bursts) for one in self.rules]
 
 

@@ -112,7 +112,7 @@ def test_that_the_page_has_every_register_and_field(exported: Path) -> None:
         assert f"| 0x{register.offset:02X} | `{register.name}` | {register.access} |" in page
         for field in register.fields:
             assert f"| `{field.name}` | {field.meaning} |" in page
-    # What the text names is in the map.
+    # Registers that the text names are in the map.
     text = page[page.index("## Memory and weights") : page.index("## Registers")]
     names = {register.name for register in CORE_REGISTERS}
     names |= {field.name for register in CORE_REGISTERS for field in register.fields}

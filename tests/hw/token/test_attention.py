@@ -32,7 +32,7 @@ CONFIGS = {
 pytestmark = pytest.mark.long
 
 
-#: What the unit is told before its queries: their kind, and the constant of the scores.
+#: Inputs in front of the queries: their kind, and the constant of the scores.
 BEGIN = data.StructLayout({"head": 1, "kappa": ELEMENT})
 
 

@@ -70,7 +70,7 @@ def test_a_configuration_gives_the_named_shape(tmp_path):
 def test_the_stored_sizes_of_2b4t_are_those_of_its_configuration():
     stored = MODELS["bitnet-2b4t"]
     found = read_model(CONFIG, stored.source)
-    # What the file states and the stored sizes leave to their defaults.
+    # Keys of the file whose values the stored sizes leave to their defaults.
     assert (found.sizes.head_size, found.sizes.windows) == (128, ((None, 30),))
     assert replace(found.sizes, head_size=None, windows=None) == stored.sizes
     assert replace(found, name=stored.name, sizes=stored.sizes) == stored
