@@ -231,9 +231,10 @@ def _print_core(figures: dict[str, Any]) -> None:
         f"golden model. Measured on the token core {figures['core']}:"
     )
     if figures["prompt_passes"] < figures["prompt_tokens"]:
+        passes = "1 pass" if figures["prompt_passes"] == 1 else f"{figures['prompt_passes']} passes"
         print(
-            f"the prompt of {figures['prompt_tokens']} tokens, in {figures['prompt_passes']} "
-            f"pass{'' if figures['prompt_passes'] == 1 else 'es'}: {figures['prompt_cycles']} cycles"
+            f"the prompt of {figures['prompt_tokens']} tokens, in {passes}: "
+            f"{figures['prompt_cycles']} cycles"
         )
     print(f"the last token, at a context of {figures['context']}: {figures['cycles']} cycles")
     cycles = figures["cycles"]
