@@ -323,6 +323,21 @@ _PYDOC = TokenConfig(
     vocabulary_max=1024,
 )
 
+#: Core for BitNet b1.58 2B4T.
+_2B4T = TokenConfig(
+    engine=MatVecConfig(lanes=64, rows=20, k_max=6912, n_max=6912),
+    vector_lanes=8,
+    attention_lanes=256,
+    memory_width=512,
+    hidden_max=2560,
+    ffn_max=6912,
+    heads_max=20,
+    kv_heads_max=5,
+    head_size_max=128,
+    context_max=4096,
+    vocabulary_max=128_256,
+)
+
 #: Configurations with names. ``pydoc`` runs the language model that the repository holds, and so
 #: does ``pydoc-ecp5``, which fits an LFE5U-85. ``2b4t`` runs BitNet b1.58 2B4T. ``small`` is for
 #: simulations of corner cases: rows of memory have several words, and heads times their size are
@@ -330,31 +345,13 @@ _PYDOC = TokenConfig(
 CORE_PRESETS = {
     "pydoc": _PYDOC,
     "pydoc-ecp5": replace(_PYDOC, vector_lanes=2, attention_lanes=16, memory_width=128),
-    "2b4t": TokenConfig(
-        engine=MatVecConfig(lanes=64, rows=20, k_max=6912, n_max=6912),
-        vector_lanes=8,
-        attention_lanes=256,
-        memory_width=512,
-        hidden_max=2560,
-        ffn_max=6912,
-        heads_max=20,
-        kv_heads_max=5,
-        head_size_max=128,
-        context_max=4096,
-        vocabulary_max=128_256,
-    ),
-    "kv260": TokenConfig(
-        engine=MatVecConfig(lanes=80, rows=4, code="escape", k_max=6912, n_max=6912),
+    "2b4t": _2B4T,
+    "kv260": replace(
+        _2B4T,
+        engine=replace(_2B4T.engine, lanes=80, rows=4, code="escape"),
         vector_lanes=4,
         attention_lanes=64,
         memory_width=128,
-        hidden_max=2560,
-        ffn_max=6912,
-        heads_max=20,
-        kv_heads_max=5,
-        head_size_max=128,
-        context_max=4096,
-        vocabulary_max=128_256,
     ),
     "small": TokenConfig(
         engine=MatVecConfig(lanes=16, rows=5, k_max=128, n_max=160),
