@@ -21,6 +21,16 @@ def test_all_cases_share_four_cores():
     assert len(set(names)) == len(names) > 10
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("tokens", [2, 8])
+def test_prompts_of_other_passes(tokens, monkeypatch):
+    engine = replace(core_suite.PAIRS.engine, tokens=tokens)
+    monkeypatch.setattr(core_suite, "PROMPTS", replace(core_suite.PAIRS, engine=engine))
+    results = [case.run() for case in core_suite._prompt_cases({})]
+    assert [result.detail for result in results if not result.passed] == []
+    assert len(results) == 2
+
+
 @pytest.fixture
 def case(monkeypatch):
     """A case on a core that is not built."""
