@@ -1,31 +1,39 @@
 """Frames of the host link, as PROTOCOL.md defines them: bytes on the line and back."""
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Self
 from zlib import crc32
 
+import numpy as np
+
 from ..golden.checks import check_integer, check_kind
-from ..golden.codes import CODES
-from ..hw.config import MatVecConfig
+from ..golden.elements import from_element_bits
 from ..hw.jobs import JobShape
 
 __all__ = [
+    "ANSWER",
+    "CHECK",
     "DONE",
-    "IDENTITY_BYTES",
     "JOB",
     "MAX_PAYLOAD",
+    "MODEL",
+    "TOKEN",
+    "DoneFlag",
     "Frame",
     "FrameReader",
-    "Identity",
     "Kind",
+    "address_payload",
+    "check_payload",
     "job_payload",
+    "model_payload",
+    "pack_fields",
+    "token_answers",
+    "token_payload",
+    "unpack_fields",
 ]
-
-_VERSION = 1
-_MAGIC = b"TRLT"
 
 #: Most bytes of payload in a frame. With header, stuffing, trailer and delimiters such a frame has
 #: 251 bytes on the line.
@@ -43,33 +51,71 @@ JOB = {
     "count": 3,
 }
 
-#: Payload of ``Kind.DONE``: cycles of the job, cycles in which the engine waited for the link,
-#: flags. Bit 0 of the flags is the error flag.
+#: Likewise the fields of ``Kind.CHECK``: a byte address and a number of bytes, whole memory words.
+CHECK = {"address": 4, "bytes": 4}
+
+#: Fields of ``Kind.MODEL``: memory words of the program, byte address of the weights, their beats,
+#: and the beats that are copied into the resident weight memory, the first ones.
+MODEL = {"program_words": 4, "base": 4, "beats": 4, "resident": 3}
+
+#: Fields of ``Kind.TOKEN``: a command of the core.
+TOKEN = {"token": 3, "position": 3, "k": 1}
+
+#: Fields of an answer to ``Kind.TOKEN`` in ``Kind.RESULTS``: the token, and the bits of its logit.
+ANSWER = {"token": 3, "logit": 3}
+
+#: Payload of ``Kind.DONE``: cycles of the job, cycles in which it waited, and flags.
 DONE = struct.Struct("<IIB")
 
 
+class DoneFlag(IntFlag):
+    """Flags of ``Kind.DONE``. All but ``ERROR`` are causes in a token core since its ``MODEL``."""
+
+    #: The job must not be trusted, or was out of range.
+    ERROR = 1
+    #: A token ended without its answers.
+    STOPPED = 2
+    #: A value was too large, and saturated as in the golden model: no error.
+    LARGE = 4
+    #: A weight code is illegal.
+    WEIGHT = 8
+    #: The engine refused a product.
+    JOB = 16
+    #: The memory answered with an error.
+    MEMORY = 32
+
+
 class Kind(IntEnum):
-    """Kinds of frames; those from the board have bit 7 set."""
+    """Kinds of frames; those from the board have bit 7 set.
+
+    Protocol 1 has ``JOB`` and ``ACTIVATIONS``. Protocol 2 has ``CHECK``, ``MODEL`` and ``TOKEN``.
+    """
 
     #: Begin a session: everything under way is dropped, and sequence numbers start at 0. Payload:
     #: four bytes of the host's choice, which the identity returns.
     HELLO = 1
-    #: Set the address for ``WRITE``. Payload: the beat, 3 bytes.
+    #: Set the address for ``WRITE``. Payload: the beat, 3 bytes; in protocol 2 the byte, 4 bytes.
     ADDRESS = 2
-    #: Bytes for the weight memory, in order; over all frames a whole number of beats.
+    #: Bytes for the memory, in order; over all frames a whole number of beats, or of memory words.
     WRITE = 3
     #: Run a job. Payload: see ``JOB``.
     JOB = 4
     #: Bytes of the job's activations, in order; over all frames a whole number of beats.
     ACTIVATIONS = 5
-    #: Answer to ``HELLO``, see ``Identity``.
+    #: Compute the CRC-32 of bytes of the memory. Payload: see ``CHECK``.
+    CHECK = 6
+    #: Begin a model: copy its resident weights, and release the core. Payload: see ``MODEL``.
+    MODEL = 7
+    #: Run a token. Payload: see ``TOKEN``.
+    TOKEN = 8
+    #: Answer to ``HELLO``, see ``identity.py``.
     IDENTITY = 0x81
     #: Acknowledgement: the sequence number is that of the frame expected next. No payload.
     ACK = 0x82
     #: Acknowledgement that says that a frame was not taken: it came too soon, or one before it is
     #: missing.
     REFUSAL = 0x85
-    #: Bytes of result beats, in order.
+    #: Bytes of results, in order.
     RESULTS = 0x83
     #: End of the job's results. Payload: see ``DONE``.
     DONE = 0x84
@@ -183,6 +229,20 @@ class FrameReader:
                     yield frame
 
 
+def pack_fields(fields: Mapping[str, int], values: Mapping[str, int]) -> bytes:
+    """Encode the fields of a table by their bytes, each in little-endian order."""
+    return b"".join(int(values[name]).to_bytes(size, "little") for name, size in fields.items())
+
+
+def unpack_fields(fields: Mapping[str, int], payload: bytes) -> dict[str, int]:
+    """Decode fields from the first bytes of a payload."""
+    values, place = {}, 0
+    for name, size in fields.items():
+        values[name] = int.from_bytes(payload[place : place + size], "little")
+        place += size
+    return values
+
+
 def job_payload(shape: JobShape, *, address: int, count: int) -> bytes:
     """Encode the payload of ``Kind.JOB``.
 
@@ -199,109 +259,74 @@ def job_payload(shape: JobShape, *, address: int, count: int) -> bytes:
     Raises
     ------
     OverflowError
-        If a value does not fit its field.
+        If a value does not fit its field. The other encoders raise it too.
     """
-    job = asdict(shape) | {"address": address, "count": count}
-    return b"".join(int(job[name]).to_bytes(size, "little") for name, size in JOB.items())
+    return pack_fields(JOB, asdict(shape) | {"address": address, "count": count})
 
 
-_IDENTITY = struct.Struct("<4sBBHBBBB3s3s3sI")
-IDENTITY_BYTES = 4 + _IDENTITY.size
+def address_payload(address: int) -> bytes:
+    """Encode the payload of ``Kind.ADDRESS`` in protocol 2: a byte address, 4 bytes."""
+    return pack_fields({"address": 4}, {"address": address})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """Identity of a board.
+def check_payload(address: int, count: int) -> bytes:
+    """Encode the payload of ``Kind.CHECK``.
 
     Parameters
     ----------
-    config : configuration of its engine
-    beats : size of its weight memory in beats of ``config.weight_bytes`` bytes
-    clock_hz : frequency of its engine in Hz
+    address : byte address in the memory, a multiple of a memory word's bytes
+    count : number of bytes, likewise a multiple
+    """
+    return pack_fields(CHECK, {"address": address, "bytes": count})
+
+
+def model_payload(*, program_words: int, base: int, beats: int, resident: int) -> bytes:
+    """Encode the payload of ``Kind.MODEL``.
+
+    Parameters
+    ----------
+    program_words : memory words of the program, which begins at address 0
+    base : byte address of the weights, a multiple of a memory word's bytes
+    beats : weight beats of the model
+    resident : beats, from the first on, that are copied into the resident weight memory
+    """
+    return pack_fields(
+        MODEL,
+        {"program_words": program_words, "base": base, "beats": beats, "resident": resident},
+    )
+
+
+def token_payload(token: int, position: int, k: int) -> bytes:
+    """Encode the payload of ``Kind.TOKEN``.
+
+    Parameters
+    ----------
+    token : number of the token
+    position : its position
+    k : logits to answer with, the largest first; 0 for none
+    """
+    return pack_fields(TOKEN, {"token": token, "position": position, "k": k})
+
+
+def token_answers(results: bytes) -> tuple[list[int], list[float]]:
+    """Decode the results of ``Kind.TOKEN``.
+
+    Parameters
+    ----------
+    results : bytes of all ``Kind.RESULTS`` of the job
+
+    Returns
+    -------
+    Tokens, and the logit of each, a 24-bit element; the largest logit first.
 
     Raises
     ------
-    TypeError
-        If ``config`` is not a ``MatVecConfig``, or a number is not an integer.
     ValueError
-        If a number is not legal.
+        If the bytes are not a whole number of answers.
     """
-
-    config: MatVecConfig
-    beats: int
-    clock_hz: int
-
-    def __post_init__(self) -> None:
-        check_kind("config", self.config, MatVecConfig)
-        for name, bits in (("beats", 24), ("clock_hz", 32)):
-            number = check_integer(name, getattr(self, name), 1, 2**bits - 1)
-            object.__setattr__(self, name, number)
-
-    @property
-    def memory_bytes(self) -> int:
-        """Bytes of the weight memory."""
-        return self.beats * self.config.weight_bytes
-
-    def encode(self) -> bytes:
-        """Encode the identity.
-
-        Returns
-        -------
-        The payload of ``Kind.IDENTITY`` behind the host's four bytes.
-        """
-        config = self.config
-        return _IDENTITY.pack(
-            _MAGIC,
-            _VERSION,
-            config.act_bits,
-            config.lanes,
-            config.rows,
-            config.tokens,
-            list(CODES).index(config.code),
-            config.levels_per_stage,
-            config.k_max.to_bytes(3, "little"),
-            config.n_max.to_bytes(3, "little"),
-            self.beats.to_bytes(3, "little"),
-            self.clock_hz,
-        )
-
-    @classmethod
-    def decode(cls, payload: bytes) -> Self:
-        """Decode an identity.
-
-        Parameters
-        ----------
-        payload : of ``Kind.IDENTITY``, behind the host's four bytes
-
-        Returns
-        -------
-        The identity.
-
-        Raises
-        ------
-        ValueError
-            If the bytes are no identity, or that of another version of the protocol.
-        """
-        if payload[:4] != _MAGIC:
-            raise ValueError(f"an identity must begin with {_MAGIC!r}, not {payload[:4]!r}")
-        # An identity of another version may have another length.
-        if len(payload) > 4 and payload[4] != _VERSION:
-            raise ValueError(f"the bitstream's protocol must be {_VERSION}, not {payload[4]}")
-        if len(payload) != _IDENTITY.size:
-            raise ValueError(f"an identity must have {_IDENTITY.size} bytes, not {len(payload)}")
-        values = _IDENTITY.unpack(payload)
-        act_bits, lanes, rows, tokens, code, levels = values[2:8]
-        k_max, n_max, beats = (int.from_bytes(value, "little") for value in values[8:11])
-        if code >= len(CODES):
-            raise ValueError(f"the weight code must be below {len(CODES)}, not {code}")
-        config = MatVecConfig(
-            lanes=lanes,
-            rows=rows,
-            tokens=tokens,
-            act_bits=act_bits,
-            code=list(CODES)[code],
-            k_max=k_max,
-            n_max=n_max,
-            levels_per_stage=levels,
-        )
-        return cls(config=config, beats=beats, clock_hz=values[11])
+    size = sum(ANSWER.values())
+    if len(results) % size:
+        raise ValueError(f"the bytes of answers must be a multiple of {size}, not {len(results)}")
+    found = [unpack_fields(ANSWER, results[place:]) for place in range(0, len(results), size)]
+    bits = np.array([one["logit"] for one in found], np.uint32)
+    return [one["token"] for one in found], from_element_bits(bits).tolist()

@@ -6,7 +6,7 @@ from amaranth.lib.enum import Enum
 from amaranth.lib.wiring import In, Out
 
 from ...golden.checks import check_integer
-from ..frames import DONE, IDENTITY_BYTES, MAX_PAYLOAD, Kind
+from ..frames import DONE, MAX_PAYLOAD, Kind
 from .link import FrameTransmitter
 
 __all__ = ["AnswerScheduler"]
@@ -69,14 +69,16 @@ class AnswerScheduler(wiring.Component):
     TypeError
         If ``identity`` is not bytes, or ``depth`` is not an integer.
     ValueError
-        If the identity has the wrong length, or a payload does not fit the queue.
+        If the identity does not fit a frame, or a payload does not fit the queue.
     """
 
     def __init__(self, identity: bytes, *, depth: int) -> None:
         if not isinstance(identity, bytes):
             raise TypeError(f"identity must be of type bytes, not {identity!r}")
-        if len(identity) != IDENTITY_BYTES - 4:
-            raise ValueError(f"identity must have {IDENTITY_BYTES - 4} bytes, not {len(identity)}")
+        if not 0 < len(identity) <= MAX_PAYLOAD - 4:
+            raise ValueError(
+                f"identity must have from 1 to {MAX_PAYLOAD - 4} bytes, not {len(identity)}"
+            )
         depth = check_integer("depth", depth, MAX_PAYLOAD)
         self._identity = identity
         super().__init__(
@@ -105,7 +107,8 @@ class AnswerScheduler(wiring.Component):
         identify, acknowledge, refuse = Signal(), Signal(), Signal()
         number = Signal(8)
         answer = Signal(_Answer, reset_less=True)
-        index = Signal(range(IDENTITY_BYTES), reset_less=True)
+        size = 4 + len(self._identity)
+        index = Signal(range(size), reset_less=True)
         full = self.level >= MAX_PAYLOAD
         moved = Signal()
         m.d.comb += [
@@ -123,7 +126,7 @@ class AnswerScheduler(wiring.Component):
                 m.d.comb += [
                     sender.start.eq(1),
                     sender.kind.eq(Kind.IDENTITY),
-                    sender.length.eq(IDENTITY_BYTES),
+                    sender.length.eq(size),
                 ]
                 m.d.sync += [identify.eq(0), answer.eq(_Answer.IDENTITY)]
             with m.Elif(acknowledge):

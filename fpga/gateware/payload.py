@@ -32,7 +32,7 @@ class PayloadGatherer(wiring.Component):
 
     Parameters
     ----------
-    sizes : bytes of a group by kind of frame; kinds from 0 to 7, sizes of 1 or more; a
+    sizes : bytes of a group by kind of frame; kinds from 0 to 15, sizes of 1 or more; a
         group may be larger than a frame
 
     Members
@@ -59,10 +59,11 @@ class PayloadGatherer(wiring.Component):
         if not sizes:
             raise ValueError("sizes must have one kind or more, not be empty")
         self._sizes = sizes = {
-            check_integer("a kind", kind, 0, 7): check_integer(f"the size of kind {kind}", size, 1)
+            check_integer("a kind", kind, 0, 15): check_integer(f"the size of kind {kind}", size, 1)
             for kind, size in sizes.items()
         }
-        shape = data.StructLayout({"kind": 3, "data": 8 * max(sizes.values())})
+        kind_bits = max(3, max(sizes).bit_length())
+        shape = data.StructLayout({"kind": kind_bits, "data": 8 * max(sizes.values())})
         super().__init__(
             {
                 "start": In(1),
@@ -94,7 +95,7 @@ class PayloadGatherer(wiring.Component):
         most = max(self._sizes.values())
         # Bytes enter at the top, so that a group of any size ends there.
         gathered = Signal(8 * most, reset_less=True)
-        kind = Signal(3, reset_less=True)
+        kind = Signal.like(self.groups.p.kind, reset_less=True)
         left = Signal(8, reset_less=True)
         place = Signal(8, reset_less=True)
         wanted = Signal(range(most), reset_less=True)

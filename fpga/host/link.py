@@ -13,7 +13,8 @@ from serial.tools.list_ports import comports
 from ...golden.checks import check_integer, check_kind
 from ...golden.errors import TrilithError
 from ..boards import BOARDS
-from ..frames import DONE, MAX_PAYLOAD, Frame, FrameReader, Identity, Kind
+from ..frames import DONE, MAX_PAYLOAD, Frame, FrameReader, Kind
+from ..identity import Identity, decode_identity
 
 __all__ = ["TRIES", "AnswerLostError", "BoardError", "JobAnswer", "Link", "split_payload"]
 
@@ -160,12 +161,15 @@ class Link:
     def _identity(self, payload: bytes) -> Identity:
         """Decode the identity of a board."""
         try:
-            return Identity.decode(payload)
+            identity = decode_identity(payload)
         except ValueError as error:
+            raise BoardError(f"{self._name}: {error}") from None
+        if not isinstance(identity, Identity):
             raise BoardError(
-                f"{self._name}: {error}; build the bitstream and the host from one version of "
-                "trilith"
-            ) from None
+                f"{self._name}: the board has a token core, and cannot multiply matrices; load "
+                "the bitstream of a board that multiplies"
+            )
+        return identity
 
     def _learn(self, seconds: float) -> None:
         """Adapt to how long an answer took, slowly: the window fills, and machines are busy."""

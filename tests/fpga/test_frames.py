@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
 
-from trilith.fpga.frames import JOB, MAX_PAYLOAD, Frame, FrameReader, Identity, Kind, job_payload
+from trilith.fpga.frames import (
+    JOB,
+    MAX_PAYLOAD,
+    Frame,
+    FrameReader,
+    Kind,
+    address_payload,
+    check_payload,
+    job_payload,
+    model_payload,
+    token_answers,
+    token_payload,
+)
 from trilith.hw import PRESETS
 from trilith.hw.jobs import JobShape, job_fields
 
@@ -93,26 +105,34 @@ def test_a_job_has_the_fields_of_the_engine_and_more():
     assert payload.hex(" ") == "03 02 01 04 00 00 05 07 06 01 0a 09 08 0b 00 00"
 
 
-def test_identities_come_back():
-    for config in PRESETS.values():
-        identity = Identity(config=config, beats=12_345, clock_hz=80_000_000)
-        assert Identity.decode(identity.encode()) == identity
+def test_payloads_of_protocol_2():
+    # PROTOCOL.md has these fields in this order.
+    assert address_payload(0x01020304).hex(" ") == "04 03 02 01"
+    assert check_payload(0x10, 0x10000).hex(" ") == "10 00 00 00 00 00 01 00"
+    model = model_payload(program_words=0x0102, base=0x1000, beats=0x030405, resident=6)
+    assert model.hex(" ") == "02 01 00 00 00 10 00 00 05 04 03 00 06 00 00"
+    assert token_payload(0x010203, 4, 5).hex(" ") == "03 02 01 04 00 00 05"
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    "encode",
     [
-        (lambda data: b"NOPE" + data[4:], "^an identity must begin with b'TRLT', not b'NOPE'$"),
-        (
-            lambda data: data[:4] + b"\x09" + data[5:],
-            "^the bitstream's protocol must be 1, not 9$",
-        ),
-        (lambda data: data[:-1], "^an identity must have 25 bytes, not 24$"),
-        (lambda data: data[:4], "^an identity must have 25 bytes, not 4$"),
-        (lambda data: data[:10] + b"\x63" + data[11:], "^the weight code must be below 5, not 99$"),
+        lambda: address_payload(2**32),
+        lambda: check_payload(0, -16),
+        lambda: model_payload(program_words=1, base=0, beats=0, resident=2**24),
+        lambda: token_payload(2**24, 0, 1),
+        lambda: token_payload(0, 0, 256),
     ],
 )
-def test_identities_that_are_none(change, message):
-    data = Identity(config=PRESETS["micro"], beats=1, clock_hz=1).encode()
-    with pytest.raises(ValueError, match=message):
-        Identity.decode(change(data))
+def test_a_value_that_does_not_fit_its_field_is_not_cut(encode):
+    with pytest.raises(OverflowError):
+        encode()
+
+
+def test_answers_of_a_token():
+    # 1.0 and -2.5 as elements of 24 bits.
+    data = bytes.fromhex("05 00 00 00 80 3f 00 01 00 00 20 c0")
+    assert token_answers(data) == ([5, 256], [1.0, -2.5])
+    assert token_answers(b"") == ([], [])
+    with pytest.raises(ValueError, match=r"^the bytes of answers must be a multiple of 6, not 11$"):
+        token_answers(data[1:])

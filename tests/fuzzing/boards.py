@@ -9,8 +9,9 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from trilith.fpga.frames import DONE, Frame, FrameReader, Identity, Kind
+from trilith.fpga.frames import DONE, Frame, FrameReader, Kind
 from trilith.fpga.host.link import AnswerLostError, BoardError, Link
+from trilith.fpga.identity import Identity
 from trilith.golden import CODES
 from trilith.hw import PRESETS
 

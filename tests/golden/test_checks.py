@@ -12,7 +12,7 @@ import pytest
 from trilith.fpga.boards import BOARDS, SOCS
 from trilith.fpga.flow.area import Unit
 from trilith.fpga.flow.clocks import BoardClock
-from trilith.fpga.frames import Frame, Identity
+from trilith.fpga.frames import Frame
 from trilith.fpga.gateware.answers import AnswerScheduler
 from trilith.fpga.gateware.config import TopConfig
 from trilith.fpga.gateware.payload import PayloadGatherer
@@ -22,6 +22,7 @@ from trilith.fpga.gateware.weight_memory import MemoryShape, WeightMemory
 from trilith.fpga.host.board import Resident
 from trilith.fpga.host.link import Link
 from trilith.fpga.host.simulated import Noise, SimulatedBoard
+from trilith.fpga.identity import Identity
 from trilith.golden import (
     CODES,
     TernaryTensor,

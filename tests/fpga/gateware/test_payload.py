@@ -50,6 +50,11 @@ def test_groups_may_span_frames():
     assert cycles == [2 * 4 + 1, 0, 2 * 2 + 1, 2 * 2 + 2]
 
 
+def test_kinds_above_7_are_told_from_those_below():
+    groups, _ = gather({0: 1, 8: 2, 15: 1}, [(8, b"ab"), (0, b"c"), (15, b"d")])
+    assert groups == [(8, b"ab"), (0, b"c"), (15, b"d")]
+
+
 def test_a_group_may_be_larger_than_a_frame():
     # A beat of the Arty's weights has 256 bytes, a frame at most 240.
     beat = bytes(range(256))
@@ -63,7 +68,7 @@ def test_a_group_may_be_larger_than_a_frame():
         (5, TypeError, "sizes must be a Mapping, not 5"),
         ({1: 2.0}, TypeError, "the size of kind 1 must be an integer, not 2.0"),
         ({}, ValueError, "sizes must have one kind or more, not be empty"),
-        ({8: 1}, ValueError, "a kind must be from 0 to 7, not 8"),
+        ({16: 1}, ValueError, "a kind must be from 0 to 15, not 16"),
         ({1: 0}, ValueError, "the size of kind 1 must be at least 1, not 0"),
     ],
 )

@@ -26,7 +26,8 @@ def test_a_crystal_that_is_none_is_refused():
     ("parameters", "error", "message"),
     [
         ({"identity": "x"}, TypeError, "identity must be of type bytes, not 'x'"),
-        ({"identity": b"x"}, ValueError, "identity must have 25 bytes, not 1"),
+        ({"identity": b""}, ValueError, "identity must have from 1 to 236 bytes, not 0"),
+        ({"identity": bytes(237)}, ValueError, "identity must have from 1 to 236 bytes, not 237"),
         ({"depth": 2.0}, TypeError, "depth must be an integer, not 2.0"),
         ({"depth": 239}, ValueError, "depth must be at least 240, not 239"),
     ],
