@@ -1,9 +1,9 @@
 """Matrix products on a board."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from ...hw.beats import activation_beats, result_values, weight_beats
 from ...hw.engine.results import results_shape
 from ...hw.jobs import JobShape
 from ..frames import Kind, job_payload
-from .link import TRIES, AnswerLostError, BoardError, Link, split_payload
+from ..identity import Identity
+from .link import AnswerLostError, BoardError, Link, split_payload
 
 __all__ = ["Board", "Resident"]
 
@@ -53,19 +54,24 @@ class Board:
 
     Parameters
     ----------
-    port : serial port of the board, see ``Link``
-    baud : rate of the link, see ``Link``
+    link : the link to the board; the context closes it
 
     Raises
     ------
     BoardError
-        If the port or the board cannot be used, see ``Link``. All methods that talk to the board
-        raise it too, if the board stops answering.
+        If the board has a token core, which multiplies no single matrices. All methods that talk to
+        the board raise it too, if the board stops answering.
     """
 
-    def __init__(self, port: str, baud: int | None = None) -> None:
-        self.link = Link(port, baud)
-        self.identity = self.link.identity
+    def __init__(self, link: Link) -> None:
+        if not isinstance(link.identity, Identity):
+            link.close()
+            raise BoardError(
+                "the board must be one that multiplies matrices, and has a token core, which runs "
+                "whole models: give 'trilith fpga generate' or 'trilith fpga selftest'"
+            )
+        self.link = link
+        self.identity: Identity = link.identity
         self.config = self.identity.config
         self._result_bytes = -(-results_shape(self.config).size // 8)
         #: The first beat of the weight memory that holds no resident matrix.
@@ -156,7 +162,8 @@ class Board:
                 f"the matrix must fit the {self.identity.beats - address} beats of the weight "
                 f"memory from {address} on, not take {len(beats)}"
             )
-        self._repeat(lambda: self.link.deliver(self._write_frames(address, beats)))
+        frames = self._write_frames(address, beats)
+        self.link.repeat(lambda: self.link.deliver(frames), self._forget)
         return Resident(address=address, n=n, k=k)
 
     def multiply(
@@ -210,10 +217,11 @@ class Board:
                 )
             for token in range(0, len(q), config.tokens):
                 part = q[token : token + config.tokens]
-                results[token : token + len(part), start : start + size] = self._repeat(
+                results[token : token + len(part), start : start + size] = self.link.repeat(
                     lambda frames=frames, part=part, size=size, place=place: self._job(
                         frames, part, size, place
-                    )
+                    ),
+                    self._forget,
                 )
                 frames = []
         return results
@@ -263,18 +271,6 @@ class Board:
         self.waits += answer.waits
         return values.reshape(groups, len(q), -1).swapaxes(0, 1).reshape(len(q), -1)[:, :n]
 
-    def _repeat(self, action: Callable[[], Any]) -> Any:
-        """Repeat an action in a new session as long as answers are lost."""
-        for _ in range(TRIES):
-            try:
-                return action()
-            except AnswerLostError:
-                self._loaded = None
-                if self.link.begin() != self.identity:
-                    raise BoardError(
-                        "another board answers than at the start; connect one board per port"
-                    ) from None
-        raise BoardError(
-            f"none of {TRIES} answers arrived whole; check the cable, or build a bitstream with a "
-            "lower baud rate"
-        )
+    def _forget(self) -> None:
+        """Forget what a new session clears."""
+        self._loaded = None

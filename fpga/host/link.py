@@ -4,8 +4,9 @@ import os
 import termios
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import serial
 from serial.tools.list_ports import comports
@@ -13,14 +14,18 @@ from serial.tools.list_ports import comports
 from ...golden.checks import check_integer, check_kind
 from ...golden.errors import TrilithError
 from ..boards import BOARDS
-from ..frames import DONE, MAX_PAYLOAD, Frame, FrameReader, Kind
-from ..identity import Identity, decode_identity
+from ..frames import DONE, MAX_PAYLOAD, DoneFlag, Frame, FrameReader, Kind
+from ..identity import CoreIdentity, Identity, decode_identity
 
 __all__ = ["TRIES", "AnswerLostError", "BoardError", "JobAnswer", "Link", "split_payload"]
 
-#: Frames that may be under way without an acknowledgement: 4 KB, 40 ms at 1 Mbaud, more than the
-#: delay of a USB adapter.
-_WINDOW = 16
+#: Most frames that may be under way without an acknowledgement: 4 KB, 40 ms at 1 Mbaud, more than
+#: the delay of a USB adapter. All of them are sent again when one is broken, so that a line with
+#: noise must have fewer: half at each step back, and one more after so many in order, as in TCP
+#: (Jacobson, 1988).
+_WINDOWS = range(2, 17)
+_FIRST_WINDOW = 8
+_CALM = 128
 
 
 #: Tries without any progress before the host gives up. Each waits for twice as long as the one
@@ -29,6 +34,13 @@ TRIES = 10
 
 
 _LONGEST = 1.0
+
+
+#: Seconds of silence after which the answer to a job counts as lost.
+_SILENCE = 4.0
+
+
+_Result = TypeVar("_Result")
 
 
 #: Baud rates of the boards here.
@@ -55,20 +67,22 @@ class JobAnswer:
     ----------
     results : bytes of the result beats
     cycles : cycles from the job's acceptance to its last result, both counted
-    waits : those of them in which the engine waited for the link
+    waits : those of them in which it waited, see PROTOCOL.md
+    flags : faults of a token core that make no error
     """
 
     results: bytes
     cycles: int
     waits: int
+    flags: DoneFlag
 
 
 class Link:
     """Frames over a serial port, delivered in order and once each.
 
-    Up to ``_WINDOW`` frames are under way (go-back-N). The board takes those that come in order and
-    acknowledges with the number that it expects next; from there on everything is sent again.
-    Answers are numbered too. If one is missing, the session ends.
+    Up to 16 frames are under way (go-back-N), fewer on a line with noise. The board takes those that
+    come in order and acknowledges with the number that it expects next; from there on everything is
+    sent again. Answers are numbered too. If one is missing, the session ends.
 
     Parameters
     ----------
@@ -97,8 +111,10 @@ class Link:
             raise BoardError(_port_message(port, self._rates[0], error)) from None
         self._reader = FrameReader()
         self._answers: deque[Frame] = deque()
-        #: Sessions begun, and frames sent again.
-        self.sessions = self.repeated = 0
+        #: Sessions begun, frames sent again, and bytes sent on the line.
+        self.sessions = self.repeated = self.sent_bytes = 0
+        # Frames that may be under way, and those that came in order since this number changed.
+        self._window, self._calm = _FIRST_WINDOW, 0
         # Seconds in which an answer must come, from how long others took.
         self._patience = _LONGEST / 2
         try:
@@ -123,7 +139,7 @@ class Link:
         """Number of pieces of noise that came instead of frames."""
         return self._reader.rejected
 
-    def begin(self) -> Identity:
+    def begin(self) -> Identity | CoreIdentity:
         """Begin a session: everything that is under way is dropped on both sides.
 
         Returns
@@ -158,18 +174,12 @@ class Link:
             "(trilith fpga boards prints the rates)"
         )
 
-    def _identity(self, payload: bytes) -> Identity:
+    def _identity(self, payload: bytes) -> Identity | CoreIdentity:
         """Decode the identity of a board."""
         try:
-            identity = decode_identity(payload)
+            return decode_identity(payload)
         except ValueError as error:
             raise BoardError(f"{self._name}: {error}") from None
-        if not isinstance(identity, Identity):
-            raise BoardError(
-                f"{self._name}: the board has a token core, and cannot multiply matrices; load "
-                "the bitstream of a board that multiplies"
-            )
-        return identity
 
     def _learn(self, seconds: float) -> None:
         """Adapt to how long an answer took, slowly: the window fills, and machines are busy."""
@@ -179,10 +189,22 @@ class Link:
         """Seconds to wait for an answer after so many tries without progress."""
         return max(min(self._patience * 2**tries, _LONGEST), self._patience)
 
+    def _moved(self, frames: int) -> None:
+        """Widen the window after frames in order."""
+        self._calm += frames
+        if self._calm >= _CALM:
+            self._window, self._calm = min(self._window + 1, max(_WINDOWS)), 0
+
+    def _stepped_back(self) -> None:
+        """Narrow the window after a frame was lost or broken."""
+        self._window, self._calm = max(self._window // 2, min(_WINDOWS)), 0
+
     def _write(self, frame: Frame) -> None:
         """Send a frame."""
+        line = frame.encode()
+        self.sent_bytes += len(line)
         try:
-            self._serial.write(frame.encode())
+            self._serial.write(line)
         except _PORT_ERRORS as error:
             raise self._failed(error) from None
 
@@ -224,18 +246,22 @@ class Link:
         AnswerLostError
             If an answer is lost.
         """
-        self._run(_Delivery(self, frames, answer=False))
+        self._run(_Delivery(self, frames, silence=None))
 
-    def ask(self, frames: Sequence[tuple[Kind, bytes]]) -> JobAnswer:
+    def ask(
+        self, frames: Sequence[tuple[Kind, bytes]], *, silence: float = _SILENCE
+    ) -> JobAnswer:
         """Deliver frames that hold one job, and collect its answer.
 
         Parameters
         ----------
         frames : kind and payload of each
+        silence : seconds without a frame after which the answer counts as lost; a job may take as
+            long
 
         Returns
         -------
-        The answer. If the board reports an error instead, a new session begins, because the engine
+        The answer. If the board reports an error instead, a new session begins, because the board
         keeps its error until then.
 
         Raises
@@ -245,15 +271,50 @@ class Link:
         AnswerLostError
             If an answer is lost.
         """
-        delivery = _Delivery(self, frames, answer=True)
+        delivery = _Delivery(self, frames, silence=silence)
         self._run(delivery)
-        if delivery.error:
+        answer = delivery.result()
+        if answer.flags & DoneFlag.ERROR:
             self.begin()
-            raise BoardError(
-                f"{self._name}: the engine reported an error on a legal job; test the board with "
-                "trilith fpga selftest, and build its bitstream again"
+            part = "engine" if isinstance(self.identity, Identity) else "token core"
+            causes = ", ".join(
+                flag.name.lower()
+                for flag in answer.flags
+                if flag not in (DoneFlag.ERROR, DoneFlag.LARGE) and flag.name
             )
-        return delivery.result()
+            raise BoardError(
+                f"{self._name}: the {part} reported an error on a legal job"
+                f"{causes and f' ({causes})'}; test the board with trilith fpga selftest, and "
+                "build its bitstream again"
+            )
+        return answer
+
+    def repeat(self, action: Callable[[], _Result], forget: Callable[[], None]) -> _Result:
+        """Repeat an action in a new session as long as answers are lost.
+
+        Parameters
+        ----------
+        action : delivers frames or asks; its repetition must do no harm
+        forget : called before a new session, which resets the engine or the core
+
+        Raises
+        ------
+        BoardError
+            If too many answers are lost, or another board answers.
+        """
+        for _ in range(TRIES):
+            try:
+                return action()
+            except AnswerLostError:
+                forget()
+                if self.begin() != self.identity:
+                    raise BoardError(
+                        "another board answers than at the start; connect one board per port"
+                    ) from None
+        raise BoardError(
+            f"none of {TRIES} answers arrived whole; check the cable, or build a bitstream with a "
+            "lower baud rate"
+        )
 
     def _run(self, delivery: "_Delivery") -> None:
         """Send and receive until a delivery is complete."""
@@ -279,17 +340,20 @@ class _Delivery:
     ----------
     link : the link, whose window and numbers are used
     frames : kind and payload of each frame
-    answer : whether an answer to a job is expected
+    silence : seconds without a frame after which the answer to a job counts as lost; None if no
+        answer is expected
     """
 
-    def __init__(self, link: Link, frames: Sequence[tuple[Kind, bytes]], *, answer: bool) -> None:
+    def __init__(
+        self, link: Link, frames: Sequence[tuple[Kind, bytes]], *, silence: float | None
+    ) -> None:
         self._link = link
         self._frames = frames
-        self._answer = answer
+        self._silence = silence
         self._results = bytearray()
-        self._counts: tuple[int, int] | None = None
-        #: Whether the board reported an error.
-        self.error = False
+        self._done: tuple[int, int, int] | None = None
+        # Time at which the last frame came.
+        self._heard = time.monotonic()
         #: Frames that are acknowledged.
         self.base = 0
         #: Tries since something last moved.
@@ -306,19 +370,21 @@ class _Delivery:
     @property
     def complete(self) -> bool:
         """Whether nothing is left to send or to wait for."""
-        if self._counts is None and self._answer:
-            return False
-        return self.error or self.base >= len(self._frames)
+        if self._done is None:
+            return self._silence is None and self.base >= len(self._frames)
+        return bool(self._done[2] & DoneFlag.ERROR) or self.base >= len(self._frames)
 
     def result(self) -> JobAnswer:
         """The answer of a complete delivery."""
-        assert self._counts is not None
-        cycles, waits = self._counts
-        return JobAnswer(results=bytes(self._results), cycles=cycles, waits=waits)
+        assert self._done is not None
+        cycles, waits, flags = self._done
+        return JobAnswer(
+            results=bytes(self._results), cycles=cycles, waits=waits, flags=DoneFlag(flags)
+        )
 
     def send(self) -> None:
         """Send the frames that the window allows."""
-        while self._sent < min(len(self._frames), self.base + _WINDOW):
+        while self._sent < min(len(self._frames), self.base + self._link._window):
             kind, payload = self._frames[self._sent]
             number = (self._link._base + self._sent) % 256
             self._link._write(Frame(kind=kind, sequence=number, payload=payload))
@@ -332,12 +398,13 @@ class _Delivery:
 
     def take(self, frame: Frame) -> bool:
         """Take a frame from the board; return whether to look for frames to send."""
+        self._heard = time.monotonic()
         if frame.kind in (Kind.ACK, Kind.REFUSAL):
             self._acknowledge(frame)
             return True
         if frame.kind not in (Kind.RESULTS, Kind.DONE):
             return False
-        if not self._answer or frame.sequence != self._link._expected:
+        if self._silence is None or frame.sequence != self._link._expected:
             raise AnswerLostError
         self._link._expected = (self._link._expected + 1) % 256
         self.tries = 0
@@ -346,9 +413,7 @@ class _Delivery:
             return False
         if len(frame.payload) != DONE.size:
             raise AnswerLostError
-        cycles, waits, flags = DONE.unpack(frame.payload)
-        self._counts = cycles, waits
-        self.error = bool(flags & 1)
+        self._done = DONE.unpack(frame.payload)
         return True
 
     def _acknowledge(self, frame: Frame) -> None:
@@ -357,6 +422,7 @@ class _Delivery:
         under_way = self._highest - self.base
         if 0 < moved <= under_way:
             self.base += moved
+            self._link._moved(moved)
             self._sent = max(self._sent, self.base)
             then = self._when[self.base - 1]
             if then is not None:
@@ -369,13 +435,19 @@ class _Delivery:
                 self._stale = max(self._sent - self.base - 1, 0)
                 self._sent = self.base
                 self.tries += 1
+                self._link._stepped_back()
 
     def hear_nothing(self) -> None:
         """Step back after a silence: frames are sent again, or the answer is lost."""
-        self.tries += 1
         if self.base < len(self._frames):
+            self.tries += 1
             self._sent, self._stale = self.base, 0
-        elif self._link.rejected > self._rejected or self.tries >= TRIES // 2:
+            self._link._stepped_back()
+        elif (
+            self._silence is None
+            or self._link.rejected > self._rejected
+            or time.monotonic() - self._heard >= self._silence
+        ):
             raise AnswerLostError
 
 

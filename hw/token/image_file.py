@@ -23,7 +23,7 @@ from .config import TokenConfig
 from .program import INSTRUCTION_BYTES, Instruction, Op, WriteMode, decode
 from .program_check import check_program
 
-__all__ = ["Image", "check_model", "read_image", "write_image"]
+__all__ = ["Image", "check_model", "config_differences", "read_image", "write_image"]
 
 #: Version that ``write_image`` writes.
 _VERSION = "4"
@@ -295,14 +295,18 @@ def _object(name: str, value: Any, kind: Any) -> dict[str, Any]:
     return value
 
 
-def _check_config(found: TokenConfig, wanted: TokenConfig) -> None:
-    """Refuse an image for another core; name each field that differs."""
+def config_differences(found: TokenConfig, wanted: TokenConfig) -> str:
+    """Name each field in which a configuration differs from another one; empty if none does."""
     mine, theirs = (_flat(asdict(config)) for config in (found, wanted))
-    differences = [
+    return "; ".join(
         f"{key} {mine[key]}, not {theirs[key]}" for key in mine if mine[key] != theirs[key]
-    ]
-    if differences:
-        raise ValueError(f"must be for the core's configuration, and has {'; '.join(differences)}")
+    )
+
+
+def _check_config(found: TokenConfig, wanted: TokenConfig) -> None:
+    """Refuse an image for another core."""
+    if differences := config_differences(found, wanted):
+        raise ValueError(f"must be for the core's configuration, and has {differences}")
 
 
 def _flat(values: dict[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,8 @@
-"""Text from the simulated token core, every vector compared with the golden model."""
+"""Text from a token core, compared with the golden model."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,36 +13,29 @@ from ...hw.token.image_file import check_model
 from ..tools.errors import SimulationError
 from .token_core import CoreRun, GoldenTrace, TokenCoreSimulator
 
-__all__ = ["CoreNetwork"]
+__all__ = ["CoreNetwork", "CoreText", "answer_difference"]
 
 
-class CoreNetwork:
-    """A model on a simulated token core, with the interface of ``BitNetModel`` for texts.
+class _Answer(Protocol):
+    """Answer of a pass: the tokens of the largest logits, the largest first, and their values."""
+
+    @property
+    def tokens(self) -> list[int]: ...
+    @property
+    def logits(self) -> list[float]: ...
+
+
+class CoreText(ABC):
+    """A model on a token core, with the interface of ``BitNetModel`` for texts.
 
     Parameters
     ----------
     model : the model in the arithmetic of the core
-    simulator : an entered ``TokenCoreSimulator`` with this model's image
-    overflow : go on if a value is too large, in the core and in the golden model
-
-    Raises
-    ------
-    CheckpointError
-        If the image is of another model.
-
-    Attributes
-    ----------
-    runs : what the core did in each pass
+    tokens : most tokens of a pass
     """
 
-    def __init__(
-        self, model: CoreModel, simulator: TokenCoreSimulator, *, overflow: bool = False
-    ) -> None:
-        check_model(simulator.image, model)
-        self._goes_on = overflow
-        self._model, self._simulator = model, simulator
-        self.runs: list[CoreRun] = []
-        self._overflow = False
+    def __init__(self, model: CoreModel, tokens: int) -> None:
+        self._model, self._pass_tokens = model, tokens
 
     @property
     def config(self) -> ModelConfig:
@@ -71,7 +65,7 @@ class CoreNetwork:
         ValueError
             If the prompt is empty, longer than the context, or has a token that is not in the
             vocabulary.
-        SimulationError
+        TrilithError
             If the core does not answer, reports an error, or differs from the golden model.
         """
         rng = np.random.default_rng(seed)
@@ -79,7 +73,7 @@ class CoreNetwork:
         self._model.check_tokens(tokens)
         position = 0
         while position < min(len(tokens), self.config.max_positions):
-            ids = tokens[position : position + self._simulator.image.config.tokens]
+            ids = tokens[position : position + self._pass_tokens]
             answers = position + len(ids) == len(tokens)
             k = (K_MAX if temperature else 1) if answers else 0
             result = self.run_pass(ids, cache, min(k, self.config.vocabulary))
@@ -94,6 +88,61 @@ class CoreNetwork:
                     choice = 0
                 tokens.append(result.tokens[choice])
                 yield tokens[-1]
+
+    @abstractmethod
+    def run_pass(self, tokens: Sequence[int], cache: CoreCache, k: int) -> _Answer:
+        """Run a pass behind the tokens in a cache; k is the number of logits to answer with."""
+
+
+def answer_difference(golden: GoldenTrace, answer: _Answer, k: int) -> str | None:
+    """Say how the answer of a core differs from the golden model's.
+
+    Parameters
+    ----------
+    golden : the same pass in the golden model
+    answer : the tokens of the largest logits, and their values
+    k : logits that were asked for
+
+    Returns
+    -------
+    None if all are equal
+    """
+    best = np.argsort(-golden.logits, kind="stable")[:k]
+    if answer.tokens != best.tolist():
+        return f"the answer is {answer.tokens}, not {best.tolist()}"
+    if answer.logits != golden.logits[best].tolist():
+        return f"the logits are {answer.logits}, not {golden.logits[best].tolist()}"
+    return None
+
+
+class CoreNetwork(CoreText):
+    """A model on a simulated token core; every vector is compared with the golden model.
+
+    Parameters
+    ----------
+    model : the model in the arithmetic of the core
+    simulator : an entered ``TokenCoreSimulator`` with this model's image
+    overflow : go on if a value is too large, in the core and in the golden model
+
+    Raises
+    ------
+    CheckpointError
+        If the image is of another model.
+
+    Attributes
+    ----------
+    runs : what the core did in each pass
+    """
+
+    def __init__(
+        self, model: CoreModel, simulator: TokenCoreSimulator, *, overflow: bool = False
+    ) -> None:
+        check_model(simulator.image, model)
+        super().__init__(model, simulator.image.config.tokens)
+        self._goes_on = overflow
+        self._simulator = simulator
+        self.runs: list[CoreRun] = []
+        self._overflow = False
 
     def run_pass(self, tokens: Sequence[int], cache: CoreCache, k: int) -> CoreRun:
         """Run a pass behind the tokens in a cache, and compare it.
@@ -111,15 +160,10 @@ class CoreNetwork:
         """
         position = cache.length
         golden = GoldenTrace(self._model, tokens, cache)
-        logits = golden.logits
         result = self._simulator.run(tokens, position, k)
         self.runs.append(result)
         difference = golden.difference(result.vectors, head=k > 0)
-        best = np.argsort(-logits, kind="stable")[:k]
-        if difference is None and result.tokens != best.tolist():
-            difference = f"the answer is {result.tokens}, not {best.tolist()}"
-        if difference is None and result.logits != logits[best].tolist():
-            difference = f"the logits are {result.logits}, not {logits[best].tolist()}"
+        difference = difference or answer_difference(golden, result, k)
         self._overflow |= golden.overflow(head=k > 0)
         if difference is None and result.error != self._overflow:
             difference = f"the error flag is {result.error}, not {self._overflow}"

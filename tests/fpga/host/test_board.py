@@ -17,6 +17,7 @@ import pytest
 from trilith.fpga.boards import SIMULATED
 from trilith.fpga.frames import Frame, FrameReader, Kind
 from trilith.fpga.host.board import Board
+from trilith.fpga.host.link import Link
 from trilith.fpga.host.link import BoardError, Link
 from trilith.fpga.host.matmul import BoardMatmul
 from trilith.fpga.host.selftest import self_test
@@ -46,12 +47,12 @@ def product(board, n=12, k=40, tokens=3, seed=0):
 
 
 def test_a_board_says_what_it_is(port):
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         assert board.identity == SIMULATED.identity
 
 
 def test_self_test(port):
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         rows = list(self_test(board))
     assert len(rows) > 20
     assert all(row.passed for row in rows)
@@ -63,7 +64,7 @@ def test_self_test_sees_wrong_results(port, monkeypatch):
     monkeypatch.setattr(
         "trilith.fpga.host.selftest.ternary_matmul", lambda w, x: ternary_matmul(w, x) + 1
     )
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         assert not any(row.passed for row in self_test(board))
 
 
@@ -80,7 +81,7 @@ def test_self_test_sees_wrong_results(port, monkeypatch):
 )
 def test_results_are_right_on_a_noisy_line(noise):
     with SimulatedBoard(SIMULATED, noise) as simulated:
-        with Board(simulated.port, BAUD) as board:
+        with Board(Link(simulated.port, BAUD)) as board:
             assert all(row.passed for row in self_test(board))
             # A matrix large enough to be hit.
             assert product(board, n=100, k=300, tokens=4)
@@ -92,7 +93,7 @@ def test_a_line_with_too_much_noise_is_reported():
         with pytest.raises(
             BoardError, match=r"no board answers; load its bitstream, and check --port and --baud"
         ):
-            Board(simulated.port, BAUD)
+            Board(Link(simulated.port, BAUD))
 
 
 def test_text_on_a_noisy_line():
@@ -100,7 +101,7 @@ def test_text_on_a_noisy_line():
     prompt = tokenizer.encode("Return the").ids
     expected = list(islice(BitNetModel.load(PYDOC).generate(prompt), 2))
     noise = Noise(flip=2e-5, drop=2e-5, repeat=2e-5, insert=2e-5, seed=6)
-    with SimulatedBoard(SIMULATED, noise) as simulated, Board(simulated.port, BAUD) as board:
+    with SimulatedBoard(SIMULATED, noise) as simulated, Board(Link(simulated.port, BAUD)) as board:
         golden = BitNetModel.load(PYDOC)
         shapes = [m.weight.shape for layer in golden.layers for m in layer.linears.values()]
         multiply = BoardMatmul(board, shapes)
@@ -116,7 +117,8 @@ HOST = """
 import sys
 import numpy as np
 from trilith.fpga.host.board import Board
-with Board(sys.argv[1], int(sys.argv[2])) as board:
+from trilith.fpga.host.link import Link
+with Board(Link(sys.argv[1], int(sys.argv[2]))) as board:
     rng = np.random.default_rng(0)
     print("ready", flush=True)
     while True:
@@ -135,7 +137,7 @@ def test_a_host_killed_in_the_middle_leaves_no_trace(port):
         time.sleep(wait.uniform(0.02, 0.4))
         host.send_signal(signal.SIGKILL)
         host.communicate()
-        with Board(port, BAUD) as board:
+        with Board(Link(port, BAUD)) as board:
             assert product(board)
 
 
@@ -143,12 +145,12 @@ def test_half_a_frame_and_garbage_do_not_disturb_the_next_host(port):
     line = os.open(port, os.O_WRONLY | os.O_NOCTTY)
     os.write(line, b"\x00\xf3\x03\x00" + bytes(range(1, 200)))
     os.close(line)
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         assert product(board)
 
 
 def test_more_than_fits_goes_through_what_is_left(port):
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         board.used = board.identity.beats - 10
         assert product(board, n=33, k=40)
         board.used = board.identity.beats - 4
@@ -168,7 +170,7 @@ def test_more_than_fits_goes_through_what_is_left(port):
 
 def test_matrices_stay(port):
     rng = np.random.default_rng(1)
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         placed = []
         for n, k in ((7, 30), (40, 9), (1, 1)):
             trits = rng.integers(-1, 2, (n, k), np.int8)
@@ -179,7 +181,7 @@ def test_matrices_stay(port):
 
 
 def test_too_large_for_the_engine(port):
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         with pytest.raises(
             BoardError,
             match=r"^the matrix must have at most 1024 outputs and 1024 inputs, the engine's "
@@ -189,7 +191,7 @@ def test_too_large_for_the_engine(port):
 
 
 def test_a_job_that_the_board_refuses(port):
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         # The host takes the engine for a larger one: 2053 outputs do not fit its 11 bits, and their
         # lowest 11 bits would be a legal job of 5.
         board.config = replace(board.config, n_max=4096)
@@ -211,12 +213,12 @@ def test_a_bitstream_of_another_version(monkeypatch, port):
         match=r"^/dev/pts/\d+ at 4000000 baud: the bitstream's protocol must be 2, not 1; build "
         "the bitstream and the host from one version of trilith$",
     ):
-        Board(port, BAUD)
+        Board(Link(port, BAUD))
 
 
 def test_a_board_that_stops_answering():
     simulated = SimulatedBoard(SIMULATED)
-    with Board(simulated.port, BAUD) as board:
+    with Board(Link(simulated.port, BAUD)) as board:
         simulated.close()
         with pytest.raises(
             BoardError, match=r"the (board takes no more frames; check|port failed: )"
@@ -226,7 +228,7 @@ def test_a_board_that_stops_answering():
 
 def test_a_port_that_goes_while_the_host_waits():
     simulated = SimulatedBoard(SIMULATED)
-    with Board(simulated.port, BAUD) as board:
+    with Board(Link(simulated.port, BAUD)) as board:
         simulated.close()
         with pytest.raises(
             BoardError,
@@ -299,7 +301,7 @@ def test_a_board_that_refuses_for_ever():
 
     with (
         fake_board(answer) as port,
-        Board(port, BAUD) as board,
+        Board(Link(port, BAUD)) as board,
         pytest.raises(
             BoardError,
             match=r"^/dev/pts/\d+ at 4000000 baud: the board takes no more frames; check the "
@@ -311,23 +313,23 @@ def test_a_board_that_refuses_for_ever():
 
 def test_a_rate_that_no_port_has(port):
     with pytest.raises(ValueError, match=r"^baud must be from 1 to 2147483647, not 1000000000000$"):
-        Board(port, 10**12)
+        Link(port, 10**12)
 
 
 def test_a_port_in_use(port):
-    with Board(port, BAUD):
+    with Board(Link(port, BAUD)):
         with pytest.raises(
             BoardError,
             match=r"^/dev/pts/\d+: another program uses this port; end that program first$",
         ):
-            Board(port, BAUD)
+            Board(Link(port, BAUD))
 
 
 def test_no_port():
     with pytest.raises(
         BoardError, match=r"^--port: there is no serial port /dev/ttyNOWHERE; ports found: "
     ):
-        Board("/dev/ttyNOWHERE", BAUD)
+        Link("/dev/ttyNOWHERE", BAUD)
 
 
 def test_a_file_is_no_port(tmp_path):
@@ -335,7 +337,7 @@ def test_a_file_is_no_port(tmp_path):
     with pytest.raises(
         BoardError, match=r"file: this is no serial port, or it cannot run at 4000000 baud: "
     ):
-        Board(str(tmp_path / "file"), BAUD)
+        Link(str(tmp_path / "file"), BAUD)
 
 
 def test_the_example_in_c(port, tmp_path):
@@ -347,7 +349,7 @@ def test_the_example_in_c(port, tmp_path):
 
 
 def test_an_idle_board_sleeps(port):
-    with Board(port, BAUD) as board:
+    with Board(Link(port, BAUD)) as board:
         assert product(board)
         pid = board_pid(port)
         before = cpu_seconds(pid)
