@@ -1,29 +1,37 @@
 """``trilith fpga``: bitstreams, and products on boards, real or simulated."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from .fpga_core import CoreRun, compiled_image, load_image, print_loaded
+from .fpga_ports import (
+    PortOptions,
+    StreamOptions,
+    board_facts,
+    open_board,
+    open_core,
+    print_products,
+)
+from .fpga_products import check_size, generate_products, multiply_all
 from .options import (
     I2sOptions,
     JsonOptions,
     OptionError,
     Options,
+    argument,
     command,
     given_fields,
     new_app,
     option,
 )
 from .output import Column, Table, print_json, print_note, status
-from .prompts import Continuation, PromptOptions, model_path
+from .prompts import DrawOptions, PromptOptions, draws
 
 if TYPE_CHECKING:
     from ..fpga.boards import BoardDescription, SocDescription
-    from ..fpga.host.board import Board
-    from ..fpga.host.matmul import BoardMatmul
 
 __all__ = ["app"]
 
@@ -32,74 +40,11 @@ app = new_app("Build bitstreams, and run products on boards.")
 _Described = TypeVar("_Described")
 
 
-class _PortOptions(JsonOptions):
-    port: str = option(
-        ..., "Serial port of the board, such as /dev/ttyUSB1; or sim, a small simulated board."
-    )
-    baud: int | None = option(
-        None,
-        "Baud rate of the bitstream. Default: the rates of all boards are tried.",
-        min=50,
-        max=20_000_000,
-        excludes=("--port sim",),
-    )
-
-
-class _StreamOptions(_PortOptions):
-    stream: bool = option(
-        False, "Send the weights that do not fit the board's memory with each product.", "--stream"
-    )
-
-
 def _find(name: str, boards: Mapping[str, _Described]) -> _Described:
     """Find a board's description by name."""
     if name not in boards:
         raise OptionError(f"--board must be one of {', '.join(boards)}, not {name!r}")
     return boards[name]
-
-
-@contextmanager
-def _open(options: _PortOptions) -> "Iterator[Board]":
-    """Open a board, or a simulated one."""
-    from ..fpga.boards import SIMULATED
-    from ..fpga.host.board import Board
-    from ..fpga.host.simulated import SimulatedBoard
-
-    if options.port == "sim":
-        with SimulatedBoard(SIMULATED) as simulated, Board(simulated.port, SIMULATED.baud) as board:
-            yield board
-        return
-    with Board(options.port, options.baud) as board:
-        yield board
-
-
-def _facts(board: "Board") -> dict[str, Any]:
-    """JSON facts of a board's engine and link."""
-    config, link = board.config, board.link
-    return {
-        "engine": f"{config} {config.code}",
-        "act_bits": config.act_bits,
-        "k_max": config.k_max,
-        "n_max": config.n_max,
-        "weight_memory_bytes": board.identity.memory_bytes,
-        "clock_hz": board.identity.clock_hz,
-        "sessions": link.sessions,
-        "frames_repeated": link.repeated,
-        "frames_rejected": link.rejected,
-    }
-
-
-def _print_products(
-    options: _PortOptions, board: "Board", columns: Sequence[Column], products: Iterable[Any]
-) -> list[Any]:
-    """Print the engine, and each product when it is done; return the products."""
-    if not options.as_json:
-        facts = _facts(board)
-        print_note(
-            f"engine {facts['engine']} at {facts['clock_hz'] / 1e6:g} MHz, "
-            f"{facts['weight_memory_bytes']} bytes of weight memory"
-        )
-    return Table(*columns, silent=options.as_json).rows(products)
 
 
 @command(app)
@@ -248,30 +193,38 @@ def simulate(options: _SimulateOptions) -> None:
 
 
 @command(app)
-def selftest(options: _PortOptions) -> bool:
-    """Run products that test the limits of a board's engine and memory.
+def selftest(options: PortOptions) -> bool:
+    """Test the engine of a board and its memory, or its token core.
 
-    Every integer is compared with the golden model; a difference ends with status 1. The board
-    itself counts the cycles from the acceptance of a job to its last result. The last column is
-    without the cycles of waiting for the link.
+    On a board that multiplies, products test the limits of the engine and of the weight memory. On
+    a board with a token core, the test of the memory at the start is shown, a small made model is
+    loaded, and its tokens run, with weights in block RAM and with weights from the memory.
+
+    Every result is compared with the golden model; a difference ends with status 1. The board
+    itself counts the cycles of a job. The last column is without the cycles of waiting, for the
+    link or for the memory.
 
     Examples:
       trilith fpga selftest --port /dev/ttyUSB1
 
       trilith fpga selftest --port sim
     """
+    from ..fpga.host.board import Board
+    from ..fpga.host.core_selftest import core_self_test
     from ..fpga.host.selftest import self_test
 
-    columns = (
-        Column("result", lambda row: "PASS" if row.passed else "FAIL", form="<"),
-        Column("product", "name", 20, "<"),
-        Column("N x K x T", "shape", 12),
-        Column("cycles", "cycles", 8),
-        Column("without the link", lambda row: row.cycles - row.waits),
-    )
-    with _open(options) as board:
-        rows = _print_products(options, board, columns, self_test(board))
-        facts = _facts(board)
+    with open_board(options) as board:
+        products = isinstance(board, Board)
+        columns = (
+            Column("result", lambda row: "PASS" if row.passed else "FAIL", form="<"),
+            Column("product" if products else "test", "name", 20 if products else 29, "<"),
+            Column("N x K x T" if products else "what", "shape", 12),
+            Column("cycles", "cycles", 8),
+            Column("without waits", lambda row: row.cycles - row.waits),
+        )
+        tests = self_test(board) if isinstance(board, Board) else core_self_test(board)
+        rows = print_products(options, board, columns, tests)
+        facts = board_facts(board)
     failed = sum(not row.passed for row in rows)
     if options.as_json:
         print_json(facts | {"failed": failed, "rows": list(map(_selftest_row, rows))})
@@ -288,28 +241,7 @@ def _selftest_row(row: Any) -> dict[str, Any]:
     return {"clocks" if name == "cycles" else name: value for name, value in asdict(row).items()}
 
 
-def _check_size(path: Path, shapes: list[tuple[int, int]], board: "Board", stream: bool) -> None:
-    """Refuse a checkpoint that does not fit, unless it may be streamed."""
-    from ..fpga.boards import fitting_boards, memory_bytes
-    from ..fpga.host.link import BoardError
-
-    config = board.config
-    for n, k in shapes:
-        board.check(f"{path}: a matrix", n, k)
-    need, have = memory_bytes(config, shapes), board.identity.memory_bytes
-    if need <= have or stream:
-        return
-    others = fitting_boards(shapes)
-    where = f"it fits {', '.join(others)}" if others else "it fits no board"
-    seconds = (need - have) * 10 / board.link.baud
-    raise BoardError(
-        f"{path} must fit the {have} bytes of the board's weight memory and takes {need}, "
-        f"{need - have} too many; {where}; --stream sends the rest with each product, which takes "
-        f"{seconds:.2g} s or more per token at {board.link.baud} baud"
-    )
-
-
-class _RunOptions(I2sOptions, _StreamOptions):
+class _RunOptions(I2sOptions, StreamOptions):
     checkpoint: Path | None = option(
         None, "A ternary checkpoint. Default: the small model in the repository."
     )
@@ -326,6 +258,8 @@ def run(options: _RunOptions) -> bool:
     Example:
       trilith fpga run --port sim
     """
+    from ..fpga.host.board import Board
+    from ..fpga.host.link import BoardError
     from ..fpga.host.matmul import BoardMatmul
     from ..golden.checkpoint.load import load_checkpoint
     from ..golden.data import PYDOC
@@ -339,14 +273,20 @@ def run(options: _RunOptions) -> bool:
         Column("cycles", "clocks", 8),
         Column("without the link", lambda row: row["clocks"] - row["waits"]),
     )
-    with _open(options) as board:
+    with open_board(options) as board:
+        if not isinstance(board, Board):
+            raise BoardError(
+                "trilith fpga run is for boards that multiply, and this board has a token core, "
+                "which runs whole models: give 'trilith fpga generate --port "
+                f"{options.port}', or 'trilith fpga selftest --port {options.port}'"
+            )
         shapes = [tensors[name].shape for name in tensors]
-        _check_size(path, shapes, board, options.stream)
+        check_size(path, shapes, board, options.stream)
         multiply = BoardMatmul(board, shapes)
-        rows = _print_products(
-            options, board, columns, _multiply(multiply, board, tensors, options.seed)
+        rows = print_products(
+            options, board, columns, multiply_all(multiply, board, tensors, options.seed)
         )
-        facts = _facts(board)
+        facts = board_facts(board)
     if options.as_json:
         print_json(facts | {"wrong": multiply.wrong, "rows": rows})
     else:
@@ -354,101 +294,81 @@ def run(options: _RunOptions) -> bool:
     return multiply.wrong > 0
 
 
-def _multiply(
-    multiply: "BoardMatmul", board: "Board", tensors: Any, seed: int
-) -> Iterator[dict[str, Any]]:
-    """Multiply each matrix by random activations; yield JSON objects of the products."""
-    import time
-
-    import numpy as np
-
-    rng = np.random.default_rng(seed)
-    limit = 2 ** (board.config.act_bits - 1)
-    for name in tensors:
-        tensor = tensors[name]
-        x = rng.integers(1 - limit, limit, (board.config.tokens, tensor.shape[1])).astype(np.int8)
-        before = (multiply.wrong, board.cycles, board.waits, time.monotonic())
-        multiply(tensor, x)
-        after = (multiply.wrong, board.cycles, board.waits, time.monotonic())
-        counts = (b - a for a, b in zip(before, after, strict=True))
-        yield {
-            "name": name,
-            "shape": [*tensor.shape, len(x)],
-            **dict(zip(("wrong", "clocks", "waits", "seconds"), counts, strict=True)),
-        }
+class _LoadOptions(I2sOptions, PortOptions):
+    source: Path | None = argument(
+        None,
+        "Model, or an image that 'trilith model compile' wrote for the board's core. Default: the "
+        "small model in the repository.",
+    )
 
 
-class _GenerateOptions(PromptOptions, I2sOptions, _StreamOptions):
-    """Options of the command."""
+@command(app)
+def load(options: _LoadOptions) -> None:
+    """Load a model into the memory of a board with a token core, and verify it.
+
+    A model is compiled for the core of the board. The board computes checksums of its memory. What
+    the memory has already is not sent, so that an interrupted loading goes on where it ended.
+    'trilith fpga generate' loads its model by itself. The last line has the numbers that a host of
+    your own sends to begin the model, such as example.c.
+
+    Examples:
+      trilith fpga load --port /dev/ttyUSB0
+
+      trilith fpga load --port /dev/ttyUSB0 pydoc.image
+    """
+    from ..fpga.frames import MODEL, unpack_fields
+    from ..golden.data import PYDOC
+    from ..golden.input_files import is_image
+    from ..golden.network.token_core import CoreModel
+    from ..golden.network.transformer import BitNetModel
+    from ..hw.token.image_file import read_image
+
+    path = options.source or PYDOC
+    with open_core(options) as board:
+        if is_image(path):
+            image = read_image(path)
+        else:
+            network = BitNetModel.load(path, i2s_layout=str(options.i2s_layout))
+            image = compiled_image(CoreModel(model=network), board.config, path)
+        loaded = load_image(board, image, path)
+        numbers = unpack_fields(MODEL, board.model_frame(image))
+        facts = board_facts(board)
+    if options.as_json:
+        print_json(facts | {"model": image.model, **asdict(loaded), **numbers})
+    else:
+        print_loaded(loaded)
+        print_note(f"MODEL: {', '.join(f'{name} {value}' for name, value in numbers.items())}")
+
+
+class _GenerateOptions(DrawOptions, PromptOptions, I2sOptions, StreamOptions):
+    image: Path | None = option(
+        None,
+        "Image of this model for the board's token core, which 'trilith model compile' wrote. "
+        "Default: the model is compiled for the board.",
+    )
 
 
 @command(app)
 def generate(options: _GenerateOptions) -> bool:
-    """Generate text, with every ternary product of every layer on the board.
+    """Generate text on a board.
 
-    Each integer is compared with the golden model; a difference ends with status 1. Norms,
-    attention and the head run on the host.
+    A board with a token core runs whole tokens: the model is loaded into its memory once, then only
+    token numbers and the largest logits cross the line. The host draws among the 32 likeliest
+    tokens above temperature 0. Every answer is compared with the golden model; a difference ends
+    with status 1.
 
-    Example:
-      trilith fpga generate --port sim --prompt "Return a list of" --max-tokens 8
+    A board that multiplies runs every ternary product of every layer. Each integer is compared with
+    the golden model. Norms, attention and the head run on the host.
+
+    Examples:
+      trilith fpga generate --port sim --prompt "Return a list of" --max-tokens 4
+
+      trilith fpga generate --port /dev/ttyUSB0 --prompt "Return a list of"
     """
-    import time
+    from ..fpga.host.board import Board
 
-    from ..fpga.host.matmul import BoardMatmul
-    from ..golden.checkpoint.tokenizer import load_tokenizer
-    from ..golden.network.transformer import BitNetModel
-
-    path = model_path(options)
-    # The model's calls find the product; its layers give the matrices that the product loads.
-    products: list[BoardMatmul] = []
-    network = BitNetModel.load(
-        path,
-        i2s_layout=str(options.i2s_layout),
-        matmul=lambda weight, q: products[0](weight, q),
-    )
-    text = Continuation(options, network, load_tokenizer(path))
-    with _open(options) as board:
-        shapes = [
-            (linear.weight.out_features, linear.weight.group_size)
-            for layer in network.layers
-            for linear in layer.linears.values()
-            for _ in range(linear.weight.shape[1] // linear.weight.group_size)
-        ]
-        _check_size(path, shapes, board, options.stream)
-        products.append(BoardMatmul(board, shapes))
-        counts = [(0, 0, time.monotonic())]
-        for _ in text.stream():
-            counts.append((board.cycles, board.waits, time.monotonic()))
-            if products[0].wrong:
-                break
-        wrong = products[0].wrong
-        facts = _facts(board)
-    facts |= {"wrong": wrong, "prompt_tokens": len(text.prompt), **_per_token(counts)}
-    if options.as_json:
-        print_json({"text": text.text, "tokens": text.tokens, "end": text.end, **facts})
-    else:
-        _print_generated(facts)
-    return wrong > 0
-
-
-def _per_token(counts: list[tuple[int, int, float]]) -> dict[str, Any]:
-    """Cycles, waits and seconds of each token after the first, from counts at each token's end."""
-    names = ("clocks_per_token", "waits_per_token", "seconds_per_token")
-    decoded = len(counts) - 2
-    return {
-        name: (counts[-1][place] - counts[1][place]) / decoded if decoded else None
-        for place, name in enumerate(names)
-    } | {"label": "measured"}
-
-
-def _print_generated(facts: dict[str, Any]) -> None:
-    if facts["wrong"]:
-        print(f"\n{facts['wrong']} results of the board differ from the golden model")
-        return
-    print(f"\nAll integers match the golden model. Measured on the engine {facts['engine']}:")
-    if facts["clocks_per_token"] is not None:
-        work = facts["clocks_per_token"] - facts["waits_per_token"]
-        print(
-            f"each token after the first: {work:.0f} cycles, and {facts['waits_per_token']:.0f} "
-            f"cycles of waiting for the link; {facts['seconds_per_token']:.2f} s"
-        )
+    draws(options)
+    with open_board(options) as board:
+        if isinstance(board, Board):
+            return generate_products(options, board)
+        return CoreRun(options, board.config).generate(board, load=True)

@@ -16,7 +16,7 @@ from .options import (
     option,
 )
 from .output import Column, Table, print_json
-from .prompts import Continuation, PromptOptions, model_path
+from .prompts import Continuation, DrawOptions, PromptOptions, draws, model_path
 
 __all__ = ["app"]
 
@@ -29,17 +29,11 @@ _Backend = StrEnum("_Backend", ["GOLDEN", "RTL", "CORE"])
 _Activations = StrEnum("_Activations", {"INT8": "int8", "INT4": "int4", "A4_8": "a4.8"})
 
 
-class _Options(PromptOptions, I2sOptions):
+class _Options(DrawOptions, PromptOptions, I2sOptions):
     backend: _Backend = option(
         _Backend.GOLDEN,
         "golden: NumPy; rtl: ternary products in the engine under Verilator; core: whole tokens in "
         "the token core under Verilator.",
-    )
-    temperature: float = option(
-        0.0, "0: the likeliest token each time; 1: draws from the model.", min=0
-    )
-    seed: int | None = option(
-        None, "Seed of the draws, with a --temperature above 0. Default: 0.", min=0
     )
     activations: _Activations = option(
         _Activations.INT8,
@@ -94,11 +88,7 @@ def generate(options: _Options) -> None:
     """
     if options.preset and options.backend is not _Backend.RTL:
         raise OptionError("--preset must not be given without --backend rtl, which it is for")
-    if options.seed is not None and not options.temperature:
-        raise OptionError(
-            "--seed must not be given with --temperature 0, which draws nothing: give "
-            "--temperature 1, or leave --seed out"
-        )
+    draws(options)
     if options.backend is _Backend.CORE:
         for name, other in (
             ("--activations", options.activations is not _Activations.INT8),
@@ -137,15 +127,10 @@ def _load(options: _Options, **product: Any) -> Continuation:
     return Continuation(options, network, load_tokenizer(path), beyond=beyond)
 
 
-def _draws(options: _Options) -> dict[str, Any]:
-    """Arguments of ``BitNetModel.generate``."""
-    return {"temperature": options.temperature, "seed": options.seed or 0}
-
-
 def _golden(options: _Options) -> tuple[Continuation, dict[str, Any]]:
     """Continue the prompt by the golden model."""
     text = _load(options)
-    for _ in text.stream(**_draws(options)):
+    for _ in text.stream(**draws(options)):
         pass
     return text, {}
 
@@ -166,7 +151,7 @@ def _rtl(options: _Options) -> tuple[Continuation, dict[str, Any]]:
         multiply = EngineMatmul(simulator)
         products.append(multiply)
         cycles = []
-        for _ in text.stream(**_draws(options)):
+        for _ in text.stream(**draws(options)):
             cycles.append(multiply.cycles)
             if multiply.wrong:
                 raise SimulationError(
@@ -204,7 +189,7 @@ def _core(options: _Options) -> tuple[Continuation, dict[str, Any]]:
         check_model(image, model, options.image)
     with TokenCoreSimulator(image) as simulator:
         text.network = network = CoreNetwork(model, simulator)
-        for _ in text.stream(**_draws(options)):
+        for _ in text.stream(**draws(options)):
             pass
     runs = network.runs
     # The prompt ends with the first answer.

@@ -6,7 +6,7 @@ from typing import Any
 
 from .options import OptionError, Options, option
 
-__all__ = ["Continuation", "PromptOptions", "model_path"]
+__all__ = ["Continuation", "DrawOptions", "PromptOptions", "draws", "model_path"]
 
 
 class PromptOptions(Options):
@@ -29,6 +29,27 @@ class PromptOptions(Options):
         "Allow more tokens than the model's context has. The model was not trained for these.",
         "--beyond-context",
     )
+
+
+class DrawOptions(Options):
+    """Options of a verb that may draw the next token."""
+
+    temperature: float = option(
+        0.0, "0: the likeliest token each time; 1: draws from the model.", min=0
+    )
+    seed: int | None = option(
+        None, "Seed of the draws, with a --temperature above 0. Default: 0.", min=0
+    )
+
+
+def draws(options: Any) -> dict[str, Any]:
+    """Return the arguments of ``BitNetModel.generate`` that ``DrawOptions`` stand for."""
+    if options.seed is not None and not options.temperature:
+        raise OptionError(
+            "--seed must not be given with --temperature 0, which draws nothing: give "
+            "--temperature 1, or leave --seed out"
+        )
+    return {"temperature": options.temperature, "seed": options.seed or 0}
 
 
 def model_path(options: Any) -> Path:

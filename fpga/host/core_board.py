@@ -121,6 +121,29 @@ class CoreBoard:
     ) -> None:
         self.link.close()
 
+    def check(self, image: Image, name: object = "the image") -> Placement:
+        """Check that the board can run an image, and return its place.
+
+        Parameters
+        ----------
+        image : the image
+        name : its file or its model, for messages
+
+        Raises
+        ------
+        BoardError
+            If the image is for another core or too large, or the memory failed its test.
+        """
+        check_kind("image", image, Image)
+        if differences := config_differences(image.config, self.config):
+            raise BoardError(
+                f"{name}: must be for the configuration of the board's core, and has "
+                f"{differences}; give the model instead, which is then compiled for this board"
+            )
+        placement = Placement(image=image)
+        check_memory(self.identity, placement, name)
+        return placement
+
     def load(
         self,
         image: Image,
@@ -146,10 +169,9 @@ class CoreBoard:
         Raises
         ------
         BoardError
-            If the image is for another core or too large, the memory failed its test, or a block
-            stays wrong.
+            See ``check``; and if a block stays wrong.
         """
-        placement = self._placement(image, name)
+        placement = self.check(image, name)
         begin, sent, done = time.monotonic(), 0, 0
         blocks = [*placement.blocks()]
         total = sum(len(block) for _, block in blocks)
@@ -168,7 +190,7 @@ class CoreBoard:
         image : the image
         stream : keep no weight in block RAM, so that all stream from the memory
         """
-        placement = self._placement(image, "the image")
+        placement = self.check(image)
         self._model = self.model_frame(image, stream=stream)
         self._longest = placement.bytes / _BYTES_PER_CYCLE
         self._running = False
@@ -222,28 +244,18 @@ class CoreBoard:
         self.waits += found.waits
         return found
 
-    def _placement(self, image: Image, name: object) -> Placement:
-        """Check that the board can run an image, and return its place."""
-        check_kind("image", image, Image)
-        if differences := config_differences(image.config, self.config):
-            raise BoardError(
-                f"{name}: must be for the configuration of the board's core, and has "
-                f"{differences}; give the model instead, which is then compiled for this board"
-            )
-        placement = Placement(image=image)
-        check_memory(self.identity, placement, name)
-        return placement
-
     def _load_block(self, address: int, block: bytes) -> int:
         """Send a block unless the memory has it; return the bytes that were sent."""
         right = crc32(block)
         frames = [(Kind.ADDRESS, address_payload(address)), *split_payload(Kind.WRITE, block)]
-        for sendings in range(_SENDINGS + 1):
-            found = self.link.repeat(lambda: self._checksum(address, len(block)), self._forget)
+        found = self._checksum(address, len(block))
+        if found == right:
+            return 0
+        for _ in range(_SENDINGS):
+            self.link.repeat(lambda: self.link.deliver(frames), self._forget)
+            found = self._checksum(address, len(block))
             if found == right:
-                return len(block) if sendings else 0
-            if sendings < _SENDINGS:
-                self.link.repeat(lambda: self.link.deliver(frames), self._forget)
+                return len(block)
         raise BoardError(
             f"the {len(block)} bytes of the memory from {address} on must have the checksum "
             f"{right:08x}, and have {found:08x} after {_SENDINGS} sendings; the memory does not "
@@ -252,10 +264,14 @@ class CoreBoard:
 
     def _checksum(self, address: int, count: int) -> int:
         """Ask the board for the checksum of bytes of its memory."""
-        answer = self._ask(Kind.CHECK, check_payload(address, count))
-        if len(answer.results) != 4:
-            raise AnswerLostError
-        return int.from_bytes(answer.results, "little")
+
+        def ask() -> int:
+            answer = self._ask(Kind.CHECK, check_payload(address, count))
+            if len(answer.results) != 4:
+                raise AnswerLostError
+            return int.from_bytes(answer.results, "little")
+
+        return self.link.repeat(ask, self._forget)
 
     def _begin(self) -> None:
         """Begin the model, unless it runs in this session."""

@@ -2,19 +2,22 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from math import inf
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.checkpoint.model_config import ModelConfig
+from ...hw.token.config import TokenConfig
 from ...hw.token.image_file import Image
+from ...hw.token.plan import CompileError, plan_image
 from ...hw.token.program import Op
 from ..boards import BOARDS
 from ..gateware.config import CoreTopConfig
 from ..identity import CoreIdentity
 from .link import BoardError
 
-__all__ = ["Placement", "check_memory"]
+__all__ = ["Placement", "check_memory", "fitting_boards_text"]
 
 #: Bytes that the host sends and checks at once: what it repeats if a checksum is wrong.
 _BLOCK = 65_536
@@ -113,21 +116,37 @@ def check_memory(identity: CoreIdentity, placement: Placement, where: object) ->
             f"start found {found}; build a bitstream for the memory chip of this board"
         )
     if need > have:
-        others = _fitting(placement)
-        where_else = f"it fits {', '.join(others)}" if others else "it fits no board"
         raise BoardError(
             f"{where}: must fit the {have} bytes of the board's memory, and takes {need} with its "
-            f"keys and values; {where_else}"
+            f"keys and values; {fitting_boards_text(placement)}"
         )
 
 
-def _fitting(placement: Placement) -> list[str]:
-    """Names of the boards whose memory and whose core are large enough for an image."""
-    sizes: dict[str, Any] = placement.image.sizes
-    return [
+def fitting_boards_text(what: Placement | ModelConfig) -> str:
+    """Name the boards with a token core that an image fits, or a model that is compiled for each.
+
+    Parameters
+    ----------
+    what : the image; its model is compiled again for a board with another core; or the sizes of a
+        model
+    """
+    tops = {name: board.top for name, board in BOARDS.items()}
+    names = [
         name
-        for name, board in BOARDS.items()
-        if isinstance(top := board.top, CoreTopConfig)
-        and placement.bytes <= top.memory.bytes
-        and all(sizes[size] <= most for size, most in top.core.maxima.items())
+        for name, top in tops.items()
+        if isinstance(top, CoreTopConfig) and _bytes(what, top.core) <= top.memory.bytes
     ]
+    return f"it fits {', '.join(names)}" if names else "it fits no board"
+
+
+def _bytes(what: Placement | ModelConfig, core: TokenConfig) -> float:
+    """Bytes in the memory of a core, about; infinity if the core cannot run it."""
+    if isinstance(what, Placement):
+        sizes = what.image.sizes
+        fits = all(sizes[name] <= most for name, most in core.maxima.items())
+        return what.bytes if fits else inf
+    try:
+        plan = plan_image(core, what)
+    except CompileError:
+        return inf
+    return plan.memory_bytes + _ALIGNMENT + plan.beats[""] * core.engine.weight_bytes

@@ -80,9 +80,9 @@ class JobAnswer:
 class Link:
     """Frames over a serial port, delivered in order and once each.
 
-    Up to 16 frames are under way (go-back-N), fewer on a line with noise. The board takes those that
-    come in order and acknowledges with the number that it expects next; from there on everything is
-    sent again. Answers are numbered too. If one is missing, the session ends.
+    Up to 16 frames are under way (go-back-N), fewer on a line with noise. The board takes those
+    that come in order and acknowledges with the number that it expects next; from there on
+    everything is sent again. Answers are numbered too. If one is missing, the session ends.
 
     Parameters
     ----------
@@ -248,9 +248,7 @@ class Link:
         """
         self._run(_Delivery(self, frames, silence=None))
 
-    def ask(
-        self, frames: Sequence[tuple[Kind, bytes]], *, silence: float = _SILENCE
-    ) -> JobAnswer:
+    def ask(self, frames: Sequence[tuple[Kind, bytes]], *, silence: float = _SILENCE) -> JobAnswer:
         """Deliver frames that hold one job, and collect its answer.
 
         Parameters

@@ -83,6 +83,7 @@ LEGAL = {
     "fpga simulate": "",
     "fpga selftest": "--port sim",
     "fpga run": "--port sim",
+    "fpga load": "tiny.gguf --port sim",
     "fpga generate": "--port sim --model tiny.gguf",
     "report area": "",
     "report fpga": "",

@@ -31,7 +31,9 @@ ALWAYS = {
     "fpga simulate": "board flip drop repeat insert",
     "fpga selftest": "port",
     "fpga run": "port stream checkpoint seed i2s-layout",
-    "fpga generate": "port stream model prompt max-tokens beyond-context i2s-layout",
+    "fpga load": "port i2s-layout",
+    "fpga generate": "port stream model prompt max-tokens beyond-context temperature seed image "
+    "i2s-layout",
     "report area": "core family",
     "report fpga": "",
     "report baselines": "name family lanes",
@@ -179,7 +181,7 @@ CASES = [
     ("fpga build", "--board arty-a7-35t --seed 1", "--seed must not be given for arty-a7-35t"),
     *(
         (f"fpga {verb}", "--port sim --baud 9600", "--baud must not be given with --port sim")
-        for verb in ("selftest", "run", "generate")
+        for verb in ("selftest", "run", "load", "generate")
     ),
 ]
 

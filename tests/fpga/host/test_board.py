@@ -17,7 +17,6 @@ import pytest
 from trilith.fpga.boards import SIMULATED
 from trilith.fpga.frames import Frame, FrameReader, Kind
 from trilith.fpga.host.board import Board
-from trilith.fpga.host.link import Link
 from trilith.fpga.host.link import BoardError, Link
 from trilith.fpga.host.matmul import BoardMatmul
 from trilith.fpga.host.selftest import self_test
@@ -204,16 +203,6 @@ def test_a_job_that_the_board_refuses(port):
         # A new session has begun, in which jobs run again.
         board.config = board.identity.config
         assert product(board)
-
-
-def test_a_bitstream_of_another_version(monkeypatch, port):
-    monkeypatch.setattr("trilith.fpga.frames._VERSION", 2)
-    with pytest.raises(
-        BoardError,
-        match=r"^/dev/pts/\d+ at 4000000 baud: the bitstream's protocol must be 2, not 1; build "
-        "the bitstream and the host from one version of trilith$",
-    ):
-        Board(Link(port, BAUD))
 
 
 def test_a_board_that_stops_answering():

@@ -75,7 +75,7 @@ def test_text(small, opened):
         assert text_of(board, *small) == golden(small[0])
         assert (board.cycles, board.waits) == (4006, 400)
         assert board.link.repeated == 0
-    model, image = small
+    image = small[1]
     place = Placement(image=image)
     fields = {"program_words": image.program_words, "base": place.base}
     assert emulator.models == [fields | {"beats": len(image.weights), "resident": 8}]
@@ -90,7 +90,7 @@ def test_streamed_weights_keep_none_in_block_ram(small, opened):
 
 
 def test_an_image_has_its_place_without_the_cache(small):
-    model, image = small
+    image = small[1]
     blocks = dict(Placement(image=image).blocks())
     file = Placement(image=image).file()
     assert len(file) == Placement(image=image).bytes
