@@ -16,6 +16,7 @@ class CorePreset(StrEnum):
 
     PYDOC = "pydoc"
     PYDOC_ECP5 = "pydoc-ecp5"
+    ULX3S = "ulx3s"
     BITNET_2B4T = "2b4t"
     KV260 = "kv260"
     SMALL = "small"

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..golden.input_files import shown
 from .fpga_core import CoreRun, compiled_image, load_image, print_loaded
 from .fpga_ports import (
     PortOptions,
@@ -49,7 +50,9 @@ def _find(name: str, boards: Mapping[str, _Described]) -> _Described:
 
 @command(app)
 def boards(options: JsonOptions) -> None:
-    """Print the boards and the engine on each.
+    """Print the boards, and the engine or the token core on each.
+
+    Weights is the block RAM for weights. Memory is that of a token core, which holds whole models.
 
     Example:
       trilith fpga boards
@@ -65,11 +68,13 @@ def boards(options: JsonOptions) -> None:
         Column("board", "title", 13, "<"),
         Column("device", "device", 19, "<"),
         Column("engine", lambda row: "{lanes}x{rows}x{tokens}".format(**row["engine"]), 7, "<"),
+        Column("core", lambda row: "yes" if row["core"] else "no", form="<"),
         Column("MACs/cycle", "macs_per_clock"),
         Column(
             "weights, KB",
             lambda row: row["weight_memory_bytes"] and row["weight_memory_bytes"] // 1024,
         ),
+        Column("memory, KB", lambda row: row["memory_bytes"] and row["memory_bytes"] // 1024),
         Column("MHz", lambda row: row["clock_hz"] / 1e6, 4, "g"),
         Column("baud", "baud", 7),
         Column("note", "note", form="<"),
@@ -79,18 +84,22 @@ def boards(options: JsonOptions) -> None:
 def _board_facts(board: "BoardDescription | SocDescription") -> dict[str, Any]:
     """JSON facts of a board."""
     # A chip with a processor has neither a weight memory nor a serial link in the FPGA.
-    top = getattr(board, "top", None)
+    top: Any = getattr(board, "top", None)
     design: Any = top or board
-    engine = (top or design.core).engine
+    core = getattr(design, "core", None)
+    engine = core.engine if core else design.engine
     return {
         "name": board.name,
         "title": board.title,
         "device": board.device,
         "engine": asdict(engine),
+        "core": core and asdict(core),
         "macs_per_clock": engine.macs_per_clock,
         "clock_hz": design.clock_hz,
         "note": board.note,
-        "weight_memory_bytes": top and top.identity.memory_bytes,
+        "weight_memory_bytes": top and board.weight_bytes,
+        "memory_bytes": top.memory.bytes if top and core else None,
+        "sdram_modules": [*getattr(board, "sdram_modules", ())],
         "baud": top and top.baud,
     }
 
@@ -100,6 +109,9 @@ class _BuildOptions(JsonOptions):
     seed: int | None = option(
         None, "Seed of nextpnr's placement. Default: the board's.", min=0, max=2**31 - 1
     )
+    sdram_module: str | None = option(
+        None, "SDRAM on a board with a token core, such as AS4C32M16. Default: the board's."
+    )
 
 
 @command(app)
@@ -107,13 +119,16 @@ def build(options: _BuildOptions) -> bool:
     """Build a board's bitstream with yosys, nextpnr and a packer, all from PyPI.
 
     Bitstream, log, nextpnr's report and summary.json are written to build/fpga/BOARD. A build
-    takes minutes. If the clock frequency is not reached, the command ends with status 1. No board
-    has been programmed with these bitstreams yet. For Xilinx boards, the command writes Verilog,
+    takes minutes, with a token core half an hour or more. If the clock frequency is not reached,
+    the command ends with status 1. No board has been programmed with these bitstreams yet. For
+    Xilinx boards, the command writes Verilog,
     constraints and a script for Vivado instead, and counts cells with yosys: the bitstream needs
     Vivado.
 
     Examples:
       trilith fpga build --board icebreaker
+
+      trilith fpga build --board ulx3s --sdram-module AS4C16M16
 
       trilith fpga build --board arty-a7-35t
     """
@@ -124,6 +139,14 @@ def build(options: _BuildOptions) -> bool:
 
     name = options.board
     found = _find(name, BOARDS | SOCS)
+    if options.sdram_module is not None:
+        known = getattr(found, "sdram_modules", {})
+        if options.sdram_module not in known:
+            rule = f"one of {', '.join(known)}" if known else "left out: its design has no SDRAM"
+            raise OptionError(
+                f"--sdram-module of {name} must be {rule}, not {shown(options.sdram_module)}"
+            )
+        found = found.with_sdram(options.sdram_module)
     if isinstance(found, SocDescription) or found.family == "xc7":
         if options.seed is not None:
             raise OptionError(f"--seed must not be given for {name}, which Vivado places")

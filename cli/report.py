@@ -227,10 +227,14 @@ def fpga(options: JsonOptions) -> None:
     """Print each board's engine, the figures of its last build, and its estimated speed.
 
     GMAC/s are at full rate, for one token and for as many tokens as the engine serves at once.
-    Tokens per second are modelled: cycles of the cycle model and bytes on the link, without the
-    host's own time. Logic, flip-flops (FF), block RAM and frequency are measured after routing.
-    Where a row says so, they are counted after synthesis only. On iCE40 flip-flops are a part of
-    the logic cells. Nothing was run on a board.
+    Tokens per second are modelled. Of engines: cycles of the cycle model and bytes on the link,
+    without the host's own time. Of token cores behind a link: cycles and bytes of the cycle model
+    at a context of 64, and the rate of the memory. The small model is the one of the repository;
+    its weights are in block RAM as far as they fit, or all come from the core's memory. The made
+    model has 19 million ternary weights. The largest models have BitNet's shape. Logic, flip-flops
+    (FF), block RAM and frequency are measured after routing. Where a row says so, they are counted
+    after synthesis only. On iCE40 flip-flops are a part of the logic cells. Nothing was run on a
+    board.
 
     Example:
       trilith report fpga
@@ -245,8 +249,17 @@ def fpga(options: JsonOptions) -> None:
         return
     Table(*_BOARDS).rows(rows)
     print_note(
-        "measured: logic, FF, BRAM and MHz, by each build's tools; modelled: tokens/s and s/token."
+        "measured: logic, FF, BRAM and MHz, by each build's tools; modelled: tokens/s and s/token. "
+        "Built and simulated, not run on hardware."
     )
+    for row in rows:
+        seeds = _built(row, "mhz_by_seed") or {}
+        if len(seeds) > 1:
+            found = ", ".join(f"{mhz:.1f} MHz with seed {seed}" for seed, mhz in seeds.items())
+            print_note(f"measured: {row.title}: {found}")
+    for row in rows:
+        if row.largest is not None:
+            print_note(f"modelled: largest model of BitNet's shape on {row.title}: {row.largest}")
     print_note(
         "GMAC/s and tokens/s assume the clock of the column 'clock'. A row without MHz was not "
         "placed: whether its board reaches this clock is not known."
@@ -258,7 +271,7 @@ def _built(row: Any, *keys: str) -> Any:
     """Find a figure of a board's last build; None where it was not measured."""
     value = row.measured
     for key in keys:
-        value = value and value[key]
+        value = value and value.get(key)
     return value or None
 
 
@@ -276,7 +289,10 @@ _BOARDS = (
     Column("GMAC/s, 1 token", "gmacs_single", form=".2f"),
     Column("GMAC/s, full", "gmacs_full", form=".2f"),
     Column("weights, KB", lambda row: row.weight_bytes and row.weight_bytes // 1024),
+    Column("memory, KB", lambda row: row.memory_bytes and row.memory_bytes // 1024),
     Column("small model, tokens/s", "model_tokens", form=".1f"),
+    Column("streamed", "model_streamed_tokens", form=".1f"),
+    Column("made model", "made_tokens", form=".1f"),
     Column("2B4T by link, s/token", "big_seconds", form=".0f"),
     Column("2B4T by DRAM, tokens/s", "big_memory_tokens", form=".2f"),
     Column(

@@ -2,18 +2,20 @@
 
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from ..golden.checks import check_choice, check_integer, check_kind, check_number
 from ..hw.axi.core_wrapper import CoreBuses
 from ..hw.axi.weight_readers import WEIGHT_PORTS
 from ..hw.config import MatVecConfig
 from ..hw.token.config import CORE_PRESETS, TokenConfig
+from ..hw.token.image_file import Image
+from ..hw.token.plan import Plan
 from ..sim.tools.toolchain import ToolchainError, remedy
-from .gateware.config import TopConfig
+from .gateware.config import CoreTopConfig, ExternalMemory, TopConfig
 from .gateware.weight_memory import MemoryShape
 
 __all__ = [
@@ -22,9 +24,14 @@ __all__ = [
     "SOCS",
     "BoardDescription",
     "SocDescription",
+    "boards_for_image",
     "fitting_boards",
+    "image_bytes",
     "memory_bytes",
 ]
+
+#: Bytes of whose multiples the weights of an image begin in a board's memory.
+_WEIGHTS_AT = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +45,14 @@ class BoardDescription:
     device : its FPGA
     family : ``ice40``, ``ecp5``, ``gowin`` or ``xc7``; decides which tools build it
     platform : module and class of its platform, in ``amaranth_boards``
-    top : configuration of the top level
-    dram_bytes : bytes of its external memory; 0 without one. No design here uses it; estimates do.
-    dram_bytes_per_second : rate at the pins of that memory
+    top : configuration of the top level, with an engine that multiplies or with a token core
+    dram_bytes : bytes of its external memory; 0 without one
+    dram_bytes_per_second : rate at the pins of that memory; with a token core on SDRAM, at the
+        clock of the design
+    dram_share : share of this rate that the design's memory controller reaches while weights
+        stream, refreshes included; 1 where no design uses the memory
+    sdram_modules : bytes of each SDRAM that the board may carry, by its class in
+        ``litedram.modules``
     seed : nextpnr's seed of placement; another one gives another clock frequency
     note : remark for tables
     source : where the figures of the memory are from
@@ -56,18 +68,45 @@ class BoardDescription:
     device: str
     family: str
     platform: str
-    top: TopConfig
+    top: TopConfig | CoreTopConfig
     dram_bytes: int = 0
     dram_bytes_per_second: float = 0.0
+    dram_share: float = 1.0
+    sdram_modules: dict[str, int] = field(default_factory=dict)
     seed: int = 1
     note: str = ""
     source: str
 
     def __post_init__(self) -> None:
-        check_kind("top", self.top, TopConfig)
+        if not isinstance(self.top, CoreTopConfig):
+            check_kind("top", self.top, TopConfig)
         for name in ("dram_bytes", "seed"):
             check_integer(name, getattr(self, name), 0, 2**63 - 1)
         check_number("dram_bytes_per_second", self.dram_bytes_per_second, 0)
+        check_number("dram_share", self.dram_share, 0, 1)
+
+    @property
+    def engine(self) -> MatVecConfig:
+        """The ternary engine, alone or in the token core."""
+        return self.top.core.engine if isinstance(self.top, CoreTopConfig) else self.top.engine
+
+    @property
+    def has_sdram(self) -> bool:
+        """The design uses the board's SDRAM."""
+        return isinstance(self.top, CoreTopConfig) and self.top.memory.kind == "sdram"
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the block RAM for weights; with a token core those that stay there."""
+        if isinstance(self.top, CoreTopConfig):
+            beats = self.top.resident.beats if self.top.resident else 0
+            return beats * self.engine.weight_bytes
+        return self.top.identity.memory_bytes
+
+    def with_sdram(self, module: str) -> Self:
+        """Describe the board with another SDRAM, a key of ``sdram_modules``."""
+        memory = ExternalMemory(kind="sdram", module=module, bytes=self.sdram_modules[module])
+        return replace(self, dram_bytes=memory.bytes, top=replace(self.top, memory=memory))
 
     @property
     def design(self) -> dict[str, Any]:
@@ -152,9 +191,18 @@ class SocDescription:
         return self.buses.weights / 8 * self.weight_ports * self.clock_hz
 
 
-def _top(engine: dict[str, Any], memory: dict[str, Any], **rest: Any) -> TopConfig:
-    """Configuration of a top level, from its table."""
-    return TopConfig(engine=MatVecConfig(**engine), memory=MemoryShape(**memory), **rest)
+def _top(memory: dict[str, Any], **rest: Any) -> TopConfig | CoreTopConfig:
+    """Configuration of a top level, from its table; that of a token core names a preset."""
+    if "core" not in rest:
+        engine = MatVecConfig(**rest.pop("engine"))
+        return TopConfig(engine=engine, memory=MemoryShape(**memory), **rest)
+    core, resident = CORE_PRESETS[rest.pop("core")], rest.pop("resident", None)
+    return CoreTopConfig(
+        core=core,
+        memory=ExternalMemory(**memory),
+        resident=resident and MemoryShape(**resident),
+        **rest,
+    )
 
 
 _TABLES = tomllib.loads(Path(__file__).with_name("boards.toml").read_text(encoding="utf-8"))
@@ -192,7 +240,7 @@ def memory_bytes(config: MatVecConfig, shapes: Sequence[tuple[int, int]]) -> int
 
 
 def fitting_boards(shapes: Sequence[tuple[int, int]]) -> list[str]:
-    """Find the boards whose weight memory holds all matrices.
+    """Find the boards that multiply, and whose weight memory holds all matrices.
 
     Parameters
     ----------
@@ -205,6 +253,45 @@ def fitting_boards(shapes: Sequence[tuple[int, int]]) -> list[str]:
     return [
         name
         for name, board in BOARDS.items()
-        if memory_bytes(board.top.engine, shapes) <= board.top.identity.memory_bytes
-        and all(n <= board.top.engine.n_max and k <= board.top.engine.k_max for n, k in shapes)
+        if isinstance(board.top, TopConfig)
+        and memory_bytes(board.engine, shapes) <= board.weight_bytes
+        and all(n <= board.engine.n_max and k <= board.engine.k_max for n, k in shapes)
+    ]
+
+
+def image_bytes(image: Image | Plan) -> int:
+    """Count the bytes of an image in the memory of a board with a token core.
+
+    These are the memory of the image with its cache, and behind it the weights.
+
+    Parameters
+    ----------
+    image : an image, or the plan of one
+
+    Returns
+    -------
+    The bytes from address 0 to the end of the weights
+    """
+    memory = image.memory_bytes if isinstance(image, Plan) else len(image.memory)
+    beats = image.beats[""] if isinstance(image, Plan) else len(image.weights)
+    return -(-memory // _WEIGHTS_AT) * _WEIGHTS_AT + beats * image.config.engine.weight_bytes
+
+
+def boards_for_image(image: Image | Plan) -> list[str]:
+    """Find the boards whose token core is the one of an image, and whose memory holds it.
+
+    Parameters
+    ----------
+    image : an image, or the plan of one
+
+    Returns
+    -------
+    Names of the boards, in the order of ``BOARDS``.
+    """
+    return [
+        name
+        for name, board in BOARDS.items()
+        if isinstance(board.top, CoreTopConfig)
+        and board.top.core == image.config
+        and image_bytes(image) <= board.top.memory.bytes
     ]

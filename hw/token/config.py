@@ -338,13 +338,27 @@ _2B4T = TokenConfig(
     vocabulary_max=128_256,
 )
 
+#: The core ``pydoc`` with lanes and a memory port for an LFE5U-85.
+_PYDOC_ECP5 = replace(_PYDOC, vector_lanes=2, attention_lanes=16, memory_width=128)
+
 #: Configurations with names. ``pydoc`` runs the language model that the repository holds, and so
-#: does ``pydoc-ecp5``, which fits an LFE5U-85. ``2b4t`` runs BitNet b1.58 2B4T. ``small`` is for
-#: simulations of corner cases: rows of memory have several words, and heads times their size are
-#: not the hidden size.
+#: does ``pydoc-ecp5``, which fits an LFE5U-85. ``ulx3s`` has the same widths, and maxima for a
+#: model of 20 million ternary weights: hidden 512, ffn 1536, 6 layers. ``2b4t`` runs BitNet b1.58
+#: 2B4T. ``small`` is for simulations of corner cases: rows of memory have several words, and heads
+#: times their size are not the hidden size.
 CORE_PRESETS = {
     "pydoc": _PYDOC,
-    "pydoc-ecp5": replace(_PYDOC, vector_lanes=2, attention_lanes=16, memory_width=128),
+    "pydoc-ecp5": _PYDOC_ECP5,
+    "ulx3s": replace(
+        _PYDOC_ECP5,
+        engine=replace(_PYDOC.engine, k_max=1536, n_max=1536),
+        hidden_max=512,
+        ffn_max=1536,
+        heads_max=8,
+        kv_heads_max=4,
+        context_max=512,
+        vocabulary_max=16_384,
+    ),
     "2b4t": _2B4T,
     "kv260": replace(
         _2B4T,

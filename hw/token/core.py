@@ -457,7 +457,15 @@ class TokenCore(wiring.Component):
             padder.i.p.eq(Mux(to_head, rows.p.as_value(), heads.bytes.p.as_value())),
             padder.i.valid.eq(Mux(to_head, rows.valid, heads.bytes.valid)),
             heads.bytes.ready.eq(padder.i.ready & ~to_head),
-            rows.ready.eq(Mux(to_head, padder.i.ready, m.submodules.activations.i.ready)),
+            # The last vector never goes to the cache, so that no ready of the cache reaches the
+            # normalizer: the path from there to the memory port is long.
+            rows.ready.eq(
+                Mux(
+                    to_head,
+                    queries.i.ready & ~padder.filling,
+                    m.submodules.activations.i.ready,
+                )
+            ),
             cache.bytes.p.eq(padder.o.p),
             cache.bytes.valid.eq(padder.o.valid & to_cache),
             queries.i.p.data.eq(padder.o.p.values),

@@ -53,6 +53,7 @@ class RowPadder(wiring.Component):
     -------
     i : In(stream of ``byte_piece``); ready depends on the ready of ``o``; not ready during zeros
     o : Out(stream of ``byte_piece``); ``last`` ends the row with its zeros
+    filling : Out(1); zeros are offered; depends on registers alone
     """
 
     def __init__(self, config: TokenConfig) -> None:
@@ -61,13 +62,14 @@ class RowPadder(wiring.Component):
             {
                 "i": In(stream.Signature(byte_piece(config))),
                 "o": Out(stream.Signature(byte_piece(config))),
+                "filling": Out(1),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         pieces = self._config.cache_row_bytes // self._config.vector_lanes
-        place, filling = Signal(range(pieces)), Signal()
+        place, filling = Signal(range(pieces)), self.filling
         # U is 4 or more, because a word of memory has at least 4 bytes for each vector lane.
         row_end = place == pieces - 1
         m.d.comb += [

@@ -14,7 +14,7 @@ from .profiles import Profile
 from .system import step_energy
 from .workload import ModelShape, decode
 
-__all__ = ["CoreEstimate", "core_sizes", "estimate_core"]
+__all__ = ["CoreEstimate", "core_sizes", "estimate_core", "part_seconds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +123,28 @@ def core_sizes(model: ModelShape, context_max: int) -> ModelConfig:
     return ModelConfig.read(keys, model.name)
 
 
+def part_seconds(
+    cycles: CoreCycles, *, hertz: float, rate: float, resident_bytes: float = 0.0
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Return the time of each part of a token: that of its cycles, and that of its bytes.
+
+    Arithmetic and memory overlap, so that a part takes the longer one. Parts follow one another.
+
+    Parameters
+    ----------
+    cycles : cycles and bytes by part, with memories that answer at once
+    hertz : clock frequency
+    rate : bytes per second that the memory delivers
+    resident_bytes : bytes of ternary weights that another memory delivers, at a beat per cycle
+    """
+    moved = dict(cycles.bytes_by_part)
+    moved["products"] = max(0.0, moved["products"] - resident_bytes)
+    return (
+        {part: cycles.by_part[part] / hertz for part in PARTS},
+        {part: moved[part] / rate for part in PARTS},
+    )
+
+
 def estimate_core(
     model: ModelShape,
     core: CoreDesign,
@@ -134,9 +156,7 @@ def estimate_core(
     """Estimate time and energy of a token on a token core.
 
     Cycles come from the core's cycle model, see ``extended_cycles``. Weights, head, cache and
-    tables share one memory. In each part, arithmetic and memory overlap: a part takes its cycles
-    with memories that answer at once, or the time that the memory takes for its bytes, whichever is
-    longer. Parts follow one another.
+    tables share one memory, see ``part_seconds``.
 
     Parameters
     ----------
@@ -160,9 +180,9 @@ def estimate_core(
             f"this token core, not {context}"
         )
     cycles = extended_cycles(config, sizes, position=context - 1)
-    hertz, rate = core.clock_mhz * 1e6, core.bandwidth(memory)
-    computes = {part: cycles.by_part[part] / hertz for part in PARTS}
-    moves = {part: cycles.bytes_by_part[part] / rate for part in PARTS}
+    computes, moves = part_seconds(
+        cycles, hertz=core.clock_mhz * 1e6, rate=core.bandwidth(memory)
+    )
     parts, attention_pj = None, 0.0
     if profile is not None:
         kv_bytes = cycles.bytes_by_part["attention"]

@@ -11,7 +11,11 @@ from ...golden.failures import ending, error_line
 from .cache import build_folder
 from .toolchain import ToolchainError, find_program
 
-__all__ = ["keep_output", "run_program"]
+__all__ = ["TooLongError", "keep_output", "run_program"]
+
+
+class TooLongError(ToolchainError):
+    """A program ran longer than it may, and was stopped."""
 
 
 def run_program(
@@ -47,9 +51,10 @@ def run_program(
     Raises
     ------
     ToolchainError
-        If the program is missing, does not start, ends with a status other than 0, takes too long,
-        or does not write a file of ``makes`` or all of its output. The message names the program,
-        the status, the first line that reports an error, and the file that keeps the output.
+        If the program is missing, does not start, ends with a status other than 0, takes too long
+        (``TooLongError``), or does not write a file of ``makes`` or all of its output. The message
+        names the program, the status, the first line that reports an error, and the file that keeps
+        the output.
     """
     name = Path(command[0]).name
     program = find_program(name) if str(command[0]) == name else str(command[0])
@@ -59,7 +64,7 @@ def run_program(
     with tempfile.TemporaryFile() if log is None else log.open("ab+") as output:
         output.write(f"$ {shlex.join(map(str, command))}\n".encode())
         output.flush()
-        start = output.tell()
+        start, kind = output.tell(), ToolchainError
         try:
             status = subprocess.run(
                 [program, *map(str, command[1:])],
@@ -73,7 +78,7 @@ def run_program(
             ).returncode
             failure = ending(status) if status else ""
         except subprocess.TimeoutExpired:
-            failure = f"ran longer than {timeout:g} s and was stopped"
+            failure, kind = f"ran longer than {timeout:g} s and was stopped", TooLongError
         except OSError as error:
             failure = f"did not start: {error.strerror}"
         output.seek(start)
@@ -83,7 +88,7 @@ def run_program(
         failure = f"ended with status 0 and did not write {missing}"
     if failure:
         kept = keep_output(name, command, text)
-        raise ToolchainError(f"{name} {failure}: {error_line(text)} ({kept})")
+        raise kind(f"{name} {failure}: {error_line(text)} ({kept})")
     return text
 
 

@@ -30,9 +30,11 @@ def test_boards_are_listed():
         "kv260",
     ]
     macs = {board["name"]: board["macs_per_clock"] for board in boards}
-    assert macs["ulx3s"] == 1280
+    assert macs["ulx3s"] == 320
     assert macs["icebreaker"] == 80
     assert macs["kv260"] == 320
+    cores = {board["name"]: board["memory_bytes"] for board in boards if board["core"]}
+    assert cores == {"ulx3s": 2**25, "ecpix5": 2**18, "kv260": None}
     assert boards[-1]["baud"] is boards[-1]["weight_memory_bytes"] is None
     assert fpga("fpga", "boards").stdout.count("\n") == 1 + len(boards)
 
@@ -48,6 +50,21 @@ def test_boards_are_listed():
         (
             ("build", "--board", "kv260", "--seed", "2"),
             "--seed must not be given for kv260, which Vivado places",
+        ),
+        (
+            ("build", "--board", "ulx3s", "--sdram-module", "MT41K64M16"),
+            "trilith: --sdram-module of ulx3s must be one of MT48LC16M16, AS4C16M16, IS42S16160, "
+            "AS4C32M16, not 'MT41K64M16'",
+        ),
+        (
+            ("build", "--board", "ecpix5", "--sdram-module", "AS4C32M16"),
+            "trilith: --sdram-module of ecpix5 must be left out: its design has no SDRAM, "
+            "not 'AS4C32M16'",
+        ),
+        (
+            ("build", "--board", "kv260", "--sdram-module", "AS4C32M16"),
+            "trilith: --sdram-module of kv260 must be left out: its design has no SDRAM, "
+            "not 'AS4C32M16'",
         ),
         (
             ("simulate", "--board", "kv260"),

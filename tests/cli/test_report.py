@@ -22,8 +22,14 @@ def test_the_report_has_every_board(command):
     rows = {row["name"]: row for row in report["boards"]}
     # A beat of 80 weights in two clocks.
     assert rows["icebreaker"]["gmacs_single"] == pytest.approx(0.96)
-    # The trained model fits, and what it does is bound by the link.
+    # The trained model fits: weights, head and cache are on the board.
     assert rows["ulx3s"]["model_stream_bytes"] == 0
+    assert rows["ulx3s"]["model_tokens"] > 200
+    assert 130 < rows["ulx3s"]["model_streamed_tokens"] < rows["ulx3s"]["model_tokens"]
+    assert rows["ulx3s"]["made_tokens"] > 15
+    assert rows["ulx3s"]["largest"]["weights"] > 80e6
+    # It does not fit 256 KB of block RAM.
+    assert rows["ecpix5"]["model_tokens"] is rows["ecpix5"]["made_tokens"] is None
     assert rows["tang-nano-9k"]["model_stream_bytes"] > 200_000
     assert rows["ulx3s"]["model_tokens"] > rows["icebreaker"]["model_tokens"]
     # 417 MB over 3 Mbaud.

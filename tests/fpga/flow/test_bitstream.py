@@ -1,10 +1,14 @@
 """Files that a build of a board writes before the first tool runs."""
 
+import json
+
 import pytest
+from amaranth.hdl import Signal
 
 from trilith.fpga.boards import BOARDS
-from trilith.fpga.flow import bitstream
+from trilith.fpga.flow import bitstream, clocks
 from trilith.sim import ToolchainError
+from trilith.sim.tools.run import TooLongError
 
 
 # Amaranth deprecates ways to name pins and domains that the top level uses.
@@ -24,3 +28,48 @@ def test_variables_of_amaranth_change_nothing(monkeypatch, tmp_path):
         bitstream.build_board(BOARDS["icebreaker"])
     assert "set_io " in constraints[0]
     assert "nothing" not in constraints[0]
+
+
+def test_a_route_that_does_not_end_is_done_without_routing_again(monkeypatch, tmp_path):
+    """With its option to route again, nextpnr does not end where a path cannot be met."""
+    commands = []
+
+    def run(command, *, timeout=None, **rest):
+        commands.append((command, timeout))
+        if timeout is not None:
+            raise TooLongError("too long")
+
+    monkeypatch.setattr(bitstream, "run_program", run)
+    board = BOARDS["ulx3s"]
+    tools = bitstream._tools(board, board.make_platform())
+    bitstream._place_and_route(tools, board, 3, tmp_path, tmp_path / "log")
+    (first, bound), (second, none) = commands
+    assert first == [*second, "--tmg-ripup"]
+    assert (bound, none) == (3600, None)
+    assert "50.0" in second
+    assert "--timing-allow-fail" in second
+
+
+def test_builds_of_one_design_keep_the_frequencies_of_other_seeds(tmp_path):
+    file = tmp_path / "summary.json"
+    now = {"top": {"baud": 1}, "tools": ["a 1"], "seed": 2, "mhz_by_seed": {"2": 50.0}}
+    assert bitstream._other_seeds(file, now) == {}
+    for last, kept in (
+        ({"mhz_by_seed": {"1": 51.0, "2": 49.0}}, {"1": 51.0}),
+        ({"top": {"baud": 2}}, {}),
+        ({"tools": ["a 2"]}, {}),
+    ):
+        file.write_text(json.dumps(now | {"mhz_by_seed": {"1": 51.0}} | last))
+        assert bitstream._other_seeds(file, now) == kept
+    file.write_text(json.dumps({"top": now["top"], "tools": now["tools"]}))
+    assert bitstream._other_seeds(file, now) == {}
+
+
+def test_the_clock_of_the_sdram_is_a_quarter_behind():
+    pll = clocks._ecp5_instance(25_000_000, 50_000_000, *(Signal() for _ in range(4)))
+    given = pll.parameters
+    divisor = given["CLKOS_DIV"]
+    assert 25 * given["CLKOP_DIV"] == 50 * divisor
+    steps = [8 * given[f"{name}_CPHASE"] + given[f"{name}_FPHASE"] for name in ("CLKOS", "CLKOS2")]
+    assert steps[1] - steps[0] == 8 * divisor / 4
+    assert given["CLKOS2_DIV"] == divisor

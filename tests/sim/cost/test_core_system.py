@@ -11,8 +11,9 @@ from trilith.golden.data import PYDOC
 from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.plan import CompileError, plan_image
 from trilith.sim.cost.core.cycles import core_cycles
+from trilith.sim.cost.core.extension import extended_cycles
 from trilith.sim.cost.core_designs import CORE_DESIGNS, CoreDesign
-from trilith.sim.cost.core_system import core_sizes, estimate_core
+from trilith.sim.cost.core_system import core_sizes, estimate_core, part_seconds
 from trilith.sim.cost.memories import MEMORIES, Memory
 from trilith.sim.cost.model_shapes import MODELS, find_model
 from trilith.sim.cost.profiles import find_profile
@@ -64,6 +65,23 @@ def test_a_slow_memory_against_the_cycle_model(interval):
     print(f"a word in {interval} cycles: {error:+.2%} of {slow.cycles} cycles")
     assert abs(error) < 0.03
     assert {"products", "head"} <= set(found.waiting)
+
+
+@pytest.mark.parametrize("resident", [True, False])
+def test_resident_weights_against_the_cycle_model(resident):
+    """A memory of 16 bits per cycle: a word of 128 bits in 8 cycles, a weight beat in 32."""
+    config = CORE_PRESETS["ulx3s"]
+    sizes = replace(core_sizes(MODEL, 0), layers=1, vocabulary=64)
+    plan = plan_image(config, sizes)
+    memory = MemoryModel(latency=20, interval=8, weight_interval=1 if resident else 32)
+    slow = core_cycles(config, plan.program, token=0, position=15, memory=memory)
+    cycles = extended_cycles(config, sizes, position=15)
+    computes, moves = part_seconds(
+        cycles, hertz=1, rate=2, resident_bytes=64 * plan.beats[""] * resident
+    )
+    found = sum(max(computes[part], moves[part]) for part in computes)
+    print(f"{found / slow.cycles - 1:+.2%} of {slow.cycles} cycles")
+    assert found == pytest.approx(slow.cycles, rel=0.05)
 
 
 def test_the_memory_bounds_the_products():

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from trilith.sim import ToolchainError
-from trilith.sim.tools.run import run_program
+from trilith.sim.tools.run import TooLongError, run_program
 
 
 @pytest.fixture
@@ -143,6 +143,8 @@ def test_a_file_that_was_not_written(tool, kept, tmp_path):
 def test_too_slow(tool, kept):
     message = f"tool ran longer than 0.1 s and was stopped: begun (all of its output: {kept})"
     fails(message, [tool("echo begun; exec sleep 60")], timeout=0.1)
+    with pytest.raises(TooLongError):
+        run_program([tool("exec sleep 60")], timeout=0.1)
 
 
 def test_not_a_program(tmp_path, kept):
