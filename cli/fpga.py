@@ -97,7 +97,7 @@ def _board_facts(board: "BoardDescription | SocDescription") -> dict[str, Any]:
         "macs_per_clock": engine.macs_per_clock,
         "clock_hz": design.clock_hz,
         "note": board.note,
-        "weight_memory_bytes": top and board.weight_bytes,
+        "weight_memory_bytes": getattr(board, "weight_bytes", None),
         "memory_bytes": top.memory.bytes if top and core else None,
         "sdram_modules": [*getattr(board, "sdram_modules", ())],
         "baud": top and top.baud,
@@ -140,13 +140,7 @@ def build(options: _BuildOptions) -> bool:
     name = options.board
     found = _find(name, BOARDS | SOCS)
     if options.sdram_module is not None:
-        known = getattr(found, "sdram_modules", {})
-        if options.sdram_module not in known:
-            rule = f"one of {', '.join(known)}" if known else "left out: its design has no SDRAM"
-            raise OptionError(
-                f"--sdram-module of {name} must be {rule}, not {shown(options.sdram_module)}"
-            )
-        found = found.with_sdram(options.sdram_module)
+        found = _with_sdram(found, options.sdram_module)
     if isinstance(found, SocDescription) or found.family == "xc7":
         if options.seed is not None:
             raise OptionError(f"--seed must not be given for {name}, which Vivado places")
@@ -163,6 +157,17 @@ def build(options: _BuildOptions) -> bool:
         if summary["note"]:
             print_note(summary["note"])
     return summary["met"] is False
+
+
+def _with_sdram(board: "BoardDescription | SocDescription", module: str) -> "BoardDescription":
+    """Describe a board with the SDRAM that an option names."""
+    from ..fpga.boards import BoardDescription
+
+    known = board.sdram_modules if isinstance(board, BoardDescription) else {}
+    if not isinstance(board, BoardDescription) or module not in known:
+        rule = f"one of {', '.join(known)}" if known else "left out: its design has no SDRAM"
+        raise OptionError(f"--sdram-module of {board.name} must be {rule}, not {shown(module)}")
+    return board.with_sdram(module)
 
 
 def _print_build(summary: dict[str, Any]) -> None:
@@ -207,9 +212,12 @@ def simulate(options: _SimulateOptions) -> None:
       trilith fpga simulate --flip 1e-4
     """
     from ..fpga.boards import BOARDS, SIMULATED
+    from ..fpga.gateware.config import TopConfig
     from ..fpga.host.simulated import Noise, SimulatedBoard
 
     config = _find(options.board, BOARDS).top if options.board else SIMULATED
+    if not isinstance(config, TopConfig):
+        raise OptionError(f"--board must be a board without a token core, not {options.board!r}")
     with SimulatedBoard(config, Noise(**given_fields(options, Noise))) as simulated:
         print(simulated.port, flush=True)
         simulated.wait()

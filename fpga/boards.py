@@ -191,18 +191,26 @@ class SocDescription:
         return self.buses.weights / 8 * self.weight_ports * self.clock_hz
 
 
-def _top(memory: dict[str, Any], **rest: Any) -> TopConfig | CoreTopConfig:
-    """Configuration of a top level, from its table; that of a token core names a preset."""
-    if "core" not in rest:
-        engine = MatVecConfig(**rest.pop("engine"))
-        return TopConfig(engine=engine, memory=MemoryShape(**memory), **rest)
-    core, resident = CORE_PRESETS[rest.pop("core")], rest.pop("resident", None)
+def _engine_top(engine: dict[str, Any], memory: dict[str, Any], **rest: Any) -> TopConfig:
+    """Configuration of a top level that multiplies, from its table."""
+    return TopConfig(engine=MatVecConfig(**engine), memory=MemoryShape(**memory), **rest)
+
+
+def _core_top(
+    core: str, memory: dict[str, Any], resident: dict[str, Any] | None = None, **rest: Any
+) -> CoreTopConfig:
+    """Configuration of a top level with the token core of a preset, from its table."""
     return CoreTopConfig(
-        core=core,
+        core=CORE_PRESETS[core],
         memory=ExternalMemory(**memory),
-        resident=resident and MemoryShape(**resident),
+        resident=None if resident is None else MemoryShape(**resident),
         **rest,
     )
+
+
+def _top(**table: Any) -> TopConfig | CoreTopConfig:
+    """Configuration of a top level, from its table."""
+    return _core_top(**table) if "core" in table else _engine_top(**table)
 
 
 _TABLES = tomllib.loads(Path(__file__).with_name("boards.toml").read_text(encoding="utf-8"))
@@ -220,7 +228,7 @@ SOCS = {
 }
 
 #: A small engine whose memory holds the trained language model, for simulation only.
-SIMULATED = _top(**_TABLES["simulated"])
+SIMULATED = _engine_top(**_TABLES["simulated"])
 
 
 def memory_bytes(config: MatVecConfig, shapes: Sequence[tuple[int, int]]) -> int:

@@ -114,7 +114,9 @@ class BoardRow:
 def board_rows() -> list[BoardRow]:
     """Rows of all boards, with the last build here, or else the one stored with this package."""
     boards = [
-        _core_row(board) if isinstance(board.top, CoreTopConfig) else _link_row(board, board.top)
+        _core_row(board, board.top)
+        if isinstance(board.top, CoreTopConfig)
+        else _link_row(board, board.top)
         for board in BOARDS.values()
     ]
     return boards + [
@@ -221,9 +223,9 @@ def _link_seconds(top: TopConfig, shapes: Sequence[tuple[int, int]], stream: int
     return cycles / top.clock_hz + line * 10 / top.baud
 
 
-def _core_row(board: BoardDescription) -> BoardRow:
+def _core_row(board: BoardDescription, top: CoreTopConfig) -> BoardRow:
     """Row of a board with a token core behind a link."""
-    core, memory = board.top.core, board.top.memory
+    core, memory = top.core, top.memory
     rate = board.dram_bytes_per_second * board.dram_share
 
     def tokens(sizes: ModelConfig, resident_bytes: int) -> float | None:
@@ -236,7 +238,7 @@ def _core_row(board: BoardDescription) -> BoardRow:
             return None
         cycles = _cycles(core, sizes)
         computes, moves = part_seconds(
-            cycles, hertz=board.top.clock_hz, rate=rate, resident_bytes=resident_bytes
+            cycles, hertz=top.clock_hz, rate=rate, resident_bytes=resident_bytes
         )
         return 1 / sum(max(computes[part], moves[part]) for part in computes)
 
@@ -244,8 +246,8 @@ def _core_row(board: BoardDescription) -> BoardRow:
     return _row(
         board,
         core.engine,
-        board.top.clock_hz,
-        board.top.clock_hz,
+        top.clock_hz,
+        top.clock_hz,
         None,
         weight_bytes=board.weight_bytes,
         memory_bytes=memory.bytes,

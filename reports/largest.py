@@ -72,7 +72,8 @@ def _sizes(
 ) -> ModelConfig:
     """Make the sizes of a model: heads of 64, of which up to ``shared`` share keys and values."""
     heads = hidden // _HEAD
-    kv_heads = next(one for one in range(1, heads + 1) if heads % one == 0 and heads // one <= shared)
+    divisors = [one for one in range(1, heads + 1) if heads % one == 0]
+    kv_heads = next(one for one in divisors if heads // one <= shared)
     keys = {
         "model_type": "bitnet",
         "hidden_act": "relu2",

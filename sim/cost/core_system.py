@@ -137,7 +137,7 @@ def part_seconds(
     rate : bytes per second that the memory delivers
     resident_bytes : bytes of ternary weights that another memory delivers, at a beat per cycle
     """
-    moved = dict(cycles.bytes_by_part)
+    moved: dict[str, float] = dict(cycles.bytes_by_part)
     moved["products"] = max(0.0, moved["products"] - resident_bytes)
     return (
         {part: cycles.by_part[part] / hertz for part in PARTS},
@@ -180,9 +180,7 @@ def estimate_core(
             f"this token core, not {context}"
         )
     cycles = extended_cycles(config, sizes, position=context - 1)
-    computes, moves = part_seconds(
-        cycles, hertz=core.clock_mhz * 1e6, rate=core.bandwidth(memory)
-    )
+    computes, moves = part_seconds(cycles, hertz=core.clock_mhz * 1e6, rate=core.bandwidth(memory))
     parts, attention_pj = None, 0.0
     if profile is not None:
         kv_bytes = cycles.bytes_by_part["attention"]
