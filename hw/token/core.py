@@ -453,19 +453,13 @@ class TokenCore(wiring.Component):
         with m.If(sequencer.begins & (sequencer.op == Op.HEAD)):
             m.d.sync += [to_cache.eq(0), Value.cast(kappa).eq(constant(1.0))]
         rows, scales = normalizer.bytes, normalizer.factor
+        # The last vector never goes to the cache. No path leads from its ready to the normalizer.
+        last = queries.i.ready & ~padder.filling
         m.d.comb += [
             padder.i.p.eq(Mux(to_head, rows.p.as_value(), heads.bytes.p.as_value())),
             padder.i.valid.eq(Mux(to_head, rows.valid, heads.bytes.valid)),
             heads.bytes.ready.eq(padder.i.ready & ~to_head),
-            # The last vector never goes to the cache, so that no ready of the cache reaches the
-            # normalizer: the path from there to the memory port is long.
-            rows.ready.eq(
-                Mux(
-                    to_head,
-                    queries.i.ready & ~padder.filling,
-                    m.submodules.activations.i.ready,
-                )
-            ),
+            rows.ready.eq(Mux(to_head, last, m.submodules.activations.i.ready)),
             cache.bytes.p.eq(padder.o.p),
             cache.bytes.valid.eq(padder.o.valid & to_cache),
             queries.i.p.data.eq(padder.o.p.values),
