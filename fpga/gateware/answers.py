@@ -47,6 +47,8 @@ class AnswerScheduler(wiring.Component):
     ----------
     identity : payload of ``Kind.IDENTITY`` behind the four bytes of the host
     depth : of the queue of result bytes, in bytes
+    live : 0 or more; bytes of the identity, the last ones, that are known only after the start
+    flags : 0 to 7; flags of ``Kind.DONE`` behind the error flag
 
     Members
     -------
@@ -60,6 +62,8 @@ class AnswerScheduler(wiring.Component):
     done : In(1); all results of the job are in the queue; falls in the cycle after ``answered``
     cycles, waits : In(32); counts of the job, see ``JobTimer``
     error : In(1); the job must not be trusted
+    live : In; the last bytes of the identity, if there are any
+    flags : In; flags behind the error flag, if there are any
     answered : Out(1); the last byte of ``Kind.DONE`` is taken
     line : Out(stream of bytes)
     busy : Out(1); a frame is being sent, or an identity or acknowledgement waits
@@ -67,12 +71,13 @@ class AnswerScheduler(wiring.Component):
     Raises
     ------
     TypeError
-        If ``identity`` is not bytes, or ``depth`` is not an integer.
+        If ``identity`` is not bytes, or a number is not an integer.
     ValueError
-        If the identity does not fit a frame, or a payload does not fit the queue.
+        If the identity does not fit a frame, a payload does not fit the queue, or a number is not
+        legal.
     """
 
-    def __init__(self, identity: bytes, *, depth: int) -> None:
+    def __init__(self, identity: bytes, *, depth: int, live: int = 0, flags: int = 0) -> None:
         if not isinstance(identity, bytes):
             raise TypeError(f"identity must be of type bytes, not {identity!r}")
         if not 0 < len(identity) <= MAX_PAYLOAD - 4:
@@ -80,7 +85,10 @@ class AnswerScheduler(wiring.Component):
                 f"identity must have from 1 to {MAX_PAYLOAD - 4} bytes, not {len(identity)}"
             )
         depth = check_integer("depth", depth, MAX_PAYLOAD)
-        self._identity = identity
+        live = check_integer("live", live, 0, len(identity))
+        flags = check_integer("flags", flags, 0, 7)
+        self._identity, self._live, self._flags = identity, live, flags
+        optional = {"live": 8 * live, "flags": flags}
         super().__init__(
             {
                 "identify": In(1),
@@ -94,6 +102,7 @@ class AnswerScheduler(wiring.Component):
                 "cycles": In(32),
                 "waits": In(32),
                 "error": In(1),
+                **{name: In(bits) for name, bits in optional.items() if bits},
                 "answered": Out(1),
                 "line": Out(stream.Signature(8)),
                 "busy": Out(1),
@@ -171,18 +180,21 @@ class AnswerScheduler(wiring.Component):
         answer : kind of answer whose payload is sent
         index : place of the next byte in the payload
         """
+        fixed = len(self._identity) - self._live
         identity = Array(
             [
                 *(self.nonce.word_select(byte, 8) for byte in range(4)),
-                *(Const(byte, 8) for byte in self._identity),
+                *(Const(byte, 8) for byte in self._identity[:fixed]),
+                *(self.live.word_select(byte, 8) for byte in range(self._live)),
             ]
         )
         words = (self.cycles, self.waits)
+        flags = [self.flags] if self._flags else []
         # The fields of ``frames.DONE`` in their order.
         counters = Array(
             [
                 *(word.word_select(byte, 8) for word in words for byte in range(4)),
-                Cat(self.error, Const(0, 7)),
+                Cat(self.error, *flags, Const(0, 7 - self._flags)),
             ]
         )
         with m.Switch(answer):

@@ -90,6 +90,24 @@ class PayloadGatherer(wiring.Component):
         gathered = Value.cast(self.groups.p.data)
         return gathered[len(gathered) - 8 * self._sizes[kind] :]
 
+    def fields(self, kind: int, table: Mapping[str, int]) -> dict[str, Value]:
+        """Cut a group into the fields of a table, such as ``frames.JOB``.
+
+        Parameters
+        ----------
+        kind : kind of the frame, a key of ``sizes``
+        table : bytes of each field, the lowest first
+
+        Returns
+        -------
+        The bits of each field.
+        """
+        fields, low = {}, 0
+        for name, size in table.items():
+            fields[name] = self.group(kind)[low : low + 8 * size]
+            low += 8 * size
+        return fields
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         most = max(self._sizes.values())
@@ -99,7 +117,8 @@ class PayloadGatherer(wiring.Component):
         left = Signal(8, reset_less=True)
         place = Signal(8, reset_less=True)
         wanted = Signal(range(most), reset_less=True)
-        count = Signal.like(wanted)
+        # A new session, or a frame that is dropped, begins a group anew.
+        count = Signal(range(most))
         m.d.comb += [
             self.address.eq(place),
             self.groups.p.kind.eq(kind),

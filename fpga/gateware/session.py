@@ -1,9 +1,8 @@
 """A session: frames are executed, and their results are answered."""
 
 from amaranth.hdl import Cat, Module, Mux, Signal, Value
-from amaranth.lib import stream, wiring
+from amaranth.lib import wiring
 from amaranth.lib.fifo import SyncFIFOBuffered
-from amaranth.lib.wiring import In, Out
 
 from ...hw.engine.engine import MatVecEngine
 from ...hw.engine.loader import job_layout
@@ -12,6 +11,7 @@ from .answers import AnswerScheduler
 from .config import TopConfig
 from .payload import PayloadGatherer
 from .serializer import ResultSerializer
+from .taking import SESSION_MEMBERS
 from .timer import JobTimer
 from .weight_memory import WeightMemory
 
@@ -78,21 +78,7 @@ class Session(wiring.Component):
         self._weights = WeightMemory(
             config.memory, beat_bytes=engine.weight_bytes, rows=engine.rows
         )
-        super().__init__(
-            {
-                "start": In(1),
-                "kind": In(8),
-                "length": In(8),
-                "address": Out(8),
-                "payload": In(8),
-                "free": Out(1),
-                "received": In(1),
-                "refused": In(1),
-                "expected": In(8),
-                "line": Out(stream.Signature(8)),
-                "active": Out(1),
-            }
-        )
+        super().__init__(SESSION_MEMBERS)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -210,11 +196,7 @@ class Session(wiring.Component):
             payload.payload.eq(self.payload),
             self.free.eq(payload.free),
         ]
-        fields: dict[str, Value] = {}
-        low = 0
-        for name, size in JOB.items():
-            fields[name] = payload.group(Kind.JOB)[low : low + 8 * size]
-            low += 8 * size
+        fields = payload.fields(Kind.JOB, JOB)
         # The job's fields are wider than the engine's: a number that does not fit must not be cut.
         job = Signal(job_layout(self._config.engine))
         fits, accepted, too_large = Signal(), Signal(), Signal()

@@ -27,7 +27,7 @@ from .tokens import is_token, token_number
 from .topk import TopK, answer_shape
 from .writer import VectorWriter, vector_place, vector_write
 
-__all__ = ["TRACE_PARTS", "TokenCore", "TraceKind", "trace_shape"]
+__all__ = ["TRACE_PARTS", "TokenCore", "TraceKind", "faults_layout", "trace_shape"]
 
 
 class TraceKind(enum.Enum, shape=2):
@@ -65,7 +65,7 @@ def trace_shape(config: TokenConfig) -> data.StructLayout:
     )
 
 
-def _faults_layout() -> data.StructLayout:
+def faults_layout() -> data.StructLayout:
     """Causes of the sticky error, see ``TokenCore``."""
     return data.StructLayout({"stopped": 1, "large": 1, "weight": 1, "job": 1, "memory": 1})
 
@@ -175,7 +175,7 @@ class TokenCore(wiring.Component):
                 **traced,
                 "busy": Out(1),
                 "error": Out(1),
-                "faults": Out(_faults_layout()),
+                "faults": Out(faults_layout()),
             }
         )
 

@@ -1,6 +1,7 @@
 """Runs a component cycle by cycle on arrays, without Python in the loop."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -56,7 +57,10 @@ def port_rows(values: NDArray[np.uint8], width: int) -> NDArray[np.uint8]:
 
 
 def run_clocked(
-    component: wiring.Component, inputs: Mapping[str, NDArray[np.uint8]]
+    component: wiring.Component,
+    inputs: Mapping[str, NDArray[np.uint8]],
+    *,
+    verilog: Path | None = None,
 ) -> dict[str, NDArray[np.uint8]]:
     """Apply inputs to a component, one row in each cycle, after one cycle of reset.
 
@@ -64,6 +68,7 @@ def run_clocked(
     ----------
     component : a component whose ports are ``In`` and ``Out``, without nesting
     inputs : for each input port uint8[cycles, port_bytes(width)], lowest byte first
+    verilog : the Verilog of the component as module ``dut``, if it is written already
 
     Returns
     -------
@@ -89,7 +94,7 @@ def run_clocked(
     main = render(
         "trilith.sim.rtl", "clocked.cpp.jinja", inputs=ins.values(), outputs=outs.values()
     )
-    program = build_component(component, CONTROL, main)
+    program = build_component(component, CONTROL, main, verilog=verilog)
     rows = np.concatenate([inputs[name] for name in ins], axis=1)
     with scratch_folder() as scratch:
         rows.tofile(scratch / "in.bin")

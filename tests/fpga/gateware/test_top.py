@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from board_line import BITS, from_line, to_line
 
 from trilith.fpga.boards import SIMULATED
 from trilith.fpga.frames import DONE, JOB, MAX_PAYLOAD, Frame, FrameReader, Kind
@@ -14,30 +15,6 @@ from trilith.golden import ternary_matmul
 from trilith.hw.beats import activation_beats, result_values, weight_beats
 from trilith.hw.engine.results import results_shape
 from trilith.sim.rtl.clocked import run_clocked
-
-BITS = 10
-
-
-def to_line(divisor, data):
-    """Levels of the line that sends bytes back to back."""
-    bits = np.unpackbits(np.frombuffer(data, np.uint8)[:, np.newaxis], axis=1, bitorder="little")
-    framed = np.pad(bits, ((0, 0), (1, 1)), constant_values=((0, 0), (0, 1)))
-    return np.repeat(framed.reshape(-1), divisor)
-
-
-def from_line(divisor, line):
-    """Bytes on the line, and the clock at which each began."""
-    data, starts, clock = bytearray(), [], 0
-    while True:
-        falling = np.flatnonzero(line[clock:] == 0)
-        if not len(falling) or clock + falling[0] + BITS * divisor > len(line):
-            return bytes(data), starts
-        clock += int(falling[0])
-        bits = line[clock + divisor // 2 :: divisor][:BITS]
-        assert bits[9] == 1
-        data.append(int(np.packbits(bits[1:9], bitorder="little")[0]))
-        starts.append(clock)
-        clock += BITS * divisor - divisor // 2
 
 
 def session(config, frames, idle):
@@ -152,6 +129,15 @@ def test_a_session_ends_what_is_under_way():
         Kind.RESULTS,
         Kind.DONE,
     ]
+
+
+def test_a_session_forgets_a_word_that_is_not_whole():
+    config = replace(SIMULATED, memory=MemoryShape(beats=64))
+    cut = Frame(kind=Kind.WRITE, sequence=0, payload=bytes(3))
+    hellos = [Frame(kind=Kind.HELLO, sequence=0, payload=bytes([i] * 4)) for i in (1, 2)]
+    answers, _, _ = session(config, [hellos[0], cut, hellos[1]], 4000)
+    # The second one comes while the board sends the first identity.
+    assert answers[-1].payload[:4] == hellos[1].payload
 
 
 def job_frame(sequence, **changes):
