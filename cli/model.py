@@ -3,17 +3,16 @@
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..hw.config import MatVecConfig
 from .core_options import CoreOptions, CorePreset, core_config
+from .model_inspect import QuantizeOptions, ReadOptions, inspect, load
 from .options import (
     HiddenAct,
     I2sLayout,
-    I2sOptions,
     OptionError,
     Preset,
-    Quantize,
     argument,
     command,
     config_fields,
@@ -22,7 +21,7 @@ from .options import (
     new_app,
     option,
 )
-from .output import Column, Table, print_facts, print_json, print_note, progress
+from .output import print_facts, print_json, progress
 
 if TYPE_CHECKING:
     from ..golden.checkpoint.tensors import Checkpoint
@@ -33,191 +32,32 @@ app = new_app("Inspect, convert and verify checkpoints.")
 
 
 #: Formats to convert to.
-_Target = StrEnum("_Target", ["HUGGINGFACE", "TQ1_0", "TQ2_0", "I2_S", "STREAM"])
+_Target = StrEnum(
+    "_Target",
+    [
+        "HUGGINGFACE",
+        "TQ1_0",
+        "TQ2_0",
+        "I2_S",
+        "Q2_0_64",
+        "Q2_0_128",
+        "STQ1_0",
+        "IQ2_BN",
+        "PQ2_0",
+        "PTQ1_0",
+        "STREAM",
+    ],
+)
 
 
-class _QuantizeOptions(I2sOptions):
-    quantize: Quantize | None = option(
-        None, "Quantization of float master weights; without it, such weights are refused."
-    )
+#: Those that are folders; the others are GGUF files.
+_FOLDERS = (_Target.HUGGINGFACE, _Target.STREAM)
 
 
-def _load(
-    path: Path,
-    quantize: str | None = None,
-    i2s_layout: str = I2sLayout.AUTO,
-    hidden_act: str | None = None,
-) -> "Checkpoint":
-    """Load a checkpoint, or a folder of an engine's streams."""
-    from ..golden.checkpoint.load import load_checkpoint
-    from ..hw.weight_file import read_streams
-
-    if (path / "manifest.json").is_file():
-        if hidden_act:
-            raise OptionError(f"{path}: --hidden-act is for GGUF files; leave it out")
-        return read_streams(path)[1]
-    return load_checkpoint(
-        path, quantize=quantize, i2s_layout=str(i2s_layout), hidden_act=hidden_act
-    )
+command(app)(inspect)
 
 
-class _InspectOptions(_QuantizeOptions):
-    path: Path = argument(..., "Folder, .safetensors or .gguf file, or image of the token core.")
-
-
-@command(app)
-def inspect(options: _InspectOptions) -> None:
-    """Print what a checkpoint contains: family, format, and one row per ternary matrix.
-
-    Scales is the number of scales of a matrix. Entropy is that of single trits. Bits per weight
-    is the space that the file uses, scales included. All figures are measured.
-
-    I2_S is the layout of such a GGUF file, and how much better the weights look in it than in
-    each other layout.
-
-    For an image that trilith model compile wrote, the command checks the whole file, and prints the
-    core that it is for, its model, and its sizes.
-
-    Examples:
-      trilith model inspect bitnet-b1.58-2B-4T
-
-      trilith model inspect pydoc.image
-
-      trilith model inspect model.gguf --json
-    """
-    from ..golden.checkpoint.statistics import statistics
-    from ..golden.checkpoint.understood import not_understood
-    from ..golden.input_files import is_image
-
-    if is_image(options.path):
-        _inspect_image(options)
-        return
-    checkpoint = _load(options.path, options.quantize, options.i2s_layout)
-    rows = []
-    count = len(checkpoint.ternary) + len(checkpoint.tensors)
-    with progress("reading") as show:
-        for name in checkpoint.ternary:
-            rows.append(statistics(checkpoint, name))
-            show(len(rows), count)
-        # Reading refuses NaN and infinity.
-        for done, _ in enumerate(checkpoint.tensors.values()):
-            show(len(rows) + done + 1, count)
-    sizes = [row.n * row.k for row in rows]
-    weights, stored = sum(sizes), sum(row.stored_bytes for row in rows)
-    total = {
-        "matrices": len(rows),
-        "weights": weights,
-        **{
-            name: sum(getattr(row, name) * size for row, size in zip(rows, sizes, strict=True))
-            / weights
-            for name in ("zero_fraction", "entropy_bits_per_trit")
-        },
-        "stored_bits_per_weight": 8 * stored / weights,
-        "stored_bytes": stored,
-        "other_tensors": len(checkpoint.tensors),
-    }
-    facts = {
-        "family": _family(checkpoint),
-        "format": checkpoint.format,
-        "scale": checkpoint.scale_convention,
-    }
-    i2_s, strange = checkpoint.i2_s, not_understood(checkpoint)
-    config = _summary(checkpoint.config)
-    if options.as_json:
-        print_json(
-            {
-                "path": str(options.path),
-                **facts,
-                "i2s_layout": i2_s and i2_s.as_dict(),
-                "not_understood": strange,
-                "config": config,
-                "tensors": [row.as_dict() for row in rows],
-                "total": total,
-            }
-        )
-        return
-    facts |= {"I2_S": str(i2_s)} if i2_s else {}
-    print_facts(facts | ({"not understood": ", ".join(strange)} if strange else {}))
-    print_facts(config)
-    _print_matrices(rows, total)
-
-
-def _inspect_image(options: _InspectOptions) -> None:
-    """Print what an image of the token core contains."""
-    from ..hw.token.image_file import read_image
-
-    if options.quantize or options.i2s_layout != I2sLayout.AUTO:
-        raise OptionError(
-            f"{options.path}: --quantize and --i2s-layout are for checkpoints; leave them out"
-        )
-    image = read_image(options.path)
-    facts = {
-        "format": "image of the token core",
-        "model": image.model,
-        "model_digest": image.model_digest,
-        "core": str(image.config),
-        "instructions": len(image.program),
-        "memory_bytes": len(image.memory),
-        "weight_beats": len(image.weights),
-        "weight_bytes": image.weights.size,
-    }
-    if options.as_json:
-        config = asdict(image.config)
-        print_json({"path": str(options.path), **facts, "sizes": image.sizes, "config": config})
-    else:
-        print_facts(facts)
-        print_facts(image.sizes)
-
-
-def _print_matrices(rows: list[Any], total: dict[str, Any]) -> None:
-    Table(
-        Column("matrix", "name", 36, "<"),
-        Column("N x K", lambda row: f"{row.n} x {row.k}", 13),
-        Column("stored", "stored_type", form="<"),
-        Column("scales", "scales", 8),
-        Column("group", "group_size"),
-        Column("zeros", "zero_fraction", 6, ".2%"),
-        Column("entropy, bits/trit", "entropy_bits_per_trit", form=".4f"),
-        Column("bits/weight", "stored_bits_per_weight", form=".4f"),
-    ).rows(rows)
-    print_note(
-        f"{total['matrices']} matrices, {total['weights']} weights, "
-        f"{total['stored_bytes'] / 1e6:.1f} MB: {total['zero_fraction']:.2%} zeros, "
-        f"{total['entropy_bits_per_trit']:.4f} bits of entropy per trit, "
-        f"{total['stored_bits_per_weight']:.4f} bits per weight as stored; "
-        f"{total['other_tensors']} other tensors"
-    )
-
-
-def _family(checkpoint: "Checkpoint") -> str:
-    """Name of the model's class, with the properties that distinguish it from similar classes."""
-    config = checkpoint.config
-    kind = config.get("model_type", "no model, streams" if not config else "unknown")
-    sub_norms = any(name.endswith("sub_norm.weight") for name in checkpoint.tensors)
-    act = config.get("hidden_act") or ("activation not stated" if "hidden_act" in config else "")
-    parts = [str(kind), str(act), "sub-norms" if sub_norms else ""]
-    return ", ".join(part for part in parts if part)
-
-
-def _summary(config: dict[str, Any]) -> dict[str, Any]:
-    """Sizes in a checkpoint's configuration."""
-    keys = (
-        "hidden_size",
-        "intermediate_size",
-        "num_hidden_layers",
-        "num_attention_heads",
-        "num_key_value_heads",
-        "head_dim",
-        "vocab_size",
-        "layer_sizes",
-        "rms_norm_eps",
-        "rope_theta",
-        "tie_word_embeddings",
-    )
-    return {key: config[key] for key in keys if config.get(key) is not None}
-
-
-class _Paths(_QuantizeOptions):
+class _Paths(ReadOptions):
     source: Path = argument(..., "Folder, .safetensors or .gguf file.")
     target: Path = argument(..., "Folder (huggingface, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
@@ -225,7 +65,7 @@ class _Paths(_QuantizeOptions):
         None, "Activation of a GGUF file that states none; without it, such a file is refused."
     )
     preset: Preset = option(Preset.BITNET, "Engine that reads the stream.", needs=("--to stream",))
-    force: bool = force_option(needs=("--to tq1_0", "--to tq2_0", "--to i2_s"))
+    force: bool = force_option(needs=tuple(f"--to {to}" for to in _Target if to not in _FOLDERS))
 
 
 _EngineOptions = config_fields(MatVecConfig, "code", "k_max", "n_max", needs=("--to stream",))
@@ -257,7 +97,7 @@ def convert(options: _ConvertOptions) -> None:
     config = _engine(options)
     _check_target(options)
     hidden_act = str(options.hidden_act) if options.hidden_act else None
-    checkpoint = _load(options.source, options.quantize, options.i2s_layout, hidden_act)
+    checkpoint = load(options.source, options, hidden_act=hidden_act)
     try:
         reason = _write(checkpoint, options, config)
     except FormatError as error:
@@ -321,7 +161,7 @@ def _check_target(options: _ConvertOptions) -> None:
     from ..golden.files import check_new_folder, check_outputs
 
     inputs = input_files(options.source)
-    if options.to in (_Target.HUGGINGFACE, _Target.STREAM):
+    if options.to in _FOLDERS:
         check_new_folder(options.target, inputs=inputs)
     else:
         check_outputs([options.target], inputs=inputs, force=options.force)
@@ -338,7 +178,7 @@ def _engine(options: _ConvertOptions) -> MatVecConfig:
         raise OptionError(str(error)) from None
 
 
-class _VerifyOptions(_QuantizeOptions):
+class _VerifyOptions(ReadOptions):
     converted: Path = argument(..., "Checkpoint or stream folder to verify.")
     source: Path = argument(..., "Checkpoint that it was made from.")
 
@@ -349,17 +189,20 @@ def verify(options: _VerifyOptions) -> bool:
 
     If there is a difference, the command prints the first one and ends with status 1.
 
-    --i2s-layout is for SOURCE, or for CONVERTED where SOURCE is not named .gguf.
+    --i2s-layout and --type42 are for SOURCE, or for CONVERTED where SOURCE is not named .gguf.
 
     Example:
       trilith model verify model.gguf bitnet-b1.58-2B-4T
     """
     from ..golden.checkpoint.compare import compare
 
-    auto, layout = I2sLayout.AUTO, options.i2s_layout
-    source_is_gguf = options.source.suffix == ".gguf"
-    theirs = _load(options.source, options.quantize, layout if source_is_gguf else auto)
-    ours = _load(options.converted, i2s_layout=auto if source_is_gguf else layout)
+    quantize = replace(options, i2s_layout=I2sLayout.AUTO, type42=None)
+    layouts = replace(options, quantize=None)
+    if options.source.suffix == ".gguf":
+        theirs = load(options.source, options)
+        ours = load(options.converted, replace(quantize, quantize=None))
+    else:
+        theirs, ours = load(options.source, quantize), load(options.converted, layouts)
     with progress("comparing") as show:
         result = compare(ours, theirs, progress=show)
     if options.as_json:
@@ -382,7 +225,7 @@ def verify(options: _VerifyOptions) -> bool:
 _CompiledEngine = config_fields(MatVecConfig, needs=("--core",))
 
 
-class _CompileOptions(CoreOptions, _CompiledEngine, _QuantizeOptions):  # type: ignore[misc]
+class _CompileOptions(CoreOptions, _CompiledEngine, QuantizeOptions):  # type: ignore[misc]
     path: Path = argument(..., "Folder, .safetensors or .gguf file.")
     out: Path = option(
         ..., "File of the image; the listing of its program gets .txt behind this name."

@@ -82,5 +82,6 @@ def within(place: Path | str) -> Iterator[None]:
     try:
         yield
     except (CheckpointError, ActivationError) as error:
-        kind = ActivationError if isinstance(error, ActivationError) else CheckpointError
+        kinds = ActivationError, FormatError, CheckpointError
+        kind = next(one for one in kinds if isinstance(error, one))
         raise kind(f"{place}: {error}") from None

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from .gguf_blocks import TernaryType
 from .gguf_config import huggingface_config, strange_metadata
-from .gguf_file import TABLES, GgufFile, block_size, is_known, stored_bytes, type_name
+from .gguf_file import TABLES, GgufFile, is_known
+from .gguf_layouts import LAYOUTS
 from .gguf_names import ARCHITECTURES, huggingface_name, permuted_heads, scale_name
 from .gguf_ternary import read_i2s_layout, read_ternary
 from .i2_s import I2SLayout
@@ -18,13 +18,19 @@ from .tensors import Checkpoint, LazyTensors, TernaryTensor
 __all__ = ["load_gguf", "read_gguf_config"]
 
 
-def load_gguf(path: Path, *, i2s_layout: str = "auto", hidden_act: str | None = None) -> Checkpoint:
+def load_gguf(
+    path: Path,
+    *,
+    i2s_layout: str = "auto",
+    type42: str | None = None,
+    hidden_act: str | None = None,
+) -> Checkpoint:
     """Read a GGUF file as ``load_checkpoint`` does.
 
     Parameters
     ----------
-    path : a file of one of ``ARCHITECTURES``, whose linear layers are TQ1_0, TQ2_0 or I2_S
-    i2s_layout, hidden_act : see ``load_checkpoint``
+    path : a file of one of ``ARCHITECTURES``, whose linear layers are of ``LAYOUTS``
+    i2s_layout, type42, hidden_act : see ``load_checkpoint``
 
     Returns
     -------
@@ -35,7 +41,7 @@ def load_gguf(path: Path, *, i2s_layout: str = "auto", hidden_act: str | None = 
     CheckpointError
         If the file is not GGUF, is one part of several, or its linear layers are not ternary.
     """
-    file = GgufFile(path)
+    file = GgufFile(path, type42)
     arch, names = _architecture(file), _names(file)
     config = huggingface_config(file, names, hidden_act=hidden_act)
     model = ModelConfig.read(config, path)
@@ -47,14 +53,13 @@ def load_gguf(path: Path, *, i2s_layout: str = "auto", hidden_act: str | None = 
     readers: dict[str, Callable[[], TernaryTensor]] = {}
     stored: dict[str, tuple[str, int]] = {}
     taken = set()
-    for ours, shape in linears.items():
+    for ours in linears:
         name, module = names[ours], ours.removesuffix(".weight")
         layout = i2_s.layout if i2_s else I2SLayout.BLOCK128
         readers[module] = partial(read_ternary, file, name, module, heads[ours], layout)
         scale = scale_name(name)
-        kind = file.entries[name].kind
-        size = stored_bytes(kind, shape) + 4 * (scale in file.entries)
-        stored[module] = type_name(kind), size
+        entry = file.entries[name]
+        stored[module] = entry.type_name, entry.size + 4 * (scale in file.entries)
         taken |= {name, scale}
     has_scales = any(name in file.entries for name in taken if name.endswith(".scale"))
     return Checkpoint(
@@ -124,7 +129,7 @@ def _names(file: GgufFile) -> dict[str, str]:
 def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int) -> None:
     """Refuse a linear layer whose type or shape is not as it must be."""
     entry, where = file.entries[name], f"{file.path}: {name}"
-    if entry.kind not in set(TernaryType):
+    if entry.layout is None:
         detail = "; these weights are not ternary, take the original checkpoint"
         if not is_known(entry.kind):
             detail = "; a newer or another program wrote the file, or it is damaged"
@@ -134,17 +139,17 @@ def _check_ternary(file: GgufFile, name: str, shape: tuple[int, int], heads: int
                 f"{also}, whose tiles depend on the machine it was made for; "
                 "make an I2_S file (bitnet.cpp) from the original checkpoint"
             )
+        *others, last = LAYOUTS
         raise CheckpointError(
-            f"{where} must be TQ1_0, TQ2_0 or I2_S, not {type_name(entry.kind)}{detail}"
+            f"{where} must be {', '.join(others)} or {last}, not {entry.type_name}{detail}"
         )
     if entry.shape != shape:
         raise CheckpointError(
             f"{where} must have the shape {shape} of the metadata, not {entry.shape}"
         )
-    block = block_size(entry.kind)
-    if shape[1] % block:
+    if shape[1] % entry.block:
         raise CheckpointError(
-            f"{where} must have a multiple of {block} inputs in {type_name(entry.kind)}, "
+            f"{where} must have a multiple of {entry.block} inputs in {entry.type_name}, "
             f"not {shape[1]}"
         )
     if heads and shape[0] % (2 * heads):

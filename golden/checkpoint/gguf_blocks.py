@@ -1,38 +1,28 @@
-"""The layouts of two GGUF types and of bitnet.cpp's, to and from ``pack_weights``.
+"""The codes of GGUF's ternary types, to and from ``pack_weights``; ``gguf_layouts.py`` uses them.
 
-Sources: ggml-quants.c (``quantize_row_tq1_0_ref``, ``quantize_row_tq2_0_ref``), and bitnet.cpp's
-ggml-bitnet-mad.cpp for I2_S.
+Sources: see there.
 """
 
 from collections.abc import Iterator
-from enum import IntEnum
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..codes import look_up
-from ..errors import CheckpointError
+from ..errors import CheckpointError, FormatError
 from .packing import pack_codes, quarters
 
 __all__ = [
-    "TernaryType",
+    "PTQ1_PARTS",
+    "TQ1_PARTS",
     "fields_from_packed",
     "packed_from_fields",
+    "packed_from_sherry",
     "packed_from_tq1",
+    "sherry_from_packed",
     "tq1_from_packed",
     "zero_blocks",
 ]
-
-
-class TernaryType(IntEnum):
-    """Types of tensors with ternary weights, with their numbers in a file.
-
-    I2_S is bitnet.cpp's type of 2-bit weights with one scale; llama.cpp does not use the number.
-    """
-
-    TQ1_0 = 34
-    TQ2_0 = 35
-    I2_S = 36
 
 
 def _slices(quarter: int, k: int) -> Iterator[slice]:
@@ -61,24 +51,27 @@ def _transpose(parts: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     ]
 
 
-def packed_from_fields(rows: NDArray[np.uint8], *, msb_first: bool) -> NDArray[np.uint8]:
-    """Repack groups of 128 weights in 32 bytes, where byte m has weights m, m + 32, m + 64, m + 96.
+def packed_from_fields(
+    rows: NDArray[np.uint8], *, msb_first: bool, run: int = 32
+) -> NDArray[np.uint8]:
+    """Repack groups of four runs of weights, where byte m has weight m of each run.
 
-    Both layouts store t + 1 in two bits. The bytes of four rows and four bytes of ``pack_weights``
+    The layouts store t + 1 in two bits. The bytes of four rows and four bytes of ``pack_weights``
     are transposed matrices of two-bit fields.
 
     Parameters
     ----------
     rows : uint8[N, K / 4]
-    msb_first : weight m is in the highest bits (I2_S) or in the lowest (TQ2_0)
+    msb_first : the first run is in the highest bits (I2_S) or in the lowest (all others)
+    run : weights of a run: 32 (I2_S, TQ2_0), 16 (IQ2_BN), or 1 where four neighbors share a byte
 
     Returns
     -------
     uint8[ceil(N / 4), K] in the layout of ``pack_weights``
     """
     n, size = rows.shape
-    parts = quarters(rows.reshape(n, size // 32, 32))
-    packed = np.empty((parts.shape[1], size // 32, 4, 32), np.uint8)
+    parts = quarters(rows.reshape(n, size // run, run))
+    packed = np.empty((parts.shape[1], size // run, 4, run), np.uint8)
     for part in _slices(len(packed), 4 * size):
         columns = _transpose(parts[:, part])
         for i, column in enumerate(reversed(columns) if msb_first else columns):
@@ -87,23 +80,23 @@ def packed_from_fields(rows: NDArray[np.uint8], *, msb_first: bool) -> NDArray[n
 
 
 def fields_from_packed(
-    packed: NDArray[np.uint8], out_features: int, *, msb_first: bool
+    packed: NDArray[np.uint8], out_features: int, *, msb_first: bool, run: int = 32
 ) -> NDArray[np.uint8]:
     """Undo ``packed_from_fields``.
 
     Parameters
     ----------
-    packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``, K a multiple of 128
+    packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``, K a multiple of 4 · run
     out_features : N
-    msb_first : weight m is in the highest bits (I2_S) or in the lowest (TQ2_0)
+    msb_first, run : as there
 
     Returns
     -------
     uint8[N, K / 4]
     """
     quarter, k = packed.shape
-    columns = packed.reshape(quarter, k // 128, 4, 32).transpose(2, 0, 1, 3)
-    rows = np.empty((4, quarter, k // 128, 32), np.uint8)
+    columns = packed.reshape(quarter, k // (4 * run), 4, run).transpose(2, 0, 1, 3)
+    rows = np.empty((4, quarter, k // (4 * run), run), np.uint8)
     for part in _slices(quarter, k):
         fields = columns[::-1, part] if msb_first else columns[:, part]
         for i, row in enumerate(_transpose(fields)):
@@ -111,22 +104,27 @@ def fields_from_packed(
     return rows.reshape(4 * quarter, k // 4)[:out_features]
 
 
-#: First and last byte of each part of a TQ1_0 block, its first weight, and trits in a byte.
-_TQ1_PARTS = ((0, 32, 0, 5), (32, 48, 160, 5), (48, 52, 240, 4))
+#: First and last byte of each part of a block, its first weight, and trits in a byte.
+TQ1_PARTS = ((0, 32, 0, 5), (32, 48, 160, 5), (48, 52, 240, 4))
+PTQ1_PARTS = ((0, 16, 0, 5), (16, 24, 80, 5), (24, 26, 120, 4))
+
+_Parts = tuple[tuple[int, int, int, int], ...]
 
 
 #: TQ1_0's byte of each number of five base-3 digits.
 _TQ1_BYTES = np.array([-(-256 * q // 243) for q in range(243)], np.uint8)
 
 
-def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Repack TQ1_0, which has 256 weights in 32, 16 and 4 bytes of five, five and four trits.
+def packed_from_tq1(blocks: NDArray[np.uint8], parts: _Parts = TQ1_PARTS) -> NDArray[np.uint8]:
+    """Repack TQ1_0 or PTQ1_0, whose blocks have parts of bytes of five, five and four trits.
 
-    Byte m of the three parts has the weights m + 32n, 160 + m + 16n and 240 + m + 4n, n = 0 first.
+    TQ1_0 has 256 weights in 32, 16 and 4 bytes. Byte m of the three parts has the weights m + 32n,
+    160 + m + 16n and 240 + m + 4n, n = 0 first. PTQ1_0 has 128 in 16, 8 and 2 bytes alike.
 
     Parameters
     ----------
-    blocks : uint8[N, K / 256, 54]
+    blocks : uint8[N, K / weights, bytes], without the scales
+    parts : ``TQ1_PARTS`` or ``PTQ1_PARTS``
 
     Returns
     -------
@@ -138,8 +136,9 @@ def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
         If a byte is not a code of trits.
     """
     n, groups, _ = blocks.shape
-    codes = np.empty((n, groups, 256), np.uint8)
-    for start, stop, first, trits in _TQ1_PARTS:
+    weights = _weights(parts)
+    codes = np.empty((n, groups, weights), np.uint8)
+    for start, stop, first, trits in parts:
         part = np.ascontiguousarray(blocks[..., start:stop])
         # A byte of four trits has the last digit 0.
         legal = _TQ1_BYTES[:: 3 ** (5 - trits)]
@@ -155,11 +154,94 @@ def packed_from_tq1(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
             place = codes[..., first + index * size : first + (index + 1) * size]
             np.add(part >= 86, part >= 171, out=place, dtype=np.uint8, casting="unsafe")
             part = part * np.uint8(3)
-    return pack_codes(codes.reshape(n, groups * 256))
+    return pack_codes(codes.reshape(n, groups * weights))
 
 
-def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.uint8]:
-    """Undo ``packed_from_tq1``, without the scale of each block.
+def _weights(parts: _Parts) -> int:
+    """Count the weights of a block."""
+    return sum((stop - start) * trits for start, stop, _, trits in parts)
+
+
+def tq1_from_packed(
+    packed: NDArray[np.uint8], out_features: int, parts: _Parts = TQ1_PARTS
+) -> NDArray[np.uint8]:
+    """Undo ``packed_from_tq1``.
+
+    Parameters
+    ----------
+    packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``, K in whole blocks
+    out_features : N
+    parts : as there
+
+    Returns
+    -------
+    uint8[N, K / weights, bytes]
+    """
+    quarter, k = packed.shape
+    weights, size = _weights(parts), parts[-1][1]
+    out = np.empty((4, quarter, k // weights, size), np.uint8)
+    for part in _slices(quarter, k):
+        for i in range(4):
+            codes = packed[part] >> np.uint8(2 * i) & np.uint8(3)
+            blocks = codes.reshape(-1, k // weights, weights)
+            for start, stop, first, trits in parts:
+                size = stop - start
+                # Most significant digit first; a byte of four trits has the last digit 0.
+                q = blocks[..., first : first + size]
+                for index in range(1, trits):
+                    place = first + index * size
+                    q = q * np.uint8(3) + blocks[..., place : place + size]
+                out[i, part, :, start:stop] = look_up(_TQ1_BYTES, q * np.uint8(3 ** (5 - trits)))
+    return out.reshape(4 * quarter, k // weights, -1)[:out_features]
+
+
+def _sherry_table() -> NDArray[np.uint8]:
+    """List the bytes of four codes t + 1, lowest bits first, of STQ1_0's 32 indices.
+
+    Bits 3:2 of an index are the place of the zero. Bit 0 is set where the second nonzero trit has
+    another sign than the first one, bit 1 where the third has, and bit 4 where the first is −1.
+    """
+    table = np.zeros(32, np.uint8)
+    for index in range(32):
+        first = -1 if index & 16 else 1
+        signs = [first, -first if index & 1 else first, -first if index & 2 else first]
+        signs.insert(index >> 2 & 3, 0)
+        table[index] = sum((t + 1) << 2 * lane for lane, t in enumerate(signs))
+    return table
+
+
+_SHERRY = _sherry_table()
+#: Index of each byte of four codes; 255 where not exactly one trit is 0.
+_SHERRY_INDEX = np.full(256, 255, np.uint8)
+_SHERRY_INDEX[_SHERRY] = np.arange(32)
+
+
+def packed_from_sherry(blocks: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Repack STQ1_0: 256 weights in 64 fours with one zero each, of four bits and one bit.
+
+    Four g has the weights (g / 16) · 64 + g mod 16, and those 16, 32 and 48 behind it.
+
+    Parameters
+    ----------
+    blocks : uint8[N, K / 256, 40], the low parts of the indices, and then the high bits
+
+    Returns
+    -------
+    uint8[ceil(N / 4), K] in the layout of ``pack_weights``
+    """
+    n, groups, _ = blocks.shape
+    fields = np.empty((n, groups, 64), np.uint8)
+    for part in _slices(n, 256 * groups):
+        low, high = blocks[part, :, :32], blocks[part, :, 32:]
+        index = np.unpackbits(high, axis=-1, bitorder="little") << np.uint8(4)
+        index[..., 0::2] |= low & np.uint8(15)
+        index[..., 1::2] |= low >> np.uint8(4)
+        fields[part] = look_up(_SHERRY, index)
+    return packed_from_fields(fields.reshape(n, groups * 64), msb_first=False, run=16)
+
+
+def sherry_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.uint8]:
+    """Undo ``packed_from_sherry``.
 
     Parameters
     ----------
@@ -168,40 +250,45 @@ def tq1_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.
 
     Returns
     -------
-    uint8[N, K / 256, 52]
+    uint8[N, K / 256, 40]
+
+    Raises
+    ------
+    FormatError
+        If four weights that share an index have not exactly one zero; the message has the place.
     """
-    quarter, k = packed.shape
-    out = np.empty((4, quarter, k // 256, 52), np.uint8)
-    for part in _slices(quarter, k):
-        for i in range(4):
-            codes = packed[part] >> np.uint8(2 * i) & np.uint8(3)
-            blocks = codes.reshape(-1, k // 256, 256)
-            for start, stop, first, trits in _TQ1_PARTS:
-                size = stop - start
-                # Most significant digit first; a byte of four trits has the last digit 0.
-                q = blocks[..., first : first + size]
-                for index in range(1, trits):
-                    place = first + index * size
-                    q = q * np.uint8(3) + blocks[..., place : place + size]
-                out[i, part, :, start:stop] = look_up(_TQ1_BYTES, q * np.uint8(3 ** (5 - trits)))
-    return out.reshape(4 * quarter, k // 256, 52)[:out_features]
+    fields = fields_from_packed(packed, out_features, msb_first=False, run=16)
+    index = look_up(_SHERRY_INDEX, fields)
+    if index.max() == 255:
+        row, four = (int(i) for i in np.argwhere(index == 255)[0])
+        zeros = sum(int(fields[row, four]) >> 2 * lane & 3 == 1 for lane in range(4))
+        first = four // 16 * 64 + four % 16
+        places = ", ".join(str(first + 16 * lane) for lane in range(4))
+        raise FormatError(
+            f"the inputs {places} of output {row} must have exactly one zero for STQ1_0, "
+            f"not {zeros}"
+        )
+    index = index.reshape(out_features, -1, 64)
+    low = (index[..., 0::2] & np.uint8(15)) | index[..., 1::2] << np.uint8(4)
+    high = np.packbits(index >> np.uint8(4), axis=-1, bitorder="little")
+    return np.concatenate([low, high], axis=-1)
 
 
 def zero_blocks(packed: NDArray[np.uint8], places: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Find the blocks of 256 weights that hold zeros only, among those that are marked.
+    """Find the blocks of weights that hold zeros only, among those that are marked.
 
     Parameters
     ----------
     packed : uint8[ceil(N / 4), K] in the layout of ``pack_weights``
-    places : bool[N, K / 256], the blocks to look at
+    places : bool[N, blocks], the blocks of a row to look at
 
     Returns
     -------
-    bool[N, K / 256]
+    bool[N, blocks]
     """
-    quarter = packed.shape[0]
+    quarter, size = packed.shape[0], packed.shape[1] // places.shape[1]
     zero = np.zeros_like(places)
     for row, group in np.argwhere(places):
-        part = packed[row % quarter, 256 * group : 256 * group + 256]
+        part = packed[row % quarter, size * group : size * group + size]
         zero[row, group] = (part >> np.uint8(2 * (row // quarter)) & np.uint8(3) == 1).all()
     return zero

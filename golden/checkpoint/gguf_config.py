@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import CheckpointError
 from .gguf_file import GgufFile
-from .gguf_names import ACTIVATIONS, ARCHITECTURES, CONFIG_KEYS, HIDDEN_ACT
+from .gguf_names import ACTIVATIONS, ARCHITECTURES, CONFIG_KEYS, HIDDEN_ACT, TRANSFORM
 from .gguf_tokenizer import gguf_begin_token, gguf_end_tokens
 from .model_config import MODEL_FAMILIES, ModelConfig
 from .tensors import StrangeKeys
@@ -113,6 +113,11 @@ def strange_metadata(file: GgufFile, model: ModelConfig) -> StrangeKeys:
     other = tuple(
         f"{place}{key} = {own[key]}" for key in sizes if key in own and repr(own[key]) != repr(size)
     )
+    rotated = sorted(
+        {x.type_name for x in file.entries.values() if x.layout and x.layout.transform}
+    )
+    if rotated and TRANSFORM not in metadata:
+        other += (f"no transform of activations for {rotated[0]}",)
     parts = strange_keys("gguf", general), strange_keys("gguf_model", own, place=place)
     return StrangeKeys(
         (*parts[0].unknown, *parts[1].unknown), (*parts[0].other, *parts[1].other, *other)

@@ -12,12 +12,13 @@ from gguf.constants import GGML_QUANT_SIZES, GGMLQuantizationType
 from gguf.quants import dequantize
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, within
 from ..input_files import mistaken, unreadable
 from .finite import check_finite
-from .gguf_blocks import TernaryType
+from .gguf_layouts import LAYOUTS, BlockLayout
+from .gguf_places import Space, find_layouts
 
-__all__ = ["TABLES", "GgufFile", "block_size", "is_known", "stored_bytes", "type_name"]
+__all__ = ["TABLES", "Entry", "GgufFile", "is_known", "type_name"]
 
 
 #: bitnet.cpp's table formats, which are refused: their tiles depend on a configuration of its
@@ -30,10 +31,14 @@ _FLOATS = {0: np.float32, 1: np.float16, 30: ml_dtypes.bfloat16, 28: np.float64}
 
 #: Weights in a block, and bytes of a block, by type.
 _BLOCKS = {int(kind): size for kind, size in GGML_QUANT_SIZES.items()}
-_BLOCKS[TernaryType.I2_S] = (4, 1)
 
 
-_TYPE_NAMES = {int(kind): kind.name for kind in (*GGMLQuantizationType, *TernaryType)} | TABLES
+_TYPE_NAMES = (
+    {int(kind): kind.name for kind in GGMLQuantizationType}
+    | {number: one.name for one in LAYOUTS.values() for number in one.numbers}
+    | {42: "Q2_0"}
+    | TABLES
+)
 
 
 #: Struct letters of GGUF's value types; 8 is a string and 9 an array.
@@ -49,7 +54,7 @@ _LONGEST, _MOST_STRINGS, _MOST_TENSORS = 2**24, 2**21, 2**16
 
 
 @dataclass(frozen=True)
-class _Entry:
+class Entry:
     """A tensor in a file.
 
     Parameters
@@ -57,11 +62,31 @@ class _Entry:
     kind : number of the type
     shape : (N, K), the reverse of GGUF's order
     place : first byte in the file
+    layout : layout of a ternary type; None for others
     """
 
     kind: int
     shape: tuple[int, ...]
     place: int
+    layout: BlockLayout | None = None
+
+    @property
+    def type_name(self) -> str:
+        """The name of the layout, or that of the type."""
+        return self.layout.name if self.layout else type_name(self.kind)
+
+    @property
+    def block(self) -> int:
+        """Weights in a block, of which a row has a whole number; 1 for unknown types."""
+        return self.layout.weights if self.layout else _BLOCKS.get(self.kind, (1, 0))[0]
+
+    @property
+    def size(self) -> int:
+        """Bytes of the tensor; 0 for unknown types, whose size cannot be checked."""
+        if self.layout:
+            return self.layout.stored_bytes(self.shape)
+        block, size = _BLOCKS.get(self.kind, (1, 0))
+        return -(-prod(self.shape) // block) * size
 
 
 class GgufFile:
@@ -70,6 +95,7 @@ class GgufFile:
     Parameters
     ----------
     path : the file
+    type42 : layout of tensors of the number 42, see ``find_layouts``
 
     Attributes
     ----------
@@ -80,14 +106,16 @@ class GgufFile:
     Raises
     ------
     CheckpointError
-        If the file is not a whole GGUF file of version 2 or 3, little-endian.
+        If the file is not a whole GGUF file of version 2 or 3, little-endian; or the layout of a
+        ternary type is open.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, type42: str | None = None) -> None:
         self.path = path
+        self._type42 = type42
         self.metadata: dict[str, Any] = {}
         self.kinds: dict[str, tuple[int, int | None]] = {}
-        self.entries: dict[str, _Entry] = {}
+        self.entries: dict[str, Entry] = {}
         if message := unreadable(path, "a GGUF file"):
             raise CheckpointError(message)
         self._data = np.asarray(np.memmap(path, np.uint8, "r"))
@@ -207,23 +235,42 @@ class GgufFile:
         if type(alignment) is not int or alignment < 1 or alignment & (alignment - 1):
             raise self._refuse(f"general.alignment must be a power of two, not {alignment!r}")
         start = -(-self._place // alignment) * alignment
+        layouts = self._layouts(found, start, alignment)
         for name, (kind, shape, offset) in found.items():
-            size = stored_bytes(kind, shape)
-            if offset % alignment or start + offset + size > len(self._bytes):
+            entry = Entry(kind, shape, start + offset, layouts.get(name))
+            if offset % alignment or entry.place + entry.size > len(self._bytes):
                 raise self._refuse(
                     f"{name} must be aligned to {alignment} bytes and lie in the file, not take "
-                    f"{size} bytes from {start + offset} in a file of {len(self._bytes)}; "
+                    f"{entry.size} bytes from {entry.place} in a file of {len(self._bytes)}; "
                     "the file is damaged or truncated"
                 )
-            self.entries[name] = _Entry(kind, shape, start + offset)
+            self.entries[name] = entry
+
+    def _layouts(
+        self, found: dict[str, tuple[int, tuple[int, ...], int]], start: int, alignment: int
+    ) -> dict[str, BlockLayout]:
+        """Find the layouts of ternary types by the places of all tensors."""
+        places = sorted({offset for _, _, offset in found.values()})
+        end = len(self._bytes) - start
+        after = dict(zip(places, [*places[1:], end], strict=False))
+        spaces = {
+            name: Space(
+                kind=kind, shape=shape, size=after[offset] - offset, last=offset == places[-1]
+            )
+            for name, (kind, shape, offset) in found.items()
+        }
+        return find_layouts(self.path, spaces, alignment, self._type42)
 
     def raw(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a tensor, uint8[bytes], memory-mapped."""
         entry = self.entries[name]
-        return self._data[entry.place : entry.place + stored_bytes(entry.kind, entry.shape)]
+        return self._data[entry.place : entry.place + entry.size]
 
     def array(self, name: str) -> NDArray:
-        """Read a tensor as an array, dequantized to float32 if its type is not a float.
+        """Read a tensor as an array, dequantized if its type is not a float.
+
+        Layouts that the library ``gguf`` does not know become float16, which holds the product of a
+        trit and a float16 scale. All other types become float32.
 
         Raises
         ------
@@ -235,20 +282,22 @@ class GgufFile:
         if entry.kind in _FLOATS:
             array = raw.view(_FLOATS[entry.kind]).reshape(entry.shape)
             return self._checked(name, array if array.flags.aligned else array.copy())
-        block = block_size(entry.kind)
-        if entry.shape[-1] % block:
+        if entry.shape[-1] % entry.block:
             raise CheckpointError(
-                f"{self.path}: {name} must have rows of a multiple of {block} values for "
-                f"{type_name(entry.kind)}, not {entry.shape[-1]}"
+                f"{self.path}: {name} must have rows of a multiple of {entry.block} values for "
+                f"{entry.type_name}, not {entry.shape[-1]}"
             )
+        if entry.layout and entry.kind not in _BLOCKS and not entry.layout.tensor_bytes:
+            with within(f"{self.path}: {name}"):
+                values = entry.layout.values(raw, entry.shape)
+            return self._checked(name, values)
         try:
             rows = raw.reshape(prod(entry.shape[:-1]), -1)
             with np.errstate(all="ignore"):
                 array = dequantize(rows, GGMLQuantizationType(entry.kind)).reshape(entry.shape)
         except (ValueError, NotImplementedError):  # Unknown to the library, or without dequantizer.
             raise CheckpointError(
-                f"{self.path}: {name} must be of a type that can be read, "
-                f"not {type_name(entry.kind)}"
+                f"{self.path}: {name} must be of a type that can be read, not {entry.type_name}"
             ) from None
         return self._checked(name, array)
 
@@ -260,38 +309,6 @@ class GgufFile:
             check_finite(f"{self.path}: {name}", array, stored)
             self._finite.add(name)
         return array
-
-
-def block_size(kind: int) -> int:
-    """Count the weights in a block of a type, of which a row has a whole number.
-
-    Parameters
-    ----------
-    kind : number of the type
-
-    Returns
-    -------
-    The weights; 1 for unknown types
-    """
-    return _BLOCKS.get(kind, (1, 0))[0]
-
-
-def stored_bytes(kind: int, shape: tuple[int, ...]) -> int:
-    """Count the bytes of a tensor.
-
-    Parameters
-    ----------
-    kind : number of the type
-    shape : (N, K), or another shape
-
-    Returns
-    -------
-    The bytes; 0 for unknown types, whose size cannot be checked
-    """
-    count = prod(shape)
-    block, size = _BLOCKS.get(kind, (1, 0))
-    # bitnet.cpp has the scale in 32 bytes after all blocks.
-    return -(-count // block) * size + 32 * (kind == TernaryType.I2_S)
 
 
 def is_known(kind: int) -> bool:

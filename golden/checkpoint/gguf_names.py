@@ -14,6 +14,7 @@ __all__ = [
     "ARCHITECTURES",
     "CONFIG_KEYS",
     "HIDDEN_ACT",
+    "TRANSFORM",
     "architecture_of",
     "gguf_name",
     "huggingface_name",
@@ -67,6 +68,11 @@ CONFIG_KEYS: dict[str, str] = _DATA["config"]["names"]
 #: same meaning in Hugging Face's ``hidden_act``.
 HIDDEN_ACT: str = _DATA["activation"]["key"]
 ACTIVATIONS: list[str] = _DATA["activation"]["values"]
+
+
+#: Trilith's key of the transform of activations, with the value none, in files of types that models
+#: with a transform use.
+TRANSFORM = "trilith.activation_transform"
 
 
 #: Hugging Face's names of tensors by GGUF's, of both kinds.

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import CheckpointError, within
-from .gguf_blocks import TernaryType, packed_from_fields, packed_from_tq1, zero_blocks
+from .gguf_blocks import zero_blocks
+from .gguf_layouts import LAYOUTS
 from .gguf_names import scale_name
 from .i2_s import I2SLayout, I2SMatrix, I2SReading, choose_layout, unpack_codes
 from .packing import pack_codes
@@ -63,7 +64,7 @@ def read_i2s_layout(
     for ours in linears:
         name = names[ours]
         entry = file.entries[name]
-        if entry.kind == TernaryType.I2_S:
+        if entry.layout is LAYOUTS["I2_S"]:
             n, k = entry.shape
             norm = names.get(_norm_in_front(ours))
             gain = file.array(norm) if norm and file.entries[norm].shape == (k,) else None
@@ -99,12 +100,13 @@ def read_ternary(
     """
     entry = file.entries[name]
     n, k = entry.shape
-    raw = file.raw(name)
+    raw, kind = file.raw(name), entry.layout
+    assert kind is not None
     scale = np.ones((1, 1), np.float32)
     extra = scale_name(name)
     factor = file.array(extra) if extra in file.entries else None
     with within(f"{file.path}: {name}"):
-        if entry.kind == TernaryType.I2_S:
+        if kind.tensor_bytes:
             scale = raw[n * k // 4 : n * k // 4 + 4].view(np.float32).reshape(1, 1).copy()
             check_legal_scales("the scale after the weights", scale, zero=True)
             raw = raw[: n * k // 4]
@@ -115,17 +117,13 @@ def read_ternary(
             # Row 2j + i of a head is row i·(half) + j of Hugging Face's.
             halves = rows.reshape(heads, n // heads // 2, 2, -1).swapaxes(1, 2)
             rows = np.ascontiguousarray(halves).reshape(n, -1)
-        if entry.kind == TernaryType.I2_S:
+        if kind.tensor_bytes:
             plain = layout is I2SLayout.BLOCK128
-            packed = packed_from_fields(rows, msb_first=True) if plain else pack_codes(rows)
+            packed = kind.unpack(rows) if plain else pack_codes(rows)
         else:
-            blocks = rows.reshape(n, k // 256, -1)
-            d = np.ascontiguousarray(blocks[..., -2:]).view(np.float16)[..., 0].astype(np.float32)
+            codes, d = kind.split(rows, k)
             check_legal_scales("scales", d, zero=True)
-            if entry.kind == TernaryType.TQ1_0:
-                packed = packed_from_tq1(blocks)
-            else:
-                packed = packed_from_fields(blocks[..., :64].reshape(n, k // 4), msb_first=False)
+            packed = kind.unpack(codes)
             # llama.cpp gives a block of zeros the scale 0, which is not the scale of the tensor.
             scale = fewest_scales(d, zero_blocks(packed, d == 0))
         if factor is not None:

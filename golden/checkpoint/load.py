@@ -24,6 +24,7 @@ def load_checkpoint(
     *,
     quantize: str | None = None,
     i2s_layout: str = "auto",
+    type42: str | None = None,
     hidden_act: str | None = None,
 ) -> Checkpoint:
     """Read a checkpoint's configuration and names; each tensor is read when it is used.
@@ -33,7 +34,7 @@ def load_checkpoint(
     - Hugging Face folders and safetensors files with ``config.json`` beside them, also sharded by
       ``model.safetensors.index.json``. Weights are packed uint8 with ``weight_scale``,
       ternary-valued floats (several scales per matrix as in TriLM), or float master weights.
-    - GGUF files with TQ1_0, TQ2_0 or I2_S.
+    - GGUF files with the ternary types of ``gguf_layouts.LAYOUTS``.
 
     Nothing is unpickled. ``config.json`` alone decides whether a stored ``weight_scale`` multiplies
     or divides, as in ``transformers.integrations.bitnet``: it multiplies where ``linear_class`` is
@@ -48,6 +49,8 @@ def load_checkpoint(
     i2s_layout : layout of the matrices in I2_S of a GGUF file, "auto" or a value of ``I2SLayout``.
         "auto" is ``block128``, and the weights are looked at: a ``CheckpointWarning`` says that
         they do not show the layout, and a file that is clearly in another one is refused.
+    type42 : layout of the tensors of a GGUF file whose type has the number 42, "q2_0_64",
+        "q2_0_128" or "stq1_0". None where the sizes of the tensors show it; others are refused.
     hidden_act : activation of a GGUF file that states none, "silu" or "relu2"; None where the file
         or its architecture says it
 
@@ -67,7 +70,7 @@ def load_checkpoint(
     if i2s_layout not in (legal := ("auto", *I2SLayout)):
         raise CheckpointError(f"i2s_layout must be one of {', '.join(legal)}, not {i2s_layout!r}")
     if path.is_dir():
-        _check_not_gguf(path, i2s_layout, hidden_act)
+        _check_not_gguf(path, i2s_layout, type42, hidden_act)
         files, config_file = _weight_files(path), path / "config.json"
         if not config_file.is_file():
             raise CheckpointError(
@@ -84,11 +87,11 @@ def load_checkpoint(
                 f"{path}: quantize is for float master weights, and a GGUF file is quantized "
                 "already; leave it out"
             )
-        return load_gguf(path, i2s_layout=i2s_layout, hidden_act=hidden_act)
+        return load_gguf(path, i2s_layout=i2s_layout, type42=type42, hidden_act=hidden_act)
     if not is_safetensors(head):
         reason = "it has neither's first bytes; download it again"
         raise CheckpointError(mistaken(path, "a safetensors or GGUF file", reason))
-    _check_not_gguf(path, i2s_layout, hidden_act)
+    _check_not_gguf(path, i2s_layout, type42, hidden_act)
     config_file = path.with_name("config.json")
     if not config_file.is_file():
         raise CheckpointError(
@@ -111,11 +114,17 @@ def _first_bytes(path: Path, wanted: str) -> bytes:
         return file.read(9)
 
 
-def _check_not_gguf(path: Path, i2s_layout: str, hidden_act: str | None) -> None:
+def _check_not_gguf(
+    path: Path, i2s_layout: str, type42: str | None, hidden_act: str | None
+) -> None:
     """Refuse settings for what only GGUF files leave open."""
     if i2s_layout != "auto":
         raise CheckpointError(
             f"{path}: the layout of I2_S is for GGUF files; leave out --i2s-layout (i2s_layout)"
+        )
+    if type42:
+        raise CheckpointError(
+            f"{path}: the layout of the type 42 is for GGUF files; leave out --type42 (type42)"
         )
     if hidden_act:
         raise CheckpointError(

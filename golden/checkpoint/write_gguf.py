@@ -10,15 +10,16 @@ from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, FormatError, MissingTokenizerError
+from ..errors import CheckpointError, FormatError, MissingTokenizerError, within
 from ..files import Progress, ignore_progress, new_file
 from .end_tokens import end_tokens
 from .finite import to_finite_float32
-from .gguf_blocks import TernaryType, fields_from_packed, tq1_from_packed
-from .gguf_file import GgufFile, block_size, stored_bytes
+from .gguf_file import GgufFile
+from .gguf_layouts import LAYOUTS, BlockLayout
 from .gguf_names import (
     CONFIG_KEYS,
     HIDDEN_ACT,
+    TRANSFORM,
     architecture_of,
     gguf_name,
     permuted_heads,
@@ -35,7 +36,7 @@ __all__ = ["check_gguf", "write_gguf"]
 
 
 #: Values of ``general.file_type``. Sources: llama.h, and bitnet.cpp's fork of it for I2_S.
-_FILE_TYPES = {TernaryType.TQ1_0: 36, TernaryType.TQ2_0: 37, TernaryType.I2_S: 40}
+_FILE_TYPES = {"TQ1_0": 36, "TQ2_0": 37, "I2_S": 40}
 
 
 #: Keys of tokens that end a text, behind ``tokenizer.ggml.``.
@@ -51,7 +52,7 @@ def check_gguf(checkpoint: Checkpoint, kind: str) -> None:
     Parameters
     ----------
     checkpoint : source
-    kind : "tq1_0", "tq2_0" or "i2_s"
+    kind : name of one of ``LAYOUTS`` in lower case
 
     Raises
     ------
@@ -61,9 +62,12 @@ def check_gguf(checkpoint: Checkpoint, kind: str) -> None:
     plan = _Plan.make(checkpoint, _kind(kind))
     for name, array in checkpoint.tensors.items():
         _float_type(name, array)
-    if plan.kind == TernaryType.I2_S:
+    if plan.kind.tensor_bytes:
         for tensor in checkpoint.ternary.values():
-            check_single_scale(tensor, "I2_S")
+            check_single_scale(tensor, plan.kind.name)
+    if plan.kind.name == "STQ1_0":
+        for tensor in checkpoint.ternary.values():
+            _codes(tensor, plan.kind)
 
 
 def write_gguf(
@@ -74,14 +78,14 @@ def write_gguf(
     force: bool = False,
     progress: Progress = ignore_progress,
 ) -> str:
-    """Write a GGUF file with ternary weights in TQ1_0, TQ2_0 or I2_S.
+    """Write a GGUF file with ternary weights in one of ``LAYOUTS``.
 
     GGUF's scales multiply. Where the source divides by its scales, 1/scale is rounded to float32;
-    ``compare`` counts these. No other scale is rounded: I2_S has one float32 scale per matrix. The
-    blocks of TQ1_0 and TQ2_0 have float16 scales, which are used where they hold every scale of a
-    matrix exactly. Otherwise they are 1, and the scale is a float32 tensor ``.scale`` beside the
-    matrix, as llama.cpp's ``BitnetModel`` writes it. A block of zeros has the matrix's scale, where
-    ggml's own quantizer writes 0.
+    ``compare`` counts these. No other scale is rounded: I2_S has one float32 scale per matrix, and
+    IQ2_BN one per row. The blocks of other layouts have float16 scales, which are used where they
+    hold every scale of a matrix exactly. Otherwise they are 1, and the scale is a float32 tensor
+    ``.scale`` beside the matrix, as llama.cpp's ``BitnetModel`` writes it. A block of zeros has the
+    matrix's scale, where ggml's own quantizer writes 0.
 
     Norms are float32; other tensors keep their types. The tokenizer of a GGUF source is copied.
     Another source's ``tokenizer.json`` is written if ``read_gguf_tokenizer`` can make the same
@@ -91,7 +95,7 @@ def write_gguf(
     ----------
     checkpoint : source, of an architecture that GGUF has a name for
     file : takes its name when it is complete
-    kind : "tq1_0", "tq2_0" or "i2_s"
+    kind : name of one of ``LAYOUTS`` in lower case
     force : replace a file that exists
     progress : called after each tensor
 
@@ -122,9 +126,9 @@ def write_gguf(
     return reason
 
 
-def _kind(kind: str) -> TernaryType:
-    """Find a type of ternary weights by its name."""
-    kinds = {one.name.lower(): one for one in TernaryType}
+def _kind(kind: str) -> BlockLayout:
+    """Find a layout of ternary weights by its name."""
+    kinds = {name.lower(): one for name, one in LAYOUTS.items()}
     if kind not in kinds:
         raise CheckpointError(f"kind must be one of {', '.join(kinds)}, not {kind!r}")
     return kinds[kind]
@@ -136,7 +140,7 @@ class _Plan:
 
     Parameters
     ----------
-    kind : type of the ternary weights
+    kind : layout of the ternary weights
     arch : GGUF's name of the architecture
     model : configuration of the source
     numbers : metadata by GGUF's keys, without the architecture in front
@@ -146,7 +150,7 @@ class _Plan:
     float16 : the scales of a matrix are in its blocks; False where a ``.scale`` tensor has them
     """
 
-    kind: TernaryType
+    kind: BlockLayout
     arch: str
     model: ModelConfig
     numbers: Mapping[str, int | float]
@@ -156,14 +160,14 @@ class _Plan:
     float16: Mapping[str, bool]
 
     @classmethod
-    def make(cls, checkpoint: Checkpoint, kind: TernaryType) -> "_Plan":
+    def make(cls, checkpoint: Checkpoint, kind: BlockLayout) -> "_Plan":
         """Decide, or refuse what the format cannot hold."""
         check_understood(checkpoint)
         arch = architecture_of(checkpoint)
         present = [f"{name}.weight" for name in checkpoint.ternary]
         shapes = transformer_linears(checkpoint.config, checkpoint.path, present)
         # I2_S is written in the layout block128.
-        block = 128 if kind == TernaryType.I2_S else block_size(kind)
+        block = 128 if kind.tensor_bytes else kind.weights
         for name, (_, k) in shapes.items():
             if k % block:
                 raise FormatError(
@@ -180,9 +184,9 @@ class _Plan:
             shapes=shapes,
             names={name: gguf_name(name) for name in (*checkpoint.tensors, *shapes)},
             float16={
-                name: _in_float16(checkpoint.ternary[name.removesuffix(".weight")])
+                name: _scales_fit(checkpoint.ternary[name.removesuffix(".weight")], kind)
                 for name in shapes
-                if kind != TernaryType.I2_S
+                if not kind.tensor_bytes
             },
         )
 
@@ -193,20 +197,26 @@ class _Plan:
         return scale_name(self.names[name])
 
 
-def _in_float16(tensor: TernaryTensor) -> bool:
-    """Find out whether float16 holds every scale of a matrix, which several scales need."""
+def _scales_fit(tensor: TernaryTensor, kind: BlockLayout) -> bool:
+    """Find out whether a layout holds every scale of a matrix, which several scales need."""
     scale = tensor.multiplier
+    if kind.row_bytes:
+        if scale.shape[1] > 1:
+            raise FormatError(
+                f"{tensor.name} has {scale.shape[1]} scales in a row, and {kind.name} must have one"
+            )
+        return True
     with np.errstate(over="ignore"):
         exact = scale.astype(np.float16).astype(np.float32) == scale
     if not exact.all() and scale.size > 1:
         raise FormatError(
-            f"{tensor.name} has {scale.size} scales, and TQ's must be exact in float16, "
-            f"not {scale[~exact][0]}"
+            f"{tensor.name} has {scale.size} scales, and those of {kind.name} must be exact in "
+            f"float16, not {scale[~exact][0]}"
         )
-    if tensor.group_size % 256:
+    if tensor.group_size % kind.weights:
         raise FormatError(
-            f"{tensor.name} must have scales of a multiple of 256 inputs for TQ, "
-            f"not {tensor.group_size}"
+            f"{tensor.name} must have scales of a multiple of {kind.weights} inputs for "
+            f"{kind.name}, not {tensor.group_size}"
         )
     return bool(exact.all())
 
@@ -256,7 +266,11 @@ def _ends(checkpoint: Checkpoint, model: ModelConfig) -> list[int]:
 def _add_metadata(writer: GGUFWriter, plan: _Plan) -> None:
     """Add the metadata that ``load_gguf`` and llama.cpp read."""
     model, arch = plan.model, plan.arch
-    writer.add_uint32("general.file_type", _FILE_TYPES[plan.kind])
+    if plan.kind.name in _FILE_TYPES:
+        writer.add_uint32("general.file_type", _FILE_TYPES[plan.kind.name])
+    if plan.kind.transform:
+        # Other files of these types are of models that need a transform.
+        writer.add_string(TRANSFORM, "none")
     writer.add_string(f"{arch}.{HIDDEN_ACT}", str(model.hidden_act))
     for key, value in plan.numbers.items():
         add = writer.add_float32 if type(value) is float else writer.add_uint32
@@ -343,9 +357,9 @@ def _add_tensor_infos(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -
             GGMLQuantizationType(_GGML_FLOATS[dtype.name]),
         )
     for name, shape in plan.shapes.items():
-        size = stored_bytes(plan.kind, shape)
-        # The library only writes the type's number, and has none for I2_S.
-        number = cast(Any, plan.kind)
+        size = plan.kind.stored_bytes(shape)
+        # The library only writes the type's number, and has none for most layouts.
+        number = cast(Any, plan.kind.numbers[0])
         writer.add_tensor_info(plan.names[name], shape, np.dtype(np.int8), size, number)
         if beside := plan.scale_name(name):
             writer.add_tensor_info(beside, (1,), np.dtype(np.float32), 4)
@@ -371,8 +385,14 @@ def _write_tensors(
         progress(len(checkpoint.tensors) + done + 1, total)
 
 
+def _codes(tensor: TernaryTensor, kind: BlockLayout) -> NDArray[np.uint8]:
+    """Lay the trits of a matrix out, uint8[N, K / weights, bytes]."""
+    with within(tensor.name):
+        return kind.pack(tensor.packed, tensor.out_features)
+
+
 def _tensor_data(
-    tensor: TernaryTensor, kind: TernaryType, heads: int, beside: bool
+    tensor: TernaryTensor, kind: BlockLayout, heads: int, beside: bool
 ) -> NDArray[np.uint8]:
     """Lay a matrix out as GGUF has it.
 
@@ -382,24 +402,17 @@ def _tensor_data(
     beside : the scale is in a tensor of its own, and the blocks' scales are 1
     """
     n, k = tensor.shape
-    if kind == TernaryType.I2_S:
-        rows = fields_from_packed(tensor.packed, n, msb_first=True)
-    else:
-        d = np.ones((n, k // 256), np.float16)
-        if not beside:
-            scale = tensor.multiplier.astype(np.float16)
-            d[:] = scale.repeat(n // len(scale), axis=0).repeat(tensor.group_size // 256, axis=1)
-        if kind == TernaryType.TQ1_0:
-            weights = tq1_from_packed(tensor.packed, n)
-        else:
-            weights = fields_from_packed(tensor.packed, n, msb_first=False).reshape(n, -1, 64)
-        rows = np.concatenate([weights, d.view(np.uint8).reshape(n, -1, 2)], axis=2).reshape(n, -1)
+    scale = np.ones((1, 1), np.float32) if beside else tensor.multiplier
+    d = scale.repeat(n // len(scale), axis=0)
+    if kind.scale_first is not None:
+        d = d.repeat(k // kind.weights // scale.shape[1], axis=1)
+    rows = kind.join(_codes(tensor, kind), d)
     if heads:
         pairs = rows.reshape(heads, 2, n // heads // 2, -1).swapaxes(1, 2)
         rows = np.ascontiguousarray(pairs).reshape(n, -1)
-    if kind != TernaryType.I2_S:
+    if not kind.tensor_bytes:
         return rows.reshape(-1)
-    check_single_scale(tensor, "I2_S")
+    check_single_scale(tensor, kind.name)
     # bitnet.cpp's own converter repeats the scale through the 32 bytes.
     tail = np.full(8, tensor.multiplier[0, 0], np.float32).view(np.uint8)
     return np.concatenate([rows.reshape(-1), tail])

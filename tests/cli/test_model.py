@@ -6,6 +6,7 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from trilith.cli.main import main
+from trilith.cli.model import _Target
 from trilith.golden.data import DIGITS, PYDOC
 
 
@@ -51,7 +52,13 @@ def test_inspect(model, tiny):
     assert report["total"]["zero_fraction"] == pytest.approx(zeros / 589824)
 
 
-@pytest.mark.parametrize("to", ["huggingface", "tq1_0", "tq2_0", "i2_s", "stream"])
+@pytest.mark.parametrize(
+    "to",
+    [
+        *("huggingface", "tq1_0", "tq2_0", "i2_s", "stream"),
+        *("q2_0_64", "q2_0_128", "iq2_bn", "pq2_0", "ptq1_0"),
+    ],
+)
 def test_convert_and_verify(model, tmp_path, tiny, to):
     folder, _, _ = tiny()
     target = tmp_path / "target"
@@ -99,7 +106,8 @@ def test_refusals(model, tmp_path, tiny):
     )
     refused(
         model("convert", folder, out, "--to", "q4_k"),
-        "--to must be huggingface, tq1_0, tq2_0, i2_s or stream, not 'q4_k'",
+        "--to must be huggingface, tq1_0, tq2_0, i2_s, q2_0_64, q2_0_128, stq1_0, iq2_bn, pq2_0, "
+        "ptq1_0 or stream, not 'q4_k'",
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--preset", "big"),
@@ -235,8 +243,19 @@ def test_the_activation_of_a_gguf_file(model, tmp_path, tiny):
 
 #: Changes to a model, the format that refuses it, and those that accept it.
 REFUSALS = {
-    "narrow": ({"hidden_size": 64}, "i2_s", ["huggingface", "stream"]),
-    "narrow for TQ": ({"hidden_size": 128}, "tq1_0", ["huggingface", "i2_s", "stream"]),
+    "narrow": (
+        {"hidden_size": 64},
+        "i2_s",
+        ["huggingface", "q2_0_64", "iq2_bn", "stream"],
+    ),
+    "narrow for TQ": (
+        {"hidden_size": 128},
+        "tq1_0",
+        [
+            *("huggingface", "i2_s", "q2_0_64", "q2_0_128"),
+            *("iq2_bn", "pq2_0", "ptq1_0", "stream"),
+        ],
+    ),
     "scaled positions": (
         {"rope_scaling": {"rope_type": "yarn", "factor": 4}},
         "tq2_0",
@@ -258,14 +277,17 @@ def test_that_formats_of_an_advice_accept_the_model(model, tmp_path, tiny, case)
     done = model("convert", folder, tmp_path / "new", "--to", to)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith(f"; give --to {' or '.join(others)}\n")
-    for other in ("huggingface", "tq1_0", "tq2_0", "i2_s", "stream"):
+    for other in _Target:
         done = model("convert", folder, tmp_path / other, "--to", other)
         assert done.returncode == (0 if other in others else 2), done.stderr
 
 
 def test_scales_that_only_some_formats_hold(model, tmp_path, tiny):
     """Float weights whose scales differ by group of rows, or by group of inputs."""
-    for groups, others in (((2, 1), "tq1_0 or tq2_0 or stream"), ((1, 2), "stream")):
+    for groups, others in (
+        ((2, 1), "tq1_0 or tq2_0 or q2_0_64 or q2_0_128 or iq2_bn or pq2_0 or ptq1_0 or stream"),
+        ((1, 2), "q2_0_64 or q2_0_128 or pq2_0 or ptq1_0 or stream"),
+    ):
         folder, trits, _ = tiny(f"source{groups[1]}", quantization_config={})
         stored = load_file(folder / "model.safetensors")
         for name, found in trits.items():
@@ -289,7 +311,7 @@ def test_an_advice_leaves_out_streams_of_a_matrix_that_is_too_large(model, tmp_p
     folder, _, _ = tiny(hidden_size=64, intermediate_size=7168)
     done = model("convert", folder, tmp_path / "new", "--to", "i2_s")
     rule = "q_proj.weight must have a multiple of 128 inputs for i2_s, not 64"
-    refused(done, f"model.layers.0.self_attn.{rule}; give --to huggingface")
+    refused(done, f"model.layers.0.self_attn.{rule}; give --to huggingface or q2_0_64 or iq2_bn")
 
 
 def test_that_codes_of_an_advice_hold_the_weights(model, tmp_path, tiny):

@@ -15,9 +15,9 @@ ALWAYS = {
     "sim": "waves checkpoint",
     "verilog": "out core lanes rows tokens act-bits code k-max n-max levels-per-stage target "
     "name wrapper period-ns force",
-    "model inspect": "quantize i2s-layout",
-    "model convert": "quantize i2s-layout to hidden-act",
-    "model verify": "quantize i2s-layout",
+    "model inspect": "quantize i2s-layout type42",
+    "model convert": "quantize i2s-layout type42 to hidden-act",
+    "model verify": "quantize i2s-layout type42",
     "model compile": "quantize i2s-layout hidden-act out force core",
     "estimate": "design memory clock profile validation",
     "energy mac": "library",

@@ -255,7 +255,8 @@ def refuses(tmp_path, message, tensors, **options):
             77,
             "a type of the unknown number 77 (known are 0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, "
             "14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 34, 35, 36, 38, "
-            "39, 40, 41); a newer or another program wrote the file, or it is damaged",
+            "39, 40, 41, 42, 43, 135, 142, 143); a newer or another program wrote the file, or "
+            "it is damaged",
         ),
     ],
 )
@@ -263,7 +264,10 @@ def test_other_types(tmp_path, kind, message):
     tensors, _ = layer(I2_S)
     _, shape, _ = tensors["blk.0.attn_v.weight"]
     tensors["blk.0.attn_v.weight"] = kind, shape, np.zeros(2 * shape[0] * shape[1], np.uint8)
-    message = f"blk.0.attn_v.weight must be TQ1_0, TQ2_0 or I2_S, not {message}"
+    message = (
+        "blk.0.attn_v.weight must be TQ1_0, TQ2_0, I2_S, Q2_0_64, Q2_0_128, STQ1_0, IQ2_BN, PQ2_0 "
+        f"or PTQ1_0, not {message}"
+    )
     refuses(tmp_path, message, tensors | EMBEDDING)
 
 

@@ -66,21 +66,22 @@ def test_scales_that_a_format_cannot_hold(tmp_path, tiny, changed):
         "i2_s",
     )
     refuses(
-        f"{Q} has 2 scales, and TQ's must be exact in float16, not 0.10000000149011612",
+        f"{Q} has 2 scales, and those of TQ2_0 must be exact in float16, not 0.10000000149011612",
         write_gguf,
         changed(source, Q, scale=np.array([[0.5], [0.1]], np.float32)),
         tmp_path / "new",
         "tq2_0",
     )
     refuses(
-        f"{Q} must have scales of a multiple of 256 inputs for TQ, not 128",
+        f"{Q} must have scales of a multiple of 256 inputs for TQ2_0, not 128",
         write_gguf,
         changed(source, Q, scale=np.array([[0.5, 0.25]], np.float32), group_size=128),
         tmp_path / "new",
         "tq2_0",
     )
     refuses(
-        "kind must be one of tq1_0, tq2_0, i2_s, not 'q4_k'",
+        "kind must be one of tq1_0, tq2_0, i2_s, q2_0_64, q2_0_128, stq1_0, iq2_bn, pq2_0, ptq1_0, "
+        "not 'q4_k'",
         write_gguf,
         source,
         tmp_path / "new",
