@@ -62,6 +62,50 @@ def test_too_few_clocks_per_bit(component):
 GAP = 3
 
 
+def received(line):
+    """Kind, sequence number and length of the frames that the receiver finds on a line."""
+    clocks = GAP * len(line) + 2
+    data, strobe = np.zeros((clocks, 1), np.uint8), np.zeros((clocks, 1), np.uint8)
+    data[: GAP * len(line) : GAP, 0] = np.frombuffer(line, np.uint8)
+    strobe[: GAP * len(line) : GAP] = 1
+    idle = np.zeros((clocks, 1), np.uint8)
+    inputs = {"data": data, "strobe": strobe, "take": idle, "address": idle}
+    out = run_clocked(FrameReceiver(), inputs)
+    at = np.flatnonzero(out["frame"][:, 0])
+    return [tuple(int(out[name][i, 0]) for name in ("kind", "sequence", "length")) for i in at]
+
+
+def soak(frames, corrupt, count, seed):
+    """Send damaged frames, each with a good one behind it; only the good ones must be found."""
+    rng = np.random.default_rng(seed)
+    sent = [
+        Frame(kind=frame.kind, sequence=frame.sequence, payload=frame.payload[:40])
+        for frame in frames(rng, 200)
+    ]
+    lines = [frame.encode() for frame in sent]
+    line, good = bytearray(), []
+    for index in rng.integers(len(sent), size=count):
+        # What is added in front of a frame, or behind it, leaves it good.
+        bad = lines[index]
+        while any(FrameReader().feed(bad + b"\0")):
+            bad = corrupt(rng, lines[index])
+        line += bad + lines[index - 1]
+        good.append(sent[index - 1])
+    assert received(bytes(line)) == [
+        (frame.kind, frame.sequence, len(frame.payload)) for frame in good
+    ]
+
+
+def test_the_receiver_takes_no_damaged_frame(frames, corrupt):
+    soak(frames, corrupt, 1_000, 6)
+
+
+@pytest.mark.long
+def test_the_receiver_takes_no_damaged_frame_in_a_million(frames, corrupt):
+    for seed in range(50):
+        soak(frames, corrupt, 20_000, 100 + seed)
+
+
 def test_the_receiver_takes_what_golden_takes(frames, corrupt):
     rng = np.random.default_rng(3)
     line = b""
@@ -71,16 +115,9 @@ def test_the_receiver_takes_what_golden_takes(frames, corrupt):
     line += b"\0"
     expected = list(FrameReader().feed(line))
     assert 150 <= len(expected) <= 250
-    clocks = GAP * len(line) + 2
-    data, strobe = np.zeros((clocks, 1), np.uint8), np.zeros((clocks, 1), np.uint8)
-    data[: GAP * len(line) : GAP, 0] = np.frombuffer(line, np.uint8)
-    strobe[: GAP * len(line) : GAP] = 1
-    idle = np.zeros((clocks, 1), np.uint8)
-    inputs = {"data": data, "strobe": strobe, "take": idle, "address": idle}
-    out = run_clocked(FrameReceiver(), inputs)
-    at = np.flatnonzero(out["frame"][:, 0])
-    got = [tuple(int(out[name][i, 0]) for name in ("kind", "sequence", "length")) for i in at]
-    assert got == [(frame.kind, frame.sequence, len(frame.payload)) for frame in expected]
+    assert received(line) == [
+        (frame.kind, frame.sequence, len(frame.payload)) for frame in expected
+    ]
 
 
 def test_payloads_stay_while_the_next_frame_comes():
