@@ -18,11 +18,12 @@ class MemoryChecker(wiring.Component):
     One burst of up to 16 words is under way at a time. A word is taken while the last byte of the
     word before enters the CRC.
 
-    Latency: for w words of b bytes ``w · b`` cycles, and for each burst 1 cycle and the time from
-    its request to its first word. Throughput: a byte per cycle within a burst. A UART is slower by
-    far, so that the CRC has a small circuit.
+    Latency: for w words of b bytes ``w · b + 4`` cycles from ``start`` to ``done``, if a word comes
+    in the cycle after its request; 1 cycle without words. A later word of a burst delays the end,
+    and so does a first word that comes more than b cycles late. Throughput: a byte per cycle. A
+    UART is slower by far, so that the CRC has a small circuit.
 
-    Example: 4 words of 16 bytes take 64 cycles, 1 cycle, and the latency of the memory.
+    Example: 4 words of 16 bytes take 68 cycles.
 
     Parameters
     ----------

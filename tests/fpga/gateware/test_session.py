@@ -30,13 +30,16 @@ def test_a_crystal_that_is_none_is_refused():
         ({"identity": bytes(237)}, ValueError, "identity must have from 1 to 236 bytes, not 237"),
         ({"depth": 2.0}, TypeError, "depth must be an integer, not 2.0"),
         ({"depth": 239}, ValueError, "depth must be at least 240, not 239"),
+        ({"live": 2.0}, TypeError, "live must be an integer, not 2.0"),
+        ({"live": 26}, ValueError, "live must be from 0 to 25, not 26"),
+        ({"flags": 8}, ValueError, "flags must be from 0 to 7, not 8"),
     ],
 )
 def test_parameters_of_answers_that_are_not_legal(parameters, error, message):
     legal = {"identity": SIMULATED.identity.encode(), "depth": 512}
     arguments = legal | parameters
     with pytest.raises(error, match=f"^{re.escape(message)}$"):
-        AnswerScheduler(arguments["identity"], depth=arguments["depth"])
+        AnswerScheduler(arguments.pop("identity"), **arguments)
 
 
 @pytest.mark.parametrize(
