@@ -16,12 +16,12 @@ _ROOM = 2 * BURST
 #: Requests that wait in front of the arbiter, for each client.
 _REQUESTS = 4
 
-#: A burst is chosen when at most so many commands are left. With 3 the memory never waits. A larger
-#: number would let bursts of low priority stand before a later one of high priority.
+#: A burst is chosen when at most so many commands follow the one that is offered. The memory then
+#: never waits. A larger number would let bursts of low priority stand before one of high priority.
 _LEFT = 3
 
-#: Bursts that are chosen and have not begun: each has a command.
-_CHOSEN = _LEFT + 1
+#: Bursts that are chosen and have not begun.
+_CHOSEN = 2
 
 #: Bursts whose words are under way from the memory, and to it.
 _READS, _WRITES = 16, 4
@@ -57,7 +57,7 @@ def client_port(word_bits: int, address_bits: int) -> wiring.Signature:
 class _Client(wiring.Component):
     """Queues of a client. A burst is offered if its words are there, or if there is room for them.
 
-    Latency: 1 cycle from a request to its burst, and 2 from a word that arrives to its offer.
+    Latency: 2 cycles from a request to its burst, and 2 from a word that arrives to its offer.
     Throughput: one request and one word in each direction per cycle.
 
     Parameters
@@ -110,7 +110,9 @@ class _Client(wiring.Component):
         m.submodules.reads = reads = fifo.SyncFIFOBuffered(
             width=len(Value.cast(self.answer)), depth=_ROOM
         )
-        request = data.View(port.requests.p.shape(), requests.r_data)
+        # The oldest request is in a register, because many conditions begin with it.
+        request, there = Signal(port.requests.p.shape()), Signal()
+        moves = Signal()
         # Words that are stored and belong to no burst that was taken, and free places for reads.
         stored, room = Signal(range(BURST + 1)), Signal(range(_ROOM + 1), init=_ROOM)
         stores, drops, taken, freed = Signal(), Signal(), Signal(), Signal()
@@ -119,13 +121,14 @@ class _Client(wiring.Component):
             requests.w_data.eq(port.requests.p),
             requests.w_en.eq(port.requests.valid & ~self.clear),
             port.requests.ready.eq(requests.w_rdy & ~self.clear),
-            requests.r_en.eq(taken | self.clear),
+            moves.eq(~there | taken | self.clear),
+            requests.r_en.eq(moves),
             bursts.p.number.eq(number),
             bursts.p.outside.eq(number[len(bursts.p.number) :].any()),
             bursts.p.words.eq(request.words),
             bursts.p.write.eq(request.write),
             bursts.valid.eq(
-                requests.r_rdy & ~self.clear & (request.words <= Mux(request.write, stored, room))
+                there & ~self.clear & (request.words <= Mux(request.write, stored, room))
             ),
             taken.eq(bursts.valid & bursts.ready),
             writes.w_data.eq(port.write_data.p),
@@ -141,8 +144,13 @@ class _Client(wiring.Component):
             port.read_data.p.eq(reads.r_data),
             port.read_data.valid.eq(reads.r_rdy & ~self.clear),
             reads.r_en.eq(port.read_data.ready | self.clear),
-            self.idle.eq(~requests.r_rdy & (writes.level == 0) & (room == _ROOM)),
+            self.idle.eq(~requests.r_rdy & ~there & (writes.level == 0) & (room == _ROOM)),
         ]
+        with m.If(moves):
+            m.d.sync += [
+                Value.cast(request).eq(requests.r_data),
+                there.eq(requests.r_rdy & ~self.clear),
+            ]
         m.d.sync += [
             freed.eq(reads.r_rdy & reads.r_en),
             stored.eq(stored - Mux(taken & request.write, request.words, 0) + stores - drops),
@@ -154,8 +162,8 @@ class _Client(wiring.Component):
 class MemoryArbiter(wiring.Component):
     """Shares one memory between clients, and cuts their words into narrower backing words.
 
-    A burst of the lowest client that can go is chosen when at most 3 commands of the burst before
-    are left. It then ends without a pause. A read is chosen only if its client has room for all its
+    A burst of the lowest client that can go is chosen when the burst before has at most 4 commands
+    left. It then follows without a pause. A read is chosen only if its client has room for all its
     words, and a write only if all its words are there. No client can thus delay another one by more
     than a burst. The command of an idle arbiter passes these stages:
 
@@ -163,19 +171,19 @@ class MemoryArbiter(wiring.Component):
     cycle  stage
     =====  =======================================================================================
     0      the request is accepted, with the last word of a write
-    1      its burst is chosen
-    3      its first command is offered, and the first word of a write
+    2      its burst is chosen
+    4      its first command is offered, and the first word of a write
     R      the last part of a word is read
     R + 1  the word is whole
     R + 3  it is offered to its client
     =====  =======================================================================================
 
-    Latency: 3 cycles from a request to its command, and 3 from ``read_data`` to the client.
+    Latency: 4 cycles from a request to its command, and 3 from ``read_data`` to the client.
     Throughput: one command per cycle, within bursts and from one to the next.
 
     Example: with words of 128 bits and backing words of 16 bits, a burst of 16 words takes 128
-    cycles. A request of client 0 waits for at most 3 commands of one burst and the whole of
-    another.
+    cycles. A burst of client 0 waits for at most 4 commands of one burst and the whole of another.
+    If a word has fewer than 4 parts, it waits for up to two whole ones.
 
     - Order: requests of a client are executed in order, so that a read sees the writes before it.
       Between clients no order is promised.
@@ -261,10 +269,12 @@ class MemoryArbiter(wiring.Component):
         m.submodules.writes = writes = fifo.SyncFIFO(width=under_way.size, depth=_WRITES)
         m.submodules.chosen = chosen = fifo.SyncFIFO(width=burst.size, depth=_CHOSEN)
         entry, picked = Signal(under_way), data.View(burst, chosen.w_data)
-        left = Signal(range(_LEFT + BURST * self._parts + 1))  # Commands of all chosen bursts.
-        wants = Signal()
+        # Commands of the burst behind the one that is offered.
+        more, wants = Signal(range(BURST * self._parts)), Signal()
+        # A chosen burst has enough commands for the next choice, if a word has so many parts.
+        waiting = 0 if self._parts > _LEFT else 1
         m.d.comb += [
-            wants.eq(left <= _LEFT),
+            wants.eq((more <= _LEFT) & (chosen.level <= waiting)),
             reads.w_data.eq(entry),
             writes.w_data.eq(entry),
             reads.w_en.eq(chosen.w_en & ~picked.write),
@@ -286,13 +296,13 @@ class MemoryArbiter(wiring.Component):
                     entry.client.eq(index),
                 ]
             higher = higher | can
-        self._command(m, chosen, burst, left)
+        self._command(m, chosen, burst, more)
         self._write(m, clients, writes, under_way)
         self._read(m, clients, reads, under_way)
         return m
 
     def _command(
-        self, m: Module, chosen: fifo.SyncFIFO, burst: data.StructLayout, left: Signal
+        self, m: Module, chosen: fifo.SyncFIFO, burst: data.StructLayout, more: Signal
     ) -> None:
         """Offer the commands of the chosen bursts, one behind the other.
 
@@ -301,26 +311,25 @@ class MemoryArbiter(wiring.Component):
         m : module that gets the logic
         chosen : queue of the bursts
         burst : layout of a burst
-        left : driven here: commands of all bursts that are chosen
+        more : driven here: commands of the burst behind the one that is offered
         """
         commands = self.backing.commands
-        following, picked = data.View(burst, chosen.r_data), data.View(burst, chosen.w_data)
-        more = Signal(range(BURST * self._parts))  # Commands of the burst behind the one offered.
+        following = data.View(burst, chosen.r_data)
         taken, moves = Signal(), Signal()
         m.d.comb += [
             taken.eq(commands.valid & commands.ready),
             moves.eq(~commands.valid | (taken & (more == 0))),
             chosen.r_en.eq(moves),
         ]
-        m.d.sync += left.eq(left + Mux(chosen.w_en, picked.words << self._part_bits, 0) - taken)
         with m.If(moves):
+            m.d.sync += commands.valid.eq(chosen.r_rdy)
+        with m.If(moves & chosen.r_rdy):
             m.d.sync += [
-                commands.valid.eq(chosen.r_rdy),
                 commands.p.address.eq(following.number << self._part_bits),
                 commands.p.write.eq(following.write),
                 more.eq((following.words << self._part_bits) - 1),
             ]
-        with m.Elif(taken):
+        with m.Elif(taken & (more != 0)):
             m.d.sync += [commands.p.address.eq(commands.p.address + 1), more.eq(more - 1)]
 
     def _write(

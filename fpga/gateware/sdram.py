@@ -3,7 +3,7 @@
 from typing import Any
 
 from amaranth.hdl import ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal, Value
-from amaranth.lib import io, wiring
+from amaranth.lib import data, io, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden.checks import check_kind
@@ -65,7 +65,7 @@ class Sdram(wiring.Component):
     must come a quarter to a half of a cycle behind ``sync``, so that the chip sees stable commands.
     With ``pads`` it is the clock domain ``sdram``, and leaves through a pad's register, too.
 
-    Latency: 7 cycles from a read of an open row to its word. Throughput: one command per cycle
+    Latency: 8 cycles from a read of an open row to its word. Throughput: one command per cycle
     within a row; refreshes, and changes of row or bank, take about 10 cycles.
 
     Parameters
@@ -105,14 +105,16 @@ class Sdram(wiring.Component):
         dfi = {name: Signal.like(getattr(pins, name)) for name in ("a", "ba")}
         controls = {name: Signal(name=f"dfi_{name}") for name in ("ras_n", "cas_n", "we_n")}
         mask, writes = Signal(DATA_BITS // 8), Signal()
+        offered, accepts = Signal(), Signal()
+        commands = self._queue(m, done, offered, accepts)
         m.submodules.controller = Instance(
             CONTROLLER,
             i_sys_clk=ClockSignal(),
             i_sys_rst=ResetSignal() | ~done,
-            i_cmd_valid=port.commands.valid & done,
-            o_cmd_ready=(accepts := Signal()),
-            i_cmd_payload_we=port.commands.p.write,
-            i_cmd_payload_addr=port.commands.p.address,
+            i_cmd_valid=offered,
+            o_cmd_ready=accepts,
+            i_cmd_payload_we=commands.write,
+            i_cmd_payload_addr=commands.address,
             o_wdata_ready=port.write_data.ready,
             i_wdata_payload_data=port.write_data.p.data,
             i_wdata_payload_we=port.write_data.p.strobes,
@@ -132,7 +134,6 @@ class Sdram(wiring.Component):
             platform.add_file(verilog.name, verilog.read_text())
         m.d.comb += [
             self.ready.eq(done),
-            port.commands.ready.eq(accepts & done),
             pins.cke.eq(1),
             pins.a.eq(Mux(done, dfi["a"], address)),
             pins.ba.eq(Mux(done, dfi["ba"], 0)),
@@ -145,6 +146,38 @@ class Sdram(wiring.Component):
         ]
         self._register(m, pins)
         return m
+
+    def _queue(self, m: Module, done: Signal, offered: Signal, accepts: Signal) -> data.View:
+        """Put registers between the port and the controller, whose ready comes late in a cycle.
+
+        Parameters
+        ----------
+        m : module that gets the logic
+        done : the start is over
+        offered : driven here: a command is offered to the controller
+        accepts : the controller accepts it
+
+        Returns
+        -------
+        The command.
+        """
+        port = self.port.commands
+        command, spare = Signal.like(port.p), Signal.like(port.p)
+        waits, moves, given = Signal(), Signal(), Signal()
+        m.d.comb += [
+            port.ready.eq(done & ~waits),
+            given.eq(port.valid & port.ready),
+            moves.eq(accepts | ~offered),
+        ]
+        with m.If(moves):
+            m.d.sync += [offered.eq(given | waits), waits.eq(0), command.eq(port.p)]
+            with m.If(waits):
+                m.d.sync += command.eq(spare)
+        with m.Elif(given):
+            m.d.sync += waits.eq(1)
+        with m.If(~waits):
+            m.d.sync += spare.eq(port.p)
+        return command
 
     def _start(self, m: Module) -> tuple[Signal, Signal, Signal]:
         """Play the commands with which the chip starts.
@@ -208,7 +241,7 @@ class Sdram(wiring.Component):
         ):
             m.submodules[name] = buffer = io.FFBuffer("o", getattr(pads, name))
             m.d.comb += buffer.o.eq(value)
-        m.submodules.dq = data = io.FFBuffer("io", pads.dq)
-        m.d.comb += [data.o.eq(pins.dq_o), data.oe.eq(pins.dq_oe), pins.dq_i.eq(data.i)]
+        m.submodules.dq = lines = io.FFBuffer("io", pads.dq)
+        m.d.comb += [lines.o.eq(pins.dq_o), lines.oe.eq(pins.dq_oe), pins.dq_i.eq(lines.i)]
         m.submodules.clk = clock = io.DDRBuffer("o", pads.clk, o_domain="sdram")
         m.d.comb += clock.o.eq(0b01)

@@ -74,7 +74,15 @@ int main(int argc, char **argv) {
     std::vector<uint8_t> memory[3];
     for (auto &part : memory) part.assign(1 << 20, 0);
     uint32_t next = 0;
-    uint64_t since = 0, counted = 0;
+    uint64_t since = 0, counted = 0, beats = 0;
+    bool weights = mode == "weights" || mode == "mixed";
+    std::vector<uint8_t> image;
+    if (weights) {
+        image.resize(64 * 4096);
+        FILE *file = fopen(argv[3], "rb");
+        if (!file || fread(image.data(), 1, image.size(), file) != image.size()) return 1;
+        fclose(file);
+    }
     for (cycles = 0; cycles < 18000 + limit; cycles++) {
         bool last = cycles > 12000 + limit;  // Nothing is asked for any more.
         if (mode == "image" && cycles == 1) {
@@ -103,24 +111,26 @@ int main(int argc, char **argv) {
                 client.owed.push_back(word);
             }
         }
-        if (mode == "read" || mode == "write" || mode == "mixed") {
+        if (mode == "read" || mode == "write") {
             Client &stream = clients[2];
-            stream.checks = clients[1].checks = false;
+            stream.checks = false;
             if (stream.requests.size() < 4 && !last) {
                 stream.requests.push_back({next, 16, mode == "write"});
                 for (int word = 0; word < 16 && mode == "write"; word++)
                     stream.owed.push_back(std::vector<uint8_t>(18, 255));
                 next = (next + 256) & ((1 << 25) - 1);
             }
-            // The core's: a burst in 1,000 cycles or so, and a write of a word.
-            if (mode == "mixed" && clients[1].requests.empty() && chance(0.001)) {
-                clients[1].requests.push_back({(rng() % 4096) * 4096, 1 + rng() % 16, 0});
-                if (chance(0.2)) {
-                    clients[1].requests.push_back({(rng() % 4096) * 4096, 1, 1});
-                    clients[1].owed.push_back(std::vector<uint8_t>(18, 255));
-                }
+        }
+        // The core's: a burst in 1,000 cycles or so, and at times a write of a word.
+        if (mode == "mixed" && clients[1].requests.empty() && !last && chance(0.001)) {
+            clients[1].checks = false;
+            clients[1].requests.push_back({(rng() % 8192) * 4096, 1 + rng() % 16, 0});
+            if (chance(0.2)) {
+                clients[1].requests.push_back({(4096 + rng() % 4096) * 4096, 1, 1});
+                clients[1].owed.push_back(std::vector<uint8_t>(18, 255));
             }
         }
+        top->load = weights && cycles == 5;
         for (auto &client : clients) {
             client.take = mode != "random" || chance(0.9);
             client.offer();
@@ -140,6 +150,12 @@ int main(int argc, char **argv) {
             for (int part = 0; part < 16; part++)
                 printf("%02x", reinterpret_cast<uint8_t *>(top->word0.m_storage)[part]);
         for (auto &client : clients) client.clock();
+        if (weights && top->come3) {
+            if (memcmp(top->beat.m_storage, image.data() + beats++ % 4096 * 64, 64)) {
+                printf("a wrong beat in cycle %llu\n", (unsigned long long)cycles);
+                return 1;
+            }
+        }
         top->clk = 1;
         top->eval();
     }

@@ -178,7 +178,7 @@ def test_latencies(shape):
                     seen.setdefault(name, []).append(cycle)
 
     simulate(dut, ask, watch, background=[memory.run])
-    assert seen["command"][0] - seen["accepted"][0] == 3
+    assert seen["command"][0] - seen["accepted"][0] == 4
     assert seen["offered"][0] - seen["read"][-1] == 3
 
 
@@ -205,7 +205,7 @@ def test_a_burst_waits_for_one_of_lower_priority_and_not_for_more():
     simulate(dut, drink, stream, ask, background=[memory.run])
     begun = [cycle for cycle, address, _ in memory.commands if address == 4096]
     waits = [begin - cycle for begin, cycle in zip(begun, accepted, strict=True)]
-    assert max(waits) <= 3 + 128 + 3
+    assert max(waits) <= 4 + 4 + 128
 
 
 def test_a_client_that_stops_delays_no_other(shape):

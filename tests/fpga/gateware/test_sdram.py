@@ -15,6 +15,7 @@ from amaranth.lib.wiring import In, Out
 from trilith.fpga.gateware.litedram_verilog import litedram_verilog, sdram_chip
 from trilith.fpga.gateware.memory_arbiter import MemoryArbiter
 from trilith.fpga.gateware.sdram import Sdram
+from trilith.fpga.gateware.weight_source import WeightSource
 from trilith.fpga.host import __file__ as host
 from trilith.hw.export.verilog import component_verilog
 from trilith.sim.rtl.build import build_simulation
@@ -25,13 +26,20 @@ pytest.importorskip("litedram", reason="litedram is in the extras test and fpga"
 CHIP, CLOCK = "MT48LC16M16", 50_000_000
 CLIENTS = 3
 
+#: Bytes of a beat, and beats of the model that streams.
+BEAT_BYTES, BEATS = 64, 4096
+
 
 class Bench(wiring.Component):
-    """Arbiter, controller and chip; the clients' ports have short names."""
+    """Arbiter, controller and chip; the clients' ports have short names.
+
+    The last client is a source of weights, from which the whole model is fetched again and again.
+    """
 
     def __init__(self, chip):
         self._chip = chip
         members = {"ready": Out(1), "command": Out(1), "refresh": Out(1)}
+        members |= {"load": In(1), "come3": Out(1), "beat": Out(8 * BEAT_BYTES)}
         for client in range(CLIENTS):
             sizes = {"ask": 1, "address": 32, "words": 5, "write": 1, "give": 1, "data": 128}
             sizes |= {"strobes": 16, "take": 1}
@@ -47,7 +55,7 @@ class Bench(wiring.Component):
             backing_bits=16,
             address_bits=32,
             backing_address_bits=self._chip.address_bits,
-            clients=CLIENTS,
+            clients=CLIENTS + 1,
         )
         m.submodules.sdram = sdram = Sdram(self._chip)
         wiring.connect(m, arbiter.backing, sdram.port)
@@ -60,6 +68,19 @@ class Bench(wiring.Component):
             **{f"i_{name}": getattr(pins, name) for name in names},
             **{f"p_{name}": value for name, value in self._chip.parameters.items()},
         )
+        m.submodules.source = source = WeightSource(
+            beat_bytes=BEAT_BYTES, word_bits=128, address_bits=32
+        )
+        wiring.connect(m, source.memory, arbiter.clients[CLIENTS])
+        m.d.comb += [
+            source.load.eq(self.load),
+            source.count.eq(BEATS),
+            source.fetch.valid.eq(1),
+            source.fetch.p.beats.eq(BEATS),
+            source.beats.ready.eq(1),
+            self.come3.eq(source.beats.valid),
+            self.beat.eq(source.beats.p),
+        ]
         commands = arbiter.backing.commands
         m.d.comb += [
             self.ready.eq(sdram.ready),
@@ -117,12 +138,15 @@ def test_random_traffic_equals_a_memory(program):
 
 
 #: Least share of the cycles between refreshes in which a word moves. A refresh takes 5 cycles.
-RATES = {"read": 0.97, "write": 0.95, "mixed": 0.95}
+RATES = {"read": 0.97, "write": 0.95, "weights": 0.97, "mixed": 0.95}
 
 
 @pytest.mark.parametrize("mode", RATES)
-def test_bandwidth(program, mode):
-    done = run(program, mode, 60_000)
+def test_bandwidth(program, mode, tmp_path):
+    """The source of weights has the highest rate, and each of its beats is right."""
+    (tmp_path / "image").write_bytes(np.random.default_rng(6).bytes(BEATS * BEAT_BYTES))
+    image = tmp_path / "image"
+    done = run(program, mode, 60_000, str(image), f"+image={image}")
     assert done.returncode == 0, done.stdout + done.stderr
     cycles, commands, refreshes, _ = map(int, done.stdout.split())
     assert commands >= RATES[mode] * (cycles - 5 * refreshes)
