@@ -12,7 +12,6 @@ from ..hw.axi.core_wrapper import CoreBuses
 from ..hw.axi.weight_readers import WEIGHT_PORTS
 from ..hw.config import MatVecConfig
 from ..hw.token.config import CORE_PRESETS, TokenConfig
-from ..hw.token.image_file import Image
 from ..hw.token.plan import Plan
 from ..sim.tools.toolchain import ToolchainError, remedy
 from .gateware.config import CoreTopConfig, ExternalMemory, TopConfig
@@ -22,16 +21,16 @@ __all__ = [
     "BOARDS",
     "SIMULATED",
     "SOCS",
+    "WEIGHTS_AT",
     "BoardDescription",
     "SocDescription",
-    "boards_for_image",
     "fitting_boards",
     "image_bytes",
     "memory_bytes",
 ]
 
 #: Bytes of whose multiples the weights of an image begin in a board's memory.
-_WEIGHTS_AT = 4096
+WEIGHTS_AT = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,39 +266,18 @@ def fitting_boards(shapes: Sequence[tuple[int, int]]) -> list[str]:
     ]
 
 
-def image_bytes(image: Image | Plan) -> int:
+def image_bytes(plan: Plan) -> int:
     """Count the bytes of an image in the memory of a board with a token core.
 
     These are the memory of the image with its cache, and behind it the weights.
 
     Parameters
     ----------
-    image : an image, or the plan of one
+    plan : the plan of the image
 
     Returns
     -------
     The bytes from address 0 to the end of the weights
     """
-    memory = image.memory_bytes if isinstance(image, Plan) else len(image.memory)
-    beats = image.beats[""] if isinstance(image, Plan) else len(image.weights)
-    return -(-memory // _WEIGHTS_AT) * _WEIGHTS_AT + beats * image.config.engine.weight_bytes
-
-
-def boards_for_image(image: Image | Plan) -> list[str]:
-    """Find the boards whose token core is the one of an image, and whose memory holds it.
-
-    Parameters
-    ----------
-    image : an image, or the plan of one
-
-    Returns
-    -------
-    Names of the boards, in the order of ``BOARDS``.
-    """
-    return [
-        name
-        for name, board in BOARDS.items()
-        if isinstance(board.top, CoreTopConfig)
-        and board.top.core == image.config
-        and image_bytes(image) <= board.top.memory.bytes
-    ]
+    memory = -(-plan.memory_bytes // WEIGHTS_AT) * WEIGHTS_AT
+    return memory + plan.beats[""] * plan.config.engine.weight_bytes

@@ -12,7 +12,7 @@ from ...hw.token.config import TokenConfig
 from ...hw.token.image_file import Image
 from ...hw.token.plan import CompileError, plan_image
 from ...hw.token.program import Op
-from ..boards import BOARDS
+from ..boards import BOARDS, WEIGHTS_AT, image_bytes
 from ..gateware.config import CoreTopConfig
 from ..identity import CoreIdentity
 from .link import BoardError
@@ -21,9 +21,6 @@ __all__ = ["Placement", "check_memory", "fitting_boards_text"]
 
 #: Bytes that the host sends and checks at once: what it repeats if a checksum is wrong.
 _BLOCK = 65_536
-
-#: The weights begin at a multiple of it, behind the memory of the core.
-_ALIGNMENT = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +39,7 @@ class Placement:
     @property
     def base(self) -> int:
         """Byte address of the first weight beat."""
-        return -(-len(self.image.memory) // _ALIGNMENT) * _ALIGNMENT
+        return -(-len(self.image.memory) // WEIGHTS_AT) * WEIGHTS_AT
 
     @property
     def bytes(self) -> int:
@@ -140,13 +137,12 @@ def fitting_boards_text(what: Placement | ModelConfig) -> str:
 
 
 def _bytes(what: Placement | ModelConfig, core: TokenConfig) -> float:
-    """Bytes in the memory of a core, about; infinity if the core cannot run it."""
+    """Bytes in the memory of a core; infinity if the core cannot run it."""
     if isinstance(what, Placement):
         sizes = what.image.sizes
         fits = all(sizes[name] <= most for name, most in core.maxima.items())
         return what.bytes if fits else inf
     try:
-        plan = plan_image(core, what)
+        return image_bytes(plan_image(core, what))
     except CompileError:
         return inf
-    return plan.memory_bytes + _ALIGNMENT + plan.beats[""] * core.engine.weight_bytes
