@@ -17,6 +17,7 @@ from ...sim.tools.cache import build_folder
 from ...sim.tools.run import TooLongError, run_program
 from ..boards import BoardDescription
 from ..gateware.config import CoreTopConfig
+from ..gateware.core_top import CoreTop
 from ..gateware.top import BoardTop
 from . import ecp5
 from .clocks import BoardClock
@@ -37,14 +38,19 @@ class _Design(Elaboratable):
 
     def elaborate(self, platform: Any) -> Module:
         m = Module()
-        m.submodules.clocks = BoardClock(self._board)
-        m.submodules.top = core = BoardTop(self._board.top)
+        board, top = self._board, self._board.top
+        m.submodules.clocks = BoardClock(board)
+        if isinstance(top, CoreTopConfig):
+            pads = platform.request("sdram", dir="-") if board.has_sdram else None
+            m.submodules.top = design = CoreTop(top, pads)
+        else:
+            m.submodules.top = design = BoardTop(top)
         uart = platform.request("uart", 0)
-        m.d.comb += [core.rx.eq(uart.rx.i), uart.tx.o.eq(core.tx)]
+        m.d.comb += [design.rx.eq(uart.rx.i), uart.tx.o.eq(design.tx)]
         for name in ("led", "rgb_led"):
             if (name, 0) in platform.resources:
                 led = platform.request(name, 0)
-                m.d.comb += (led if name == "led" else led.g).o.eq(core.active)
+                m.d.comb += (led if name == "led" else led.g).o.eq(design.active)
                 break
         return m
 

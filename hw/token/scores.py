@@ -76,7 +76,8 @@ class ScoreScaler(wiring.Component):
     vector : Out; number of the query of the dot products at ``sums``
     factor : In(element); factor of this query, in the same cycle
     sums : In(stream of ``dot_sum``); ready depends on its valid and that of ``scales``
-    scales : In(stream of ``segment_elements``); for each chunk
+    scales : In(stream of ``segment_elements``); for each chunk; ready depends on ``sums``, and not
+        on its valid
     scores : Out(stream of ``score_shape``); in the order of ``sums``
     overflow : Out(1); a score that is offered, or a factor on its way, was too large; high until
         the pipeline moves on
@@ -112,7 +113,8 @@ class ScoreScaler(wiring.Component):
         m.d.comb += [
             taken.eq(self.sums.valid & self.scales.valid),
             self.sums.ready.eq(taken & advance),
-            self.scales.ready.eq(taken & advance & sums.row_end),
+            # It does not depend on their valid: the path from there to the memory port is long.
+            self.scales.ready.eq(self.sums.valid & advance & sums.row_end),
             self.vector.eq(sums.vector),
             Cat(self.scores.valid, out.others, out.vector, out.row_end, out.last).eq(later),
             advance.eq(self.scores.ready | ~self.scores.valid),

@@ -75,8 +75,8 @@ class ScaleUnpacker(wiring.Component):
     -------
     commands : In(stream of ``scale_count``); accepted when the words of the request before have
         ended
-    words : In(stream of ``element_words``); ``last`` ends a request; ready depends on the valid of
-        the word and on the ready of ``scales``
+    words : In(stream of ``element_words``); ``last`` ends a request; ready depends on the ready of
+        ``scales``
     scales : Out(stream of ``scale_pairs``); depends on the word of the same cycle
     """
 
@@ -124,7 +124,7 @@ class ScaleUnpacker(wiring.Component):
         rows = Mux(single, 1, segments)
         # Registers say whether scales are left: all ready signals depend on them.
         some, last_rows = Signal(), Signal()
-        given, step = Signal(), Signal()
+        given, ready, step = Signal(), Signal(), Signal()
         for segment in range(segments):
             key = elements.word_select(2 * segment, ELEMENT.size)
             m.d.comb += [
@@ -138,8 +138,9 @@ class ScaleUnpacker(wiring.Component):
             self.scales.valid.eq(active & some & whole & self.words.valid),
             given.eq(self.scales.valid & self.scales.ready),
             # A step hands on scales, collects a word, or drops one.
-            step.eq(active & self.words.valid & (self.scales.ready | ~some | ~whole)),
-            self.words.ready.eq(step & (word_end | (whole & last_rows))),
+            ready.eq(active & (self.scales.ready | ~some | ~whole)),
+            step.eq(ready & self.words.valid),
+            self.words.ready.eq(ready & (word_end | (whole & last_rows))),
         ]
         with m.If(step):
             m.d.sync += place.eq(place + 1)
