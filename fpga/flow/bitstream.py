@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -253,7 +254,7 @@ def build_board(
     kept = build_folder() / "fpga" / board.name
     with new_folder(kept, force=True) as folder:
         log = folder / "build.log"
-        names = [name for name in plan.files if name.endswith(".v") and "/" not in name]
+        names = [name for name in plan.files if re.fullmatch(r"(?!top\.)[\w.]+\.v", name)]
         for name in ("top.il", f"top.{tools.constraints}", *names):
             content = plan.files[name]
             (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
