@@ -6,6 +6,7 @@ import pytest
 
 from trilith.fpga.boards import BOARDS, image_bytes
 from trilith.fpga.gateware.config import CoreTopConfig
+from trilith.fpga.gateware.litedram_verilog import sdram_chip
 from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.plan import plan_image
 from trilith.reports.largest import MADE
@@ -38,6 +39,13 @@ def test_boards_with_a_core_state_the_memory_of_their_design(board):
     assert all(size >= 2**24 for size in board.sdram_modules.values())
     if board.has_sdram:
         assert board.sdram_modules[top.memory.module] == top.memory.bytes
+
+
+def test_the_bytes_of_sdrams_are_those_of_litedram():
+    pytest.importorskip("litedram")
+    board = BOARDS["ulx3s"]
+    found = {name: sdram_chip(name, board.top.clock_hz).bytes for name in board.sdram_modules}
+    assert found == board.sdram_modules
 
 
 def test_the_top_of_a_board_is_one_of_two_kinds():

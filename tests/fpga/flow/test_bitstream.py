@@ -1,12 +1,15 @@
 """Files that a build of a board writes before the first tool runs."""
 
 import json
-
 import pytest
-from amaranth.hdl import Signal
+from amaranth.hdl import Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
 
 from trilith.fpga.boards import BOARDS
 from trilith.fpga.flow import bitstream, clocks
+from trilith.fpga.gateware.litedram_verilog import sdram_chip
+from trilith.fpga.gateware.sdram import Sdram
 from trilith.sim import ToolchainError
 from trilith.sim.tools.run import TooLongError
 
@@ -73,3 +76,43 @@ def test_the_clock_of_the_sdram_is_a_quarter_behind():
     steps = [8 * given[f"{name}_CPHASE"] + given[f"{name}_FPHASE"] for name in ("CLKOS", "CLKOS2")]
     assert steps[1] - steps[0] == 8 * divisor / 4
     assert given["CLKOS2_DIV"] == divisor
+
+
+class SdramAlone(wiring.Component):
+    """In the place of ``CoreTop``, whose RTLIL takes long."""
+
+    rx: In(1)
+    tx: Out(1)
+    active: Out(1)
+
+    def __init__(self, config, pads):
+        super().__init__()
+        self.sdram = Sdram(sdram_chip(config.memory.module, config.clock_hz), pads)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.sdram = self.sdram
+        return m
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_token_core_gets_the_pins_of_the_sdram_and_its_controller(monkeypatch, tmp_path):
+    pytest.importorskip("litedram")
+    files = {}
+
+    def stop(board, folder, log):
+        files.update({file.name: file.read_text() for file in folder.iterdir()})
+        raise ToolchainError("no synthesis here")
+
+    monkeypatch.setattr(bitstream, "_synthesize", stop)
+    monkeypatch.setattr(bitstream, "CoreTop", SdramAlone)
+    monkeypatch.setenv("TRILITH_BUILD", str(tmp_path))
+    with pytest.raises(ToolchainError, match=r"^no synthesis here$"):
+        bitstream.build_board(BOARDS["ulx3s"])
+    # The copy of the whole design for debugging is not read.
+    assert sorted(files) == ["litedram_controller.v", "top.il", "top.lpf"]
+    assert "module litedram_controller" in files["litedram_controller.v"]
+    assert r"cell \litedram_controller" in files["top.il"]
+    for pin, site in (("clk__io", "F19"), ("dq__io[15]", "J17"), ("a__io[12]", "G19")):
+        assert f'LOCATE COMP "sdram_0__{pin}" SITE "{site}";' in files["top.lpf"]
+    assert "ODDRX1F" in files["top.il"]
