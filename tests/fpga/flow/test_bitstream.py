@@ -1,6 +1,7 @@
 """Files that a build of a board writes before the first tool runs."""
 
 import json
+
 import pytest
 from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
