@@ -180,12 +180,13 @@ def _link_row(board: BoardDescription, top: TopConfig) -> BoardRow:
     shapes = list(model.linear_shapes.values()) * model.layers
     stream = max(0, memory_bytes(config, shapes) - board.weight_bytes)
     big_bytes = _big_bytes(config)
-    largest = largest_weights(
+    found = largest_weights(
         config.k_max, lambda shapes: memory_bytes(config, shapes) <= board.weight_bytes
     )
-    if largest is not None:
-        found = list(largest.linear_shapes.values()) * largest.layers
-        largest = LargestModel.of(largest, 1 / _link_seconds(top, found, 0))
+    largest = None
+    if found is not None:
+        products = list(found.linear_shapes.values()) * found.layers
+        largest = LargestModel.of(found, 1 / _link_seconds(top, products, 0), whole=False)
     return _row(
         board,
         config,
@@ -228,21 +229,24 @@ def _core_row(board: BoardDescription, top: CoreTopConfig) -> BoardRow:
     core, memory = top.core, top.memory
     rate = board.dram_bytes_per_second * board.dram_share
 
+    def speed(sizes: ModelConfig, resident_bytes: int) -> float:
+        """Tokens per second of a model that fits."""
+        computes, moves = part_seconds(
+            _cycles(core, sizes), hertz=top.clock_hz, rate=rate, resident_bytes=resident_bytes
+        )
+        return 1 / sum(max(computes[part], moves[part]) for part in computes)
+
     def tokens(sizes: ModelConfig, resident_bytes: int) -> float | None:
         """Tokens per second of a model; None if it does not fit."""
         try:
             fits = image_bytes(plan_image(core, sizes)) <= memory.bytes
         except CompileError:
             fits = False
-        if not fits:
-            return None
-        cycles = _cycles(core, sizes)
-        computes, moves = part_seconds(
-            cycles, hertz=top.clock_hz, rate=rate, resident_bytes=resident_bytes
-        )
-        return 1 / sum(max(computes[part], moves[part]) for part in computes)
+        return speed(sizes, resident_bytes) if fits else None
 
-    largest = largest_image(core, memory.bytes)
+    found, largest = largest_image(core, memory.bytes), None
+    if found is not None:
+        largest = LargestModel.of(found, speed(found, board.weight_bytes), whole=True)
     return _row(
         board,
         core.engine,
@@ -255,7 +259,7 @@ def _core_row(board: BoardDescription, top: CoreTopConfig) -> BoardRow:
         model_streamed_tokens=tokens(_trained(), 0),
         model_stream_bytes=0,
         made_tokens=tokens(MADE, board.weight_bytes),
-        largest=largest and LargestModel.of(largest, tokens(largest, board.weight_bytes)),
+        largest=largest,
     )
 
 

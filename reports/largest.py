@@ -26,7 +26,7 @@ class LargestModel:
     Parameters
     ----------
     hidden, ffn, layers, heads, kv_heads : its sizes
-    context, vocabulary : likewise; with a host at the end of a link, the host's business
+    context, vocabulary : likewise; None where both are the host's business
     weights : ternary weights
     tokens : tokens per second
     label : ``modelled``
@@ -37,28 +37,31 @@ class LargestModel:
     layers: int
     heads: int
     kv_heads: int
-    context: int
-    vocabulary: int
+    context: int | None
+    vocabulary: int | None
     weights: int
-    tokens: float | None
+    tokens: float
     label: str = "modelled"
 
-    def __str__(self) -> str:
-        rate = "" if self.tokens is None else f", {self.tokens:.3g} tokens/s"
-        return (
-            f"{self.weights:,} ternary weights, hidden {self.hidden}, ffn {self.ffn}, "
-            f"{self.layers} layers{rate}"
-        )
-
     @classmethod
-    def of(cls, sizes: ModelConfig, tokens: float | None) -> Self:
-        """Describe a model of known speed."""
-        names = ("hidden", "ffn", "layers", "heads", "kv_heads", "vocabulary")
+    def of(cls, sizes: ModelConfig, tokens: float, *, whole: bool) -> Self:
+        """Describe a model of known speed; with ``whole`` its tokens are on the board, too."""
+        names = ("hidden", "ffn", "layers", "heads", "kv_heads")
         return cls(
             **{name: getattr(sizes, name) for name in names},
-            context=sizes.max_positions,
+            context=sizes.max_positions if whole else None,
+            vocabulary=sizes.vocabulary if whole else None,
             weights=_weights(sizes),
             tokens=tokens,
+        )
+
+    def __str__(self) -> str:
+        layers = "1 layer" if self.layers == 1 else f"{self.layers} layers"
+        rest = "" if self.vocabulary is None else f", {self.vocabulary:,} tokens"
+        rate = f"{self.tokens:,.0f}" if self.tokens >= 100 else f"{self.tokens:.1f}"
+        return (
+            f"{self.weights:,} ternary weights: hidden {self.hidden}, ffn {self.ffn}, "
+            f"{layers}{rest}; {rate} tokens/s"
         )
 
 
