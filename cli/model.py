@@ -45,13 +45,14 @@ _Target = StrEnum(
         "IQ2_BN",
         "PQ2_0",
         "PTQ1_0",
+        "MLX",
         "STREAM",
     ],
 )
 
 
 #: Those that are folders; the others are GGUF files.
-_FOLDERS = (_Target.HUGGINGFACE, _Target.STREAM)
+_FOLDERS = (_Target.HUGGINGFACE, _Target.MLX, _Target.STREAM)
 
 
 command(app)(inspect)
@@ -59,7 +60,7 @@ command(app)(inspect)
 
 class _Paths(ReadOptions):
     source: Path = argument(..., "Folder, .safetensors or .gguf file.")
-    target: Path = argument(..., "Folder (huggingface, stream) or file to write.")
+    target: Path = argument(..., "Folder (huggingface, mlx, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
     hidden_act: HiddenAct | None = option(
         None, "Activation of a GGUF file that states none; without it, such a file is refused."
@@ -124,8 +125,9 @@ def _write(checkpoint: "Checkpoint", options: _ConvertOptions, config: MatVecCon
 
     target, to = options.target, options.to
     with progress("converting") as show:
-        if to is _Target.HUGGINGFACE:
-            return write_huggingface(checkpoint, target, progress=show)
+        if to in (_Target.HUGGINGFACE, _Target.MLX):
+            mlx = to is _Target.MLX
+            return write_huggingface(checkpoint, target, mlx=mlx, progress=show)
         if to is _Target.STREAM:
             write_streams(checkpoint, target, config, progress=show)
             return ""  # Streams have weights only.
@@ -142,8 +144,8 @@ def _accepting(checkpoint: "Checkpoint", config: MatVecConfig, refused: _Target)
     found = []
     for target in _Target:
         try:
-            if target is _Target.HUGGINGFACE:
-                check_huggingface(checkpoint)
+            if target in (_Target.HUGGINGFACE, _Target.MLX):
+                check_huggingface(checkpoint, mlx=target is _Target.MLX)
             elif target is _Target.STREAM:
                 check_streams(checkpoint, config)
             else:

@@ -1,10 +1,11 @@
 """``trilith model inspect``: what a file of a model is, and what can be done with it."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..golden.errors import TrilithError
 from .options import I2sLayout, I2sOptions, OptionError, Quantize, argument, option
 from .output import Column, Table, print_facts, print_json, print_note, progress
 
@@ -59,9 +60,13 @@ class InspectOptions(ReadOptions):
 
 
 def inspect(options: InspectOptions) -> None:
-    """Print what a checkpoint contains: family, format, and one row per ternary matrix.
+    """Print what a checkpoint is, what its model needs, and what can be done with it here.
 
-    Scales is the number of scales of a matrix. Entropy is that of single trits. Bits per weight
+    Container, layout and family come first, and how the layout was told apart. Needs lists what the
+    model computes beside ternary products. The lines from read to token core say yes, or why not.
+
+    The table has one row per ternary matrix. Scales is the number of scales of a matrix, and
+    shared by is what has one scale. Entropy is that of single trits. Bits per weight
     is the space that the file uses, scales included. All figures are measured.
 
     I2_S is the layout of such a GGUF file, and how much better the weights look in it than in
@@ -94,24 +99,17 @@ def inspect(options: InspectOptions) -> None:
         # Reading refuses NaN and infinity.
         for done, _ in enumerate(checkpoint.tensors.values()):
             show(len(rows) + done + 1, count)
-    sizes = [row.n * row.k for row in rows]
-    weights, stored = sum(sizes), sum(row.stored_bytes for row in rows)
-    total = {
-        "matrices": len(rows),
-        "weights": weights,
-        **{
-            name: sum(getattr(row, name) * size for row, size in zip(rows, sizes, strict=True))
-            / weights
-            for name in ("zero_fraction", "entropy_bits_per_trit")
-        },
-        "stored_bits_per_weight": 8 * stored / weights,
-        "stored_bytes": stored,
-        "other_tensors": len(checkpoint.tensors),
-    }
+    total = _totals(rows, len(checkpoint.tensors))
     facts = {
         "family": _family(checkpoint),
         "format": checkpoint.format,
         "scale": checkpoint.scale_convention,
+    }
+    more = {
+        "container": _container(checkpoint),
+        "told_apart": told_apart({row.stored_type for row in rows}),
+        "needs": needs(checkpoint),
+        **abilities(checkpoint, rows),
     }
     i2_s, strange = checkpoint.i2_s, not_understood(checkpoint)
     config = _summary(checkpoint.config)
@@ -120,6 +118,7 @@ def inspect(options: InspectOptions) -> None:
             {
                 "path": str(options.path),
                 **facts,
+                **more,
                 "i2s_layout": i2_s and i2_s.as_dict(),
                 "not_understood": strange,
                 "config": config,
@@ -130,6 +129,12 @@ def inspect(options: InspectOptions) -> None:
         return
     facts |= {"I2_S": str(i2_s)} if i2_s else {}
     print_facts(facts | ({"not understood": ", ".join(strange)} if strange else {}))
+    print_facts(
+        {
+            name.replace("_", " "): ", ".join(text) if isinstance(text, list) else text
+            for name, text in more.items()
+        }
+    )
     print_facts(config)
     _print_matrices(rows, total)
 
@@ -162,6 +167,24 @@ def _inspect_image(options: InspectOptions) -> None:
         print_facts(image.sizes)
 
 
+def _totals(rows: list[Any], others: int) -> dict[str, Any]:
+    """Sum the statistics of all matrices."""
+    sizes = [row.n * row.k for row in rows]
+    weights, stored = sum(sizes), sum(row.stored_bytes for row in rows)
+    return {
+        "matrices": len(rows),
+        "weights": weights,
+        **{
+            name: sum(getattr(row, name) * size for row, size in zip(rows, sizes, strict=True))
+            / weights
+            for name in ("zero_fraction", "entropy_bits_per_trit")
+        },
+        "stored_bits_per_weight": 8 * stored / weights,
+        "stored_bytes": stored,
+        "other_tensors": others,
+    }
+
+
 def _print_matrices(rows: list[Any], total: dict[str, Any]) -> None:
     Table(
         Column("matrix", "name", 36, "<"),
@@ -169,6 +192,7 @@ def _print_matrices(rows: list[Any], total: dict[str, Any]) -> None:
         Column("stored", "stored_type", form="<"),
         Column("scales", "scales", 8),
         Column("group", "group_size"),
+        Column("shared by", "granularity", 9, "<"),
         Column("zeros", "zero_fraction", 6, ".2%"),
         Column("entropy, bits/trit", "entropy_bits_per_trit", form=".4f"),
         Column("bits/weight", "stored_bits_per_weight", form=".4f"),
@@ -180,6 +204,104 @@ def _print_matrices(rows: list[Any], total: dict[str, Any]) -> None:
         f"{total['stored_bits_per_weight']:.4f} bits per weight as stored; "
         f"{total['other_tensors']} other tensors"
     )
+
+
+def _container(checkpoint: "Checkpoint") -> str:
+    """Name the container of a checkpoint."""
+    if checkpoint.format.startswith("gguf"):
+        return "GGUF"
+    return "safetensors" if checkpoint.config else "streams of an engine"
+
+
+def told_apart(stored_types: set[str]) -> list[str]:
+    """Say how each type of a file's matrices was told apart."""
+    from ..golden.checkpoint.gguf_layouts import LAYOUTS
+    from ..golden.checkpoint.gguf_places import SHARED
+
+    found = []
+    for name in sorted(stored_types):
+        layout = LAYOUTS.get(name)
+        if layout is None:
+            found.append(f"{name}: by its type and config.json")
+            continue
+        shared = [number for number in layout.numbers if number in SHARED]
+        size = f"{layout.size} bytes per {layout.weights} weights"
+        found.append(
+            f"{name}: by the size of its blocks, {size}; the number {shared[0]} also stands for "
+            "other layouts"
+            if shared
+            else f"{name}: by its number {layout.numbers[0]}"
+        )
+    return found
+
+
+def needs(checkpoint: "Checkpoint") -> list[str]:
+    """List what a model computes beside ternary products."""
+    from ..golden.checkpoint.model_config import ModelConfig
+    from ..golden.errors import CheckpointError
+
+    config = checkpoint.config
+    if "num_hidden_layers" not in config:
+        return []
+    try:
+        model = ModelConfig.read(config, checkpoint.path)
+    except CheckpointError as error:
+        return [f"not known: {error}"]
+    norms = sorted({name.rpartition(".")[2] for name in model.norm_sizes})
+    found = [f"norms {' '.join(norms)}", f"activation {model.hidden_act or 'not stated'}"]
+    found.append(f"rotary positions ({model.rope_type})")
+    found += ["biases"] if model.biases else []
+    found += ["a norm in front of each matrix"] if model.norm_before_linears else []
+    found += ["experts"] if model.family.experts_key else []
+    found.append(f"{'the embedding as' if model.tied else 'a separate'} head")
+    strange = checkpoint.strange_keys
+    found += [f"not understood: {one}" for one in (*strange.unknown, *strange.other)]
+    return found
+
+
+def abilities(checkpoint: "Checkpoint", rows: list[Any]) -> dict[str, str]:
+    """Say what can be done with a checkpoint: yes, or why not.
+
+    Parameters
+    ----------
+    rows : statistics of all its matrices, which were read for them
+    """
+    from ..golden.checkpoint.understood import check_matrices, check_understood
+    from ..golden.network.transformer import check_model
+    from ..hw.config import PRESETS
+    from ..hw.token.image import core_for
+
+    def answer(*checks: Any) -> str:
+        for check in checks:
+            try:
+                check()
+            except (TrilithError, ValueError) as error:
+                return f"no: {error}"
+        return "yes"
+
+    def engine() -> None:
+        largest = {"k_max": max(row.k for row in rows), "n_max": max(row.n for row in rows)}
+        replace(PRESETS["bitnet"], **largest)
+
+    def core() -> None:
+        lanes = core_for(check_model(checkpoint)).engine.lanes
+        for row in rows:
+            if row.group_size != row.k and row.group_size % lanes:
+                raise OptionError(
+                    f"{row.name}: groups of scales must be a multiple of the engine's lanes, "
+                    f"{lanes}, not {row.group_size}"
+                )
+
+    if not checkpoint.config:
+        return {"read": "yes", "verify": "yes", "engine": "yes"}
+    return {
+        "read": "yes",
+        "verify": "yes",
+        "convert": answer(lambda: check_understood(checkpoint)),
+        "generate": answer(lambda: check_model(checkpoint)),
+        "engine": answer(lambda: check_matrices(checkpoint), engine),
+        "token_core": answer(core),
+    }
 
 
 def _family(checkpoint: "Checkpoint") -> str:

@@ -159,7 +159,8 @@ def _checkpoint_speed() -> None:
     size = (source / "model.safetensors").stat().st_size
     print(f"Checkpoint of 2B4T's size ({weights / 4e6:.0f} of {size / 1e6:.0f} MB packed weights)")
     print(f"  inspect              {_model('inspect', str(source))[1]}")
-    for kind in ("i2_s", "tq2_0", "tq1_0", "huggingface", "stream"):
+    kinds = ("i2_s", "tq2_0", "tq1_0", "q2_0_64", "q2_0_128", "pq2_0", "ptq1_0", "iq2_bn", "mlx")
+    for kind in (*kinds, "huggingface", "stream"):
         seconds, figures = _model("convert", str(source), str(target), "--to", kind)
         rate = weights / 4e6 / seconds
         print(f"  convert {kind:<12} {figures}, {rate:.0f} MB/s of packed weights")

@@ -117,7 +117,7 @@ def strange_metadata(file: GgufFile, model: ModelConfig) -> StrangeKeys:
         {x.type_name for x in file.entries.values() if x.layout and x.layout.transform}
     )
     if rotated and TRANSFORM not in metadata:
-        other += (f"no transform of activations for {rotated[0]}",)
+        other += (f"prism.hadamard (missing, though models with {rotated[0]} need its transform)",)
     parts = strange_keys("gguf", general), strange_keys("gguf_model", own, place=place)
     return StrangeKeys(
         (*parts[0].unknown, *parts[1].unknown), (*parts[0].other, *parts[1].other, *other)

@@ -150,7 +150,8 @@ def count_trits(packed: NDArray[np.uint8], out_features: int) -> NDArray[np.int6
     codes = np.arange(256)[:, None] >> np.arange(0, 8, 2) & 3
     per_byte = (codes[..., None] == np.arange(3)).sum(axis=1)
     counts = np.zeros(256, np.int64)
-    for start in range(0, len(packed), step := max(1, 2**20 // packed.shape[1])):
+    for start in range(0, len(packed), step := max(1, 2**17 // packed.shape[1])):
+        # The function widens the bytes eight times.
         counts += np.bincount(packed[start : start + step].ravel(), minlength=256)
     total = counts @ per_byte
     for row in range(out_features, 4 * len(packed)):

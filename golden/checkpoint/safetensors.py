@@ -18,6 +18,7 @@ from ..errors import CheckpointError, within
 from ..input_files import mistaken, unreadable
 from ..quantize import absmean_quantize
 from .finite import check_finite, to_finite_float32
+from .mlx import mlx_group, mlx_modules, mlx_tensor, mlx_values, without_mlx
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
 from .one_bit_llm import as_bitnet, bitnet_name
 from .scales import check_legal_scales, ternary_from_float
@@ -52,6 +53,8 @@ def load_safetensors(
         if name.endswith(".weight") and file.info(name)[0] == "U8"
     ]
     transformer = any(TRANSFORMER_LINEAR.fullmatch(name) for name in stored)
+    if mlx := mlx_modules(stored):
+        return _load_mlx(where, config, stored, mlx, quantize)
     if not transformer and not packed_names:
         raise CheckpointError(
             f"{where}: must have linear layers named model.layers.0.self_attn.q_proj.weight and so "
@@ -61,7 +64,6 @@ def load_safetensors(
     shapes = (
         transformer_linears(config, where, stored) if transformer else mlp_linears(config, stored)
     )
-    # The order of the layers; the order of the file is by type and name.
     order = {name: place for place, name in enumerate(shapes)}
     packed_names.sort(key=lambda name: order.get(name, len(order)))
     if packed_names:
@@ -102,6 +104,63 @@ def load_safetensors(
                 sum(stored[x].stored_bytes(x) for x in (f"{module}.{part}" for part in parts)),
             )
             for module in readers
+        },
+        tensors=LazyTensors(where, others),
+        strange_keys=strange_config(config),
+    )
+
+
+def _load_mlx(
+    where: Path,
+    config: dict[str, Any],
+    stored: dict[str, SafetensorsFile],
+    modules: list[str],
+    quantize: str | None,
+) -> Checkpoint:
+    """Make the checkpoint of a model in MLX's groups of two bits."""
+    if quantize:
+        raise CheckpointError(
+            f"{where}: quantize is for float master weights, and {modules[0]} is packed already; "
+            "leave it out"
+        )
+    group, config = mlx_group(config, where), without_mlx(config)
+    shapes = transformer_linears(config, where, stored)
+    for name in shapes:
+        if name.removesuffix(".weight") not in modules:
+            raise CheckpointError(
+                f"{where}: {name} must be packed as {modules[0]}.weight is, "
+                f"not {stored[name].info(name)[0]}"
+            )
+    linears = {name.removesuffix(".weight"): shape for name, shape in shapes.items()}
+    parts = {
+        f"{module}.{part}": module for module in modules for part in ("weight", "scales", "biases")
+    }
+    others: dict[str, Callable[[], NDArray]] = {
+        bitnet_name(name): partial(file.__getitem__, name)
+        for name, file in stored.items()
+        if name not in parts
+    }
+    for module in modules:
+        if module not in linears:
+            others[f"{module}.weight"] = partial(mlx_values, stored, module, group)
+    return Checkpoint(
+        path=where,
+        config=config,
+        format="mlx 2-bit ternary",
+        scale_convention=f"multiplied, one for each output and {group} inputs",
+        ternary=LazyTensors(
+            where,
+            {
+                module: partial(mlx_tensor, stored, module, shape, group)
+                for module, shape in linears.items()
+            },
+        ),
+        stored={
+            module: (
+                "MLX 2-bit",
+                sum(stored[x].stored_bytes(x) for x, owner in parts.items() if owner == module),
+            )
+            for module in linears
         },
         tensors=LazyTensors(where, others),
         strange_keys=strange_config(config),
@@ -197,25 +256,35 @@ def _check_packed_shape(
 def _read_packed_tensor(
     stored: dict[str, SafetensorsFile], module: str, shape: tuple[int, int], multiplies: bool
 ) -> TernaryTensor:
-    """Read a packed matrix and its scale."""
+    """Read a packed matrix and its scales.
+
+    transformers knows one scale for a matrix. A scale for each output, or for each output and group
+    of inputs, follows the same rule.
+    """
     file, name = stored[f"{module}.weight_scale"], f"{module}.weight_scale"
-    value = file[name]
-    if value.size != 1 or file.info(name)[0] not in ("F64", "F32", "F16", "BF16"):
+    value, (n, k) = file[name], shape
+    if value.size == 1:
+        value = value.reshape(1, 1)
+    elif value.shape == (n,):
+        value = value.reshape(n, 1)
+    kind = file.info(name)[0]
+    several = value.ndim == 2 and len(value) == n and value.shape[1] and k % value.shape[1] == 0
+    if kind not in ("F64", "F32", "F16", "BF16") or not (value.size == 1 or several):
         raise CheckpointError(
-            f"{file.path}: {name} must be one float, not {file.info(name)[0]} of shape "
-            f"{value.shape}"
+            f"{file.path}: {name} must be one float, or one for each of {n} outputs, or for each "
+            f"group of {k} inputs too, not {kind} of shape {file.info(name)[1]}"
         )
     # transformers computes in float32 at most, so float64 is rounded here.
-    scale = to_finite_float32(f"{file.path}: {name}", value.reshape(1, 1))
-    check_legal_scales(f"{file.path}: {name}", scale, zero=False)
+    scale = to_finite_float32(f"{file.path}: {name}", value)
+    check_legal_scales(f"{file.path}: {name}", scale, zero=scale.size > 1 and multiplies)
     weights = stored[f"{module}.weight"]
     with within(weights.path):
         return TernaryTensor(
             name=module,
             packed=weights[f"{module}.weight"],
-            out_features=shape[0],
+            out_features=n,
             scale=scale,
-            group_size=shape[1],
+            group_size=k // scale.shape[1],
             divides=not multiplies,
         )
 

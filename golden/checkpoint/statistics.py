@@ -40,9 +40,21 @@ class TensorStatistics:
         """Bits of the file per weight, scales included."""
         return 8 * self.stored_bytes / (self.n * self.k)
 
+    @property
+    def granularity(self) -> str:
+        """What shares a scale, in words."""
+        blocks = self.scales * self.group_size // self.k
+        rows = self.n // blocks
+        outputs = "" if rows == self.n else "output" if rows == 1 else f"{rows} outputs"
+        inputs = "" if self.group_size == self.k else f"{self.group_size} inputs"
+        return " and ".join(one for one in (outputs, inputs) if one) or "matrix"
+
     def as_dict(self) -> dict[str, Any]:
         """Return all statistics by name."""
-        return asdict(self) | {"stored_bits_per_weight": self.stored_bits_per_weight}
+        return asdict(self) | {
+            "granularity": self.granularity,
+            "stored_bits_per_weight": self.stored_bits_per_weight,
+        }
 
 
 def statistics(checkpoint: Checkpoint, name: str) -> TensorStatistics:

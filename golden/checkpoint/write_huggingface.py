@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from ..errors import CheckpointError, FormatError, MissingTokenizerError
 from ..files import Progress, ignore_progress, new_folder
 from .gguf_names import check_activation
+from .mlx import mlx_words
 from .model_config import ModelConfig
 from .safetensors import SAFETENSORS_TYPES
-from .scales import check_single_scale
 from .tensors import Checkpoint, TernaryTensor, input_files
 from .tokenizer import load_tokenizer
 from .understood import check_copied, check_understood
@@ -35,12 +35,13 @@ _COMPANIONS = (
 )
 
 
-def check_huggingface(checkpoint: Checkpoint) -> None:
+def check_huggingface(checkpoint: Checkpoint, *, mlx: bool = False) -> None:
     """Check that ``write_huggingface`` accepts a checkpoint; all matrices are read for that.
 
     Parameters
     ----------
     checkpoint : source
+    mlx : in MLX's groups, see there
 
     Raises
     ------
@@ -49,8 +50,23 @@ def check_huggingface(checkpoint: Checkpoint) -> None:
     """
     _check_source(checkpoint)
     directions: set[bool] = set()
+    if mlx:
+        _group(checkpoint)
+        return
     for tensor in checkpoint.ternary.values():
         _check_scale(tensor, directions)
+
+
+def _group(checkpoint: Checkpoint) -> int:
+    """Choose the largest of MLX's groups that all matrices and their scales fill."""
+    for group in (128, 64, 32):
+        wrong = [x.name for x in checkpoint.ternary.values() if x.group_size % group]
+        if not wrong:
+            return group
+    raise FormatError(
+        f"{wrong[0]} must have scales of a multiple of 32 inputs for MLX, not "
+        f"{checkpoint.ternary[wrong[0]].group_size}"
+    )
 
 
 def _check_source(checkpoint: Checkpoint) -> None:
@@ -64,8 +80,7 @@ def _check_source(checkpoint: Checkpoint) -> None:
 
 
 def _check_scale(tensor: TernaryTensor, directions: set[bool]) -> None:
-    """Refuse a matrix whose scales do not fit; add its direction to those of the others."""
-    check_single_scale(tensor, "Hugging Face's packed format")
+    """Refuse a matrix whose scales go in another direction; add its direction to the others'."""
     directions.add(tensor.divides)
     if len(directions) > 1:
         raise FormatError(
@@ -74,9 +89,16 @@ def _check_scale(tensor: TernaryTensor, directions: set[bool]) -> None:
 
 
 def write_huggingface(
-    checkpoint: Checkpoint, folder: Path, *, progress: Progress = ignore_progress
+    checkpoint: Checkpoint,
+    folder: Path,
+    *,
+    mlx: bool = False,
+    progress: Progress = ignore_progress,
 ) -> str:
-    """Write a folder with packed weights that ``transformers`` loads as BitNet.
+    """Write a folder with packed weights, which ``transformers`` loads as BitNet, or MLX.
+
+    ``transformers`` knows one scale for a matrix. Several are stored as [N, groups], in float16
+    where that is exact. MLX's scales multiply and belong to groups of a row.
 
     Scales keep their value and direction: ``linear_class`` is bitlinear where the source divides
     by them and autobitlinear where it multiplies, so that none is rounded. They are stored as
@@ -87,6 +109,7 @@ def write_huggingface(
     ----------
     checkpoint : source
     folder : must not exist, or be empty; it takes its name when it is complete
+    mlx : write MLX's affine groups of two bits
     progress : called after each tensor
 
     Returns
@@ -96,14 +119,15 @@ def write_huggingface(
     Raises
     ------
     CheckpointError
-        If the source is refused. It is a FormatError if a matrix has several scales, or if some
-        scales multiply and some divide.
+        If the source is refused. It is a FormatError if some scales multiply and some divide, or
+        if MLX's groups do not fit.
     OutputError, OSError
         If a file cannot be written.
     """
     _check_source(checkpoint)
     with new_folder(folder, inputs=input_files(checkpoint.path)) as partial:
-        divides = _write_safetensors(partial / "model.safetensors", checkpoint, progress)
+        group = _group(checkpoint) if mlx else None
+        divides = _write_safetensors(partial / "model.safetensors", checkpoint, group, progress)
         # Other keys of the source's object matter too: modules left alone, use_rms_norm.
         old = checkpoint.config.get("quantization_config")
         config = checkpoint.config | {
@@ -114,6 +138,9 @@ def write_huggingface(
                 "quantization_mode": "offline",
             }
         }
+        if group:
+            words = {"group_size": group, "bits": 2, "mode": "affine"}
+            config |= {"quantization": words, "quantization_config": words}
         (partial / "config.json").write_text(json.dumps(config, indent=2) + "\n")
         source = checkpoint.path if checkpoint.path.is_dir() else checkpoint.path.parent
         if checkpoint.format.startswith("gguf"):
@@ -131,15 +158,28 @@ def write_huggingface(
         return ""
 
 
-def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -> bool:
-    """Write tensors one at a time, and find out whether the scales divide.
+def _stored_scale(tensor: TernaryTensor) -> NDArray:
+    """Return the scale float32[1]; several as [N, groups], in float16 where that is exact."""
+    scale = tensor.scale
+    if scale.size == 1:
+        return scale[0]
+    scale = scale.repeat(tensor.out_features // len(scale), axis=0)
+    with np.errstate(over="ignore"):
+        half = scale.astype(np.float16)
+    return half if (half == scale).all() else scale
+
+
+def _write_safetensors(
+    file: Path, checkpoint: Checkpoint, group: int | None, progress: Progress
+) -> bool:
+    """Write tensors one at a time, and find out whether the scales divide; MLX's with a group.
 
     The library's own writer needs all tensors in memory. A file has the length of the header in
     eight bytes, the header in JSON that spaces may follow, and the data. The header is written
     last, into a space that is large enough for all entries.
     """
     names = [*checkpoint.tensors, *checkpoint.ternary]
-    room = -(-sum(2 * len(json.dumps(name)) + 400 for name in names) // 64) * 64
+    room = -(-sum(3 * len(json.dumps(name)) + 600 for name in names) // 64) * 64
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     directions: set[bool] = set()
     names_of_types = {np.dtype(dtype): name for name, dtype in SAFETENSORS_TYPES.items()}
@@ -160,9 +200,15 @@ def _write_safetensors(file: Path, checkpoint: Checkpoint, progress: Progress) -
                 write(name, checkpoint.tensors[name])
             else:
                 tensor = checkpoint.ternary[name]
-                _check_scale(tensor, directions)
-                write(f"{name}.weight", tensor.packed)
-                write(f"{name}.weight_scale", tensor.scale[0])
+                if group:
+                    for part, one in zip(
+                        ("weight", "scales", "biases"), mlx_words(tensor, group), strict=True
+                    ):
+                        write(f"{name}.{part}", one)
+                else:
+                    _check_scale(tensor, directions)
+                    write(f"{name}.weight", tensor.packed)
+                    write(f"{name}.weight_scale", _stored_scale(tensor))
             progress(done + 1, len(names))
         stream.seek(0)
         stream.write(struct.pack("<Q", room) + json.dumps(header).encode().ljust(room))

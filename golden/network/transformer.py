@@ -31,7 +31,7 @@ from .layers import (
     to_float32,
 )
 
-__all__ = ["ACTIVATIONS", "BitNetModel", "KVCache", "Layer"]
+__all__ = ["ACTIVATIONS", "BitNetModel", "KVCache", "Layer", "check_model"]
 
 #: Tokens that pass through the layers at once, and the largest number of products of a query and a
 #: key at once, of all heads. They bound the memory of long prompts.
@@ -174,9 +174,7 @@ class BitNetModel:
         checkpoint = load_checkpoint(
             path, quantize=quantize, i2s_layout=i2s_layout, hidden_act=hidden_act
         )
-        check_activation(checkpoint)
-        config = _read_config(checkpoint.config, path)
-        check_understood(checkpoint)
+        config = check_model(checkpoint)
         hidden = config.hidden
         table = (config.vocabulary, hidden)
         embedding = _tensor(checkpoint, "model.embed_tokens.weight", table)
@@ -353,6 +351,28 @@ def _attend(
     mixed = weights.reshape(kv_heads, shared * tokens, end) @ values.transpose(1, 0, 2)
     mixed = mixed.reshape(kv_heads, shared, tokens, size).transpose(2, 0, 1, 3)
     return mixed.reshape(tokens, heads, size)
+
+
+def check_model(checkpoint: Checkpoint) -> ModelConfig:
+    """Check that ``BitNetModel`` computes a model, without its weights.
+
+    Parameters
+    ----------
+    checkpoint : the model
+
+    Returns
+    -------
+    Its configuration
+
+    Raises
+    ------
+    CheckpointError
+        If the model is of another kind, or a key or a tensor is not understood.
+    """
+    check_activation(checkpoint)
+    config = _read_config(checkpoint.config, checkpoint.path)
+    check_understood(checkpoint)
+    return config
 
 
 def _read_config(content: dict[str, Any], where: Path) -> ModelConfig:

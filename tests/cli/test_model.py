@@ -6,7 +6,10 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from trilith.cli.main import main
-from trilith.cli.model import _Target
+from trilith.cli.model import _FOLDERS, _Target
+from trilith.cli.model_inspect import Type42
+from trilith.golden.checkpoint.gguf_layouts import LAYOUTS
+from trilith.golden.checkpoint.gguf_places import asked_layouts
 from trilith.golden.data import DIGITS, PYDOC
 
 
@@ -52,11 +55,40 @@ def test_inspect(model, tiny):
     assert report["total"]["zero_fraction"] == pytest.approx(zeros / 589824)
 
 
+def test_inspect_says_what_can_be_done(model, tmp_path, tiny):
+    folder, _, _ = tiny(max_position_embeddings=64)
+    file = tmp_path / "a.gguf"
+    assert model("convert", folder, file, "--to", "q2_0_64").returncode == 0
+    report = json.loads(model("inspect", file, "--json").stdout)
+    assert report["container"] == "GGUF"
+    assert report["told_apart"] == [
+        "Q2_0_64: by the size of its blocks, 18 bytes per 64 weights; the number 42 also stands "
+        "for other layouts"
+    ]
+    assert report["needs"] == [
+        "norms attn_sub_norm ffn_sub_norm input_layernorm post_attention_layernorm",
+        "activation relu2",
+        "rotary positions (default)",
+        "the embedding as head",
+    ]
+    for what in ("read", "verify", "convert", "generate", "engine", "token_core"):
+        assert report[what] == "yes"
+    other, _, _ = tiny("qwen", model_type="qwen3", hidden_act="silu", head_dim=64)
+    report = json.loads(model("inspect", other, "--json").stdout)
+    why = f"no: {other}: config's model_type must be one of bitnet, llama, not 'qwen3'"
+    assert (report["convert"], report["generate"], report["token_core"]) == ("yes", why, why)
+    assert "norms input_layernorm k_norm post_attention_layernorm q_norm" in report["needs"]
+    strange, _, _ = tiny("strange", prism_hadamard=1024)
+    report = json.loads(model("inspect", strange, "--json").stdout)
+    assert report["convert"].startswith(f"no: {strange}: config's prism_hadamard = 1024 is not")
+    assert "not understood: prism_hadamard = 1024" in report["needs"]
+
+
 @pytest.mark.parametrize(
     "to",
     [
         *("huggingface", "tq1_0", "tq2_0", "i2_s", "stream"),
-        *("q2_0_64", "q2_0_128", "iq2_bn", "pq2_0", "ptq1_0"),
+        *("q2_0_64", "q2_0_128", "iq2_bn", "pq2_0", "ptq1_0", "mlx"),
     ],
 )
 def test_convert_and_verify(model, tmp_path, tiny, to):
@@ -107,7 +139,7 @@ def test_refusals(model, tmp_path, tiny):
     refused(
         model("convert", folder, out, "--to", "q4_k"),
         "--to must be huggingface, tq1_0, tq2_0, i2_s, q2_0_64, q2_0_128, stq1_0, iq2_bn, pq2_0, "
-        "ptq1_0 or stream, not 'q4_k'",
+        "ptq1_0, mlx or stream, not 'q4_k'",
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--preset", "big"),
@@ -246,26 +278,26 @@ REFUSALS = {
     "narrow": (
         {"hidden_size": 64},
         "i2_s",
-        ["huggingface", "q2_0_64", "iq2_bn", "stream"],
+        ["huggingface", "q2_0_64", "iq2_bn", "mlx", "stream"],
     ),
     "narrow for TQ": (
         {"hidden_size": 128},
         "tq1_0",
         [
             *("huggingface", "i2_s", "q2_0_64", "q2_0_128"),
-            *("iq2_bn", "pq2_0", "ptq1_0", "stream"),
+            *("iq2_bn", "pq2_0", "ptq1_0", "mlx", "stream"),
         ],
     ),
     "scaled positions": (
         {"rope_scaling": {"rope_type": "yarn", "factor": 4}},
         "tq2_0",
-        ["huggingface", "stream"],
+        ["huggingface", "mlx", "stream"],
     ),
-    "four end tokens": ({"eos_token_id": [1, 2, 3, 4]}, "i2_s", ["huggingface", "stream"]),
+    "four end tokens": ({"eos_token_id": [1, 2, 3, 4]}, "i2_s", ["huggingface", "mlx", "stream"]),
     "another kind of model": (
         {"model_type": "llama", "hidden_act": "relu2"},
         "tq1_0",
-        ["huggingface", "stream"],
+        ["huggingface", "mlx", "stream"],
     ),
 }
 
@@ -284,10 +316,12 @@ def test_that_formats_of_an_advice_accept_the_model(model, tmp_path, tiny, case)
 
 def test_scales_that_only_some_formats_hold(model, tmp_path, tiny):
     """Float weights whose scales differ by group of rows, or by group of inputs."""
+    blocks = "q2_0_64 or q2_0_128"
     for groups, others in (
-        ((2, 1), "tq1_0 or tq2_0 or q2_0_64 or q2_0_128 or iq2_bn or pq2_0 or ptq1_0 or stream"),
-        ((1, 2), "q2_0_64 or q2_0_128 or pq2_0 or ptq1_0 or stream"),
+        ((2, 1), f"huggingface or tq1_0 or tq2_0 or {blocks} or iq2_bn or pq2_0 or ptq1_0"),
+        ((1, 2), f"huggingface or {blocks} or pq2_0 or ptq1_0"),
     ):
+        others += " or mlx or stream"
         folder, trits, _ = tiny(f"source{groups[1]}", quantization_config={})
         stored = load_file(folder / "model.safetensors")
         for name, found in trits.items():
@@ -297,11 +331,9 @@ def test_scales_that_only_some_formats_hold(model, tmp_path, tiny):
             scale = scale.repeat(n // groups[0], 0).repeat(k // groups[1], 1)
             stored[f"{name}.weight"] = found * scale
         save_file(stored, folder / "model.safetensors")
-        for to, kind in (("i2_s", "I2_S"), ("huggingface", "Hugging Face's packed format")):
-            done = model("convert", folder, tmp_path / "new", "--to", to)
-            found = f"{groups[0]} x {groups[1]} scales"
-            rule = f"has {found}, and {kind} must have one for each matrix"
-            refused(done, f"model.layers.0.self_attn.q_proj {rule}; give --to {others}")
+        done = model("convert", folder, tmp_path / "new", "--to", "i2_s")
+        rule = f"has {groups[0]} x {groups[1]} scales, and I2_S must have one for each matrix"
+        refused(done, f"model.layers.0.self_attn.q_proj {rule}; give --to {others}")
         for to in others.split(" or "):
             target = tmp_path / f"{to}{groups[1]}"
             assert model("convert", folder, target, "--to", to).returncode == 0
@@ -311,7 +343,8 @@ def test_an_advice_leaves_out_streams_of_a_matrix_that_is_too_large(model, tmp_p
     folder, _, _ = tiny(hidden_size=64, intermediate_size=7168)
     done = model("convert", folder, tmp_path / "new", "--to", "i2_s")
     rule = "q_proj.weight must have a multiple of 128 inputs for i2_s, not 64"
-    refused(done, f"model.layers.0.self_attn.{rule}; give --to huggingface or q2_0_64 or iq2_bn")
+    advice = "give --to huggingface or q2_0_64 or iq2_bn or mlx"
+    refused(done, f"model.layers.0.self_attn.{rule}; {advice}")
 
 
 def test_that_codes_of_an_advice_hold_the_weights(model, tmp_path, tiny):
@@ -323,3 +356,10 @@ def test_that_codes_of_an_advice_hold_the_weights(model, tmp_path, tiny):
     for code in codes:
         done = model("convert", folder, tmp_path / code, "--to", "stream", "--code", code)
         assert done.returncode == 0
+
+
+def test_the_lists_of_layouts_are_those_of_the_readers():
+    """The command line lists them too, because the readers take long to import."""
+    gguf = [str(one) for one in _Target if one not in _FOLDERS]
+    assert gguf == [name.lower() for name in LAYOUTS]
+    assert [str(one) for one in Type42] == asked_layouts()

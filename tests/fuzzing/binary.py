@@ -13,6 +13,7 @@ from .mutation import Object, integer, items, pairs, text, to_json
 
 _NAMES = {
     np.dtype(np.uint8): "U8",
+    np.dtype(np.uint32): "U32",
     np.dtype(np.float32): "F32",
     np.dtype(np.float16): "F16",
     np.dtype(ml_dtypes.bfloat16): "BF16",

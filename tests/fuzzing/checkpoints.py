@@ -39,6 +39,12 @@ CONFIG = {
         "quantization_mode": "offline",
     },
 }
+#: A model in MLX's groups of 32 inputs.
+MLX = {key: value for key, value in CONFIG.items() if key != "quantization_config"} | {
+    "hidden_size": 64,
+    "intermediate_size": 64,
+    "quantization": {"group_size": 32, "bits": 2},
+}
 LLAMA = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu"}
 
 
@@ -51,6 +57,11 @@ def _matrices(config: dict[str, Any], kind: str) -> dict[str, np.ndarray]:
         if kind == "packed":
             tensors[f"{module}.weight"] = pack_weights(trits)
             tensors[f"{module}.weight_scale"] = np.array([scale], ml_dtypes.bfloat16)
+        elif kind == "mlx":
+            words = rng.integers(0, 3, (n, k // 16, 16), np.uint32) << np.arange(0, 32, 2)
+            tensors[f"{module}.weight"] = words.sum(axis=2, dtype=np.uint32)
+            half = np.full((n, k // 32), scale, np.float16)
+            tensors[f"{module}.scales"], tensors[f"{module}.biases"] = half, -half
         elif kind == "ternary":
             # Two scales, as training on two devices leaves them.
             scales = np.repeat(np.array([[scale], [2 * scale]], np.float32), n // 2, axis=0)
@@ -116,14 +127,19 @@ def _naive_folder(folder: Path, kind: str) -> dict[str, Any]:
     ternary = {}
     for module, (n, k) in naive.linear_shapes(config).items():
         stored = tensors[f"{module}.weight"]
-        if kind == "packed":
+        if kind == "mlx":
+            ternary[module] = naive.mlx_weights(tensors, module, config)
+        elif kind == "packed":
             ternary[module] = naive.packed_weights(tensors, config, module, n)
         else:
             w = stored.astype(np.float32)
             ternary[module] = naive.absmean(w) if kind == "master" else w
         assert ternary[module].shape == (n, k)
-    taken = {f"{module}.{part}" for module in ternary for part in ("weight", "weight_scale")}
+    parts = ("weight", "weight_scale") if kind != "mlx" else ("weight", "scales", "biases")
+    taken = {f"{module}.{part}" for module in ternary for part in parts}
     others = {name: one for name, one in tensors.items() if name not in taken}
+    if kind == "mlx":
+        config = {x: y for x, y in config.items() if not x.startswith("quantization")}
     return {"config": config, "ternary": ternary, "tensors": others}
 
 
@@ -203,7 +219,10 @@ _KEYS = {
     "vocab_size": "vocab_size",
     "max_position_embeddings": "context_length",
 }
-_NUMBERS = {"i2_s": 36, "tq1_0": 34, "tq2_0": 35}
+_NUMBERS = {
+    **{"i2_s": 36, "tq1_0": 34, "tq2_0": 35, "q2_0_64": 42, "q2_0_128": 42, "stq1_0": 42},
+    **{"pq2_0": 142, "ptq1_0": 143, "iq2_bn": 135},
+}
 
 
 def _gguf_model(kind: str, size: int) -> Object:
@@ -218,6 +237,20 @@ def _gguf_model(kind: str, size: int) -> Object:
             data = four.tobytes() + np.full(8, 0.75, np.float32).tobytes()
         elif kind == "tq2_0":
             data = np.concatenate([four, d], axis=1).tobytes()
+        elif kind in ("q2_0_64", "q2_0_128", "pq2_0"):
+            parts = four.reshape(-1, 16 if kind == "q2_0_64" else 32)
+            data = np.concatenate([d.repeat(len(parts) // len(d), axis=0), parts], axis=1).tobytes()
+        elif kind == "stq1_0":
+            index = rng.integers(0, 256, (len(codes), 40), np.uint8)
+            data = np.concatenate([index, d], axis=1).tobytes()
+        elif kind == "iq2_bn":
+            scale = np.full((n, 1), 0.75, np.float32).view(np.uint8)
+            data = np.concatenate([scale, four.reshape(n, -1)], axis=1).tobytes()
+        elif kind == "ptq1_0":
+            digits = rng.integers(0, 3, (2 * len(codes), 26), np.uint16) * 81
+            digits[:, :24] += rng.integers(0, 81, (len(digits), 24), np.uint16)
+            q = (-(-256 * digits.astype(int) // 243)).astype(np.uint8)
+            data = np.concatenate([q, d.repeat(2, axis=0)], axis=1).tobytes()
         else:
             digits = rng.integers(0, 3, (len(codes), 48), np.uint16) * 81
             q = np.concatenate([digits + rng.integers(0, 81, digits.shape), digits[:, :4]], axis=1)
@@ -324,6 +357,7 @@ def _folder_target(name: str, tree: Object, kind: str, share: int) -> Target:
 #: Sizes of the matrices of files of megabytes, by kind. The look at the layout of I2_S takes up to
 #: 12 MB, whatever the file.
 LARGE = {"packed": 1024, "ternary": 512, "master": 512, "i2_s": 3072, "tq1_0": 1024, "tq2_0": 1024}
+LARGE |= dict.fromkeys(("q2_0_64", "q2_0_128", "stq1_0", "pq2_0", "ptq1_0", "iq2_bn"), 1024)
 
 
 def large_model(name: str, size: int) -> dict[str, bytes]:
@@ -336,13 +370,18 @@ def large_model(name: str, size: int) -> dict[str, bytes]:
 
 
 TARGETS = [
-    _folder_target("packed", one_file("packed", CONFIG), "packed", 150_000),
-    _folder_target("shards", _shards(), "packed", 50_000),
+    _folder_target("packed", one_file("packed", CONFIG), "packed", 50_000),
+    _folder_target("shards", _shards(), "packed", 25_000),
     _folder_target("ternary", one_file("ternary", CONFIG | LLAMA), "ternary", 50_000),
     _folder_target("master", one_file("master", CONFIG | LLAMA), "master", 50_000),
-    _gguf_target("i2_s", 50_000),
+    _folder_target("mlx", one_file("mlx", MLX), "mlx", 25_000),
+    _gguf_target("i2_s", 25_000),
     _gguf_target("i2_s", 25_000, "block64"),
     _gguf_target("i2_s", 25_000, "rows4"),
-    _gguf_target("tq1_0", 50_000),
+    _gguf_target("tq1_0", 25_000),
     _gguf_target("tq2_0", 50_000),
+    *(
+        _gguf_target(kind, 25_000)
+        for kind in ("q2_0_64", "q2_0_128", "stq1_0", "pq2_0", "ptq1_0", "iq2_bn")
+    ),
 ]

@@ -82,11 +82,27 @@ def unpack(packed: np.ndarray, n: int) -> np.ndarray:
 def packed_weights(tensors: dict[str, np.ndarray], config: dict, module: str, n: int) -> np.ndarray:
     """A matrix of packed trits times its scale, in float32."""
     scale = tensors[f"{module}.weight_scale"].astype(np.float32)
-    assert scale.size == 1
     kind = config["quantization_config"].get("linear_class", "bitlinear")
     assert kind in ("autobitlinear", "bitlinear")
     factor = scale if kind == "autobitlinear" else np.float32(1) / scale
-    return unpack(tensors[f"{module}.weight"], n) * factor.reshape(1, 1)
+    trits = unpack(tensors[f"{module}.weight"], n)
+    if factor.size == 1:
+        return trits * factor.reshape(1, 1)
+    factor = factor.reshape(n, -1) if factor.ndim == 1 else factor
+    assert factor.ndim == 2
+    assert len(factor) == n
+    return trits * factor.repeat(trits.shape[1] // factor.shape[1], axis=1)
+
+
+def mlx_weights(tensors: dict[str, np.ndarray], module: str, config: dict) -> np.ndarray:
+    """MLX's scale · q + bias, with sixteen q in a word, the first one lowest."""
+    words, scale, bias = (tensors[f"{module}.{part}"] for part in ("weight", "scales", "biases"))
+    settings = config.get("quantization", config.get("quantization_config"))
+    q = words[..., np.newaxis] >> np.arange(0, 32, 2, dtype=np.uint32) & np.uint32(3)
+    q = q.reshape(len(words), -1, settings["group_size"]).astype(np.float32)
+    with np.errstate(all="ignore"):
+        w = q * scale.astype(np.float32)[..., np.newaxis] + bias.astype(np.float32)[..., np.newaxis]
+    return w.reshape(len(words), -1)
 
 
 def absmean(w: np.ndarray) -> np.ndarray:
@@ -143,10 +159,63 @@ def gguf(data: bytes, i2_s: str) -> tuple[dict[str, tuple[int, Any]], dict[str, 
     found = once(metadata)
     alignment = found.get("general.alignment", (4, 32))[1]
     start = -(-cursor.place // alignment) * alignment
-    return found, {
-        name: _gguf_tensor(_gguf_slice(data, start + offset, shape, kind), tuple(shape), kind, i2_s)
-        for name, (shape, kind, offset) in once(infos).items()
-    }
+    offsets = [*sorted({offset for _, (_, _, offset) in infos}), len(data) - start]
+    tensors = {}
+    for name, (shape, kind, offset) in once(infos).items():
+        if kind == 42:
+            # The space up to the next tensor shows the layout.
+            space = offsets[offsets.index(offset) + 1] - offset
+            kind = next(
+                one
+                for one in (420, 421, 43)
+                if shape[-1] % BLOCKS[one][0] == 0
+                and 0 <= space - prod(shape) // BLOCKS[one][0] * BLOCKS[one][1] < alignment
+            )
+        piece = _gguf_slice(data, start + offset, shape, kind)
+        tensors[name] = _gguf_tensor(piece, tuple(shape), kind, i2_s)
+    return found, tensors
+
+
+#: Weights and bytes of a block of types that the library does not know; 420 and 421 are of 42.
+BLOCKS = {420: (64, 18), 421: (128, 34), 43: (256, 42), 142: (128, 34), 143: (128, 28)}
+#: STQ1_0's four codes of each index, the first one in the lowest bits.
+SHERRY = bytes.fromhex("A9892909A68626069A921A126A624A42012181A1042484A41018909840486068")
+
+
+def _block(kind: int, block: np.ndarray) -> np.ndarray:
+    """Weights of one block, without any check but that of the codes."""
+    if kind in (420, 421, 142):
+        codes = [block[2 + j // 4] >> j % 4 * 2 & 3 for j in range(BLOCKS[kind][0])]
+        d = block[:2]
+    elif kind == 43:
+        index = [
+            block[g // 2] >> g % 2 * 4 & 15 | (block[32 + g // 8] >> g % 8 & 1) << 4
+            for g in range(64)
+        ]
+        codes = [SHERRY[index[w // 64 * 16 + w % 16]] >> w % 64 // 16 * 2 & 3 for w in range(256)]
+        d = block[40:]
+    else:
+        digits = {-(-256 * q // 243): q for q in range(243)}
+        codes = [0] * 128
+        for first, size, place, count in ((0, 16, 0, 5), (16, 8, 80, 5), (24, 2, 120, 4)):
+            for m in range(size):
+                q = digits[int(block[first + m])]
+                for n in range(5):
+                    digit = q // 3 ** (4 - n) % 3
+                    if n < count:
+                        codes[place + m + n * size] = digit
+                    else:
+                        assert digit == 0
+        d = block[26:]
+    assert max(map(int, codes)) < 3
+    return (np.array(codes, np.float32) - 1) * d.copy().view("<f2").astype(np.float32)
+
+
+def _iq2_bn_row(row: np.ndarray) -> np.ndarray:
+    """A float32 scale, and weights of 64 in 16 bytes."""
+    codes = row[4:].reshape(-1, 1, 16) >> np.array([0, 2, 4, 6], np.uint8)[:, None] & 3
+    assert codes.max() < 3
+    return (codes.reshape(-1).astype(np.float32) - 1) * row[:4].copy().view("<f4")
 
 
 _FLOATS = {0: "<f4", 1: "<f2", 28: "<f8", 30: ml_dtypes.bfloat16}
@@ -157,6 +226,12 @@ def _gguf_slice(data: bytes, start: int, shape: list[int], kind: int) -> bytes:
     count = prod(shape)
     if kind == 36:
         size = count // 4 + 32
+    elif kind == 135:
+        assert shape[-1] % 64 == 0
+        size = count // 4 + 4 * (count // shape[-1])
+    elif kind in BLOCKS:
+        assert shape[-1] % BLOCKS[kind][0] == 0
+        size = count // BLOCKS[kind][0] * BLOCKS[kind][1]
     elif kind in _FLOATS:
         size = count * np.dtype(_FLOATS[kind]).itemsize
     else:
@@ -176,6 +251,11 @@ def _gguf_tensor(data: bytes, shape: tuple[int, ...], kind: int, i2_s: str) -> n
     if kind in _FLOATS:
         return np.frombuffer(data, _FLOATS[kind]).reshape(shape)
     rows = np.frombuffer(data, np.uint8).reshape(prod(shape[:-1]), -1)
+    if kind == 135:
+        return np.stack([_iq2_bn_row(row) for row in rows]).reshape(shape)
+    if kind in BLOCKS:
+        blocks = rows.reshape(-1, BLOCKS[kind][1])
+        return np.concatenate([_block(kind, block) for block in blocks]).reshape(shape)
     with np.errstate(all="ignore"):
         return dequantize(rows, GGMLQuantizationType(kind)).reshape(shape)
 

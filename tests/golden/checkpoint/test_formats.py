@@ -3,19 +3,23 @@
 The packings are those of ``independent.py``, byte by byte.
 """
 
+import json
 import struct
 from functools import cache
 
 import gguf
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from trilith.golden import CheckpointError, TernaryTensor, load_checkpoint
 from trilith.golden.checkpoint.compare import compare
 from trilith.golden.checkpoint.gguf_file import GgufFile
 from trilith.golden.checkpoint.gguf_layouts import LAYOUTS
 from trilith.golden.checkpoint.gguf_names import gguf_name
+from trilith.golden.checkpoint.statistics import statistics
 from trilith.golden.checkpoint.write_gguf import write_gguf
+from trilith.golden.checkpoint.write_huggingface import write_huggingface
 
 from . import independent
 from .test_gguf import EMBEDDING, MODULES, SHAPES, write
@@ -108,11 +112,13 @@ def test_types_of_models_with_a_transform(tmp_path, tiny, name):
     tensors, expected = made_layer(name)
     write(file, tensors | EMBEDDING, arch="qwen3")
     foreign = load_checkpoint(file)
-    assert foreign.strange_keys.other == (f"no transform of activations for {name}",)
-    with pytest.raises(
-        CheckpointError, match=r"no transform of activations for \w+ is not understood"
-    ):
-        write_gguf(foreign, tmp_path / "b.gguf", "tq2_0")
+    missing = f"prism.hadamard (missing, though models with {name} need its transform)"
+    assert foreign.strange_keys.other == (missing,)
+    raises(
+        f"{file}: the metadata key {missing} is not understood; results without it may be wrong, "
+        "so take the original checkpoint",
+        lambda: write_gguf(foreign, tmp_path / "b.gguf", "tq2_0"),
+    )
     source = load_checkpoint(tiny()[0])
     ternary = {
         module: TernaryTensor.from_trits(module, trits, scale, GROUPS[name])
@@ -139,6 +145,130 @@ def test_ternary_embeddings_are_dequantized(tmp_path, name):
     every = scale.repeat(256 // scale.shape[1], 1)
     np.testing.assert_array_equal(found.astype(np.float32), trits * every)
     assert not np.signbit(found[trits == 0]).any()
+
+
+def packed_rows(codes):
+    """Hugging Face's packing: row r of a quarter of the rows is in bits 2i and 2i + 1."""
+    quarter = len(codes) // 4
+    return np.stack(
+        [
+            sum(codes[row + i * quarter].astype(np.uint8) << 2 * i for i in range(4))
+            for row in range(quarter)
+        ]
+    ).astype(np.uint8)
+
+
+def mlx_parts(module, trits, scale, group):
+    """MLX's words, scales and biases, sixteen codes a word, the first one lowest."""
+    words = np.zeros((trits.shape[0], trits.shape[1] // 16), np.uint32)
+    for i in range(16):
+        words |= (trits[:, i::16] + 1).astype(np.uint32) << np.uint32(2 * i)
+    scale = scale.repeat(trits.shape[1] // scale.shape[1] // group, axis=1).astype(np.float16)
+    parts = {"weight": words, "scales": scale, "biases": -scale}
+    return {f"{module}.{part}": one for part, one in parts.items()}
+
+
+#: Groups of scales of a matrix of safetensors: outputs and inputs that share one.
+GRANULARITY = {"matrix": (0, 0), "output": (1, 0), "output and 128 inputs": (1, 128)}
+
+
+@pytest.mark.parametrize("model_type", ["llama", "bitnet", "qwen3"])
+@pytest.mark.parametrize("layout", ["U8", "F16", "MLX 2-bit"])
+@pytest.mark.parametrize("shared", GRANULARITY)
+def test_layouts_of_safetensors(tmp_path, tiny, shared, layout, model_type):
+    rows, inputs = GRANULARITY[shared]
+    act = "relu2" if model_type == "bitnet" else "silu"
+    config = {"model_type": model_type, "hidden_act": act, "head_dim": 64}
+    folder, trits, _ = tiny(**config)
+    stored, expected = load_file(folder / "model.safetensors"), {}
+    for seed, (module, t) in enumerate(trits.items()):
+        n, k = t.shape
+        shape = n if rows else 1, k // inputs if inputs else 1
+        scale = np.random.default_rng(seed).integers(1, 9, shape).astype(np.float32) / 8
+        expected[module] = t * scale.repeat(n // shape[0], 0).repeat(k // shape[1], 1)
+        del stored[f"{module}.weight"], stored[f"{module}.weight_scale"]
+        if layout == "U8":
+            stored[f"{module}.weight"] = packed_rows(t + 1)
+            stored[f"{module}.weight_scale"] = scale.astype(np.float16)
+        elif layout == "F16":
+            stored[f"{module}.weight"] = expected[module].astype(np.float16)
+        else:
+            every = scale.repeat(n // shape[0], 0).repeat(k // 128 // shape[1], 1)
+            stored |= mlx_parts(module, t, every, 128)
+    save_file(stored, folder / "model.safetensors")
+    if layout == "MLX 2-bit":
+        full = json.loads((folder / "config.json").read_text())
+        words = {"group_size": 128, "bits": 2}
+        full |= {"quantization": words, "quantization_config": words}
+        (folder / "config.json").write_text(json.dumps(full))
+    checkpoint = load_checkpoint(folder)
+    for module, weights in expected.items():
+        np.testing.assert_array_equal(whole(checkpoint.ternary[module]), weights)
+        assert checkpoint.stored[module][0] == layout
+    found = statistics(checkpoint, "model.layers.0.mlp.down_proj")
+    assert found.granularity == ("output and 128 inputs" if layout == "MLX 2-bit" else shared)
+    # Written in both forms of safetensors, and back, nothing is different.
+    for mlx in (False, True):
+        if mlx and layout == "U8" and checkpoint.ternary[module].divides:
+            continue
+        target = tmp_path / f"written {mlx}"
+        write_huggingface(checkpoint, target, mlx=mlx)
+        assert compare(load_checkpoint(target), checkpoint).difference == ""
+
+
+def test_words_of_mlx_with_another_zero_and_what_is_not_ternary(tmp_path, tiny):
+    """Groups whose zero is the code 0, 2 or 3, negative scales, and scales of 0."""
+    folder, trits, _ = tiny(model_type="llama", hidden_act="silu")
+    stored, config = load_file(folder / "model.safetensors"), folder / "config.json"
+    for module, t in trits.items():
+        del stored[f"{module}.weight"], stored[f"{module}.weight_scale"]
+        stored |= mlx_parts(module, t, np.full((t.shape[0], t.shape[1] // 64), 0.5), 64)
+    words = {"group_size": 64, "bits": 2, "mode": "affine"}
+    content = json.loads(config.read_text()) | {"quantization": words, "quantization_config": words}
+    config.write_text(json.dumps(content))
+    name = "model.layers.0.self_attn.q_proj"
+    cases = [  # Code of all weights, scale, bias, and value of all weights.
+        (0, 0.5, 0.0, 0.0),
+        (1, 0.5, 0.0, 0.5),
+        (1, 0.5, -1.0, -0.5),
+        (2, 0.5, -1.5, -0.5),
+        (0, -0.5, 0.5, 0.5),
+        (2, -0.5, 0.5, -0.5),
+        (3, 0.0, 0.25, 0.25),
+        (2, 0.0, 0.0, 0.0),
+    ]
+    for row, (code, scale, bias, _) in enumerate(cases):
+        stored[f"{name}.weight"][row] = code * 0x55555555
+        stored[f"{name}.scales"][row], stored[f"{name}.biases"][row] = scale, bias
+    save_file(stored, folder / "model.safetensors")
+    found = whole(load_checkpoint(folder).ternary[name])
+    for row, (_, _, _, value) in enumerate(cases):
+        assert (found[row] == value).all(), row
+    np.testing.assert_array_equal(found[len(cases) :], trits[name][len(cases) :] * 0.5)
+    for code, scale, bias in ((3, 0.5, -0.5), (1, 0.5, -0.25), (3, 0.5, 0.0)):
+        stored[f"{name}.weight"][0] = code * 0x55555555
+        stored[f"{name}.scales"][0], stored[f"{name}.biases"][0] = scale, bias
+        save_file(stored, folder / "model.safetensors")
+        raises(
+            f"{folder}/model.safetensors: {name}: a group must have the weights -s, 0 and s, and "
+            f"that of output 0, input 0 has the scale {scale} and the bias {bias}; these weights "
+            "are not ternary, take the original checkpoint",
+            lambda: load_checkpoint(folder).ternary[name],
+        )
+    for key, value, legal in (
+        ("bits", 4, "2"),
+        ("group_size", 16, "32 or 64 or 128"),
+        ("mode", "mxfp4", "affine"),
+        ("lm_head", {"bits": 8}, "absent"),
+    ):
+        changed = {"quantization": words | {key: value}}
+        content.pop("quantization_config", None)
+        config.write_text(json.dumps(content | changed))
+        raises(
+            f"{folder}: quantization's {key} must be {legal} for ternary weights of MLX, not "
+            f"{value!r}",
+            lambda: load_checkpoint(folder),
+        )
 
 
 def test_golden_bytes():

@@ -210,11 +210,13 @@ PACKED = pack_weights(np.zeros((256, 256), np.int8))
         ),
         (
             {f"{Q}.weight_scale": np.ones(2, np.float32)},
-            f"FOLDER/model.safetensors: {Q}.weight_scale must be one float, not F32 of shape (2,)",
+            f"FOLDER/model.safetensors: {Q}.weight_scale must be one float, or one for "
+            "each of 256 outputs, or for each group of 256 inputs too, not F32 of shape (2,)",
         ),
         (
             {f"{Q}.weight_scale": np.ones(1, np.int32)},
-            f"FOLDER/model.safetensors: {Q}.weight_scale must be one float, not I32 of shape (1,)",
+            f"FOLDER/model.safetensors: {Q}.weight_scale must be one float, or one for "
+            "each of 256 outputs, or for each group of 256 inputs too, not I32 of shape (1,)",
         ),
         (
             {f"{Q}.weight": PACKED | np.uint8(3)},
