@@ -18,6 +18,7 @@ from .fpga_ports import (
 )
 from .fpga_products import check_size, generate_products, multiply_all
 from .options import (
+    I2sLayout,
     I2sOptions,
     JsonOptions,
     OptionError,
@@ -355,8 +356,11 @@ def load(options: _LoadOptions) -> None:
     from ..hw.token.image_file import read_image
 
     path = options.source or PYDOC
+    compiled = not is_image(path)
+    if not compiled and options.i2s_layout != I2sLayout.AUTO:
+        raise OptionError(f"{path}: --i2s-layout is for checkpoints; leave it out")
     with open_core(options) as board:
-        if is_image(path):
+        if not compiled:
             image = read_image(path)
         else:
             network = BitNetModel.load(path, i2s_layout=str(options.i2s_layout))
@@ -377,6 +381,13 @@ class _GenerateOptions(DrawOptions, PromptOptions, I2sOptions, StreamOptions):
         "Image of this model for the board's token core, which 'trilith model compile' wrote. "
         "Default: the model is compiled for the board.",
     )
+    load: bool = option(
+        False,
+        "Load the image over the simulated line, which takes minutes. By default the simulated "
+        "memory has it at its start.",
+        "--load",
+        needs=("--port sim",),
+    )
 
 
 @command(app)
@@ -386,7 +397,7 @@ def generate(options: _GenerateOptions) -> bool:
     A board with a token core runs whole tokens: the model is loaded into its memory once, then only
     token numbers and the largest logits cross the line. The host draws among the 32 likeliest
     tokens above temperature 0. Every answer is compared with the golden model; a difference ends
-    with status 1.
+    with status 1. --port sim simulates the design of the ULX3S with its SDRAM.
 
     A board that multiplies runs every ternary product of every layer. Each integer is compared with
     the golden model. Norms, attention and the head run on the host.
@@ -399,6 +410,12 @@ def generate(options: _GenerateOptions) -> bool:
     from ..fpga.host.board import Board
 
     draws(options)
+    if options.port == "sim":
+        from ..fpga.boards import SIMULATED_CORE
+
+        run = CoreRun(options, SIMULATED_CORE.core)
+        with open_core(options, None if options.load else run.image) as board:
+            return run.generate(board, load=options.load)
     with open_board(options) as board:
         if isinstance(board, Board):
             return generate_products(options, board)

@@ -10,6 +10,7 @@ from .output import Column, Table, print_note
 if TYPE_CHECKING:
     from ..fpga.host.board import Board
     from ..fpga.host.core_board import CoreBoard
+    from ..hw.token.image_file import Image
 
 __all__ = [
     "PortOptions",
@@ -26,7 +27,8 @@ class PortOptions(JsonOptions):
 
     port: str = option(
         ...,
-        "Serial port of the board, such as /dev/ttyUSB1; or sim, a small simulated board.",
+        "Serial port of the board, such as /dev/ttyUSB1; or sim, a simulated board: for selftest "
+        "and run a small one that multiplies, for load and generate the ULX3S with its token core.",
     )
     baud: int | None = option(
         None,
@@ -77,12 +79,23 @@ def _connect(port: str, baud: int | None) -> "Board | CoreBoard":
     return CoreBoard(link) if isinstance(link.identity, CoreIdentity) else Board(link)
 
 
-def open_core(options: PortOptions) -> "CoreBoard":
-    """Open a board with a token core."""
+@contextmanager
+def open_core(options: PortOptions, image: "Image | None" = None) -> "Iterator[CoreBoard]":
+    """Open a board with a token core, or a simulated one whose memory has an image at its start."""
+    from ..fpga.boards import SIMULATED_CORE
     from ..fpga.host.core_board import CoreBoard
     from ..fpga.host.link import Link
+    from ..fpga.host.simulated import SimulatedBoard
 
-    return CoreBoard(Link(options.port, options.baud))
+    if options.port == "sim":
+        with (
+            SimulatedBoard(SIMULATED_CORE, image=image) as simulated,
+            CoreBoard(Link(simulated.port, SIMULATED_CORE.baud)) as board,
+        ):
+            yield board
+        return
+    with CoreBoard(Link(options.port, options.baud)) as board:
+        yield board
 
 
 def board_facts(board: "Board | CoreBoard") -> dict[str, Any]:

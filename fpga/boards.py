@@ -20,6 +20,7 @@ from .gateware.weight_memory import MemoryShape
 __all__ = [
     "BOARDS",
     "SIMULATED",
+    "SIMULATED_CORE",
     "SOCS",
     "WEIGHTS_AT",
     "BoardDescription",
@@ -228,6 +229,9 @@ SOCS = {
 
 #: A small engine whose memory holds the trained language model, for simulation only.
 SIMULATED = _engine_top(**_TABLES["simulated"])
+
+#: The token core of the ULX3S, with a line that is as fast as can be, for simulation only.
+SIMULATED_CORE = _core_top(**_TABLES["boards"]["ulx3s"]["top"] | {"baud": 12_500_000})
 
 
 def memory_bytes(config: MatVecConfig, shapes: Sequence[tuple[int, int]]) -> int:

@@ -67,7 +67,7 @@ class Placement:
             start = high
         yield from _cut(self.base, self._weights)
 
-    def file(self) -> NDArray[np.uint8]:
+    def content(self) -> NDArray[np.uint8]:
         """All bytes from address 0 on, for a simulated memory that holds them at its start."""
         content = np.zeros(self.bytes, np.uint8)
         for address, block in self.blocks():

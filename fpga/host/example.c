@@ -1,8 +1,14 @@
-/* Reads the identity of a board, multiplies a 1 x 1 matrix on it, and prints the product.
+/* Talks to a board: multiplies a 1 x 1 matrix on it, or continues a text on its token core.
  *
- *   cc -Wall -o example example.c && ./example /dev/ttyUSB1
+ *   cc -Wall -o example example.c
+ *   ./example /dev/ttyUSB1
+ *   ./example /dev/ttyUSB0 PROGRAM_WORDS BASE BEATS RESIDENT COUNT TOKEN ...
  *
- * The line runs at 3,000,000 baud, the iCEBreaker's rate ('trilith fpga boards' prints the others).
+ * The first form is for a board that multiplies, at 3,000,000 baud, the iCEBreaker's rate. The second
+ * one is for a board with a token core, at 2,000,000 baud, the ULX3S's. 'trilith fpga load' has loaded
+ * its model before, and has printed the first four numbers. The tokens are those of a prompt; the
+ * program prints the COUNT tokens that follow, the likeliest each time.
+ *
  * This program sends one frame at a time and ends at the first error. A host for daily use sends
  * frames again, as PROTOCOL.md says.
  */
@@ -16,7 +22,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-enum { HELLO = 1, ADDRESS, WRITE, JOB, ACTIVATIONS, IDENTITY = 0x81, ACK, RESULTS, DONE };
+enum { HELLO = 1, ADDRESS, WRITE, JOB, ACTIVATIONS, CHECK, MODEL, TOKEN };
+enum { IDENTITY = 0x81, ACK, RESULTS, DONE };
 
 static int port;
 
@@ -59,7 +66,7 @@ static int receive_frame(int *kind, uint8_t *payload) {
     for (;;) {
         uint8_t byte;
         struct pollfd file = {port, POLLIN, 0};
-        if (poll(&file, 1, 2000) <= 0 || read(port, &byte, 1) != 1) fail("the board does not answer; load its bitstream, and check the port");
+        if (poll(&file, 1, 5000) <= 0 || read(port, &byte, 1) != 1) fail("the board does not answer; load its bitstream, and check the port");
         if (byte && size < 256) line[size++] = byte;
         if (byte || !size) continue;
         uint32_t crc = crc32(line, size - 5);
@@ -84,22 +91,27 @@ static int ask(int kind, int sequence, const uint8_t *out, int length, int answe
     send_frame(kind, sequence, out, length);
     do {
         size = receive_frame(&got, in);
-    } while (got != answer);
+    } while (got != answer && got != DONE);
+    if (got != answer) fail("the board ended a job without its answer; load the model again");
     return size;
 }
 
-int main(int argc, char **argv) {
-    uint8_t in[256], beat[256] = {0}, job[16] = {1, 0, 0, 1, 0, 0, 1};
-    struct termios line;
-    if (argc != 2) fail("usage: example PORT");
-    port = open(argv[1], O_RDWR | O_NOCTTY);
-    if (port < 0 || tcgetattr(port, &line)) fail("PORT is no serial port, or you may not open it");
-    cfmakeraw(&line);
-    cfsetspeed(&line, B3000000);
-    tcsetattr(port, TCSANOW, &line);
-
+/* Begins a session, and returns the version of the board's protocol. */
+static int hello(uint8_t *in) {
     ask(HELLO, 0, (const uint8_t *)"\1\2\3\4", 4, IDENTITY, in);
-    if (memcmp(in, "\1\2\3\4TRLT\1", 9)) fail("the bitstream's protocol must be 1");
+    if (memcmp(in, "\1\2\3\4TRLT", 8)) fail("the answer is not that of a Trilith board");
+    return in[8];
+}
+
+/* Stores a number of so many bytes, the lowest first, and returns the place behind it. */
+static uint8_t *put(uint8_t *out, uint32_t number, int bytes) {
+    for (; bytes; bytes--, number >>= 8) *out++ = number & 0xFF;
+    return out;
+}
+
+static void multiply(void) {
+    uint8_t in[256], beat[256] = {0}, job[16] = {1, 0, 0, 1, 0, 0, 1};
+    if (hello(in) != 1) fail("the bitstream's protocol must be 1; give the numbers of a model for a board with a token core");
     int lanes = in[10] | in[11] << 8, rows = in[12], code = in[14];
     if (in[9] != 8 || code != 1) fail("the engine must have int8 activations and the code escape");
     printf("%d lanes x %d rows x %d tokens\n", lanes, rows, in[13]);
@@ -117,7 +129,48 @@ int main(int argc, char **argv) {
     beat[0] = -42;
     ask(ACTIVATIONS, 3, beat, lanes, RESULTS, in);
     int32_t value = (int32_t)((uint32_t)in[0] << 16 | (uint32_t)in[1] << 24) >> 16;
-    ask(HELLO, 0, (const uint8_t *)"\1\2\3\4", 4, IDENTITY, in);
+    hello(in);
     printf("+1 * -42 = %d\n", value);
+}
+
+/* Runs a token at a position, and returns the token of the largest logit if there is an answer. */
+static long run_token(int sequence, long token, long position, int answer) {
+    uint8_t out[7], in[256];
+    put(put(put(out, token, 3), position, 3), answer, 1);
+    ask(TOKEN, sequence & 0xFF, out, 7, answer ? RESULTS : DONE, in);
+    if (!answer) return 0;
+    token = in[0] | in[1] << 8 | (long)in[2] << 16;
+    int kind;
+    do receive_frame(&kind, in);
+    while (kind != DONE);
+    if (in[8] & 1) fail("the token core reports an error; load the model again");
+    return token;
+}
+
+static void generate(int argc, char **argv) {
+    uint8_t in[256], model[15], *end = model;
+    if (hello(in) != 2) fail("the bitstream's protocol must be 2, that of boards with a token core");
+    for (int i = 0; i < 4; i++) end = put(end, strtoul(argv[2 + i], NULL, 0), i < 3 ? 4 : 3);
+    ask(MODEL, 0, model, sizeof model, DONE, in);
+    if (in[8] & 1) fail("the board cannot begin the model; load it with 'trilith fpga load'");
+    long token = 0, count = strtol(argv[6], NULL, 0);
+    int prompt = argc - 7;
+    for (int position = 0; position < prompt + count - 1; position++) {
+        if (position < prompt) token = strtol(argv[7 + position], NULL, 0);
+        token = run_token(1 + position, token, position, position >= prompt - 1);
+        if (position >= prompt - 1) printf("%ld\n", token);
+    }
+}
+
+int main(int argc, char **argv) {
+    struct termios line;
+    if (argc != 2 && argc < 8) fail("usage: example PORT [PROGRAM_WORDS BASE BEATS RESIDENT COUNT TOKEN ...]");
+    port = open(argv[1], O_RDWR | O_NOCTTY);
+    if (port < 0 || tcgetattr(port, &line)) fail("PORT is no serial port, or you may not open it");
+    cfmakeraw(&line);
+    cfsetspeed(&line, argc == 2 ? B3000000 : B2000000);
+    tcsetattr(port, TCSANOW, &line);
+    if (argc == 2) multiply();
+    else generate(argc, argv);
     return 0;
 }

@@ -26,6 +26,7 @@ module sdram_model #(
     localparam int ADDRESS_BITS = ROW_BITS > COLUMN_BITS ? ROW_BITS : COLUMN_BITS
 ) (
     input logic clk,
+    input logic fill,  // Its rising edge fills the words again: a test at the start overwrites some.
     input logic cke,
     input logic ras_n,
     input logic cas_n,
@@ -67,6 +68,11 @@ module sdram_model #(
     void'($value$plusargs("refresh=%d", refresh));
     void'($value$plusargs("refresh_interval=%d", refresh_interval));
     void'($value$plusargs("power_up=%d", power_up));
+    fill_words();
+  end
+
+  // Fill the words from 0 on with those of the image, if there is one.
+  task automatic fill_words;
     if ($value$plusargs("image=%s", image)) begin
       file = $fopen(image, "rb");
       if (file == 0) $fatal(1, "sdram: the image %s cannot be read", image);
@@ -76,7 +82,9 @@ module sdram_model #(
       for (int word = 0; word < (bytes + 1) / 2; word++)
       words[word] = {words[word][7:0], words[word][15:8]};
     end
-  end
+  endtask
+
+  logic filled = 0;
 
   longint now = 0;  // Cycles since the start.
   longint refreshed = 0, refreshes = 0, began = 0, moded = 0, activated_any = 0;
@@ -117,6 +125,8 @@ module sdram_model #(
   logic reads;
 
   always @(negedge clk) begin
+    if (fill && !filled) fill_words();
+    filled = fill;
     now <= now + 1;
     bank = int'(ba);
     reads = 0;

@@ -277,9 +277,18 @@ def test_a_port_that_goes(pydoc):
     ("arguments", "message"),
     [
         (
+            ("--port", "/dev/x", "--load"),
+            "--load must not be given without --port sim, which it is for",
+        ),
+        (
             ("--port", "sim", "--seed", "1"),
             "--seed must not be given with --temperature 0, which draws nothing: give "
             "--temperature 1, or leave --seed out",
+        ),
+        (
+            ("--port", "sim", "--beyond-context"),
+            "--beyond-context must not be given for a board with a token core, whose memory has "
+            "room for the context alone",
         ),
     ],
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from amaranth.hdl import ClockSignal, Instance, Module
+from amaranth.hdl import ClockSignal, Const, Instance, Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -63,6 +63,7 @@ class Bench(wiring.Component):
         names = ("cke", "ras_n", "cas_n", "we_n", "ba", "a", "dqm", "dq_o", "dq_oe")
         m.submodules.chip = Instance(
             "sdram_model",
+            i_fill=Const(0),
             i_clk=ClockSignal(),
             o_dq_i=pins.dq_i,
             **{f"i_{name}": getattr(pins, name) for name in names},

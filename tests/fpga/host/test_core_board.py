@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from core_emulator import IDENTITY, CoreEmulator, made
 
+from trilith.fpga.frames import MODEL, unpack_fields
 from trilith.fpga.host.board import Board
 from trilith.fpga.host.core_board import CoreBoard
 from trilith.fpga.host.core_image import Placement
@@ -92,7 +93,7 @@ def test_streamed_weights_keep_none_in_block_ram(small, opened):
 def test_an_image_has_its_place_without_the_cache(small):
     image = small[1]
     blocks = dict(Placement(image=image).blocks())
-    file = Placement(image=image).file()
+    file = Placement(image=image).content()
     assert len(file) == Placement(image=image).bytes
     assert (file[: len(image.memory)] == image.memory).all()  # The cache is zeros.
     base = Placement(image=image).base
@@ -370,3 +371,44 @@ def test_a_host_killed_in_the_middle_leaves_no_trace(small, opened):
         host.communicate()
         with core_board(port) as board:
             assert text_of(board, *small) == golden(small[0])
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """The example in C, compiled."""
+    program = tmp_path_factory.mktemp("example") / "example"
+    subprocess.run(["gcc", "-Wall", "-Wextra", "-Werror", "-o", program, EXAMPLE], check=True)
+
+    def run(*arguments):
+        return subprocess.run(
+            [program, *map(str, arguments)], capture_output=True, text=True, check=False, timeout=60
+        )
+
+    return run
+
+
+def test_the_example_in_c_generates(small, opened, example):
+    emulator, port = opened()
+    with core_board(port) as board:
+        board.load(small[1])
+        numbers = unpack_fields(MODEL, board.model_frame(small[1])).values()
+    done = example(port, *numbers, 3, 3, golden(small[0])[0])
+    assert (done.returncode, done.stderr) == (0, "")
+    # Two tokens of a prompt, and those that follow; the context has four.
+    assert done.stdout.split() == [str(token) for token in golden(small[0])[1:]]
+    emulator.memory[0] ^= 1
+    done = example(port, *numbers, 3, 3)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "example: the board ended a job without its answer; load the model again\n"
+    )
+
+
+def test_the_example_in_c_names_the_other_kind_of_board(opened, example):
+    _, port = opened()
+    done = example(port)
+    assert done.returncode == 1
+    assert done.stderr == (
+        "example: the bitstream's protocol must be 1; give the numbers of a model for a board "
+        "with a token core\n"
+    )
