@@ -179,6 +179,12 @@ CASES = [
     ("report area", "--core --board kv260 --family xcup", "--board .* with --family"),
     ("fpga simulate", "--seed 1", "--seed .* without --flip or --drop or --repeat or --insert"),
     ("fpga build", "--board arty-a7-35t --seed 1", "--seed must not be given for arty-a7-35t"),
+    (
+        "fpga build",
+        "--board ecpix5 --sdram-module AS4C32M16",
+        "--sdram-module of ecpix5 must be left out",
+    ),
+    ("fpga generate", "--port x --load", "--load must not be given without --port sim"),
     *(
         (f"fpga {verb}", "--port sim --baud 9600", "--baud must not be given with --port sim")
         for verb in ("selftest", "run", "load", "generate")
