@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..codes import look_up
 from ..errors import CheckpointError, FormatError
-from .packing import pack_codes, quarters
+from .packing import quarters
 
 __all__ = [
     "PTQ1_PARTS",
@@ -115,6 +115,11 @@ _Parts = tuple[tuple[int, int, int, int], ...]
 _TQ1_BYTES = np.array([-(-256 * q // 243) for q in range(243)], np.uint8)
 
 
+#: The five digits of each byte, the most significant one first: (3 · byte) >> 8 is the digit, and
+#: the low byte of 3 · byte has the next ones.
+_TQ1_DIGITS = [(np.arange(256) * 3**index % 256 * 3 >> 8).astype(np.uint8) for index in range(5)]
+
+
 def packed_from_tq1(blocks: NDArray[np.uint8], parts: _Parts = TQ1_PARTS) -> NDArray[np.uint8]:
     """Repack TQ1_0 or PTQ1_0, whose blocks have parts of bytes of five, five and four trits.
 
@@ -135,26 +140,36 @@ def packed_from_tq1(blocks: NDArray[np.uint8], parts: _Parts = TQ1_PARTS) -> NDA
     CheckpointError
         If a byte is not a code of trits.
     """
-    n, groups, _ = blocks.shape
-    weights = _weights(parts)
-    codes = np.empty((n, groups, weights), np.uint8)
-    for start, stop, first, trits in parts:
-        part = np.ascontiguousarray(blocks[..., start:stop])
+    groups, weights = blocks.shape[1], _weights(parts)
+    four = quarters(blocks)
+    packed = np.empty((four.shape[1], groups, weights), np.uint8)
+    for rows in _slices(len(packed), groups * weights):
+        raw = [np.ascontiguousarray(four[i, rows]) for i in range(4)]
+        for i, one in enumerate(raw):
+            _check_tq1(one, parts, rows.start + i * len(packed), len(blocks))
+        for index in range(5):
+            codes = [look_up(_TQ1_DIGITS[index] << np.uint8(2 * i), raw[i]) for i in range(4)]
+            merged = codes[0] | codes[1] | codes[2] | codes[3]
+            for start, stop, first, trits in parts:
+                if index < trits:
+                    place = first + index * (stop - start)
+                    packed[rows, :, place : place + stop - start] = merged[..., start:stop]
+    return packed.reshape(-1, groups * weights)
+
+
+def _check_tq1(blocks: NDArray[np.uint8], parts: _Parts, first_row: int, count: int) -> None:
+    """Refuse bytes that are no codes of trits, but in rows from ``count`` on, which are fillers."""
+    for start, stop, _, trits in parts:
         # A byte of four trits has the last digit 0.
         legal = _TQ1_BYTES[:: 3 ** (5 - trits)]
+        part = blocks[: max(0, count - first_row), :, start:stop]
         if part.tobytes().translate(None, legal.tobytes()):
             row, group, byte = (int(i) for i in np.argwhere(~np.isin(part, legal))[0])
             raise CheckpointError(
-                f"byte {start + byte} of block {group} of row {row} must be one of TQ1_0's, "
-                f"not {part[row, group, byte]:#04x}; the file is damaged or of another layout"
+                f"byte {start + byte} of block {group} of row {first_row + row} must be one of "
+                f"TQ1_0's, not {part[row, group, byte]:#04x}; the file is damaged or of another "
+                "layout"
             )
-        size = stop - start
-        for index in range(trits):
-            # (3·byte) >> 8 is the digit, and the low byte of 3·byte has the next digits.
-            place = codes[..., first + index * size : first + (index + 1) * size]
-            np.add(part >= 86, part >= 171, out=place, dtype=np.uint8, casting="unsafe")
-            part = part * np.uint8(3)
-    return pack_codes(codes.reshape(n, groups * weights))
 
 
 def _weights(parts: _Parts) -> int:

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from ..errors import CheckpointError, within
 from .finite import to_finite_float32
-from .gguf_blocks import fields_from_packed, packed_from_fields
+from .gguf_blocks import fields_from_packed, packed_from_fields, zero_blocks
 from .packing import pack_codes, unpack_weights
+from .scales import fewest_scales
 from .tensors import TernaryTensor
 
 if TYPE_CHECKING:
@@ -122,6 +123,7 @@ def mlx_tensor(
             packed = packed_from_fields(raw, msb_first=False, run=1)
         else:
             packed, scale = _centered(module, raw, scale, bias)
+        scale = fewest_scales(scale, zero_blocks(packed, scale == 0))
         return TernaryTensor(
             name=module, packed=packed, out_features=n, scale=scale, group_size=k // scale.shape[1]
         )

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from trilith.golden import CheckpointError, TernaryTensor, load_checkpoint
+from trilith.golden import BitNetModel, CheckpointError, TernaryTensor, load_checkpoint
 from trilith.golden.checkpoint.compare import compare
 from trilith.golden.checkpoint.gguf_file import GgufFile
 from trilith.golden.checkpoint.gguf_layouts import LAYOUTS
@@ -20,6 +20,7 @@ from trilith.golden.checkpoint.gguf_names import gguf_name
 from trilith.golden.checkpoint.statistics import statistics
 from trilith.golden.checkpoint.write_gguf import write_gguf
 from trilith.golden.checkpoint.write_huggingface import write_huggingface
+from trilith.golden.data import PYDOC
 
 from . import independent
 from .test_gguf import EMBEDDING, MODULES, SHAPES, write
@@ -206,7 +207,7 @@ def test_layouts_of_safetensors(tmp_path, tiny, shared, layout, model_type):
         np.testing.assert_array_equal(whole(checkpoint.ternary[module]), weights)
         assert checkpoint.stored[module][0] == layout
     found = statistics(checkpoint, "model.layers.0.mlp.down_proj")
-    assert found.granularity == ("output and 128 inputs" if layout == "MLX 2-bit" else shared)
+    assert found.granularity == shared
     # Written in both forms of safetensors, and back, nothing is different.
     for mlx in (False, True):
         if mlx and layout == "U8" and checkpoint.ternary[module].divides:
@@ -214,6 +215,23 @@ def test_layouts_of_safetensors(tmp_path, tiny, shared, layout, model_type):
         target = tmp_path / f"written {mlx}"
         write_huggingface(checkpoint, target, mlx=mlx)
         assert compare(load_checkpoint(target), checkpoint).difference == ""
+
+
+@pytest.mark.parametrize(
+    "to", [*(name.lower() for name in LAYOUTS if name != "STQ1_0"), "huggingface", "mlx"]
+)
+@pytest.mark.filterwarnings("ignore::trilith.golden.errors.CheckpointWarning")
+def test_a_model_runs_alike_from_every_format(tmp_path, to):
+    """No trained model here has STQ1_0's zeros; its weights are compared above."""
+    target = tmp_path / ("a" if to in ("huggingface", "mlx") else "a.gguf")
+    if target.suffix:
+        write_gguf(load_checkpoint(PYDOC), target, to)
+    else:
+        write_huggingface(load_checkpoint(PYDOC), target, mlx=to == "mlx")
+    tokens = [1, 2, 300, 4]
+    np.testing.assert_array_equal(
+        BitNetModel.load(target).forward(tokens), BitNetModel.load(PYDOC).forward(tokens)
+    )
 
 
 def test_words_of_mlx_with_another_zero_and_what_is_not_ternary(tmp_path, tiny):
