@@ -45,9 +45,10 @@ class _ReadAhead(wiring.Component):
     -------
     memory : Out(``client_port``)
     base : In; byte address of beat 0
-    low, high : In; the ring has the beats from ``low`` to before ``high``; none if they are equal
+    low, high : In; with ``turn``: the ring has the beats from ``low`` to before ``high``; none if
+        they are equal
     restart : In(1); drop all beats, and go on at ``start``
-    turn : In(1); with ``restart``: ``start`` is ``low``, which is new
+    turn : In(1); with ``restart``: the ring is new, and ``start`` is ``low``
     start : In; number of the next beat
     beats : Out(stream of a beat)
     position : Out; number of the beat that is next at ``beats``
@@ -79,21 +80,21 @@ class _ReadAhead(wiring.Component):
         beat_words = 8 * self._beat_bytes // self._word_bits
         beat_bits = self._beat_bytes.bit_length() - 1
         burst = BURST // beat_words  # Beats of the longest burst.
-        ask, address = Signal(_BEAT_BITS), Signal.like(self.base)
-        low_address, target = Signal.like(address), Signal.like(address)
+        address, low_address = Signal.like(self.base), Signal.like(self.base)
+        target = Signal.like(self.base)
         room = Signal(range(self._queue + 1), init=self._queue)
         asked = Signal(range(_UNDER_WAY // beat_words + 1))
         dropped = Signal.like(asked)  # Beats under way that are dropped when they come.
         asks, count = Signal(), Signal(range(burst + 1))
-        rest, following = Signal(_BEAT_BITS), Signal(_BEAT_BITS)
-        some = Signal()
+        # The ring, and its beats that are not asked for before it begins anew.
+        low, high, size = Signal(_BEAT_BITS), Signal(_BEAT_BITS), Signal(_BEAT_BITS)
+        rest, turns = Signal(_BEAT_BITS), Signal()
         m.d.comb += [
-            rest.eq(self.high - ask),
-            count.eq(Mux(rest < burst, rest, burst)),
-            following.eq(ask + count),
+            turns.eq(rest <= burst),
+            count.eq(Mux(turns, rest, burst)),
             target.eq(self.base + (self.start << beat_bits)),
             asks.eq(
-                some
+                (rest != 0)
                 & ~self.restart
                 & (~requests.valid | requests.ready)
                 & (room >= burst)
@@ -107,14 +108,8 @@ class _ReadAhead(wiring.Component):
                 requests.valid.eq(1),
                 requests.p.address.eq(address),
                 requests.p.words.eq(count << (beat_words.bit_length() - 1)),
-                ask.eq(Mux(following == self.high, self.low, following)),
-                address.eq(
-                    Mux(
-                        following == self.high,
-                        low_address,
-                        address + (count << beat_bits),
-                    )
-                ),
+                rest.eq(Mux(turns, size, rest - burst)),
+                address.eq(Mux(turns, low_address, address + (burst << beat_bits))),
             ]
 
         part = Signal(range(beat_words))
@@ -147,13 +142,10 @@ class _ReadAhead(wiring.Component):
             dropped.eq(dropped - (arrives & (dropped != 0))),
         ]
         with m.If(leaves):
-            m.d.sync += self.position.eq(
-                Mux(self.position + 1 == self.high, self.low, self.position + 1)
-            )
+            m.d.sync += self.position.eq(Mux(self.position + 1 == high, low, self.position + 1))
         with m.If(self.restart):
             m.d.sync += [
-                some.eq(self.low != self.high),
-                ask.eq(self.start),
+                rest.eq(Mux(self.turn, self.high, high) - self.start),
                 address.eq(target),
                 self.position.eq(self.start),
                 room.eq(self._queue),
@@ -161,7 +153,12 @@ class _ReadAhead(wiring.Component):
                 dropped.eq(left),
             ]
             with m.If(self.turn):
-                m.d.sync += low_address.eq(target)
+                m.d.sync += [
+                    low.eq(self.low),
+                    high.eq(self.high),
+                    size.eq(self.high - self.start),
+                    low_address.eq(target),
+                ]
         return m
 
 
@@ -277,6 +274,8 @@ class WeightSource(wiring.Component):
         # Beats of the fetch that are still to come, of each kind, and the first one of the others.
         here, there = Signal(_BEAT_BITS), Signal(_BEAT_BITS)
         start, inside = Signal(_BEAT_BITS), Signal(_BEAT_BITS)
+        # Whether there are any of each kind: a beat has too many bits to wait for a comparison.
+        local, remote = Signal(), Signal()
         free, passes = Signal(), Signal()  # The block RAM can begin; a beat is taken.
         m.d.comb += [
             self.loading.eq((state == _State.BEGIN) | (state == _State.COPY)),
@@ -304,28 +303,32 @@ class WeightSource(wiring.Component):
                     here.eq(Mux(beats < inside, beats, inside)),
                     there.eq(Mux(beats < inside, 0, beats - inside)),
                     start.eq(Mux(first < resident, resident, first)),
+                    local.eq((beats != 0) & (first < resident)),
+                    remote.eq(beats > inside),
                     state.eq(_State.GO),
                 ]
             with m.Case(_State.GO):
                 m.d.comb += ahead.start.eq(start)
-                with m.If((here == 0) | free):
-                    m.d.comb += ahead.restart.eq((there != 0) & (ahead.position != start))
+                with m.If(~local | free):
+                    m.d.comb += ahead.restart.eq(remote & (ahead.position != start))
                     m.d.sync += state.eq(_State.PASS)
             with m.Case(_State.PASS):
-                with m.If(here != 0):
-                    m.d.sync += here.eq(here - passes)
+                with m.If(local):
+                    m.d.sync += [here.eq(here - passes), local.eq(~(passes & (here == 1)))]
                 with m.Else():
                     m.d.comb += [
                         self.beats.p.eq(ahead.beats.p),
-                        self.beats.valid.eq(ahead.beats.valid & (there != 0)),
-                        ahead.beats.ready.eq(self.beats.ready & (there != 0)),
+                        self.beats.valid.eq(ahead.beats.valid & remote),
+                        ahead.beats.ready.eq(self.beats.ready & remote),
                     ]
                     m.d.sync += there.eq(there - passes)
-                last = Mux(here == 0, there == 1, (here == 1) & (there == 0))
-                with m.If(((here == 0) & (there == 0)) | (passes & last)):
+                    with m.If(passes & (there == 1)):
+                        m.d.sync += remote.eq(0)
+                last = Mux(local, (here == 1) & ~remote, there == 1)
+                with m.If((~local & ~remote) | (passes & last)):
                     m.d.sync += state.eq(_State.IDLE)
         if block is not None:
-            self._resident(m, block, ahead.beats, state, first, here, free)
+            self._resident(m, block, ahead.beats, state, first, here, local, free)
         with m.If(self.load):
             m.d.sync += [state.eq(_State.BEGIN), here.eq(resident), there.eq(0)]
         return m
@@ -338,6 +341,7 @@ class WeightSource(wiring.Component):
         state: Signal,
         first: Signal,
         here: Signal,
+        local: Signal,
         free: Signal,
     ) -> None:
         """Copy the resident beats, and read those of a fetch.
@@ -350,10 +354,11 @@ class WeightSource(wiring.Component):
         state : state of the source
         first : first beat of the fetch
         here : beats that are still to be copied, or to be read
+        local : it is not 0
         free : the block RAM can begin
         """
         copied = Signal()
-        begins = (state == _State.BEGIN) | ((state == _State.GO) & (here != 0))
+        begins = (state == _State.BEGIN) | ((state == _State.GO) & local)
         m.d.comb += [
             block.load.eq(begins & free),
             block.address.eq(Mux(state == _State.GO, first, 0)),
@@ -370,7 +375,7 @@ class WeightSource(wiring.Component):
             # The other beats become the ring when the last resident one is written.
             with m.If(here == 0):
                 m.d.sync += state.eq(_State.BEGIN)
-        with m.If((state == _State.PASS) & (here != 0)):
+        with m.If((state == _State.PASS) & local):
             m.d.comb += [
                 self.beats.p.eq(block.beats.p),
                 self.beats.valid.eq(block.beats.valid),
