@@ -33,6 +33,9 @@ _SILENCE = 4.0
 #: Bytes of the memory per cycle of a token at least, in the slowest design.
 _BYTES_PER_CYCLE = 0.25
 
+#: Cycles per second of a simulated board at least.
+_SLOWEST = 50_000.0
+
 
 def _ignore(done: int, total: int) -> None:
     """Show no progress."""
@@ -283,7 +286,8 @@ class CoreBoard:
 
     def _ask(self, kind: Kind, payload: bytes) -> JobAnswer:
         """Ask for a job, with patience for a board that is simulated and slow."""
-        seconds = self._longest / self._speed if self._speed else 0.0
+        # A machine may become busy after the board has shown its speed.
+        seconds = self._longest / max(self._speed / 4, _SLOWEST)
         begin = time.monotonic()
         answer = self.link.ask([(kind, payload)], silence=_SILENCE + seconds)
         self._speed = max(self._speed, answer.cycles / (time.monotonic() - begin))
