@@ -161,7 +161,8 @@ def _tools(board: BoardDescription, platform: Any) -> _Tools:
 def _synthesize(board: BoardDescription, folder: Path, log: Path) -> None:
     """Make ``top.json`` of ``top.il`` and the Verilog beside it; on ECP5 with inversions folded.
 
-    An engine alone gets a floorplan too. Beside a token core only its weight memory does.
+    An engine alone gets a floorplan too. A token core does not: its engine takes a small part of
+    the device.
     """
     verilog = "".join(f"read_verilog {file.name}; " for file in sorted(folder.glob("*.v")))
     core = isinstance(board.top, CoreTopConfig)
@@ -176,9 +177,7 @@ def _synthesize(board: BoardDescription, folder: Path, log: Path) -> None:
     if board.family == "ecp5":
         netlist = json.loads((folder / "top.json").read_text())
         ecp5.fold_inversions(netlist["modules"]["top"])
-        if core:
-            ecp5.place_weights(netlist["modules"]["top"])
-        else:
+        if not core:
             ecp5.floorplan(netlist["modules"]["top"], board.engine)
         (folder / "top.json").write_text(json.dumps(netlist))
 

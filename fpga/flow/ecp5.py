@@ -10,7 +10,7 @@ from typing import Any
 
 from ...hw.config import MatVecConfig
 
-__all__ = ["floorplan", "fold_inversions", "place_weights"]
+__all__ = ["floorplan", "fold_inversions"]
 
 #: Block RAMs of the LFE5U-85: the columns of a row.
 _COLUMNS = [
@@ -22,15 +22,6 @@ _COLUMNS = [
 
 #: Rows with block RAM, in the order in which they are used.
 _ROWS = (46, 70, 22, 82)
-
-
-#: Places of a large weight memory beside a token core, in the order of its parts: along one edge,
-#: down at the side, and back along the other edge. What is left is the middle of the device.
-_EDGES = [
-    *((column, 82) for column in _COLUMNS),
-    *((column, 70) for column in reversed(_COLUMNS[-24:])),
-    *((column, 22) for column in reversed(_COLUMNS)),
-]
 
 
 #: Most block RAMs in a row before the next row is used: more would lie too far apart.
@@ -180,31 +171,6 @@ def floorplan(module: Mapping[str, Any], config: MatVecConfig) -> None:
         for token in range(config.tokens):
             for lane in range(config.lanes):
                 put_lane(plan.bits(f"dot{row}.x{token}_{lane}"), lane, row, token)
-
-
-def place_weights(module: Mapping[str, Any]) -> None:
-    """Place the block RAMs of a weight memory in parts at the edges of an LFE5U-85.
-
-    Registers lead from part to part, so that they may lie far apart. The placer would put them
-    anywhere, and has little room then for the block RAMs of a token core, whose paths are long.
-
-    Parameters
-    ----------
-    module : module of a netlist by ``synth_ecp5``; changed in place
-
-    Raises
-    ------
-    ValueError
-        If the memory has more block RAMs than there are places.
-    """
-    words = sorted(_block_rams(module["cells"], "words"))
-    if len(words) > len(_EDGES):
-        raise ValueError(
-            f"block RAMs of the weight memory must be at most {len(_EDGES)} on this device, not "
-            f"{len(words)}"
-        )
-    for (_, _, name), ((x, bel), y) in zip(words, _EDGES, strict=False):
-        module["cells"][name]["attributes"]["BEL"] = f"X{x}/Y{y}/{bel}"
 
 
 def _place_block_rams(cells: Mapping[str, Any], config: MatVecConfig) -> tuple[int, int, float]:

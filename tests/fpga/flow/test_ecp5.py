@@ -12,7 +12,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from trilith.fpga.flow.area import _HIDE
-from trilith.fpga.flow.ecp5 import floorplan, fold_inversions, place_weights
+from trilith.fpga.flow.ecp5 import floorplan, fold_inversions
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.engine.dot import add_or_subtract
 from trilith.hw.export.verilog import component_verilog
@@ -160,24 +160,3 @@ def test_more_block_rams_than_the_device_has_are_refused():
         ValueError, match=r"^block RAMs must be at most 208 on this device, not 209$"
     ):
         floorplan(module, CONFIG)
-
-
-def weight_memory(parts, blocks):
-    """Cells of a weight memory in parts, and a block RAM of another memory."""
-    names = [f"top.block.words{part}.0.{one}" for part in range(parts) for one in range(blocks)]
-    return {"cells": {name: {"attributes": {}} for name in [*names, "top.vectors.0.0"]}}
-
-
-def test_a_large_weight_memory_lies_at_the_edges():
-    module = weight_memory(8, 16)
-    place_weights(module)
-    places = {name: cell["attributes"].get("BEL") for name, cell in module["cells"].items()}
-    assert places.pop("top.vectors.0.0") is None
-    assert len(set(places.values())) == 128
-    rows = Counter(place.split("/")[1] for place in places.values())
-    assert rows == {"Y82": 52, "Y70": 24, "Y22": 52}
-    # A part is followed by the next one, along an edge.
-    assert places["top.block.words0.0.0"] == "X4/Y82/EBR0"
-    assert places["top.block.words1.0.0"] == "X40/Y82/EBR0"
-    with pytest.raises(ValueError, match=r"weight memory must be at most 128 .*, not 129$"):
-        place_weights(weight_memory(1, 129))
