@@ -28,7 +28,7 @@ __all__ = ["build_board"]
 
 #: Seconds for which nextpnr may route with ``--tmg-ripup``, which does not end where a path cannot
 #: meet the frequency.
-_RIPUP_SECONDS = 3600.0
+_RIPUP_SECONDS = 1800.0
 
 
 class _Design(Elaboratable):
