@@ -311,7 +311,7 @@ def _naive_gguf(folder: Path, i2_s: str) -> dict[str, Any]:
     permuted = metadata["general.architecture"][1] in ("llama", "minicpm")
     ternary, taken = {}, set()
     for module, shape in naive.linear_shapes(config).items():
-        w = ours[f"{module}.weight"]
+        w = ours[f"{module}.weight"].astype(np.float32)
         assert w.shape == shape
         if permuted and module.endswith(("q_proj", "k_proj")):
             kind = "num_attention_heads" if module.endswith("q_proj") else "num_key_value_heads"

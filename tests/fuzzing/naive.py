@@ -255,7 +255,9 @@ def _gguf_tensor(data: bytes, shape: tuple[int, ...], kind: int, i2_s: str) -> n
         return np.stack([_iq2_bn_row(row) for row in rows]).reshape(shape)
     if kind in BLOCKS:
         blocks = rows.reshape(-1, BLOCKS[kind][1])
-        return np.concatenate([_block(kind, block) for block in blocks]).reshape(shape)
+        # A trit times a float16 is one.
+        values = np.concatenate([_block(kind, block) for block in blocks])
+        return values.astype(np.float16).reshape(shape)
     with np.errstate(all="ignore"):
         return dequantize(rows, GGMLQuantizationType(kind)).reshape(shape)
 
