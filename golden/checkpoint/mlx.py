@@ -2,7 +2,7 @@
 
 A weight is ``scale · q + bias`` with q from 0 to 3. The trits are q − z where the bias is
 ``−z · scale``. Four neighbors along K share a byte, the first one in the lowest bits. Source:
-``mlx.core.quantize`` of MLX 0.32, with which a test compares where it is installed.
+``mlx.core.dequantize`` of MLX 0.32.4, compared by hand: equal for groups of 32, 64 and 128.
 """
 
 from __future__ import annotations
