@@ -100,7 +100,7 @@ class CoreBoard:
             raise BoardError(
                 "the board must have a token core, and its bitstream speaks protocol 1, that of "
                 "boards that multiply matrices: build a bitstream with a token core, such as "
-                "'make bitstream BOARD=ulx3s'"
+                "'trilith fpga build --board ulx3s'"
             )
         self.link = link
         self.identity: CoreIdentity = link.identity

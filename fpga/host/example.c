@@ -91,7 +91,7 @@ static int ask(int kind, int sequence, const uint8_t *out, int length, int answe
     send_frame(kind, sequence, out, length);
     do {
         size = receive_frame(&got, in);
-    } while (got != answer && got != DONE);
+    } while (got != answer && (got != DONE || answer != RESULTS));
     if (got != answer) fail("the board ended a job without its answer; load the model again");
     return size;
 }

@@ -246,8 +246,8 @@ def test_an_old_bitstream_has_no_core(pydoc):
     assert (done.returncode, other.returncode) == (2, 2)
     assert done.stderr == (
         "trilith: the board must have a token core, and its bitstream speaks protocol 1, that of "
-        "boards that multiply matrices: build a bitstream with a token core, such as 'make "
-        "bitstream BOARD=ulx3s'\n"
+        "boards that multiply matrices: build a bitstream with a token core, such as 'trilith "
+        "fpga build --board ulx3s'\n"
     )
     assert other.stderr == (
         "trilith: --image must not be given for a board that multiplies, which takes --model\n"

@@ -213,8 +213,8 @@ def test_a_gguf_file_without_a_tokenizer(trilith, pydoc, tmp_path, refused):
 def test_more_end_tokens_than_gguf_has_keys(trilith, pydoc, tmp_path, refused):
     (pydoc / "generation_config.json").write_text('{"eos_token_id": [0, 7, 8, 9]}')
     done = trilith("model", "convert", pydoc, tmp_path / "a.gguf", "--to", "i2_s")
-    rule = "GGUF has keys for 3 tokens that end a text, not for 4; give --to huggingface or stream"
-    refused(done, f"{pydoc}: {rule}")
+    rule = "GGUF has keys for 3 tokens that end a text, not for 4"
+    refused(done, f"{pydoc}: {rule}; give --to huggingface or mlx or stream")
     assert not (tmp_path / "a.gguf").exists()
 
 

@@ -100,7 +100,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
         (SMALL, "--out is missing: give it"),
         (
             ("--core", "nope", "--out", "e.v"),
-            "--core must be pydoc, pydoc-ecp5, 2b4t, kv260 or small, not 'nope'",
+            "--core must be pydoc, pydoc-ecp5, ulx3s, 2b4t, kv260 or small, not 'nope'",
         ),
         (
             ("--core", "small", "--preset", "micro", "--out", "e.v"),

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 from tiny_core import TINY
@@ -18,6 +19,7 @@ from trilith.fpga.flow.vivado import PllTop, write_sources
 from trilith.fpga.gateware.weight_memory import MemoryShape
 from trilith.fpga.host import simulated as simulate
 from trilith.fpga.host.board import Board
+from trilith.fpga.host.link import Link
 from trilith.fpga.host.selftest import self_test
 from trilith.fpga.host.simulated import SimulatedBoard
 from trilith.golden.environment import child_environment
@@ -267,8 +269,9 @@ def test_that_the_top_answers_a_host_from_below_its_pll(tmp_path, monkeypatch):
     verilog = component_verilog(PllTop(ARTY.top, 100_000_000), "top")
     file = tmp_path / "board.v"
     file.write_text(verilog + PRIMITIVES + wrapper)
-    monkeypatch.setattr(simulate, "_verilog", lambda _: file)
-    with SimulatedBoard(ARTY.top) as simulated, Board(simulated.port, ARTY.top.baud) as board:
+    settings = Path(simulate.__file__).with_name("simulate.vlt")
+    monkeypatch.setattr(simulate, "_sources", lambda _: [settings, file])
+    with SimulatedBoard(ARTY.top) as simulated, Board(Link(simulated.port, ARTY.top.baud)) as board:
         assert board.identity == ARTY.top.identity
         rows = list(self_test(board))
     assert len(rows) > 10

@@ -301,8 +301,8 @@ def test_a_board_that_multiplies_has_no_core(opened):
     with pytest.raises(
         BoardError,
         match=r"^the board must have a token core, and its bitstream speaks protocol 1, that of "
-        "boards that multiply matrices: build a bitstream with a token core, such as 'make "
-        "bitstream BOARD=ulx3s'$",
+        "boards that multiply matrices: build a bitstream with a token core, such as 'trilith "
+        "fpga build --board ulx3s'$",
     ):
         core_board(port)
     # The port is free again.
