@@ -20,7 +20,9 @@ from trilith.fpga.host.link import Link
 from trilith.fpga.host.simulated import Noise, SimulatedBoard
 from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
-from trilith.golden.network.token_core import CoreModel
+from trilith.golden.network import bitnet_2b4t
+from trilith.golden.network.random_model import random_model
+from trilith.golden.network.token_core import CoreCache, CoreModel
 from trilith.golden.network.transformer import BitNetModel
 from trilith.hw.token.image import compile_image
 
@@ -66,6 +68,29 @@ def test_the_text_of_pydoc():
         text = BoardText(model, board)
         assert len(list(islice(text.generate(prompt, temperature=1.0), 1))) == 1
         assert text.difference is None
+
+
+@pytest.mark.long
+def test_a_token_of_a_model_whose_weights_stream():
+    """19 million weights: at 50 MHz, more than 21 tokens per second."""
+    sizes = {"hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 6}
+    heads = {"num_attention_heads": 8, "num_key_value_heads": 4}
+    config = bitnet_2b4t.CONFIG | sizes | heads
+    config |= {"vocab_size": 1024, "max_position_embeddings": 512}
+    model = CoreModel(model=random_model(config, seed=1))
+    image = compile_image(model, CONFIG)
+    golden = model.forward([5], CoreCache(model.config))[0]
+    best = np.argsort(-golden, kind="stable")[:4]
+    with (
+        SimulatedBoard(SIMULATED_CORE, image=image) as simulated,
+        CoreBoard(Link(simulated.port, BAUD)) as board,
+    ):
+        for stream, cycles in ((False, 2_250_000), (True, 2_380_000)):
+            board.begin_model(image, stream=stream)
+            answer = board.token(5, 0, 4)
+            assert answer.tokens == best.tolist()
+            assert answer.logits == golden[best].tolist()
+            assert answer.cycles < cycles
 
 
 def test_a_noisy_line_and_the_next_host(made):
