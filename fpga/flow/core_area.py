@@ -11,6 +11,7 @@ from ...hw.token.config import TokenConfig, check_core_config
 from ...hw.token.core import TokenCore
 from .area import SYNTHESIS, synthesize
 from .cells import BRAM, CARRY, DSP, FF, LUTRAM, count_cells, count_luts
+from .ecp5 import ABC9_TARGET
 
 __all__ = ["CORE_FAMILIES", "TOGETHER", "WHOLE", "CoreRow", "core_cells", "measure_core"]
 
@@ -20,10 +21,8 @@ CORE_FAMILIES = ("xcup", "ecp5")
 #: Frequency in MHz that a core is routed for, by family.
 _ROUTED = {"ecp5": 50}
 
-#: Commands of yosys by family. Without a target, ABC9 makes all logic as fast as it can, and not as
-#: small as it can. The target is in ps, by its own delays, which are about half of those of a
-#: routed design.
-_COMMANDS = SYNTHESIS | {"ecp5": f"scratchpad -set abc9.D 4500; {SYNTHESIS['ecp5']}"}
+#: Commands of yosys by family.
+_COMMANDS = SYNTHESIS | {"ecp5": f"{ABC9_TARGET}; {SYNTHESIS['ecp5']}"}
 
 #: Parts of the rows that have all parts: their sum, and the whole that is routed.
 TOGETHER, WHOLE = "all parts", "whole core"

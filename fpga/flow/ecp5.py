@@ -10,7 +10,11 @@ from typing import Any
 
 from ...hw.config import MatVecConfig
 
-__all__ = ["floorplan", "fold_inversions"]
+__all__ = ["ABC9_TARGET", "floorplan", "fold_inversions"]
+
+#: Command of yosys that gives ABC9 a target in ps, by its own delays, which are about half of those
+#: of a routed design. Without one, it makes all logic as fast as it can, and larger.
+ABC9_TARGET = "scratchpad -set abc9.D 4500"
 
 #: Block RAMs of the LFE5U-85: the columns of a row.
 _COLUMNS = [

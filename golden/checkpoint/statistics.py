@@ -42,7 +42,7 @@ class TensorStatistics:
 
     @property
     def granularity(self) -> str:
-        """What shares a scale, in words."""
+        """The weights that share a scale, in words."""
         blocks = self.scales * self.group_size // self.k
         rows = self.n // blocks
         outputs = "" if rows == self.n else "output" if rows == 1 else f"{rows} outputs"

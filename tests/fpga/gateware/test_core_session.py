@@ -346,7 +346,7 @@ def test_what_is_not_legal_is_answered_with_an_error(cases):
     crc = crc32(bench.memory[:16]).to_bytes(4, "little")
     found = iter(bench.answers[1:])
     for name, case in cases.items():
-        # What is legal before and behind it is executed.
+        # The legal frames before and behind it are executed.
         jobs = [kind for kind, _ in case[:-1] if kind == Kind.MODEL]
         flags = [done(next(found)) for _ in (*jobs, name)]
         assert flags == [0] * len(jobs) + [DoneFlag.ERROR], name

@@ -85,7 +85,7 @@ def soak(frames, corrupt, count, seed):
     lines = [frame.encode() for frame in sent]
     line, good = bytearray(), []
     for index in rng.integers(len(sent), size=count):
-        # What is added in front of a frame, or behind it, leaves it good.
+        # Bytes in front of a frame, or behind it, leave it good.
         bad = lines[index]
         while any(FrameReader().feed(bad + b"\0")):
             bad = corrupt(rng, lines[index])

@@ -12,7 +12,7 @@ from trilith.fpga.gateware.memory_arbiter import MemoryArbiter
 from trilith.fpga.gateware.memory_test import MemoryTester
 
 WORD_BITS, BACKING_BITS, WORDS = 32, 16, 64
-ADDRESS_BITS = 7  # Of the backing words: two for each word.
+ADDRESS_BITS = 7  # Bits of the address of a backing word. A word has two of them.
 
 
 def bytes_found(fault=None, place=None, stalls=0.0):
