@@ -27,6 +27,14 @@ FAMILIES = {
         "tie_word_embeddings": False,
         "quantization_config": {"quant_method": "bitnet"},
     },
+    "qwen3": {
+        "architectures": ["Qwen3ForCausalLM"],
+        "model_type": "qwen3",
+        "hidden_act": "silu",
+        "head_dim": 32,
+        "tie_word_embeddings": False,
+        "quantization_config": {"quant_method": "bitnet"},
+    },
 }
 SIZES = {
     "hidden_size": 64,
@@ -61,6 +69,8 @@ def write_random_model(folder, family, *, seed=0, binary=False, **changes):
         "mlp.down_proj": (hidden, ffn),
     }
     norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
+    if family == "qwen3":
+        norms |= {"self_attn.q_norm": size, "self_attn.k_norm": size}
     if family == "bitnet":
         norms |= {"self_attn.attn_sub_norm": q, "mlp.ffn_sub_norm": ffn}
 

@@ -40,6 +40,7 @@ from ..elements import (
 )
 from ..input_files import shown
 from ..quantize import absmax_quantize
+from .core_kinds import check_core_kind
 from .layers import BitLinear, packed_matmul, to_float32
 from .transformer import BitNetModel
 
@@ -246,6 +247,8 @@ class CoreModel:
     ------
     TypeError
         If ``model`` is not a ``BitNetModel``.
+    CoreKindError
+        If the core does not have a step of the model.
     ValueError
         If its head size is odd, its heads are not a multiple of its heads of keys and values, or
         its activations are not int8.
@@ -263,6 +266,7 @@ class CoreModel:
     def __post_init__(self) -> None:
         check_kind("model", self.model, BitNetModel)
         model, config = self.model, self.model.config
+        check_core_kind(config)
         if config.head_size % 2:
             raise ValueError(f"the model's head_size must be even, not {config.head_size}")
         if config.heads % config.kv_heads:

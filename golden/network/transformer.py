@@ -1,4 +1,4 @@
-"""Ternary transformers of language: the shapes of BitNet b1.58 2B4T and of Llama."""
+"""Ternary transformers of language: the shapes of BitNet b1.58 2B4T, of Llama and of Qwen3."""
 
 from __future__ import annotations
 
@@ -294,6 +294,7 @@ class BitNetModel:
             layer.linears[f"self_attn.{name}"](x).reshape(tokens, -1, config.head_size)
             for name in ("q_proj", "k_proj", "v_proj")
         )
+        q, k = self._norm(layer, "self_attn.q_norm", q), self._norm(layer, "self_attn.k_norm", k)
         q = rotate(q, cache.length, config.theta)
         keys, values = cache.extend(index, rotate(k, cache.length, config.theta), v)
         height = max(1, _SCORES // (config.heads * len(keys)))
@@ -381,7 +382,7 @@ def _read_config(content: dict[str, Any], where: Path) -> ModelConfig:
         content,
         where,
         needs=("vocab_size", "rms_norm_eps", "max_position_embeddings"),
-        model_types=("bitnet", "llama"),
+        model_types=("bitnet", "llama", "qwen3"),
     )
     rules = {
         "hidden_act": (config.hidden_act in ("relu2", "silu"), "relu2 or silu", config.hidden_act),

@@ -12,6 +12,7 @@ from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.checkpoint.tensors import TernaryTensor
 from ...golden.elements import LARGEST, element_bits, round_element
 from ...golden.errors import printable
+from ...golden.network.core_kinds import check_core_kind
 from ...golden.network.token_core import CoreCache, CoreModel, Int8Rows, rotation_table
 from ..beats import weight_beats
 from ..config import MatVecConfig
@@ -38,7 +39,10 @@ def core_for(sizes: ModelConfig, *, tokens: int = 1) -> TokenConfig:
     ------
     CompileError
         If a size or ``tokens`` is beyond the legal values of ``TokenConfig``.
+    CoreKindError
+        If the core does not have a step of the model.
     """
+    check_core_kind(sizes)
     check_maxima(sizes, LARGEST_SIZES, "no token core can run the model")
     attention = sizes.heads * sizes.head_size
     largest = max(sizes.hidden, sizes.ffn, attention)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from ...golden.checkpoint.model_config import ModelConfig
 from ...golden.elements import LARGEST, element_bits, round_element, score_factor
 from ...golden.errors import TrilithError
+from ...golden.network.core_kinds import check_core_kind
 from .config import TokenConfig, check_core_config
 from .program import FLAGS, INSTRUCTION_BYTES, Instruction, Op, WriteMode
 
@@ -166,6 +167,7 @@ def plan_image(
 
 def _check(config: TokenConfig, sizes: ModelConfig) -> None:
     """Refuse a model that the core cannot run."""
+    check_core_kind(sizes)
     check_maxima(sizes, config.maxima, "the model is too large for this token core")
     lanes = config.vector_lanes
     rules = (

@@ -66,7 +66,7 @@ _DEFAULTS = {
         "bos": 128_000,
         "eos": 128_001,
     },
-    "qwen3": {"kv_heads": 32},
+    "qwen3": {"hidden_act": "silu", "kv_heads": 32, "theta": 10_000.0},
 }
 
 

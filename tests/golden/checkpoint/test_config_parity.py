@@ -25,6 +25,7 @@ LLAMA = {
     "rms_norm_eps": 1e-5,
 }
 BITNET = LLAMA | {"model_type": "bitnet"}
+QWEN3 = LLAMA | {"model_type": "qwen3"}
 ABSENT = object()
 LINEAR = {"type": "linear", "factor": 4.0}
 
@@ -32,6 +33,7 @@ LINEAR = {"type": "linear", "factor": 4.0}
 SAME = {
     "llama": (LLAMA, {}),
     "bitnet": (BITNET, {}),
+    "qwen3": (QWEN3, {}),
     "base at the top": (LLAMA, {"rope_theta": 5e5}),
     "base at the top of bitnet": (BITNET, {"rope_theta": 10000}),
     "base in rope_parameters": (LLAMA, {"rope_parameters": {"rope_theta": 7e4}}),
@@ -63,6 +65,17 @@ SAME = {
         {"rope_scaling": LINEAR, "rope_parameters": {"rope_type": "default", "rope_theta": 7e4}},
     ),
     "head_dim": (LLAMA, {"head_dim": 64}),
+    "head_dim of qwen3": (QWEN3, {"head_dim": 64}),
+    "base of qwen3": (QWEN3, {"rope_theta": 1e6}),
+    "window that is off": (
+        QWEN3,
+        {"use_sliding_window": False, "sliding_window": 64, "max_window_layers": 2},
+    ),
+    "activation absent": (QWEN3, {"hidden_act": ABSENT}),
+    "kv heads absent, qwen3": (
+        QWEN3,
+        {"num_key_value_heads": ABSENT, "num_attention_heads": 32},
+    ),
     "head_dim null": (LLAMA, {"head_dim": None}),
     "head_dim as it would be": (BITNET, {"head_dim": 32}),
     "kv heads null": (LLAMA, {"num_key_value_heads": None}),

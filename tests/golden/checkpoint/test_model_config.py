@@ -67,7 +67,7 @@ def test_that_null_counts_as_absent():
     ("change", "expected"),
     [
         ({"model_type": "bitnet"}, {"hidden_act": "relu2"}),
-        ({"model_type": "qwen3"}, {"head_size": 128, "hidden_act": None}),
+        ({"model_type": "qwen3"}, {"head_size": 128, "hidden_act": "silu", "theta": 1e4}),
         ({"model_type": "qwen3", "head_dim": 32}, {"head_size": 32}),
         ({"model_type": "gemma2"}, {"head_size": 256, "tied": True}),
         ({"model_type": "gemma2", "tie_word_embeddings": False}, {"tied": False}),

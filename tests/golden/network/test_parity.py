@@ -1,12 +1,14 @@
 """The golden models against transformers' own, on the CPU in float32."""
 
+import json
 from dataclasses import replace
 from itertools import islice
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from trilith.golden import BitNetModel, absmax_quantize, packed_matmul
+from trilith.golden import BitNetModel, CheckpointError, absmax_quantize, packed_matmul
 from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
 from trilith.golden.network.transformer import KVCache
@@ -30,6 +32,33 @@ MODELS = {
         {"tie_word_embeddings": True, "num_key_value_heads": 1},
     ),
     "llama, wide heads": ("llama", 6, {"head_dim": 32, "rope_theta": 500000.0}),
+    "qwen3": ("qwen3", 8, {}),
+    "qwen3, tied, one kv head": (
+        "qwen3",
+        9,
+        {"tie_word_embeddings": True, "num_key_value_heads": 1, "rope_theta": 1e6},
+    ),
+    "qwen3, multiplied, narrow heads": (
+        "qwen3",
+        10,
+        {
+            "head_dim": 8,
+            "quantization_config": {
+                "quant_method": "bitnet",
+                "linear_class": "autobitlinear",
+                "quantization_mode": "offline",
+            },
+        },
+    ),
+}
+
+
+SIZES_OF_GROUPS = {
+    "hidden_size": 256,
+    "intermediate_size": 384,
+    "num_hidden_layers": 2,
+    "head_dim": 96,
+    "rope_theta": 1e6,
 }
 
 
@@ -150,6 +179,82 @@ def test_the_same_greedy_tokens(pair, record_property):
         # Equal to the bar's 1e-3 of the largest logit: a tie, after which the texts part.
         assert first - second < 1e-3 * np.abs(out.logits[step].numpy()).max(), f"step {step}"
         record_property("tie of logits at step", step)
+
+
+def write_published_qwen3(folder, random_model, dtype=np.float16, **changes):
+    """Qwen3 as it is published: float16 whose groups of 128 inputs are ternary, rows too."""
+    source = random_model("qwen3", **SIZES_OF_GROUPS | changes)
+    config = json.loads((source / "config.json").read_text())
+    del config["quantization_config"]
+    stored, rng = load_file(source / "model.safetensors"), np.random.default_rng(5)
+    for name in [x for x in stored if x.endswith("_scale")]:
+        del stored[name]
+    tables = ("model.embed_tokens.weight", "lm_head.weight")
+    for name in [x for x in stored if x.endswith("_proj.weight") or x in tables]:
+        packed = stored[name].dtype == np.uint8
+        n, k = (len(stored[name]) * (4 if packed else 1)), stored[name].shape[1]
+        scale = rng.uniform(0.5, 2, (n, k // 128)).astype(dtype) / dtype(16 if packed else 1)
+        stored[name] = rng.integers(-1, 2, (n, k)).astype(dtype) * scale.repeat(128, axis=1)
+    stored = {name: x.astype(dtype if x.ndim == 2 else np.float32) for name, x in stored.items()}
+    (folder / "config.json").write_text(json.dumps(config))
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+def quantize_inputs(theirs):
+    """Let each linear layer but the head take activations of int8, as transformers' BitLinear."""
+    quantize = transformers.integrations.bitnet.ActQuant.apply
+    for name, module in theirs.named_modules():
+        if name.endswith("_proj"):
+            module.register_forward_pre_hook(lambda _, inputs: (quantize(inputs[0]),))
+    return theirs
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_published_qwen3(tmp_path, random_model, tied):
+    """Transformers' own Qwen3 in float32 with the file's floats, and golden's trits and scales."""
+    folder = write_published_qwen3(tmp_path, random_model, tie_word_embeddings=tied)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    )
+    assert type(theirs).__name__ == "Qwen3ForCausalLM"
+    tokens = np.random.default_rng(1).integers(0, 160, 30)
+    logits, seen = run(quantize_inputs(theirs.eval()), tokens)
+    ties = 0
+
+    def multiply(weight, q):
+        """Take transformers' side of ties; its inputs are q / scale already."""
+        nonlocal ties
+        x, _ = seen[weight.name]
+        places[weight.name] = start = places.get(weight.name, 0)
+        q_theirs = absmax_quantize(x)[0][:, start : start + q.shape[1]]
+        places[weight.name] = (start + q.shape[1]) % x.shape[1]
+        assert np.abs(q.astype(int) - q_theirs).max() <= 1
+        ties += int((q != q_theirs).sum())
+        return packed_matmul(weight, q_theirs)
+
+    places = {}
+    model = BitNetModel.load(folder, matmul=multiply)
+    down = model.layers[0].linears["mlp.down_proj"].weight
+    assert (down.group_size, down.scale.shape) == (128, (256, 3))
+    ours = model.forward(tokens)
+    assert ties <= 20
+    assert np.abs(ours - logits).max() < 1e-3 * np.abs(logits).max()
+
+
+def test_a_group_that_is_not_ternary_is_refused(tmp_path, random_model):
+    folder = write_published_qwen3(tmp_path, random_model)
+    stored = load_file(folder / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    stored[name][3, 5] = 0.3
+    save_file(stored, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError) as refusal:
+        BitNetModel.load(folder)
+    assert str(refusal.value) == (
+        f"{folder}/model.safetensors: {name} must be ternary (each scale's weights in -s, 0, +s), "
+        "and holds float master weights; quantize them with --quantize absmean "
+        "(quantize='absmean')"
+    )
 
 
 def test_transformers_loads_the_stored_model():

@@ -8,6 +8,7 @@ import pytest
 
 from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
+from trilith.golden.network.core_kinds import CoreKindError
 from trilith.golden.network.text import bits_per_byte
 from trilith.golden.network.token_core import CoreCache, CoreModel, Int8Rows, attend
 from trilith.golden.network.transformer import BitNetModel
@@ -92,6 +93,16 @@ def test_models_that_the_core_cannot_compute(random_model, changes, message):
     model = BitNetModel.load(random_model())
     with pytest.raises(ValueError, match=f"^{message}$"):
         CoreModel(model=replace(model, config=replace(model.config, **changes)))
+
+
+def test_norms_of_queries_and_keys_are_refused(random_model):
+    model = BitNetModel.load(random_model("qwen3"))
+    with pytest.raises(
+        CoreKindError,
+        match=r"^no token core can run the model: its model_type 'qwen3' has norms of queries and "
+        r"keys \(q_norm, k_norm\); run it in --backend golden or rtl$",
+    ):
+        CoreModel(model=model)
 
 
 def test_other_kinds_of_models(random_model):

@@ -15,7 +15,7 @@ from trilith.golden.network import transformer
 from trilith.golden.network.transformer import KVCache
 
 
-@pytest.mark.parametrize("family", ["bitnet", "llama"])
+@pytest.mark.parametrize("family", ["bitnet", "llama", "qwen3"])
 def test_tokens_one_by_one_or_at_once(random_model, family):
     model = BitNetModel.load(random_model(family, seed=7))
     tokens = np.random.default_rng(0).integers(0, 160, 12)
@@ -181,8 +181,8 @@ ONLY = "; BitNetModel computes nothing else"
     ("changes", "message"),
     [
         (
-            {"model_type": "qwen3", "head_dim": 16},
-            "config's model_type must be one of bitnet, llama, not 'qwen3'",
+            {"model_type": "qwen2", "head_dim": 16},
+            "config's model_type must be one of bitnet, llama, qwen3, not 'qwen2'",
         ),
         (
             {"hidden_act": "gelu"},

@@ -1,16 +1,19 @@
 """Models that the compiler of the token core refuses."""
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 
+from trilith.golden.network.core_kinds import CoreKindError
 from trilith.golden.network.layers import BitLinear
 from trilith.golden.network.token_core import CoreModel
 from trilith.golden.network.transformer import BitNetModel
 from trilith.hw import MatVecConfig
 from trilith.hw.token.config import CORE_PRESETS
 from trilith.hw.token.image import CompileError, compile_image, core_for
+from trilith.hw.token.plan import plan_image
 
 CONFIG = CORE_PRESETS["small"]
 SIZES = {"head_dim": 24, "max_position_embeddings": 12, "num_hidden_layers": 2}
@@ -91,6 +94,15 @@ def test_models_for_which_there_is_no_core(core_model, changes, message):
     sizes = replace(core_model().config, **changes)
     with pytest.raises(CompileError, match=f"^no token core can run the model: {message}$"):
         core_for(sizes)
+
+
+def test_norms_of_queries_and_keys_are_refused(random_model):
+    sizes = BitNetModel.load(random_model("qwen3")).config
+    for compiler in (core_for, partial(plan_image, CONFIG)):
+        with pytest.raises(
+            CoreKindError, match=r"^no token core can run the model: its model_type "
+        ):
+            compiler(sizes)
 
 
 @pytest.mark.parametrize(

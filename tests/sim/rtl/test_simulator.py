@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from trilith.golden import ternary_matmul
+from trilith.golden.network.random_model import random_model
 from trilith.hw import MatVecConfig
 from trilith.hw.jobs import golden_results
 from trilith.sim import Job, MatVecSimulator, SimulationError
+from trilith.sim.rtl.product import EngineMatmul
 from trilith.sim.rtl.suite import SWEEP_CONFIGS
 
 #: Cycles from a group's last weight beat to its first result by levels per stage, from the RTL.
@@ -38,6 +40,25 @@ def test_results_and_exact_cycles(simulator, n, k):
     assert run.counters.utilization == 1
     assert run.counters.activation_beats == chunks
     assert run.counters.result_beats == groups
+
+
+def test_group_scales_of_qwen3_on_the_engine(simulator):
+    """Each group of inputs is a product of its own, and the logits are those of NumPy."""
+    sizes = {"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 12, "vocab_size": 9}
+    model = random_model(
+        {"model_type": "qwen3", "rms_norm_eps": 1e-6, **sizes, **heads}, seed=1, groups=2
+    )
+    assert {"self_attn.q_norm", "self_attn.k_norm"} <= set(model.layers[0].gains)
+    expected = model.forward([1, 5])
+    multiply = EngineMatmul(simulator)
+    for linear in model.layers[0].linears.values():
+        object.__setattr__(linear, "matmul", multiply)
+    np.testing.assert_array_equal(model.forward([1, 5]), expected)
+    assert multiply.wrong == 0
+    assert sum(product.macs for product in multiply.products.values()) == 2 * (
+        16 * 24 + 2 * 16 * 12 + 24 * 16 + 3 * 16 * 24
+    )
 
 
 def test_passes_where_tokens_exceed_the_engine(simulator):
