@@ -18,16 +18,18 @@ from .fpga_ports import (
 )
 from .fpga_products import check_size, generate_products, multiply_all
 from .options import (
-    I2sLayout,
-    I2sOptions,
     JsonOptions,
+    LayoutOptions,
+    ModelOptions,
     OptionError,
     Options,
     argument,
+    check_not_read,
     command,
     given_fields,
     new_app,
     option,
+    reading,
 )
 from .output import Column, Table, print_json, print_note, status
 from .prompts import DrawOptions, PromptOptions, draws
@@ -273,7 +275,7 @@ def _selftest_row(row: Any) -> dict[str, Any]:
     return {"clocks" if name == "cycles" else name: value for name, value in asdict(row).items()}
 
 
-class _RunOptions(I2sOptions, StreamOptions):
+class _RunOptions(LayoutOptions, StreamOptions):
     checkpoint: Path | None = option(
         None, "A ternary checkpoint. Default: the small model in the repository."
     )
@@ -297,7 +299,7 @@ def run(options: _RunOptions) -> bool:
     from ..golden.data import PYDOC
 
     path = options.checkpoint or PYDOC
-    tensors = load_checkpoint(path, i2s_layout=str(options.i2s_layout)).ternary
+    tensors = load_checkpoint(path, **reading(options)).ternary
     columns = (
         Column("result", lambda row: "FAIL" if row["wrong"] else "PASS", form="<"),
         Column("matrix", "name", 34, "<"),
@@ -326,7 +328,7 @@ def run(options: _RunOptions) -> bool:
     return multiply.wrong > 0
 
 
-class _LoadOptions(I2sOptions, PortOptions):
+class _LoadOptions(ModelOptions, PortOptions):
     source: Path | None = argument(
         None,
         "Model, or an image that 'trilith model compile' wrote for the board's core. Default: the "
@@ -357,13 +359,13 @@ def load(options: _LoadOptions) -> None:
 
     path = options.source or PYDOC
     compiled = not is_image(path)
-    if not compiled and options.i2s_layout != I2sLayout.AUTO:
-        raise OptionError(f"{path}: --i2s-layout is for checkpoints; leave it out")
+    if not compiled:
+        check_not_read(options, path)
     with open_core(options) as board:
         if not compiled:
             image = read_image(path)
         else:
-            network = BitNetModel.load(path, i2s_layout=str(options.i2s_layout))
+            network = BitNetModel.load(path, **reading(options))
             image = compiled_image(CoreModel(model=network), board.config, path)
         loaded = load_image(board, image, path)
         numbers = unpack_fields(MODEL, board.model_frame(image))
@@ -375,7 +377,7 @@ def load(options: _LoadOptions) -> None:
         print_note(f"MODEL: {', '.join(f'{name} {value}' for name, value in numbers.items())}")
 
 
-class _GenerateOptions(DrawOptions, PromptOptions, I2sOptions, StreamOptions):
+class _GenerateOptions(DrawOptions, PromptOptions, ModelOptions, StreamOptions):
     image: Path | None = option(
         None,
         "Image of this model for the board's token core, which 'trilith model compile' wrote. "

@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .options import OptionError
+from .options import OptionError, reading
 from .output import print_json, print_note, progress
 from .prompts import Continuation, draws, model_path
 
@@ -68,7 +68,7 @@ class CoreRun:
                 "has room for the context alone"
             )
         self._options, path = options, model_path(options)
-        network = BitNetModel.load(path, i2s_layout=str(options.i2s_layout))
+        network = BitNetModel.load(path, **reading(options))
         self._text = Continuation(options, network, load_tokenizer(path), beyond=False)
         self._model, self._name = CoreModel(model=network), options.image or path
         if options.image is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .fpga_ports import board_facts
-from .options import OptionError
+from .options import OptionError, reading
 from .output import print_json
 from .prompts import Continuation, draws, model_path
 
@@ -75,7 +75,7 @@ def generate_products(options: Any, board: "Board") -> bool:
     products: list[BoardMatmul] = []
     network = BitNetModel.load(
         path,
-        i2s_layout=str(options.i2s_layout),
+        **reading(options),
         matmul=lambda weight, q: products[0](weight, q),
     )
     text = Continuation(options, network, load_tokenizer(path))

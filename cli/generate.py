@@ -6,14 +6,14 @@ from typing import Any
 
 from .options import (
     CoreTokens,
-    HiddenAct,
-    I2sOptions,
+    ModelOptions,
     OptionError,
     Preset,
     Quantize,
     command,
     new_app,
     option,
+    reading,
 )
 from .output import Column, Table, print_json
 from .prompts import Continuation, DrawOptions, PromptOptions, draws, model_path
@@ -29,7 +29,7 @@ _Backend = StrEnum("_Backend", ["GOLDEN", "RTL", "CORE"])
 _Activations = StrEnum("_Activations", {"INT8": "int8", "INT4": "int4", "A4_8": "a4.8"})
 
 
-class _Options(DrawOptions, PromptOptions, I2sOptions):
+class _Options(DrawOptions, PromptOptions, ModelOptions):
     backend: _Backend = option(
         _Backend.GOLDEN,
         "golden: NumPy; rtl: ternary products in the engine under Verilator; core: whole tokens in "
@@ -41,9 +41,6 @@ class _Options(DrawOptions, PromptOptions, I2sOptions):
         "(BitNet a4.8: 4 bits by the mean, 8 bits in front of o and down).",
     )
     quantize: Quantize | None = option(None, "Quantization of float master weights.")
-    hidden_act: HiddenAct | None = option(
-        None, "Activation of a GGUF file that states none; without it, such a file is refused."
-    )
     preset: Preset | None = option(None, "Engine of the backend rtl. Default: block.")
     tokens: CoreTokens | None = option(
         None,
@@ -118,9 +115,7 @@ def _load(options: _Options, **product: Any) -> Continuation:
     network = BitNetModel.load(
         path,
         activations=str(options.activations),
-        quantize=str(options.quantize) if options.quantize else None,
-        i2s_layout=str(options.i2s_layout),
-        hidden_act=str(options.hidden_act) if options.hidden_act else None,
+        **reading(options),
         **product,
     )
     beyond = options.backend is not _Backend.CORE

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING
 
 from ..hw.config import MatVecConfig
 from .core_options import CoreOptions, CorePreset, core_config
-from .model_inspect import QuantizeOptions, ReadOptions, inspect, load
+from .model_inspect import ReadOptions, inspect, load
 from .options import (
-    HiddenAct,
-    I2sLayout,
+    ModelOptions,
     OptionError,
     Preset,
     argument,
@@ -20,6 +19,7 @@ from .options import (
     given_fields,
     new_app,
     option,
+    reading,
 )
 from .output import print_facts, print_json, progress
 
@@ -58,13 +58,10 @@ _FOLDERS = (_Target.HUGGINGFACE, _Target.MLX, _Target.STREAM)
 command(app)(inspect)
 
 
-class _Paths(ReadOptions):
+class _Paths(ReadOptions, ModelOptions):
     source: Path = argument(..., "Folder, .safetensors or .gguf file.")
     target: Path = argument(..., "Folder (huggingface, mlx, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
-    hidden_act: HiddenAct | None = option(
-        None, "Activation of a GGUF file that states none; without it, such a file is refused."
-    )
     preset: Preset = option(Preset.BITNET, "Engine that reads the stream.", needs=("--to stream",))
     force: bool = force_option(needs=tuple(f"--to {to}" for to in _Target if to not in _FOLDERS))
 
@@ -97,8 +94,7 @@ def convert(options: _ConvertOptions) -> None:
 
     config = _engine(options)
     _check_target(options)
-    hidden_act = str(options.hidden_act) if options.hidden_act else None
-    checkpoint = load(options.source, options, hidden_act=hidden_act)
+    checkpoint = load(options.source, options)
     try:
         reason = _write(checkpoint, options, config)
     except FormatError as error:
@@ -198,7 +194,7 @@ def verify(options: _VerifyOptions) -> bool:
     """
     from ..golden.checkpoint.compare import compare
 
-    quantize = replace(options, i2s_layout=I2sLayout.AUTO, type42=None)
+    quantize = replace(options, i2s_layout="auto", type42=None)
     layouts = replace(options, quantize=None)
     if options.source.suffix == ".gguf":
         theirs = load(options.source, options)
@@ -227,13 +223,10 @@ def verify(options: _VerifyOptions) -> bool:
 _CompiledEngine = config_fields(MatVecConfig, needs=("--core",))
 
 
-class _CompileOptions(CoreOptions, _CompiledEngine, QuantizeOptions):  # type: ignore[misc]
+class _CompileOptions(CoreOptions, _CompiledEngine, ReadOptions, ModelOptions):  # type: ignore[misc]
     path: Path = argument(..., "Folder, .safetensors or .gguf file.")
     out: Path = option(
         ..., "File of the image; the listing of its program gets .txt behind this name."
-    )
-    hidden_act: HiddenAct | None = option(
-        None, "Activation of a GGUF file that states none; without it, such a file is refused."
     )
     core: CorePreset | None = option(
         None,
@@ -270,12 +263,7 @@ def compile_model(options: _CompileOptions) -> None:
     from ..hw.token.image import compile_image, core_for
     from ..hw.token.image_file import write_image
 
-    network = BitNetModel.load(
-        options.path,
-        quantize=str(options.quantize) if options.quantize else None,
-        i2s_layout=str(options.i2s_layout),
-        hidden_act=str(options.hidden_act) if options.hidden_act else None,
-    )
+    network = BitNetModel.load(options.path, **reading(options))
     # A context beyond the core's would take a large table of angles.
     config = core_config(options) if options.core else core_for(network.config)
     name = options.path.resolve().name

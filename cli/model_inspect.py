@@ -1,58 +1,45 @@
 """``trilith model inspect``: what a file of a model is, and what can be done with it."""
 
 from dataclasses import asdict, replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..golden.errors import TrilithError
-from .options import I2sLayout, I2sOptions, OptionError, Quantize, argument, option
+from .options import (
+    LayoutOptions,
+    OptionError,
+    Quantize,
+    argument,
+    check_not_read,
+    option,
+    reading,
+)
 from .output import Column, Table, print_facts, print_json, print_note, progress
 
 if TYPE_CHECKING:
     from ..golden.checkpoint.tensors import Checkpoint
 
-__all__ = ["QuantizeOptions", "ReadOptions", "inspect", "load"]
+__all__ = ["ReadOptions", "inspect", "load"]
 
 
-class QuantizeOptions(I2sOptions):
-    """Options of a command that reads a checkpoint."""
+class ReadOptions(LayoutOptions):
+    """Options of a command that reads any checkpoint."""
 
     quantize: Quantize | None = option(
         None, "Quantization of float master weights; without it, such weights are refused."
     )
 
 
-#: Layouts of the type 42, as ``golden.checkpoint.gguf_places`` has them.
-Type42 = StrEnum("Type42", ["Q2_0_64", "Q2_0_128", "STQ1_0"])
-
-
-class ReadOptions(QuantizeOptions):
-    """Options of a command that reads any checkpoint, its layouts too."""
-
-    type42: Type42 | None = option(
-        None,
-        "Layout of the tensors of a GGUF file whose type has the number 42; without it, the sizes "
-        "of the tensors must show the layout.",
-    )
-
-
-def load(path: Path, options: ReadOptions, *, hidden_act: str | None = None) -> "Checkpoint":
+def load(path: Path, options: ReadOptions) -> "Checkpoint":
     """Load a checkpoint, or a folder of an engine's streams."""
     from ..golden.checkpoint.load import load_checkpoint
     from ..hw.weight_file import read_streams
 
     if (path / "manifest.json").is_file():
-        if hidden_act:
+        if "hidden_act" in reading(options):
             raise OptionError(f"{path}: --hidden-act is for GGUF files; leave it out")
         return read_streams(path)[1]
-    return load_checkpoint(
-        path,
-        quantize=options.quantize,
-        i2s_layout=str(options.i2s_layout),
-        type42=str(options.type42) if options.type42 else None,
-        hidden_act=hidden_act,
-    )
+    return load_checkpoint(path, **reading(options))
 
 
 class InspectOptions(ReadOptions):
@@ -143,11 +130,7 @@ def _inspect_image(options: InspectOptions) -> None:
     """Print what an image of the token core contains."""
     from ..hw.token.image_file import read_image
 
-    if options.quantize or options.type42 or options.i2s_layout != I2sLayout.AUTO:
-        raise OptionError(
-            f"{options.path}: --quantize, --i2s-layout and --type42 are for checkpoints; leave "
-            "them out"
-        )
+    check_not_read(options, options.path)
     image = read_image(options.path)
     facts = {
         "format": "image of the token core",

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, dataclass, field, fields, make_dataclass
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform, get_args, get_type_hints
 
 import typer
@@ -25,14 +26,16 @@ __all__ = [
     "CoreTokens",
     "Group",
     "HiddenAct",
-    "I2sLayout",
-    "I2sOptions",
     "JsonOptions",
+    "LayoutOptions",
+    "ModelOptions",
     "OptionError",
     "Options",
     "Preset",
     "Quantize",
+    "Type42",
     "argument",
+    "check_not_read",
     "command",
     "config_fields",
     "force_option",
@@ -41,6 +44,8 @@ __all__ = [
     "new_app",
     "option",
     "parse_list",
+    "reading",
+    "type42_option",
 ]
 
 _Function = TypeVar("_Function", bound=Callable[..., bool | None])
@@ -56,6 +61,8 @@ Preset = StrEnum("Preset", ["MICRO", "LINE", "BLOCK", "BITNET"])
 HiddenAct = StrEnum("HiddenAct", ["SILU", "RELU2"])
 #: Quantization of float weights.
 Quantize = StrEnum("Quantize", ["ABSMEAN"])
+#: Layouts of the type 42, as ``golden.checkpoint.gguf_places`` has them.
+Type42 = StrEnum("Type42", ["Q2_0_64", "Q2_0_128", "STQ1_0"])
 #: Tokens of a prompt that a token core runs in a pass; ``hw.token.config.TOKENS`` has the same.
 CoreTokens = StrEnum("CoreTokens", {"ONE": "1", "TWO": "2", "FOUR": "4", "EIGHT": "8"})
 #: Layouts of I2_S; ``trilith.golden.checkpoint.i2_s.I2SLayout`` has the same.
@@ -155,10 +162,55 @@ def i2s_option(**use: Any) -> Any:
     )
 
 
-class I2sOptions(JsonOptions):
-    """Options of a command that reads a checkpoint."""
+def type42_option(**use: Any) -> Any:
+    """Make the same option for the layouts of the type 42.
+
+    Parameters
+    ----------
+    use : as in ``option``
+    """
+    return option(
+        None,
+        "Layout of the tensors of a GGUF file whose type has the number 42; without it, the sizes "
+        "of the tensors must show the layout.",
+        **use,
+    )
+
+
+class LayoutOptions(JsonOptions):
+    """Options of a command that reads the weights of a checkpoint."""
 
     i2s_layout: I2sLayout = i2s_option()
+    type42: Type42 | None = type42_option()
+
+
+class ModelOptions(LayoutOptions):
+    """Options of a command that runs, compiles or converts a model."""
+
+    hidden_act: HiddenAct | None = option(
+        None, "Activation of a GGUF file that states none; without it, such a file is refused."
+    )
+
+
+def reading(options: Any) -> dict[str, str]:
+    """Find the arguments of ``load_checkpoint`` that the options of a command give."""
+    values = {
+        name: getattr(options, name, None)
+        for name in ("quantize", "i2s_layout", "type42", "hidden_act")
+    }
+    return {name: str(value) for name, value in values.items() if value is not None}
+
+
+def check_not_read(options: Any, path: Path) -> None:
+    """Refuse the options of ``reading`` for an image of the token core."""
+    given = [
+        f"--{name.replace('_', '-')}"
+        for name, value in reading(options).items()
+        if value != I2sLayout.AUTO
+    ]
+    if given:
+        verb, them = ("is", "it") if len(given) == 1 else ("are", "them")
+        raise OptionError(f"{path}: {' and '.join(given)} {verb} for checkpoints; leave {them} out")
 
 
 def new_app(text: str | None = None) -> typer.Typer:

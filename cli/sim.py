@@ -7,11 +7,14 @@ from ..sim.rtl.parts import Part
 from .options import (
     I2sLayout,
     JsonOptions,
+    Type42,
     command,
     force_option,
     i2s_option,
     new_app,
     option,
+    reading,
+    type42_option,
 )
 from .output import Column, Table, print_json, status
 
@@ -22,6 +25,7 @@ app = new_app()
 
 class _Options(JsonOptions):
     i2s_layout: I2sLayout = i2s_option(needs=("--checkpoint",))
+    type42: Type42 | None = type42_option(needs=("--checkpoint",))
     part: list[Part] | None = option(
         None,
         "Part of the suite to run; may be repeated. Default: all.",
@@ -64,7 +68,7 @@ def sim(options: _Options) -> bool:
             run_suite(
                 parts,
                 checkpoint=options.checkpoint,
-                i2s_layout=str(options.i2s_layout),
+                reading=reading(options),
                 layer=options.layer,
                 waves=options.waves,
                 force=options.force,

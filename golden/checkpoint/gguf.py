@@ -94,7 +94,7 @@ def read_gguf_config(path: Path) -> dict[str, Any]:
     CheckpointError
         If the file is not GGUF, or is one part of several.
     """
-    file = GgufFile(path)
+    file = GgufFile(path, any_layout=True)
     _architecture(file)
     return huggingface_config(file, _names(file))
 

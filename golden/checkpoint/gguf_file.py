@@ -95,7 +95,7 @@ class GgufFile:
     Parameters
     ----------
     path : the file
-    type42 : layout of tensors of the number 42, see ``find_layouts``
+    type42, any_layout : see ``find_layouts``
 
     Attributes
     ----------
@@ -110,9 +110,9 @@ class GgufFile:
         ternary type is open.
     """
 
-    def __init__(self, path: Path, type42: str | None = None) -> None:
+    def __init__(self, path: Path, type42: str | None = None, *, any_layout: bool = False) -> None:
         self.path = path
-        self._type42 = type42
+        self._type42, self._any_layout = type42, any_layout
         self.metadata: dict[str, Any] = {}
         self.kinds: dict[str, tuple[int, int | None]] = {}
         self.entries: dict[str, Entry] = {}
@@ -259,7 +259,7 @@ class GgufFile:
             )
             for name, (kind, shape, offset) in found.items()
         }
-        return find_layouts(self.path, spaces, alignment, self._type42)
+        return find_layouts(self.path, spaces, alignment, self._type42, any_layout=self._any_layout)
 
     def raw(self, name: str) -> NDArray[np.uint8]:
         """Return the bytes of a tensor, uint8[bytes], memory-mapped."""

@@ -152,8 +152,7 @@ def check_activation(checkpoint: Checkpoint) -> None:
         raise CheckpointError(
             f"{checkpoint.path}: the metadata key {HIDDEN_ACT} is missing, and files of this "
             f"architecture have one of the activations {', '.join(ACTIVATIONS)} (1bitLLM's models "
-            "silu, BitNet 2B4T relu2); name the model's own with --hidden-act of generate or of "
-            "model convert (hidden_act=)"
+            "silu, BitNet 2B4T relu2); name the model's own with --hidden-act (hidden_act=)"
         )
 
 

@@ -57,7 +57,12 @@ def asked_layouts() -> list[str]:
 
 
 def find_layouts(
-    path: Path, spaces: Mapping[str, Space], alignment: int, asked: str | None
+    path: Path,
+    spaces: Mapping[str, Space],
+    alignment: int,
+    asked: str | None,
+    *,
+    any_layout: bool = False,
 ) -> dict[str, BlockLayout]:
     """Find the layout of each tensor of a ternary type.
 
@@ -67,6 +72,7 @@ def find_layouts(
     spaces : the tensors by name; those of other types are left out
     alignment : multiple at which tensors begin
     asked : one of ``asked_layouts`` for tensors of the number 42; None where their space shows it
+    any_layout : take any of several layouts, because no weight is read
 
     Returns
     -------
@@ -90,7 +96,13 @@ def find_layouts(
         names = [name for name, space in spaces.items() if space.kind == kind]
         if kind in SHARED:
             wanted = LAYOUTS[asked.upper()] if asked and kind == 42 else None
-            layout = _common(path, {name: spaces[name] for name in names}, alignment, wanted)
+            layouts = _common(path, {name: spaces[name] for name in names}, alignment, wanted)
+            if len(layouts) > 1 and not any_layout:
+                raise CheckpointError(
+                    f"{path}: the type {kind} stands for {_names(layouts)}, and the padded sizes "
+                    f"of the tensors leave open which; name it with --type42 (type42=)"
+                )
+            layout = layouts[0]
         else:
             (layout,) = BY_NUMBER[kind]
         found |= dict.fromkeys(names, layout)
@@ -99,8 +111,8 @@ def find_layouts(
 
 def _common(
     path: Path, spaces: Mapping[str, Space], alignment: int, wanted: BlockLayout | None
-) -> BlockLayout:
-    """Find the one layout that fits all tensors of a number."""
+) -> list[BlockLayout]:
+    """Find the layouts that fit all tensors of a number; the wanted one alone, if it is given."""
     kind = next(iter(spaces.values())).kind
     layouts, left, example = BY_NUMBER[kind], BY_NUMBER[kind], ""
     for name, space in spaces.items():
@@ -125,12 +137,7 @@ def _common(
             f"{path}: the layout of the type {kind} must be {_names(left)}, as the sizes of the "
             f"tensors are, not {wanted.name.lower()}; leave out --type42 (type42)"
         )
-    if wanted is None and len(left) > 1:
-        raise CheckpointError(
-            f"{path}: the type {kind} stands for {_names(left)}, and the padded sizes of the "
-            f"tensors leave open which; name it with --type42 of trilith model (type42=)"
-        )
-    return wanted or left[0]
+    return [wanted] if wanted else left
 
 
 def _names(layouts: list[BlockLayout]) -> str:

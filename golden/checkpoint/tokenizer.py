@@ -111,7 +111,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
             from .gguf_file import GgufFile
             from .gguf_tokenizer import read_gguf_tokenizer
 
-            return read_gguf_tokenizer(GgufFile(path))
+            return read_gguf_tokenizer(GgufFile(path, any_layout=True))
         raise MissingTokenizerError(f"{file}: the model's tokenizer is missing; copy it there")
     if message := unreadable(file, "a tokenizer"):
         raise CheckpointError(message)

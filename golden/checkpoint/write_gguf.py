@@ -324,7 +324,7 @@ def _value_type(value: Any) -> tuple[GGUFValueType, GGUFValueType | None]:
 
 def _copy_tokenizer(writer: GGUFWriter, path: Path) -> None:
     """Copy the metadata of a GGUF file that describe its tokenizer."""
-    source = GgufFile(path)
+    source = GgufFile(path, any_layout=True)
     for key, value in source.metadata.items():
         if not key.startswith("tokenizer."):
             continue

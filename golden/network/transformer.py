@@ -143,10 +143,8 @@ class BitNetModel:
         path: Path,
         *,
         activations: str = "int8",
-        quantize: str | None = None,
-        i2s_layout: str = "auto",
-        hidden_act: str | None = None,
         matmul: Matmul = packed_matmul,
+        **reading: str | None,
     ) -> Self:
         """Read a checkpoint; weights stay packed and, where the format allows, memory-mapped.
 
@@ -157,8 +155,8 @@ class BitNetModel:
             ``int4`` the same with 4 bits. ``a4.8`` is that of BitNet a4.8: 4 bits by the mean
             magnitude in front of q, k, v, gate and up, and 8 bits in front of o and down, without
             the top-k mask there
-        quantize, i2s_layout, hidden_act : see ``load_checkpoint``
         matmul : product of integers, in NumPy or in simulated hardware
+        reading : other arguments of ``load_checkpoint``: quantize, i2s_layout, type42, hidden_act
 
         Raises
         ------
@@ -171,9 +169,7 @@ class BitNetModel:
             raise ValueError(
                 f"activations must be one of {', '.join(ACTIVATIONS)}, not {activations!r}"
             )
-        checkpoint = load_checkpoint(
-            path, quantize=quantize, i2s_layout=i2s_layout, hidden_act=hidden_act
-        )
+        checkpoint = load_checkpoint(path, **reading)
         config = check_model(checkpoint)
         hidden = config.hidden
         table = (config.vocabulary, hidden)

@@ -238,7 +238,7 @@ def run_suite(
     parts: Sequence[str],
     *,
     checkpoint: Path | None = None,
-    i2s_layout: str = "auto",
+    reading: Mapping[str, str] | None = None,
     layer: int = 0,
     waves: Path | None = None,
     force: bool = False,
@@ -251,7 +251,7 @@ def run_suite(
     parts : values of ``Part``
     checkpoint : None, or a checkpoint with the shapes of BitNet b1.58 2B4T for the part ``bitnet``,
         see ``load_checkpoint``; None means random weights
-    i2s_layout : see ``load_checkpoint``
+    reading : other arguments of ``load_checkpoint``; None means its defaults
     layer : the layer of the checkpoint, counted from 0
     waves : None, or a folder for the waves of each engine; it is made if it is missing
     force : replace waves that exist
@@ -270,7 +270,7 @@ def run_suite(
     OutputError
         If a file of waves cannot be written, see ``check_outputs``.
     """
-    plan = _plan(parts, checkpoint, i2s_layout, layer)
+    plan = _plan(parts, checkpoint, reading, layer)
     cores = core_images() if Part.CORE in parts else []
     if waves is None:
         yield from _run(plan, cores, {}, built)
@@ -327,7 +327,7 @@ def _run(
 
 
 def _plan(
-    parts: Sequence[str], checkpoint: Path | None, i2s_layout: str, layer: int
+    parts: Sequence[str], checkpoint: Path | None, reading: Mapping[str, str] | None, layer: int
 ) -> list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]]:
     """Engines in the order of the parts, each with the function that runs its cases."""
     plan: list[tuple[MatVecConfig, Callable[[MatVecSimulator], Iterator[CaseResult]]]] = []
@@ -339,7 +339,7 @@ def _plan(
         plan.append((PRESETS["block"], _language))
     if Part.BITNET in parts:
         source = (
-            load_checkpoint(checkpoint, i2s_layout=i2s_layout)
+            load_checkpoint(checkpoint, **(reading or {}))
             if checkpoint
             else bitnet.synthetic_checkpoint()
         )

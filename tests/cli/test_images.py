@@ -84,7 +84,7 @@ def test_a_damaged_image_is_refused(trilith, refused, compiled, tmp_path):
     )
     refused(
         trilith("model", "inspect", compiled, "--quantize", "absmean"),
-        f"{compiled}: --quantize, --i2s-layout and --type42 are for checkpoints; leave them out\n",
+        f"{compiled}: --quantize is for checkpoints; leave it out\n",
     )
 
 

@@ -7,7 +7,7 @@ from safetensors.numpy import load_file, save_file
 
 from trilith.cli.main import main
 from trilith.cli.model import _FOLDERS, _Target
-from trilith.cli.model_inspect import Type42
+from trilith.cli.options import Type42
 from trilith.golden.checkpoint.gguf_layouts import LAYOUTS
 from trilith.golden.checkpoint.gguf_places import asked_layouts
 from trilith.golden.data import DIGITS, PYDOC

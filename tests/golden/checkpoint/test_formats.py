@@ -365,7 +365,7 @@ def test_padding_that_leaves_the_type_42_open(tmp_path):
     write(file, {"a": (42, (1, 256), raw), "b": np.zeros(4, np.float32)})
     raises(
         f"{file}: the type 42 stands for q2_0_64 or q2_0_128, and the padded sizes of the tensors "
-        "leave open which; name it with --type42 of trilith model (type42=)",
+        "leave open which; name it with --type42 (type42=)",
         lambda: GgufFile(file),
     )
     found = GgufFile(file, "q2_0_64")
