@@ -192,7 +192,7 @@ class ModelOptions(LayoutOptions):
     )
 
 
-def reading(options: Any) -> dict[str, str]:
+def reading(options: Any) -> dict[str, Any]:
     """Find the arguments of ``load_checkpoint`` that the options of a command give."""
     values = {
         name: getattr(options, name, None)

@@ -144,7 +144,7 @@ class BitNetModel:
         *,
         activations: str = "int8",
         matmul: Matmul = packed_matmul,
-        **reading: str | None,
+        **reading: Any,
     ) -> Self:
         """Read a checkpoint; weights stay packed and, where the format allows, memory-mapped.
 
