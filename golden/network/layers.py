@@ -14,6 +14,7 @@ from ..matmul import check_activations
 from ..quantize import absmax_quantize
 
 __all__ = [
+    "EXACT_K",
     "BitLinear",
     "Matmul",
     "Quantizer",
@@ -35,7 +36,7 @@ Quantizer = Callable[[NDArray[np.float32]], tuple[NDArray[np.int8], NDArray[np.f
 
 
 #: Largest K for which no sum of codes 0 to 2 times int8 exceeds 2²⁴, up to which float32 is exact.
-_EXACT_K = 2**24 // (2 * 128)
+EXACT_K = 2**24 // (2 * 128)
 
 
 #: Packed bytes that are unpacked at once: few calls of NumPy, and float32 copies in the cache.
@@ -115,8 +116,8 @@ def packed_matmul(weight: TernaryTensor, q: NDArray[np.int8]) -> NDArray[np.int3
     tokens = len(q)
     if q.shape[1] != k:
         raise ValueError(f"weights and activations must share K, not have {k} and {q.shape[1]}")
-    if k > _EXACT_K:
-        raise ValueError(f"K must be at most {_EXACT_K} to be exact in float32, not {k}")
+    if k > EXACT_K:
+        raise ValueError(f"K must be at most {EXACT_K} to be exact in float32, not {k}")
     packed = weight.packed
     quarter = len(packed)
     columns = np.ascontiguousarray(q.T, np.float32)

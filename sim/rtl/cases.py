@@ -20,7 +20,7 @@ class CaseResult:
 
     Parameters
     ----------
-    part : a value of ``Part``
+    part : a value of ``Part``, or ``network``
     name : what is special about the case
     shape : "N x K x T" without blanks: outputs, inputs, activation vectors; or a number of jobs
     engine : lanes × rows × tokens, such as "64x5x4"
@@ -45,7 +45,7 @@ class CaseResult:
 
 
 def case_result(
-    config: MatVecConfig, work: Work, *, part: Part, name: str, shape: str, detail: str = ""
+    config: MatVecConfig, work: Work, *, part: str, name: str, shape: str, detail: str = ""
 ) -> CaseResult:
     """Make the result of a case; the rates of a case that did not run are 0."""
     possible = work.cycles * config.macs_per_clock

@@ -75,4 +75,4 @@ def test_full_disk(monkeypatch, capsys):
 
 def test_unknown_verb_and_option(command, refused):
     refused(command("simulate"), "No such command 'simulate'.")
-    refused(command("sim", "--preset"), "No such option: --preset")
+    refused(command("doctor", "--preset"), "No such option: --preset")

@@ -12,7 +12,7 @@ from trilith.sim.cost.core_designs import CORE_DESIGNS
 
 #: Options that have an effect whatever else is given, by verb.
 ALWAYS = {
-    "sim": "waves checkpoint",
+    "sim": "waves checkpoint network",
     "verilog": "out core lanes rows tokens act-bits code k-max n-max levels-per-stage target "
     "name wrapper period-ns force",
     "model inspect": "quantize i2s-layout type42",
@@ -59,10 +59,19 @@ CASES = [
             ("i2s-layout rows4", "--checkpoint"),
             ("i2s-layout auto", "--checkpoint"),
             ("type42 stq1_0", "--checkpoint"),
-            ("force", "--waves"),
+            ("force", "--waves or --out"),
+            ("inputs a.npy", "--network"),
+            ("out a.npy", "--network"),
+            ("preset micro", "--network"),
+            *((f"{name} {value}", "--network") for name, value in ENGINE_FIELDS.items()),
         )
     ),
     ("sim", "--part digits --checkpoint x", "--part must not be given with --checkpoint"),
+    *(
+        ("sim", f"--{name} x --network y", f"--{name} must not be given with --network")
+        for name in ("checkpoint", "waves")
+    ),
+    ("sim", "--part digits --network x", "--part must not be given with --network"),
     *(
         (
             "verilog",
