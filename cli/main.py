@@ -23,6 +23,7 @@ _VERBS = {
     "generate": "Generate text with the golden model or the simulated engine.",
     "estimate": "Estimate speed and energy of a language model on a design.",
     "energy": "Print the energy of products and prompts.",
+    "zigzag": "Write an engine as a core for the explorers ZigZag and Stream.",
     "sweep": "Estimate a grid of engines and print the best ones.",
     "claims": "Print claims about ternary models, with figures and verdicts.",
     "characterize": "Measure energy, area and speed of a unit in a cell library.",

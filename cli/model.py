@@ -59,7 +59,7 @@ command(app)(inspect)
 
 
 class _Paths(ReadOptions, ModelOptions):
-    source: Path = argument(..., "Folder, .safetensors or .gguf file.")
+    source: Path = argument(..., "Folder, .safetensors, .gguf or .onnx file.")
     target: Path = argument(..., "Folder (huggingface, mlx, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
     preset: Preset = option(Preset.BITNET, "Engine that reads the stream.", needs=("--to stream",))
@@ -156,8 +156,15 @@ def _accepting(checkpoint: "Checkpoint", config: MatVecConfig, refused: _Target)
 def _check_target(options: _ConvertOptions) -> None:
     """Refuse a target that cannot be written, before the source is read."""
     from ..golden.checkpoint.tensors import input_files
+    from ..golden.errors import FormatError
     from ..golden.files import check_new_folder, check_outputs
+    from ..golden.input_files import is_onnx
 
+    if is_onnx(options.source) and options.to is not _Target.STREAM:
+        raise FormatError(
+            f"{options.source}: streams hold the matrices of a network in QONNX, and no format "
+            "holds its other operators; give --to stream"
+        )
     inputs = input_files(options.source)
     if options.to in _FOLDERS:
         check_new_folder(options.target, inputs=inputs)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..golden.errors import TrilithError
+from .inspect_network import inspect_network
 from .options import (
     LayoutOptions,
     OptionError,
@@ -33,17 +34,25 @@ class ReadOptions(LayoutOptions):
 def load(path: Path, options: ReadOptions) -> "Checkpoint":
     """Load a checkpoint, or a folder of an engine's streams."""
     from ..golden.checkpoint.load import load_checkpoint
+    from ..golden.input_files import is_onnx
     from ..hw.weight_file import read_streams
 
     if (path / "manifest.json").is_file():
         if "hidden_act" in reading(options):
             raise OptionError(f"{path}: --hidden-act is for GGUF files; leave it out")
         return read_streams(path)[1]
+    if is_onnx(path):
+        from ..golden.network.qonnx import QonnxNetwork
+
+        check_not_read(options, path)
+        return QonnxNetwork.load(path).checkpoint
     return load_checkpoint(path, **reading(options))
 
 
 class InspectOptions(ReadOptions):
-    path: Path = argument(..., "Folder, .safetensors or .gguf file, or image of the token core.")
+    path: Path = argument(
+        ..., "Folder, .safetensors, .gguf or .onnx file, or image of the token core."
+    )
 
 
 def inspect(options: InspectOptions) -> None:
@@ -62,6 +71,9 @@ def inspect(options: InspectOptions) -> None:
     For an image that trilith model compile wrote, the command checks the whole file, and prints the
     core that it is for, its model, and its sizes.
 
+    For a network in QONNX, a row is a product: the range of its activations, and their bits and
+    offset in the engine.
+
     Examples:
       trilith model inspect bitnet-b1.58-2B-4T
 
@@ -69,23 +81,18 @@ def inspect(options: InspectOptions) -> None:
 
       trilith model inspect model.gguf --json
     """
-    from ..golden.checkpoint.statistics import statistics
     from ..golden.checkpoint.understood import not_understood
-    from ..golden.input_files import is_image
+    from ..golden.input_files import is_image, is_onnx
 
     if is_image(options.path):
         _inspect_image(options)
         return
+    if is_onnx(options.path):
+        check_not_read(options, options.path)
+        inspect_network(options.path, as_json=options.as_json)
+        return
     checkpoint = load(options.path, options)
-    rows = []
-    count = len(checkpoint.ternary) + len(checkpoint.tensors)
-    with progress("reading") as show:
-        for name in checkpoint.ternary:
-            rows.append(statistics(checkpoint, name))
-            show(len(rows), count)
-        # Reading refuses NaN and infinity.
-        for done, _ in enumerate(checkpoint.tensors.values()):
-            show(len(rows) + done + 1, count)
+    rows = _read_all(checkpoint)
     total = _totals(rows, len(checkpoint.tensors))
     facts = {
         "family": _family(checkpoint),
@@ -124,6 +131,22 @@ def inspect(options: InspectOptions) -> None:
     )
     print_facts(config)
     _print_matrices(rows, total)
+
+
+def _read_all(checkpoint: "Checkpoint") -> list[Any]:
+    """Read all tensors; return the statistics of the ternary ones."""
+    from ..golden.checkpoint.statistics import statistics
+
+    rows: list[Any] = []
+    count = len(checkpoint.ternary) + len(checkpoint.tensors)
+    with progress("reading") as show:
+        for name in checkpoint.ternary:
+            rows.append(statistics(checkpoint, name))
+            show(len(rows), count)
+        # Reading refuses NaN and infinity.
+        for done, _ in enumerate(checkpoint.tensors.values()):
+            show(len(rows) + done + 1, count)
+    return rows
 
 
 def _inspect_image(options: InspectOptions) -> None:

@@ -8,7 +8,15 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["IMAGE_FORMAT", "is_image", "is_safetensors", "mistaken", "shown", "unreadable"]
+__all__ = [
+    "IMAGE_FORMAT",
+    "is_image",
+    "is_onnx",
+    "is_safetensors",
+    "mistaken",
+    "shown",
+    "unreadable",
+]
 
 #: Name of the format in images of models for the token core, which are safetensors files.
 IMAGE_FORMAT = "trilith token core image"
@@ -49,6 +57,9 @@ _PATHS = {
     stat.S_IFBLK: "a device",
     stat.S_IFSOCK: "a socket",
 }
+
+#: First bytes of the fields behind the version in an ONNX file.
+_ONNX_FIELDS = (0x12, 0x1A, 0x22, 0x28, 0x32, 0x3A, 0x42)
 
 _PICKLE = "a pickle, which can run code when it is read"
 _CONVERT = "convert it with save_pretrained(safe_serialization=True)"
@@ -131,10 +142,29 @@ def is_image(file: Path) -> bool:
     return is_safetensors(head) and IMAGE_FORMAT.encode() in head
 
 
+def _starts_as_onnx(head: bytes) -> bool:
+    """Tell whether a file begins as ONNX: the version of its format, then another field.
+
+    The version is field 1, a small integer. The first byte of a field is its number times 8 plus
+    its kind; fields 2 to 8 of a model are texts or messages (kind 2), but for number 5.
+    """
+    return len(head) > 2 and head[0] == 0x08 and 3 <= head[1] < 32 and head[2] in _ONNX_FIELDS
+
+
+def is_onnx(file: Path) -> bool:
+    """Tell whether a file is of ONNX, by its name or its first bytes."""
+    if unreadable(file, "an ONNX file"):
+        return False
+    with file.open("rb") as opened:
+        return file.suffix == ".onnx" or _starts_as_onnx(opened.read(3))
+
+
 def _kind(head: bytes) -> tuple[str, str]:
     """Return the kind of a file by its first bytes, and a remedy; both are empty if not known."""
     if is_safetensors(head):
         return "a safetensors file", "name a file of the other kind"
+    if _starts_as_onnx(head):
+        return "an ONNX file", "'trilith sim --network' runs networks in QONNX"
     for magic, kind, remedy in _KINDS:
         if head.startswith(magic):
             return kind, remedy

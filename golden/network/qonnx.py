@@ -18,7 +18,7 @@ from ..checkpoint.onnx_graph import read_onnx
 from ..checkpoint.tensors import Checkpoint, LazyTensors
 from ..errors import CheckpointError, within
 from ..input_files import mistaken, unreadable
-from .layers import Matmul, check_activations_finite, packed_matmul
+from .layers import BitLinear, Matmul, check_activations_finite, packed_matmul
 from .qonnx_reader import QonnxLayer, QonnxReader
 from .qonnx_steps import Step
 
@@ -74,6 +74,12 @@ class QonnxNetwork:
     def act_bits(self) -> int:
         """Width of the activations that an engine for all layers needs."""
         return max(layer.act_bits for layer in self.layers)
+
+    @property
+    def operators(self) -> list[str]:
+        """Operators that are computed in float32 beside the products, each once."""
+        found = (where for where, step in self.steps if not isinstance(step, BitLinear))
+        return [*dict.fromkeys(where.rpartition(" of type ")[2] for where in found)]
 
     @property
     def checkpoint(self) -> Checkpoint:

@@ -332,7 +332,7 @@ class QonnxReader:
         if node.op == "Gemm" and len(node.inputs) > 2 and node.inputs[2]:
             bias = replace(node, op="Add", inputs=node.inputs[1:], attributes={})
             step = elementwise(bias, node.inputs[1], self._constants, self._shape)
-            self.steps.append((node.where, step))
+            self.steps.append((f"{node.where} (bias)", step))
 
     def _weight(self, node: OnnxNode) -> TernaryTensor:
         """Read the weights of a product as trits with scales."""

@@ -1,4 +1,5 @@
 import json
+import re
 
 import pytest
 
@@ -55,6 +56,7 @@ def test_refused_networks_and_inputs(trilith, refused, digits, tmp_path):
         trilith("sim", "--network", file, "--inputs", images),
         f"{images}: must have the shape (T, 64) of T inputs, not (2, 63); reshape it",
     )
+    np.save(images, np.ones((2, 64)))
     refused(
         trilith("sim", "--network", file, "--inputs", images, "--out", images, "--force"),
         f"{images}: must not be the input {images}",
@@ -62,4 +64,50 @@ def test_refused_networks_and_inputs(trilith, refused, digits, tmp_path):
     refused(
         trilith("sim", "--network", file, "--inputs", images, "--lanes", "3"),
         "lanes must be from 5 to 320, not 3",
+    )
+
+
+def test_a_network_is_inspected(trilith, refused, digits):
+    file, _ = digits
+    done = trilith("model", "inspect", file)
+    assert done.returncode == 0, done.stderr
+    for line in (
+        r"container +ONNX",
+        r"input +T x 64",
+        r"needs +Div, Relu, Gemm \(bias\)",
+        r"engine +yes, with 8-bit activations: trilith sim --network",
+        r"gemm_3 +32 x 64 +ternary +32 +[\d.]+% +-128 to 127 +8 +0",
+        r"gemm_7 +10 x 32 +ternary +10 +[\d.]+% +0 to 15 +4 +8",
+    ):
+        assert re.search(line, done.stdout), line
+    found = json.loads(trilith("model", "inspect", file, "--json").stdout)
+    assert (found["container"], found["needs"]) == ("ONNX", ["Div", "Relu", "Gemm (bias)"])
+    assert [row["activations"] for row in found["tensors"]] == [[-128, 127], [0, 15]]
+    # The name does not matter.
+    other = file.rename(file.with_suffix(".model"))
+    assert trilith("model", "inspect", other).stdout == done.stdout
+    refused(
+        trilith("model", "inspect", other, "--quantize", "absmean"),
+        f"{other}: --quantize is for checkpoints; leave it out",
+    )
+
+
+def test_the_matrices_are_converted_to_streams_only(trilith, refused, digits, tmp_path):
+    file, _ = digits
+    out = tmp_path / "out"
+    for to in ("huggingface", "mlx", "tq1_0", "i2_s"):
+        refused(
+            trilith("model", "convert", file, out, "--to", to),
+            f"{file}: streams hold the matrices of a network in QONNX, and no format holds its "
+            "other operators; give --to stream",
+        )
+    assert not out.exists()
+    done = trilith("model", "convert", file, out, "--to", "stream", "--preset", "micro")
+    assert done.returncode == 0, done.stderr
+    done = trilith("model", "verify", out, file)
+    assert done.stdout.startswith("2 matrices compared and equal: 2368 trits and 42 scales")
+    refused(
+        trilith("generate", "--model", file, "--prompt", "a"),
+        f"{file}: must be a safetensors or GGUF file, not an ONNX file; 'trilith sim --network' "
+        "runs networks in QONNX",
     )

@@ -23,6 +23,8 @@ ALWAYS = {
     "energy mac": "library",
     "energy matmul": "n k tokens profile dram rows sram adder-bits",
     "energy paper": "config tokens",
+    "zigzag": "out preset library memory force lanes rows tokens act-bits code k-max n-max "
+    "levels-per-stage target",
     "sweep": "out model lanes rows tokens clock memory context batch code profile scheduler force",
     "claims": "",
     "characterize": "library liberty unit all",
