@@ -131,7 +131,7 @@ def read_onnx(file: Path) -> OnnxGraph:
     inputs = [one for one in graph.input if one.name not in constants]
     for name, found in (("input", inputs), ("output", graph.output)):
         if len(found) != 1:
-            names = ", ".join(one.name for one in found) or "none"
+            names = ", ".join(_text(one.name) for one in found) or "none"
             raise CheckpointError(
                 f"{file}: the graph must have one {name}, not {len(found)} ({names}); "
                 f"export a network of one {name}"
@@ -139,7 +139,8 @@ def read_onnx(file: Path) -> OnnxGraph:
     sizes = inputs[0].type.tensor_type.shape.dim
     return OnnxGraph(
         path=file,
-        producer=f"{model.producer_name} {model.producer_version}".strip() or "not stated",
+        producer=f"{_text(model.producer_name)} {_text(model.producer_version)}".strip()
+        or "not stated",
         nodes=nodes,
         constants=constants,
         input=inputs[0].name,
@@ -184,8 +185,8 @@ def _check_names(nodes: tuple[OnnxNode, ...], constants: dict[str, NDArray[Any]]
 def _nodes(file: Path, graph: Any) -> Iterator[OnnxNode]:
     """Read the nodes of a graph."""
     for node in graph.node:
-        name = node.name or next(iter(node.output), "") or "without a name"
-        where = f"{file}: node {name} of type {node.op_type}"
+        name = _text(node.name or next(iter(node.output), "") or "without a name")
+        where = f"{file}: node {name} of type {_text(node.op_type)}"
         attributes: dict[str, Any] = {}
         for one in node.attribute:
             if one.name in attributes:
@@ -197,12 +198,17 @@ def _nodes(file: Path, graph: Any) -> Iterator[OnnxNode]:
         yield OnnxNode(
             name=name,
             where=where,
-            op=node.op_type,
-            domain="" if node.domain == "ai.onnx" else node.domain,
+            op=_text(node.op_type),
+            domain="" if node.domain == "ai.onnx" else _text(node.domain),
             inputs=tuple(node.input),
             outputs=tuple(node.output),
             attributes=attributes,
         )
+
+
+def _text(value: str | bytes) -> str:
+    """Return a text; protobuf gives bytes where it is not in UTF-8."""
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else value
 
 
 def _attribute(where: str, attribute: Any) -> Any:

@@ -554,3 +554,10 @@ def test_a_product_reads_what_onnx_itself_reads(tmp_path):
     graph = read_onnx(file)
     assert [node.op for node in graph.nodes] == [n.op_type for n in onnx.load(file).graph.node]
     assert (graph.input, graph.shape, graph.output) == ("input", (1, 8), "gemm_2_out")
+
+
+def test_names_that_are_no_text(tmp_path):
+    file = edited(tmp_path, lambda model: None)
+    file.write_bytes(file.read_bytes().replace(b"gemm_2", b"gemm\xff2"))
+    (layer,) = QonnxNetwork.load(file).layers
+    assert layer.node == "gemm\ufffd2"
