@@ -49,8 +49,9 @@ QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant")
 #: Domains of the operators of QONNX: the package's, and those of older exporters.
 _DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
 
-#: Largest bit width that is read; float32 holds no larger integers exactly.
-_MOST_BITS = 24
+#: Largest bit width that is read, which biases have. Limits above 2²⁴ are rounded to float32, as in
+#: QONNX.
+_MOST_BITS = 32
 
 
 @dataclass(frozen=True, kw_only=True)

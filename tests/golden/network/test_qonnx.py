@@ -123,6 +123,12 @@ def between(maker):
     maker.node("Relu")
 
 
+def quantized_bias(maker):
+    maker.quant(0.5, 8)
+    bias = maker.quant(0.125, 32, weights=np.array([0.3, -1e20, 1e20, 2**24 + 1, 0.0625]))
+    maker.node("Gemm", TRITS, bias, transB=1)
+
+
 def normalized(maker):
     maker.quant(0.5, 8)
     maker.node("MatMul", TRITS.T)
@@ -140,7 +146,7 @@ def thresholds(maker):
 
 
 @pytest.mark.parametrize(
-    "build", [bipolar, one_signed_bit, transpose, between, normalized, thresholds]
+    "build", [bipolar, one_signed_bit, transpose, between, quantized_bias, normalized, thresholds]
 )
 def test_nodes_equal_qonnx(tmp_path, build):
     maker = Maker(1, 8)
@@ -230,7 +236,7 @@ REFUSED = {
     ),
     "half a bit": (
         change(quant={"bits": 2.5}),
-        "quant_0 of type Quant: its bit width must be an integer from 1 to 24, not 2.5; quantize "
+        "quant_0 of type Quant: its bit width must be an integer from 1 to 32, not 2.5; quantize "
         "to such a width",
     ),
     "scale per channel": (
