@@ -21,6 +21,7 @@ VERBS = {
     "sweep, partial": (("sweep", *POINT, "--out"), (), "{}.partial"),
     "figures": (("report", "energy", "--out"), (), "{}/gate_split.svg"),
     "waves": (("sim", "--part", "digits", "--waves"), (), "{}/ENGINE.fst"),
+    "zigzag": (("zigzag", "--out"), (), "{}"),
     "table": (("characterize", "--sram", "--library", "x", "--liberty", "x", "--out"), (), "{}"),
 }
 #: These continue a file that exists, and check what it holds.
