@@ -260,6 +260,13 @@ def needs(checkpoint: "Checkpoint") -> list[str]:
     found += ["a norm in front of each matrix"] if model.norm_before_linears else []
     found += ["experts"] if model.family.experts_key else []
     found.append(f"{'the embedding as' if model.tied else 'a separate'} head")
+    if rotations := checkpoint.rotations:
+        signs = "with signs, " if rotations.signs else ""
+        rows = "and of the rows of the embedding, " if rotations.latent else ""
+        found.append(
+            f"a Hadamard transform of {rotations.size} values {signs}{rows}in front of "
+            f"{len(rotations.weights)} matrices"
+        )
     strange = checkpoint.strange_keys
     found += [f"not understood: {one}" for one in (*strange.unknown, *strange.other)]
     return found
@@ -273,6 +280,7 @@ def abilities(checkpoint: "Checkpoint", rows: list[Any]) -> dict[str, str]:
     rows : statistics of all its matrices, which were read for them
     """
     from ..golden.checkpoint.understood import check_matrices, check_understood
+    from ..golden.network.core_kinds import check_core_kind
     from ..golden.network.transformer import check_model
     from ..hw.config import PRESETS
     from ..hw.token.image import core_for
@@ -290,7 +298,9 @@ def abilities(checkpoint: "Checkpoint", rows: list[Any]) -> dict[str, str]:
         replace(PRESETS["bitnet"], **largest)
 
     def core() -> None:
-        lanes = core_for(check_model(checkpoint)).engine.lanes
+        sizes = check_model(checkpoint)
+        check_core_kind(sizes, transform=checkpoint.rotations is not None)
+        lanes = core_for(sizes).engine.lanes
         for row in rows:
             if row.group_size != row.k and row.group_size % lanes:
                 raise OptionError(

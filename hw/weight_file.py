@@ -40,9 +40,19 @@ def check_streams(checkpoint: Checkpoint, config: MatVecConfig) -> None:
     CheckpointError
         If it does not, see ``write_streams``.
     """
-    check_matrices(checkpoint)
+    _check_source(checkpoint)
     for tensor in checkpoint.ternary.values():
         _check_size(tensor, config)
+
+
+def _check_source(checkpoint: Checkpoint) -> None:
+    """Refuse a checkpoint that streams would change the meaning of."""
+    check_matrices(checkpoint)
+    if checkpoint.rotations:
+        raise FormatError(
+            f"{checkpoint.path}: streams have no place for the Hadamard transform in front of the "
+            "matrices"
+        )
 
 
 def _check_size(tensor: TernaryTensor, config: MatVecConfig) -> None:
@@ -94,7 +104,7 @@ def write_streams(
     OutputError, OSError
         If a file cannot be written.
     """
-    check_matrices(checkpoint)
+    _check_source(checkpoint)
     tensors: list[dict[str, Any]] = []
     with new_folder(folder, inputs=input_files(checkpoint.path)) as partial_folder:
         with (

@@ -59,6 +59,8 @@ def compare(
     names = [*source.ternary, *(source.tensors if converted.tensors else ())]
     if not difference and converted.tensors:
         difference = _different_names(converted.tensors, source.tensors)
+    if not difference and not _same_transforms(converted, source):
+        difference = "the transform of activations is another one than in the source"
     for done, name in enumerate([] if difference else names):
         if name in source.ternary:
             ours, theirs = converted.ternary[name], source.ternary[name]
@@ -80,6 +82,13 @@ def compare(
             break
         progress(done + 1, len(names))
     return Comparison(matrices, trits, scales, others, difference, rounded)
+
+
+def _same_transforms(a: Checkpoint, b: Checkpoint) -> bool:
+    """Tell whether both models have the same matrices with a Hadamard transform in front."""
+    if a.rotations is None or b.rotations is None:
+        return a.rotations is b.rotations
+    return a.rotations.same_as(b.rotations)
 
 
 def _different_names(ours: Any, theirs: Any) -> str:

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import CheckpointError
-from .gguf_config import huggingface_config, strange_metadata
+from .gguf_config import huggingface_config, read_transform, strange_metadata
 from .gguf_file import TABLES, GgufFile, is_known
 from .gguf_layouts import LAYOUTS
 from .gguf_names import ARCHITECTURES, huggingface_name, permuted_heads, scale_name
 from .gguf_ternary import read_i2s_layout, read_ternary
 from .i2_s import I2SLayout
+from .layer_kinds import refuse_layer_kinds
 from .model_config import ModelConfig, transformer_linears
+from .rotations import matrix_inputs
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
 __all__ = ["load_gguf", "read_gguf_config"]
@@ -61,6 +63,7 @@ def load_gguf(
         entry = file.entries[name]
         stored[module] = entry.type_name, entry.size + 4 * (scale in file.entries)
         taken |= {name, scale}
+    rotations, fault = read_transform(file, matrix_inputs(model, linears))
     has_scales = any(name in file.entries for name in taken if name.endswith(".scale"))
     return Checkpoint(
         path=path,
@@ -74,7 +77,8 @@ def load_gguf(
             path,
             {ours: partial(file.array, name) for ours, name in names.items() if name not in taken},
         ),
-        strange_keys=strange_metadata(file, model),
+        strange_keys=strange_metadata(file, model, fault),
+        rotations=rotations,
     )
 
 
@@ -102,6 +106,8 @@ def read_gguf_config(path: Path) -> dict[str, Any]:
 def _architecture(file: GgufFile) -> str:
     """Return the architecture of a whole model; refuse others."""
     arch = file.metadata.get("general.architecture")
+    architectures = [arch] if isinstance(arch, str) else []
+    refuse_layer_kinds(file.path, {"architectures": architectures, "tensors": file.entries})
     if not isinstance(arch, str) or arch not in ARCHITECTURES:
         raise CheckpointError(
             f"{file.path}: general.architecture must be one of {', '.join(ARCHITECTURES)}, for "

@@ -7,13 +7,21 @@ import numpy as np
 
 from ..errors import CheckpointError
 from .gguf_file import GgufFile
-from .gguf_names import ACTIVATIONS, ARCHITECTURES, CONFIG_KEYS, HIDDEN_ACT, TRANSFORM
+from .gguf_names import (
+    ACTIVATIONS,
+    ARCHITECTURES,
+    CONFIG_KEYS,
+    HIDDEN_ACT,
+    TRANSFORM,
+    huggingface_name,
+)
 from .gguf_tokenizer import gguf_begin_token, gguf_end_tokens
 from .model_config import MODEL_FAMILIES, ModelConfig
+from .rotations import PREFIX, Rotations, read_rotations
 from .tensors import StrangeKeys
 from .understood import strange_keys
 
-__all__ = ["huggingface_config", "strange_metadata"]
+__all__ = ["huggingface_config", "read_transform", "strange_metadata"]
 
 
 def huggingface_config(
@@ -95,15 +103,52 @@ def _hidden_act(file: GgufFile, given: str | None) -> str | None:
     return given or stated
 
 
-def strange_metadata(file: GgufFile, model: ModelConfig) -> StrangeKeys:
+def read_transform(file: GgufFile, inputs: Mapping[str, int]) -> tuple[Rotations | None, str]:
+    """Find the matrices whose inputs pass through a Hadamard transform.
+
+    Parameters
+    ----------
+    file : opened file
+    inputs : see ``read_rotations``
+
+    Returns
+    -------
+    The matrices, None without such matrices; and what is wrong with the statement of the file,
+    empty where it is understood
+    """
+    values: dict[str, Any] = {}
+    for key, value in file.metadata.items():
+        if key.startswith(PREFIX):
+            strings = file.kinds[key] == (9, 8)
+            array = value.tolist() if isinstance(value, np.ndarray) else value
+            values[key.removeprefix(PREFIX)] = file.strings(key) if strings else array
+    words = PREFIX.removesuffix(".")
+    if values and TRANSFORM in file.metadata:
+        return None, f"{words} (beside {TRANSFORM}, which says none)"
+    if values:
+        try:
+            return read_rotations(values, inputs, huggingface_name), ""
+        except CheckpointError as error:
+            return None, f"{words} ({error})"
+    rotated = sorted(
+        {x.type_name for x in file.entries.values() if x.layout and x.layout.transform}
+    )
+    if rotated and TRANSFORM not in file.metadata:
+        return None, f"{words} (missing, though models with {rotated[0]} need its transform)"
+    return None, ""
+
+
+def strange_metadata(file: GgufFile, model: ModelConfig, transform: str) -> StrangeKeys:
     """Find the metadata that are not understood.
 
     Parameters
     ----------
     file : opened file
     model : configuration of the model
+    transform : what is wrong with the statement of a transform, see ``read_transform``. No use of
+        the matrices is right without it, so that it counts as an unknown key.
     """
-    metadata = file.metadata
+    metadata = {key: x for key, x in file.metadata.items() if not key.startswith(PREFIX)}
     place = f"{metadata['general.architecture']}."
     own = {key.removeprefix(place): x for key, x in metadata.items() if key.startswith(place)}
     general = {key: x for key, x in metadata.items() if not key.startswith(place)}
@@ -113,12 +158,9 @@ def strange_metadata(file: GgufFile, model: ModelConfig) -> StrangeKeys:
     other = tuple(
         f"{place}{key} = {own[key]}" for key in sizes if key in own and repr(own[key]) != repr(size)
     )
-    rotated = sorted(
-        {x.type_name for x in file.entries.values() if x.layout and x.layout.transform}
-    )
-    if rotated and TRANSFORM not in metadata:
-        other += (f"prism.hadamard (missing, though models with {rotated[0]} need its transform)",)
     parts = strange_keys("gguf", general), strange_keys("gguf_model", own, place=place)
+    unknown = (transform,) if transform else ()
     return StrangeKeys(
-        (*parts[0].unknown, *parts[1].unknown), (*parts[0].other, *parts[1].other, *other)
+        (*parts[0].unknown, *parts[1].unknown, *unknown),
+        (*parts[0].other, *parts[1].other, *other),
     )

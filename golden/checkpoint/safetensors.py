@@ -18,9 +18,11 @@ from ..errors import CheckpointError, within
 from ..input_files import mistaken, unreadable
 from ..quantize import absmean_quantize
 from .finite import check_finite, to_finite_float32
+from .layer_kinds import refuse_layer_kinds, shown_by_config
 from .mlx import mlx_group, mlx_modules, mlx_tensor, mlx_values, without_mlx
 from .model_config import TRANSFORMER_LINEAR, mlp_linears, scale_multiplies, transformer_linears
 from .one_bit_llm import as_bitnet, bitnet_name
+from .rotations import read_hadamard_json
 from .scales import check_legal_scales, ternary_from_float
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 from .understood import strange_config
@@ -46,6 +48,7 @@ def load_safetensors(
         If a file is damaged, a tensor is missing or wrong, or the configuration does not fit.
     """
     stored = _open(files)
+    refuse_layer_kinds(where, {**shown_by_config(config), "tensors": stored})
     config = as_bitnet(config, where, stored)
     packed_names = [
         name
@@ -107,6 +110,7 @@ def load_safetensors(
         },
         tensors=LazyTensors(where, others),
         strange_keys=strange_config(config),
+        rotations=read_hadamard_json(where, config, shapes),
     )
 
 
@@ -164,6 +168,7 @@ def _load_mlx(
         },
         tensors=LazyTensors(where, others),
         strange_keys=strange_config(config),
+        rotations=read_hadamard_json(where, config, shapes),
     )
 
 

@@ -14,6 +14,7 @@ from ..checks import check_array, check_integer
 from ..errors import CheckpointError, within
 from .i2_s import I2SReading
 from .packing import check_packed, pack_weights, unpack_weights
+from .rotations import Rotations
 
 __all__ = ["Checkpoint", "LazyTensors", "StrangeKeys", "TernaryTensor", "input_files"]
 
@@ -212,6 +213,7 @@ class Checkpoint:
         ``.weight``, memory-mapped in their stored type (bfloat16 as ``ml_dtypes.bfloat16``)
     i2_s : layout of a GGUF file's matrices in I2_S, and how sure it is; None without such matrices
     strange_keys : keys of the file that are not understood; see ``understood.py``
+    rotations : matrices whose inputs pass through a Hadamard transform; None without such matrices
     """
 
     path: Path
@@ -223,6 +225,7 @@ class Checkpoint:
     tensors: Mapping[str, NDArray]
     i2_s: I2SReading | None = None
     strange_keys: StrangeKeys = StrangeKeys()
+    rotations: Rotations | None = None
 
 
 def input_files(path: Path) -> list[Path]:

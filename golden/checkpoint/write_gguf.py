@@ -43,6 +43,9 @@ _FILE_TYPES = {"TQ1_0": 36, "TQ2_0": 37, "I2_S": 40}
 _END_KEYS: tuple[str, ...] = ("eos_token_id", "eot_token_id", "eom_token_id")
 
 
+_ARRAY, _INT8 = GGUFValueType.ARRAY, GGUFValueType.INT8
+
+
 _GGML_FLOATS = {"float32": 0, "float16": 1, "float64": 28, "bfloat16": 30}
 
 
@@ -114,7 +117,7 @@ def write_gguf(
     with new_file(file, inputs=input_files(checkpoint.path), force=force) as partial:
         writer = GGUFWriter(partial, plan.arch)
         try:
-            _add_metadata(writer, plan)
+            _add_metadata(writer, checkpoint, plan)
             reason = _add_tokenizer(writer, checkpoint, plan)
             _add_tensor_infos(writer, checkpoint, plan)
             writer.write_header_to_file()
@@ -163,6 +166,11 @@ class _Plan:
     def make(cls, checkpoint: Checkpoint, kind: BlockLayout) -> "_Plan":
         """Decide, or refuse what the format cannot hold."""
         check_understood(checkpoint)
+        if checkpoint.rotations and not kind.transform:
+            raise FormatError(
+                f"{checkpoint.path}: a file of {kind.name} must not need a Hadamard transform of "
+                "activations, which other programs would leave out in silence"
+            )
         arch = architecture_of(checkpoint)
         present = [f"{name}.weight" for name in checkpoint.ternary]
         shapes = transformer_linears(checkpoint.config, checkpoint.path, present)
@@ -263,12 +271,16 @@ def _ends(checkpoint: Checkpoint, model: ModelConfig) -> list[int]:
     return ends
 
 
-def _add_metadata(writer: GGUFWriter, plan: _Plan) -> None:
+def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
     """Add the metadata that ``load_gguf`` and llama.cpp read."""
     model, arch = plan.model, plan.arch
     if plan.kind.name in _FILE_TYPES:
         writer.add_uint32("general.file_type", _FILE_TYPES[plan.kind.name])
-    if plan.kind.transform:
+    if checkpoint.rotations:
+        for key, value in checkpoint.rotations.keys(gguf_name).items():
+            small = key.endswith("sign_values")
+            writer.add_key_value(key, value, *((_ARRAY, _INT8) if small else _value_type(value)))
+    elif plan.kind.transform:
         # Other files of these types are of models that need a transform.
         writer.add_string(TRANSFORM, "none")
     writer.add_string(f"{arch}.{HIDDEN_ACT}", str(model.hidden_act))

@@ -71,6 +71,11 @@ def _group(checkpoint: Checkpoint) -> int:
 
 def _check_source(checkpoint: Checkpoint) -> None:
     """Refuse a checkpoint whose meaning a folder would change, before its matrices are read."""
+    if checkpoint.rotations:
+        raise FormatError(
+            f"{checkpoint.path}: a folder must not need a Hadamard transform of activations, which "
+            "transformers and MLX would leave out in silence"
+        )
     if checkpoint.format.startswith("gguf"):
         check_activation(checkpoint)
         check_understood(checkpoint)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..checkpoint.tensors import TernaryTensor
 from ..errors import ActivationError
+from ..hadamard import Hadamard
 from ..matmul import check_activations
 from ..quantize import absmax_quantize
 
@@ -155,11 +156,18 @@ class BitLinear:
     weight : matrix N × K
     quantize : quantizer of the activations
     matmul : product of integers for ``W_g · q_g``
+    transform : in front of the quantizer; None for none
+
+    Raises
+    ------
+    ValueError
+        If the transform is of another K.
     """
 
     weight: TernaryTensor
     quantize: Quantizer = absmax_quantize
     matmul: Matmul = packed_matmul
+    transform: Hadamard | None = None
     #: For each group of inputs its columns as a matrix, and the stored scale of each output.
     groups: tuple[tuple[TernaryTensor, NDArray[np.float32]], ...] = field(
         init=False, repr=False, compare=False
@@ -167,6 +175,8 @@ class BitLinear:
 
     def __post_init__(self) -> None:
         weight = self.weight
+        if self.transform is not None:
+            self.transform.check_inputs(weight.shape[1])
         size = weight.group_size
         groups = []
         for index in range(weight.shape[1] // size):
@@ -191,6 +201,7 @@ class BitLinear:
         ActivationError
             If x is not finite.
         """
+        x = x if self.transform is None else self.transform(x)
         check_activations_finite(f"inputs of {self.weight.name}", x)
         q, act_scale = self.quantize(x)
         y = np.float32(0)

@@ -266,7 +266,9 @@ class CoreModel:
     def __post_init__(self) -> None:
         check_kind("model", self.model, BitNetModel)
         model, config = self.model, self.model.config
-        check_core_kind(config)
+        linears = [one for layer in model.layers for one in layer.linears.values()]
+        transforms = model.latent, model.head_transform, *(one.transform for one in linears)
+        check_core_kind(config, transform=any(transforms))
         if config.head_size % 2:
             raise ValueError(f"the model's head_size must be even, not {config.head_size}")
         if config.heads % config.kv_heads:
@@ -274,7 +276,6 @@ class CoreModel:
                 f"the model's heads must be a multiple of its kv_heads, {config.kv_heads}, not "
                 f"{config.heads}"
             )
-        linears = [one for layer in model.layers for one in layer.linears.values()]
         if any(one.quantize is not absmax_quantize for one in linears):
             raise ValueError(
                 "the model's activations must be int8, not another kind; load it without another "

@@ -19,6 +19,7 @@ from ..checkpoint.model_config import TRANSFORMER_LINEARS, ModelConfig
 from ..checkpoint.tensors import Checkpoint
 from ..checkpoint.understood import check_understood
 from ..errors import CheckpointError, within
+from ..hadamard import Hadamard
 from ..quantize import a48_quantize, absmax_quantize
 from .layers import (
     BitLinear,
@@ -128,6 +129,8 @@ class BitNetModel:
     final_norm : gain float32[hidden] of the norm in front of the head
     layers : the layers in order
     ends : tokens that end a text, and the places that name them
+    latent : the rows of the embedding are stored as this transform of theirs; None for plain rows
+    head_transform : transform of the inputs of the head; None for none
     """
 
     config: ModelConfig
@@ -136,6 +139,8 @@ class BitNetModel:
     final_norm: NDArray[np.float32]
     layers: tuple[Layer, ...] = field(repr=False)
     ends: dict[int, str] = field(default_factory=dict)
+    latent: Hadamard | None = None
+    head_transform: Hadamard | None = None
 
     @classmethod
     def load(
@@ -174,6 +179,8 @@ class BitNetModel:
         hidden = config.hidden
         table = (config.vocabulary, hidden)
         embedding = _tensor(checkpoint, "model.embed_tokens.weight", table)
+        rotations = checkpoint.rotations
+        head = "model.embed_tokens" if config.tied else "lm_head"
         return cls(
             config=config,
             embedding=embedding,
@@ -184,6 +191,8 @@ class BitNetModel:
                 for index in range(config.layers)
             ),
             ends=end_tokens(checkpoint, config),
+            latent=rotations and rotations.of_rows(hidden),
+            head_transform=rotations and rotations.of(head, hidden),
         )
 
     def forward(
@@ -229,6 +238,7 @@ class BitNetModel:
         with np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(ids), _PIECE):
                 x = to_float32(self.embedding[ids[start : start + _PIECE]])
+                x = x if self.latent is None else self.latent.inverse(x)
                 place = f"positions {cache.length} to {cache.length + len(x) - 1}"
                 for index, layer in enumerate(self.layers):
                     with within(f"{place}, layer {index}"):
@@ -239,6 +249,7 @@ class BitNetModel:
             first = cache.length - (1 if last else len(ids))
             with within(f"positions {first} to {cache.length - 1}"):
                 x = rms_norm(np.concatenate(pieces), self.final_norm, self.config.epsilon)
+                x = x if self.head_transform is None else self.head_transform(x)
                 logits = _head_product(self.head, x)
                 check_activations_finite("logits", logits)
         return logits
@@ -426,14 +437,15 @@ def _load_layer(
 ) -> Layer:
     """Read a layer."""
     prefix = f"model.layers.{index}"
-    linears = {
-        name: BitLinear(
-            weight=checkpoint.ternary[f"{prefix}.{name}"],
+    rotations, linears = checkpoint.rotations, {}
+    for name in TRANSFORMER_LINEARS:
+        weight = checkpoint.ternary[module := f"{prefix}.{name}"]
+        linears[name] = BitLinear(
+            weight=weight,
             quantize=quantizers[name in ("self_attn.o_proj", "mlp.down_proj")],
             matmul=matmul,
+            transform=rotations and rotations.of(module, weight.shape[1]),
         )
-        for name in TRANSFORMER_LINEARS
-    }
     gains = {
         name: _gain(checkpoint, f"{prefix}.{name}", size)
         for name, size in config.norm_sizes.items()

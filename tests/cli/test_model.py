@@ -84,6 +84,17 @@ def test_inspect_says_what_can_be_done(model, tmp_path, tiny):
     assert [report[x] for x in ("convert", "generate", "engine")] == ["yes"] * 3
     assert report["token_core"] == why
     assert "norms input_layernorm k_norm post_attention_layernorm q_norm" in report["needs"]
+    assert model("convert", folder, file, "--to", "pq2_0", "--force").returncode == 0
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"trilith.activation_tr", b"general.activation_tr"))
+    report = json.loads(model("inspect", file, "--json").stdout)
+    why = "prism.hadamard (missing, though models with PQ2_0 need its transform)"
+    for what in ("convert", "generate", "engine", "token_core"):
+        assert report[what] == (
+            f"no: {file}: the metadata key {why} is not understood; results without it may be "
+            "wrong, so take the original checkpoint"
+        )
+    assert f"not understood: {why}" in report["needs"]
     strange, _, _ = tiny("strange", prism_hadamard=1024)
     report = json.loads(model("inspect", strange, "--json").stdout)
     assert report["convert"].startswith(f"no: {strange}: config's prism_hadamard = 1024 is not")

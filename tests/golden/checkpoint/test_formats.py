@@ -5,6 +5,7 @@ The packings are those of ``independent.py``, byte by byte.
 
 import json
 import struct
+from dataclasses import replace
 from functools import cache
 
 import gguf
@@ -18,6 +19,8 @@ from trilith.golden.checkpoint.gguf_file import GgufFile
 from trilith.golden.checkpoint.gguf_layouts import LAYOUTS
 from trilith.golden.checkpoint.gguf_names import gguf_name
 from trilith.golden.checkpoint.statistics import statistics
+from trilith.golden.checkpoint.tensors import StrangeKeys
+from trilith.golden.checkpoint.understood import check_matrices
 from trilith.golden.checkpoint.write_gguf import write_gguf
 from trilith.golden.checkpoint.write_huggingface import write_huggingface
 from trilith.golden.data import PYDOC
@@ -114,12 +117,14 @@ def test_types_of_models_with_a_transform(tmp_path, tiny, name):
     write(file, tensors | EMBEDDING, arch="qwen3")
     foreign = load_checkpoint(file)
     missing = f"prism.hadamard (missing, though models with {name} need its transform)"
-    assert foreign.strange_keys.other == (missing,)
+    assert foreign.strange_keys.unknown == (missing,)
     raises(
         f"{file}: the metadata key {missing} is not understood; results without it may be wrong, "
         "so take the original checkpoint",
         lambda: write_gguf(foreign, tmp_path / "b.gguf", "tq2_0"),
     )
+    with pytest.raises(CheckpointError, match=r"^.*: the metadata key prism\.hadamard \(missing, "):
+        check_matrices(foreign)
     source = load_checkpoint(tiny()[0])
     ternary = {
         module: TernaryTensor.from_trits(module, trits, scale, GROUPS[name])
@@ -131,7 +136,7 @@ def test_types_of_models_with_a_transform(tmp_path, tiny, name):
     for module in expected:
         one = gguf_name(f"{module}.weight")
         np.testing.assert_array_equal(ours.raw(one), theirs.raw(one))
-    assert load_checkpoint(tmp_path / "c.gguf").strange_keys.other == ()
+    assert load_checkpoint(tmp_path / "c.gguf").strange_keys == StrangeKeys()
 
 
 @pytest.mark.parametrize("name", sorted(set(LAYOUTS) - {"TQ1_0", "TQ2_0", "I2_S"}))
@@ -231,6 +236,33 @@ def test_a_model_runs_alike_from_every_format(tmp_path, to):
     tokens = [1, 2, 300, 4]
     np.testing.assert_array_equal(
         BitNetModel.load(target).forward(tokens), BitNetModel.load(PYDOC).forward(tokens)
+    )
+
+
+@pytest.mark.parametrize("to", [*(name.lower() for name in LAYOUTS), "huggingface", "mlx"])
+@pytest.mark.filterwarnings("ignore::trilith.golden.errors.CheckpointWarning")
+def test_qwen3_runs_alike_from_every_format(tmp_path, random_model, to):
+    """Scales of a group, or of a row or matrix where the format has no others."""
+    sizes = {"hidden_size": 256, "intermediate_size": 512, "head_dim": 64, "num_hidden_layers": 1}
+    source = load_checkpoint(random_model("qwen3", seed=1, **sizes))
+    name = to.upper() if to.upper() in LAYOUTS else "PQ2_0"
+    ternary = {}
+    for seed, (module, tensor) in enumerate(source.ternary.items()):
+        scale = made_scales(name, tensor.shape, seed)
+        trits = made_trits(name, tensor.shape, seed)
+        group = tensor.shape[1] // scale.shape[1]
+        ternary[module] = TernaryTensor.from_trits(module, trits, scale, group)
+    source = replace(source, ternary=ternary)
+    write_huggingface(source, tmp_path / "source")
+    target = tmp_path / ("a" if to in ("huggingface", "mlx") else "a.gguf")
+    if target.suffix:
+        write_gguf(source, target, to)
+    else:
+        write_huggingface(load_checkpoint(tmp_path / "source"), target, mlx=to == "mlx")
+    model, tokens = BitNetModel.load(target), [1, 2, 100, 4]
+    assert model.config.model_type == "qwen3"
+    np.testing.assert_array_equal(
+        model.forward(tokens), BitNetModel.load(tmp_path / "source").forward(tokens)
     )
 
 

@@ -128,7 +128,7 @@ def test_that_no_activation_is_guessed(tmp_path):
 @pytest.mark.parametrize(
     ("key", "value", "words"),
     [
-        ("prism.hadamard.size", 1024, "prism.hadamard.size = 1024"),
+        ("prism.hadamard.size", 1024, "prism.hadamard (version is missing)"),
         ("bitnet-b1.58.tempo", 2, "bitnet-b1.58.tempo = 2"),
         ("bitnet-b1.58.logit_scale", 2, "bitnet-b1.58.logit_scale = 2"),
         ("bitnet-b1.58.expert_count", 8, "bitnet-b1.58.expert_count = 8"),

@@ -139,7 +139,7 @@ def test_tensors_that_a_configuration_asks_for_are_copied(changed, tmp_path):
         ({"sliding_window": 64}, "sliding_window = 64"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5"),
         ({"is_causal": False}, "is_causal = False"),
-        ({"layer_types": ["full_attention", "linear_attention", "full_attention"]}, "layer_types"),
+        ({"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, "layer_types"),
         ({"weight_bits": 2}, "weight_bits = 2"),
         ({"input_bits": 4}, "input_bits = 4"),
         ({"rope_scaling": {"rope_type": "default", "tempo": 2}}, "rope_scaling.tempo = 2"),
