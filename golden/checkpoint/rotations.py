@@ -123,7 +123,8 @@ def read_rotations(
         legal = ", ".join(map(str, HADAMARD_SIZES))
         raise CheckpointError(f"block_size must be one of {legal}, not {shown(size)}")
     if not isinstance(values.get("gdn_v_grouped", False), bool):
-        raise CheckpointError(f"gdn_v_grouped must be true or false, not {values['gdn_v_grouped']}")
+        shown_value = shown(values["gdn_v_grouped"])
+        raise CheckpointError(f"gdn_v_grouped must be true or false, not {shown_value}")
     known = {*_FIXED, "block_size", "sign_mode", "sign_widths", "sign_values", "weight_names"}
     known |= {"inverse_weight_names", "gdn_v_grouped"}
     if other := sorted(values.keys() - known):

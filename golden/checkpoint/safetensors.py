@@ -101,17 +101,19 @@ def load_safetensors(
         format=kind,
         scale_convention=convention,
         ternary=LazyTensors(where, readers),
-        stored={
-            module: (
-                stored[f"{module}.weight"].info(f"{module}.weight")[0],
-                sum(stored[x].stored_bytes(x) for x in (f"{module}.{part}" for part in parts)),
-            )
-            for module in readers
-        },
+        stored={module: _stored(stored, module, parts) for module in readers},
         tensors=LazyTensors(where, others),
         strange_keys=strange_config(config),
         rotations=read_hadamard_json(where, config, shapes),
     )
+
+
+def _stored(
+    stored: dict[str, SafetensorsFile], module: str, parts: Sequence[str]
+) -> tuple[str, int]:
+    """Return the type of a matrix, and the bytes of its parts."""
+    names = [f"{module}.{part}" for part in parts]
+    return stored[names[0]].info(names[0])[0], sum(stored[x].stored_bytes(x) for x in names)
 
 
 def _load_mlx(

@@ -8,10 +8,18 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from trilith.golden import BitNetModel, CheckpointError, absmax_quantize, packed_matmul
+from trilith.golden import (
+    BitNetModel,
+    CheckpointError,
+    absmax_quantize,
+    load_checkpoint,
+    packed_matmul,
+)
 from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.data import PYDOC
 from trilith.golden.network.transformer import KVCache
+
+from ..checkpoint import test_rotations as rotated
 
 reason = "needs torch and transformers: pip install 'trilith[parity]'"
 torch = pytest.importorskip("torch", reason=reason)
@@ -210,6 +218,25 @@ def quantize_inputs(theirs):
     return theirs
 
 
+class TheirSide:
+    """A product of integers that takes transformers' side of ties.
+
+    What a layer of transformers saw is q / scale already. Groups of inputs come in order.
+    """
+
+    def __init__(self, seen):
+        self._seen, self._places, self.ties = seen, {}, 0
+
+    def __call__(self, weight, q):
+        x, _ = self._seen[weight.name]
+        start = self._places.get(weight.name, 0)
+        theirs = absmax_quantize(x)[0][:, start : start + q.shape[1]]
+        self._places[weight.name] = (start + q.shape[1]) % x.shape[1]
+        assert np.abs(q.astype(int) - theirs).max() <= 1
+        self.ties += int((q != theirs).sum())
+        return packed_matmul(weight, theirs)
+
+
 @pytest.mark.parametrize("tied", [True, False])
 def test_published_qwen3(tmp_path, random_model, tied):
     """Transformers' own Qwen3 in float32 with the file's floats, and golden's trits and scales."""
@@ -220,25 +247,38 @@ def test_published_qwen3(tmp_path, random_model, tied):
     assert type(theirs).__name__ == "Qwen3ForCausalLM"
     tokens = np.random.default_rng(1).integers(0, 160, 30)
     logits, seen = run(quantize_inputs(theirs.eval()), tokens)
-    ties = 0
-
-    def multiply(weight, q):
-        """Take transformers' side of ties; its inputs are q / scale already."""
-        nonlocal ties
-        x, _ = seen[weight.name]
-        places[weight.name] = start = places.get(weight.name, 0)
-        q_theirs = absmax_quantize(x)[0][:, start : start + q.shape[1]]
-        places[weight.name] = (start + q.shape[1]) % x.shape[1]
-        assert np.abs(q.astype(int) - q_theirs).max() <= 1
-        ties += int((q != q_theirs).sum())
-        return packed_matmul(weight, q_theirs)
-
-    places = {}
+    multiply = TheirSide(seen)
     model = BitNetModel.load(folder, matmul=multiply)
     down = model.layers[0].linears["mlp.down_proj"].weight
     assert (down.group_size, down.scale.shape) == (128, (256, 3))
     ours = model.forward(tokens)
-    assert ties <= 20
+    assert multiply.ties <= 20
+    assert np.abs(ours - logits).max() < 1e-3 * np.abs(logits).max()
+
+
+def test_a_hadamard_transform(tmp_path):
+    """Transformers' Qwen3 with the transform as a product with a matrix, and plain embeddings."""
+    file = rotated.write(tmp_path / "a.gguf")
+    checkpoint = load_checkpoint(file)
+    theirs = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**checkpoint.config)).eval()
+    state = theirs.state_dict()
+    table = rotated.EMBEDDING.astype(np.float64) @ rotated.matrix(256)
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        state[name].copy_(torch.tensor(table))
+    for module, tensor in checkpoint.ternary.items():
+        scale = tensor.scale.repeat(tensor.shape[0] // len(tensor.scale), axis=0)
+        weights = tensor.trits * scale.repeat(tensor.group_size, axis=1)
+        state[f"{module}.weight"].copy_(torch.tensor(weights))
+        if module.endswith(("q_proj", "o_proj", "down_proj")):
+            r = torch.tensor(rotated.matrix(tensor.shape[1]).T)
+            theirs.get_submodule(module).register_forward_pre_hook(
+                lambda _, inputs, r=r: ((inputs[0].double() @ r).float(),)
+            )
+    tokens = [0, 2, 1, 1, 0]
+    logits, seen = run(quantize_inputs(theirs), tokens)
+    multiply = TheirSide(seen)
+    ours = BitNetModel.load(file, matmul=multiply).forward(tokens)
+    assert multiply.ties <= 5
     assert np.abs(ours - logits).max() < 1e-3 * np.abs(logits).max()
 
 
