@@ -1,8 +1,9 @@
 """Weight codes: how trits are packed into bytes.
 
-A code maps a byte to a fixed number of trits and back. It is defined by a function from a tuple of
-trits to a symbol; packing, unpacking and the set of legal bytes follow from it. The weight decoders
-in hardware, ``trilith.hw.engine.weight_decoder``, are tested against this definition byte by byte.
+A code maps a symbol of some bits to a fixed number of trits and back. It is defined by a function
+from a tuple of trits to a symbol; packing, unpacking and the set of legal symbols follow from it.
+The weight decoders in hardware, ``trilith.hw.engine.weight_decoder``, are tested against this
+definition symbol by symbol.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import product
+from math import lcm
 from typing import TYPE_CHECKING
 
 from .checks import check_integer
@@ -30,21 +32,24 @@ class CodeError(TrilithError, ValueError):
 
 @dataclass(frozen=True, kw_only=True)
 class Code:
-    """A code of symbols: each stands for some trits, and whole symbols fill a byte.
+    """A code of symbols: each stands for some trits, and symbols follow each other without gaps.
+
+    A field is a byte if whole symbols fill it, else one symbol. Bytes are packed from fields, the
+    first field in the lowest bits; up to seven bits that are left at the end do not count.
 
     Parameters
     ----------
     name : key in ``CODES``
-    symbol_bits : 8, 2 or 1; the first symbol of a byte is in its lowest bits
+    symbol_bits : 1 to 8; the first symbol of a byte is in its lowest bits
     symbol_trits : trits of a symbol
-    values : legal trits: −1, 0, +1, or −1, +1 for ``binary``
+    zeros : number of zeros in each symbol; None where trits are free
     encode : function from a tuple of ``symbol_trits`` trits, the first trit first, to the symbol
     """
 
     name: str
     symbol_bits: int
     symbol_trits: int
-    values: tuple[int, ...]
+    zeros: int | None = None
     encode: Callable[[tuple[int, ...]], int] = field(repr=False)
 
     @cached_property
@@ -54,17 +59,20 @@ class Code:
 
         symbols = np.zeros((2**self.symbol_bits, self.symbol_trits), np.int8)
         legal_symbols = np.zeros(2**self.symbol_bits, np.bool_)
-        for trits in product(self.values, repeat=self.symbol_trits):
+        for trits in product((-1, 0, 1), repeat=self.symbol_trits):
+            if self.zeros not in (None, trits.count(0)):
+                continue
             symbol = self.encode(trits)
             assert not legal_symbols[symbol], f"{self.name}: {symbol} stands for two tuples"
             symbols[symbol] = trits
             legal_symbols[symbol] = True
-        shifts = np.arange(0, 8, self.symbol_bits)
-        parts = np.arange(256)[:, np.newaxis] >> shifts & (2**self.symbol_bits - 1)
-        table = symbols[parts].reshape(256, self.trits_per_byte)
+        shifts = np.arange(0, self.field_bits, self.symbol_bits)
+        fields = np.arange(2**self.field_bits)
+        parts = fields[:, np.newaxis] >> shifts & (2**self.symbol_bits - 1)
+        table = symbols[parts].reshape(-1, self.field_trits)
         legal = np.asarray(legal_symbols[parts].all(axis=1))
-        places = 3 ** np.arange(self.trits_per_byte)
-        by_tuple = np.zeros(3**self.trits_per_byte, np.uint8)
+        places = 3 ** np.arange(self.field_trits)
+        by_tuple = np.zeros(3**self.field_trits, np.uint8)
         by_tuple[(table[legal] + 1) @ places] = np.flatnonzero(legal)
         for array in (table, legal, by_tuple):
             array.setflags(write=False)
@@ -72,33 +80,57 @@ class Code:
 
     @property
     def table(self) -> NDArray[np.int8]:
-        """Trits of each byte, int8[256, trits_per_byte]; those of illegal symbols are zero."""
+        """Trits of each field, int8[2**field_bits, field_trits]; those of illegal symbols are 0."""
         return self._tables[0]
 
     @property
     def legal(self) -> NDArray[np.bool_]:
-        """Legal bytes, bool[256]: True for bytes of legal symbols only."""
+        """Legal fields, bool[2**field_bits]: True for fields of legal symbols only."""
         return self._tables[1]
 
     @property
-    def _bytes(self) -> NDArray[np.uint8]:
-        """Byte of each tuple of trits, uint8[3**trits_per_byte], at Σ (tⱼ + 1)·3ʲ."""
+    def _fields(self) -> NDArray[np.uint8]:
+        """Field of each tuple of trits, uint8[3**field_trits], at Σ (tⱼ + 1)·3ʲ."""
         return self._tables[2]
 
     @property
-    def trits_per_byte(self) -> int:
-        """Trits in a byte: 4, 5 or 8."""
-        return 8 // self.symbol_bits * self.symbol_trits
+    def field_bits(self) -> int:
+        """Bits of a field: 8, or 5 for ``sherry``."""
+        return self.symbol_bits if 8 % self.symbol_bits else 8
+
+    @property
+    def field_trits(self) -> int:
+        """Trits of a field: 4, 5 or 8."""
+        return self.field_bits // self.symbol_bits * self.symbol_trits
 
     @property
     def bits_per_trit(self) -> float:
         """Bits per trit, without fillers."""
-        return 8 / self.trits_per_byte
+        return self.symbol_bits / self.symbol_trits
 
     @property
-    def filler(self) -> int:
-        """Trit that fills the last byte: 0, or −1 where the code has no zero."""
-        return 0 if 0 in self.values else -1
+    def span(self) -> int:
+        """Trits that depend on each other: those of a symbol with a number of zeros, else 1."""
+        return 1 if self.zeros is None else self.symbol_trits
+
+    @property
+    def quads(self) -> bool:
+        """Whether each four trits have exactly one zero."""
+        return self.zeros == 1 and self.symbol_trits == 4
+
+    def operands(self, count: int) -> int:
+        """Count the trits that can be other than zero, among ``count``, a multiple of ``span``."""
+        return count - count // self.span * (self.zeros or 0)
+
+    def packed_fields(self, count: int) -> int:
+        """Count the fields of ``count`` trits, fillers included.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If ``count`` is not an integer from 0 to 2⁶³ − 1.
+        """
+        return -(-check_integer("count", count, 0, 2**63 - 1) // self.field_trits)
 
     def packed_bytes(self, count: int) -> int:
         """Count the bytes of ``count`` trits, fillers included.
@@ -108,10 +140,92 @@ class Code:
         TypeError, ValueError
             If ``count`` is not an integer from 0 to 2⁶³ − 1.
         """
-        return -(-check_integer("count", count, 0, 2**63 - 1) // self.trits_per_byte)
+        return -(-self.packed_fields(count) * self.field_bits // 8)
+
+    def lowest(self, shape: tuple[int, ...]) -> NDArray[np.int8]:
+        """Make trits with the lowest sum that the code holds: −1, with zeros only where it must."""
+        import numpy as np
+
+        trits = np.full(shape, -1, np.int8)
+        if self.zeros:
+            trits[..., :: self.span] = 0
+        return trits
+
+    def random(self, rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.int8]:
+        """Make random trits that the code holds, int8 of a shape."""
+        import numpy as np
+
+        if not self.zeros:
+            values = (-1, 0, 1) if self.zeros is None else (-1, 1)
+            return rng.choice(np.array(values, np.int8), shape)
+        *outer, count = shape
+        fields = rng.choice(np.flatnonzero(self.legal), (*outer, self.packed_fields(count)))
+        return self.table[fields].reshape(*outer, -1)[..., :count]
+
+    def fill(self, trits: NDArray[np.int8], size: int) -> NDArray[np.int8]:
+        """Extend the last axis with trits that the code holds: 0, or −1 where zeros are counted.
+
+        With a number of zeros, a symbol that trits end in gets its zero from the fillers if it has
+        none.
+
+        Parameters
+        ----------
+        trits : int8[..., count]
+        size : ``count`` or more; a multiple of ``span``
+
+        Returns
+        -------
+        int8[..., size]; ``trits`` itself if nothing is to be filled
+        """
+        import numpy as np
+
+        count = trits.shape[-1]
+        if size == count and trits.dtype == np.int8:
+            return trits
+        filled = np.empty((*trits.shape[:-1], size), np.int8)
+        filled[..., :count] = trits
+        filled[..., count:] = 0 if self.zeros is None else self.lowest((size - count,))
+        if self.zeros and count % self.span:
+            whole = count + -count % self.span
+            begun = trits[..., count - count % self.span :]
+            filled[..., count:whole] = -1
+            filled[..., count] = np.where(begun.all(axis=-1), 0, -1)
+            filled[..., whole:] = self.lowest((size - whole,))
+        return filled
+
+    def check(self, trits: NDArray[np.int8]) -> None:
+        """Refuse trits that the code does not hold; the message has the place.
+
+        Parameters
+        ----------
+        trits : int8[..., count], ``count`` a multiple of ``span``
+
+        Raises
+        ------
+        CodeError
+            If a symbol has not the code's number of zeros.
+        """
+        import numpy as np
+
+        if self.zeros is None:
+            return
+        if self.zeros == 0:
+            if not trits.all():
+                place = [int(i) for i in np.argwhere(trits == 0)[0]]
+                raise CodeError(f"code {self.name!r} holds -1 and +1 only, not 0 at {place}")
+            return
+        quads = np.stack([trits[..., j :: self.span] for j in range(self.span)])
+        zeros: NDArray[np.int64] = np.count_nonzero(quads == 0, axis=0)
+        wrong = np.argwhere(zeros != self.zeros)
+        if len(wrong):
+            *outer, symbol = (int(i) for i in wrong[0])
+            raise CodeError(
+                f"code {self.name!r} must have exactly one zero in each {self.span} trits "
+                f"of a row, not {int(zeros[tuple(wrong[0])])} at {[*outer, symbol * self.span]}"
+            )
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
-        """Pack along the last axis; the last byte is filled with ``filler``.
+        """Pack along the last axis; the last field is filled, see ``fill``.
 
         Parameters
         ----------
@@ -119,7 +233,7 @@ class Code:
 
         Returns
         -------
-        uint8[..., ceil(count / trits_per_byte)]
+        uint8[..., packed_bytes(count)]; bits that are left in the last byte are zero
 
         Raises
         ------
@@ -128,41 +242,70 @@ class Code:
         ValueError
             If a value is not a trit.
         CodeError
-            If the code has no such trit.
+            If the code has no such trits; the message has the place.
         """
         import numpy as np
 
         trits = np.asarray(trits)
         check_trits(trits.reshape(-1, trits.shape[-1]) if trits.ndim else trits)
-        if self.filler and not trits.all():
-            place = [int(i) for i in np.argwhere(trits == 0)[0]]
-            raise CodeError(f"code {self.name!r} holds -1 and +1 only, not 0 at {place}")
-        count = trits.shape[-1]
-        groups = self.packed_bytes(count)
-        size = groups * self.trits_per_byte
-        if size == count and trits.dtype == np.int8:
-            digits = trits
-        else:
-            digits = np.full((*trits.shape[:-1], size), self.filler, np.int8)
-            digits[..., :count] = trits
-        digits = digits.reshape(*trits.shape[:-1], groups, self.trits_per_byte)
+        groups = self.packed_fields(trits.shape[-1])
+        digits = self.fill(trits, groups * self.field_trits)
+        self.check(digits)
+        digits = digits.reshape(*trits.shape[:-1], groups, self.field_trits)
         # Σ tⱼ·3ʲ + half is Σ (tⱼ + 1)·3ʲ; the sums fit in eight bits, or in 16 for eight trits.
-        half = (3**self.trits_per_byte - 1) // 2
+        half = (3**self.field_trits - 1) // 2
         kind = np.int8 if half < 128 else np.int16
         index = digits[..., -1].astype(kind)
-        for j in reversed(range(self.trits_per_byte - 1)):
+        for j in reversed(range(self.field_trits - 1)):
             index *= kind(3)
             index += digits[..., j]
-        if kind is np.int8:
-            return look_up(self._bytes, index.view(np.uint8) + np.uint8(half))
-        return self._bytes[index + kind(half)]
+        if kind is np.int16:
+            return self._fields[index + kind(half)]
+        fields = look_up(self._fields, index.view(np.uint8) + np.uint8(half))
+        return fields if self.field_bits == 8 else self._join(fields)
+
+    def _join(self, fields: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Pack fields, uint8[..., fields], into bytes, uint8[..., bytes]."""
+        import numpy as np
+
+        *outer, count = fields.shape
+        per_word, word_bytes = self._word
+        padded = np.zeros((*outer, -(-count // per_word) * per_word), np.uint8)
+        padded[..., :count] = fields
+        words = np.zeros((*outer, padded.shape[-1] // per_word), "<u8")
+        for i in range(per_word):
+            words |= padded[..., i::per_word].astype(np.uint64) << np.uint64(i * self.field_bits)
+        joined = words[..., np.newaxis].view(np.uint8)[..., :word_bytes].reshape(*outer, -1)
+        return joined[..., : -(-count * self.field_bits // 8)]
+
+    def _split(self, packed: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+        """Undo ``_join`` for ``count`` fields."""
+        import numpy as np
+
+        *outer, size = packed.shape
+        per_word, word_bytes = self._word
+        words = np.zeros((*outer, -(-size // word_bytes), 8), np.uint8)
+        padded = np.zeros((*outer, words.shape[-2] * word_bytes), np.uint8)
+        padded[..., :size] = packed
+        words[..., :word_bytes] = padded.reshape(*words.shape[:-1], word_bytes)
+        fields = np.empty((*outer, words.shape[-2], per_word), np.uint8)
+        for i in range(per_word):
+            shifted = words.view("<u8")[..., 0] >> np.uint64(i * self.field_bits)
+            fields[..., i] = shifted & np.uint64(2**self.field_bits - 1)
+        return fields.reshape(*outer, -1)[..., :count]
+
+    @property
+    def _word(self) -> tuple[int, int]:
+        """Fields and bytes of the shortest run of whole fields that fills whole bytes."""
+        bits = lcm(self.field_bits, 8)
+        return bits // self.field_bits, bits // 8
 
     def unpack(self, packed: NDArray[np.uint8], count: int) -> NDArray[np.int8]:
         """Undo ``pack``.
 
         Parameters
         ----------
-        packed : uint8[..., ceil(count / trits_per_byte)]
+        packed : uint8[..., packed_bytes(count)]
         count : trits to return along the last axis
 
         Returns
@@ -187,13 +330,16 @@ class Code:
                 f"{count} trits in code {self.name!r} must take {self.packed_bytes(count)} bytes, "
                 f"not {packed.shape[-1] if packed.ndim else 0}"
             )
-        legal = self.legal[packed]
+        fields = packed
+        if self.field_bits != 8:
+            fields = self._split(packed, self.packed_fields(count))
+        legal = self.legal[fields]
         if not legal.all():
             place = tuple(int(i) for i in np.argwhere(~legal)[0])
             raise CodeError(
-                f"byte {packed[place]:#04x} at {list(place)} is illegal in code {self.name!r}"
+                f"byte {fields[place]:#04x} at {list(place)} is illegal in code {self.name!r}"
             )
-        return self.table[packed].reshape(*packed.shape[:-1], -1)[..., :count]
+        return self.table[fields].reshape(*packed.shape[:-1], -1)[..., :count]
 
 
 def look_up(table: NDArray[np.uint8], index: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -262,14 +408,26 @@ def _binary(trits: tuple[int, ...]) -> int:
     return int(trits[0] == 1)
 
 
+def _sherry(trits: tuple[int, ...]) -> int:
+    """Encode four trits of which one is zero as the index of GGUF's STQ1_0.
+
+    Bits 3:2 are the place of the zero. Bit 4 is set where the first nonzero trit is −1; bit 0 where
+    the second one has another sign than the first, and bit 1 where the third one has. The form is
+    that of Sherry, arXiv 2601.07892.
+    """
+    first, second, third = (trit for trit in trits if trit)
+    return (second != first) | (third != first) << 1 | trits.index(0) << 2 | (first < 0) << 4
+
+
 #: The codes by name.
 CODES = {
     code.name: code
     for code in (
-        Code(name="base3", symbol_bits=8, symbol_trits=5, values=(-1, 0, 1), encode=_base3),
-        Code(name="escape", symbol_bits=8, symbol_trits=5, values=(-1, 0, 1), encode=_escape),
-        Code(name="tq1", symbol_bits=8, symbol_trits=5, values=(-1, 0, 1), encode=_tq1),
-        Code(name="two_bit", symbol_bits=2, symbol_trits=1, values=(-1, 0, 1), encode=_two_bit),
-        Code(name="binary", symbol_bits=1, symbol_trits=1, values=(-1, 1), encode=_binary),
+        Code(name="base3", symbol_bits=8, symbol_trits=5, encode=_base3),
+        Code(name="escape", symbol_bits=8, symbol_trits=5, encode=_escape),
+        Code(name="tq1", symbol_bits=8, symbol_trits=5, encode=_tq1),
+        Code(name="two_bit", symbol_bits=2, symbol_trits=1, encode=_two_bit),
+        Code(name="binary", symbol_bits=1, symbol_trits=1, zeros=0, encode=_binary),
+        Code(name="sherry", symbol_bits=5, symbol_trits=4, zeros=1, encode=_sherry),
     )
 }

@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from .checks import check_choice
 
-__all__ = ["a48_quantize", "absmax_quantize", "absmean_quantize"]
+__all__ = ["a48_quantize", "absmax_quantize", "absmean_quantize", "sherry_quantize"]
 
 #: Largest magnitude that ``absmax_quantize`` maps a row's maximum to, by activation width in bits.
 _ACT_QMAX = {8: 127, 4: 7, 2: 1}
@@ -57,6 +57,43 @@ def absmean_quantize(w: ArrayLike) -> tuple[NDArray[np.int8], np.float32]:
     scale = np.maximum(np.abs(w).mean(dtype=np.float64).astype(np.float32), _EPSILON)
     trits = np.clip(np.rint(w * (np.float32(1) / scale)), -1, 1)
     return trits.astype(np.int8), scale
+
+
+def sherry_quantize(w: ArrayLike) -> tuple[NDArray[np.int8], np.float32]:
+    """Quantize weights to trits of which one in each four of a row is zero, with one scale.
+
+    The weight of the smallest magnitude becomes 0, the first one of equals. The others become their
+    signs, and 0 counts as positive. The scale is ``max(mean|w|, 1e-5)`` of the weights that stay.
+    These trits and this scale approximate ``w`` with the least squared error of this form (Sherry,
+    arXiv 2601.07892). The mean is computed in float64 and rounded once.
+
+    Parameters
+    ----------
+    w : float[N, K], K a multiple of 4
+
+    Returns
+    -------
+    trits : int8[N, K]
+    scale : float32, multiplicative: ``trits * scale`` approximates ``w``
+
+    Raises
+    ------
+    TypeError
+        If ``w`` is not of a float type.
+    ValueError
+        If ``w`` is not a non-empty matrix of finite numbers, or K is not a multiple of 4.
+    """
+    w = _finite_matrix("w", w)
+    n, k = w.shape
+    if k % 4:
+        raise ValueError(f"K must be a multiple of 4, not {k}")
+    quads = w.reshape(n, k // 4, 4)
+    trits = np.where(quads < 0, -1, 1).astype(np.int8)
+    smallest = np.abs(quads).argmin(axis=2, keepdims=True)
+    np.put_along_axis(trits, smallest, 0, axis=2)
+    kept = np.abs(quads)[trits != 0]
+    scale = np.maximum(kept.mean(dtype=np.float64).astype(np.float32), _EPSILON)
+    return trits.reshape(n, k), scale
 
 
 def absmax_quantize(x: ArrayLike, bits: int = 8) -> tuple[NDArray[np.int8], NDArray[np.float32]]:

@@ -15,7 +15,7 @@ def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.ui
     """Beats of the ``weights`` stream of a matrix.
 
     The beats come by group of rows, then by chunk. The trits of a beat come by row, then by lane.
-    Rows and lanes beyond the matrix hold the filler of the code.
+    Rows and lanes beyond the matrix hold fillers of the code, see ``Code.fill``.
 
     Parameters
     ----------
@@ -31,14 +31,17 @@ def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.ui
     TypeError
         If ``trits`` is not an integer array.
     ValueError
-        If the shape or a value is not legal, or the code cannot hold a value (``CodeError``).
+        If the shape or a value is not legal, or the code cannot hold a value (``CodeError``); the
+        message has its row and column.
     """
     check_trits(trits)
     code = CODES[config.code]
     n, k = trits.shape
     groups, chunks = -(-n // config.rows), -(-k // config.lanes)
-    padded = np.full((groups * config.rows, chunks * config.lanes), code.filler, np.int8)
-    padded[:n, :k] = trits
+    padded = np.empty((groups * config.rows, chunks * config.lanes), np.int8)
+    padded[:n] = code.fill(trits, chunks * config.lanes)
+    padded[n:] = code.fill(np.empty((1, 0), np.int8), chunks * config.lanes)
+    code.check(padded)
     tiles = padded.reshape(groups, config.rows, chunks, config.lanes).transpose(0, 2, 1, 3)
     return code.pack(tiles.reshape(groups * chunks, config.rows * config.lanes))
 

@@ -5,10 +5,18 @@ from enum import StrEnum
 from math import ceil, log2
 
 from ..golden.checks import check_choice, check_integer
-from ..golden.codes import CODES
+from ..golden.codes import CODES, Code
 from ..golden.matmul import activation_range
 
-__all__ = ["ACT_BITS", "PRESETS", "MatVecConfig", "Target", "WeightCode", "check_config"]
+__all__ = [
+    "ACT_BITS",
+    "PRESETS",
+    "MatVecConfig",
+    "Target",
+    "WeightCode",
+    "check_config",
+    "check_lanes",
+]
 
 #: Legal widths of an activation, in bits. Two bits mean ternary activations.
 ACT_BITS = (8, 4, 2)
@@ -25,6 +33,7 @@ class WeightCode(StrEnum):
     TQ1 = "tq1"
     TWO_BIT = "two_bit"
     BINARY = "binary"
+    SHERRY = "sherry"
 
 
 class Target(StrEnum):
@@ -43,7 +52,8 @@ class MatVecConfig:
 
     Parameters
     ----------
-    lanes : 5 to 320; products of one output that are summed per cycle, along K
+    lanes : 5 to 320; products of one output that are summed per cycle, along K; a multiple of 4
+        with the code ``sherry``
     rows : 1 to 64; outputs computed at once, along N
     tokens : 1 to 8; activation vectors that share one pass over the weights
     act_bits : 8, 4 or 2; bits of an activation; 2 means ternary activations
@@ -84,6 +94,7 @@ class MatVecConfig:
             object.__setattr__(self, name, check_integer(name, getattr(self, name), low, high))
         object.__setattr__(self, "act_bits", check_choice("act_bits", self.act_bits, ACT_BITS))
         object.__setattr__(self, "code", WeightCode(check_choice("code", self.code, WeightCode)))
+        check_lanes(self.lanes, CODES[self.code])
         object.__setattr__(self, "target", Target(check_choice("target", self.target, Target)))
 
     def __str__(self) -> str:
@@ -116,8 +127,8 @@ class MatVecConfig:
 
     @property
     def tree_levels(self) -> int:
-        """Levels of the adder tree over the lanes."""
-        return ceil(log2(self.lanes))
+        """Levels of the adder tree over the operands: the lanes, or three for each four of them."""
+        return ceil(log2(CODES[self.code].operands(self.lanes)))
 
     @property
     def tree_stages(self) -> int:
@@ -142,6 +153,20 @@ class MatVecConfig:
     def queue_depth(self) -> int:
         """Result beats that the engine can hold: as many as are under way at full rate."""
         return self.latency + 2 * self.tokens
+
+
+def check_lanes(lanes: int, code: Code) -> None:
+    """Check that whole symbols of a code that counts zeros fill the lanes of a row.
+
+    Raises
+    ------
+    ValueError
+        If they do not.
+    """
+    if lanes % code.span:
+        raise ValueError(
+            f"lanes must be a multiple of {code.span} with the code {code.name!r}, not {lanes}"
+        )
 
 
 def check_config(config: object) -> MatVecConfig:

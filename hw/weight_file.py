@@ -118,8 +118,8 @@ def write_streams(
                 try:
                     beats = weight_beats(config, tensor.trits)
                 except CodeError as error:
-                    # Only values outside a code's are refused, and these codes have all values.
-                    *codes, last = (one for one in CODES if len(CODES[one].values) == 3)
+                    # Only zeros that a code cannot hold are refused; these codes hold all of them.
+                    *codes, last = (one for one in CODES if CODES[one].zeros is None)
                     raise CheckpointError(
                         f"{name}: {error}; give --code {', '.join(codes)} or {last}"
                     ) from None

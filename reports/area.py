@@ -36,7 +36,7 @@ class Bar:
     ----------
     unit : the unit
     most : most look-up tables per ``per``
-    per : ``lane``, ``MAC`` or ``five trits``
+    per : ``lane``, ``MAC``, ``five trits`` or ``four trits``
     least_mhz : None, or the least frequency after routing in MHz
     """
 
@@ -47,7 +47,7 @@ class Bar:
 
     def value(self, row: AreaRow) -> float:
         """Look-up tables of a row, per ``per``."""
-        return row.lut if self.per == "five trits" else row.per_mac
+        return row.lut if self.per.endswith("trits") else row.per_mac
 
     def met(self, row: AreaRow) -> bool:
         """Whether a row reaches the bar, without multipliers."""

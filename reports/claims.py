@@ -115,7 +115,7 @@ def _bits_per_weight() -> _Figures:
     """Return the information of a trit and of 2B4T's weights, and the densest code."""
     nonzero = 1 - ZERO_FRACTION
     entropy = -ZERO_FRACTION * log2(ZERO_FRACTION) - nonzero * log2(nonzero / 2)
-    densest = min(code.bits_per_trit for name, code in CODES.items() if name != "binary")
+    densest = min(code.bits_per_trit for code in CODES.values() if code.zeros is None)
     return {"log2_3": log2(3), "entropy": entropy, "densest": densest, "zeros": ZERO_FRACTION}
 
 

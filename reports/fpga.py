@@ -157,7 +157,7 @@ def _row(
     """
     tokens = None
     if memory_bytes_per_second is not None:
-        used = config.lanes * config.rows / CODES[config.code].trits_per_byte * beats_hz
+        used = config.lanes * config.rows * CODES[config.code].bits_per_trit / 8 * beats_hz
         tokens = min(memory_bytes_per_second, used) / _big_bytes(config)
     return BoardRow(
         name=board.name,
@@ -276,7 +276,7 @@ def _trained() -> ModelConfig:
 
 def _big_bytes(config: MatVecConfig) -> float:
     """Bytes of BitNet 2B4T's matrices in the code of an engine."""
-    return find_model("bitnet-2b4t").linear_weights / CODES[config.code].trits_per_byte
+    return find_model("bitnet-2b4t").linear_weights * CODES[config.code].bits_per_trit / 8
 
 
 def _line_bytes(payload: float) -> float:

@@ -12,6 +12,7 @@ from typing import Any
 from amaranth.lib import wiring
 
 from ...golden.checks import check_choice, check_flag, check_kind
+from ...golden.codes import CODES
 from ...hw.baselines import BASELINES, DotConfig
 from ...hw.config import MatVecConfig
 from ...hw.engine.engine import MatVecEngine
@@ -52,8 +53,8 @@ class Unit:
 
     Parameters
     ----------
-    kind : ``decoder`` (a weight decoder of five trits), ``dot`` (see ``BareDotProduct``) or
-        ``engine``
+    kind : ``decoder`` (a weight decoder of five trits, or four with ``sherry``), ``dot`` (see
+        ``BareDotProduct``) or ``engine``
     config : configuration of the unit; only the code of a ``decoder`` counts
     family : ``xcup``, ``ecp5`` or ``ice40``
     route : whether it is placed and routed too; families ``ecp5`` and ``ice40`` only
@@ -84,13 +85,15 @@ class Unit:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per cycle; of a weight decoder, its five trits."""
-        return 5 if self.kind == "decoder" else self.config.macs_per_clock
+        """Multiply-accumulates per cycle; of a weight decoder, its five or four trits."""
+        if self.kind != "decoder":
+            return self.config.macs_per_clock
+        return 4 if CODES[self.config.code].quads else 5
 
     def component(self) -> wiring.Component:
         """Make the hardware."""
         if self.kind == "decoder":
-            return BeatDecoder(code=self.config.code, count=5)
+            return BeatDecoder(code=self.config.code, count=self.macs)
         if self.kind == "dot":
             return BareDotProduct(self.config)
         return MatVecEngine(self.config)
@@ -141,7 +144,7 @@ class AreaRow:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates per cycle; of a weight decoder, its five trits."""
+        """Multiply-accumulates per cycle; of a weight decoder, its five or four trits."""
         return self.lanes * self.rows * self.tokens
 
     @property
@@ -420,7 +423,7 @@ def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> Area
     return AreaRow(
         unit=unit.kind,
         family=unit.family,
-        lanes=5 if alone else config.lanes,
+        lanes=unit.macs if alone else config.lanes,
         rows=1 if alone else config.rows,
         tokens=1 if alone else config.tokens,
         act_bits=config.act_bits,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from ..codes import look_up
+from ..codes import CODES, look_up
 from ..errors import CheckpointError, FormatError
 from .packing import quarters
 
@@ -210,22 +210,8 @@ def tq1_from_packed(
     return out.reshape(4 * quarter, k // weights, -1)[:out_features]
 
 
-def _sherry_table() -> NDArray[np.uint8]:
-    """List the bytes of four codes t + 1, lowest bits first, of STQ1_0's 32 indices.
-
-    Bits 3:2 of an index are the place of the zero. Bit 0 is set where the second nonzero trit has
-    another sign than the first one, bit 1 where the third has, and bit 4 where the first is −1.
-    """
-    table = np.zeros(32, np.uint8)
-    for index in range(32):
-        first = -1 if index & 16 else 1
-        signs = [first, -first if index & 1 else first, -first if index & 2 else first]
-        signs.insert(index >> 2 & 3, 0)
-        table[index] = sum((t + 1) << 2 * lane for lane, t in enumerate(signs))
-    return table
-
-
-_SHERRY = _sherry_table()
+#: Bytes of four codes t + 1, lowest bits first, of STQ1_0's indices, the symbols of ``sherry``.
+_SHERRY = ((CODES["sherry"].table + 1) << np.arange(0, 8, 2)).sum(axis=1).astype(np.uint8)
 #: Index of each byte of four codes; 255 where not exactly one trit is 0.
 _SHERRY_INDEX = np.full(256, 255, np.uint8)
 _SHERRY_INDEX[_SHERRY] = np.arange(32)

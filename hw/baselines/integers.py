@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.checks import check_choice, check_integer
 from ...golden.codes import Code
-from ..config import ACT_BITS, Target
+from ..config import ACT_BITS, Target, check_lanes
 from ..engine.dot import DotProduct, add_or_subtract
 from ..engine.weight_decoder import BeatDecoder
 from .config import DotConfig, check_config
@@ -110,12 +110,13 @@ class TernaryDot(_ExactDot):
     the activations are registered beside the latter. For an FPGA, one more register holds each
     activation or zero.
 
-    Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles from the weights, and one
-    more for an FPGA; one less from the activations. Throughput: one beat per cycle.
+    Latency: ``3 + ceil(ceil(log2(operands)) / levels_per_stage)`` cycles from the weights, and one
+    more for an FPGA; one less from the activations. The operands are the lanes, or three for each
+    four lanes with ``sherry``. Throughput: one beat per cycle.
 
     Parameters
     ----------
-    config : shape of the unit
+    config : shape of the unit; whole symbols of ``sherry`` fill its lanes
     code : code of the weights; ``binary`` packs bits for ±1
     activation_bits : 8, 4 or 2; with 2 bits, only −1, 0 and +1 are legal
 
@@ -125,7 +126,7 @@ class TernaryDot(_ExactDot):
         If ``config`` is not a ``DotConfig``, ``code`` is not a ``Code``, or ``activation_bits`` is
         not an integer.
     ValueError
-        If ``activation_bits`` is not legal.
+        If ``activation_bits`` or ``lanes`` is not legal.
 
     Members
     -------
@@ -137,6 +138,7 @@ class TernaryDot(_ExactDot):
         check_config(config)
         if not isinstance(code, Code):
             raise TypeError(f"code must be a Code, not {code!r}")
+        check_lanes(config.lanes, code)
         activation_bits = check_choice("activation_bits", activation_bits, ACT_BITS)
         self._code = code
         self._activation_bits = activation_bits
@@ -146,10 +148,12 @@ class TernaryDot(_ExactDot):
             weights=8 * code.packed_bytes(config.lanes),
             activations=config.lanes * activation_bits,
             total=_signed_bits(config.k_max * largest),
-            latency=3 + (config.target == Target.FPGA) + config.tree_cycles(config.lanes),
+            latency=3
+            + (config.target == Target.FPGA)
+            + config.tree_cycles(code.operands(config.lanes)),
             parts={
                 "operands": "weights|activations|packed",
-                "decode": r"dot\.(zero|s0_|[sd]1?_)",
+                "decode": r"dot\.(zero|later|s0_|[sd]1?_)",
                 "select": r"dot\.x",
                 "tree": r"dot\.",
                 "accumulator": "accumulator|total",
@@ -166,6 +170,7 @@ class TernaryDot(_ExactDot):
             act_bits=self._activation_bits,
             levels_per_stage=self.config.levels_per_stage,
             target=self.config.target,
+            quads=self._code.quads,
         )
         m.d.comb += [
             decoder.packed.eq(register(m, self.weights, "weights_register")),

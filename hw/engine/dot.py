@@ -1,6 +1,6 @@
 """Dot products of trits and integers without a multiplier."""
 
-from amaranth.hdl import Cat, Const, Module, Signal, Value, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
@@ -8,6 +8,10 @@ from ...golden.checks import check_choice, check_integer
 from ..config import ACT_BITS, Target
 
 __all__ = ["DotProduct", "add_or_subtract"]
+
+#: Input of the tree: its first lane, whether its weight is −1, a condition one cycle later, and the
+#: values of each token if the condition is met, and otherwise.
+_Operand = tuple[int, Value, Value, list[tuple[Value | int, Value]]]
 
 
 def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
@@ -50,21 +54,27 @@ class DotProduct(wiring.Component):
     no logic there. On an ASIC gates in front of the first adder clear the operand. The operand
     then has no register, whose clock input would cost more energy than the gates.
 
+    With ``quads``, each four lanes have three operands, because one of their weights is zero.
+    Operand i of a quad comes from lane i + 1 if the zero stands in a lane up to i, else from lane
+    i. No operand is cleared, and the tree has three quarters of the inputs. On an FPGA the second
+    operand of each adder is chosen behind the registers of both lanes.
+
     Weights that arrive in cycle 0 pass these registers. S is the number of stages of the tree.
 
     =============  ======================================  =====================================
     register       cycle on an FPGA                        cycle on an ASIC
     =============  ======================================  =====================================
     zero flags     1, beside ``activations``               1, beside ``activations``
+    or choices
     first signs    1, then 2                               1
     operands       2                                       none; logic in cycle 1
     sums, stage s  2 + s                                   1 + s
     outputs        2 + S                                   1 + S
     =============  ======================================  =====================================
 
-    Latency: ``S = ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles for the tree, plus 2 from the
-    weights on an FPGA and 1 on an ASIC (registers of weights and operands); one cycle less from the
-    activations. Throughput: one dot product of each token per cycle. Example: 64 lanes with one
+    Latency: ``S = ceil(ceil(log2(operands)) / levels_per_stage)`` cycles for the tree, plus 2 from
+    the weights on an FPGA and 1 on an ASIC (registers of weights and operands); one cycle less from
+    the activations. Throughput: one dot product of each token per cycle. Example: 64 lanes with one
     level per stage have S = 6, and take 8 cycles on an FPGA and 7 on an ASIC.
 
     There is no handshake and no enable. Every cycle starts a dot product, and the user tracks which
@@ -77,6 +87,7 @@ class DotProduct(wiring.Component):
     act_bits : 8, 4 or 2; at two bits a value is −1, 0 or +1
     levels_per_stage : 1 or more; levels of the tree between two registers
     target : a ``Target`` or its value
+    quads : each four lanes have exactly one zero weight; ``lanes`` is a multiple of 4
 
     Raises
     ------
@@ -96,13 +107,23 @@ class DotProduct(wiring.Component):
     """
 
     def __init__(
-        self, *, lanes: int, tokens: int, act_bits: int, levels_per_stage: int, target: str
+        self,
+        *,
+        lanes: int,
+        tokens: int,
+        act_bits: int,
+        levels_per_stage: int,
+        target: str,
+        quads: bool = False,
     ) -> None:
         self._lanes = lanes = check_integer("lanes", lanes, 1)
+        if quads and lanes % 4:
+            raise ValueError(f"lanes must be a multiple of 4 with quads, not {lanes}")
+        self._quads = quads
         self._tokens = tokens = check_integer("tokens", tokens, 1)
         self._act_bits = act_bits = check_choice("act_bits", act_bits, ACT_BITS)
         self._levels_per_stage = check_integer("levels_per_stage", levels_per_stage, 1)
-        self._cleared_registers = check_choice("target", target, Target) == Target.FPGA
+        self._operand_registers = check_choice("target", target, Target) == Target.FPGA
         super().__init__(
             {
                 "zero": In(lanes),
@@ -110,25 +131,77 @@ class DotProduct(wiring.Component):
                 "activations": In(
                     data.ArrayLayout(data.ArrayLayout(signed(act_bits), lanes), tokens)
                 ),
-                "sums": Out(data.ArrayLayout(signed(self._width(lanes)), tokens)),
+                "sums": Out(data.ArrayLayout(signed(self._width(self._operands)), tokens)),
                 "subtract": Out(1),
             }
         )
 
-    def _width(self, lanes: int) -> int:
-        """Bits of a node that sums ``lanes`` lanes.
+    @property
+    def _operands(self) -> int:
+        """Inputs of the tree: the lanes, or three for each four of them."""
+        return self._lanes * 3 // 4 if self._quads else self._lanes
 
-        The first lane of a node enters with a plus sign. A node therefore reaches
-        −lanes · 2^(b − 1) to lanes · 2^(b − 1) − 1. With ternary activations it reaches ±lanes.
-        Example: a sum of 64 lanes has 14 bits at ``act_bits`` 8, and 8 bits at ``act_bits`` 2.
+    def _width(self, operands: int) -> int:
+        """Bits of a node that sums some operands.
+
+        The first operand of a node enters with a plus sign. A node of n operands therefore reaches
+        −n · 2^(b − 1) to n · 2^(b − 1) − 1. With ternary activations it reaches ±n. Example: a sum
+        of 64 operands has 14 bits at ``act_bits`` 8, and 8 bits at ``act_bits`` 2.
 
         Parameters
         ----------
-        lanes : 1 or more
+        operands : 1 or more
         """
         if self._act_bits == 2:
-            return lanes.bit_length() + 1
-        return self._act_bits + (lanes - 1).bit_length()
+            return operands.bit_length() + 1
+        return self._act_bits + (operands - 1).bit_length()
+
+    def _cleared(self, m: Module) -> list[_Operand]:
+        """Make an operand of each lane, which is zero where the weight is."""
+        zero = Signal(self._lanes, reset_less=True)
+        m.d.sync += zero.eq(self.zero)
+        # Five trits share a byte. Decoding two of the first four together saves logic, so that they
+        # meet at the first adder. Fifth trits come last.
+        return [
+            (lane, self.negative[lane], zero[lane], [(0, x[lane]) for x in self.activations])
+            for lane in sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
+        ]
+
+    def _chosen(self, m: Module) -> list[_Operand]:
+        """Make three operands of each four lanes, of which one has a zero weight."""
+        later = Signal(self._operands, reset_less=True)
+
+        def operand(index: int) -> _Operand:
+            quad, place = divmod(index, 3)
+            lane = 4 * quad + place
+            shift = self.zero[4 * quad : lane + 1].any()
+            m.d.sync += later[index].eq(shift)
+            negative = Mux(shift, self.negative[lane + 1], self.negative[lane])
+            choices = [(x[lane + 1], x[lane]) for x in self.activations]
+            return lane, negative, later[index], choices
+
+        # The first two operands of a quad meet at the first adder: a bit of the code says whether
+        # their signs differ.
+        return [operand(i) for i in sorted(range(self._operands), key=lambda i: (i % 3 == 2, i))]
+
+    def _choose_late(self, m: Module, lane: int, condition: Value) -> list[Value]:
+        """Make an operand of a quad for each token, chosen behind the registers of both lanes.
+
+        The choice then fits into the look-up tables of the adder.
+        """
+        late = Signal(name=f"late_{lane}", reset_less=True)
+        m.d.sync += late.eq(condition)
+        operands: list[Value] = []
+        for token, x in enumerate(self.activations):
+            pair = []
+            for place in (lane + 1, lane):
+                raw = Signal(
+                    signed(self._act_bits), name=f"raw{token}_{lane}_{place}", reset_less=True
+                )
+                m.d.sync += raw.eq(x[place])
+                pair.append(raw)
+            operands.append(Mux(late, *pair))
+        return operands
 
     def elaborate(self, platform: object) -> Module:
         """Build the operands, then each level of the tree with the signs and sums of its nodes.
@@ -142,28 +215,30 @@ class DotProduct(wiring.Component):
             m.d["sync" if registered else "comb"] += out.eq(value)
             return out
 
-        zero = Signal(self._lanes, reset_less=True)
-        m.d.sync += zero.eq(self.zero)
-        # Five trits share a byte. Decoding two of the first four together saves logic, so that they
-        # meet at the first adder. Fifth trits come last.
-        order = sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
-        # A node has the number of lanes below it, its sign, and a sum for each token. With operand
-        # registers, signs are one register ahead of sums, and signs of lanes two. They wait behind
-        # the first exclusive or, which shares look-up tables with the weight decoder.
-        ahead = self._cleared_registers
+        # A node has the number of operands below it, its sign, and a sum for each token. With
+        # operand registers, signs are one register ahead of sums, and signs of operands two. They
+        # wait behind the first exclusive or, which shares look-up tables with the weight decoder.
+        ahead = self._operand_registers
         nodes: list[tuple[int, Value, list[Value]]] = []
-        for lane in order:
-            operands: list[Value] = []
-            for token in range(self._tokens):
-                # The floorplan of ECP5 boards finds operands by these names.
-                operand = Signal(signed(self._act_bits), name=f"x{token}_{lane}", reset_less=True)
-                domain = m.d["sync" if self._cleared_registers else "comb"]
-                with m.If(zero[lane]):
-                    domain += operand.eq(0)
-                with m.Else():
-                    domain += operand.eq(self.activations[token][lane])
-                operands.append(operand)
-            sign = ~self.negative[lane]
+        inputs = self._chosen(m) if self._quads else self._cleared(m)
+        for index, (lane, negative, condition, choices) in enumerate(inputs):
+            # The second operand of an adder, in the order of the pairs below.
+            second = (len(inputs) - index) % 2 == 0
+            if self._quads and ahead and second:
+                operands = self._choose_late(m, lane, condition)
+            else:
+                operands = []
+                for token, (value, otherwise) in enumerate(choices):
+                    # The floorplan of ECP5 boards finds operands by these names.
+                    name = f"x{token}_{lane}"
+                    operand = Signal(signed(self._act_bits), name=name, reset_less=True)
+                    domain = m.d["sync" if ahead else "comb"]
+                    with m.If(condition):
+                        domain += operand.eq(value)
+                    with m.Else():
+                        domain += operand.eq(otherwise)
+                    operands.append(operand)
+            sign = ~negative
             nodes.append((1, sign if ahead else node(sign, f"s0_{lane}"), operands))
 
         level = 0
@@ -176,22 +251,22 @@ class DotProduct(wiring.Component):
             nodes = []
             at_register = level % self._levels_per_stage == 0 or len(pairs) == 1
             for index, pair in enumerate(pairs):
-                lanes, sign, sums = pair[0]
+                count, sign, sums = pair[0]
                 if len(pair) == 2:
-                    other_lanes, other_sign, other_sums = pair[1]
-                    lanes += other_lanes
+                    other_count, other_sign, other_sums = pair[1]
+                    count += other_count
                     differ = node(sign ^ other_sign, f"d{level}_{index}", ahead and registered)
                     if ahead and level == 1:
                         differ = node(differ, f"d_{index}")
                     sums = [
-                        add_or_subtract(a, b, differ, self._width(lanes))
+                        add_or_subtract(a, b, differ, self._width(count))
                         for a, b in zip(sums, other_sums, strict=True)
                     ]
                 sign = node(sign, f"s{level}_{index}", registered if ahead else at_register)
                 if ahead and level == 1:
                     sign = node(sign, f"s_{index}")
                 sums = [node(u, f"u{level}_{t}_{index}", at_register) for t, u in enumerate(sums)]
-                nodes.append((lanes, sign, sums))
+                nodes.append((count, sign, sums))
             registered = at_register
 
         _, sign, sums = nodes[0]

@@ -12,7 +12,7 @@ from ..config import WeightCode
 
 __all__ = ["BeatDecoder"]
 
-#: Lines ``zero`` and ``negative`` of the trits of a byte, and whether the byte is illegal.
+#: Lines ``zero`` and ``negative`` of the trits of a field, and whether the field is illegal.
 Decoded = tuple[Sequence[Value], Sequence[Value], Value]
 
 
@@ -207,6 +207,24 @@ def _binary(m: Module, byte: Signal) -> Decoded:
     return [Const(0, 1)] * 8, [~bit for bit in byte], Const(0, 1)
 
 
+def _sherry(m: Module, quad: Signal) -> Decoded:
+    """The code ``sherry``: the place of the zero, and the signs of the three other trits.
+
+    Bits 3:2 are the place, bit 4 is the first sign, and bits 0 and 1 say whether the second and the
+    third sign differ from it. No symbol is illegal.
+    """
+    place, first = quad[2:4], quad[4]
+    second, third = first ^ quad[0], first ^ quad[1]
+    zero = [place == j for j in range(4)]
+    negative = [
+        first,
+        Mux(zero[0], first, second),
+        Mux(place[1], third, second),
+        third,
+    ]
+    return zero, negative, Const(0, 1)
+
+
 #: Logic of each code. All codes of ``WeightCode`` are here.
 _DECODERS: dict[str, Callable[[Module, Signal], Decoded]] = {
     "base3": _base3,
@@ -214,15 +232,17 @@ _DECODERS: dict[str, Callable[[Module, Signal], Decoded]] = {
     "tq1": _tq1,
     "two_bit": _two_bit,
     "binary": _binary,
+    "sherry": _sherry,
 }
 
 
 class BeatDecoder(wiring.Component):
     """Weight decoder for a beat of packed weights.
 
-    Each byte has logic of its own. With p trits per byte (``trits_per_byte`` of the code), trit i
-    stands in byte ``i // p`` of the beat, at place ``i % p`` of that byte. Trits of the last byte
-    from ``count`` on are left out. Their symbols still count for ``illegal``.
+    Each field has logic of its own: a byte, or the five bits of a symbol of ``sherry``. With p
+    trits per field (``field_trits`` of the code), trit i stands in field ``i // p`` of the beat, at
+    place ``i % p`` of that field. Trits of the last field from ``count`` on are left out. Their
+    symbols still count for ``illegal``. Bits behind the last field do not count.
 
     Latency: 0 cycles, combinational. Throughput: one beat per cycle. The component has no register
     and no clock. A byte of ``base3`` passes at most three look-up tables of six inputs.
@@ -244,7 +264,8 @@ class BeatDecoder(wiring.Component):
     packed : In(8 · bytes), byte 0 lowest; ``bytes`` is ``CODES[code].packed_bytes(count)``
     zero : Out(count); the trit is 0, or belongs to an illegal symbol of the code
     negative : Out(count); the trit is −1; undefined if ``zero`` is set
-    illegal : Out(bytes); a symbol in the byte is illegal, even one that only fills the byte
+    illegal : Out(fields); a symbol in the field is illegal, even one that only fills the field;
+        ``fields`` is ``CODES[code].packed_fields(count)``
     """
 
     def __init__(self, *, code: str, count: int) -> None:
@@ -255,24 +276,25 @@ class BeatDecoder(wiring.Component):
                 "packed": In(8 * self._code.packed_bytes(count)),
                 "zero": Out(count),
                 "negative": Out(count),
-                "illegal": Out(self._code.packed_bytes(count)),
+                "illegal": Out(self._code.packed_fields(count)),
             }
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Build the logic of each byte from ``_DECODERS``."""
+        """Build the logic of each field from ``_DECODERS``."""
         m = Module()
         zero: list[Value] = []
         negative: list[Value] = []
         illegal: list[Value] = []
-        for index in range(self._code.packed_bytes(self._count)):
+        bits = self._code.field_bits
+        for index in range(self._code.packed_fields(self._count)):
             # The floorplan of ECP5 boards finds the registers of weights by these names.
-            byte = Signal(8, name=f"byte{index}")
-            m.d.comb += byte.eq(self.packed[8 * index : 8 * index + 8])
-            byte_zero, byte_negative, byte_illegal = _DECODERS[self._code.name](m, byte)
-            zero += byte_zero
-            negative += byte_negative
-            illegal.append(byte_illegal)
+            field = Signal(bits, name=f"byte{index}" if bits == 8 else f"field{index}")
+            m.d.comb += field.eq(self.packed[bits * index : bits * (index + 1)])
+            some_zero, some_negative, some_illegal = _DECODERS[self._code.name](m, field)
+            zero += some_zero
+            negative += some_negative
+            illegal.append(some_illegal)
         m.d.comb += [
             self.zero.eq(Cat(zero[: self._count])),
             self.negative.eq(Cat(negative[: self._count])),

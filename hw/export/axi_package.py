@@ -27,7 +27,7 @@ from .package import (
     package_texts,
     write_files,
 )
-from .testbench import example_trits, worked_example
+from .testbench import example_lanes, example_trits, worked_example
 
 __all__ = [
     "describe_axi_ports",
@@ -149,24 +149,31 @@ def _words(data: bytes) -> str:
     return ", ".join(f"`{int.from_bytes(word, 'little'):08X}`" for word in words)
 
 
+def _keep(data: bytes) -> str:
+    """Give TKEEP of the last word of bytes on a 32-bit bus."""
+    return f"{'1' * (len(data) % 4 or 4):0>4}"
+
+
 def _example(code: str) -> dict[str, Any]:
     """Make the example of the page: one product on buses of 32 bits, word by word."""
-    trits = example_trits(code)
+    trits, lanes = example_trits(code), example_lanes(code)
     x = [1, -1, 0, 1, 1, 0, -1, 1, -1]
     y = ternary_matmul(np.array(trits, np.int8), np.array([x], np.int8))[0]
     weights = b"".join(worked_example(code))
-    # Two chunks of seven lanes: five lanes of the second are unused.
-    activations = np.array([*x, *[0] * 5], np.int8).tobytes()
+    # Two chunks of lanes, the second of which has unused ones.
+    activations = np.array([*x, *[0] * (2 * lanes - len(x))], np.int8).tobytes()
     return {
+        "lanes": lanes,
         "trits": trits,
         "x": x,
         "y": y,
         "weight_bytes": len(weights) // 2,
         "weights": weights.hex(" ").upper(),
         "weight_words": _words(weights),
-        "keep": f"{'1' * (len(weights) % 4 or 4):0>4}",
+        "keep": _keep(weights),
         "activations": activations.hex(" ").upper(),
         "activation_words": _words(activations),
+        "activation_keep": _keep(activations),
         "result_words": _words(y.astype("<i4").tobytes()),
     }
 

@@ -135,8 +135,9 @@ def describe_fields(
 
 def _payloads(config: MatVecConfig) -> dict[str, Any]:
     """Bit fields of the payload of each stream."""
-    trits = CODES[config.code].trits_per_byte
-    meaning = f"code {config.code}, {trits} trits in a byte"
+    code = CODES[config.code]
+    place = "a byte" if code.field_bits == 8 else f"{code.field_bits} bits, without gaps"
+    meaning = f"code {config.code}, {code.field_trits} trits in {place}"
     return {
         "jobs": describe_fields(job_layout(config), _FIELDS),
         "activations": {

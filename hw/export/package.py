@@ -16,7 +16,7 @@ from ..engine.engine import MatVecEngine
 from ..engine.timing import EngineTiming
 from .blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
 from .description import configuration_text, describe
-from .testbench import example_trits, selfcheck_verilog, worked_example
+from .testbench import example_lanes, example_trits, selfcheck_verilog, worked_example
 from .verilog import ExportError, check_name, check_unused, component_verilog
 
 __all__ = [
@@ -191,6 +191,7 @@ def _page(config: MatVecConfig, description: Mapping[str, Any], stem: str) -> st
         configuration=configuration_text(description["parameters"]),
         description=description,
         stem=stem,
+        lanes=example_lanes(config.code),
         rows=[" ".join(map(str, row)) for row in example_trits(config.code)],
         beats=[f"`{beat.hex(' ').upper()}`" for beat in worked_example(config.code)],
     )

@@ -15,7 +15,7 @@ from ..engine.results import results_shape
 from ..engine.timing import EngineTiming, job_times
 from ..jobs import Job, golden_beats, job_word
 
-__all__ = ["example_trits", "selfcheck_verilog", "worked_example"]
+__all__ = ["example_lanes", "example_trits", "selfcheck_verilog", "worked_example"]
 
 
 def _example_jobs(config: MatVecConfig) -> list[Job]:
@@ -33,14 +33,14 @@ def _example_jobs(config: MatVecConfig) -> list[Job]:
     -------
     The jobs, always the same for one configuration.
     """
-    rng = np.random.default_rng(20)
+    rng, code = np.random.default_rng(20), CODES[config.code]
     low, high = activation_range(config.act_bits)
 
     # Sizes are cut to the maxima of small engines.
     def job(n: int, k: int, tokens: int = config.tokens, group_chunks: int = 0) -> Job:
         n, k = min(n, config.n_max), min(k, config.k_max)
         return Job(
-            trits=rng.choice(np.array(CODES[config.code].values, np.int8), (n, k)),
+            trits=code.random(rng, (n, k)),
             activations=rng.integers(low, high + 1, (tokens, k), np.int8),
             group_chunks=min(group_chunks, config.max_chunks),
         )
@@ -57,7 +57,7 @@ def _example_jobs(config: MatVecConfig) -> list[Job]:
         job(rows, 3 * lanes - 1, group_chunks=2),
         job(4 * rows - 1, lanes, group_chunks=1),
         Job(
-            trits=np.full((min(rows, config.n_max), extreme_k), -1, np.int8),
+            trits=code.lowest((min(rows, config.n_max), extreme_k)),
             activations=np.full((config.tokens, extreme_k), low, np.int8),
         ),
     ]
@@ -68,14 +68,26 @@ def example_trits(code: str) -> list[list[int]]:
 
     Parameters
     ----------
-    code : a key of ``CODES``; a code without zeros gets +1 instead of 0
+    code : a key of ``CODES``; a code that counts zeros gets +1 instead of those that it cannot hold
     """
     rows = [[1, 0, -1, 1, 1, -1, 0, 1, -1], [-1, -1, 0, 0, 1, 1, 1, 0, 1]]
-    return [[t if t in CODES[code].values else 1 for t in row] for row in rows]
+    zeros, span = CODES[code].zeros, CODES[code].span
+    if zeros is None:
+        return rows
+    for row in rows:
+        for place, trit in enumerate(row):
+            if trit == 0 and row[place - place % span : place].count(0) >= zeros:
+                row[place] = 1
+    return rows
+
+
+def example_lanes(code: str) -> int:
+    """Give the lanes of the worked example: 7, or 8 where whole symbols must fill the lanes."""
+    return 7 + -7 % CODES[code].span
 
 
 def worked_example(code: str) -> list[bytes]:
-    """Pack ``example_trits`` into weight beats, for an engine of 7 lanes and 2 rows.
+    """Pack ``example_trits`` into weight beats, for an engine of ``example_lanes`` and 2 rows.
 
     Parameters
     ----------
@@ -85,7 +97,7 @@ def worked_example(code: str) -> list[bytes]:
     -------
     Two beats, byte 0 first.
     """
-    config = MatVecConfig(lanes=7, rows=2, code=code, k_max=9, n_max=2)
+    config = MatVecConfig(lanes=example_lanes(code), rows=2, code=code, k_max=9, n_max=2)
     return [beat.tobytes() for beat in weight_beats(config, np.array(example_trits(code), np.int8))]
 
 

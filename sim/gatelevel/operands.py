@@ -15,7 +15,7 @@ from ...golden.floats import FloatFormat, IntFormat
 from ...golden.network.bitnet_2b4t import LAYER_SHAPES, ZERO_FRACTION
 from ...golden.network.layers import BitLinear
 from ...golden.network.mlp import BitNetMLP, load_digits
-from ...golden.quantize import absmax_quantize
+from ...golden.quantize import absmax_quantize, sherry_quantize
 from ...hw.baselines import Baseline
 
 __all__ = ["BEATS", "Operands", "make_operands", "zero_share"]
@@ -106,7 +106,8 @@ def make_operands(
 
     Floating-point operands are the values of the network in floating point, rounded. Integers are
     scaled by the largest value of a token, or of a matrix for weights. Weights of codes are the
-    network's trits; for ``binary`` they are the signs of its twin.
+    network's trits; for ``binary`` they are the signs of its twin, and for ``sherry`` these signs
+    with a zero for the least weight of each four, see ``sherry_quantize``.
 
     Parameters
     ----------
@@ -162,7 +163,7 @@ def _tokens(
     dots : int64[dots, chunks], the beats of each dot product, counted over all tokens
     """
     done = 0
-    ternary = isinstance(baseline.weights, Code) and len(baseline.weights.values) == 3
+    ternary = isinstance(baseline.weights, Code) and baseline.weights.zeros is None
     for layer in layers:
         k = layer.trits.shape[1]
         chunks = k // lanes
@@ -264,6 +265,8 @@ def _convert(fmt: _Format, values: _Floats) -> _Ints:
     Integers and floats of eight bits are scaled by each row's largest, as they are in deployment.
     """
     if isinstance(fmt, Code):
+        if fmt.zeros:
+            return sherry_quantize(values)[0].astype(np.int64)
         return np.where(values < 0, -1, 1).astype(np.int64)
     if isinstance(fmt, IntFormat):
         return absmax_quantize(values, fmt.bits)[0].astype(np.int64)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ...golden.checkpoint.load import load_checkpoint
 from ...golden.checkpoint.tensors import input_files
 from ...golden.checkpoint.tokenizer import load_tokenizer
+from ...golden.codes import CODES
 from ...golden.data import PYDOC
 from ...golden.files import new_files
 from ...golden.matmul import activation_range
@@ -90,10 +91,12 @@ def _sweep(simulator: MatVecSimulator) -> Iterator[CaseResult]:
     lowest, _ = activation_range(config.act_bits)
     k = config.k_max
     product = EngineProduct(simulator=simulator)
-    product(np.full((rows, k), -1, np.int8), np.full((tokens, k), lowest, np.int8))
+    trits = CODES[config.code].lowest((rows, k))
+    product(trits, np.full((tokens, k), lowest, np.int8))
+    share = "all" if trits.all() else "all but zeros"
     shape = f"{rows}x{k}x{tokens}"
     yield case_result(
-        config, product, part=Part.SWEEP, name=f"all -1 times all {lowest}, k_max", shape=shape
+        config, product, part=Part.SWEEP, name=f"{share} -1 times all {lowest}, k_max", shape=shape
     )
 
     jobs: list[Job] = []

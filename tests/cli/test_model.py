@@ -164,7 +164,7 @@ def test_refusals(model, tmp_path, tiny):
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--code", "base4"),
-        "--code must be base3, escape, tq1, two_bit or binary, not 'base4'",
+        "--code must be base3, escape, tq1, two_bit, binary or sherry, not 'base4'",
     )
     refused(
         model("convert", folder, out, "--to", "i2_s", "--code", "base3"),

@@ -73,7 +73,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
         ),
         (
             (*SMALL, "--code", "x", "--out", "e.v"),
-            "--code must be base3, escape, tq1, two_bit or binary, not 'x'",
+            "--code must be base3, escape, tq1, two_bit, binary or sherry, not 'x'",
         ),
         ((*SMALL, "--out", "e.txt"), "the file to write must end in .v, not 'e.txt'"),
         (

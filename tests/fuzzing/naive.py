@@ -288,9 +288,10 @@ def streams(folder: Path) -> dict[str, Any]:
     config = manifest["config"]
     rows, lanes = config["rows"], config["lanes"]
     code = CODES[config["code"]]
-    symbols = {code.encode(t): t for t in product(code.values, repeat=code.symbol_trits)}
-    per_byte, mask = 8 // code.symbol_bits, 2**code.symbol_bits - 1
-    beat_bytes = -(-rows * lanes // (per_byte * code.symbol_trits))
+    tuples = product((-1, 0, 1), repeat=code.symbol_trits)
+    symbols = {code.encode(t): t for t in tuples if code.zeros in (None, t.count(0))}
+    size, mask = code.symbol_bits, 2**code.symbol_bits - 1
+    beat_bytes = -(-(-(-rows * lanes // code.symbol_trits) * size) // 8)
     assert manifest["beat_bytes"] == beat_bytes
     assert manifest.keys() == {"format", "config", "beat_bytes", "tensors"}
     found = []
@@ -304,7 +305,8 @@ def streams(folder: Path) -> dict[str, Any]:
             for chunk in range(0, k, lanes):
                 beat = weights[place : place + beat_bytes]
                 place += beat_bytes
-                parts = [b >> s * code.symbol_bits & mask for b in beat for s in range(per_byte)]
+                word = int.from_bytes(beat, "little")
+                parts = [word >> at & mask for at in range(0, 8 * beat_bytes - size + 1, size)]
                 flat = [trit for part in parts for trit in symbols[part]][: rows * lanes]
                 w[group : group + rows, chunk : chunk + lanes] = np.reshape(flat, (rows, lanes))
         shape = entry["scale_shape"]

@@ -11,28 +11,39 @@ W0 = [1, 0, -1, 1, 1, -1, 0, 1, -1]
 W1 = [-1, -1, 0, 0, 1, 1, 1, 0, 1]
 
 
+def legal_tuples(code):
+    """All tuples of trits that fill a field, int8[tuples, field_trits]."""
+    tuples = np.array(list(product((-1, 0, 1), repeat=code.field_trits)), np.int8)
+    zeros = (tuples.reshape(len(tuples), -1, code.symbol_trits) == 0).sum(axis=2)
+    return tuples[(zeros == code.zeros).all(axis=1)] if code.zeros is not None else tuples
+
+
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
-def test_all_tuples_of_a_byte(code):
-    tuples = np.array(list(product(code.values, repeat=code.trits_per_byte)), np.int8)
+def test_all_tuples_of_a_field(code):
+    tuples = legal_tuples(code)
     packed = code.pack(tuples)
     assert packed.shape == (len(tuples), 1)
     assert len(np.unique(packed)) == len(tuples)
-    np.testing.assert_array_equal(code.unpack(packed, code.trits_per_byte), tuples)
+    np.testing.assert_array_equal(code.unpack(packed, code.field_trits), tuples)
     assert code.legal.sum() == len(tuples)
     assert set(packed[:, 0]) == set(np.flatnonzero(code.legal))
 
 
 @pytest.mark.parametrize("code", CODES.values(), ids=CODES)
-@pytest.mark.parametrize("count", [1, 4, 5, 8, 9, 37])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 9, 37])
 def test_round_trip_with_fillers(code, count):
     rng = np.random.default_rng(count)
-    trits = rng.choice(np.array(code.values, np.int8), (2, 3, count))
+    trits = code.random(rng, (2, 3, count))
     packed = code.pack(trits)
     assert packed.dtype == np.uint8
-    assert packed.shape == (2, 3, -(-count // code.trits_per_byte))
+    fields = -(-count // code.field_trits)
+    assert packed.shape == (2, 3, -(-fields * code.field_bits // 8))
     np.testing.assert_array_equal(code.unpack(packed, count), trits)
-    whole = code.unpack(packed, packed.shape[-1] * code.trits_per_byte)
-    assert (whole[..., count:] == code.filler).all()
+    whole = code.unpack(packed, fields * code.field_trits)
+    if code.name != "sherry":
+        assert (whole[..., count:] == (-1 if code.name == "binary" else 0)).all()
+    else:
+        assert ((whole == 0).reshape(2, 3, fields, 4).sum(axis=3) == 1).all()
 
 
 def test_base3_of_the_worked_example():
@@ -59,6 +70,49 @@ def test_tq1_decodes_as_ggml_does():
 def test_two_bit_and_binary_by_definition():
     assert CODES["two_bit"].pack(np.array([-1, 0, 1, 0], np.int8))[0] == 0b01_10_01_00
     assert CODES["binary"].pack(np.array([1, -1, -1, 1, 1, -1, 1, -1], np.int8))[0] == 0b01011001
+
+
+def test_sherry_by_definition():
+    """Bits 3:2 place the zero; bit 4 is the first sign, and bits 0 and 1 turn the other two."""
+    code = CODES["sherry"]
+    assert code.legal.all()
+    for symbol in range(32):
+        first = -1 if symbol & 16 else 1
+        signs = [first, -first if symbol & 1 else first, -first if symbol & 2 else first]
+        signs.insert(symbol >> 2 & 3, 0)
+        np.testing.assert_array_equal(code.table[symbol], signs)
+        assert code.pack(np.array(signs, np.int8))[0] == symbol
+
+
+def test_every_value_of_five_bytes_of_sherry():
+    """Five bytes hold eight quads; each symbol at each place, between all ones and all zeros."""
+    code = CODES["sherry"]
+    for place, symbol, around in product(range(8), range(32), (0, 31)):
+        symbols = [around] * 8
+        symbols[place] = symbol
+        word = sum(value << 5 * i for i, value in enumerate(symbols))
+        packed = np.frombuffer(word.to_bytes(5, "little"), np.uint8)
+        trits = code.unpack(packed, 32)
+        np.testing.assert_array_equal(trits.reshape(8, 4), code.table[symbols])
+        np.testing.assert_array_equal(code.pack(trits), packed)
+
+
+def test_bits_behind_the_last_quad_do_not_count():
+    code = CODES["sherry"]
+    np.testing.assert_array_equal(
+        code.unpack(np.array([0b111_00000], np.uint8), 4), code.unpack(np.zeros(1, np.uint8), 4)
+    )
+
+
+def test_a_quad_that_trits_end_in_gets_its_zero():
+    code = CODES["sherry"]
+    for trits, filled in (
+        ([1], [1, 0, -1, -1]),
+        ([0, 1], [0, 1, -1, -1]),
+        ([1, 1, -1], [1, 1, -1, 0]),
+        ([1, 0, -1, 1, -1, 0], [1, 0, -1, 1, -1, 0, -1, -1, 0, -1, -1, -1]),
+    ):
+        np.testing.assert_array_equal(code.fill(np.array(trits, np.int8), len(filled)), filled)
 
 
 def test_escape_frame():
@@ -94,6 +148,20 @@ def test_escape_frame():
             lambda: CODES["binary"].pack(np.array([1, 0], np.int8)),
             CodeError,
             "code 'binary' holds -1 and +1 only, not 0 at [1]",
+        ),
+        *(
+            (
+                lambda quad=quad: CODES["sherry"].pack(np.array([[0, 1, 1, 1], quad], np.int8)),
+                CodeError,
+                "code 'sherry' must have exactly one zero in each 4 trits of a row, "
+                f"not {quad.count(0)} at [1, 0]",
+            )
+            for quad in ([1, 1, -1, 1], [0, 0, 1, 1], [0, 1, 0, 0], [0, 0, 0, 0])
+        ),
+        (
+            lambda: CODES["sherry"].pack(np.array([0, 1, 1, 1, 0, 0], np.int8)),
+            CodeError,
+            "code 'sherry' must have exactly one zero in each 4 trits of a row, not 2 at [4]",
         ),
         (
             lambda: CODES["base3"].unpack(np.array([0, 243], np.uint8), 10),

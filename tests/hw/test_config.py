@@ -39,6 +39,9 @@ def test_derived_values():
     assert config.weight_bytes == 3
     assert config.max_chunks == 15
     assert (config.tree_levels, config.tree_stages) == (3, 2)
+    # Ten quads of five bits are 50 bits in 7 bytes; 80 lanes have 60 operands.
+    assert MatVecConfig(lanes=8, rows=5, code="sherry", k_max=9, n_max=9).weight_bytes == 7
+    assert MatVecConfig(lanes=80, rows=1, code="sherry", k_max=9, n_max=9).tree_levels == 6
 
 
 def test_the_queue_holds_what_is_under_way():
@@ -83,7 +86,7 @@ def test_presets_fill_base3_beats(name):
         (
             {"code": "huffman"},
             ValueError,
-            "code must be base3, escape, tq1, two_bit or binary, not 'huffman'",
+            "code must be base3, escape, tq1, two_bit, binary or sherry, not 'huffman'",
         ),
         ({"k_max": 65537}, ValueError, "k_max must be from 1 to 65536, not 65537"),
         ({"n_max": 0}, ValueError, "n_max must be from 1 to 262144, not 0"),
@@ -94,6 +97,11 @@ def test_presets_fill_base3_beats(name):
         ({"target": "fgpa"}, ValueError, "target must be fpga or asic, not 'fgpa'"),
         ({"target": None}, TypeError, "target must be a string, not None"),
         ({"code": 3}, TypeError, "code must be a string, not 3"),
+        (
+            {"code": "sherry", "lanes": 10},
+            ValueError,
+            "lanes must be a multiple of 4 with the code 'sherry', not 10",
+        ),
     ],
 )
 def test_illegal_values(change, kind, message):

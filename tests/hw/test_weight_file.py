@@ -4,7 +4,7 @@ import re
 import numpy as np
 import pytest
 
-from trilith.golden import CheckpointError, load_checkpoint
+from trilith.golden import CODES, CheckpointError, load_checkpoint
 from trilith.golden.checkpoint.compare import compare
 from trilith.hw import PRESETS, MatVecConfig
 from trilith.hw.beats import weight_beats, weights_from_beats
@@ -13,11 +13,11 @@ from trilith.hw.weight_file import read_streams, write_streams
 Q = "model.layers.0.self_attn.q_proj"
 
 
-@pytest.mark.parametrize("code", ["base3", "escape", "tq1", "two_bit"])
+@pytest.mark.parametrize("code", ["base3", "escape", "tq1", "two_bit", "sherry"])
 @pytest.mark.parametrize(("n", "k"), [(1, 1), (3, 11), (40, 64), (41, 129)])
 def test_beats_and_back(code, n, k):
     config = MatVecConfig(lanes=8, rows=5, code=code, k_max=999, n_max=999)
-    trits = np.random.default_rng(n).integers(-1, 2, (n, k), np.int8)
+    trits = CODES[code].random(np.random.default_rng(n), (n, k))
     np.testing.assert_array_equal(
         weights_from_beats(config, weight_beats(config, trits), n, k), trits
     )
@@ -60,6 +60,16 @@ def test_what_does_not_fit_the_engine(tmp_path, tiny):
     rule = r"code 'binary' holds -1 and \+1 only, not 0 at \[\d+, \d+\]"
     message = rf"^{re.escape(Q)}: {rule}; give --code {codes}$"
     with pytest.raises(CheckpointError, match=message):
+        write_streams(source, tmp_path / "out", config)
+    config = MatVecConfig(lanes=8, rows=5, k_max=999, n_max=999, code="sherry")
+    quads = np.asarray(source.ternary[Q].trits).reshape(-1, 64, 4)
+    zeros = (quads == 0).sum(axis=2)
+    row, quad = map(int, np.argwhere(zeros != 1)[0])
+    message = (
+        f"{Q}: code 'sherry' must have exactly one zero in each 4 trits of a row, not "
+        f"{zeros[row, quad]} at [{row}, {4 * quad}]; give --code {codes}"
+    )
+    with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         write_streams(source, tmp_path / "out", config)
     assert {file.name for file in tmp_path.iterdir()} == {"source"}
 

@@ -383,6 +383,8 @@ async def extremes_are_exact(dut) -> None:
     await bench.reset()
     least, most = activation_range(config.act_bits)
     n = min(config.rows + 1, config.n_max)
+    # Zeros stand where the code must have them.
+    magnitudes = -CODES[config.code].lowest((n, config.k_max))
     for weights, values in (
         ((-1,), (least,)),
         ((1,), (most,)),
@@ -394,15 +396,15 @@ async def extremes_are_exact(dut) -> None:
         for group_chunks in (0, 1):
             bench.submit(
                 Job(
-                    trits=rng.choice(weights, (n, config.k_max)).astype(np.int8),
+                    trits=rng.choice(weights, magnitudes.shape).astype(np.int8) * magnitudes,
                     activations=rng.choice(values, (config.tokens, config.k_max)).astype(np.int8),
                     group_chunks=group_chunks,
                 )
             )
     # Signs that agree with the activation reach the bound in every node of the tree.
     x = rng.choice((least, most), (1, config.k_max)).astype(np.int8)
-    bench.submit(Job(trits=np.repeat(np.sign(x), n, axis=0), activations=x))
-    bench.submit(Job(trits=np.repeat(-np.sign(x), n, axis=0), activations=x))
+    bench.submit(Job(trits=np.sign(x) * magnitudes, activations=x))
+    bench.submit(Job(trits=-np.sign(x) * magnitudes, activations=x))
     await bench.drain()
 
 
@@ -499,11 +501,11 @@ async def illegal_weights_count_as_zero(dut) -> None:
         row, column = int(rng.integers(n)), int(rng.integers(k))
         chunk, lane = divmod(column, config.lanes)
         beat = row // config.rows * -(-k // config.lanes) + chunk
-        index = (row % config.rows * config.lanes + lane) // code.trits_per_byte
+        index = (row % config.rows * config.lanes + lane) // code.field_trits
         weights[beat] &= ~(0xFF << 8 * index)
         weights[beat] |= byte << 8 * index
         trits = job.trits.copy()
-        for place, trit in enumerate(code.table[byte], index * code.trits_per_byte):
+        for place, trit in enumerate(code.table[byte], index * code.field_trits):
             row_place, lane = divmod(place, config.lanes)
             at = row // config.rows * config.rows + row_place, chunk * config.lanes + lane
             if row_place < config.rows and at[0] < n and at[1] < k:

@@ -1,4 +1,4 @@
-"""cocotb testbench of ``BeatDecoder``: every byte of a code against the table of the code.
+"""cocotb testbench of ``BeatDecoder``: every field of a code against the table of the code.
 
 ``tests/sim/rtl/test_testbenches.py`` runs it. The environment variable ``TRILITH_DECODER`` holds
 JSON: the ``code``, the ``count`` of trits, and the ``prefix`` of the decoder's ports.
@@ -29,11 +29,17 @@ class DecoderBench:
         }
         self._count = fields["count"]
         self.code = CODES[fields["code"]]
-        self.bytes = self.code.packed_bytes(self._count)
+        self.fields = self.code.packed_fields(self._count)
+        self.values = 2**self.code.field_bits
+        self._left = 8 * self.code.packed_bytes(self._count) - self.fields * self.code.field_bits
+        self._noise = np.random.default_rng(3)
 
     async def check(self, packed: list[int]) -> None:
-        """Decode a beat, byte 0 first."""
-        self._ports["packed"].value = int.from_bytes(bytes(packed), "little")
+        """Decode a beat of fields, the first one first; bits that are left behind are random."""
+        beat = int(self._noise.integers(2**self._left))
+        for field in reversed(packed):
+            beat = beat << self.code.field_bits | field
+        self._ports["packed"].value = beat
         await Timer(1, "step")
         outputs = {}
         for name in ("zero", "negative", "illegal"):
@@ -46,39 +52,40 @@ class DecoderBench:
             for zero, negative in zip(outputs["zero"], outputs["negative"], strict=True)
         ]
         expected = self.code.table[packed].reshape(-1)[: self._count].tolist()
-        beat = bytes(packed).hex(" ")
+        beat = bytes(packed).hex(" ")  # One field each.
         assert trits == expected, f"beat {beat} must be {expected}, not {trits}"
         illegal = (~self.code.legal[packed]).tolist()
         assert outputs["illegal"] == illegal, f"illegal of {beat} must be {illegal}"
 
 
 @_limited_test
-async def every_byte_decodes(dut) -> None:
-    """All 256 bytes at each place of the beat, with a legal byte and an illegal one beside it."""
+async def every_field_decodes(dut) -> None:
+    """All fields at each place of the beat, with a legal field and an illegal one beside it."""
     bench = DecoderBench(dut)
     legal = np.flatnonzero(bench.code.legal)
     others = [int(legal[0]), int(legal[-1]), *map(int, np.flatnonzero(~bench.code.legal)[:1])]
-    for place, byte, other in product(range(bench.bytes), range(256), others):
-        packed = [other] * bench.bytes
-        packed[place] = byte
+    for place, field, other in product(range(bench.fields), range(bench.values), others):
+        packed = [other] * bench.fields
+        packed[place] = field
         await bench.check(packed)
 
 
 @_limited_test
-async def one_illegal_byte_is_enough(dut) -> None:
-    """One illegal byte gives zeros and sets its bit of ``illegal``; the others are decoded."""
+async def one_illegal_field_is_enough(dut) -> None:
+    """One illegal field gives zeros and sets its bit of ``illegal``; the others are decoded."""
     bench = DecoderBench(dut)
-    legal = cycle(int(byte) for byte in np.random.default_rng(1).permutation(256))
-    for place, byte in product(range(bench.bytes), np.flatnonzero(~bench.code.legal)):
-        packed = [next(b for b in legal if bench.code.legal[b]) for _ in range(bench.bytes)]
+    legal = cycle(map(int, np.random.default_rng(1).permutation(bench.values)))
+    for place, field in product(range(bench.fields), np.flatnonzero(~bench.code.legal)):
+        packed = [next(f for f in legal if bench.code.legal[f]) for _ in range(bench.fields)]
         await bench.check(packed)
-        packed[place] = int(byte)
+        packed[place] = int(field)
         await bench.check(packed)
 
 
 @_limited_test
 async def random_beats_decode(dut) -> None:
-    """Beats of random bytes, legal or not."""
+    """Beats of random fields, legal or not."""
     bench = DecoderBench(dut)
-    for packed in np.random.default_rng(2).integers(0, 256, (1000, bench.bytes)).tolist():
+    beats = np.random.default_rng(2).integers(0, bench.values, (1000, bench.fields))
+    for packed in beats.tolist():
         await bench.check(packed)

@@ -26,7 +26,7 @@ def random_trits(
     config: MatVecConfig, rng: np.random.Generator, n: int, k: int
 ) -> NDArray[np.int8]:
     """Make random values of the configuration's code, int8[N, K]."""
-    return rng.choice(CODES[config.code].values, (n, k)).astype(np.int8)
+    return CODES[config.code].random(rng, (n, k))
 
 
 def random_activations(
@@ -122,12 +122,14 @@ def stream_beats(
     n, k = job.trits.shape
     chunks = job.shape.chunks(config)
     size = (job.shape.row_groups(config) * config.rows, chunks * config.lanes)
-    trits = rng.choice(code.values, size)
-    trits[:n, :k] = job.trits
-    packed = weight_beats(config, trits.astype(np.int8))
+    trits = code.random(rng, size)
+    # The fillers of a symbol that the matrix ends in follow from its other trits.
+    whole = k + -k % code.span
+    trits[:n, :whole] = code.fill(job.trits, whole)
+    packed = weight_beats(config, trits)
     count = config.rows * config.lanes
-    beats = code.unpack(packed, config.weight_bytes * code.trits_per_byte)
-    beats[:, count:] = rng.choice(code.values, beats[:, count:].shape)
+    beats = code.unpack(packed, 8 * config.weight_bytes // code.field_bits * code.field_trits)
+    beats[:, count:] = code.random(rng, beats[:, count:].shape)
     weights = [int.from_bytes(beat.tobytes(), "little") for beat in code.pack(beats)]
 
     activations = []

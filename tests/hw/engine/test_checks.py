@@ -41,7 +41,7 @@ def test_dot_products(change, kind, message):
         (
             {"code": "base4"},
             ValueError,
-            "code must be base3, escape, tq1, two_bit or binary, not 'base4'",
+            "code must be base3, escape, tq1, two_bit, binary or sherry, not 'base4'",
         ),
         ({"code": 3}, TypeError, "code must be a string, not 3"),
         ({"count": 0}, ValueError, "count must be from 1 to 1048576, not 0"),

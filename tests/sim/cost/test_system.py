@@ -166,7 +166,15 @@ def test_a_mixture_reads_the_experts_of_the_tokens_in_a_pass():
 
 
 @pytest.mark.parametrize(
-    ("code", "bits"), [("base3", 1.6), ("escape", 1.6), ("tq1", 1.6), ("two_bit", 2), ("binary", 1)]
+    ("code", "bits"),
+    [
+        ("base3", 1.6),
+        ("escape", 1.6),
+        ("tq1", 1.6),
+        ("two_bit", 2),
+        ("binary", 1),
+        ("sherry", 1.25),
+    ],
 )
 def test_the_weight_code_of_an_engine_decides_its_bytes(code, bits):
     design = replace(ARRAY, config=replace(ARRAY.config, code=code))

@@ -24,12 +24,13 @@ ENGINES = {
     "tq1": {"lanes": 11, "rows": 3, "tokens": 2, "act_bits": 4, "k_max": 64, "n_max": 20},
     "two_bit": {"lanes": 7, "rows": 3, "tokens": 2, "act_bits": 2, "k_max": 32, "n_max": 20},
     "binary": {"lanes": 5, "rows": 3, "levels_per_stage": 2, "k_max": 19, "n_max": 10},
+    "sherry": {"lanes": 12, "rows": 3, "tokens": 2, "k_max": 40, "n_max": 20},
 }
 for _code in ("escape", "two_bit", "binary"):
     ENGINES[_code]["target"] = "asic"
 
 #: Trits of each code's decoder.
-DECODER_COUNTS = {code.name: 2 * code.trits_per_byte - 1 for code in CODES.values()}
+DECODER_COUNTS = {code.name: 2 * code.field_trits - 1 for code in CODES.values()}
 
 
 @pytest.mark.parametrize("code", CODES)
@@ -45,7 +46,7 @@ def test_engine(code: str) -> None:
 
 
 class Decoders(wiring.Component):
-    """A decoder of every code, each with two bytes of whose last trits one is a filler.
+    """A decoder of every code, each with two fields of whose last trits one is a filler.
 
     All in one design, because building a simulation takes so much longer than running it.
     """
@@ -82,7 +83,7 @@ def test_decoder(code: str) -> None:
 
 def test_that_a_wrong_design_fails() -> None:
     message = (
-        r"^testbenches\.weight_decoder: tests every_byte_decodes, one_illegal_byte_is_enough, "
+        r"^testbenches\.weight_decoder: tests every_field_decodes, one_illegal_field_is_enough, "
         r"random_beats_decode failed; 3 ran: "
         r"AssertionError: beat .* must be .* "
         r"\(all of its output: .*/failed/testbenches\.weight_decoder\.log\)"
