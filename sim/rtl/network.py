@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ...golden.codes import CODES
+from ...golden.codes import CODES, CodeError
 from ...golden.errors import CheckpointError
 from ...golden.network.qonnx import QonnxNetwork
 from ...hw.config import MatVecConfig
@@ -69,13 +69,15 @@ def network_config(
                 f"{network.path}: {name} must be {least} or more for this network, not "
                 f"{getattr(config, name)}; give --{name.replace('_', '-')} {least}, or leave it out"
             )
-    values = CODES[config.code].values
+    code = CODES[config.code]
     for layer in network.layers:
-        if 0 not in values and not layer.linear.weight.trits.all():
+        trits = layer.linear.weight.trits
+        try:
+            code.check(code.fill(trits, trits.shape[1] + -trits.shape[1] % code.span))
+        except CodeError as error:
             raise CheckpointError(
-                f"{network.path}: node {layer.node}: its weights have zeros, and the code "
-                f"{config.code} has none; give another --code"
-            )
+                f"{network.path}: node {layer.node}: {error}; give another --code"
+            ) from None
     return config
 
 

@@ -69,9 +69,13 @@ def test_a_code_without_zeros(tmp_path):
     maker.quant(0.5, 4)
     maker.node("MatMul", np.eye(8))
     file = maker.write(tmp_path / "a.onnx")
-    with pytest.raises(CheckpointError) as error:
-        network_config(QonnxNetwork.load(file), PRESETS["block"], {"code": "binary"})
-    assert str(error.value) == (
-        f"{file}: node matmul_1: its weights have zeros, and the code binary has none; give "
-        "another --code"
-    )
+    for code, rule in (
+        ("binary", "code 'binary' holds -1 and +1 only, not 0 at [0, 1]"),
+        (
+            "sherry",
+            "code 'sherry' must have exactly one zero in each 4 trits of a row, not 3 at [0, 0]",
+        ),
+    ):
+        with pytest.raises(CheckpointError) as error:
+            network_config(QonnxNetwork.load(file), PRESETS["block"], {"code": code})
+        assert str(error.value) == f"{file}: node matmul_1: {rule}; give another --code"
