@@ -139,7 +139,7 @@ def characterize(options: _Options) -> bool:
 def _check(options: _Options) -> None:
     """Refuse options that contradict each other, and unknown names."""
     from ..hw.baselines import BASELINES
-    from ..sim.gatelevel.operands import zero_share
+    from ..sim.gatelevel.operands import check_source
     from ..sim.gatelevel.table import COMPARED_UNITS
 
     unit, way = options.unit, options.way
@@ -151,9 +151,14 @@ def _check(options: _Options) -> None:
         raise OptionError(
             f"--unit must be one of {', '.join(COMPARED_UNITS)} with --all --glitches, not {unit!r}"
         )
-    if options.operands is not None:
+    if options.operands is not None and unit is not None:
         try:
-            zero_share(options.operands)
+            check_source(BASELINES[unit], options.operands)
+        except ValueError as error:
+            raise OptionError(f"--{error}") from None
+    if way == "--unit" and unit is not None:
+        try:
+            BASELINES[unit].check_lanes(options.lanes or _DEFAULT_LANES)
         except ValueError as error:
             raise OptionError(f"--{error}") from None
     if way != "--unit" and not re.fullmatch(r"[\w.-]+", options.library):

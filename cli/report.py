@@ -326,6 +326,11 @@ def baselines(options: _BaselineOptions) -> None:
     for name in options.name or ():
         if name not in BASELINES:
             raise OptionError(f"--name must be one of {', '.join(BASELINES)}, not {name!r}")
+    for name in options.name or BASELINES:
+        try:
+            BASELINES[name].check_lanes(options.lanes)
+        except ValueError as error:
+            raise OptionError(f"--{error}; or give --name for other dot products") from None
     _print_measured(
         options,
         _BASELINES,

@@ -1,10 +1,11 @@
-"""Train the stored digits network: a BitNet MLP on 8x8 handwritten digits, and its float twin.
+"""Train the stored digits networks: BitNet MLPs on 8x8 handwritten digits, and their float twin.
 
 Run ``python -m trilith.golden.training.digits``. Each layer is RMSNorm with gain and a BitLinear:
 activations to int8 by absmax per sample, weights to trits by absmean per matrix, no bias. Squared
-ReLU, as in BitNet b1.58 2B4T, stands between layers. The float twin is the same network with the
-same initialization and recipe, without both quantizers. Every training batch is shifted at random
-by up to a pixel.
+ReLU, as in BitNet b1.58 2B4T, stands between layers. The network in the form of the code ``sherry``
+has exactly one zero in each four weights of a row, see ``sherry_quantize``. The float twin has no
+quantizer. All three have the same initialization and recipe. Every training batch is shifted at
+random by up to a pixel.
 
 The test set is a stratified fifth of the data. The recipe was chosen on a validation fifth of the
 remaining images (``--validate``, which never evaluates the test set). The stored networks train on
@@ -22,18 +23,18 @@ import numpy as np
 from safetensors.numpy import save
 
 from ..checkpoint.packing import pack_weights
-from ..data import DIGITS
+from ..data import DIGITS, SHERRY_DIGITS
 from ..environment import pip_install
 from ..errors import OutputError
 from ..files import check_outputs, new_files
-from ..quantize import absmean_quantize
+from ..quantize import absmean_quantize, sherry_quantize
 
 try:
     import torch
     from sklearn.datasets import load_digits
     from sklearn.model_selection import train_test_split
 
-    from .layers import BitLinear, RMSNorm
+    from .layers import FORMS, BitLinear, RMSNorm
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
@@ -45,6 +46,7 @@ except ModuleNotFoundError:
 _DATA = tomllib.loads(Path(__file__).with_suffix(".toml").read_text(encoding="utf-8"))
 _CONFIG, _RECIPE = _DATA["config"], _DATA["recipe"]
 _FILES = ("model.safetensors", "float.safetensors", "config.json", "test_images.npz")
+_SHERRY_FILES = ("model.safetensors", "config.json")
 
 #: Images uint8[T, 64] and their labels uint8[T].
 _Samples = tuple[np.ndarray, np.ndarray]
@@ -55,19 +57,19 @@ class _DigitsNetwork(torch.nn.Module):
 
     Parameters
     ----------
-    ternary : quantize weights and activations; False for the float twin
+    form : form of the weights, see ``FORMS``
 
     Attributes
     ----------
     layers : a norm and a BitLinear each
     """
 
-    def __init__(self, *, ternary: bool) -> None:
+    def __init__(self, *, form: str) -> None:
         super().__init__()
         self.layers = torch.nn.ModuleList(
             torch.nn.Sequential(
                 RMSNorm(inputs, _CONFIG["rms_norm_eps"]),
-                BitLinear(inputs, outputs, ternary=ternary),
+                BitLinear(inputs, outputs, form=form),
             )
             for inputs, outputs in pairwise(_CONFIG["layer_sizes"])
         )
@@ -112,17 +114,17 @@ def _shifted(x: torch.Tensor) -> torch.Tensor:
     return torch.nn.functional.grid_sample(images, grid, align_corners=False).view(count, 64)
 
 
-def _train(samples: _Samples, *, ternary: bool, seed: int) -> _DigitsNetwork:
+def _train(samples: _Samples, *, form: str, seed: int) -> _DigitsNetwork:
     """Train one network with AdamW and cosine decay.
 
     Parameters
     ----------
     samples : images and labels to train on
-    ternary : train the ternary network, or its float twin
+    form : form of the weights, see ``FORMS``
     seed : fixes the first weights, the batches and the shifts
     """
     torch.manual_seed(seed)
-    network = _DigitsNetwork(ternary=ternary)
+    network = _DigitsNetwork(form=form)
     x, labels = _scaled(samples[0]), torch.from_numpy(samples[1]).long()
     optimizer = torch.optim.AdamW(network.parameters(), **_RECIPE["optimizer"])
     steps = _RECIPE["epochs"] * -(-len(x) // _RECIPE["batch"])
@@ -143,29 +145,41 @@ def _count_correct(network: _DigitsNetwork, samples: _Samples) -> int:
     return int((network(_scaled(samples[0])).argmax(-1).numpy() == samples[1]).sum())
 
 
-def _export(folder: Path, ternary: _DigitsNetwork, twin: _DigitsNetwork, test: _Samples) -> None:
-    """Write both networks, the configuration and the test set; equal inputs give equal bytes.
+def _packed(network: _DigitsNetwork) -> bytes:
+    """Quantize a network and write it as a safetensors file."""
+    packed = {}
+    for index, (norm, linear) in enumerate(network.layers):
+        quantize = sherry_quantize if linear.form == "sherry" else absmean_quantize
+        trits, scale = quantize(linear.weight.detach().numpy())
+        packed[f"layers.{index}.weight"] = pack_weights(trits)
+        packed[f"layers.{index}.weight_scale"] = np.array([scale], np.float32)
+        packed[f"layers.{index}.norm.weight"] = norm.weight.detach().numpy()
+    return save(packed, metadata={"format": "np"})
+
+
+def _export(folder: Path, networks: dict[str, _DigitsNetwork], test: _Samples) -> None:
+    """Write the networks, the configuration and the test set; equal inputs give equal bytes.
 
     Parameters
     ----------
     folder : folder to write, made if it is missing; files that exist are replaced
-    ternary, twin : the networks
+    networks : the network of each form
     test : images and labels of the test set
     """
-    packed, master = {}, {}
-    for index, (layer, twin_layer) in enumerate(zip(ternary.layers, twin.layers, strict=True)):
-        (norm, linear), (twin_norm, twin_linear) = layer, twin_layer
-        trits, scale = absmean_quantize(linear.weight.detach().numpy())
-        packed[f"layers.{index}.weight"] = pack_weights(trits)
-        packed[f"layers.{index}.weight_scale"] = np.array([scale], np.float32)
-        packed[f"layers.{index}.norm.weight"] = norm.weight.detach().numpy()
-        master[f"float.layers.{index}.weight"] = twin_linear.weight.detach().numpy()
-        master[f"float.layers.{index}.norm.weight"] = twin_norm.weight.detach().numpy()
+    master = {}
+    for index, (norm, linear) in enumerate(networks["float"].layers):
+        master[f"float.layers.{index}.weight"] = linear.weight.detach().numpy()
+        master[f"float.layers.{index}.norm.weight"] = norm.weight.detach().numpy()
+    config = json.dumps(_CONFIG, indent=2) + "\n"
     with new_files([folder / name for name in _FILES], force=True) as making:
-        (making / "model.safetensors").write_bytes(save(packed, metadata={"format": "np"}))
+        (making / "model.safetensors").write_bytes(_packed(networks["ternary"]))
         (making / "float.safetensors").write_bytes(save(master, metadata={"format": "np"}))
-        (making / "config.json").write_text(json.dumps(_CONFIG, indent=2) + "\n")
+        (making / "config.json").write_text(config)
         np.savez_compressed(making / "test_images.npz", images=test[0], labels=test[1])
+    sherry = folder / SHERRY_DIGITS.name
+    with new_files([sherry / name for name in _SHERRY_FILES], force=True) as making:
+        (making / "model.safetensors").write_bytes(_packed(networks["sherry"]))
+        (making / "config.json").write_text(config)
 
 
 def main() -> int:
@@ -189,6 +203,8 @@ def main() -> int:
     if not options.validate:
         try:
             check_outputs([options.out / name for name in _FILES], force=options.force)
+            sherry = options.out / SHERRY_DIGITS.name
+            check_outputs([sherry / name for name in _SHERRY_FILES], force=options.force)
         except OutputError as error:
             parser.error(str(error))
 
@@ -202,15 +218,15 @@ def main() -> int:
     role = "validation" if options.validate else "test"
     print(f"{len(samples[1])} training images, {total} {role} images")
 
-    correct: dict[str, list[int]] = {"ternary": [], "float": []}
+    correct: dict[str, list[int]] = {form: [] for form in FORMS}
     for seed in range(options.seeds):
-        networks = {kind: _train(samples, ternary=kind == "ternary", seed=seed) for kind in correct}
+        networks = {form: _train(samples, form=form, seed=seed) for form in FORMS}
         for kind, network in networks.items():
             count = _count_correct(network, held)
             correct[kind].append(count)
             print(f"seed {seed} {kind:7} {count}/{total} correct ({count / total:.2%})", flush=True)
         if seed == 0 and not options.validate:
-            _export(options.out, networks["ternary"], networks["float"], held)
+            _export(options.out, networks, held)
             print(f"stored in {options.out}")
     if options.seeds > 1:
         for kind, counts in correct.items():

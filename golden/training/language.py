@@ -142,7 +142,7 @@ class _TransformerLayer(torch.nn.Module):
     ternary : quantize weights and activations; False for the float twin
     """
 
-    def __init__(self, *, ternary: bool) -> None:
+    def __init__(self, *, form: str) -> None:
         super().__init__()
         hidden, ffn, epsilon = _MODEL.hidden, _MODEL.ffn, _MODEL.epsilon
         kv = _MODEL.kv_heads * _MODEL.head_size
@@ -150,19 +150,19 @@ class _TransformerLayer(torch.nn.Module):
         self.post_attention_layernorm = RMSNorm(hidden, epsilon)
         self.self_attn = torch.nn.ModuleDict(
             {
-                "q_proj": BitLinear(hidden, hidden, ternary=ternary),
-                "k_proj": BitLinear(hidden, kv, ternary=ternary),
-                "v_proj": BitLinear(hidden, kv, ternary=ternary),
+                "q_proj": BitLinear(hidden, hidden, form=form),
+                "k_proj": BitLinear(hidden, kv, form=form),
+                "v_proj": BitLinear(hidden, kv, form=form),
                 "attn_sub_norm": RMSNorm(hidden, epsilon),
-                "o_proj": BitLinear(hidden, hidden, ternary=ternary),
+                "o_proj": BitLinear(hidden, hidden, form=form),
             }
         )
         self.mlp = torch.nn.ModuleDict(
             {
-                "gate_proj": BitLinear(hidden, ffn, ternary=ternary),
-                "up_proj": BitLinear(hidden, ffn, ternary=ternary),
+                "gate_proj": BitLinear(hidden, ffn, form=form),
+                "up_proj": BitLinear(hidden, ffn, form=form),
                 "ffn_sub_norm": RMSNorm(ffn, epsilon),
-                "down_proj": BitLinear(ffn, hidden, ternary=ternary),
+                "down_proj": BitLinear(ffn, hidden, form=form),
             }
         )
 
@@ -190,15 +190,15 @@ class _LanguageModel(torch.nn.Module):
 
     Parameters
     ----------
-    ternary : quantize weights and activations of the layers; False for the float twin
+    form : form of the layers' weights, see ``FORMS``
     """
 
-    def __init__(self, *, ternary: bool) -> None:
+    def __init__(self, *, form: str) -> None:
         super().__init__()
         self.embed_tokens = torch.nn.Embedding(_MODEL.vocabulary, _MODEL.hidden)
         torch.nn.init.normal_(self.embed_tokens.weight, std=_MODEL.hidden**-0.5)
         self.layers = torch.nn.ModuleList(
-            _TransformerLayer(ternary=ternary) for _ in range(_MODEL.layers)
+            _TransformerLayer(form=form) for _ in range(_MODEL.layers)
         )
         self.norm = RMSNorm(_MODEL.hidden, _MODEL.epsilon)
 
@@ -210,17 +210,17 @@ class _LanguageModel(torch.nn.Module):
         return self.norm(x) @ self.embed_tokens.weight.T
 
 
-def _train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> _LanguageModel:
+def _train(tokens: torch.Tensor, *, form: str, steps: int) -> _LanguageModel:
     """Train one network on random windows of the text, with AdamW, warm-up and cosine decay.
 
     Parameters
     ----------
     tokens : int64[T], all texts one after another
-    ternary : train the ternary network, or its float twin
+    form : ``ternary``, or ``float`` for the float twin
     steps : batches of ``batch`` windows
     """
     torch.manual_seed(0)
-    network = _LanguageModel(ternary=ternary)
+    network = _LanguageModel(form=form)
     generator = torch.Generator().manual_seed(1)
     optimizer = torch.optim.AdamW(network.parameters(), **_RECIPE["optimizer"])
 
@@ -243,7 +243,7 @@ def _train(tokens: torch.Tensor, *, ternary: bool, steps: int) -> _LanguageModel
         schedule.step()
         if step % 100 == 0 or step == steps - 1:
             print(
-                f"{'ternary' if ternary else 'float'} step {step} of {steps}: loss {loss:.3f} "
+                f"{form} step {step} of {steps}: loss {loss:.3f} "
                 f"nats per token, {time.monotonic() - started:.0f} s",
                 flush=True,
             )
@@ -333,7 +333,7 @@ def main() -> int:
 
     figures: dict[str, float] = {}
     for kind in ("ternary", "float"):
-        network = _train(tokens, ternary=kind == "ternary", steps=options.steps)
+        network = _train(tokens, form=kind, steps=options.steps)
         figures[kind] = _bits_per_byte(network, held_tokens, size)
         print(f"{kind}: {figures[kind]:.4f} bits per byte of {size} held-out bytes", flush=True)
         if kind == "ternary":

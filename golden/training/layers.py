@@ -6,7 +6,10 @@ The forward pass computes with quantized values. The backward pass takes roundin
 
 import torch
 
-__all__ = ["BitLinear", "RMSNorm"]
+__all__ = ["FORMS", "BitLinear", "RMSNorm"]
+
+#: Forms of weights: trits by ``absmean_quantize`` or by ``sherry_quantize``, or float32.
+FORMS = ("ternary", "sherry", "float")
 
 
 def _round_through(x: torch.Tensor, low: int, high: int) -> torch.Tensor:
@@ -14,16 +17,32 @@ def _round_through(x: torch.Tensor, low: int, high: int) -> torch.Tensor:
     return x + (x.round().clamp(low, high) - x).detach()
 
 
-def _quantized_product(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Multiply float32[..., K] as int8 by float32[N, K] as trits.
+def _kept(weight: torch.Tensor) -> torch.Tensor:
+    """Mark all but the smallest of each four weights of a row, as ``sherry_quantize`` does."""
+    quads = weight.view(len(weight), -1, 4)
+    smallest = quads.abs().argmin(dim=2, keepdim=True)
+    return torch.ones_like(quads).scatter(2, smallest, 0).view_as(weight)
 
-    The quantizers are ``absmax_quantize`` and ``absmean_quantize``; gradients are those of the
-    exact product. Sums of integers stay far below 2²⁴ and are exact in float32.
+
+def _quantized_product(x: torch.Tensor, weight: torch.Tensor, form: str) -> torch.Tensor:
+    """Multiply float32[..., K] as int8 by float32[N, K] as trits of a form.
+
+    The quantizers are ``absmax_quantize``, and ``absmean_quantize`` or ``sherry_quantize``.
+    Gradients are those of the exact product. Sums of integers stay far below 2²⁴ and are exact in
+    float32.
     """
     act_scale = 127 / x.detach().abs().amax(-1, keepdim=True).clamp(min=1e-5)
-    weight_scale = weight.detach().abs().mean(dtype=torch.float64).float().clamp(min=1e-5)
     activations = _round_through(x * act_scale, -128, 127)
-    trits = _round_through(weight * (1 / weight_scale), -1, 1)
+    weight_values = weight.detach()
+    kept = _kept(weight_values) if form == "sherry" else torch.ones_like(weight_values)
+    mean = (weight_values.abs() * kept).sum(dtype=torch.float64) / kept.sum(dtype=torch.float64)
+    weight_scale = mean.float().clamp(min=1e-5)
+    scaled = weight * (1 / weight_scale)
+    if form == "sherry":
+        signs = torch.where(weight_values < 0, -1.0, 1.0) * kept
+        trits = scaled + (signs - scaled).detach()
+    else:
+        trits = _round_through(scaled, -1, 1)
     return activations @ trits.T * weight_scale / act_scale
 
 
@@ -56,18 +75,20 @@ class BitLinear(torch.nn.Module):
     Parameters
     ----------
     inputs, outputs : K and N
-    ternary : weights are quantized to trits and activations to int8
+    form : one of ``FORMS``; with trits, activations are quantized to int8
 
     Attributes
     ----------
     weight : float32[N, K], normal with variance 1 / K at the start
     """
 
-    def __init__(self, inputs: int, outputs: int, *, ternary: bool) -> None:
+    def __init__(self, inputs: int, outputs: int, *, form: str) -> None:
         super().__init__()
-        self.ternary = ternary
+        self.form = form
         self.weight = torch.nn.Parameter(torch.randn(outputs, inputs) / inputs**0.5)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Map x float32[..., K] to y float32[..., N]."""
-        return _quantized_product(x, self.weight) if self.ternary else x @ self.weight.T
+        if self.form == "float":
+            return x @ self.weight.T
+        return _quantized_product(x, self.weight, self.form)

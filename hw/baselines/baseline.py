@@ -18,6 +18,7 @@ from ...golden.floats import (
     fused_dot,
     tree_dot,
 )
+from ..config import check_lanes
 from .config import DotConfig, check_config
 from .fused import FusedDot
 from .integers import BinaryDot, IntegerDot, TernaryDot
@@ -46,6 +47,17 @@ class Baseline:
     activations: FloatFormat | IntFormat | Code
     to: FloatFormat | None = None
     form: str = "exact"
+
+    def check_lanes(self, lanes: int) -> None:
+        """Check that whole symbols of the weights' code fill the lanes of a row.
+
+        Raises
+        ------
+        ValueError
+            If they do not.
+        """
+        if isinstance(self.weights, Code):
+            check_lanes(lanes, self.weights)
 
     def unit(self, config: DotConfig) -> DotUnit:
         """Make the hardware.

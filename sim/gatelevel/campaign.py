@@ -58,6 +58,7 @@ def all_tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
         # rivals at the width of the engine.
         found += [task(name, rows=rows, levels=4) for rows in (1, 4) for name in COMPARED_UNITS]
         found += [task(name, lanes=80, levels=4) for name in COMPARED_UNITS if name != ternary]
+        found += [task("ternaryxint8-sherry", rows=rows, levels=4) for rows in (1, 4)]
         rest = [name for name in BASELINES if name not in COMPARED_UNITS]
         # Trees of floating-point adders, and FP32, are the largest.
         rest.sort(key=lambda name: (name.endswith("tree"), name.startswith("fp32")))

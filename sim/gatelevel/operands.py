@@ -10,15 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from ...golden.codes import Code
+from ...golden.codes import CODES, Code
+from ...golden.data import DIGITS, SHERRY_DIGITS
 from ...golden.floats import FloatFormat, IntFormat
 from ...golden.network.bitnet_2b4t import LAYER_SHAPES, ZERO_FRACTION
 from ...golden.network.layers import BitLinear
 from ...golden.network.mlp import BitNetMLP, load_digits
-from ...golden.quantize import absmax_quantize, sherry_quantize
+from ...golden.quantize import absmax_quantize
 from ...hw.baselines import Baseline
 
-__all__ = ["BEATS", "Operands", "make_operands", "zero_share"]
+__all__ = ["BEATS", "Operands", "check_source", "make_operands", "zero_share"]
 
 #: Beats of a measurement: at 16 lanes, enough for all matrices once.
 BEATS = 1712
@@ -93,6 +94,27 @@ def zero_share(source: str) -> float | None:
     return ZERO_FRACTION if match[1] is None else float(match[1])
 
 
+def check_source(baseline: Baseline, source: str) -> None:
+    """Refuse a source that a kind of dot product has no operands of.
+
+    Raises
+    ------
+    ValueError
+        If there is no such source, or the code of the weights decides the share of zeros.
+    """
+    zero_share(source)
+    if _quads(baseline) and source not in ("trained", "2b4t"):
+        raise ValueError(
+            f"operands must be trained or 2b4t for {baseline.name}, which has one zero in each "
+            f"four weights, not {source!r}"
+        )
+
+
+def _quads(baseline: Baseline) -> bool:
+    """Whether each four weights have exactly one zero."""
+    return isinstance(baseline.weights, Code) and baseline.weights.quads
+
+
 def make_operands(
     baseline: Baseline,
     source: str,
@@ -106,8 +128,8 @@ def make_operands(
 
     Floating-point operands are the values of the network in floating point, rounded. Integers are
     scaled by the largest value of a token, or of a matrix for weights. Weights of codes are the
-    network's trits; for ``binary`` they are the signs of its twin, and for ``sherry`` these signs
-    with a zero for the least weight of each four, see ``sherry_quantize``.
+    network's trits; for ``binary`` they are the signs of its twin. The code ``sherry`` has a
+    network of its own with one zero in each four weights, and so have its random weights.
 
     Parameters
     ----------
@@ -121,13 +143,16 @@ def make_operands(
     Raises
     ------
     ValueError
-        If there is no such source, or ``lanes`` is above 256, the trained network's largest K.
+        If ``check_source`` refuses the source, or ``lanes`` is above 256, the trained network's
+        largest K.
     """
     if lanes > 256:
         raise ValueError(f"lanes must be at most 256, not {lanes}")
+    check_source(baseline, source)
+    quads = _quads(baseline)
     rng = np.random.default_rng(0)
     share = zero_share(source)
-    layers = _trained(rng) if share is None else _like_2b4t(rng, share)
+    layers = _trained(rng, quads=quads) if share is None else _like_2b4t(rng, share, quads=quads)
     tokens = _tokens(
         baseline, layers, rng, beats=beats, lanes=lanes, rows=rows, interleave=interleave
     )
@@ -163,7 +188,7 @@ def _tokens(
     dots : int64[dots, chunks], the beats of each dot product, counted over all tokens
     """
     done = 0
-    ternary = isinstance(baseline.weights, Code) and baseline.weights.zeros is None
+    ternary = isinstance(baseline.weights, Code) and baseline.weights.zeros != 0
     for layer in layers:
         k = layer.trits.shape[1]
         chunks = k // lanes
@@ -219,9 +244,13 @@ def _record(network: BitNetMLP, images: NDArray[np.uint8]) -> list[_Floats]:
     return seen
 
 
-def _trained(rng: np.random.Generator) -> Iterator[_Layer]:
-    """Iterate over the layers of the digits network, again and again, each time on new images."""
-    ternary, floats = BitNetMLP.load(), BitNetMLP.load_float()
+def _trained(rng: np.random.Generator, *, quads: bool) -> Iterator[_Layer]:
+    """Iterate over the layers of the digits network, again and again, each time on new images.
+
+    With ``quads`` it is the network with one zero in each four weights.
+    """
+    ternary = BitNetMLP.load(SHERRY_DIGITS if quads else DIGITS)
+    floats = BitNetMLP.load_float()
     images, _ = load_digits()
     while True:
         some = images[rng.choice(len(images), 4, replace=False)]
@@ -238,10 +267,11 @@ def _trained(rng: np.random.Generator) -> Iterator[_Layer]:
             )
 
 
-def _like_2b4t(rng: np.random.Generator, zeros: float) -> Iterator[_Layer]:
+def _like_2b4t(rng: np.random.Generator, zeros: float, *, quads: bool) -> Iterator[_Layer]:
     """Iterate over layers like 2B4T's: ``down_proj`` after every eight matrices whose K is 2,560.
 
-    With that ratio ``down_proj`` has 25 % of the MACs, as in the model.
+    With that ratio ``down_proj`` has 25 % of the MACs, as in the model. With ``quads`` each four
+    weights have one zero instead of a share.
     """
     while True:
         for turn in range(9):
@@ -250,9 +280,13 @@ def _like_2b4t(rng: np.random.Generator, zeros: float) -> Iterator[_Layer]:
             x = rng.standard_normal((1, k), np.float32)
             if turn == 4:
                 x = np.maximum(x, 0) ** 2
-            sign = rng.choice(np.array([-1, 1], np.int8), (16, k))
+            if quads:
+                trits = CODES["sherry"].random(rng, (16, k))
+            else:
+                sign = rng.choice(np.array([-1, 1], np.int8), (16, k))
+                trits = sign * (rng.random((16, k)) >= zeros)
             yield _Layer(
-                trits=sign * (rng.random((16, k)) >= zeros),
+                trits=trits,
                 inputs=x,
                 float_weights=rng.standard_normal((16, k), np.float32) / np.float32(np.sqrt(k)),
                 float_inputs=x,
@@ -265,8 +299,6 @@ def _convert(fmt: _Format, values: _Floats) -> _Ints:
     Integers and floats of eight bits are scaled by each row's largest, as they are in deployment.
     """
     if isinstance(fmt, Code):
-        if fmt.zeros:
-            return sherry_quantize(values)[0].astype(np.int64)
         return np.where(values < 0, -1, 1).astype(np.int64)
     if isinstance(fmt, IntFormat):
         return absmax_quantize(values, fmt.bits)[0].astype(np.int64)

@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from itertools import islice, pairwise, repeat
 from pathlib import Path
 
@@ -14,14 +15,14 @@ from ...golden.checkpoint.load import load_checkpoint
 from ...golden.checkpoint.tensors import input_files
 from ...golden.checkpoint.tokenizer import load_tokenizer
 from ...golden.codes import CODES
-from ...golden.data import PYDOC
+from ...golden.data import DIGITS, PYDOC, SHERRY_DIGITS
 from ...golden.files import new_files
 from ...golden.matmul import activation_range
 from ...golden.network import bitnet_2b4t as bitnet
 from ...golden.network.mlp import BitNetMLP, load_digits
 from ...golden.network.transformer import BitNetModel
 from ...hw.axi.wrapper import BusWidths
-from ...hw.config import PRESETS, MatVecConfig
+from ...hw.config import PRESETS, MatVecConfig, WeightCode
 from ...hw.jobs import Job
 from ...hw.token.image_file import Image
 from ..tools.errors import SimulationError
@@ -49,6 +50,9 @@ SWEEP_CONFIGS = (
     PRESETS["line"],
     PRESETS["block"],
 )
+
+#: The engine of the network that has one zero in each four weights.
+_SHERRY = next(config for config in SWEEP_CONFIGS if config.code == WeightCode.SHERRY)
 
 #: Configurations of the part ``axi``.
 AXI_CASES = tuple(
@@ -144,13 +148,13 @@ def _network(
     yield replace(last, detail=last.detail or detail)
 
 
-def _digits(simulator: MatVecSimulator) -> Iterator[CaseResult]:
-    """The trained network on every test image: a case per layer; the last tells the accuracy."""
+def _digits(simulator: MatVecSimulator, folder: Path = DIGITS) -> Iterator[CaseResult]:
+    """A trained network on every test image: a case per layer; the last tells the accuracy."""
     images, labels = load_digits()
     multiply = EngineMatmul(simulator)
-    network = BitNetMLP.load(matmul=multiply)
+    network = BitNetMLP.load(folder, matmul=multiply)
     in_rtl = network.forward(images).argmax(axis=1)
-    in_golden = BitNetMLP.load().forward(images).argmax(axis=1)
+    in_golden = BitNetMLP.load(folder).forward(images).argmax(axis=1)
     in_float = BitNetMLP.load_float().forward(images).argmax(axis=1)
     right, float_right = int((in_rtl == labels).sum()), int((in_float == labels).sum())
     accuracy = (
@@ -338,6 +342,7 @@ def _plan(
         plan += zip(SWEEP_CONFIGS, repeat(_sweep), strict=False)
     if Part.DIGITS in parts:
         plan.append((PRESETS["block"], _digits))
+        plan.append((_SHERRY, partial(_digits, folder=SHERRY_DIGITS)))
     if Part.LANGUAGE in parts:
         plan.append((PRESETS["block"], _language))
     if Part.BITNET in parts:

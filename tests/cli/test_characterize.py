@@ -93,7 +93,26 @@ def test_a_clock_that_is_not_met_is_said():
     ],
 )
 def test_bad_options_are_one_line(arguments, message):
-    done = characterize(*arguments, "--liberty", "none.lib")
+    check_refusal(characterize(*arguments, "--liberty", "none.lib"), message)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--lanes", 6), "--lanes must be a multiple of 4 with the code 'sherry', not 6"),
+        (
+            ("--operands", "2b4t:0.3"),
+            "--operands must be trained or 2b4t for ternaryxint8-sherry, which has one zero in "
+            "each four weights, not '2b4t:0.3'",
+        ),
+    ],
+)
+def test_quads_decide_lanes_and_zeros(arguments, message):
+    done = characterize(*arguments, "--liberty", "none.lib", unit="ternaryxint8-sherry")
+    check_refusal(done, message)
+
+
+def check_refusal(done, message):
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.splitlines()[-1].endswith(message)
     assert len(done.stderr.splitlines()) == 1

@@ -10,7 +10,7 @@ from trilith.cli.model import _FOLDERS, _Target
 from trilith.cli.options import Type42
 from trilith.golden.checkpoint.gguf_layouts import LAYOUTS
 from trilith.golden.checkpoint.gguf_places import asked_layouts
-from trilith.golden.data import DIGITS, PYDOC
+from trilith.golden.data import DIGITS, PYDOC, SHERRY_DIGITS
 
 
 @pytest.fixture
@@ -362,6 +362,22 @@ def test_an_advice_leaves_out_streams_of_a_matrix_that_is_too_large(model, tmp_p
     rule = "q_proj.weight must have a multiple of 128 inputs for i2_s, not 64"
     advice = "give --to huggingface or q2_0_64 or iq2_bn or mlx"
     refused(done, f"model.layers.0.self_attn.{rule}; {advice}")
+
+
+def test_quads_without_exactly_one_zero_are_refused_with_their_place(model, tmp_path, tiny):
+    folder, trits, _ = tiny()
+    name = "model.layers.0.self_attn.q_proj"
+    zeros = (trits[name].reshape(len(trits[name]), -1, 4) == 0).sum(axis=2)
+    row, quad = map(int, np.argwhere(zeros != 1)[0])
+    refused(
+        model("convert", folder, tmp_path / "new", "--to", "stream", "--code", "sherry"),
+        f"{name}: code 'sherry' must have exactly one zero in each 4 trits of a row, not "
+        f"{zeros[row, quad]} at [{row}, {4 * quad}]; give --code base3, escape, tq1 or two_bit",
+    )
+    assert not (tmp_path / "new").exists()
+    done = model("convert", SHERRY_DIGITS, tmp_path / "new", "--to", "stream", "--code", "sherry")
+    assert done.returncode == 0
+    assert model("verify", tmp_path / "new", SHERRY_DIGITS).returncode == 0
 
 
 def test_that_codes_of_an_advice_hold_the_weights(model, tmp_path, tiny):

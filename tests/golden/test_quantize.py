@@ -3,7 +3,8 @@ import re
 import numpy as np
 import pytest
 
-from trilith.golden import absmax_quantize, absmean_quantize
+from trilith.golden import CODES, absmax_quantize, absmean_quantize
+from trilith.golden.quantize import sherry_quantize
 
 
 def naive_absmean(w):
@@ -48,6 +49,30 @@ def test_absmean_of_zeros_has_the_least_scale():
     trits, scale = absmean_quantize(np.zeros((2, 3), np.float32))
     assert scale == np.float32(1e-5)
     assert not trits.any()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sherry_has_the_least_squared_error(seed):
+    """No other trits with one zero in each four, at any scale, are nearer to the weights."""
+    w = np.random.default_rng(seed).standard_normal((1, 8)).astype(np.float32)
+    trits, scale = sherry_quantize(w)
+    assert trits.dtype == np.int8
+    assert scale.dtype == np.float32
+    assert ((trits.reshape(2, 4) == 0).sum(axis=1) == 1).all()
+    table = CODES["sherry"].table
+    every = np.concatenate([np.repeat(table, 32, axis=0), np.tile(table, (32, 1))], axis=1)
+    # The best scale of some trits is w·t / t·t, and t·t is 6.
+    best = np.maximum(every @ w[0] / 6, 0)
+    errors = ((w - every * best[:, None]) ** 2).sum(axis=1)
+    assert ((w - trits * scale) ** 2).sum() <= errors.min() * (1 + 1e-5)
+
+
+def test_sherry_of_equal_weights():
+    trits, scale = sherry_quantize(np.array([[1, 1, -1, 1, 0, 0, 0, 0]], np.float32))
+    np.testing.assert_array_equal(trits, [[0, 1, -1, 1, 0, 1, 1, 1]])
+    assert scale == 0.5
+    with pytest.raises(ValueError, match=r"^K must be a multiple of 4, not 6$"):
+        sherry_quantize(np.ones((2, 6), np.float32))
 
 
 @pytest.mark.parametrize("bits", [8, 4, 2])

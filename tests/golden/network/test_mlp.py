@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from trilith.golden import BitNetMLP, CheckpointError
-from trilith.golden.data import DIGITS
+from trilith.golden import CODES, BitNetMLP, CheckpointError
+from trilith.golden.data import DIGITS, SHERRY_DIGITS
 from trilith.golden.errors import ActivationError
 from trilith.golden.network.mlp import load_digits
 
@@ -21,7 +21,15 @@ def accuracy(network):
 def test_digits_are_classified():
     # Trained, counted and stored by trilith.golden.training.digits; its README has these figures.
     assert accuracy(BitNetMLP.load()) == (356, 360)
+    assert accuracy(BitNetMLP.load(SHERRY_DIGITS)) == (356, 360)
     assert accuracy(BitNetMLP.load_float()) == (360, 360)
+
+
+def test_each_four_weights_of_the_sherry_network_have_one_zero():
+    for layer in BitNetMLP.load(SHERRY_DIGITS).layers:
+        trits = layer.weight.trits
+        assert ((trits.reshape(len(trits), -1, 4) == 0).sum(axis=2) == 1).all()
+        assert CODES["sherry"].pack(trits).size == trits.size * 5 // 32
 
 
 def test_layers_are_what_the_config_says():

@@ -1,3 +1,5 @@
+import re
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -74,6 +76,19 @@ def test_statistics_of_2b4t():
     down = [dot for dot in found.dots if len(dot) == 86]
     zeros = np.mean([np.mean(found.activations[dot] == 0) for dot in down])
     assert zeros == pytest.approx(0.598, abs=0.02)
+
+
+@pytest.mark.parametrize("source", ["trained", "2b4t"])
+def test_operands_of_sherry_have_one_zero_in_each_four(source):
+    found = make_operands(BASELINES["ternaryxint8-sherry"], source, beats=300, lanes=16)
+    assert ((found.weights.reshape(-1, 4) == 0).sum(axis=1) == 1).all()
+    assert found.zero_weights == 0.25
+    message = (
+        "operands must be trained or 2b4t for ternaryxint8-sherry, which has one zero in each four "
+        "weights, not '2b4t:0.3'"
+    )
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+        make_operands(BASELINES["ternaryxint8-sherry"], "2b4t:0.3", beats=300, lanes=16)
 
 
 @pytest.mark.parametrize(
