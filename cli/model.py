@@ -21,9 +21,11 @@ from .options import (
     option,
     reading,
 )
-from .output import print_facts, print_json, progress
+from .output import Column, Table, print_facts, print_json, progress
+from .streams import say
 
 if TYPE_CHECKING:
+    from ..golden.checkpoint.compare import Comparison
     from ..golden.checkpoint.tensors import Checkpoint
 
 __all__ = ["app"]
@@ -53,6 +55,10 @@ _Target = StrEnum(
 
 #: Those that are folders; the others are GGUF files.
 _FOLDERS = (_Target.HUGGINGFACE, _Target.MLX, _Target.STREAM)
+_GGUF = tuple(f"--to {to}" for to in _Target if to not in _FOLDERS)
+
+#: Types of floats in a GGUF file.
+Embeddings = StrEnum("Embeddings", ["FLOAT16", "FLOAT32"])
 
 
 command(app)(inspect)
@@ -63,7 +69,13 @@ class _Paths(ReadOptions, ModelOptions):
     target: Path = argument(..., "Folder (huggingface, mlx, stream) or file to write.")
     to: _Target = option(..., "Format to write.")
     preset: Preset = option(Preset.BITNET, "Engine that reads the stream.", needs=("--to stream",))
-    force: bool = force_option(needs=tuple(f"--to {to}" for to in _Target if to not in _FOLDERS))
+    embeddings: Embeddings | None = option(
+        None,
+        "Type of the embedding and of the head in a GGUF file, for programs that do not read the "
+        "source's type. Default: the source's type.",
+        needs=_GGUF,
+    )
+    force: bool = force_option(needs=_GGUF)
 
 
 _EngineOptions = config_fields(MatVecConfig, "code", "k_max", "n_max", needs=("--to stream",))
@@ -77,8 +89,9 @@ class _ConvertOptions(_EngineOptions, _Paths):  # type: ignore[misc]
 def convert(options: _ConvertOptions) -> None:
     """Write a checkpoint in another format; no trit changes.
 
-    Scales keep their value, with one exception: where the source divides by its scales, GGUF and
-    streams get the inverses, rounded to float32. trilith model verify counts these.
+    Scales keep their value, with one exception: where the source divides by its scales, GGUF, MLX
+    and streams get the inverses, rounded to float32. trilith model verify counts these, and the
+    values that --embeddings float16 rounds.
 
     A folder must not exist yet, and a file only with --force. Missing parent folders are made.
     Nothing is written over the source, or into its folder. The tokenizer is converted too; if the
@@ -95,6 +108,12 @@ def convert(options: _ConvertOptions) -> None:
     config = _engine(options)
     _check_target(options)
     checkpoint = load(options.source, options)
+    divides = checkpoint.scale_convention.startswith("divided")
+    if divides and options.to is not _Target.HUGGINGFACE:
+        say(
+            f"warning: {options.source} divides by its scales, and {options.to} multiplies: it "
+            "gets the inverses, rounded to float32; --to huggingface keeps the scales"
+        )
     try:
         reason = _write(checkpoint, options, config)
     except FormatError as error:
@@ -127,7 +146,14 @@ def _write(checkpoint: "Checkpoint", options: _ConvertOptions, config: MatVecCon
         if to is _Target.STREAM:
             write_streams(checkpoint, target, config, progress=show)
             return ""  # Streams have weights only.
-        return write_gguf(checkpoint, target, str(to), force=options.force, progress=show)
+        return write_gguf(
+            checkpoint,
+            target,
+            str(to),
+            embeddings=str(options.embeddings) if options.embeddings else None,
+            force=options.force,
+            progress=show,
+        )
 
 
 def _accepting(checkpoint: "Checkpoint", config: MatVecConfig, refused: _Target) -> list[str]:
@@ -192,7 +218,8 @@ class _VerifyOptions(ReadOptions):
 def verify(options: _VerifyOptions) -> bool:
     """Compare every matrix's trits and scales, and every other tensor, with the source.
 
-    If there is a difference, the command prints the first one and ends with status 1.
+    If there are differences, the command counts them, prints those of each tensor with their first
+    place, and ends with status 1. With --json, each tensor has its first three places.
 
     --i2s-layout and --type42 are for SOURCE, or for CONVERTED where SOURCE is not named .gguf.
 
@@ -211,20 +238,42 @@ def verify(options: _VerifyOptions) -> bool:
     with progress("comparing") as show:
         result = compare(ours, theirs, progress=show)
     if options.as_json:
-        print_json({"equal": not result.difference} | asdict(result))
-    else:
-        print(
-            f"{result.matrices} matrices compared and equal: {result.trits} trits and "
-            f"{result.scales} scales; {result.others} other tensors equal"
+        print_json(
+            {"equal": not result.differences, "difference": result.difference}
+            | {"different": result.different(), **asdict(result)}
         )
+    else:
+        equal = not result.differences
+        print(
+            f"{result.matrices} matrices compared{' and equal' * equal}: {result.trits} trits and "
+            f"{result.scales} scales; {result.others} other tensors{' equal' * equal}"
+        )
+        if result.rounded_values:
+            print(f"{result.rounded_values} values of other tensors are rounded to float16")
         if result.rounded_scales:
             print(
                 f"{result.rounded_scales} scales are inverses rounded to float32: one checkpoint "
                 "multiplies by its scales, and the other divides"
             )
-        if result.difference:
-            print(f"DIFFERENT: {result.difference}")
-    return bool(result.difference)
+        if not equal:
+            _print_differences(result)
+    return bool(result.differences)
+
+
+def _print_differences(result: "Comparison") -> None:
+    """Print the numbers that differ, and a line for each tensor."""
+    numbers = result.different()
+    print(
+        f"DIFFERENT: {numbers['tensors']} tensors, with {numbers['trits']} trits, "
+        f"{numbers['scales']} scales and {numbers['values']} other values"
+    )
+    Table(
+        Column("tensor", "name", 36, "<"),
+        Column("trits", "trits", 9),
+        Column("scales", "scales"),
+        Column("values", "values", 9),
+        Column("first", lambda row: row.first[0], form="<"),
+    ).rows(result.differences)
 
 
 _CompiledEngine = config_fields(MatVecConfig, needs=("--core",))

@@ -1,5 +1,6 @@
 """Comparison of two checkpoints, trit by trit and scale by scale."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import lcm
 from typing import Any
@@ -10,7 +11,38 @@ from numpy.typing import NDArray
 from ..files import Progress, ignore_progress
 from .tensors import Checkpoint, TernaryTensor
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Comparison", "Difference", "compare"]
+
+
+#: Places of a tensor that a difference lists.
+_PLACES = 3
+
+
+#: Rows of a float tensor that are compared at once.
+_ROWS = 4096
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Differences of one tensor.
+
+    Parameters
+    ----------
+    name : name of the tensor
+    first : the first places, a sentence for each; trits first
+    trits, scales, values : numbers that differ; 0 where the tensor itself is missing, is not in the
+        source, or has another shape, as ``first`` says then
+    """
+
+    name: str
+    first: tuple[str, ...]
+    trits: int = 0
+    scales: int = 0
+    values: int = 0
+
+    def __str__(self) -> str:
+        """Name the tensor and the first place in a sentence."""
+        return f"{self.name} {self.first[0]}"
 
 
 @dataclass(frozen=True)
@@ -19,19 +51,77 @@ class Comparison:
 
     Parameters
     ----------
-    matrices, trits, scales : numbers that were compared and are equal, up to the first difference
+    matrices, trits, scales : numbers that were compared
     others : number of float tensors that were compared, by value in float32
-    difference : the first difference in a sentence; empty if there is none
+    differences : the tensors that differ, in the order of the source
     rounded_scales : those of ``scales`` that the conversion rounded to float32, because one
         checkpoint multiplies by its scales and the other divides
+    rounded_values : values of the other tensors that the conversion rounded to float16
     """
 
     matrices: int
     trits: int
     scales: int
     others: int
-    difference: str
+    differences: tuple[Difference, ...] = ()
     rounded_scales: int = 0
+    rounded_values: int = 0
+
+    @property
+    def difference(self) -> str:
+        """The first difference in a sentence; empty if there is none."""
+        return str(self.differences[0]) if self.differences else ""
+
+    def different(self) -> dict[str, int]:
+        """Sum the numbers that differ over all tensors."""
+        return {"tensors": len(self.differences)} | {
+            what: sum(getattr(one, what) for one in self.differences)
+            for what in ("trits", "scales", "values")
+        }
+
+
+class _Counts:
+    """Numbers of a comparison that is under way."""
+
+    def __init__(self) -> None:
+        self.matrices = self.trits = self.scales = self.others = 0
+        self.rounded_scales = self.rounded_values = 0
+        self.differences: list[Difference] = []
+
+    def matrix(self, ours: TernaryTensor, theirs: TernaryTensor) -> None:
+        """Compare two matrices of one name."""
+        if ours.shape != theirs.shape:
+            self.differences.append(_other_shape(ours.name, ours.shape, theirs.shape))
+            return
+        self.matrices += 1
+        self.trits += ours.shape[0] * ours.shape[1]
+        self.scales += theirs.scale.size
+        trits, at_trits = _different_trits(ours, theirs)
+        scales, at_scales = _different_scales(ours, theirs)
+        self.rounded_scales += _rounded_scales(ours, theirs)
+        if trits or scales:
+            first = (*at_trits, *at_scales)
+            self.differences.append(Difference(ours.name, first, trits=trits, scales=scales))
+
+    def floats(self, name: str, ours: NDArray, theirs: NDArray) -> None:
+        """Compare two other tensors of one name, a few rows at a time."""
+        if ours.shape != theirs.shape:
+            self.differences.append(_other_shape(name, ours.shape, theirs.shape))
+            return
+        self.others += 1
+        ours, theirs = np.atleast_1d(ours), np.atleast_1d(theirs)
+        count, first = 0, []
+        for start in range(0, len(ours), _ROWS):
+            a, b = ours[start : start + _ROWS], theirs[start : start + _ROWS]
+            wrong, rounded = _different_values(a, b)
+            self.rounded_values += rounded
+            count += int(wrong.sum())
+            for place in _first(wrong)[: _PLACES - len(first)]:
+                here, there = a[place], b[place]
+                index = ", ".join(map(str, (place[0] + start, *place[1:])))
+                first.append(f"has the value {here} at {index}, and {there} in the source")
+        if count:
+            self.differences.append(Difference(name, tuple(first), values=count))
 
 
 def compare(
@@ -41,7 +131,8 @@ def compare(
 
     Scales are equal if the scale of each weight is, however they are grouped. A scale that
     multiplies equals one that divides if it is the inverse, rounded to float32. Other tensors are
-    compared if the converted checkpoint has any; an engine's streams have none.
+    compared if the converted checkpoint has any; an engine's streams have none. A value in float16
+    equals one of another type that is rounded to it.
 
     Parameters
     ----------
@@ -49,39 +140,40 @@ def compare(
     source : checkpoint to compare with
     progress : called after each tensor
 
+    Returns
+    -------
+    Numbers of all that was compared, and of all that differs
+
     Raises
     ------
     CheckpointError
         If one of them is refused.
     """
-    matrices = trits = scales = rounded = others = 0
-    difference = _different_names(converted.ternary, source.ternary)
-    names = [*source.ternary, *(source.tensors if converted.tensors else ())]
-    if not difference and converted.tensors:
-        difference = _different_names(converted.tensors, source.tensors)
-    if not difference and not _same_transforms(converted, source):
-        difference = "the transform of activations is another one than in the source"
-    for done, name in enumerate([] if difference else names):
-        if name in source.ternary:
-            ours, theirs = converted.ternary[name], source.ternary[name]
-            difference = _different_matrix(ours, theirs)
-            if not difference:
-                matrices += 1
-                trits += ours.shape[0] * ours.shape[1]
-                scales += theirs.scale.size
-                rounded += _rounded_scales(ours, theirs)
+    counts = _Counts()
+    tensors = source.tensors if converted.tensors else ()
+    names = [*source.ternary, *tensors]
+    for done, name in enumerate(names):
+        if name not in (converted.ternary if name in source.ternary else converted.tensors):
+            counts.differences.append(Difference(name, ("is missing",)))
+        elif name in source.ternary:
+            counts.matrix(converted.ternary[name], source.ternary[name])
         else:
-            a, b = converted.tensors[name], source.tensors[name]
-            if a.shape != b.shape:
-                difference = f"{name} has the shape {a.shape}, and {b.shape} in the source"
-            elif not _same_floats(a, b):
-                difference = f"{name} has other values than in the source"
-            else:
-                others += 1
-        if difference:
-            break
+            counts.floats(name, converted.tensors[name], source.tensors[name])
         progress(done + 1, len(names))
-    return Comparison(matrices, trits, scales, others, difference, rounded)
+    if not _same_transforms(converted, source):
+        words = ("is another one than in the source",)
+        counts.differences.insert(0, Difference("the transform of activations", words))
+    counts.differences += _added(converted.ternary, source.ternary)
+    counts.differences += _added(converted.tensors, tensors)
+    return Comparison(
+        counts.matrices,
+        counts.trits,
+        counts.scales,
+        counts.others,
+        tuple(counts.differences),
+        counts.rounded_scales,
+        counts.rounded_values,
+    )
 
 
 def _same_transforms(a: Checkpoint, b: Checkpoint) -> bool:
@@ -91,42 +183,59 @@ def _same_transforms(a: Checkpoint, b: Checkpoint) -> bool:
     return a.rotations.same_as(b.rotations)
 
 
-def _different_names(ours: Any, theirs: Any) -> str:
-    for name in theirs:
-        if name not in ours:
-            return f"{name} is missing"
-    for name in ours:
-        if name not in theirs:
-            return f"{name} is not in the source"
-    return ""
+def _added(ours: Iterable[str], theirs: Iterable[str]) -> list[Difference]:
+    """List the tensors that the source does not have."""
+    known = set(theirs)
+    return [Difference(name, ("is not in the source",)) for name in ours if name not in known]
 
 
-def _different_matrix(ours: TernaryTensor, theirs: TernaryTensor) -> str:
-    name = ours.name
-    if ours.shape != theirs.shape:
-        return f"{name} has the shape {ours.shape}, and {theirs.shape} in the source"
-    n, k = ours.shape
+def _other_shape(name: str, ours: tuple[int, ...], theirs: tuple[int, ...]) -> Difference:
+    return Difference(name, (f"has the shape {ours}, and {theirs} in the source",))
+
+
+def _different_trits(ours: TernaryTensor, theirs: TernaryTensor) -> tuple[int, list[str]]:
+    """Count the trits that differ, and list the first ones."""
     # Rows beyond N are fillers, which may differ.
-    same = np.array_equal(ours.packed, theirs.packed)
-    if not same and (n % 4 == 0 or not np.array_equal(ours.trits, theirs.trits)):
-        row, column = np.argwhere(ours.trits != theirs.trits)[0]
-        return (
-            f"{name} has the trit {ours.trits[row, column]} at output {row}, input {column}, "
-            f"and {theirs.trits[row, column]} in the source"
-        )
+    if np.array_equal(ours.packed, theirs.packed):
+        return 0, []
+    a, b = ours.trits, theirs.trits
+    wrong = a != b
+    return int(wrong.sum()), [
+        f"has the trit {a[row, column]} at output {row}, input {column}, and {b[row, column]} in "
+        "the source"
+        for row, column in _first(wrong)
+    ]
+
+
+def _first(wrong: NDArray[np.bool_]) -> list[tuple[int, ...]]:
+    """List the first places."""
+    flat = np.flatnonzero(wrong)[:_PLACES]
+    return [tuple(map(int, np.unravel_index(one, wrong.shape))) for one in flat]
+
+
+def _different_scales(ours: TernaryTensor, theirs: TernaryTensor) -> tuple[int, list[str]]:
+    """Count the source's scales of which a weight has another one, and list the first places."""
     a, b = _aligned_scales(ours, theirs)
     same = a == b
     if ours.divides != theirs.divides:
         factor, divisor = (b, a) if ours.divides else (a, b)
         with np.errstate(divide="ignore", over="ignore"):  # A factor may be zero.
             same = (factor == np.float32(1) / divisor) | (divisor == np.float32(1) / factor)
-    if not same.all():
-        block, group = np.argwhere(~same)[0]
-        row, column = block * n // len(a), group * k // a.shape[1]
+    n, k = ours.shape
+    words = []
+    for block, group in _first(~same):
         here, there = _scale_words(ours, a[block, group]), _scale_words(theirs, b[block, group])
+        row, column = block * n // len(a), group * k // a.shape[1]
         place = f"output {row}, input {column}"
-        return f"{name} has the scale {here} at {place}, and {there} in the source"
-    return ""
+        words.append(f"has the scale {here} at {place}, and {there} in the source")
+    return _count_scales(theirs, ~same), words
+
+
+def _count_scales(tensor: TernaryTensor, found: NDArray[np.bool_]) -> int:
+    """Count the scales of a matrix in whose part of ``_aligned_scales`` something is found."""
+    s, g = tensor.scale.shape
+    rows, columns = found.shape
+    return int(found.reshape(s, rows // s, g, columns // g).any(axis=(1, 3)).sum())
 
 
 def _aligned_scales(
@@ -143,14 +252,12 @@ def _aligned_scales(
 
 
 def _rounded_scales(ours: TernaryTensor, theirs: TernaryTensor) -> int:
-    """Count the source's scales whose inverse is not a float32; scales must be equal."""
+    """Count the source's scales whose inverse is not a float32."""
     if ours.divides == theirs.divides:
         return 0
     a, b = _aligned_scales(ours, theirs)
     # A product of two float32 is exact in float64.
-    inexact = a.astype(np.float64) * b.astype(np.float64) != 1
-    s, g = theirs.scale.shape
-    return int(inexact.reshape(s, len(a) // s, g, a.shape[1] // g).any(axis=(1, 3)).sum())
+    return _count_scales(theirs, a.astype(np.float64) * b.astype(np.float64) != 1)
 
 
 def _scale_words(tensor: TernaryTensor, scale: Any) -> str:
@@ -158,9 +265,20 @@ def _scale_words(tensor: TernaryTensor, scale: Any) -> str:
     return f"{scale} (a divisor)" if tensor.divides else f"{scale}"
 
 
-def _same_floats(a: NDArray, b: NDArray) -> bool:
-    """Compare values bit by bit, in float32 if the types differ."""
-    dtype = a.dtype if a.dtype == b.dtype else np.float32
+def _different_values(a: NDArray, b: NDArray) -> tuple[NDArray[np.bool_], int]:
+    """Compare values bit by bit, in float32 if the types differ; count those rounded to float16."""
+    dtype = a.dtype if a.dtype == b.dtype else np.dtype(np.float32)
     with np.errstate(over="ignore"):
-        a, b = (np.ascontiguousarray(x, dtype).reshape(-1).view(np.uint8) for x in (a, b))
-    return np.array_equal(a, b)
+        wrong = _bits(a, dtype) != _bits(b, dtype)
+        half = np.dtype(np.float16)
+        if a.dtype == b.dtype or half not in (a.dtype, b.dtype) or not wrong.any():
+            return wrong, 0
+        # float32 holds all values of the other type but those of float64.
+        halves = (_bits(x.astype(np.float32), half) for x in (a, b))
+        still = np.not_equal(*halves)
+    return still, int(wrong.sum() - still.sum())
+
+
+def _bits(array: NDArray, dtype: np.dtype) -> NDArray:
+    """Return the bits of values in a type, as integers of its size."""
+    return np.ascontiguousarray(array, dtype).view(f"u{dtype.itemsize}")

@@ -148,7 +148,7 @@ def read_gguf_tokenizer(file: GgufFile) -> Tokenizer:
     """
     where, model = file.path, _value(file, "model", str, None)
     makers = {"gpt2": _byte_level, "llama": _sentencepiece}
-    if model is None:
+    if model in (None, "none"):
         raise MissingTokenizerError(
             f"{where}: the model's tokenizer is missing: the file has none, and tokenizer.json is "
             "not beside it; copy it there"

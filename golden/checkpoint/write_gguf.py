@@ -1,7 +1,8 @@
 """Writer of GGUF files with ternary weights."""
 
+import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ from gguf import GGUFWriter
 from gguf.constants import GGMLQuantizationType, GGUFValueType
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, FormatError, MissingTokenizerError, within
+from ..errors import CheckpointError, CheckpointWarning, FormatError, within
 from ..files import Progress, ignore_progress, new_file
 from .end_tokens import end_tokens
 from .finite import to_finite_float32
@@ -64,7 +65,7 @@ def check_gguf(checkpoint: Checkpoint, kind: str) -> None:
     """
     plan = _Plan.make(checkpoint, _kind(kind))
     for name, array in checkpoint.tensors.items():
-        _float_type(name, array)
+        plan.float_type(name, array)
     if plan.kind.tensor_bytes:
         for tensor in checkpoint.ternary.values():
             check_single_scale(tensor, plan.kind.name)
@@ -78,6 +79,7 @@ def write_gguf(
     file: Path,
     kind: str,
     *,
+    embeddings: str | None = None,
     force: bool = False,
     progress: Progress = ignore_progress,
 ) -> str:
@@ -87,24 +89,28 @@ def write_gguf(
     ``compare`` counts these. No other scale is rounded: I2_S has one float32 scale per matrix, and
     IQ2_BN one per row. The blocks of other layouts have float16 scales, which are used where they
     hold every scale of a matrix exactly. Otherwise they are 1, and the scale is a float32 tensor
-    ``.scale`` beside the matrix, as llama.cpp's ``BitnetModel`` writes it. A block of zeros has the
-    matrix's scale, where ggml's own quantizer writes 0.
+    ``.scale`` beside the matrix, as llama.cpp's ``BitnetModel`` writes it. Some readers ignore it,
+    which a ``CheckpointWarning`` says. A block of zeros has the matrix's scale, where ggml's own
+    quantizer writes 0.
 
     Norms are float32; other tensors keep their types. The tokenizer of a GGUF source is copied.
     Another source's ``tokenizer.json`` is written if ``read_gguf_tokenizer`` can make the same
-    tokenizer again; llama.cpp needs one to run the file.
+    tokenizer again. Otherwise ``tokenizer.ggml.model`` is none: llama.cpp refuses files without the
+    key.
 
     Parameters
     ----------
     checkpoint : source, of an architecture that GGUF has a name for
     file : takes its name when it is complete
     kind : name of one of ``LAYOUTS`` in lower case
+    embeddings : "float16" or "float32" for the embedding and the head, where a reader does not know
+        the source's type; ``compare`` counts the values that float16 rounds
     force : replace a file that exists
     progress : called after each tensor
 
     Returns
     -------
-    Reason why the source's tokenizer is not in the file; empty where nothing is lost
+    Reason why no tokenizer is in the file; empty where there is one, or a GGUF source has none
 
     Raises
     ------
@@ -113,7 +119,7 @@ def write_gguf(
     OutputError, OSError
         If the file cannot be written, or its name is refused, see ``check_outputs``.
     """
-    plan = _Plan.make(checkpoint, _kind(kind))
+    plan = replace(_Plan.make(checkpoint, _kind(kind)), embeddings=embeddings)
     with new_file(file, inputs=input_files(checkpoint.path), force=force) as partial:
         writer = GGUFWriter(partial, plan.arch)
         try:
@@ -126,7 +132,24 @@ def write_gguf(
             _write_tensors(writer, checkpoint, plan, progress)
         finally:
             writer.close()
+    _warn_of_scales(file, plan)
     return reason
+
+
+def _warn_of_scales(file: Path, plan: "_Plan") -> None:
+    """Warn of scales that a reader may ignore."""
+    count = sum(plan.scale_name(name) is not None for name in plan.shapes)
+    if count:
+        fits = all(k % 128 == 0 for _, k in plan.shapes.values())
+        warnings.warn(
+            CheckpointWarning(
+                f"{file}: the scales of {count} matrices are not exact in float16, and stand in "
+                "tensors named .scale. llama.cpp reads them, and some readers ignore them and make "
+                "wrong text (pytritium)"
+                + ("; I2_S, which has its scales inside, is for those: --to i2_s" if fits else "")
+            ),
+            stacklevel=3,
+        )
 
 
 def _kind(kind: str) -> BlockLayout:
@@ -151,6 +174,7 @@ class _Plan:
     shapes : (N, K) of the ternary matrices by Hugging Face's tensor name
     names : GGUF's names of all tensors by Hugging Face's
     float16 : the scales of a matrix are in its blocks; False where a ``.scale`` tensor has them
+    embeddings : type of tensors that are neither ternary nor norms; None for that of the source
     """
 
     kind: BlockLayout
@@ -161,6 +185,7 @@ class _Plan:
     shapes: Mapping[str, tuple[int, int]]
     names: Mapping[str, str]
     float16: Mapping[str, bool]
+    embeddings: str | None = None
 
     @classmethod
     def make(cls, checkpoint: Checkpoint, kind: BlockLayout) -> "_Plan":
@@ -203,6 +228,12 @@ class _Plan:
         if self.float16.get(name, True):
             return None
         return scale_name(self.names[name])
+
+    def float_type(self, name: str, array: NDArray) -> np.dtype:
+        """Choose the type of a tensor that is not ternary; norms are float32."""
+        if array.dtype.name not in _GGML_FLOATS:
+            raise FormatError(f"{name} must be float for GGUF, not {array.dtype.name}")
+        return np.dtype(np.float32 if array.ndim == 1 else self.embeddings or array.dtype)
 
 
 def _scales_fit(tensor: TernaryTensor, kind: BlockLayout) -> bool:
@@ -295,7 +326,7 @@ def _add_metadata(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> No
 
 
 def _add_tokenizer(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> str:
-    """Add the tokenizer and the tokens that end a text; return why it is not there."""
+    """Add the tokenizer and the tokens that end a text; return why no tokenizer is there."""
     if checkpoint.format.startswith("gguf"):
         _copy_tokenizer(writer, checkpoint.path)
         return ""
@@ -310,9 +341,8 @@ def _add_tokenizer(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> s
         tokenizer = load_tokenizer(checkpoint.path)
         with tokenizer_errors(lambda reason: f"the tokenizer must be legal: {reason}"):
             found = tokenizer_metadata(tokenizer, plan.model.vocabulary, bos=bos, ends=ends)
-    except MissingTokenizerError:
-        return ""
     except CheckpointError as error:
+        writer.add_string("tokenizer.ggml.model", "none")
         return str(error)
     for key, value in found.items():
         writer.add_key_value(f"tokenizer.ggml.{key}", value, *_value_type(value))
@@ -346,21 +376,29 @@ def _copy_tokenizer(writer: GGUFWriter, path: Path) -> None:
         elif inner is not None:
             value = value.tolist()
         writer.add_key_value(key, value, cast(GGUFValueType, kind), inner)
+    if "tokenizer.ggml.model" not in source.metadata:
+        writer.add_string("tokenizer.ggml.model", "none")
 
 
-def _float_type(name: str, array: NDArray) -> np.dtype:
-    """Choose the type of a tensor that is not ternary; norms are float32."""
-    dtype = np.dtype(np.float32) if array.ndim == 1 else array.dtype
-    if dtype.name not in _GGML_FLOATS:
-        raise FormatError(f"{name} must be float for GGUF, not {dtype.name}")
-    return dtype
+def _floats(name: str, array: NDArray, dtype: np.dtype) -> NDArray:
+    """Convert a tensor to a type that holds its values, rounded."""
+    if dtype != np.float16 or array.dtype == dtype:
+        return to_finite_float32(name, array) if dtype == np.float32 else array
+    with np.errstate(over="ignore"):
+        half = array.astype(dtype)
+    if not np.isfinite(half).all():
+        raise FormatError(
+            f"{name} must have values of at most 65504 for float16, not "
+            f"{np.abs(to_finite_float32(name, array)).max()}; give --embeddings float32"
+        )
+    return half
 
 
 def _add_tensor_infos(writer: GGUFWriter, checkpoint: Checkpoint, plan: _Plan) -> None:
     """Add name, shape and type of each tensor, in the order of the data."""
     for name in checkpoint.tensors:
         array = checkpoint.tensors[name]
-        dtype = _float_type(name, array)
+        dtype = plan.float_type(name, array)
         writer.add_tensor_info(
             plan.names[name],
             array.shape,
@@ -384,8 +422,8 @@ def _write_tensors(
     total = len(checkpoint.tensors) + len(plan.shapes)
     for done, name in enumerate(checkpoint.tensors):
         array = checkpoint.tensors[name]
-        one = to_finite_float32(name, array) if array.ndim == 1 else np.ascontiguousarray(array)
-        writer.write_tensor_data(one)
+        one = _floats(name, array, plan.float_type(name, array))
+        writer.write_tensor_data(np.ascontiguousarray(one))
         progress(done + 1, total)
     for done, name in enumerate(plan.shapes):
         tensor = checkpoint.ternary[name.removesuffix(".weight")]

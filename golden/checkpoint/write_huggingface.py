@@ -3,13 +3,14 @@
 import json
 import shutil
 import struct
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import CheckpointError, FormatError, MissingTokenizerError
+from ..errors import CheckpointError, CheckpointWarning, FormatError, MissingTokenizerError
 from ..files import Progress, ignore_progress, new_folder
 from .gguf_names import check_activation
 from .mlx import mlx_words
@@ -106,9 +107,11 @@ def write_huggingface(
     where that is exact. MLX's scales multiply and belong to groups of a row.
 
     Scales keep their value and direction: ``linear_class`` is bitlinear where the source divides
-    by them and autobitlinear where it multiplies, so that none is rounded. They are stored as
-    float32. Other tensors keep their types. A Hugging Face source's tokenizer files are copied.
-    The tokenizer of a GGUF source becomes ``tokenizer.json``.
+    by them and autobitlinear where it multiplies, so that none is rounded. Some loaders divide by
+    the scales of every model that is not of the family BitNet. A ``CheckpointWarning`` says where
+    that would be wrong. Scales are stored as float32. Other tensors keep their types. A Hugging
+    Face source's tokenizer files are copied. The tokenizer of a GGUF source becomes
+    ``tokenizer.json``.
 
     Parameters
     ----------
@@ -133,6 +136,15 @@ def write_huggingface(
     with new_folder(folder, inputs=input_files(checkpoint.path)) as partial:
         group = _group(checkpoint) if mlx else None
         divides = _write_safetensors(partial / "model.safetensors", checkpoint, group, progress)
+        if not (divides or mlx) and checkpoint.config.get("model_type") != "bitnet":
+            warnings.warn(
+                CheckpointWarning(
+                    f"{folder}: weight_scale multiplies, as linear_class autobitlinear says. "
+                    "Loaders that always divide make wrong text; a source whose scales divide "
+                    "keeps them"
+                ),
+                stacklevel=2,
+            )
         # Other keys of the source's object matter too: modules left alone, use_rms_norm.
         old = checkpoint.config.get("quantization_config")
         config = checkpoint.config | {

@@ -26,6 +26,9 @@ def model(monkeypatch, capsys):
     return run
 
 
+DIVIDES = {"quant_method": "bitnet"}
+
+
 def refused(done, message):
     assert done.returncode == 2
     assert done.stdout == ""
@@ -113,10 +116,13 @@ def test_convert_and_verify(model, tmp_path, tiny, to):
     target = tmp_path / "target"
     done = model("convert", folder, target, "--to", to)
     assert done.returncode == 0, done.stderr
-    assert (
-        done.stdout
-        == f"{target}: 7 matrices; 'trilith model verify' compares them with the source\n"
-    )
+    said = f"{target}: 7 matrices; 'trilith model verify' compares them with the source\n"
+    if to not in _FOLDERS:
+        said += (
+            f"no tokenizer was written: {folder}/tokenizer.json: the model's tokenizer is missing; "
+            "copy it there\n"
+        )
+    assert done.stdout == said
     done = model("verify", target, folder)
     assert done.returncode == 0, done.stderr
     others = 0 if to == "stream" else 4
@@ -125,15 +131,27 @@ def test_convert_and_verify(model, tmp_path, tiny, to):
     )
 
 
-def test_verify_finds_a_difference(model, tmp_path, tiny):
+def test_verify_counts_differences(model, tmp_path, tiny):
     one, two = tiny("one", seed=1)[0], tiny("two", seed=2)[0]
     done = model("verify", one, two)
     assert done.returncode == 1
-    first, second = done.stdout.splitlines()
-    assert first == "0 matrices compared and equal: 0 trits and 0 scales; 0 other tensors equal"
-    assert second.startswith("DIFFERENT: model.layers.0.self_attn.q_proj has the trit ")
+    lines = done.stdout.splitlines()
+    assert lines[0] == "7 matrices compared: 589824 trits and 7 scales; 4 other tensors"
     found = json.loads(model("verify", one, two, "--json").stdout)
-    assert (found["equal"], found["matrices"]) == (False, 0)
+    assert (found["equal"], found["matrices"], len(found["differences"])) == (False, 7, 11)
+    numbers = found["different"]
+    assert 0.6 < numbers["trits"] / 589824 < 0.7
+    assert (numbers["tensors"], numbers["scales"]) == (11, 7)
+    assert lines[1] == (
+        f"DIFFERENT: 11 tensors, with {numbers['trits']} trits, 7 scales and {numbers['values']} "
+        "other values"
+    )
+    first = found["differences"][0]
+    assert found["difference"] == f"{first['name']} {first['first'][0]}"
+    assert len(first["first"]) == 4
+    row = next(line for line in lines if line.startswith(first["name"]))
+    assert row.split()[1:4] == [str(first["trits"]), "1", "0"]
+    assert row.endswith(first["first"][0])
 
 
 def test_the_digits_as_an_engine_takes_them(model, tmp_path):
@@ -396,3 +414,24 @@ def test_the_lists_of_layouts_are_those_of_the_readers():
     gguf = [str(one) for one in _Target if one not in _FOLDERS]
     assert gguf == [name.lower() for name in LAYOUTS]
     assert [str(one) for one in Type42] == asked_layouts()
+
+
+def test_what_convert_says_of_scales_and_embeddings(model, tmp_path, tiny):
+    folder, _, _ = tiny(model_type="llama", hidden_act="silu", quantization_config=DIVIDES)
+    file = tmp_path / "a.gguf"
+    done = model("convert", folder, file, "--to", "tq2_0", "--embeddings", "float32")
+    first, second = done.stderr.splitlines()
+    assert first == (
+        f"trilith: warning: {folder} divides by its scales, and tq2_0 multiplies: it gets the "
+        "inverses, rounded to float32; --to huggingface keeps the scales"
+    )
+    assert second.startswith(f"trilith: warning: {file}: the scales of 7 matrices are not exact")
+    assert model("verify", file, folder).returncode == 0
+    done = model("convert", folder, tmp_path / "b", "--to", "huggingface")
+    assert (done.returncode, done.stderr) == (0, "")
+    done = model("convert", file, tmp_path / "c.gguf", "--to", "i2_s", "--embeddings", "float16")
+    assert (done.returncode, done.stderr) == (0, "")
+    lines = model("verify", tmp_path / "c.gguf", file).stdout.splitlines()
+    assert lines == [
+        "7 matrices compared and equal: 589824 trits and 7 scales; 3 other tensors equal"
+    ]

@@ -116,10 +116,11 @@ CASES = [
     *(
         (
             "model convert",
-            f"a b --to {to} --force",
-            "--force .* without --to tq1_0 or --to tq2_0",
+            f"a b --to {to} --{name}",
+            f"--{name.split()[0]} .* without --to tq1_0 or --to tq2_0",
         )
         for to in ("stream", "huggingface")
+        for name in ("force", "embeddings float16")
     ),
     ("estimate", "--equal area", "--equal must not be given without --versus"),
     ("estimate", "--prompt 9 --context 9", "--context must not be given with --prompt"),

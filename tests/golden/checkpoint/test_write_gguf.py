@@ -1,12 +1,14 @@
 """Writer of GGUF files."""
 
 import re
+import warnings
 
 import gguf
 import ml_dtypes
 import numpy as np
 import pytest
 from gguf.quants import dequantize, quantize
+from tokenizers import Tokenizer, models
 
 from trilith.golden import (
     CODES,
@@ -17,8 +19,10 @@ from trilith.golden import (
 from trilith.golden.checkpoint.compare import compare
 from trilith.golden.checkpoint.gguf_file import GgufFile
 from trilith.golden.checkpoint.gguf_names import gguf_name
+from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.checkpoint.write_gguf import write_gguf
 from trilith.golden.checkpoint.write_huggingface import write_huggingface
+from trilith.golden.errors import CheckpointWarning, FormatError, MissingTokenizerError
 
 Q = "model.layers.0.self_attn.q_proj"
 
@@ -166,3 +170,86 @@ def test_other_scaled_positions_have_no_place_in_gguf(tmp_path, tiny, key):
     message = f"{folder}: rotary positions must be plain or linearly scaled for GGUF, not 'yarn'"
     with pytest.raises(CheckpointError, match=f"^{re.escape(message)}$"):
         write_gguf(load_checkpoint(folder), tmp_path / "a.gguf", "i2_s")
+
+
+def test_the_tokenizer_of_a_model_without_one(tmp_path, tiny):
+    folder, _, _ = tiny()
+    reason = write_gguf(load_checkpoint(folder), tmp_path / "a.gguf", "i2_s")
+    assert reason == (f"{folder}/tokenizer.json: the model's tokenizer is missing; copy it there")
+    write_gguf(load_checkpoint(tmp_path / "a.gguf"), tmp_path / "b.gguf", "tq2_0")
+    for file in (tmp_path / "a.gguf", tmp_path / "b.gguf"):
+        # llama.cpp refuses files without the key.
+        assert GgufFile(file).metadata["tokenizer.ggml.model"] == "none"
+        message = (
+            f"{file}: the model's tokenizer is missing: the file has none, and tokenizer.json is "
+            "not beside it; copy it there"
+        )
+        with pytest.raises(MissingTokenizerError, match=f"^{re.escape(message)}$"):
+            load_tokenizer(file)
+
+
+def test_that_gguf_says_none_for_a_tokenizer_without_a_name(tmp_path, tiny):
+    folder, _, _ = tiny()
+    (folder / "tokenizer.json").write_text(
+        Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).to_str()
+    )
+    assert write_gguf(load_checkpoint(folder), tmp_path / "a.gguf", "i2_s").startswith(
+        "the tokenizer is neither byte-level BPE"
+    )
+    assert GgufFile(tmp_path / "a.gguf").metadata["tokenizer.ggml.model"] == "none"
+
+
+@pytest.mark.parametrize(
+    ("kind", "ffn", "remedy"),
+    [
+        ("tq1_0", 512, "; I2_S, which has its scales inside, is for those: --to i2_s"),
+        ("tq2_0", 512, "; I2_S, which has its scales inside, is for those: --to i2_s"),
+        ("q2_0_64", 576, ""),
+    ],
+)
+def test_a_warning_of_scales_beside_the_matrices(tmp_path, tiny, kind, ffn, remedy):
+    file = tmp_path / "a.gguf"
+    with pytest.warns(CheckpointWarning) as seen:
+        write_gguf(load_checkpoint(tiny(intermediate_size=ffn)[0]), file, kind)
+    assert [str(one.message) for one in seen] == [
+        f"{file}: the scales of 7 matrices are not exact in float16, and stand in tensors named "
+        ".scale. llama.cpp reads them, and some readers ignore them and make wrong text "
+        f"(pytritium){remedy}"
+    ]
+
+
+@pytest.mark.parametrize("kind", ["tq1_0", "i2_s", "iq2_bn"])
+def test_that_scales_inside_give_no_warning(tmp_path, tiny, kind):
+    scale = np.float16 if kind == "tq1_0" else np.float32
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_gguf(load_checkpoint(tiny(scale_dtype=scale)[0]), tmp_path / "a.gguf", kind)
+
+
+@pytest.mark.parametrize(("embeddings", "number"), [("float16", 1), ("float32", 0), (None, 30)])
+def test_types_of_the_embedding(tmp_path, tiny, embeddings, number):
+    source = load_checkpoint(tiny()[0])
+    name = "model.embed_tokens.weight"
+    write_gguf(source, tmp_path / "a.gguf", "i2_s", embeddings=embeddings)
+    entries = GgufFile(tmp_path / "a.gguf").entries
+    assert entries["token_embd.weight"].kind == number
+    assert entries["output_norm.weight"].kind == 0
+    stored = load_checkpoint(tmp_path / "a.gguf").tensors[name]
+    theirs = source.tensors[name]
+    np.testing.assert_array_equal(stored, theirs.astype(embeddings or theirs.dtype))
+    found = compare(load_checkpoint(tmp_path / "a.gguf"), source)
+    assert (found.difference, found.rounded_values) == ("", 0)
+
+
+def test_an_embedding_that_float16_does_not_hold(tmp_path, tiny):
+    name = "model.embed_tokens.weight"
+    large = np.zeros((10, 256), ml_dtypes.bfloat16)
+    large[3, 4] = -131072
+    source = load_checkpoint(tiny(tensors={name: large})[0])
+    message = (
+        f"{name} must have values of at most 65504 for float16, not 131072.0; give --embeddings "
+        "float32"
+    )
+    with pytest.raises(FormatError, match=f"^{re.escape(message)}$"):
+        write_gguf(source, tmp_path / "a.gguf", "i2_s", embeddings="float16")
+    assert [one.name for one in tmp_path.iterdir()] == ["source"]

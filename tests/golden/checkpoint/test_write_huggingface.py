@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 
 import numpy as np
 import pytest
@@ -14,7 +15,9 @@ from trilith.golden import (
     pack_weights,
 )
 from trilith.golden.checkpoint.compare import compare
+from trilith.golden.checkpoint.write_gguf import write_gguf
 from trilith.golden.checkpoint.write_huggingface import write_huggingface
+from trilith.golden.errors import CheckpointWarning
 
 LLAMA = {
     "model_type": "llama",
@@ -38,6 +41,22 @@ def test_that_scales_keep_value_and_direction(tmp_path, tiny, divides, scale_dty
     for name, scale in scales.items():
         np.testing.assert_array_equal(stored[f"{name}.weight_scale"], scale.astype(np.float32))
     assert compare(load_checkpoint(tmp_path / "new"), load_checkpoint(folder)).rounded_scales == 0
+
+
+def test_a_warning_of_scales_that_multiply(tmp_path, tiny):
+    """A GGUF file of a model whose own files divide by their scales."""
+    folder, _, _ = tiny(**LLAMA)
+    write_gguf(load_checkpoint(folder), tmp_path / "a.gguf", "i2_s")
+    new = tmp_path / "new"
+    with pytest.warns(CheckpointWarning) as seen:
+        write_huggingface(load_checkpoint(tmp_path / "a.gguf"), new)
+    assert str(seen[-1].message) == (
+        f"{new}: weight_scale multiplies, as linear_class autobitlinear says. Loaders that always "
+        "divide make wrong text; a source whose scales divide keeps them"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_huggingface(load_checkpoint(folder), tmp_path / "again")
 
 
 def test_that_a_folder_has_one_direction_of_scales(tmp_path, tiny, changed):
