@@ -24,6 +24,7 @@ SIZES = {"hidden_size": 256, "intermediate_size": 256, "vocab_size": 1024}
 #: Families of llama.cpp that have ternary matrices: changes to a random model.
 MODELS = {
     "llama": ("llama", {}),
+    "qwen3": ("qwen3", {"head_dim": 64}),
     "bitnet, silu": ("bitnet", {"hidden_act": "silu"}),
 }
 #: Loads each file in the server of llama.cpp, and prints a JSON list of tokens, or the reason of a
