@@ -264,8 +264,8 @@ def _print_differences(result: "Comparison") -> None:
     """Print the numbers that differ, and a line for each tensor."""
     numbers = result.different()
     print(
-        f"DIFFERENT: {numbers['tensors']} tensors, with {numbers['trits']} trits, "
-        f"{numbers['scales']} scales and {numbers['values']} other values"
+        f"DIFFERENT: tensors {numbers['tensors']}, trits {numbers['trits']}, scales "
+        f"{numbers['scales']}, other values {numbers['values']}"
     )
     Table(
         Column("tensor", "name", 36, "<"),

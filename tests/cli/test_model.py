@@ -143,8 +143,8 @@ def test_verify_counts_differences(model, tmp_path, tiny):
     assert 0.6 < numbers["trits"] / 589824 < 0.7
     assert (numbers["tensors"], numbers["scales"]) == (11, 7)
     assert lines[1] == (
-        f"DIFFERENT: 11 tensors, with {numbers['trits']} trits, 7 scales and {numbers['values']} "
-        "other values"
+        f"DIFFERENT: tensors 11, trits {numbers['trits']}, scales 7, other values "
+        f"{numbers['values']}"
     )
     first = found["differences"][0]
     assert found["difference"] == f"{first['name']} {first['first'][0]}"
