@@ -104,7 +104,7 @@ def test_that_no_activation_is_guessed(tmp_path):
     message = (
         f"{file}: the metadata key hidden_activation is missing, and files of this architecture "
         "have one of the activations silu, relu2 (1bitLLM's models silu, BitNet 2B4T relu2); name "
-        "the model's own with --hidden-act of generate or of model convert (hidden_act=)"
+        "the model's own with --hidden-act (hidden_act=)"
     )
     for write_one in (
         lambda: write_gguf(source, tmp_path / "b.gguf", "tq2_0"),
