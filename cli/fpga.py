@@ -211,16 +211,15 @@ def simulate(options: _SimulateOptions) -> None:
     The path opens like a serial port, at any baud rate: the line is simulated bit by bit. The
     simulation runs until it is interrupted.
 
-    Example:
+    Examples:
       trilith fpga simulate --flip 1e-4
+
+      trilith fpga simulate --board ulx3s
     """
     from ..fpga.boards import BOARDS, SIMULATED
-    from ..fpga.gateware.config import TopConfig
     from ..fpga.host.simulated import Noise, SimulatedBoard
 
     config = _find(options.board, BOARDS).top if options.board else SIMULATED
-    if not isinstance(config, TopConfig):
-        raise OptionError(f"--board must be a board without a token core, not {options.board!r}")
     with SimulatedBoard(config, Noise(**given_fields(options, Noise))) as simulated:
         print(simulated.port, flush=True)
         simulated.wait()

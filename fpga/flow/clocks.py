@@ -72,11 +72,12 @@ class BoardClock(Elaboratable):
         m.d.comb += [ClockSignal("por").eq(clock), ClockSignal("sync").eq(clock)]
         platform.add_clock_constraint(clock, hz)
         count = Signal(12)
-        ready = Signal()
-        with m.If(locked & ~ready):
+        # The register itself is the reset: a gate behind it would be far from most of its users.
+        reset = Signal(init=1)
+        with m.If(locked & reset):
             m.d.por += count.eq(count + 1)
-        m.d.por += ready.eq(ready | count.all())
-        m.d.comb += ResetSignal("sync").eq(~ready)
+        m.d.por += reset.eq(reset & ~count.all())
+        m.d.comb += ResetSignal("sync").eq(reset)
         return m
 
 

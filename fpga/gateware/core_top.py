@@ -2,7 +2,16 @@
 
 from typing import Any
 
-from amaranth.hdl import Cat, Module, ResetInserter, Signal
+from amaranth.hdl import (
+    Cat,
+    ClockDomain,
+    ClockSignal,
+    DomainRenamer,
+    Module,
+    ResetInserter,
+    ResetSignal,
+    Signal,
+)
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -86,10 +95,14 @@ class CoreTop(wiring.Component):
         m = Module()
         config = self._config
         word_bits, engine = config.core.memory_width, config.core.engine
-        session = CoreSession(config)
+        session, held = CoreSession(config), Signal(init=1)
         begin = connect_session(m, self, session, divisor=config.divisor)
         core = TokenCore(config.core)
-        m.submodules.core = ResetInserter(session.reset)(core)
+        m.submodules.core = DomainRenamer("core")(core)
+        # The core has a domain for its reset: one register is its source, with no gate behind it.
+        m.domains.core = ClockDomain(local=True)
+        m.d.comb += [ClockSignal("core").eq(ClockSignal()), ResetSignal("core").eq(held)]
+        m.d.sync += held.eq(session.reset)
         weights = WeightSource(
             beat_bytes=engine.weight_bytes,
             word_bits=word_bits,

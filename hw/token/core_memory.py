@@ -215,7 +215,7 @@ class CoreMemory(wiring.Component):
         own, others = requester.row_requests, self.attention_rows
         # Requests of one user follow at once. Those of the other wait until all words have left, so
         # that words are those of the last request, however late they come.
-        embedding, under_way = Signal(), Signal(range(3))
+        embedding, under_way = Signal(), Signal(range(4))
         free = (under_way == 0) | (embedding == own.valid)
         with m.If(own.valid):
             m.d.comb += [channel.p.eq(own.p), channel.valid.eq(free)]
@@ -224,7 +224,10 @@ class CoreMemory(wiring.Component):
             m.d.comb += [channel.p.eq(others.p), channel.valid.eq(others.valid & free)]
             m.d.comb += others.ready.eq(channel.ready & free)
         accepted = channel.valid & channel.ready
-        m.d.sync += under_way.eq(under_way + accepted - (words.valid & words.ready & words.p.last))
+        # Counted one cycle later, because the ready of the words comes late in a cycle.
+        ended = Signal()
+        m.d.sync += ended.eq(words.valid & words.ready & words.p.last)
+        m.d.sync += under_way.eq(under_way + accepted - ended)
         with m.If(accepted):
             m.d.sync += embedding.eq(own.valid)
         config = self._config

@@ -71,10 +71,6 @@ def test_boards_are_listed():
             "--board must be one of icebreaker, ulx3s, ecpix5, tang-nano-9k, arty-a7-35t, not",
         ),
         (("simulate", "--board", "x"), "--board must be one of icebreaker, ulx3s, ecpix5"),
-        (
-            ("simulate", "--board", "ulx3s"),
-            "trilith: --board must be a board without a token core, not 'ulx3s'",
-        ),
         (("simulate", "--flip", "2"), "--flip must be from 0 to 1, not 2.0"),
         (
             ("build", "--board", "ulx3s", "--seed", "-1"),
