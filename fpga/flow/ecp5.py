@@ -4,13 +4,13 @@ Both change the flat netlist that yosys writes as JSON.
 """
 
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from typing import Any
 
 from ...hw.config import MatVecConfig
 
-__all__ = ["ABC9_TARGET", "floorplan", "fold_inversions"]
+__all__ = ["ABC9_TARGET", "floorplan", "fold_inversions", "register_products"]
 
 #: Command of yosys that gives ABC9 a target in ps, by its own delays, which are about half of those
 #: of a routed design. Without one, it makes all logic as fast as it can, and larger.
@@ -46,6 +46,10 @@ _PITCH, _HEIGHT = 3, 66
 
 #: Width in tiles of a lane: with that height, twice as many as its operands and sums fill.
 _WIDTH = 1.5
+
+
+#: Parameters of a register without an enable that is clear at the start.
+_PLAIN = {"CEMUX": "1 ", "CLKMUX": "CLK", "GSR": "DISABLED", "REGSET": "RESET"}
 
 
 #: INIT of half a CCU2C as yosys maps adders: carry from A; with D = 1 the sum of A, B and C.
@@ -100,6 +104,50 @@ def fold_inversions(module: Mapping[str, Any]) -> None:
     ]
     for name in unused:
         del cells[name]
+
+
+def register_products(module: Mapping[str, Any]) -> None:
+    """Move the registers behind each multiplier into its output registers.
+
+    yosys leaves them in logic cells, so that a product takes a way through the fabric to reach
+    them. Registers with an enable stay: the database of the device does not say which enable the
+    output registers of a MULT18X18D have.
+
+    Parameters
+    ----------
+    module : module of a netlist by ``synth_ecp5``; changed in place
+    """
+    cells = module["cells"]
+    users: dict[int, list[tuple[str, str]]] = defaultdict(list)
+    for name, cell in cells.items():
+        for port, bits in cell["connections"].items():
+            if cell["port_directions"][port] == "input":
+                for bit in bits:
+                    users[bit].append((name, port))
+    for port in module["ports"].values():
+        for bit in port["bits"]:
+            users[bit].append(("", ""))
+    for multiplier in [cell for cell in cells.values() if cell["type"] == "MULT18X18D"]:
+        pins = multiplier["connections"]
+        products = [f"P{bit}" for bit in range(36) if f"P{bit}" in pins and users[pins[f"P{bit}"][0]]]
+        behind = [users[pins[product][0]] for product in products]
+        if any(len(use) != 1 or use[0][1] != "DI" for use in behind):
+            continue
+        names = [name for ((name, _),) in behind]
+        registers = [cells[name] for name in names]
+        clock = registers[0]["connections"]["CLK"]
+        if any(
+            register["connections"]["CLK"] != clock
+            or register["connections"]["LSR"] != ["0"]
+            or register["parameters"] | _PLAIN != register["parameters"]
+            for register in registers
+        ):
+            continue
+        for product, name in zip(products, names, strict=True):
+            pins[product] = cells.pop(name)["connections"]["Q"]
+        multiplier["parameters"] |= {"REG_OUTPUT_CLK": "CLK0", "GSR": "DISABLED"}
+        for pin, bits in (("CLK0", clock), ("CE0", ["1"]), ("RST0", ["0"])):
+            pins[pin], multiplier["port_directions"][pin] = bits, "input"
 
 
 def _parity(cell: Mapping[str, Any] | None) -> tuple[list[int], bool] | None:
