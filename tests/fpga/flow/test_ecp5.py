@@ -7,12 +7,12 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from trilith.fpga.flow.area import _HIDE
-from trilith.fpga.flow.ecp5 import floorplan, fold_inversions
+from trilith.fpga.flow.ecp5 import floorplan, fold_inversions, register_products
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.engine.dot import add_or_subtract
 from trilith.hw.export.verilog import component_verilog
@@ -70,6 +70,72 @@ def test_an_adder_takes_the_inversion_in_front_of_it(tmp_path):
         "hierarchy -top unit; proc; flatten; rename unit gate; opt_clean; design -stash gate; "
         "design -copy-from gold gold; design -copy-from gate gate; "
         "miter -equiv -flatten gold gate miter; sat -verify -prove trigger 0 miter",
+    )
+
+
+class Products(wiring.Component):
+    """A product behind a register, one behind a register with an enable, and one without."""
+
+    def __init__(self):
+        products = {name: Out(10) for name in ("plain", "enabled", "direct")}
+        super().__init__({"a": In(5), "b": In(5), "enable": In(1), **products})
+
+    def elaborate(self, platform):
+        m = Module()
+        plain = Signal(10, reset_less=True)
+        m.d.sync += plain.eq(self.a * self.b)
+        m.d.comb += [self.plain.eq(plain), self.direct.eq(self.b * (self.a ^ 3))]
+        with m.If(self.enable):
+            m.d.sync += self.enabled.eq(self.a * (self.b ^ 5))
+        return m
+
+
+#: A multiplier with output registers, as far as the product needs them.
+MULTIPLIER = """
+module MULT18X18D({inputs}, CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB, {outputs});
+parameter REG_OUTPUT_CLK = "NONE";
+parameter GSR = "ENABLED";
+input {inputs}, CLK0, CE0, RST0, SIGNEDA, SIGNEDB, SOURCEA, SOURCEB;
+output {outputs};
+wire [35:0] product = {{{a}}} * {{{b}}};
+reg [35:0] register = 0;
+always @(posedge CLK0) register <= RST0 ? 36'b0 : CE0 ? product : register;
+assign {{{p}}} = REG_OUTPUT_CLK == "NONE" ? product : register;
+endmodule
+"""
+
+
+@needs_yosys
+def test_a_multiplier_takes_the_registers_behind_it(tmp_path):
+    module = synthesize(component_verilog(Products(), "unit"), tmp_path)["modules"]["unit"]
+    before = Counter(cell["type"] for cell in module["cells"].values())
+    register_products(module)
+    after = Counter(cell["type"] for cell in module["cells"].values())
+    assert before["MULT18X18D"] == after["MULT18X18D"] == 3
+    assert before["TRELLIS_FF"] == 20
+    assert after["TRELLIS_FF"] == 10
+    registered = [
+        cell for cell in module["cells"].values() if "REG_OUTPUT_CLK" in cell["parameters"]
+    ]
+    assert len(registered) == 1
+    a, b, p = ([f"{kind}{bit}" for bit in range(size)] for kind, size in zip("ABP", (18, 18, 36)))
+    c = [f"C{bit}" for bit in range(18)]
+    model = MULTIPLIER.format(
+        inputs=", ".join(a + b + c),
+        outputs=", ".join(p),
+        **{name: ", ".join(reversed(bits)) for name, bits in (("a", a), ("b", b), ("p", p))},
+    )
+    (tmp_path / "multiplier.v").write_text(model)
+    (tmp_path / "packed.json").write_text(json.dumps({"modules": {"unit": module}}))
+    yosys(
+        tmp_path,
+        "read_verilog unit.v; prep -flatten -top unit; rename unit gold; design -stash gold; "
+        "read_json packed.json; read_verilog -overwrite +/ecp5/cells_sim.v; "
+        "read_verilog -overwrite multiplier.v; setattr -mod -unset lib_whitebox =A:lib_whitebox; "
+        "hierarchy -top unit; proc; flatten; rename unit gate; opt_clean; design -stash gate; "
+        "design -copy-from gold gold; design -copy-from gate gate; "
+        "miter -equiv -flatten gold gate miter; "
+        "sat -verify -tempinduct -set-init-zero -seq 1 -prove trigger 0 miter",
     )
 
 
