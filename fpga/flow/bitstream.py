@@ -28,7 +28,7 @@ __all__ = ["build_board"]
 
 #: Seconds for which nextpnr may route with ``--tmg-ripup``, which does not end where a path cannot
 #: meet the frequency.
-_RIPUP_SECONDS = 1800.0
+_RIPUP_SECONDS = 3600.0
 
 
 class _Design(Elaboratable):
@@ -56,10 +56,10 @@ class _Design(Elaboratable):
         return m
 
 
-#: No memory here is read in the cycle in which the same word is written: buffers have halves,
-#: queues are read only if they are not empty, and the weight memory either reads or writes. By
-#: default yosys adds registers and multiplexers that deliver the old word. Asynchronous reads have
-#: no such word.
+#: No word is used here that was read in the cycle in which it was written: buffers have halves,
+#: queues are read only if they are not empty, the weight memory either reads or writes, and the
+#: token core is simulated with memories that then give another word. By default yosys adds
+#: registers and multiplexers that deliver the old word. Asynchronous reads have no such word.
 _NO_COLLISIONS = "setparam -set COLLISION_X_MASK 1'1 t:$memrd_v2 r:CLK_ENABLE=1 %i"
 
 
