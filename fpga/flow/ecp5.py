@@ -48,6 +48,10 @@ _PITCH, _HEIGHT = 3, 66
 _WIDTH = 1.5
 
 
+#: Bits of a product.
+_PRODUCT = re.compile(r"P\d+$")
+
+
 #: Parameters of a register without an enable that is clear at the start.
 _PLAIN = {"CEMUX": "1 ", "CLKMUX": "CLK", "GSR": "DISABLED", "REGSET": "RESET"}
 
@@ -129,7 +133,7 @@ def register_products(module: Mapping[str, Any]) -> None:
             users[bit].append(("", ""))
     for multiplier in [cell for cell in cells.values() if cell["type"] == "MULT18X18D"]:
         pins = multiplier["connections"]
-        products = [f"P{bit}" for bit in range(36) if f"P{bit}" in pins and users[pins[f"P{bit}"][0]]]
+        products = [pin for pin, bits in pins.items() if _PRODUCT.match(pin) and users[bits[0]]]
         behind = [users[pins[product][0]] for product in products]
         if any(len(use) != 1 or use[0][1] != "DI" for use in behind):
             continue

@@ -118,8 +118,7 @@ def test_a_multiplier_takes_the_registers_behind_it(tmp_path):
         cell for cell in module["cells"].values() if "REG_OUTPUT_CLK" in cell["parameters"]
     ]
     assert len(registered) == 1
-    a, b, p = ([f"{kind}{bit}" for bit in range(size)] for kind, size in zip("ABP", (18, 18, 36)))
-    c = [f"C{bit}" for bit in range(18)]
+    a, b, c, p = ([f"{kind}{bit}" for bit in range(36 if kind == "P" else 18)] for kind in "ABCP")
     model = MULTIPLIER.format(
         inputs=", ".join(a + b + c),
         outputs=", ".join(p),

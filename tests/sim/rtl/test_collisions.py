@@ -21,7 +21,7 @@ MEMORY = re.compile(r"^  reg \[(\d+):0\] (\S+) +\[\d+:0\];$", re.MULTILINE)
 
 
 def with_collisions(text):
-    """Change each synchronous read of a memory that is written; return the text and their number."""
+    """Change synchronous reads of memories that are written; return the text and their number."""
     count, modules = 0, re.split(r"(?m)^(?=module )", text)
     for index, module in enumerate(modules):
         for high, name in MEMORY.findall(module):
