@@ -214,8 +214,10 @@ class Code:
                 place = [int(i) for i in np.argwhere(trits == 0)[0]]
                 raise CodeError(f"code {self.name!r} holds -1 and +1 only, not 0 at {place}")
             return
-        quads = np.stack([trits[..., j :: self.span] for j in range(self.span)])
-        zeros: NDArray[np.int64] = np.count_nonzero(quads == 0, axis=0)
+        zero = (trits == 0).view(np.uint8)
+        zeros = zero[..., :: self.span].copy()
+        for j in range(1, self.span):
+            zeros += zero[..., j :: self.span]
         wrong = np.argwhere(zeros != self.zeros)
         if len(wrong):
             *outer, symbol = (int(i) for i in wrong[0])

@@ -49,7 +49,7 @@ def test_the_bytes_of_identities():
         ),
         (lambda data: data[:-1], "an identity must have 25 bytes, not 24"),
         (lambda data: data[:4], "an identity must have 25 bytes, not 4"),
-        (lambda data: data[:10] + b"\x63" + data[11:], "the weight code must be below 5, not 99"),
+        (lambda data: data[:10] + b"\x63" + data[11:], "the weight code must be below 6, not 99"),
         (lambda data: data[:6] + bytes(2) + data[8:], "lanes must be from 5 to 320, not 0"),
         (lambda _: CORE.encode()[:-4], "an identity must have 56 bytes, not 52"),
         (
