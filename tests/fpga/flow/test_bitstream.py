@@ -49,7 +49,7 @@ def test_a_route_that_does_not_end_is_done_without_routing_again(monkeypatch, tm
     bitstream._place_and_route(tools, board, 3, tmp_path, tmp_path / "log")
     (first, bound), (second, none) = commands
     assert first == [*second, "--tmg-ripup"]
-    assert (bound, none) == (1800, None)
+    assert (bound, none) == (3600, None)
     assert "50.0" in second
     assert "--timing-allow-fail" in second
 
