@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["CODES", "Code", "CodeError", "look_up"]
 
 
+#: In a table of fields: the code does not hold these trits.
+_NONE = 255
+
+
 class CodeError(TrilithError, ValueError):
     """A packed byte or a trit is not legal in a code; the message names the first place."""
 
@@ -72,7 +76,8 @@ class Code:
         table = symbols[parts].reshape(-1, self.field_trits)
         legal = np.asarray(legal_symbols[parts].all(axis=1))
         places = 3 ** np.arange(self.field_trits)
-        by_tuple = np.zeros(3**self.field_trits, np.uint8)
+        # Fields of fewer than eight bits leave a byte for tuples that the code does not hold.
+        by_tuple = np.full(3**self.field_trits, _NONE if self.field_bits < 8 else 0, np.uint8)
         by_tuple[(table[legal] + 1) @ places] = np.flatnonzero(legal)
         for array in (table, legal, by_tuple):
             array.setflags(write=False)
@@ -90,7 +95,7 @@ class Code:
 
     @property
     def _fields(self) -> NDArray[np.uint8]:
-        """Field of each tuple of trits, uint8[3**field_trits], at Σ (tⱼ + 1)·3ʲ."""
+        """Field of each tuple of trits, uint8[3**field_trits], at Σ (tⱼ + 1)·3ʲ; or ``_NONE``."""
         return self._tables[2]
 
     @property
@@ -252,7 +257,8 @@ class Code:
         check_trits(trits.reshape(-1, trits.shape[-1]) if trits.ndim else trits)
         groups = self.packed_fields(trits.shape[-1])
         digits = self.fill(trits, groups * self.field_trits)
-        self.check(digits)
+        if self.field_bits == 8:
+            self.check(digits)
         digits = digits.reshape(*trits.shape[:-1], groups, self.field_trits)
         # Σ tⱼ·3ʲ + half is Σ (tⱼ + 1)·3ʲ; the sums fit in eight bits, or in 16 for eight trits.
         half = (3**self.field_trits - 1) // 2
@@ -264,7 +270,11 @@ class Code:
         if kind is np.int16:
             return self._fields[index + kind(half)]
         fields = look_up(self._fields, index.view(np.uint8) + np.uint8(half))
-        return fields if self.field_bits == 8 else self._join(fields)
+        if self.field_bits == 8:
+            return fields
+        if fields.max(initial=0) == _NONE:
+            self.check(digits.reshape(*trits.shape[:-1], -1))
+        return self._join(fields)
 
     def _join(self, fields: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Pack fields, uint8[..., fields], into bytes, uint8[..., bytes]."""
@@ -335,13 +345,13 @@ class Code:
         fields = packed
         if self.field_bits != 8:
             fields = self._split(packed, self.packed_fields(count))
-        legal = self.legal[fields]
+        legal = look_up(self.legal.view(np.uint8), fields)
         if not legal.all():
-            place = tuple(int(i) for i in np.argwhere(~legal)[0])
+            place = tuple(int(i) for i in np.argwhere(legal == 0)[0])
             raise CodeError(
                 f"byte {fields[place]:#04x} at {list(place)} is illegal in code {self.name!r}"
             )
-        return self.table[fields].reshape(*packed.shape[:-1], -1)[..., :count]
+        return self.table.take(fields, axis=0).reshape(*packed.shape[:-1], -1)[..., :count]
 
 
 def look_up(table: NDArray[np.uint8], index: NDArray[np.uint8]) -> NDArray[np.uint8]:
