@@ -218,7 +218,7 @@ def random_weights(maker):
 
 
 ONES = np.ones(5)
-#: What is refused: the node and its type, then the reason and the remedy.
+#: Refused files, with the message: the node and its type, then the reason and the remedy.
 REFUSED = {
     "zero point": (
         change(quant={"zero": -3.0}),
