@@ -85,7 +85,7 @@ def test_a_token_of_a_model_whose_weights_stream():
         SimulatedBoard(SIMULATED_CORE, image=image) as simulated,
         CoreBoard(Link(simulated.port, BAUD)) as board,
     ):
-        for stream, cycles in ((False, 2_250_000), (True, 2_380_000)):
+        for stream, cycles in ((False, 2_300_000), (True, 2_380_000)):
             board.begin_model(image, stream=stream)
             answer = board.token(5, 0, 4)
             assert answer.tokens == best.tolist()
