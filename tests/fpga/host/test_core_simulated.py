@@ -116,6 +116,16 @@ for seed in range(1, 99):
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("name", ["ulx3s", "ecpix5"])
+def test_the_design_of_each_board(name):
+    top = BOARDS[name].top
+    with SimulatedBoard(top) as simulated, CoreBoard(Link(simulated.port, top.baud)) as board:
+        rows = list(core_self_test(board))
+    assert len(rows) >= 6
+    assert all(row.passed for row in rows)
+
+
+@pytest.mark.long
 def test_a_host_killed_in_the_middle_leaves_no_trace(made):
     wait = random.Random(7)
     with SimulatedBoard(SIMULATED_CORE, image=made[1]) as simulated:
