@@ -154,7 +154,7 @@ def _network(options: _Options) -> bool:
     out = options.out
     opened = new_file(out, inputs=files, force=options.force) if out else nullcontext()
     with opened as partial, status("simulating"):
-        run = run_network(options.network, x, config)
+        run = run_network(network, x, config)
         if partial:
             with partial.open("wb") as file:
                 np.save(file, run.outputs)

@@ -1,7 +1,6 @@
 """Networks from QONNX files on the Verilated engine, against the golden model."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -81,12 +80,12 @@ def network_config(
     return config
 
 
-def run_network(file: Path, x: NDArray[np.float32], config: MatVecConfig) -> NetworkRun:
+def run_network(golden: QonnxNetwork, x: NDArray[np.float32], config: MatVecConfig) -> NetworkRun:
     """Run a network on the engine, and compare every product with the golden model.
 
     Parameters
     ----------
-    file : QONNX file
+    golden : the network, whose products are computed in NumPy
     x : inputs float32[T, ...]
     config : configuration of the engine, see ``network_config``
 
@@ -101,17 +100,17 @@ def run_network(file: Path, x: NDArray[np.float32], config: MatVecConfig) -> Net
     ToolchainError, SimulationError
         See ``MatVecSimulator``.
     """
-    golden = QonnxNetwork.load(file).forward(x)
+    wanted = golden.forward(x)
     with MatVecSimulator(config) as simulator:
         multiply = EngineMatmul(simulator)
-        network = QonnxNetwork.load(file, matmul=multiply)
+        network = QonnxNetwork.load(golden.path, matmul=multiply)
         outputs = network.forward(x)
     cases = []
     for layer, product in zip(network.layers, multiply.products.values(), strict=True):
         n, k = layer.linear.weight.shape
         shape = f"{n}x{k}x{len(x)}"
         cases.append(case_result(config, product, part="network", name=layer.node, shape=shape))
-    if not np.array_equal(outputs, golden) and cases[-1].passed:
+    if not np.array_equal(outputs, wanted) and cases[-1].passed:
         detail = "the outputs differ from those of the golden model"
         cases[-1] = replace(cases[-1], passed=False, detail=detail)
     return NetworkRun(cases=cases, outputs=outputs)
