@@ -1,6 +1,6 @@
 """Steps between synthesis and placement on ECP5 that yosys and nextpnr do not take.
 
-Both change the flat netlist that yosys writes as JSON.
+They change the flat netlist that yosys writes as JSON.
 """
 
 import re

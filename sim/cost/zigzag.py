@@ -42,9 +42,7 @@ class _Number:
 
     def __str__(self) -> str:
         """Write the number and its origin as YAML; no exponent, which YAML reads as a string."""
-        text = f"{self.value:.9f}".rstrip("0").rstrip(".") if self.value % 1 else f"{self.value:g}"
-        if not self.value % 1:
-            text = str(int(self.value))
+        text = f"{self.value:.9f}".rstrip("0").rstrip(".")
         return f"{text}  # {self.label}: {' '.join(self.source.split())}"
 
 
