@@ -53,7 +53,7 @@ def walsh_hadamard(x: NDArray, size: int) -> NDArray:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Hadamard:
-    """The transform ``R x = H(s ⊙ P x) / √n`` of the inputs of a matrix, and its inverse.
+    """The transform ``R x = H(s ⊙ x) / √n`` of the inputs of a matrix, and its inverse.
 
     A matrix that was stored for it has ``W' = W · R⁻¹``, so that ``W' · (R x) = W · x``.
 
@@ -61,30 +61,26 @@ class Hadamard:
     ----------
     size : n, values of a block, one of ``HADAMARD_SIZES``
     signs : s, int8[K] of 1 and −1; None where all are 1
-    order : int[K], the permutation P: value i of P x is ``x[order[i]]``; None for no permutation
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is not legal, or both arrays have other lengths.
+        If a parameter is not legal.
     """
 
     size: int
     signs: NDArray[np.int8] | None = None
-    order: NDArray[np.integer] | None = None
 
     def __post_init__(self) -> None:
         check_choice("size", self.size, HADAMARD_SIZES)
-        lengths = {len(x) for x in (self.signs, self.order) if x is not None}
-        if len(lengths) > 1 or any(k % self.size for k in lengths):
+        if self.signs is None:
+            return
+        if len(self.signs) % self.size:
             raise ValueError(
-                f"signs and order must have one length, a multiple of {self.size}, not "
-                f"{' and '.join(map(str, sorted(lengths)))}"
+                f"signs must have a multiple of {self.size} values, not {len(self.signs)}"
             )
-        if self.signs is not None and not np.isin(self.signs, (1, -1)).all():
+        if not np.isin(self.signs, (1, -1)).all():
             raise ValueError("signs must be 1 and -1")
-        if self.order is not None and sorted(self.order.tolist()) != list(range(len(self.order))):
-            raise ValueError("order must have each place once")
 
     def check_inputs(self, k: int) -> None:
         """Refuse another number of inputs than the transform has.
@@ -92,11 +88,10 @@ class Hadamard:
         Raises
         ------
         ValueError
-            If k is no multiple of ``size``, or not the length of ``signs`` or ``order``.
+            If k is no multiple of ``size``, or not the length of ``signs``.
         """
-        lengths = {len(x) for x in (self.signs, self.order) if x is not None}
-        if k % self.size or lengths - {k}:
-            rule = ", ".join(map(str, lengths)) or f"a multiple of {self.size}"
+        if k % self.size or (self.signs is not None and len(self.signs) != k):
+            rule = f"a multiple of {self.size}" if self.signs is None else len(self.signs)
             raise ValueError(f"the transform must have {rule} inputs, not {k}")
 
     def __call__(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,24 +102,18 @@ class Hadamard:
         Raises
         ------
         ValueError
-            If K is no multiple of ``size``, or not the length of ``signs`` or ``order``.
+            If K is no multiple of ``size``, or not the length of ``signs``.
         """
-        x = x if self.order is None else x[..., self.order]
         x = x if self.signs is None else x * self.signs.astype(np.float32)
         return walsh_hadamard(x, self.size) * np.float32(self.size**-0.5)
 
     def inverse(self, z: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Compute ``x = Pᵀ(s ⊙ (H z / √n))`` from z = R x, both float32[..., K].
+        """Compute ``x = s ⊙ (H z / √n)`` from z = R x, both float32[..., K].
 
         Raises
         ------
         ValueError
-            If K is no multiple of ``size``, or not the length of ``signs`` or ``order``.
+            If K is no multiple of ``size``, or not the length of ``signs``.
         """
         y = walsh_hadamard(z, self.size) * np.float32(self.size**-0.5)
-        y = y if self.signs is None else y * self.signs.astype(np.float32)
-        if self.order is None:
-            return y
-        x = np.empty_like(y)
-        x[..., self.order] = y
-        return x
+        return y if self.signs is None else y * self.signs.astype(np.float32)

@@ -4,6 +4,9 @@ The keys ``prism.hadamard.*`` name the matrices that were stored for the transfo
 metadata of a GGUF file, or in ``hadamard.json`` beside the weights. Weights of such a matrix are
 ``W · R⁻¹``, so that a model without the transform computes nonsense in silence. Sources: PrismML's
 fork of llama.cpp, pull requests 120 and 121, and ggml-org/llama.cpp issue 29058.
+
+The key ``gdn_v_grouped`` permutes the inputs of the output matrices of gated delta layers, no other
+matrix. Models with such layers are refused by the name of the layer.
 """
 
 from __future__ import annotations

@@ -114,8 +114,8 @@ class HadamardTransform(wiring.Component):
     H has the entries 1 and −1 in Sylvester's order, and the golden function is
     ``golden.hadamard.walsh_hadamard``. The result is not normalized, so that no bit is lost: it has
     ``log2(n)`` more bits than the input. The factor 1/√n belongs to the scale of the vector. It is
-    a shift by ``log2(n) / 2`` for n = 64, 256 and 1,024. Signs and a permutation of the inputs,
-    which some models have in front of the transform, belong to the source of the stream.
+    a shift by ``log2(n) / 2`` for n = 64, 256 and 1,024. Signs of the inputs, which
+    some models have in front of the transform, belong to the source of the stream.
 
     The transform is a row of ``log2(n)`` steps, the farthest pairs first. Step ``i`` replaces two
     values that are ``n / 2^i`` apart by their sum and their difference. Each step has two adders
