@@ -493,13 +493,14 @@ def test_the_package_is_missing(tmp_path, monkeypatch):
 
 def test_damaged_files_raise_no_other_error(tmp_path):
     whole = edited(tmp_path, lambda model: None).read_bytes()
-    file = tmp_path / "b.onnx"
     rng = np.random.default_rng(0)
     refused = 0
-    for _ in range(600):
+    for index in range(600):
         data = bytearray(whole)
         for _ in range(rng.integers(1, 4)):
             data[rng.integers(len(data))] = rng.integers(256)
+        # A new file each: some file systems wait for the disk where a file is written over.
+        file = tmp_path / f"{index}.onnx"
         file.write_bytes(data[: rng.integers(1, len(data) + 1)] if rng.random() < 0.2 else data)
         try:
             network = QonnxNetwork.load(file)
