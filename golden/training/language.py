@@ -3,8 +3,9 @@
 Run ``python -m trilith.golden.training.language``. The network has the shape of BitNet b1.58 2B4T
 (arXiv 2504.12285): sub-norms in front of the output and the down projection, squared ReLU in a
 gated feed-forward layer, rotary positions, grouped-query attention, a tied head. Every linear layer
-but the head is a BitLinear, trained quantization-aware. The float twin has the same initialization,
-batches and recipe, without both quantizers.
+but the head is a BitLinear, trained quantization-aware. The network in the form of the code
+``sherry`` has exactly one zero in each four weights of a row, see ``sherry_quantize``. The float
+twin has no quantizer. All three have the same initialization, batches and recipe.
 
 The text is on every machine with Python: the documentation strings of the standard library and the
 topics of ``pydoc``, once each. A twentieth of these texts is held out, chosen by checksum and not
@@ -38,14 +39,14 @@ from ..data import PYDOC
 from ..environment import pip_install
 from ..errors import OutputError
 from ..files import check_outputs, new_files, write_text
-from ..quantize import absmean_quantize
+from ..quantize import absmean_quantize, sherry_quantize
 
 try:
     import tokenizers
     import torch
     from torch.nn import functional
 
-    from .layers import BitLinear, RMSNorm
+    from .layers import FORMS, BitLinear, RMSNorm
 except ModuleNotFoundError:
     if __name__ != "__main__":
         raise
@@ -139,7 +140,7 @@ class _TransformerLayer(torch.nn.Module):
 
     Parameters
     ----------
-    ternary : quantize weights and activations; False for the float twin
+    form : form of the layers' weights, see ``FORMS``
     """
 
     def __init__(self, *, form: str) -> None:
@@ -216,7 +217,7 @@ def _train(tokens: torch.Tensor, *, form: str, steps: int) -> _LanguageModel:
     Parameters
     ----------
     tokens : int64[T], all texts one after another
-    form : ``ternary``, or ``float`` for the float twin
+    form : form of the layers' weights, see ``FORMS``
     steps : batches of ``batch`` windows
     """
     torch.manual_seed(0)
@@ -272,20 +273,24 @@ def _bits_per_byte(network: _LanguageModel, held: list[list[int]], size: int) ->
     return nats / math.log(2) / size
 
 
-def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokenizer) -> None:
-    """Write the ternary network as a Hugging Face folder in 2B4T's layout.
+def _export(
+    folder: Path, network: _LanguageModel, form: str, tokenizer: tokenizers.Tokenizer
+) -> None:
+    """Write a network of trits as a Hugging Face folder in 2B4T's layout.
 
     Parameters
     ----------
     folder : folder to write, made if it is missing; files that exist are replaced
     network : the network
+    form : form of its weights, ``ternary`` or ``sherry``
     tokenizer : its tokenizer
     """
+    quantize = sherry_quantize if form == "sherry" else absmean_quantize
     tensors: dict[str, np.ndarray] = {}
     for name, value in network.state_dict().items():
         array = value.detach().numpy()
         if name.endswith("_proj.weight"):
-            trits, scale = absmean_quantize(array)
+            trits, scale = quantize(array)
             tensors[f"model.{name}"] = pack_weights(trits)
             tensors[f"model.{name}_scale"] = np.array([scale], np.float32)
         else:
@@ -300,7 +305,7 @@ def _export(folder: Path, network: _LanguageModel, tokenizer: tokenizers.Tokeniz
 
 
 def main() -> int:
-    """Train both networks, print bits per byte, and store the ternary one."""
+    """Train a network of each form, print bits per byte, and store the ternary one."""
     parser = argparse.ArgumentParser(description="Train the stored language model.")
     parser.add_argument(
         "--out", type=Path, default=PYDOC, metavar="DIR", help="folder to write (%(default)s)"
@@ -308,6 +313,11 @@ def main() -> int:
     parser.add_argument("--force", action="store_true", help="replace files that exist")
     parser.add_argument(
         "--steps", type=int, default=_RECIPE["steps"], help="training steps (%(default)s)"
+    )
+    parser.add_argument(
+        "--form",
+        choices=["ternary", "sherry"],
+        help="train this form of weights alone, and store its network",
     )
     options = parser.parse_args()
     if options.steps < 1:
@@ -332,12 +342,12 @@ def main() -> int:
     print(f"{len(tokens)} tokens to train on")
 
     figures: dict[str, float] = {}
-    for kind in ("ternary", "float"):
-        network = _train(tokens, form=kind, steps=options.steps)
-        figures[kind] = _bits_per_byte(network, held_tokens, size)
-        print(f"{kind}: {figures[kind]:.4f} bits per byte of {size} held-out bytes", flush=True)
-        if kind == "ternary":
-            _export(options.out, network, tokenizer)
+    for form in [options.form] if options.form else FORMS:
+        network = _train(tokens, form=form, steps=options.steps)
+        figures[form] = _bits_per_byte(network, held_tokens, size)
+        print(f"{form}: {figures[form]:.4f} bits per byte of {size} held-out bytes", flush=True)
+        if form == (options.form or "ternary"):
+            _export(options.out, network, form, tokenizer)
     write_text(held_out, json.dumps(held, indent=0) + "\n", force=True)
     record = {
         "label": "measured",
