@@ -33,7 +33,7 @@ K_MAX = 6912
 _GLITCH_BEATS = BEATS // 4
 
 #: Version of the method; a new one makes all stored rows stale.
-METHOD = 2
+METHOD = 3
 
 _Rows = dict[str, NDArray[np.uint8]]
 

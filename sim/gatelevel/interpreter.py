@@ -4,6 +4,7 @@ To compile a large netlist, as Verilator does, takes longer than all other steps
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
 from ..tools.toolchain import ToolchainError
+from .conditions import lay_out, read_shares
 from .liberty import names_in, truth_table
 from .netlist import Activity, Net, Netlist
 
@@ -53,20 +55,27 @@ def run_netlist(
         *(len(registers) // 2, len(cells), len(tables)),
     ]
     lists = np.array([*counts, *nets_in, *nets_out, *registers, *cells], np.int32)
+    words, conditions, counted = lay_out(netlist, nets)
+    sizes = [len(words), len(conditions), sum(cell.nets.size for cell in counted)]
     stimuli = netlist.stimuli(inputs)
     cycles = len(stimuli) - 1
     with scratch_folder() as work:
         (work / "netlist.bin").write_bytes(lists.tobytes() + bytes(tables))
+        groups = np.array([*sizes, *words], np.int32)
+        (work / "conditions.bin").write_bytes(groups.tobytes() + bytes(conditions))
         stimuli.tofile(work / "in.bin")
         run_program([_interpreter()], folder=work)
         found = np.fromfile(work / "out.bin", np.uint8)
         changes, ones = np.fromfile(work / "counts.bin", np.int64).reshape(2, -1)
+        applied = np.fromfile(work / "groups.bin", np.int64)
     if len(found) != cycles * len(nets_out):
         raise SimulationError(
             f"the interpreter must write {cycles * len(nets_out)} output bits, not {len(found)}"
         )
     outputs = netlist.outputs(found.reshape(cycles, -1))
-    return outputs, Activity.from_counts(nets, changes, ones, cycles)
+    activity = Activity.from_counts(nets, changes, ones, cycles)
+    shares = read_shares(applied, counted, changes, cycles - 1)
+    return outputs, replace(activity, shares=shares)
 
 
 def _interpreter() -> Path:

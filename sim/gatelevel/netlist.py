@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,13 @@ class Activity:
     ----------
     changes : transitions per cycle of each net
     ones : share of the cycles at whose end each net was one
+    shares : for each cell, the share of each internal power group in the transitions of its pin,
+        see ``read_shares``; a cell that was not counted is left out
     """
 
     changes: dict[Net, float]
     ones: dict[Net, float]
+    shares: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def from_counts(

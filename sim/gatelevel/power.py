@@ -16,6 +16,7 @@ from ...golden.scratch import scratch_folder
 from ...golden.templates import render
 from ..tools.run import run_program
 from ..tools.toolchain import ToolchainError
+from .conditions import leave_rest
 from .energies import EnergyGroup
 from .liberty import names_in, truth_table
 from .library import Cell
@@ -219,9 +220,11 @@ def _internal(
     """Compute the internal power of each cell.
 
     A transition of a pin takes the mean of its rise and fall energies. If several groups describe
-    an output, each takes a share of its transitions: in proportion to the probability of its
-    condition times the transitions of its related pin. Pins count as independent in conditions. If
-    a table would let a cell give back more energy than its load takes, it counts as zero.
+    a pin, each takes the share of the transitions that the simulation counted for it. Transitions
+    that were not counted, such as those of a net with glitches alone, are shared in proportion to
+    the probability of each condition times the transitions of the related pin, as if pins were
+    independent. If a table would let a cell give back more energy than its load takes, it counts
+    as zero.
 
     Parameters
     ----------
@@ -242,7 +245,8 @@ def _internal(
     refused = counted = 0.0
     for kind, names in kinds.items():
         cells = _Cells(netlist, names, activity, loads)
-        for group, share in cells.shared(netlist.library.energies(kind)):
+        groups = netlist.library.energies(kind)
+        for group, share in cells.shared(groups, activity.shares.get(kind)):
             slew = np.array([slews[name, group.related or group.pin] for name in names])
             one, other = cells.add(group, share, slew)
             refused += one
@@ -288,26 +292,33 @@ class _Cells:
         nets = (instance.nets.get(pin) for instance in self._instances)
         return np.array([0.0 if net is None else values.get(net, 0.0) for net in nets])
 
-    def shared(self, groups: list[EnergyGroup]) -> Iterator[tuple[EnergyGroup, _Floats]]:
+    def shared(
+        self, groups: list[EnergyGroup], counted: _Floats | None
+    ) -> Iterator[tuple[EnergyGroup, _Floats]]:
         """Iterate over the groups of pins, each with its share of the pin's transitions."""
+        shares = self._independent(groups)
+        if counted is not None:
+            shares = np.where(np.isnan(counted), shares, counted)
+        for place, group in enumerate(groups):
+            if group.pin in self._changes:
+                yield group, shares[:, place]
+
+    def _independent(self, groups: list[EnergyGroup]) -> _Floats:
+        """Compute shares, float64[instances, groups], as if pins were independent."""
         count = len(self._instances)
-        shares = [
-            _probability(group.when, self._ones, count)
-            * (self._changes.get(group.related, np.ones(count)))
-            for group in groups
-        ]
-        sums: dict[str, _Floats] = {}
-        for group, share in zip(groups, shares, strict=True):
-            if group.related:
-                sums[group.pin] = sums.get(group.pin, 0.0) + share
-        for group, share in zip(groups, shares, strict=True):
-            if group.pin not in self._changes:
-                continue
-            if group.related:
-                # Where no related pin changed, no group has a share.
-                total = sums[group.pin]
-                share = np.divide(share, total, out=np.zeros(count), where=total > 0)
-            yield group, share
+        shares = np.zeros((count, len(groups)))
+        for place, group in enumerate(groups):
+            times = self._changes.get(group.related, np.ones(count))
+            shares[:, place] = _probability(group.when, self._ones, count) * times
+        leave_rest(groups, shares)
+        for pin in {group.pin for group in groups if group.related}:
+            mine = [g for g, one in enumerate(groups) if one.related and one.pin == pin]
+            # Where no related pin changed, no group has a share.
+            total = shares[:, mine].sum(axis=1, keepdims=True)
+            shares[:, mine] = np.divide(
+                shares[:, mine], total, out=np.zeros((count, len(mine))), where=total > 0
+            )
+        return shares
 
     def add(self, group: EnergyGroup, share: _Floats, slew: _Floats) -> tuple[float, float]:
         """Add the power of a group; return its transitions that count as zero, and all."""
