@@ -67,10 +67,17 @@ class _Options(JsonOptions):
         "--glitches",
         excludes=("--sram",),
     )
+    placed: bool = option(
+        False,
+        "Place the cells, and count wires and a clock tree too.",
+        "--placed",
+        excludes=("--sram",),
+    )
     everything: bool = option(
         False,
         "Fill the library's table: all units in its shapes, or those of --unit; with "
-        "--glitches, the units of the comparison. Results that are still valid are kept.",
+        "--glitches or --placed, the units of the comparison. Results that are still valid are "
+        "kept.",
         "--all",
     )
     node: str | None = option(
@@ -120,9 +127,9 @@ def characterize(options: _Options) -> bool:
 
     yosys maps the unit for the clock. Its netlist runs on the operands, and its results must match
     the golden model. The transitions of every pin and OpenSTA's slews give the power. Only cells
-    are counted: no wires, no clock tree, and glitches only with --glitches. Energy is per MAC with
-    all lanes busy. "with ports" adds the charge of clock and input pins, which no cell drives. If
-    a clock frequency is not reached, the command ends with status 1.
+    are counted: glitches only with --glitches, wires and a clock tree only with --placed. Energy
+    is per MAC with all lanes busy. "with ports" adds the charge of clock and input pins, which no
+    cell drives. If a clock frequency is not reached, the command ends with status 1.
 
     Examples:
       trilith characterize --unit ternaryxint8-escape --lanes 80 --library asap7 --liberty
@@ -147,10 +154,13 @@ def _check(options: _Options) -> None:
         raise OptionError("--unit is missing: give it, or give --all or --sram")
     if unit is not None and unit not in BASELINES:
         raise OptionError(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
-    if options.everything and options.glitches and unit is not None and unit not in COMPARED_UNITS:
+    added = "--glitches" if options.glitches else "--placed" if options.placed else ""
+    if options.everything and added and unit is not None and unit not in COMPARED_UNITS:
         raise OptionError(
-            f"--unit must be one of {', '.join(COMPARED_UNITS)} with --all --glitches, not {unit!r}"
+            f"--unit must be one of {', '.join(COMPARED_UNITS)} with --all {added}, not {unit!r}"
         )
+    if options.everything and options.glitches and options.placed:
+        raise OptionError("--glitches and --placed must not be given together with --all")
     if options.operands is not None and unit is not None:
         try:
             check_source(BASELINES[unit], options.operands)
@@ -224,7 +234,7 @@ def _fill_table(options: _Options) -> bool:
         liberty=options.files,
         clocks_ghz=options.clocks,
     )
-    tasks = all_tasks(unit=options.unit, glitches=options.glitches)
+    tasks = all_tasks(unit=options.unit, glitches=options.glitches, placed=options.placed)
     failed = 0
     rows = []
     with progress("reading the library") as show:
@@ -262,6 +272,7 @@ def _measure_unit(options: _Options) -> bool:
         ),
         sources=(options.operands or "trained",),
         glitches=options.glitches,
+        placed=options.placed,
     )
     with status("measuring"):
         found = measure(task, options.library, options.files, options.clocks)
@@ -297,6 +308,8 @@ def _print_unit(row: Any) -> None:
             "transitions, with a delay of one unit per cell"
         )
         facts.append(("with glitches", glitches))
+    if row.placed is not None:
+        facts += _placed_facts(row.placed)
     if row.refused:
         facts.append(("lower bound", f"for {lower_bound(row.refused)}"))
     origin = row.provenance
@@ -319,6 +332,23 @@ def _print_unit(row: Any) -> None:
         ),
     ]
     print_facts(facts)
+
+
+def _placed_facts(placed: Any) -> list[tuple[str, str]]:
+    """Figures of a placed unit."""
+    verdict = "met" if placed.met else "NOT MET"
+    return [
+        (
+            placed.label,
+            f"{placed.energy_fj:.3f} fJ per MAC: cells, ports, wires and clock tree, by "
+            f"{placed.placer}",
+        ),
+        ("  wires", f"{placed.wires_fj:.3f}; {placed.wire_um:.1f} um per MAC"),
+        ("  clock wires", f"{placed.clock_wires_fj:.3f}; {placed.clock_wire_um:.1f} um per MAC"),
+        ("  clock buffers", f"{placed.clock_buffers_fj:.3f}; {placed.clock_buffers} buffers"),
+        ("  clock", f"{verdict}; {placed.max_ghz:.2f} GHz at most"),
+        ("  core", f"{placed.core_um2:.1f} um2, {placed.utilization:.1%} filled"),
+    ]
 
 
 _KINDS = ("internal", "switching", "leakage")

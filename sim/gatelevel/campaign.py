@@ -29,25 +29,36 @@ __all__ = ["Campaign", "all_tasks", "store_sram"]
 #: Shares of zero trits at which the ternary unit is measured, too.
 _ZERO_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 
+#: Fields of a row that not every measurement of its unit has.
+_ADDED = ("glitches_fj", "glitch_transitions", "placed")
+
 _Row = dict[str, Any]
 
 
-def all_tasks(*, unit: str | None = None, glitches: bool = False) -> list[Task]:
+def all_tasks(
+    *, unit: str | None = None, glitches: bool = False, placed: bool = False
+) -> list[Task]:
     """List all tasks of a table, the units of the comparison first and the largest units last.
 
     Parameters
     ----------
     unit : key of ``BASELINES``, to list only its tasks; None lists all
     glitches : list only the units of the comparison, in their first shape, with glitches
+    placed : list only the units of the comparison, with the whole tree in one stage, placed
     """
 
     def task(
         unit: str, lanes: int = LANES, rows: int = 1, levels: int = 1, more: Sequence[str] = ()
     ) -> Task:
         config = DotConfig(lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels)
-        return Task(unit=unit, config=config, sources=("trained", *more), glitches=glitches)
+        sources = ("trained", *more)
+        return Task(unit=unit, config=config, sources=sources, glitches=glitches, placed=placed)
 
     ternary = "ternaryxint8-escape"
+    if placed:
+        found = [task(name, levels=4) for name in COMPARED_UNITS]
+        found += [task(ternary, lanes=80, levels=4), task(ternary, lanes=64, rows=20, levels=4)]
+        return [one for one in found if unit in (None, one.unit)]
     shares = [f"2b4t:{share}" for share in _ZERO_SHARES]
     found = [task(name, more=() if glitches else ("2b4t",)) for name in COMPARED_UNITS]
     if not glitches:
@@ -123,8 +134,7 @@ class Campaign:
         missing = []
         for task in tasks:
             keys = _keys(task, self.clocks_ghz, hashes)
-            done = all(k in have and (have[k]["glitches_fj"] or not task.glitches) for k in keys)
-            if not done:
+            if not all(k in have and _has_all(have[k], task) for k in keys):
                 missing.append((task, keys))
         total = len(tasks)
         progress(total - len(missing), total, "")
@@ -186,6 +196,13 @@ def store_sram(file: Path, *, library: str, node: str, macros: Sequence[Path]) -
     return found
 
 
+def _has_all(row: _Row, task: Task) -> bool:
+    """Whether a row of a unit has what a task asks for."""
+    return (row["glitches_fj"] is not None or not task.glitches) and (
+        row["placed"] is not None or not task.placed
+    )
+
+
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:
     """Compute the key of each row of a task, by source and clock."""
     text = keep_verilog(task.make_unit, "unit", f"{task.unit} {task.config}").read_text()
@@ -242,7 +259,7 @@ def _load(file: Path, library: str, node: str, liberty: Sequence[Path]) -> dict[
 def _put(table: dict[str, Any], row: _Row) -> None:
     """Put a row in the place of the one that it replaces.
 
-    If its key is the same, it keeps the glitches of the replaced one.
+    If its key is the same, it keeps what only the replaced one has: glitches and placement.
     """
     origins, rows = table["provenance"], table["rows"]
     if row["provenance"] not in origins:
@@ -250,8 +267,8 @@ def _put(table: dict[str, Any], row: _Row) -> None:
     kept = {name: value for name, value in row.items() if name not in ("library", "label")}
     kept["provenance"] = origins.index(row["provenance"])
     for old in [one for one in rows if identity(one) == identity(kept)]:
-        if old["key"] == kept["key"] and kept["glitches_fj"] is None:
-            kept |= {name: old[name] for name in ("glitches_fj", "glitch_transitions")}
+        if old["key"] == kept["key"]:
+            kept |= {name: old[name] for name in _ADDED if kept[name] is None}
         rows.remove(old)
     rows.append(kept)
     rows.sort(key=identity)

@@ -20,9 +20,12 @@ from .interpreter import run_netlist
 from .library import Library
 from .netlist import Activity, Netlist
 from .operands import BEATS, Operands, make_operands
+from .placed import lay_out, measure_placed
+from .placement import placer_version
 from .power import Power, measure_power
 from .synthesis import map_component
 from .table import Characterization
+from .wires import wire_technology
 
 __all__ = ["K_MAX", "METHOD", "Task", "characterize"]
 
@@ -48,12 +51,14 @@ class Task:
     config : shape of the unit, of at most 256 lanes
     sources : sources of operands, a run for each, see ``zero_share``
     glitches : simulate the first quarter of the beats with a delay of one unit per cell, too
+    placed : place the netlist, and measure it with wires and a clock tree, too
     """
 
     unit: str
     config: DotConfig
     sources: tuple[str, ...]
     glitches: bool = False
+    placed: bool = False
 
     @property
     def name(self) -> str:
@@ -99,9 +104,13 @@ def characterize(
     find_program("sta")
     if task.glitches:
         find_program("iverilog")
+    if task.placed:
+        wire_technology(library_name)
+        placer_version()
     library = Library(files)
     unit = task.make_unit()
     netlist = map_component(unit, library, 1000 / clocks_ghz[0])
+    layout = lay_out(netlist, library_name) if task.placed else None
     version = run_program(["sta", "-version"])
     provenance = {
         "files": library.provenance,
@@ -130,7 +139,17 @@ def characterize(
             "operands": source,
             "provenance": provenance,
         }
-        measured += [_row(task, netlist, run, clock, common) for clock in clocks_ghz]
+        rows = [_row(task, netlist, run, clock, common) for clock in clocks_ghz]
+        if layout is not None:
+            macs = task.config.lanes * task.config.rows
+            rows = [
+                replace(
+                    row,
+                    placed=measure_placed(layout, run.activity, macs=macs, clock_ghz=row.clock_ghz),
+                )
+                for row in rows
+            ]
+        measured += rows
     return measured
 
 
@@ -142,13 +161,14 @@ class _Run:
     ----------
     operands : the operands
     results : dot products that were compared
-    power : without glitches
+    activity, power : without glitches
     glitch_power : power in W that glitches add; None if not simulated
     glitch_transitions : transitions with glitches over those without; None if not simulated
     """
 
     operands: Operands
     results: int
+    activity: Activity
     power: Power
     glitch_power: float | None = None
     glitch_transitions: float | None = None
@@ -168,7 +188,8 @@ def _run(task: Task, unit: DotUnit, netlist: Netlist, source: str) -> _Run:
     inputs = _port_rows(baseline, unit, operands)
     outputs, activity = run_netlist(netlist, inputs)
     results = _check_results(task.unit, unit, operands, outputs)
-    run = _Run(operands=operands, results=results, power=measure_power(netlist, activity))
+    power = measure_power(netlist, activity)
+    run = _Run(operands=operands, results=results, activity=activity, power=power)
     if not task.glitches:
         return run
     some = {port: values[:_GLITCH_BEATS] for port, values in inputs.items()}
@@ -209,6 +230,7 @@ def _row(
         refused=power.refused,
         glitches_fj=None if run.glitch_power is None else energy + run.glitch_power * fj,
         glitch_transitions=run.glitch_transitions,
+        placed=None,
         parts_fj=parts,
         results=run.results,
         beats=BEATS,

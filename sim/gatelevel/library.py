@@ -57,6 +57,7 @@ class Cell:
     loads : capacitance of each input, in the library's unit; 0 where the library gives none
     flip_flop : None if the cell is combinational, or a flip-flop that is not supported
     usable : whether yosys may map to the cell
+    max_load : ``max_capacitance`` of the first output, in the library's unit; None if not given
     """
 
     name: str
@@ -66,6 +67,7 @@ class Cell:
     loads: dict[str, float]
     flip_flop: _FlipFlop | None
     usable: bool
+    max_load: float | None
 
     @property
     def is_plain_flip_flop(self) -> bool:
@@ -365,4 +367,13 @@ def _cell(cell: Group, library: Group) -> Cell:
         and bool(outputs)
         and all(function for _, function in outputs)
         and (bool(flip_flop and flip_flop.next_state) or not sequential),
+        max_load=_max_load(pins, library),
     )
+
+
+def _max_load(pins: Sequence[Group], library: Group) -> float | None:
+    """Read the capacitance that the first output may drive; None if it is not limited."""
+    outputs = (pin for pin in pins if pin.get("direction") == "output")
+    limit = next((pin.get("max_capacitance") for pin in outputs), "")
+    limit = limit or library.get("default_max_capacitance")
+    return float(limit) if limit else None

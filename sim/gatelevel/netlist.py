@@ -3,7 +3,8 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,8 @@ class Netlist:
     ----------
     ports : direction and nets of each port, as yosys writes them
     instances : the cells by short names
+    wires : capacitance of the wire of each net, in the library's unit; empty if it is not placed
+    buffers : names of the cells of the clock tree; empty if it is not placed
     """
 
     def __init__(
@@ -118,6 +121,8 @@ class Netlist:
                 f"yosys must map all cells to the library, and left {', '.join(sorted(unknown))}"
             )
         self.ports: dict[str, dict[str, Any]] = module["ports"]
+        self.wires: Mapping[Net, float] = {}
+        self.buffers: frozenset[str] = frozenset()
         self.instances = {
             f"c{place}": Instance(
                 cell=library.cells[cell["type"]],
@@ -205,8 +210,8 @@ class Netlist:
         return outputs
 
     def loads(self) -> dict[Net, float]:
-        """Sum the capacitance of the pins that each net drives, in the library's unit."""
-        loads: dict[Net, float] = {}
+        """Sum the capacitance of each net's wire and the pins it drives, in the library's unit."""
+        loads = dict(self.wires)
         for instance in self.instances.values():
             for pin, load in instance.cell.loads.items():
                 net = instance.nets[pin]
@@ -221,7 +226,8 @@ class Netlist:
 
         Returns
         -------
-        The part of each instance; ``control`` if it belongs to none.
+        The part of each instance; ``control`` if it belongs to none, and ``clock tree`` for its
+        buffers.
         """
         driver = {
             net: name
@@ -247,4 +253,31 @@ class Netlist:
                     if source is not None and source not in owner:
                         owner[source] = part
                         front.append(source)
+        owner |= dict.fromkeys(self.buffers, "clock tree")
         return {name: owner.get(name, "control") for name in self.instances}
+
+    def placed(
+        self,
+        buffers: Mapping[str, Instance],
+        leaves: Mapping[str, Net],
+        wires: Mapping[Net, float],
+    ) -> "Netlist":
+        """Make a netlist with wires and a clock tree.
+
+        Parameters
+        ----------
+        buffers : cells of the clock tree, by new names
+        leaves : net at the clock pin of each flip-flop
+        wires : see ``wires``
+        """
+        netlist = copy(self)
+        netlist.instances = {
+            name: replace(one, nets=one.nets | {one.cell.flip_flop.clock: leaves[name]})
+            if one.cell.flip_flop
+            else one
+            for name, one in self.instances.items()
+        }
+        netlist.instances |= buffers
+        netlist.wires = wires
+        netlist.buffers = frozenset(buffers)
+        return netlist

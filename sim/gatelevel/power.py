@@ -2,12 +2,13 @@
 
 OpenSTA gives slews, switching power, leakage and slack. Internal power is summed here from the
 library's tables, because OpenSTA 2.0.17 adds the energies of rise and fall for each transition of a
-pin, although a transition is one of the two. Wires and a clock tree are not part of the netlist.
+pin, although a transition is one of the two. Only placed netlists have wires and a clock tree.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,9 +41,10 @@ class Power:
         delivers it, so that it is not in ``total``
     opensta_internal : OpenSTA's own internal power, for comparison
     parts : ``total`` by purpose: ``clock`` is the internal power of clock pins, the others are the
-        parts of ``Netlist.owners``
+        parts of ``Netlist.owners``, the buffers of a clock tree among them
     leakage_parts : the leakage in ``parts``
-    slack_ps : worst slack in ps, without wires
+    buffers : internal power and leakage of the buffers of a clock tree
+    slack_ps : worst slack in ps, with wires and clock tree if the netlist has them
     refused : share of the transitions of outputs for which the library's internal energy is so
         negative that the cell would give energy back; it counts as zero
     """
@@ -54,6 +56,7 @@ class Power:
     opensta_internal: float
     parts: dict[str, float]
     leakage_parts: dict[str, float]
+    buffers: float
     slack_ps: float
     refused: float
 
@@ -80,6 +83,7 @@ def measure_power(netlist: Netlist, activity: Activity) -> Power:
     ToolchainError
         If ``sta`` is missing, fails, or does not see the activity.
     """
+    activity = _with_clock(netlist, activity)
     report = _run_opensta(netlist, activity)
     _, switching, leakage, _ = np.sum(list(report.power.values()), axis=0)
     if switching <= 0 < sum(activity.changes.values()):
@@ -101,8 +105,26 @@ def measure_power(netlist: Netlist, activity: Activity) -> Power:
         opensta_internal=sum(row[0] for row in report.power.values()),
         parts=parts,
         leakage_parts=leakage_parts,
+        buffers=sum(sum(inner[name]) + report.power[name][2] for name in netlist.buffers),
         slack_ps=report.slack_ps,
         refused=refused,
+    )
+
+
+def _with_clock(netlist: Netlist, activity: Activity) -> Activity:
+    """Add the nets of a clock tree to an activity: they change twice in each cycle."""
+    buffers = [netlist.instances[name] for name in netlist.buffers]
+    nets = [net for buffer in buffers for net in buffer.nets.values()]
+    shares = dict(activity.shares)
+    for kind, number in Counter(buffer.cell.name for buffer in buffers).items():
+        if kind in shares:
+            # The tree's buffers stand behind the counted ones.
+            shares[kind] = np.pad(shares[kind], ((0, number), (0, 0)), constant_values=np.nan)
+    return replace(
+        activity,
+        changes=activity.changes | dict.fromkeys(nets, 2.0),
+        ones=activity.ones | dict.fromkeys(nets, 0.5),
+        shares=shares,
     )
 
 
@@ -133,6 +155,13 @@ def _run_opensta(netlist: Netlist, activity: Activity) -> _Report:
         period=netlist.period_ps / unit,
         conditions=netlist.library.corner.conditions,
         activities=list(_activities(netlist, activity)),
+        propagated=bool(netlist.buffers),
+        wires=[
+            (f"{name}/{pin}", netlist.wires[net])
+            for name, instance in netlist.instances.items()
+            for pin, _, net in instance.outputs()
+            if net in netlist.wires
+        ],
     )
     with scratch_folder() as work:
         for file in netlist.library.files:  # Tcl reads braces in the name of a folder.
@@ -174,7 +203,7 @@ def _activities(netlist: Netlist, activity: Activity) -> Iterator[tuple[str, flo
         for pin in (*cell.inputs, *(pin for pin, _ in cell.outputs)):
             net = instance.nets.get(pin)
             # OpenSTA knows the activity of the clock; constants have none.
-            clocked = cell.flip_flop is not None and pin == cell.flip_flop.clock
+            clocked = name in netlist.buffers or (cell.flip_flop and pin == cell.flip_flop.clock)
             if isinstance(net, int) and not clocked:
                 yield f"{name}/{pin}", activity.changes[net], activity.ones[net]
 

@@ -18,6 +18,7 @@ __all__ = [
     "LANES",
     "TERNARY_UNIT",
     "Characterization",
+    "Placed",
     "Sram",
     "Table",
     "identity",
@@ -56,6 +57,42 @@ def identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Placed:
+    """Measurement of a placed unit at a clock; energies in fJ per MAC.
+
+    Parameters
+    ----------
+    energy_fj : total of cells, pins that ports drive, wires and clock tree
+    wires_fj : charge of the wires of all nets but the clock's; in the total
+    clock_wires_fj : charge of the wires of the clock; in the total
+    clock_buffers_fj : internal energy, leakage and input pins of the clock tree's buffers; in the
+        total
+    met : whether the worst path meets the clock, with wires and clock tree
+    max_ghz : clock that the worst path allows, in GHz; gates are sized without wires
+    wire_um, clock_wire_um : estimated length of the wires in µm per MAC
+    clock_buffers : number of buffers of the clock tree
+    utilization : share of the core that cells and buffers fill
+    core_um2 : area of the core in µm²
+    placer : name and version
+    label : origin of the figures
+    """
+
+    energy_fj: float
+    wires_fj: float
+    clock_wires_fj: float
+    clock_buffers_fj: float
+    met: bool
+    max_ghz: float
+    wire_um: float
+    clock_wire_um: float
+    clock_buffers: int
+    utilization: float
+    core_um2: float
+    placer: str
+    label: str = "placed, not routed"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Characterization:
     """Measurement of a unit at a clock; energies in fJ per MAC, all lanes busy in every cycle.
 
@@ -75,6 +112,7 @@ class Characterization:
     refused : see ``Power``; if it is not zero, the energy is a lower bound
     glitches_fj : the total with glitches, at a delay of one unit per cell; None if not simulated
     glitch_transitions : transitions with glitches over those without; None if not simulated
+    placed : the unit with wires and clock tree; None if it was not placed
     parts_fj : the total by purpose, see ``Power``
     area : area of the cells in the library's unit, mostly µm²
     cells, flip_flops : numbers of them in the netlist
@@ -105,6 +143,7 @@ class Characterization:
     refused: float
     glitches_fj: float | None
     glitch_transitions: float | None
+    placed: Placed | None
     parts_fj: dict[str, float]
     area: float
     cells: int
@@ -318,8 +357,7 @@ _MEASURED = {one.name for one in fields(Characterization)} - {"library", "proven
 
 def _row(row: Mapping[str, Any], library: str, origins: list[dict[str, Any]]) -> Characterization:
     """Read a row, which has the place of its provenance in the list of origins."""
-    return Characterization(
-        library=library,
-        provenance=origins[row["provenance"]],
-        **{name: row[name] for name in _MEASURED},
-    )
+    measured = {name: row[name] for name in _MEASURED}
+    if measured["placed"] is not None:
+        measured["placed"] = Placed(**measured["placed"])
+    return Characterization(library=library, provenance=origins[row["provenance"]], **measured)

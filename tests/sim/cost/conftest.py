@@ -20,6 +20,7 @@ def _row(unit, clock_ghz, energy_fj, area, met=True):
         "ports_fj": 1.0,
         "opensta_internal_fj": 2.0,
         "glitches_fj": None,
+        "placed": None,
         "glitch_transitions": None,
         "parts_fj": {"clock": 13.0},
         "area": area,

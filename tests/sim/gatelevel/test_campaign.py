@@ -9,11 +9,12 @@ from trilith.sim.gatelevel.table import load_table
 from trilith.sim.tools.errors import EstimateError
 
 
-def row(unit, key, *, date="today", clock=1.0, glitches=None):
+def row(unit, key, *, date="today", clock=1.0, glitches=None, placed=None):
     return {
         **{"unit": unit, "lanes": 16, "rows": 1, "levels_per_stage": 1, "operands": "trained"},
         **{"clock_ghz": clock, "key": key, "library": "x", "label": "measured"},
         **{"glitches_fj": glitches, "glitch_transitions": glitches, "provenance": {"date": date}},
+        "placed": placed,
     }
 
 
@@ -43,6 +44,16 @@ def test_glitches_stay_while_the_unit_does():
     assert table["rows"][0]["glitches_fj"] == 2.0
     _put(table, row("a", "2"))
     assert table["rows"][0]["glitches_fj"] is None
+
+
+def test_a_placement_and_glitches_are_measured_one_after_the_other():
+    table = empty()
+    _put(table, row("a", "1", placed={"energy_fj": 3.0}))
+    _put(table, row("a", "1", glitches=2.0))
+    (found,) = table["rows"]
+    assert (found["glitches_fj"], found["placed"]) == (2.0, {"energy_fj": 3.0})
+    _put(table, row("a", "2"))
+    assert table["rows"][0]["placed"] is None
 
 
 def test_origins_that_no_row_has_are_left_out(tmp_path):
