@@ -36,7 +36,7 @@ K_MAX = 6912
 _GLITCH_BEATS = BEATS // 4
 
 #: Version of the method; a new one makes all stored rows stale.
-METHOD = 3
+METHOD = 4
 
 _Rows = dict[str, NDArray[np.uint8]]
 

@@ -1,8 +1,8 @@
 """Power of a netlist from the activity of its nets.
 
-OpenSTA gives slews, switching power, leakage and slack. Internal power is summed here from the
-library's tables, because OpenSTA 2.0.17 adds the energies of rise and fall for each transition of a
-pin, although a transition is one of the two. Only placed netlists have wires and a clock tree.
+OpenSTA gives slews, leakage and slack. Switching power is summed here over nets, and internal power
+over the library's tables. OpenSTA 2.0.17 adds the energies of rise and fall for each transition of
+a pin, although a transition is one of the two. Only placed netlists have wires and a clock tree.
 """
 
 import re
@@ -85,27 +85,28 @@ def measure_power(netlist: Netlist, activity: Activity) -> Power:
     """
     activity = _with_clock(netlist, activity)
     report = _run_opensta(netlist, activity)
-    _, switching, leakage, _ = np.sum(list(report.power.values()), axis=0)
-    if switching <= 0 < sum(activity.changes.values()):
+    if sum(row[1] for row in report.power.values()) <= 0 < sum(activity.changes.values()):
         raise ToolchainError(
             "sta reports no switching power; it must see the activity and the voltage"
         )
     inner, refused = _internal(netlist, activity, report.slews)
+    switching = _switching(netlist, activity)
+    leakage = {name: row[2] for name, row in report.power.items()}
     parts, leakage_parts = {"clock": 0.0}, {"clock": 0.0}
     for name, part in netlist.owners().items():
         clock, rest = inner[name]
         parts["clock"] += clock
-        parts[part] = parts.get(part, 0.0) + rest + sum(report.power[name][1:3])
-        leakage_parts[part] = leakage_parts.get(part, 0.0) + report.power[name][2]
+        parts[part] = parts.get(part, 0.0) + rest + switching[name] + leakage[name]
+        leakage_parts[part] = leakage_parts.get(part, 0.0) + leakage[name]
     return Power(
         internal=sum(map(sum, inner.values())),
-        switching=float(switching),
-        leakage=float(leakage),
+        switching=sum(switching.values()),
+        leakage=sum(leakage.values()),
         ports=_ports(netlist, activity),
         opensta_internal=sum(row[0] for row in report.power.values()),
         parts=parts,
         leakage_parts=leakage_parts,
-        buffers=sum(sum(inner[name]) + report.power[name][2] for name in netlist.buffers),
+        buffers=sum(sum(inner[name]) + leakage[name] for name in netlist.buffers),
         slack_ps=report.slack_ps,
         refused=refused,
     )
@@ -157,10 +158,9 @@ def _run_opensta(netlist: Netlist, activity: Activity) -> _Report:
         activities=list(_activities(netlist, activity)),
         propagated=bool(netlist.buffers),
         wires=[
-            (f"{name}/{pin}", netlist.wires[net])
+            (f"{name}/{pin}", netlist.wires.get(net, 0.0))
             for name, instance in netlist.instances.items()
             for pin, _, net in instance.outputs()
-            if net in netlist.wires
         ],
     )
     with scratch_folder() as work:
@@ -231,6 +231,19 @@ def _structure(netlist: Netlist) -> str:
 def _watts_per_energy(netlist: Netlist) -> float:
     """Power in W of one of the library's units of energy in each cycle."""
     return netlist.library.corner.farads / (netlist.period_ps * 1e-12)
+
+
+def _switching(netlist: Netlist, activity: Activity) -> dict[str, float]:
+    """Power in W that each cell takes to charge the nets that it drives.
+
+    OpenSTA 2.0.17 takes the upper end of ``rise_capacitance_range`` instead of ``capacitance``.
+    """
+    loads = netlist.loads()
+    half = _watts_per_energy(netlist) * netlist.library.corner.voltage**2 / 2
+    return {
+        name: half * sum(loads.get(n, 0.0) * activity.changes[n] for _, _, n in instance.outputs())
+        for name, instance in netlist.instances.items()
+    }
 
 
 def _ports(netlist: Netlist, activity: Activity) -> float:

@@ -9,6 +9,7 @@ import pytest
 
 from trilith.sim import ToolchainError
 from trilith.sim.gatelevel.liberty import LibertyError
+from trilith.sim.gatelevel.library import Library
 from trilith.sim.gatelevel.netlist import Activity
 from trilith.sim.gatelevel.power import _internal, _ports, _probability, _run_opensta, measure_power
 
@@ -109,6 +110,23 @@ def test_switching_and_leakage_are_the_direct_sums(measured, osu018):
     assert power.switching == pytest.approx(switching, rel=0.01)
     assert power.leakage == pytest.approx(leakage, rel=0.01)
     assert power.switching > 1e-5
+
+
+def test_a_default_wire_load_is_no_wire(measured, osu018, tmp_path):
+    """OpenSTA estimates wires by a library's default wire load, unless it is told their charge."""
+    head, brace, rest = osu018.read_text().partition("{")
+    model = """
+      wire_load("long") { capacitance : 0.01; resistance : 0; area : 0; slope : 1;
+        fanout_length(1, 10); }
+      default_wire_load : "long";
+      default_wire_load_mode : "top";
+    """
+    file = tmp_path / "wires.lib"
+    file.write_text(head + brace + model + rest)
+    netlist = copy(measured.netlist)
+    netlist.library = Library([file])
+    with_model = measure_power(netlist, measured.activity)
+    assert with_model == measure_power(measured.netlist, measured.activity)
 
 
 def test_the_charge_of_ports_by_hand(measured, osu018):
