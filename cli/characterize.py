@@ -4,10 +4,13 @@ import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .options import JsonOptions, OptionError, argument, command, new_app, option
 from .output import Column, Table, lower_bound, print_facts, print_json, progress, status
+
+if TYPE_CHECKING:
+    from ..hw.baselines import DotConfig
 
 __all__ = ["app"]
 
@@ -51,7 +54,13 @@ class _Options(JsonOptions):
         "Levels of integer adders between two registers.",
         show_default="1",
         min=1,
-        max=4,
+        max=9,
+        excludes=_OTHERS,
+    )
+    variant: str | None = option(
+        None,
+        "Choices of registers and logic, such as no-product+array. Results stay the same.",
+        show_default="none",
         excludes=_OTHERS,
     )
     operands: str | None = option(
@@ -116,6 +125,20 @@ class _Options(JsonOptions):
         return [*self.liberty, *(self.more or ())]
 
     @property
+    def config(self) -> "DotConfig":
+        """Shape of the unit."""
+        from ..hw.baselines import DotConfig
+        from ..sim.gatelevel.characterize import K_MAX
+
+        return DotConfig(
+            lanes=self.lanes or _DEFAULT_LANES,
+            k_max=K_MAX,
+            rows=self.rows or 1,
+            levels_per_stage=self.levels_per_stage or 1,
+            choices=self.variant.split("+") if self.variant else (),
+        )
+
+    @property
     def clocks(self) -> list[float]:
         """Clock frequencies in GHz, the fastest first."""
         return sorted(self.clock_ghz or [1.0], reverse=True)
@@ -168,9 +191,9 @@ def _check(options: _Options) -> None:
             raise OptionError(f"--{error}") from None
     if way == "--unit" and unit is not None:
         try:
-            BASELINES[unit].check_lanes(options.lanes or _DEFAULT_LANES)
+            BASELINES[unit].check(options.config)
         except ValueError as error:
-            raise OptionError(f"--{error}") from None
+            raise OptionError(f"--{str(error).replace('choices', 'variant', 1)}") from None
     if way != "--unit" and not re.fullmatch(r"[\w.-]+", options.library):
         raise OptionError(
             f"--library must consist of letters, digits, '.', '-' and '_', not {options.library!r}"
@@ -212,6 +235,7 @@ _FILLED = (
     Column("lanes", "lanes"),
     Column("rows", "rows"),
     Column("levels", "levels_per_stage"),
+    Column("variant", "variant", 8, "<"),
     Column("operands", "operands", 9, "<"),
     Column("GHz", "clock_ghz", 5, "g"),
     Column("fJ per MAC", "energy_fj", form=".2f"),
@@ -257,19 +281,13 @@ def _fill_table(options: _Options) -> bool:
 
 def _measure_unit(options: _Options) -> bool:
     """Measure one unit, at one or more clock frequencies."""
-    from ..hw.baselines import DotConfig
-    from ..sim.gatelevel.characterize import K_MAX, Task
+    from ..sim.gatelevel.characterize import Task
     from ..sim.gatelevel.characterize import characterize as measure
 
     assert options.unit is not None
     task = Task(
         unit=options.unit,
-        config=DotConfig(
-            lanes=options.lanes or _DEFAULT_LANES,
-            k_max=K_MAX,
-            rows=options.rows or 1,
-            levels_per_stage=options.levels_per_stage or 1,
-        ),
+        config=options.config,
         sources=(options.operands or "trained",),
         glitches=options.glitches,
         placed=options.placed,
@@ -288,8 +306,8 @@ def _print_unit(row: Any) -> None:
     """Print a unit's figures, one per line."""
     print(
         f"{row.label} {row.unit}, {row.lanes} lanes x {row.rows} rows, {row.levels_per_stage} "
-        f"adder levels per stage, latency {row.latency} cycles, in {row.library} at "
-        f"{row.clock_ghz:g} GHz"
+        f"adder levels per stage, {f'variant {row.variant}, ' if row.variant else ''}latency "
+        f"{row.latency} cycles, in {row.library} at {row.clock_ghz:g} GHz"
     )
     verdict = "met" if row.met else "NOT MET: the energies are of a circuit that is too slow"
     facts = [

@@ -321,14 +321,14 @@ def baselines(options: _BaselineOptions) -> None:
       trilith report baselines --name fp16xfp16-fp32-fused --name int8xint8 --lanes 16
     """
     from ..fpga.flow.area import measure_baseline
-    from ..hw.baselines import BASELINES
+    from ..hw.baselines import BASELINES, DotConfig
 
     for name in options.name or ():
         if name not in BASELINES:
             raise OptionError(f"--name must be one of {', '.join(BASELINES)}, not {name!r}")
     for name in options.name or BASELINES:
         try:
-            BASELINES[name].check_lanes(options.lanes)
+            BASELINES[name].check(DotConfig(lanes=options.lanes, k_max=1))
         except ValueError as error:
             raise OptionError(f"--{error}; or give --name for other dot products") from None
     _print_measured(

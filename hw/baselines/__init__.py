@@ -1,7 +1,7 @@
 """Dot products that the ternary one is compared with, all behind one interface."""
 
 from .baseline import BASELINES, Baseline
-from .config import DotConfig
+from .config import Choice, DotConfig
 from .unit import DotUnit
 
-__all__ = ["BASELINES", "Baseline", "DotConfig", "DotUnit"]
+__all__ = ["BASELINES", "Baseline", "Choice", "DotConfig", "DotUnit"]

@@ -48,16 +48,29 @@ class Baseline:
     to: FloatFormat | None = None
     form: str = "exact"
 
-    def check_lanes(self, lanes: int) -> None:
-        """Check that whole symbols of the weights' code fill the lanes of a row.
+    @property
+    def kind(self) -> type[DotUnit]:
+        """Class of a unit of one row."""
+        if isinstance(self.activations, Code):
+            return BinaryDot
+        if isinstance(self.weights, Code):
+            return TernaryDot
+        if isinstance(self.activations, IntFormat):
+            return IntegerDot
+        return TreeDot if self.form == "tree" else FusedDot
+
+    def check(self, config: DotConfig) -> None:
+        """Check that the hardware can have a configuration.
 
         Raises
         ------
         ValueError
-            If they do not.
+            If a row does not have whole symbols of the weights' code, or the unit does not have the
+            choices.
         """
         if isinstance(self.weights, Code):
-            check_lanes(lanes, self.weights)
+            check_lanes(config.lanes, self.weights)
+        self.kind.check_choices(config)
 
     def unit(self, config: DotConfig) -> DotUnit:
         """Make the hardware.

@@ -292,8 +292,7 @@ def special(fmt: FloatFormat, value: Value, infinite: Value, negative: Value, na
 class FloatMultiplier(wiring.Component):
     """Multiplier that rounds the product of two numbers once, to a third format (IEEE 754-2019).
 
-    Latency: 2 cycles. A register after the first cycle holds the exact product of the significands.
-    Throughput: one product per cycle. No register has a reset.
+    Latency: ``stages`` cycles. Throughput: one product per cycle. No register has a reset.
 
     Parameters
     ----------
@@ -301,13 +300,15 @@ class FloatMultiplier(wiring.Component):
     b_format : format of the second operand
     to : format of the product
     target : a ``Target`` or its value, see ``multiply``
+    stages : 1 or 2; 1 has a register at the end, 2 also one after the product of the significands
 
     Raises
     ------
     TypeError
-        If a format is not a number format, or ``target`` is not a string.
+        If a format is not a number format, ``target`` is not a string, or ``stages`` is not an
+        integer.
     ValueError
-        If ``target`` is not legal.
+        If ``target`` or ``stages`` is not legal.
 
     Members
     -------
@@ -323,7 +324,9 @@ class FloatMultiplier(wiring.Component):
         b_format: FloatFormat,
         to: FloatFormat,
         target: Target | str = Target.ASIC,
+        stages: int = 2,
     ) -> None:
+        self._stages = check_integer("stages", stages, 1, 2)
         check_format("a_format", a_format, integer=True)
         check_format("b_format", b_format)
         check_format("to", to)
@@ -340,11 +343,12 @@ class FloatMultiplier(wiring.Component):
         b = unpack(m, self._b_format, self.b, "b")
         infinite = a.infinite | b.infinite
         product = multiply(m, a.significand, b.significand, "product", self._target)
-        product = register(m, product, "product")
-        exponent = register(m, a.exponent + b.exponent, "exponent")
-        negative = register(m, a.negative ^ b.negative, "negative")
-        nan = register(m, a.nan | b.nan | (infinite & (a.zero | b.zero)), "nan")
-        infinite = register(m, infinite, "infinite")
+        keep = register if self._stages == 2 else wire
+        product = keep(m, product, "product")
+        exponent = keep(m, a.exponent + b.exponent, "exponent")
+        negative = keep(m, a.negative ^ b.negative, "negative")
+        nan = keep(m, a.nan | b.nan | (infinite & (a.zero | b.zero)), "nan")
+        infinite = keep(m, infinite, "infinite")
         # If the highest bit is the leading one, the stored exponent is one more than this.
         offset = self._a_format.scale + self._b_format.scale + len(product) - 2 + to.bias
         lowest = offset + 1 + isinstance(self._a_format, FloatFormat)

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 
 from ...golden.floats import FloatFormat, IntFormat
 from ..engine.dot import add_or_subtract
-from .config import DotConfig, check_config
+from .config import Choice, DotConfig, check_config
 from .floats import (
     Normalized,
     normalize,
@@ -18,7 +18,7 @@ from .floats import (
     wire,
 )
 from .multiply import multiply
-from .unit import FloatDot, add_magnitudes, delay, slots
+from .unit import FloatDot, add_magnitudes, add_pairs, delay, slots
 
 __all__ = ["FusedDot"]
 
@@ -75,9 +75,10 @@ class _Products:
 
     Parameters
     ----------
-    magnitudes, negatives : exact product of the significands, and its sign, in registers
-    exponents : sum of the stored exponents, 0 for a product of zero; one cycle earlier
-    specials : NaN, +∞ and −∞ among the products, one bit for each, in a register
+    magnitudes, negatives : exact product of the significands, and its sign, in registers unless
+        the unit has none for products
+    exponents : sum of the stored exponents, 0 for a product of zero; one register earlier
+    specials : NaN, +∞ and −∞ among the products, one bit for each, beside the products
     """
 
     magnitudes: list[Value]
@@ -117,7 +118,8 @@ class FusedDot(FloatDot):
 
     Latency: ``8 + ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles, one each for operands;
     products and exponents; largest exponent; alignment; accumulator; magnitude; normalization; and
-    rounding; besides those of the tree. Throughput: one beat per cycle.
+    rounding; besides those of the tree; one less for each register that ``config.choices`` leave
+    out, and for ``early-maximum``. Throughput: one beat per cycle.
 
     Parameters
     ----------
@@ -129,11 +131,16 @@ class FusedDot(FloatDot):
     ------
     TypeError
         If ``config`` is not a ``DotConfig``, or a format is not a number format.
+    ValueError
+        If the unit does not have a choice of ``config``, or ``no-product`` stands without
+        ``early-maximum``.
 
     Members
     -------
     weights, activations, valid, last, done, total : see ``DotUnit``
     """
+
+    CHOICES = frozenset(Choice) - {Choice.NO_PACKED, Choice.MERGED, Choice.FAST_ADDERS}
 
     def __init__(
         self,
@@ -144,12 +151,21 @@ class FusedDot(FloatDot):
         to: FloatFormat,
     ) -> None:
         check_config(config)
+        #: Cycles of the registers that choices can leave out: 1 or 0.
+        self._product = int(Choice.NO_PRODUCT not in config.choices)
+        self._wait = int(Choice.EARLY_MAXIMUM not in config.choices)
+        self._align = int(Choice.NO_ALIGN not in config.choices)
+        self._sum = int(Choice.NO_SUM not in config.choices)
+        self._normalized = int(Choice.NO_NORMALIZED not in config.choices)
         super().__init__(
             config,
             weight_format,
             activation_format,
             to,
-            latency=8 + config.tree_cycles(config.lanes),
+            latency=4
+            + (self._product + self._wait + self._align - 1)
+            + (self._sum + self._normalized)
+            + config.tree_cycles(config.lanes),
             parts={
                 "operands": "weights|activations|packed",
                 "product": "p[0-9]+",
@@ -163,12 +179,20 @@ class FusedDot(FloatDot):
         # The accumulator holds k_max products of the largest exponent.
         self._width = (config.k_max * (2**self._window - 1)).bit_length() + 1
 
+    @classmethod
+    def check_choices(cls, config: DotConfig) -> None:
+        super().check_choices(config)
+        if Choice.NO_PRODUCT in config.choices and Choice.EARLY_MAXIMUM not in config.choices:
+            raise ValueError("choices must have early-maximum beside no-product")
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         products, flags = self._multiply(m)
         exponents, largest, before, flags = self._find_largest(m, products.exponents, flags)
-        magnitudes = [delay(m, x, 1, f"p{lane}") for lane, x in enumerate(products.magnitudes)]
-        negatives = [delay(m, x, 1, f"s{lane}") for lane, x in enumerate(products.negatives)]
+        magnitudes, negatives = (
+            [delay(m, x, self._wait, f"{name}{lane}") for lane, x in enumerate(values)]
+            for name, values in (("p", products.magnitudes), ("s", products.negatives))
+        )
 
         # Bits of the window below a product; negative if the product is wider than the window.
         guard = self._window - len(magnitudes[0])
@@ -176,9 +200,10 @@ class FusedDot(FloatDot):
         for lane, (magnitude, exponent) in enumerate(zip(magnitudes, exponents, strict=True)):
             behind = wire(m, (largest - exponent)[: len(exponent)], f"behind{lane}")
             aligned = shift_right(Cat(Const(0, max(guard, 0)), magnitude), behind)
-            terms.append(register(m, aligned[max(-guard, 0) :], f"t{lane}"))
-        negatives = [delay(m, value, 1, f"s{lane}_3") for lane, value in enumerate(negatives)]
-        total, subtract = add_magnitudes(m, terms, negatives, self.config.levels_per_stage)
+            keep = register if self._align else wire
+            terms.append(keep(m, aligned[max(-guard, 0) :], f"t{lane}"))
+        negatives = [delay(m, x, self._align, f"s{lane}_3") for lane, x in enumerate(negatives)]
+        beat = self._add(m, terms, negatives)
         grown = wire(m, (largest - before)[: len(largest)], "grown")
         steps = self._width.bit_length()
         if len(grown) > steps:
@@ -186,14 +211,27 @@ class FusedDot(FloatDot):
             grown = Mux(grown[steps:].any(), 2**steps - 1, grown[:steps])
 
         # Flags and exponents wait for the alignment and the tree.
-        cycles = self.config.tree_cycles(self.lanes)
-        flags = flags.later(m, 2 + cycles, 2)
-        grown = delay(m, grown, 1 + cycles, "grown")
-        largest = delay(m, largest, 1 + cycles, "largest_2")
-        specials = delay(m, products.specials, 2 + cycles, "specials_2")
-        state = self._accumulate(m, flags, grown, largest, specials, (total, subtract))
+        cycles = self._align + self.config.tree_cycles(self.lanes) + self._sum - 1
+        flags = flags.later(m, self._product + cycles, 2)
+        grown = delay(m, grown, cycles, "grown")
+        largest = delay(m, largest, cycles, "largest_2")
+        specials = delay(m, products.specials, self._wait + cycles, "specials_2")
+        state = self._accumulate(m, flags, grown, largest, specials, beat)
         self._round(m, delay(m, flags.valid & flags.last, 1, "finish", reset=True), state, guard)
         return m
+
+    def _add(
+        self, m: Module, terms: list[Value], negatives: list[Value]
+    ) -> tuple[Value, Value | None]:
+        """Add the terms of a beat; return the sum, and whether to subtract it, None for never."""
+        levels, root = self.config.levels_per_stage, bool(self._sum)
+        if Choice.CARRY_SAVE not in self.config.choices:
+            return add_magnitudes(m, terms, negatives, levels, root=root)
+        values: list[Value] = [
+            (Cat(term, Const(0, 1)) ^ minus.replicate(len(term) + 1)).as_signed() + minus
+            for term, minus in zip(terms, negatives, strict=True)
+        ]
+        return add_pairs(m, values, levels, root=root), None
 
     def _multiply(self, m: Module) -> tuple[_Products, _Flags]:
         """Multiply the lanes of a beat, and find the special values among the products."""
@@ -206,6 +244,7 @@ class FusedDot(FloatDot):
         negatives: list[Value] = []
         nans: list[Value] = []
         infinities: tuple[list[Value], list[Value]] = ([], [])
+        keep = register if self._product else wire
         for lane in range(self.lanes):
             w = unpack(m, self._weight_format, weights[lane], f"w{lane}")
             x = unpack(m, self._activation_format, activations[lane], f"x{lane}")
@@ -219,10 +258,10 @@ class FusedDot(FloatDot):
             infinities[0].append(infinite & ~negative)
             infinities[1].append(infinite & negative)
             product = multiply(m, w.significand, x.significand, f"p{lane}", self.config.target)
-            magnitudes.append(register(m, product, f"p{lane}"))
+            magnitudes.append(keep(m, product, f"p{lane}"))
             exponents.append(wire(m, exponent, f"e{lane}"))
-            negatives.append(register(m, negative, f"s{lane}"))
-        specials = register(m, Cat(Cat(lanes).any() for lanes in (nans, *infinities)), "specials")
+            negatives.append(keep(m, negative, f"s{lane}"))
+        specials = keep(m, Cat(Cat(lanes).any() for lanes in (nans, *infinities)), "specials")
         products = _Products(
             magnitudes=magnitudes, negatives=negatives, exponents=exponents, specials=specials
         )
@@ -231,29 +270,32 @@ class FusedDot(FloatDot):
     def _find_largest(
         self, m: Module, exponents: list[Value], flags: _Flags
     ) -> tuple[list[Value], Value, Value, _Flags]:
-        """Find the largest exponent of the dot product so far, in two cycles.
+        """Find the largest exponent of the dot product so far, in two cycles or one.
 
         Returns
         -------
         The lanes' exponents, the largest exponent, the largest exponent before this beat, and the
-        flags. The flags are one cycle ahead of the exponents.
+        flags. The flags are ahead of the exponents by the register of the products.
         """
-        # Each cycle has half of the tree of comparisons: the whole tree would be the critical path.
-        levels = self.config.tree_levels // 2
+        wait, product = self._wait, self._product
+        # In two cycles, each has half of the tree of comparisons.
+        levels = self.config.tree_levels // 2 if wait else 0
+        keep = register if wait else wire
         maxima = [
-            register(m, value, f"maximum{i}")
+            keep(m, value, f"maximum{i}")
             for i, value in enumerate(_largest(m, exponents, levels, "a"))
         ]
-        exponents = [register(m, value, f"e{lane}_1") for lane, value in enumerate(exponents)]
-        flags = flags.later(m, 1, 1)
+        exponents = [delay(m, value, wait, f"e{lane}") for lane, value in enumerate(exponents)]
+        flags = flags.later(m, wait, 1)
         running = Signal(len(exponents[0]), reset_less=True)
         (beat_largest,) = _largest(m, maxima, None, "b")
         before = Mux(flags.first, 0, running)
         largest = wire(m, Mux(beat_largest > before, beat_largest, before), "largest")
         with m.If(flags.valid):
             m.d.sync += running.eq(largest)
-        largest, before = register(m, largest, "largest_1"), register(m, before, "before_1")
-        exponents = [delay(m, value, 1, f"e{lane}_2") for lane, value in enumerate(exponents)]
+        keep = register if product else wire
+        largest, before = keep(m, largest, "largest_1"), keep(m, before, "before_1")
+        exponents = [delay(m, value, product, f"e{lane}_2") for lane, value in enumerate(exponents)]
         return exponents, largest, before, flags
 
     def _accumulate(
@@ -263,7 +305,7 @@ class FusedDot(FloatDot):
         grown: Value,
         largest: Value,
         specials: Value,
-        beat: tuple[Value, Value],
+        beat: tuple[Value, Value | None],
     ) -> _Sum:
         """Add the sum of a beat, or subtract it, after a shift by the growth of the exponent."""
         total, subtract = beat
@@ -271,16 +313,20 @@ class FusedDot(FloatDot):
         exponent = Signal(len(largest), reset_less=True)
         seen = Signal(3, reset_less=True)
         kept = Mux(flags.first, 0, shift_right(accumulator, grown, fill=accumulator[-1]))
+        if subtract is None:
+            added: Value = kept.as_signed() + total
+        else:
+            added = add_or_subtract(kept, total, subtract, self._width)
         with m.If(flags.valid):
             m.d.sync += [
-                accumulator.eq(add_or_subtract(kept, total, subtract, self._width)),
+                accumulator.eq(added),
                 exponent.eq(largest),
                 seen.eq(Mux(flags.first, 0, seen) | specials),
             ]
         return _Sum(accumulator=accumulator, exponent=exponent, specials=seen)
 
     def _round(self, m: Module, done: Value, state: _Sum, guard: int) -> None:
-        """Round the accumulator once per dot product, in three cycles.
+        """Round the accumulator once per dot product, in three cycles or two.
 
         The registers hold their values between results, which saves their energy.
         """
@@ -300,20 +346,17 @@ class FusedDot(FloatDot):
         lowest = offset + isinstance(self._weight_format, FloatFormat) + 1
         room = wire(m, (values["exponent"] + Const(offset, signed(12))).as_signed(), "room")
         normalized = normalize(m, values["magnitude"], room, lowest, "result")
-        values = self._hold(
-            m,
-            done,
-            {
-                "significand": normalized.significand,
-                "stored": normalized.exponent,
-                "sticky": normalized.sticky,
-                "zero": ~values["magnitude"].any(),
-                "negative": values["negative"],
-                "seen": values["seen"],
-            },
-            "r2",
-        )
-        done = delay(m, done, 1, "done_2", reset=True)
+        values = {
+            "significand": normalized.significand,
+            "stored": normalized.exponent,
+            "sticky": normalized.sticky,
+            "zero": ~values["magnitude"].any(),
+            "negative": values["negative"],
+            "seen": values["seen"],
+        }
+        if self._normalized:
+            values = self._hold(m, done, values, "r2")
+            done = delay(m, done, 1, "done_2", reset=True)
         normalized = Normalized(
             significand=values["significand"],
             exponent=values["stored"].as_signed(),

@@ -7,9 +7,9 @@ from ...golden.codes import Code
 from ..config import ACT_BITS, Target, check_lanes
 from ..engine.dot import DotProduct, add_or_subtract
 from ..engine.weight_decoder import BeatDecoder
-from .config import DotConfig, check_config
-from .floats import register
-from .multiply import multiply
+from .config import Choice, DotConfig, check_config
+from .floats import register, wire
+from .multiply import multiply, partial_products
 from .unit import DotUnit, add_pairs, delay, slots
 
 __all__ = ["BinaryDot", "IntegerDot", "TernaryDot"]
@@ -57,8 +57,8 @@ class IntegerDot(_ExactDot):
     """Dot product of two's complement integers: multipliers and a tree of adders.
 
     Latency: ``3 + ceil(ceil(log2(lanes)) / levels_per_stage)`` cycles: one for the operands, one
-    for the products, those of the tree, and one for the accumulator. Throughput: one beat per
-    cycle.
+    for the products, those of the tree, and one for the accumulator; one less for each register
+    that ``config.choices`` leave out. Throughput: one beat per cycle.
 
     Parameters
     ----------
@@ -70,36 +70,56 @@ class IntegerDot(_ExactDot):
     TypeError
         If ``config`` is not a ``DotConfig``, or a width is not an integer.
     ValueError
-        If a width is not legal.
+        If a width is not legal, or the unit does not have a choice of ``config``.
 
     Members
     -------
     weights, activations, valid, last, done, total : see ``DotUnit``
     """
 
+    CHOICES = frozenset((Choice.NO_PRODUCT, Choice.NO_SUM, Choice.ARRAY, Choice.MERGED))
+
     def __init__(self, config: DotConfig, *, weight_bits: int, activation_bits: int) -> None:
         check_config(config)
         weight_bits = check_integer("weight_bits", weight_bits, 2, 16)
         activation_bits = check_integer("activation_bits", activation_bits, 2, 16)
+        self._merged = Choice.MERGED in config.choices
+        self._product_register = not self._merged and Choice.NO_PRODUCT not in config.choices
+        self._sum_register = Choice.NO_SUM not in config.choices
         super().__init__(
             config,
             weights=config.lanes * weight_bits,
             activations=config.lanes * activation_bits,
             # Both operands at their lowest value give the largest product.
             total=_signed_bits(config.k_max * 2 ** (weight_bits + activation_bits - 2)),
-            latency=3 + config.tree_cycles(config.lanes),
+            latency=1
+            + self._product_register
+            + self._sum_register
+            + config.tree_cycles(config.lanes),
             parts=_PARTS,
         )
+
+    @classmethod
+    def check_choices(cls, config: DotConfig) -> None:
+        super().check_choices(config)
+        if Choice.MERGED in config.choices:
+            for other in (Choice.NO_PRODUCT, Choice.ARRAY):
+                if other in config.choices:
+                    raise ValueError(f"choices must not have both {other} and merged")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
         weights, activations = self.operands(m)
         products = [
-            multiply(m, w.as_signed(), x.as_signed(), f"p{lane}", self.config.target)
+            partial_products(m, w.as_signed(), x.as_signed(), f"p{lane}")
+            if self._merged
+            else multiply(m, w.as_signed(), x.as_signed(), f"p{lane}", self.config.target)
             for lane, (w, x) in enumerate(zip(weights, activations, strict=True))
         ]
-        products = [register(m, product, f"p{lane}") for lane, product in enumerate(products)]
-        self._accumulate(m, add_pairs(m, products, self.config.levels_per_stage))
+        if self._product_register:
+            products = [register(m, product, f"p{lane}") for lane, product in enumerate(products)]
+        levels = self.config.levels_per_stage
+        self._accumulate(m, add_pairs(m, products, levels, root=self._sum_register))
         return m
 
 
@@ -112,7 +132,9 @@ class TernaryDot(_ExactDot):
 
     Latency: ``3 + ceil(ceil(log2(operands)) / levels_per_stage)`` cycles from the weights, and one
     more for an FPGA; one less from the activations. The operands are the lanes, or three for each
-    four lanes with ``sherry``. Throughput: one beat per cycle.
+    four lanes with ``sherry``. Throughput: one beat per cycle. ``config.choices`` can leave out the
+    registers in front of the weight decoder or those behind it; weights then take one cycle less,
+    as many as activations. They can also leave out the register in front of the accumulator.
 
     Parameters
     ----------
@@ -126,7 +148,7 @@ class TernaryDot(_ExactDot):
         If ``config`` is not a ``DotConfig``, ``code`` is not a ``Code``, or ``activation_bits`` is
         not an integer.
     ValueError
-        If ``activation_bits`` or ``lanes`` is not legal.
+        If ``activation_bits``, ``lanes`` or a choice is not legal.
 
     Members
     -------
@@ -134,12 +156,17 @@ class TernaryDot(_ExactDot):
     activations, valid, last, done, total : see ``DotUnit``
     """
 
+    CHOICES = frozenset((Choice.NO_PRODUCT, Choice.NO_PACKED, Choice.NO_SUM))
+
     def __init__(self, config: DotConfig, *, code: Code, activation_bits: int) -> None:
         check_config(config)
         if not isinstance(code, Code):
             raise TypeError(f"code must be a Code, not {code!r}")
         check_lanes(config.lanes, code)
         activation_bits = check_choice("activation_bits", activation_bits, ACT_BITS)
+        self._packed_register = Choice.NO_PACKED not in config.choices
+        self._weight_registers = Choice.NO_PRODUCT not in config.choices
+        self._sum_register = Choice.NO_SUM not in config.choices
         self._code = code
         self._activation_bits = activation_bits
         largest = 1 if activation_bits == 2 else 2 ** (activation_bits - 1)
@@ -148,7 +175,9 @@ class TernaryDot(_ExactDot):
             weights=8 * code.packed_bytes(config.lanes),
             activations=config.lanes * activation_bits,
             total=_signed_bits(config.k_max * largest),
-            latency=3
+            latency=self._packed_register
+            + self._weight_registers
+            + self._sum_register
             + (config.target == Target.FPGA)
             + config.tree_cycles(code.operands(config.lanes)),
             parts={
@@ -158,8 +187,16 @@ class TernaryDot(_ExactDot):
                 "tree": r"dot\.",
                 "accumulator": "accumulator|total",
             },
-            skew=1,
+            skew=int(self._packed_register and self._weight_registers),
         )
+
+    @classmethod
+    def check_choices(cls, config: DotConfig) -> None:
+        super().check_choices(config)
+        if config.choices and config.target == Target.FPGA:
+            raise ValueError(f"choices of {cls.__name__} must be empty for an FPGA")
+        if {Choice.NO_PRODUCT, Choice.NO_PACKED} <= set(config.choices):
+            raise ValueError("choices must not have both no-product and no-packed")
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -171,9 +208,12 @@ class TernaryDot(_ExactDot):
             levels_per_stage=self.config.levels_per_stage,
             target=self.config.target,
             quads=self._code.quads,
+            weight_registers=self._weight_registers,
+            sum_register=self._sum_register,
         )
+        keep = register if self._packed_register else wire
         m.d.comb += [
-            decoder.packed.eq(register(m, self.weights, "weights_register")),
+            decoder.packed.eq(keep(m, self.weights, "weights_register")),
             dot.zero.eq(decoder.zero),
             dot.negative.eq(decoder.negative),
             dot.activations.as_value().eq(register(m, self.activations, "activations_register")),

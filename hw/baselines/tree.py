@@ -3,14 +3,11 @@
 from amaranth.hdl import Cat, Const, Module, Mux, Value
 
 from ...golden.floats import FloatFormat, IntFormat
-from .config import DotConfig, check_config
+from .config import Choice, DotConfig, check_config
 from .floats import FloatAdder, FloatMultiplier
 from .unit import FloatDot, delay, slots
 
 __all__ = ["TreeDot"]
-
-#: Latency of an adder, and so the dot products that share the loop of the accumulator.
-_ADDER_CYCLES = 2
 
 
 class TreeDot(FloatDot):
@@ -18,10 +15,11 @@ class TreeDot(FloatDot):
 
     ``trilith.golden.floats.tree_dot`` defines the result: a binary tree of adders over the lanes,
     and an adder as accumulator. The adder of the accumulator takes two cycles, so that two dot
-    products take turns in it: ``interleave`` is 2.
+    products take turns in it: ``interleave`` is 2, or 1 with ``fast-adders``.
 
     Latency: ``5 + 2 · ceil(log2(lanes))`` cycles: one for the operands, two for the multipliers,
-    and two for each level of adders and for the accumulator. Throughput: one beat per cycle.
+    and two for each level of adders and for the accumulator. With ``fast-adders`` each of the
+    latter takes one, and with ``no-product`` the multipliers do. Throughput: one beat per cycle.
 
     Parameters
     ----------
@@ -33,11 +31,15 @@ class TreeDot(FloatDot):
     ------
     TypeError
         If ``config`` is not a ``DotConfig``, or a format is not a number format.
+    ValueError
+        If the unit does not have a choice of ``config``.
 
     Members
     -------
     weights, activations, valid, last, done, total : see ``DotUnit``
     """
+
+    CHOICES = frozenset((Choice.NO_PRODUCT, Choice.ARRAY, Choice.FAST_ADDERS))
 
     def __init__(
         self,
@@ -48,19 +50,22 @@ class TreeDot(FloatDot):
         to: FloatFormat,
     ) -> None:
         check_config(config)
+        self._multiplier_stages = 1 if Choice.NO_PRODUCT in config.choices else 2
+        #: Latency of an adder, and so the dot products that share the loop of the accumulator.
+        self._adder_stages = 1 if Choice.FAST_ADDERS in config.choices else 2
         super().__init__(
             config,
             weight_format,
             activation_format,
             to,
-            latency=3 + _ADDER_CYCLES * (config.tree_levels + 1),
+            latency=1 + self._multiplier_stages + self._adder_stages * (config.tree_levels + 1),
             parts={
                 "operands": "weights|activations|packed",
                 "product": r"multiplier[0-9]+\.",
                 "tree": r"adder[0-9]+_|odd",
                 "accumulator": r"accumulator\.",
             },
-            interleave=_ADDER_CYCLES,
+            interleave=self._adder_stages,
         )
 
     def elaborate(self, platform: object) -> Module:
@@ -73,6 +78,7 @@ class TreeDot(FloatDot):
                 b_format=self._activation_format,
                 to=self._to,
                 target=self.config.target,
+                stages=self._multiplier_stages,
             )
             m.d.comb += [multiplier.a.eq(weights[lane]), multiplier.b.eq(activations[lane])]
             values.append(multiplier.y)
@@ -83,26 +89,26 @@ class TreeDot(FloatDot):
             values = [
                 self._add(m, pair[0], pair[1], f"adder{level}_{i}")
                 if len(pair) == 2
-                else delay(m, pair[0], _ADDER_CYCLES, f"odd{level}")
+                else delay(m, pair[0], self._adder_stages, f"odd{level}")
                 for i, pair in enumerate(pairs)
             ]
-        before = self.latency - _ADDER_CYCLES
+        before = self.latency - self._adder_stages
         valid = delay(m, self.valid, before, "valid", reset=True)
         last = delay(m, self.last, before, "last")
         first = slots(m, valid, last, self.interleave)
         # The neutral element of addition is −0: x + −0 = x, also for x = −0.
         nothing = Cat(Const(0, self._to.bits - 1), Const(1, 1))
-        m.submodules.accumulator = accumulator = FloatAdder(fmt=self._to, stages=_ADDER_CYCLES)
+        m.submodules.accumulator = accumulator = FloatAdder(fmt=self._to, stages=self._adder_stages)
         m.d.comb += [
             accumulator.a.eq(Mux(valid, values[0], nothing)),
             accumulator.b.eq(Mux(first, nothing, accumulator.y)),
             self.total.eq(accumulator.y),
-            self.done.eq(delay(m, valid & last, _ADDER_CYCLES, "done", reset=True)),
+            self.done.eq(delay(m, valid & last, self._adder_stages, "done", reset=True)),
         ]
         return m
 
     def _add(self, m: Module, a: Value, b: Value, name: str) -> Value:
         """Add two values in an adder of the tree."""
-        m.submodules[name] = adder = FloatAdder(fmt=self._to, stages=_ADDER_CYCLES)
+        m.submodules[name] = adder = FloatAdder(fmt=self._to, stages=self._adder_stages)
         m.d.comb += [adder.a.eq(a), adder.b.eq(b)]
         return adder.y

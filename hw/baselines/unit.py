@@ -1,6 +1,7 @@
 """Interface that all measured dot products share, and the parts that they have in common."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, wiring
@@ -8,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.floats import FloatFormat, IntFormat
 from ..engine.dot import add_or_subtract
-from .config import DotConfig, check_config
+from .config import Choice, DotConfig, check_config
 from .floats import check_format, register, wire
 
 __all__ = ["DotRows", "DotUnit", "FloatDot", "add_magnitudes", "add_pairs", "delay", "slots"]
@@ -39,6 +40,8 @@ class DotUnit(wiring.Component):
     ------
     TypeError
         If ``config`` is not a ``DotConfig``.
+    ValueError
+        If the unit does not have a choice of ``config``.
 
     Members
     -------
@@ -48,6 +51,9 @@ class DotUnit(wiring.Component):
     done : Out(1); ``total`` is a result
     total : Out(as wide as given); the result, while ``done`` is high
     """
+
+    #: The choices that the kind of unit has, see ``Choice``.
+    CHOICES: ClassVar[frozenset[Choice]] = frozenset()
 
     def __init__(
         self,
@@ -62,7 +68,10 @@ class DotUnit(wiring.Component):
         skew: int = 0,
     ) -> None:
         check_config(config)
+        self.check_choices(config)
         self.config = config
+        #: Whether synthesis makes Booth's multipliers.
+        self.booth = Choice.ARRAY not in config.choices
         self.lanes = config.lanes
         #: Pattern of the registers' names for each part.
         self.parts = parts
@@ -79,6 +88,22 @@ class DotUnit(wiring.Component):
                 "total": Out(total),
             }
         )
+
+    @classmethod
+    def check_choices(cls, config: DotConfig) -> None:
+        """Check that this kind of unit has the choices of a configuration, and all of them at once.
+
+        Raises
+        ------
+        ValueError
+            If it does not.
+        """
+        for choice in config.choices:
+            if choice not in cls.CHOICES:
+                have = ", ".join(one for one in Choice if one in cls.CHOICES) or "none"
+                raise ValueError(
+                    f"choices of {cls.__name__} must be among {have}, not {choice.value!r}"
+                )
 
     def operands(self, m: Module) -> tuple[data.View, data.View]:
         """Register the operands, and return weights and activations as arrays of lanes."""
@@ -177,6 +202,10 @@ class DotRows(DotUnit):
             skew=first.skew,
         )
 
+    @classmethod
+    def check_choices(cls, config: DotConfig) -> None:
+        """Accept all choices: each unit has checked them."""
+
     def elaborate(self, platform: object) -> Module:
         m = Module()
         for row, unit in enumerate(self._units):
@@ -226,24 +255,34 @@ def slots(m: Module, valid: Value, last: Value, count: int) -> Value:
     return fresh[0]
 
 
-def add_pairs(m: Module, values: list[Value], levels_per_stage: int) -> Value:
+def _keep(
+    level: int, levels_per_stage: int, nodes: int, *, root: bool
+) -> Callable[[Module, Value, str], Signal]:
+    """Return ``register`` or ``wire``, whichever follows a level of a tree with so many nodes."""
+    registered = root if nodes == 1 else level % levels_per_stage == 0
+    return register if registered else wire
+
+
+def add_pairs(m: Module, values: list[Value], levels_per_stage: int, *, root: bool = True) -> Value:
     """Add integers in a binary tree of adders, without loss.
 
     Parameters
     ----------
     m : module to add the tree to
     values : signed or unsigned integers, at least one
-    levels_per_stage : levels between two registers; the root always has a register
+    levels_per_stage : levels between two registers
+    root : whether the root has a register
 
     Returns
     -------
-    The sum, ``ceil(ceil(log2(len(values))) / levels_per_stage)`` cycles later.
+    The sum, ``ceil(ceil(log2(len(values))) / levels_per_stage)`` cycles later, or one less without
+    a register at the root.
     """
     level = 0
     while len(values) > 1:
         level += 1
         pairs = [values[i : i + 2] for i in range(0, len(values), 2)]
-        keep = register if level % levels_per_stage == 0 or len(pairs) == 1 else wire
+        keep = _keep(level, levels_per_stage, len(pairs), root=root)
         values = [
             keep(m, pair[0] + pair[1] if len(pair) == 2 else pair[0], f"u{level}_{i}")
             for i, pair in enumerate(pairs)
@@ -252,7 +291,12 @@ def add_pairs(m: Module, values: list[Value], levels_per_stage: int) -> Value:
 
 
 def add_magnitudes(
-    m: Module, magnitudes: list[Value], negative: list[Value], levels_per_stage: int
+    m: Module,
+    magnitudes: list[Value],
+    negative: list[Value],
+    levels_per_stage: int,
+    *,
+    root: bool = True,
 ) -> tuple[Value, Value]:
     """Add numbers that are given as sign and magnitude, in a binary tree of adders.
 
@@ -264,12 +308,11 @@ def add_magnitudes(
     m : module to add the tree to
     magnitudes : unsigned integers of one width, at least one
     negative : the sign of each
-    levels_per_stage : levels between two registers; the root always has a register
+    levels_per_stage, root : see ``add_pairs``
 
     Returns
     -------
-    A signed sum, and whether the result is its negative. Both arrive
-    ``ceil(ceil(log2(len(magnitudes))) / levels_per_stage)`` cycles later.
+    A signed sum, and whether the result is its negative. Both arrive as late as in ``add_pairs``.
     """
     largest = 2 ** len(magnitudes[0]) - 1
     # Each node: magnitudes below it, sign, and sum.
@@ -282,7 +325,7 @@ def add_magnitudes(
         level += 1
         pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
         nodes = []
-        keep = register if level % levels_per_stage == 0 or len(pairs) == 1 else wire
+        keep = _keep(level, levels_per_stage, len(pairs), root=root)
         for index, pair in enumerate(pairs):
             count, minus, total = pair[0]
             if len(pair) == 2:

@@ -88,6 +88,9 @@ class DotProduct(wiring.Component):
     levels_per_stage : 1 or more; levels of the tree between two registers
     target : a ``Target`` or its value
     quads : each four lanes have exactly one zero weight; ``lanes`` is a multiple of 4
+    weight_registers : whether flags and signs of the weights have registers of their own; without
+        them, weights come in the cycle of their activations; always true for an FPGA
+    sum_register : whether the last level has a register; always true for an FPGA
 
     Raises
     ------
@@ -115,6 +118,8 @@ class DotProduct(wiring.Component):
         levels_per_stage: int,
         target: str,
         quads: bool = False,
+        weight_registers: bool = True,
+        sum_register: bool = True,
     ) -> None:
         self._lanes = lanes = check_integer("lanes", lanes, 1)
         if quads and lanes % 4:
@@ -124,6 +129,10 @@ class DotProduct(wiring.Component):
         self._act_bits = act_bits = check_choice("act_bits", act_bits, ACT_BITS)
         self._levels_per_stage = check_integer("levels_per_stage", levels_per_stage, 1)
         self._operand_registers = check_choice("target", target, Target) == Target.FPGA
+        if self._operand_registers and not (weight_registers and sum_register):
+            raise ValueError("weight_registers and sum_register must be true for an FPGA")
+        self._sum_register = sum_register
+        self._weight_domain = "sync" if weight_registers else "comb"
         super().__init__(
             {
                 "zero": In(lanes),
@@ -159,7 +168,7 @@ class DotProduct(wiring.Component):
     def _cleared(self, m: Module) -> list[_Operand]:
         """Make an operand of each lane, which is zero where the weight is."""
         zero = Signal(self._lanes, reset_less=True)
-        m.d.sync += zero.eq(self.zero)
+        m.d[self._weight_domain] += zero.eq(self.zero)
         # Five trits share a byte. Decoding two of the first four together saves logic, so that they
         # meet at the first adder. Fifth trits come last.
         return [
@@ -175,7 +184,7 @@ class DotProduct(wiring.Component):
             quad, place = divmod(index, 3)
             lane = 4 * quad + place
             shift = self.zero[4 * quad : lane + 1].any()
-            m.d.sync += later[index].eq(shift)
+            m.d[self._weight_domain] += later[index].eq(shift)
             negative = Mux(shift, self.negative[lane + 1], self.negative[lane])
             choices = [(x[lane + 1], x[lane]) for x in self.activations]
             return lane, negative, later[index], choices
@@ -239,7 +248,9 @@ class DotProduct(wiring.Component):
                         domain += operand.eq(otherwise)
                     operands.append(operand)
             sign = ~negative
-            nodes.append((1, sign if ahead else node(sign, f"s0_{lane}"), operands))
+            if not ahead:
+                sign = node(sign, f"s0_{lane}", self._weight_domain == "sync")
+            nodes.append((1, sign, operands))
 
         level = 0
         registered = ahead
@@ -249,7 +260,9 @@ class DotProduct(wiring.Component):
             nodes.reverse()
             pairs = [nodes[i : i + 2] for i in range(0, len(nodes), 2)]
             nodes = []
-            at_register = level % self._levels_per_stage == 0 or len(pairs) == 1
+            at_register = level % self._levels_per_stage == 0
+            if len(pairs) == 1:
+                at_register = self._sum_register
             for index, pair in enumerate(pairs):
                 count, sign, sums = pair[0]
                 if len(pair) == 2:

@@ -206,9 +206,11 @@ def _has_all(row: _Row, task: Task) -> bool:
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:
     """Compute the key of each row of a task, by source and clock."""
     text = keep_verilog(task.make_unit, "unit", f"{task.unit} {task.config}").read_text()
+    # A choice may concern synthesis alone.
+    more = [*task.config.choices, *hashes]
     return [
         hashlib.sha256(
-            json.dumps([text, source, clock, clocks[0], BEATS, METHOD, *hashes]).encode()
+            json.dumps([text, source, clock, clocks[0], BEATS, METHOD, *more]).encode()
         ).hexdigest()[:16]
         for source in task.sources
         for clock in clocks

@@ -66,6 +66,7 @@ class Task:
         shape = self.config
         return (
             f"{self.unit}, {shape.lanes} lanes x {shape.rows} rows, {shape.levels_per_stage} levels"
+            + (f", {shape.variant}" if shape.variant else "")
         )
 
     def make_unit(self) -> DotUnit:
@@ -131,6 +132,7 @@ def characterize(
             "lanes": task.config.lanes,
             "rows": task.config.rows,
             "levels_per_stage": task.config.levels_per_stage,
+            "variant": task.config.variant,
             "interleave": unit.interleave,
             "latency": unit.latency,
             "area": netlist.area,

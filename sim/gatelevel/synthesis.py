@@ -18,9 +18,10 @@ __all__ = ["map_component"]
 def map_component(component: wiring.Component, library: Library, period_ps: float) -> Netlist:
     """Map a component to the cells of a library for a clock.
 
-    Multipliers become Booth's, adders parallel-prefix ones, registers the library's smallest plain
-    flip-flop. ABC sizes the gates for the period and buffers nets of high fan-out. Both steps,
-    logic and mapping, are kept in the build folder by Verilog, library and scripts.
+    Multipliers become Booth's unless the component's attribute ``booth`` is false. Adders become
+    parallel-prefix ones, registers the library's smallest plain flip-flop. ABC sizes the gates for
+    the period and buffers nets of high fan-out. Both steps, logic and mapping, are kept in the
+    build folder by Verilog, library and scripts.
 
     Parameters
     ----------
@@ -39,7 +40,8 @@ def map_component(component: wiring.Component, library: Library, period_ps: floa
         If yosys fails, or leaves a cell that the library does not have.
     """
     text = component_verilog(component, "unit")
-    script = render("trilith.sim.gatelevel", "synthesize.ys")
+    booth = getattr(component, "booth", True)
+    script = render("trilith.sim.gatelevel", "synthesize.ys.jinja", booth=booth)
     with keep("synthesis", text + script) as (synthesis, making):
         if making is not None:
             (making / "unit.v").write_text(text)

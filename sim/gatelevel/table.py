@@ -45,7 +45,7 @@ FP16_UNIT = "fp16xfp16-fp32-fused"
 TERNARY_UNIT = "ternaryxint8-escape"
 
 #: Fields that tell the rows of a table apart.
-_IDENTITY = ("unit", "lanes", "rows", "levels_per_stage", "operands", "clock_ghz")
+_IDENTITY = ("unit", "lanes", "rows", "levels_per_stage", "variant", "operands", "clock_ghz")
 
 #: Lanes at which all units are measured, with a register behind each level of adders.
 LANES = 16
@@ -101,6 +101,7 @@ class Characterization:
     unit : key of ``BASELINES``
     library : the library's name
     lanes, rows, levels_per_stage : shape of the unit, see ``DotConfig``
+    variant : choices of registers and logic, see ``DotConfig.variant``; empty without any
     interleave, latency : dot products that take turns, and latency in cycles, see ``DotUnit``
     clock_ghz : the clock that the energies are for, in GHz
     met : whether the worst path meets the clock; if not, the circuit does not work
@@ -129,6 +130,7 @@ class Characterization:
     lanes: int
     rows: int
     levels_per_stage: int
+    variant: str
     interleave: int
     latency: int
     clock_ghz: float
@@ -236,6 +238,7 @@ class Table:
         lanes: int = LANES,
         rows: int = 1,
         levels_per_stage: int = 1,
+        variant: str = "",
         operands: str = "trained",
     ) -> Characterization | None:
         """Find a row.
@@ -244,7 +247,7 @@ class Table:
         ----------
         unit : key of ``BASELINES``
         clock_ghz : clock in GHz; None is ``common_clock``
-        lanes, rows, levels_per_stage : shape of the unit, see ``DotConfig``
+        lanes, rows, levels_per_stage, variant : shape of the unit, see ``DotConfig``
         operands : source of the operands, see ``zero_share``
 
         Returns
@@ -252,7 +255,7 @@ class Table:
         The row; None if it was not measured.
         """
         clock = self.common_clock if clock_ghz is None else clock_ghz
-        return self._find(unit, lanes, rows, levels_per_stage, operands, clock)
+        return self._find(unit, lanes, rows, levels_per_stage, variant, operands, clock)
 
     def alike(
         self, row: Characterization, unit: str, *, clock_ghz: float | None = None

@@ -77,7 +77,11 @@ def test_a_clock_that_is_not_met_is_said():
     ("arguments", "message"),
     [
         (("--lanes", 1), "--lanes must be from 2 to 256, not 1"),
-        (("--levels-per-stage", 5), "--levels-per-stage must be from 1 to 4, not 5"),
+        (("--levels-per-stage", 10), "--levels-per-stage must be from 1 to 9, not 10"),
+        (
+            ("--variant", "no-sum+no-align"),
+            "--variant of TernaryDot must be among no-product, no-packed, no-sum, not 'no-align'",
+        ),
         (("--clock-ghz", 0), "--clock-ghz must be from 0.001 to 100, not 0.0"),
         (
             ("--operands", "2b4t:1.5"),

@@ -163,7 +163,13 @@ CASES = [
             f"{more.split()[0]} .* with {way}",
         )
         for way in ("--all", "--sram")
-        for more in ("--lanes 9", "--rows 1", "--levels-per-stage 2", "--operands 2b4t")
+        for more in (
+            "--lanes 9",
+            "--rows 1",
+            "--levels-per-stage 2",
+            "--variant no-sum",
+            "--operands 2b4t",
+        )
     ),
     *(
         ("characterize", f"{LIBRARY} {way} {more}", f"{more.split()[0]} .* {reason}")

@@ -45,8 +45,35 @@ FPGA = (
 class Everything(wiring.Component):
     """All operators and dot products side by side; names of ports start with that of their unit."""
 
-    def __init__(self) -> None:
+    def __init__(self, variants: tuple[tuple[str, int, str], ...] = ()) -> None:
         self.operators = {}
+        self.units = {
+            f"{name}_{levels}_{variant}".replace("-", "_").replace("+", "_"): (
+                name,
+                BASELINES[name].unit(
+                    DotConfig(
+                        lanes=8 if "sherry" in name else LANES,
+                        k_max=K_MAX,
+                        levels_per_stage=levels,
+                        choices=variant.split("+"),
+                    )
+                ),
+            )
+            for name, levels, variant in variants
+        }
+        if not variants:
+            self.add_all()
+        self.components = self.operators | {
+            prefix: unit for prefix, (_, unit) in self.units.items()
+        }
+        members = {
+            f"{name}_{port}": In(len(value)) if member.flow == In else Out(len(value))
+            for name, component in self.components.items()
+            for (port,), member, value in component.signature.flatten(component)
+        }
+        super().__init__(members)
+
+    def add_all(self) -> None:
         for fmt in DTYPES:
             for to in {fmt, FP32}:
                 name = f"mul_{fmt.name}_{to.name}"
@@ -66,15 +93,6 @@ class Everything(wiring.Component):
             for target, names in (("asic", BASELINES), ("fpga", FPGA))
             for name in names
         }
-        self.components = self.operators | {
-            prefix: unit for prefix, (_, unit) in self.units.items()
-        }
-        members = {
-            f"{name}_{port}": In(len(value)) if member.flow == In else Out(len(value))
-            for name, component in self.components.items()
-            for (port,), member, value in component.signature.flatten(component)
-        }
-        super().__init__(members)
 
     def elaborate(self, platform: object) -> Module:
         m = Module()
@@ -289,10 +307,12 @@ def test_products_for_fpgas():
         assert np.array_equal(number(outputs[f"{name}_y"])[1:], product[:-1]), name
 
 
-def run_everything(cycles: int, seed: int) -> dict[str, int]:
-    """Simulate all; return by name how many operations were compared."""
+def run_everything(
+    cycles: int, seed: int, variants: tuple[tuple[str, int, str], ...] = ()
+) -> dict[str, int]:
+    """Simulate all, or some variants; return by name how many operations were compared."""
     rng = np.random.default_rng(seed)
-    everything = Everything()
+    everything = Everything(variants)
     formats = {fmt.name: fmt for fmt in DTYPES}
     operators = {
         name: operator_inputs(formats[name.split("_")[1]], cycles, rng)
@@ -321,6 +341,40 @@ def test_all_bit_for_bit():
     units = [("asic", name) for name in BASELINES] + [("fpga", name) for name in FPGA]
     assert set(counts) > {f"{target}_{name.replace('-', '_')}" for target, name in units}
     assert min(counts.values()) >= 2**16
+
+
+#: Units, levels per stage and choices, with every choice of each kind of unit.
+VARIANTS = (
+    ("int8xint8", 1, "no-product"),
+    ("int8xint8", 9, "no-sum+array"),
+    ("int4xint8", 2, "no-product+no-sum+array"),
+    ("int4xint8", 1, "merged"),
+    ("int8xint8", 9, "no-sum+merged"),
+    ("ternaryxint8-escape", 1, "no-product"),
+    ("ternaryxint8-base3", 9, "no-product+no-sum"),
+    ("ternaryxint8-two_bit", 2, "no-packed"),
+    ("ternaryxint8-sherry", 9, "no-product+no-sum"),
+    ("ternaryxint8-sherry", 1, "no-packed+no-sum"),
+    ("e4m3xe4m3-fp32-fused", 1, "no-align+carry-save"),
+    ("e4m3xe4m3-fp32-fused", 9, "no-sum+array"),
+    ("e5m2xe5m2-fp32-fused", 2, "early-maximum"),
+    ("e5m2xe5m2-fp32-fused", 1, "no-product+early-maximum+no-normalized"),
+    ("fp16xfp16-fp16-fused", 9, "no-product+no-sum+carry-save+early-maximum+no-align"),
+    ("int4xfp16-fp32-fused", 9, "early-maximum+no-align+no-normalized"),
+    ("e5m2xe5m2-fp32-tree", 1, "no-product+array"),
+    ("fp16xfp16-fp16-tree", 1, "fast-adders"),
+)
+
+
+def test_variants_bit_for_bit():
+    counts = run_everything(2**13, 7, VARIANTS)
+    assert len(counts) == len(VARIANTS)
+    assert min(counts.values()) >= 2**13
+    named = {BASELINES[name].kind: set() for name, _, _ in VARIANTS}
+    for name, _, variant in VARIANTS:
+        named[BASELINES[name].kind].update(variant.split("+"))
+    for kind, choices in named.items():
+        assert choices == kind.CHOICES, kind
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from amaranth.hdl import Module, Signal, signed
 from trilith.golden.codes import CODES
 from trilith.golden.floats import FP16, FP32, IntFormat
 from trilith.hw import MatVecConfig
-from trilith.hw.baselines import BASELINES, DotConfig
+from trilith.hw.baselines import BASELINES, Choice, DotConfig
 from trilith.hw.baselines.floats import FloatAdder, FloatMultiplier
 from trilith.hw.baselines.fused import FusedDot
 from trilith.hw.baselines.integers import BinaryDot, IntegerDot, TernaryDot
@@ -30,7 +30,15 @@ def test_that_a_target_is_an_enum() -> None:
 
 @pytest.mark.parametrize(
     ("lanes", "levels_per_stage", "levels", "cycles"),
-    [(2, 1, 1, 1), (5, 1, 3, 3), (8, 1, 3, 3), (8, 2, 3, 2), (9, 4, 4, 1), (320, 4, 9, 3)],
+    [
+        (2, 1, 1, 1),
+        (5, 1, 3, 3),
+        (8, 1, 3, 3),
+        (8, 2, 3, 2),
+        (9, 4, 4, 1),
+        (320, 4, 9, 3),
+        (320, 9, 9, 1),
+    ],
 )
 def test_trees(lanes: int, levels_per_stage: int, levels: int, cycles: int) -> None:
     config = DotConfig(lanes=lanes, k_max=1, levels_per_stage=levels_per_stage)
@@ -46,7 +54,13 @@ def test_trees(lanes: int, levels_per_stage: int, levels: int, cycles: int) -> N
         ({"k_max": 0}, ValueError, "k_max must be from 1 to 65536, not 0"),
         ({"rows": 65}, ValueError, "rows must be from 1 to 64, not 65"),
         ({"rows": True}, TypeError, "rows must be an integer, not True"),
-        ({"levels_per_stage": 5}, ValueError, "levels_per_stage must be from 1 to 4, not 5"),
+        ({"levels_per_stage": 10}, ValueError, "levels_per_stage must be from 1 to 9, not 10"),
+        ({"choices": (1,)}, TypeError, "choices must be a string, not 1"),
+        (
+            {"choices": ("array", "no-sum", "array")},
+            ValueError,
+            "choices must be different, not 'array' twice",
+        ),
         ({"target": "fpgs"}, ValueError, "target must be fpga or asic, not 'fpgs'"),
         ({"target": 1}, TypeError, "target must be a string, not 1"),
     ],
@@ -61,6 +75,60 @@ def test_that_every_kind_wants_a_dot_config(name: str) -> None:
     other = MatVecConfig(**FIELDS, rows=1, n_max=1)
     with pytest.raises(TypeError, match=r"^config must be a DotConfig, not MatVecConfig\(.*\)$"):
         BASELINES[name].unit(other)
+
+
+def test_that_choices_have_one_order_and_a_name() -> None:
+    config = DotConfig(**FIELDS, choices=["array", "no-product"])
+    assert config == DotConfig(**FIELDS, choices=(Choice.NO_PRODUCT, Choice.ARRAY))
+    assert config.variant == "no-product+array"
+    assert CONFIG.variant == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "choices", "message"),
+    [
+        (
+            "int8xint8",
+            "no-align",
+            "choices of IntegerDot must be among no-product, no-sum, array, merged, not 'no-align'",
+        ),
+        ("binaryxbinary", "array", "choices of BinaryDot must be among none, not 'array'"),
+        ("int8xint8", "array+merged", "choices must not have both array and merged"),
+        (
+            "ternaryxint8-base3",
+            "no-product+no-packed",
+            "choices must not have both no-product and no-packed",
+        ),
+        (
+            "fp16xfp16-fp32-fused",
+            "no-product",
+            "choices must have early-maximum beside no-product",
+        ),
+        (
+            "fp16xfp16-fp32-tree",
+            "no-sum",
+            "choices of TreeDot must be among no-product, array, fast-adders, not 'no-sum'",
+        ),
+    ],
+)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_that_units_refuse_choices(name: str, choices: str, message: str, rows: int) -> None:
+    config = DotConfig(lanes=5, k_max=64, rows=rows, choices=choices.split("+"))
+    for make in (BASELINES[name].check, BASELINES[name].unit):
+        with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
+            make(config)
+
+
+def test_that_rows_have_the_choices_of_their_units() -> None:
+    config = DotConfig(**FIELDS, rows=2, choices=["no-sum"])
+    assert BASELINES["int8xint8"].unit(config).latency == 2 + config.tree_cycles(5)
+
+
+def test_that_variants_of_ternary_units_are_for_an_asic() -> None:
+    config = DotConfig(**FIELDS, target="fpga", choices=["no-sum"])
+    message = r"^choices of TernaryDot must be empty for an FPGA$"
+    with pytest.raises(ValueError, match=message):
+        BASELINES["ternaryxint8-base3"].unit(config)
 
 
 FORMATS = {"weight_format": FP16, "activation_format": FP16, "to": FP32}

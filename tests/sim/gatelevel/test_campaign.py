@@ -11,7 +11,8 @@ from trilith.sim.tools.errors import EstimateError
 
 def row(unit, key, *, date="today", clock=1.0, glitches=None, placed=None):
     return {
-        **{"unit": unit, "lanes": 16, "rows": 1, "levels_per_stage": 1, "operands": "trained"},
+        **{"unit": unit, "lanes": 16, "rows": 1, "levels_per_stage": 1, "variant": ""},
+        **{"operands": "trained"},
         **{"clock_ghz": clock, "key": key, "library": "x", "label": "measured"},
         **{"glitches_fj": glitches, "glitch_transitions": glitches, "provenance": {"date": date}},
         "placed": placed,
