@@ -2,6 +2,7 @@
 
 from .baseline import BASELINES, Baseline
 from .config import Choice, DotConfig
+from .systolic import SystolicArray
 from .unit import DotUnit
 
-__all__ = ["BASELINES", "Baseline", "Choice", "DotConfig", "DotUnit"]
+__all__ = ["BASELINES", "Baseline", "Choice", "DotConfig", "DotUnit", "SystolicArray"]
