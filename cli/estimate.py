@@ -171,7 +171,7 @@ def _assumptions(
     return assumptions
 
 
-_TIMES = ("linear_compute", "linear_memory", "attention", "head", "vector", "fixed")
+_TIMES = ("linear_compute", "linear_memory", "attention", "head", "vector", "calls", "fixed")
 
 
 def _row(design: "Design", result: "Estimate") -> dict[str, Any]:
@@ -226,6 +226,7 @@ _COLUMNS = (
     Column("attention", _ms("attention"), form=".3f"),
     Column("head", _ms("head"), 7, ".3f"),
     Column("vector", _ms("vector"), 7, ".3f"),
+    Column("calls", _ms("calls"), 7, ".3f"),
     Column("mJ/token: MAC", _mj("mac"), form=".3g"),
     Column("register", _mj("register"), form=".3g"),
     Column("SRAM", _mj("sram"), 6, ".3g"),
@@ -235,31 +236,46 @@ _COLUMNS = (
 
 
 def _print_validation(as_json: bool) -> None:
-    """Print predicted against published rates."""
+    """Print predicted against published rates, by group."""
     from ..sim.cost.memories import EFFICIENCY
-    from ..sim.cost.validation import NOT_PREDICTED, predict, summary
+    from ..sim.cost.processors import ISSUE_SHARE, RUNTIMES
+    from ..sim.cost.validation import NOT_PREDICTED, Group, predict, summary
 
     predictions = predict()
     total = summary(predictions)
     if as_json:
         rows = [
-            {**asdict(one.row), "predicted": one.rate, "error": one.error, "bound": one.bound}
+            {
+                **asdict(one.row),
+                "predicted": one.rate,
+                "error": one.error,
+                "bound": one.bound,
+                "arithmetic_and_memory_lower_bound_joules_per_token": one.joules_per_token,
+            }
             for one in predictions
         ]
+        constants = {
+            "efficiency": EFFICIENCY,
+            "issue_share": asdict(ISSUE_SHARE),
+            "runtimes": {name: asdict(one) for name, one in RUNTIMES.items()},
+        }
         table = {"rows": rows, "summary": total, "not_predicted": NOT_PREDICTED}
-        print_json(table | {"efficiency": EFFICIENCY, "label": "modelled"})
+        print_json(table | constants | {"label": "modelled"})
         return
-    Table(*_VALIDATION).rows(predictions)
-    print_note(
-        f"median absolute error of {total['rows']} counted rows: "
-        f"{total['median_absolute_error']:.1%}; of {total['systems']} systems: "
-        f"{total['median_over_systems']:.1%}"
-    )
+    for group in Group:
+        print_note(f"{group}: {group.meaning}")
+        if group not in total:
+            print_note("no system yet")
+            continue
+        Table(*_VALIDATION).rows(one for one in predictions if one.row.group == group)
+        one = total[group]
+        print_note(
+            f"{group}: median absolute error over {one['systems']} systems "
+            f"{one['median_over_systems']:.1%}, over {one['rows']} counted rows "
+            f"{one['median_absolute_error']:.1%}\n"
+        )
     facts = [("not predicted", f"{name}: {reason}") for name, reason in NOT_PREDICTED.items()]
-    facts += [
-        ("constant", f"bandwidth that the reader {kind} sustains: {share:.0%} ({source})")
-        for kind, (share, source) in EFFICIENCY.items()
-    ]
+    facts += _constants()
     facts += [
         (
             "assumed",
@@ -270,12 +286,38 @@ def _print_validation(as_json: bool) -> None:
     print_facts(facts)
 
 
+def _constants() -> list[tuple[str, str]]:
+    """Constants of all predictions, with their sources."""
+    from ..sim.cost.memories import EFFICIENCY
+    from ..sim.cost.processors import ISSUE_SHARE, RUNTIMES
+
+    facts = [
+        ("constant", f"bandwidth that the reader {kind} sustains: {share:.0%} ({source})")
+        for kind, (share, source) in EFFICIENCY.items()
+    ]
+    facts.append(
+        (
+            "constant",
+            f"vector instructions that a kernel starts, of those that the cores can start: "
+            f"{ISSUE_SHARE.share:.0%} ({ISSUE_SHARE.source})",
+        )
+    )
+    for name, one in RUNTIMES.items():
+        cost = (
+            f"{one.cycles_per_call:g} cycles" if one.cycles_per_call else f"{one.us_per_call:g} µs"
+        )
+        facts.append(("constant", f"operator call, {name}: {cost} ({one.source})"))
+    return facts
+
+
 _VALIDATION = (
     Column("system", lambda one: one.row.system, 39, "<"),
     Column("model", lambda one: one.row.model, 15, "<"),
     Column("published, tokens/s", lambda one: one.row.rate, form=".2f"),
     Column("predicted, tokens/s", "rate", form=".2f"),
     Column("error", "error", 5, "+.0%"),
-    Column("bound", "bound", 8, "<"),
+    Column("bound", "bound", 14, "<"),
+    Column("arithmetic and memory, lower bound, J/token", "joules_per_token", form=".3g"),
+    Column("published, J/token", lambda one: one.row.joules_per_token, form=".3g"),
     Column("note", lambda one: "" if one.row.counted else "not counted", form="<"),
 )

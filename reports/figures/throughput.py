@@ -6,7 +6,7 @@ from ...golden.scratch import scratch_folder
 from ...sim.cost.explore import Grid, run_sweep
 from ...sim.cost.memories import EFFICIENCY, find_memory
 from ...sim.cost.profiles import FORMATS
-from ...sim.cost.validation import predict, summary
+from ...sim.cost.validation import Group, predict, summary
 from .style import BLACK, COLORS, Drawing, looks
 
 __all__ = ["THROUGHPUT_FIGURES"]
@@ -82,10 +82,10 @@ def _published() -> Drawing:
     axes.plot(line, line, color=BLACK, linewidth=1, label="predicted = published")
     low, high = ([share * end for end in line] for share in (0.8, 1.2))
     axes.fill_between(line, low, high, color="#DDDDDD", label="within 20 %")
-    systems = list(dict.fromkeys(one.row.system.partition(",")[0] for one in predictions))
-    for index, (system, marker) in enumerate(zip(systems, "oDs^vP*Xdp<>", strict=False)):
-        some = [one for one in predictions if one.row.system.partition(",")[0] == system]
-        color = [*COLORS.values()][index % len(COLORS)]
+    for group, marker, color in zip(Group, "oDs", COLORS.values(), strict=False):
+        some = [one for one in predictions if one.row.group == group]
+        if not some:
+            continue
         axes.scatter(
             [one.row.rate for one in some],
             [one.rate for one in some],
@@ -94,11 +94,12 @@ def _published() -> Drawing:
             marker=marker,
             s=70,
             zorder=3,
-            label=system,
+            label=group.meaning,
         )
     axes.legend(frameon=False, fontsize=9)
     drawing.rows = [
         {
+            "group": one.row.group,
             "system": one.row.system,
             "model": one.row.model,
             "published": one.row.rate,

@@ -120,9 +120,11 @@ def _without_engine(design: Design, weight_format: str) -> Design:
     design : the design to follow
     weight_format : number format of the linear layers
     """
+    processor = design.processor and replace(design.processor, kernel=None)
     return replace(
         design,
         config=None,
+        processor=processor,
         weight_format=weight_format,
         engines=1,
         macs_per_cycle=inf,

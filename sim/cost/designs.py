@@ -10,6 +10,7 @@ from ...hw.config import PRESETS, MatVecConfig
 from ..tools.errors import EstimateError, estimate_errors
 from .datafiles import DATA, find, read_data, record
 from .memories import EFFICIENCY, Efficiency, Memory
+from .processors import Processor
 from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format
 
 __all__ = ["DESIGNS", "Design", "find_design", "own_design", "sustained"]
@@ -53,6 +54,8 @@ class Design:
         overlap with the products
     port_bytes_per_cycle : most bytes that the array's port to memory takes
     fixed_us : further time of each pass over the weights, in µs
+    processor : CPU or GPU that computes; its kernels give the MACs per cycle of products, attention
+        and head
     ours : an engine of this project; the energy of another design is a lower bound
     source : publication, or ``modelled``
 
@@ -81,6 +84,7 @@ class Design:
     vector_elements_per_cycle: float = inf
     port_bytes_per_cycle: float = inf
     fixed_us: float = 0.0
+    processor: Processor | None = None
     ours: bool = False
     source: str
 
@@ -92,6 +96,8 @@ class Design:
             )
         if self.config is not None:
             check_kind("config", self.config, MatVecConfig)
+        if self.processor is not None:
+            check_kind("processor", self.processor, Processor)
         if self.weight_format is not None:
             find_format(self.weight_format)
         find_format(self.head_format)
@@ -126,7 +132,16 @@ class Design:
         """Multiply-accumulates per cycle at full utilization."""
         if self.config is not None:
             return self.config.macs_per_clock * self.engines
+        if self.processor is not None:
+            return min(self.macs_per_cycle, self.processor.macs_per_cycle)
         return self.macs_per_cycle
+
+    @property
+    def attention_rate(self) -> float:
+        """Multiply-accumulates of attention, and of a head with multiplications, per cycle."""
+        if self.processor is not None:
+            return min(self.attention_macs_per_cycle, self.processor.head_macs_per_cycle)
+        return self.attention_macs_per_cycle
 
     @property
     def shared_tokens(self) -> int:
@@ -217,6 +232,8 @@ def _published(name: str, entry: Mapping[str, Any]) -> Design:
         if f"{rate}_per_second" in values:
             hertz = values["clock_mhz"] * 1e6
             values[f"{rate}_per_cycle"] = values.pop(f"{rate}_per_second") / hertz
+    if "processor" in values:
+        values["processor"] = record(Processor, values["processor"], f"{_FILE}: {name}.processor")
     return record(Design, values, f"{_FILE}: {name}")
 
 

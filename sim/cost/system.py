@@ -26,7 +26,7 @@ class Estimate:
     work : counts of the step
     linear_compute, linear_memory : seconds of the linear layers' arithmetic, and of their weights;
         the two overlap
-    attention, head, vector, fixed : seconds of the rest
+    attention, head, vector, calls, fixed : seconds of the rest; ``calls`` are operator calls
     cycles : cycles of all matrix products of the linear layers, one after the other; exact where
         the design has an engine
     weight_bytes, kv_bytes : bytes read from memory, the head's weights included
@@ -43,6 +43,7 @@ class Estimate:
     attention: float
     head: float
     vector: float
+    calls: float
     fixed: float
     cycles: float
     weight_bytes: float
@@ -54,7 +55,7 @@ class Estimate:
     def seconds(self) -> float:
         """Duration of the step."""
         linear = max(self.linear_compute, self.linear_memory)
-        return linear + self.attention + self.head + self.vector + self.fixed
+        return linear + self.attention + self.head + self.vector + self.calls + self.fixed
 
     @property
     def tokens_per_second(self) -> float:
@@ -92,6 +93,7 @@ class Estimate:
             "attention and KV": self.attention,
             "head": self.head,
             "vector operations": self.vector,
+            "operator calls": self.calls,
             "fixed costs": self.fixed,
         }
         return max(shares, key=lambda name: shares[name])
@@ -110,7 +112,7 @@ def _cycles(config: MatVecConfig, n: int, k: int, tokens: int) -> int:
 def _linear_cycles(design: Design, model: ModelShape, tokens: int) -> float:
     """Return the cycles of the linear layers; each expert takes the tokens that choose it."""
     if design.config is None:
-        return model.active_weights * tokens / design.macs_per_cycle
+        return model.active_weights * tokens / design.full_rate
     config, engines = design.config, design.engines
     total = 0.0
     for linear in model.linears:
@@ -146,10 +148,10 @@ def estimate(
 ) -> Estimate:
     """Estimate time and energy of decoding a token of each sequence, or of a prompt.
 
-    A step is the sum of four parts. In the linear layers, arithmetic and the weight stream overlap.
+    A step is the sum of six parts. In the linear layers, arithmetic and the weight stream overlap.
     In attention, arithmetic and the key-value stream overlap. In the head, arithmetic and its
-    weights overlap. Vector operations and fixed costs overlap with nothing. Weights are read again
-    for each pass of ``shared_tokens`` activation vectors.
+    weights overlap. Vector operations, operator calls and fixed costs overlap with nothing. Weights
+    are read again for each pass of ``shared_tokens`` activation vectors.
 
     Parameters
     ----------
@@ -180,8 +182,11 @@ def estimate(
     cycles = _linear_cycles(design, model, work.tokens)
     # A head without multiplications runs on the array, another on the units of attention.
     on_array = head.multiply is None
-    head_macs = design.full_rate if on_array else design.attention_macs_per_cycle
-    attention_seconds = _seconds(work.attention_macs, design.attention_macs_per_cycle * hertz)
+    head_macs = design.full_rate if on_array else design.attention_rate
+    attention_seconds = _seconds(work.attention_macs, design.attention_rate * hertz)
+    calls = 0.0
+    if design.processor is not None:
+        calls = design.processor.call_seconds(model.layers, design.clock_mhz) * passes
     parts, attention_pj = None, 0.0
     if profile is not None:
         parts, attention_pj = step_energy(
@@ -197,6 +202,7 @@ def estimate(
         attention=max(attention_seconds, _seconds(kv_bytes, rate)),
         head=max(_seconds(work.head_macs, head_macs * hertz), _seconds(head_bytes, rate)),
         vector=_seconds(work.vector_elements, design.vector_elements_per_cycle * hertz),
+        calls=calls,
         fixed=design.fixed_us * 1e-6 * passes,
         cycles=cycles,
         weight_bytes=linear_bytes + head_bytes,

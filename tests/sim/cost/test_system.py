@@ -186,10 +186,10 @@ def test_the_weight_code_of_an_engine_decides_its_bytes(code, bits):
 
 
 def test_a_rate_that_nothing_bounds_is_refused():
-    result = estimate(BITNET, DESIGNS["gpu-bf16"], find_memory("on-chip"))
+    result = estimate(BITNET, DESIGNS["tereffic-hbm"], find_memory("on-chip"))
     message = (
-        "nothing bounds the rate of design gpu-bf16 with memory on-chip; choose a memory off chip, "
-        "or a design whose MACs per cycle are known"
+        "nothing bounds the rate of design tereffic-hbm with memory on-chip; choose a memory off "
+        "chip, or a design whose MACs per cycle are known"
     )
     with pytest.raises(EstimateError, match=f"^{message}$"):
         _ = result.tokens_per_second
