@@ -1,9 +1,13 @@
 import re
 from dataclasses import replace
-from math import inf, nan
+from math import inf, log, nan
+from statistics import mean
 
 import pytest
 
+from trilith.sim.cost import processors
+from trilith.sim.cost.memories import EFFICIENCY
+from trilith.sim.cost.processors import ISSUE_SHARE, RUNTIMES
 from trilith.sim.cost.validation import NOT_PREDICTED, PUBLISHED, Group, predict, summary
 from trilith.sim.tools.errors import EstimateError
 
@@ -14,6 +18,41 @@ def test_a_prediction_does_not_depend_on_the_published_rate():
     predictions = predict()
     changed = predict([replace(one.row, rate=1.0) for one in predictions])
     assert [one.rate for one in changed] == [one.rate for one in predictions]
+
+
+def _misfit():
+    """Mean over the fitted processors of the mean |ln(predicted / published)| of their rows."""
+    rows = [row for row in PUBLISHED if row.group == "fitted" and row.ran.processor]
+    systems = {}
+    for one in predict(rows):
+        errors = systems.setdefault(one.row.system.partition(",")[0], [])
+        errors.append(abs(log(one.rate / one.row.rate)))
+    return mean(mean(errors) for errors in systems.values())
+
+
+def test_constants_are_those_of_the_fit(monkeypatch):
+    """No constant, 5 % smaller or larger, fits the group better by more than their rounding."""
+    best = _misfit()
+    for factor in (0.95, 1.05):
+        with monkeypatch.context() as patch:
+            share = min(1.0, ISSUE_SHARE.share * factor)
+            patch.setattr(processors, "ISSUE_SHARE", replace(ISSUE_SHARE, share=share))
+            assert _misfit() > best - 5e-4
+        for name, one in RUNTIMES.items():
+            with monkeypatch.context() as patch:
+                cycles, us = one.cycles_per_call * factor, one.us_per_call * factor
+                patch.setitem(RUNTIMES, name, replace(one, cycles_per_call=cycles, us_per_call=us))
+                assert _misfit() > best - 5e-4
+        for name in ("laptop", "gpu"):
+            with monkeypatch.context() as patch:
+                share = min(1.0, EFFICIENCY[name].share * factor)
+                patch.setitem(EFFICIENCY, name, EFFICIENCY[name]._replace(share=share))
+                assert _misfit() > best - 5e-4
+
+
+def test_the_fitted_group_is_fitted():
+    rows = [row for row in PUBLISHED if row.group == "fitted"]
+    assert summary(predict(rows))["fitted"]["median_over_systems"] <= 0.15
 
 
 def test_every_row_states_its_conditions():
