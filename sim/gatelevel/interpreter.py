@@ -18,7 +18,7 @@ from ..tools.run import run_program
 from ..tools.toolchain import ToolchainError
 from .conditions import lay_out, read_shares
 from .liberty import names_in, truth_table
-from .netlist import Activity, Net, Netlist
+from .netlist import Activity, Memory, Net, Netlist
 
 __all__ = ["run_netlist"]
 
@@ -57,17 +57,24 @@ def run_netlist(
     lists = np.array([*counts, *nets_in, *nets_out, *registers, *cells], np.int32)
     words, conditions, counted = lay_out(netlist, nets)
     sizes = [len(words), len(conditions), sum(cell.nets.size for cell in counted)]
+    parts = netlist.parts
+    marks = [len(netlist.memories)]
+    for memory in netlist.memories:
+        marks += _memory_list(memory, nets)
+    marks += [len(parts), *(parts.index(part) for part in netlist.register_parts())]
     stimuli = netlist.stimuli(inputs)
     cycles = len(stimuli) - 1
     with scratch_folder() as work:
         (work / "netlist.bin").write_bytes(lists.tobytes() + bytes(tables))
         groups = np.array([*sizes, *words], np.int32)
         (work / "conditions.bin").write_bytes(groups.tobytes() + bytes(conditions))
+        (work / "parts.bin").write_bytes(np.array([len(marks), *marks], np.int32).tobytes())
         stimuli.tofile(work / "in.bin")
         run_program([_interpreter()], folder=work)
         found = np.fromfile(work / "out.bin", np.uint8)
         changes, ones = np.fromfile(work / "counts.bin", np.int64).reshape(2, -1)
         applied = np.fromfile(work / "groups.bin", np.int64)
+        uses = np.fromfile(work / "uses.bin", np.int64).tolist()
     if len(found) != cycles * len(nets_out):
         raise SimulationError(
             f"the interpreter must write {cycles * len(nets_out)} output bits, not {len(found)}"
@@ -75,7 +82,25 @@ def run_netlist(
     outputs = netlist.outputs(found.reshape(cycles, -1))
     activity = Activity.from_counts(nets, changes, ones, cycles)
     shares = read_shares(applied, counted, changes, cycles - 1)
-    return outputs, replace(activity, shares=shares)
+    pairs = 2 * len(netlist.memories)
+    return outputs, replace(
+        activity,
+        shares=shares,
+        read_bits=uses[0:pairs:2],
+        written_bits=uses[1:pairs:2],
+        busy=dict(zip(parts, uses[pairs:], strict=True)),
+    )
+
+
+def _memory_list(memory: Memory, nets: Mapping[Net, int]) -> list[int]:
+    """List the sizes and the nets of a memory, as ``toggles.cpp`` reads them."""
+    lines = len(memory.reads[0][0])
+    found = [memory.words, memory.bits, lines, len(memory.reads), len(memory.writes)]
+    for (address, enable, data), transparent in zip(memory.reads, memory.transparent, strict=True):
+        found += [*(nets[net] for net in (*address, enable, *data)), *map(int, transparent)]
+    for port in memory.writes:
+        found += [nets[net] for part in port for net in part]
+    return found
 
 
 def _interpreter() -> Path:
@@ -131,7 +156,8 @@ def _flatten(netlist: Netlist) -> tuple[dict[Net, int], list[int], list[int], li
     """
     gates, registers = _gates(netlist)
     inputs = [bit for _, bits in netlist.bits("input") for bit in bits]
-    given = dict.fromkeys([netlist.clock, *inputs, *(state for _, state in registers)])
+    read = [net for memory in netlist.memories for net in memory.outputs]
+    given = dict.fromkeys([netlist.clock, *inputs, *read, *(state for _, state in registers)])
     # "x" shares the number of "0".
     nets: dict[Net, int] = {"0": 0, "1": 1, "x": 0}
     graph = TopologicalSorter({net: sources for net, (_, sources) in gates.items()})

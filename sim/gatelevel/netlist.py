@@ -16,10 +16,13 @@ from ..tools.errors import SimulationError
 from ..tools.toolchain import ToolchainError
 from .library import Cell, Library
 
-__all__ = ["Activity", "Instance", "Net", "Netlist"]
+__all__ = ["Activity", "Instance", "Memory", "Net", "Netlist"]
 
 #: A net as yosys numbers it, or one of the constants "0", "1" and "x".
 Net = int | str
+
+#: Type of a memory in yosys' netlists.
+_MEMORY = "$mem_v2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,93 @@ class Instance:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Memory:
+    """A memory that yosys left whole, with one clock: its bits are no cells of the library.
+
+    Parameters
+    ----------
+    name : yosys' name, which begins with the places in the hierarchy
+    words, bits : number of words, and bits of a word
+    reads : for each read port the nets of its address, of its enable and of its data; data change
+        at the rising edge of the clock
+    writes : for each write port the nets of its address, of the enable of each bit, and of its data
+    transparent : for each read port and write port, whether a read sees what is written in the same
+        cycle; ``transparent[read][write]``
+    """
+
+    name: str
+    words: int
+    bits: int
+    reads: list[tuple[list[Net], Net, list[Net]]]
+    writes: list[tuple[list[Net], list[Net], list[Net]]]
+    transparent: list[list[bool]]
+
+    @classmethod
+    def read(cls, name: str, cell: Mapping[str, Any]) -> "Memory":
+        """Read a cell ``$mem_v2`` as yosys' JSON has it.
+
+        Raises
+        ------
+        ToolchainError
+            If the memory has another clock edge, a reset, contents or a port without a clock.
+        """
+
+        def parameter(key: str) -> int:
+            return int(cell["parameters"][key].replace("x", "0"), 2)
+
+        width, depth, lines = parameter("WIDTH"), parameter("SIZE"), parameter("ABITS")
+        reads, writes = parameter("RD_PORTS"), parameter("WR_PORTS")
+        nets: dict[str, list[Net]] = cell["connections"]
+        plain = {
+            "RD_CLK_ENABLE": 2**reads - 1,
+            "RD_CLK_POLARITY": 2**reads - 1,
+            "WR_CLK_ENABLE": 2**writes - 1,
+            "WR_CLK_POLARITY": 2**writes - 1,
+            "OFFSET": 0,
+            "INIT": 0,
+        }
+        resets = {net for pin in ("RD_ARST", "RD_SRST") for net in nets[pin]}
+        if resets - {"0", "x"} or any(parameter(key) != value for key, value in plain.items()):
+            raise ToolchainError(
+                f"the memory {name} must have ports of one rising edge, no reset and no contents"
+            )
+
+        def port(pin: str, place: int, size: int) -> list[Net]:
+            return nets[pin][place * size : (place + 1) * size]
+
+        mask = parameter("RD_TRANSPARENCY_MASK")
+        return cls(
+            name=name,
+            words=depth,
+            bits=width,
+            reads=[
+                (port("RD_ADDR", i, lines), nets["RD_EN"][i], port("RD_DATA", i, width))
+                for i in range(reads)
+            ],
+            writes=[
+                (port("WR_ADDR", i, lines), port("WR_EN", i, width), port("WR_DATA", i, width))
+                for i in range(writes)
+            ],
+            transparent=[
+                [bool(mask >> (i * writes + j) & 1) for j in range(writes)] for i in range(reads)
+            ],
+        )
+
+    @property
+    def inputs(self) -> list[Net]:
+        """The nets of all its inputs."""
+        return [
+            *(net for address, enable, _ in self.reads for net in (*address, enable)),
+            *(net for port in self.writes for nets in port for net in nets),
+        ]
+
+    @property
+    def outputs(self) -> list[Net]:
+        """The nets of the data of all its read ports."""
+        return [net for _, _, data in self.reads for net in data]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Activity:
     """Activity of nets in a simulation.
 
@@ -54,11 +144,17 @@ class Activity:
     ones : share of the cycles at whose end each net was one
     shares : for each cell, the share of each internal power group in the transitions of its pin,
         see ``read_shares``; a cell that was not counted is left out
+    read_bits, written_bits : bits that were read and written in all cycles, by memory; a read of
+        the same word again does not count if it has the same data
+    busy : cycles in which a register of a part changed, by part
     """
 
     changes: dict[Net, float]
     ones: dict[Net, float]
     shares: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    read_bits: list[int] = field(default_factory=list)
+    written_bits: list[int] = field(default_factory=list)
+    busy: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def from_counts(
@@ -105,6 +201,7 @@ class Netlist:
     instances : the cells by short names
     wires : capacitance of the wire of each net, in the library's unit; empty if it is not placed
     buffers : names of the cells of the clock tree; empty if it is not placed
+    memories : memories, which are not among the cells
     """
 
     def __init__(
@@ -114,7 +211,12 @@ class Netlist:
         self.period_ps = period_ps
         self._parts = parts
         module: dict[str, Any] = json.loads(file.read_text())["modules"]["unit"]
-        kinds = {cell["type"] for cell in module["cells"].values()}
+        self.memories = [
+            Memory.read(name, cell)
+            for name, cell in module["cells"].items()
+            if cell["type"] == _MEMORY
+        ]
+        kinds = {cell["type"] for cell in module["cells"].values()} - {_MEMORY}
         unknown = kinds - set(library.cells)
         if unknown:
             raise ToolchainError(
@@ -130,6 +232,7 @@ class Netlist:
                 nets={pin: bits[0] for pin, bits in cell["connections"].items() if bits},
             )
             for place, (name, cell) in enumerate(module["cells"].items())
+            if cell["type"] != _MEMORY
         }
 
     @property
@@ -142,6 +245,14 @@ class Netlist:
         """Number of flip-flops."""
         kind = self.library.flip_flop.name
         return sum(instance.cell.name == kind for instance in self.instances.values())
+
+    @property
+    def memory_ports(self) -> dict[str, dict[str, Any]]:
+        """Ports that stand for the data of memories, in the form of ``ports``."""
+        return {
+            f"memory{place}": {"direction": "input", "bits": memory.outputs}
+            for place, memory in enumerate(self.memories)
+        }
 
     @property
     def clock(self) -> Net:
@@ -218,6 +329,29 @@ class Netlist:
                 loads[net] = loads.get(net, 0.0) + load
         return loads
 
+    @property
+    def parts(self) -> list[str]:
+        """Names of all parts, ``control`` last."""
+        return [*self._parts, *({"control"} - set(self._parts))]
+
+    def register_parts(self) -> list[str]:
+        """List the part of each flip-flop, in the order of ``instances``."""
+        return [
+            self.part_of(instance.register)
+            for instance in self.instances.values()
+            if instance.cell.flip_flop
+        ]
+
+    def part_of(self, name: str) -> str:
+        """Return the part whose pattern matches the name of a register; ``control`` if none does.
+
+        Parameters
+        ----------
+        name : yosys' name of a register or of a memory
+        """
+        matching = (part for part, pattern in self._parts.items() if re.match(pattern, name))
+        return next(matching, "control")
+
     def owners(self) -> dict[str, str]:
         """Assign each cell to a part of the component.
 
@@ -237,15 +371,18 @@ class Netlist:
         owner: dict[str, str] = {}
         for name, instance in self.instances.items():
             if instance.cell.flip_flop:
-                matching = (
-                    part
-                    for part, pattern in self._parts.items()
-                    if re.match(pattern, instance.register)
-                )
-                owner[name] = next(matching, "control")
+                owner[name] = self.part_of(instance.register)
         registers = dict(owner)
         for part in (*self._parts, "control"):
             front = [name for name, p in registers.items() if p == part]
+            # The logic in front of a memory is its part's, as that in front of a register is.
+            for memory in self.memories:
+                if self.part_of(memory.name) == part:
+                    for net in memory.inputs:
+                        source = driver.get(net)
+                        if source is not None and source not in owner:
+                            owner[source] = part
+                            front.append(source)
             while front:
                 instance = self.instances[front.pop()]
                 for pin in instance.cell.inputs:

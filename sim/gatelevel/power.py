@@ -44,6 +44,7 @@ class Power:
         parts of ``Netlist.owners``, the buffers of a clock tree among them
     leakage_parts : the leakage in ``parts``
     buffers : internal power and leakage of the buffers of a clock tree
+    clock_parts : the internal power of clock pins, by the part of the flip-flop
     slack_ps : worst slack in ps, with wires and clock tree if the netlist has them
     refused : share of the transitions of outputs for which the library's internal energy is so
         negative that the cell would give energy back; it counts as zero
@@ -57,6 +58,7 @@ class Power:
     parts: dict[str, float]
     leakage_parts: dict[str, float]
     buffers: float
+    clock_parts: dict[str, float]
     slack_ps: float
     refused: float
 
@@ -93,11 +95,13 @@ def measure_power(netlist: Netlist, activity: Activity) -> Power:
     switching = _switching(netlist, activity)
     leakage = {name: row[2] for name, row in report.power.items()}
     parts, leakage_parts = {"clock": 0.0}, {"clock": 0.0}
+    clock_parts: dict[str, float] = {}
     for name, part in netlist.owners().items():
         clock, rest = inner[name]
         parts["clock"] += clock
         parts[part] = parts.get(part, 0.0) + rest + switching[name] + leakage[name]
         leakage_parts[part] = leakage_parts.get(part, 0.0) + leakage[name]
+        clock_parts[part] = clock_parts.get(part, 0.0) + clock
     return Power(
         internal=sum(map(sum, inner.values())),
         switching=sum(switching.values()),
@@ -107,6 +111,7 @@ def measure_power(netlist: Netlist, activity: Activity) -> Power:
         parts=parts,
         leakage_parts=leakage_parts,
         buffers=sum(sum(inner[name]) + leakage[name] for name in netlist.buffers),
+        clock_parts=clock_parts,
         slack_ps=report.slack_ps,
         refused=refused,
     )
@@ -212,7 +217,8 @@ def _structure(netlist: Netlist) -> str:
     """Write the netlist for OpenSTA, which reads no concatenations: nets of single bits."""
     names: dict[Net, str] = {"0": "1'b0", "1": "1'b1", "x": "1'b0"}
     same: list[tuple[str, str]] = []
-    for name, port in netlist.ports.items():
+    ports = netlist.ports | netlist.memory_ports
+    for name, port in ports.items():
         bits = port["bits"]
         for index, bit in enumerate(bits):
             place = f"{name}[{index}]" if len(bits) > 1 else name
@@ -221,7 +227,7 @@ def _structure(netlist: Netlist) -> str:
     return render(
         "trilith.sim.gatelevel",
         "structure.v.jinja",
-        ports=netlist.ports,
+        ports=ports,
         instances=netlist.instances,
         names=names,
         same=same,
@@ -250,7 +256,8 @@ def _ports(netlist: Netlist, activity: Activity) -> float:
     """Power in W to charge the pins on all nets that ports drive; the clock changes twice."""
     loads = netlist.loads()
     changes: dict[Net, float] = {netlist.clock: 2.0}
-    for _, bits in netlist.bits("input"):
+    memories = [memory.outputs for memory in netlist.memories]
+    for bits in (*(bits for _, bits in netlist.bits("input")), *memories):
         changes |= {bit: activity.changes[bit] for bit in bits}
     charged = sum(loads.get(bit, 0.0) * times for bit, times in changes.items())
     return charged * _watts_per_energy(netlist) * netlist.library.corner.voltage**2 / 2

@@ -1,6 +1,7 @@
 """Mapping of a component to a cell library by yosys."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 from amaranth.lib import wiring
@@ -15,20 +16,26 @@ from .netlist import Netlist
 __all__ = ["map_component"]
 
 
-def map_component(component: wiring.Component, library: Library, period_ps: float) -> Netlist:
+def map_component(
+    component: wiring.Component,
+    library: Library,
+    period_ps: float,
+    parts: Mapping[str, str] | None = None,
+) -> Netlist:
     """Map a component to the cells of a library for a clock.
 
     Multipliers become Booth's unless the component's attribute ``booth`` is false. Adders become
     parallel-prefix ones, registers the library's smallest plain flip-flop. ABC sizes the gates for
-    the period and buffers nets of high fan-out. Both steps, logic and mapping, are kept in the
-    build folder by Verilog, library and scripts.
+    the period and buffers nets of high fan-out. Memories stay whole if they are read at the edge
+    of the clock; tables become logic. Both steps, logic and mapping, are kept in the build folder
+    by Verilog, library and scripts.
 
     Parameters
     ----------
-    component : the component; its attribute ``parts``, if it has one, names its parts, see
-        ``DotUnit``
+    component : the component
     library : the library
     period_ps : period of the clock in ps
+    parts : see ``Netlist``; None for the attribute ``parts`` of the component, if it has one
 
     Returns
     -------
@@ -65,8 +72,8 @@ def map_component(component: wiring.Component, library: Library, period_ps: floa
             for file in (synthesis / "unit.il", *library.files):
                 os.link(file, making / file.name)
             _run_yosys(making, script, "netlist.json")
-    parts = getattr(component, "parts", {})
-    return Netlist(folder / "netlist.json", library, period_ps, parts)
+    own = parts if parts is not None else getattr(component, "parts", {})
+    return Netlist(folder / "netlist.json", library, period_ps, own)
 
 
 def _run_yosys(folder: Path, script: str, makes: str) -> None:

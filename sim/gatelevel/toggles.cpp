@@ -6,9 +6,16 @@
 // output bit and cycle), counts.bin (int64 per net: its changes from cycle to cycle, then the
 // cycles in which it was one) and groups.bin (int64 per instance and group of conditions.bin: how
 // often the group applied, in halves of a transition).
+//
+// Also reads parts.bin: the number of memories, and each of them (see ``_memory_list``); the number
+// of parts, and the part of each register. Writes uses.bin: int64 of the bits read and written of
+// each memory, and of each part the cycles in which one of its registers changed.
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdio>
+#include <initializer_list>
+#include <utility>
 #include <vector>
 
 template <typename T>
@@ -88,6 +95,79 @@ static void count_groups(const std::vector<Kind>& kinds, const int8_t* tables, c
         }
     }
 }
+// Memories, and what is counted of them and of the parts.
+struct Memory {
+    int32_t words, bits;
+    struct Read {
+        const int32_t *address, *data, *transparent;
+        int32_t enable;
+        uint32_t last;  // Address of the last read; a new read of the same word takes no energy.
+        std::vector<uint8_t> value;
+    };
+    struct Write {
+        const int32_t *address, *enable, *data;
+    };
+    int32_t lines;
+    std::vector<Read> reads;
+    std::vector<Write> writes;
+    std::vector<uint8_t> content;
+    int64_t read_bits = 0, written_bits = 0;
+
+    explicit Memory(const int32_t*& list) : words(list[0]), bits(list[1]), lines(list[2]) {
+        reads.resize(list[3]);
+        writes.resize(list[4]);
+        list += 5;
+        const auto next = [&](size_t count) { return std::exchange(list, list + count); };
+        for (Read& port : reads) {
+            port.address = next(lines);
+            port.enable = *next(1);
+            port.data = next(bits);
+            port.transparent = next(writes.size());
+            port.last = ~0u;
+            port.value.resize(bits);
+        }
+        for (Write& port : writes) {
+            port.address = next(lines);
+            port.enable = next(bits);
+            port.data = next(bits);
+        }
+        content.resize(size_t(words) * bits);
+    }
+    uint32_t place(const int32_t* address, const std::vector<uint8_t>& now) const {
+        uint32_t found = 0;
+        for (int32_t i = 0; i < lines; ++i) found |= uint32_t(now[address[i]]) << i;
+        return found;
+    }
+    // Takes a clock edge; the data of the ports are kept until ``drive``.
+    void edge(const std::vector<uint8_t>& now, bool counts) {
+        for (Read& port : reads) {
+            if (!now[port.enable]) continue;
+            const uint32_t word = place(port.address, now);
+            const std::vector<uint8_t> old = port.value;
+            for (int32_t i = 0; i < bits; ++i)
+                port.value[i] = word < uint32_t(words) ? content[size_t(word) * bits + i] : 0;
+            for (size_t j = 0; j < writes.size(); ++j)
+                if (port.transparent[j] && place(writes[j].address, now) == word)
+                    for (int32_t i = 0; i < bits; ++i)
+                        if (now[writes[j].enable[i]]) port.value[i] = now[writes[j].data[i]];
+            if (counts && (word != port.last || port.value != old)) read_bits += bits;
+            port.last = word;
+        }
+        for (const Write& port : writes) {
+            const uint32_t word = place(port.address, now);
+            if (word >= uint32_t(words)) continue;
+            for (int32_t i = 0; i < bits; ++i)
+                if (now[port.enable[i]]) {
+                    content[size_t(word) * bits + i] = now[port.data[i]];
+                    written_bits += counts;
+                }
+        }
+    }
+    void drive(std::vector<uint8_t>& now) const {
+        for (const Read& port : reads)
+            for (int32_t i = 0; i < bits; ++i) now[port.data[i]] = port.value[i];
+    }
+};
 
 int main() {
     std::FILE* netlist = std::fopen("netlist.bin", "rb");
@@ -119,6 +199,20 @@ int main() {
     std::vector<int64_t> applied(lengths[2]);
     if (cells.size() != size_t(head[4]) || tables.size() != size_t(head[5])) return 1;
 
+    std::FILE* parts = std::fopen("parts.bin", "rb");
+    std::FILE* uses = std::fopen("uses.bin", "wb");
+    if (!parts || !uses) return 1;
+    const auto sizes = take<int32_t>(parts, 1);
+    if (sizes.empty()) return 1;
+    const auto list = take<int32_t>(parts, sizes[0]);
+    if (list.empty()) return 1;
+    const int32_t* mark = list.data();
+    std::vector<Memory> memories;
+    for (int32_t left = *mark++; left; --left) memories.emplace_back(mark);
+    std::vector<int64_t> busy(*mark++);
+    std::vector<uint8_t> moved(busy.size());
+    const int32_t* part_of = mark;
+
     std::vector<uint8_t> now(nets), before(nets), next(head[3]), written(outputs.size());
     now[1] = 1;  // Nets 0 and 1 are the constants.
     std::vector<int64_t> changes(nets), ones(nets);
@@ -145,10 +239,25 @@ int main() {
         if (cycle > 1) count_groups(kinds, condition_tables.data(), before, now, applied.data());
         before = now;
         for (size_t i = 0; i < next.size(); ++i) next[i] = now[registers[2 * i]];
-        for (size_t i = 0; i < next.size(); ++i) now[registers[2 * i + 1]] = next[i];
+        for (Memory& memory : memories) memory.edge(now, cycle >= 1);
+        std::fill(moved.begin(), moved.end(), 0);
+        for (size_t i = 0; i < next.size(); ++i) {
+            uint8_t& state = now[registers[2 * i + 1]];
+            moved[part_of[i]] |= state ^ next[i];
+            state = next[i];
+        }
+        for (const Memory& memory : memories) memory.drive(now);
+        for (size_t i = 0; i < busy.size(); ++i) busy[i] += (cycle >= 1) & moved[i];
     }
     std::fwrite(changes.data(), sizeof(int64_t), nets, counts);
     std::fwrite(ones.data(), sizeof(int64_t), nets, counts);
     std::fwrite(applied.data(), sizeof(int64_t), applied.size(), groups);
-    return std::fclose(out) || std::fclose(counts) || std::fclose(groups) ? 1 : 0;
+    for (const Memory& memory : memories) {
+        const int64_t bits[] = {memory.read_bits, memory.written_bits};
+        std::fwrite(bits, sizeof bits, 1, uses);
+    }
+    std::fwrite(busy.data(), sizeof(int64_t), busy.size(), uses);
+    for (std::FILE* file : {out, counts, groups, uses})
+        if (std::fclose(file)) return 1;
+    return 0;
 }

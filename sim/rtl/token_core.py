@@ -1,5 +1,6 @@
 """Simulation of the token core behind a model of its memory."""
 
+import re
 import struct
 import subprocess
 import tempfile
@@ -139,6 +140,7 @@ class TokenCoreSimulator:
     memory : speed and faults of the memories
     limit : most cycles of a token, 1 or more
     filled : positions whose keys and values the image holds, from 0 on; see ``with_cache``
+    record : file for the values of the ports in each cycle, see ``recorded``
 
     Raises
     ------
@@ -155,13 +157,17 @@ class TokenCoreSimulator:
         memory: MemoryModel | None = None,
         limit: int = 10_000_000,
         filled: int = 0,
+        record: Path | None = None,
     ) -> None:
         check_kind("image", image, Image)
         self._config, self._image = config, image = image.config, image
         self._memory = memory or MemoryModel()
+        self._record = record
         self._limit = check_integer("limit", limit, 1)
         self._filled, self._reason = check_integer("filled", filled, 0, config.context_max), ""
         command = core_command(config)
+        verilog = keep_verilog(lambda: TokenCore(config, trace=True), "token_core", repr(config))
+        self._ports = _ports(verilog)
         main = render(
             "trilith.sim.rtl",
             "token_core.cpp.jinja",
@@ -173,12 +179,12 @@ class TokenCoreSimulator:
             parts=len(TRACE_PARTS),
             parts_offset=trace_shape(config)["parts"].offset,
             burst_bits=memory_request(config)["words"].width,
+            recorded=[name.replace("__", "___05F") for name in self._ports],
         )
         with keep("token-core", f"{CONTROL}\0{main}") as (folder, making):
             if making is not None:
                 (making / "core.vlt").write_text(CONTROL)
                 (making / "core.cpp").write_text(main)
-        verilog = keep_verilog(lambda: TokenCore(config, trace=True), "token_core", repr(config))
         self._program = build_simulation(
             [folder / "core.vlt", verilog], top="token_core", main=folder / "core.cpp"
         )
@@ -201,8 +207,10 @@ class TokenCoreSimulator:
             memory.refresh_cycles,
             self._limit,
         )
+        files = folder / "memory.bin", folder / "weights.bin"
+        record = [] if self._record is None else [self._record]
         self._process = subprocess.Popen(
-            [self._program, folder / "memory.bin", folder / "weights.bin", *map(str, numbers)],
+            [self._program, *files, *map(str, numbers), *record],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -219,6 +227,28 @@ class TokenCoreSimulator:
     def image(self) -> Image:
         """The compiled model."""
         return self._image
+
+    def recorded(self) -> dict[str, NDArray[np.uint8]]:
+        """Read the record: the values of the ports, but the trace, in each cycle so far.
+
+        Returns
+        -------
+        By port uint8[cycles, port_bytes(width)], before each rising edge of the clock
+
+        Raises
+        ------
+        ValueError
+            If the simulator has no record.
+        """
+        if self._record is None:
+            raise ValueError("the ports of a core are recorded only into a file, see record")
+        sizes = {name: port_bytes(width) for name, width in self._ports.items()}
+        rows = np.fromfile(self._record, np.uint8).reshape(-1, sum(sizes.values()))
+        ends = np.cumsum(list(sizes.values())).tolist()
+        return {
+            name: rows[:, end - size : end]
+            for (name, size), end in zip(sizes.items(), ends, strict=True)
+        }
 
     def run(self, tokens: int | Sequence[int], position: int, k: int = 1) -> CoreRun:
         """Run a token, or several tokens that follow one another as one pass.
@@ -375,6 +405,17 @@ class TokenCoreSimulator:
 
     def _rows(self, count: int, size: int) -> NDArray[np.uint8]:
         return np.frombuffer(self._read(count * size), np.uint8).reshape(count, size)
+
+
+def _ports(verilog: Path) -> dict[str, int]:
+    """Find the width of each port of a core, without clock, reset and trace, in its Verilog."""
+    top = verilog.read_text().partition("module token_core")[2].partition("endmodule")[0]
+    found = re.findall(r"^  (?:input|output) (?:\[(\d+):0\] )?(\w+);$", top, re.M)
+    return {
+        name: int(high or 0) + 1
+        for high, name in found
+        if name not in ("clk", "rst") and not name.startswith("trace__")
+    }
 
 
 def _listed(tokens: int | Sequence[int]) -> list[int]:
