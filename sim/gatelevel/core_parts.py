@@ -35,19 +35,22 @@ __all__ = ["CORE_PARTS", "measure_core", "record_token"]
 #: Pattern of the names of the registers and memories of each part of the core. A name counts for
 #: the first part that it matches.
 CORE_PARTS = {
-    "engine": r"engine\.|activations\.",
-    "scaler": r"scaler\.",
-    "writer": r"writer\.|vectors",
-    "peak": r"peak\.",
-    "normalizer": r"normalizer\.",
-    "heads": r"heads\.",
-    "cache": r"cache\.|query_padder\.|queries\.",
-    "dots": r"attention\.(dots|unpacker)\.",
-    "mixer": r"attention\.mixer\.",
-    "softmax": r"attention\.",
-    "topk": r"topk\.",
-    "memory": r"memory\.",
-    "sequencer": r"sequencer\.",
+    part: rf"({names})(\$\d+)?([.\[]|$)"
+    for part, names in {
+        "engine": "engine|activations",
+        "scaler": "scaler",
+        "writer": "writer|vectors",
+        "peak": "peak",
+        "normalizer": "normalizer",
+        "heads": "heads",
+        "cache": "cache|query_padder|queries",
+        "dots": r"attention\.(dots|unpacker)",
+        "mixer": r"attention\.mixer",
+        "softmax": "attention",
+        "topk": "topk",
+        "memory": "memory|head_rows",
+        "sequencer": "sequencer",
+    }.items()
 }
 
 
@@ -97,7 +100,7 @@ def record_token(
 
 
 def _compare(netlist: Netlist, ports: Mapping[str, NDArray[np.uint8]], found: Any) -> int:
-    """Compare the outputs of a netlist with those of the RTL; return the number of values.
+    """Compare outputs with those of the RTL; return the number of values that were compared.
 
     Raises
     ------
@@ -106,14 +109,17 @@ def _compare(netlist: Netlist, ports: Mapping[str, NDArray[np.uint8]], found: An
     """
     compared = 0
     for name, _ in netlist.bits("output"):
-        wrong = np.flatnonzero((found[name] != ports[name]).any(axis=1))
+        port, _, part = name.rpartition("__")
+        # The payload of a stream has no meaning while it is not valid.
+        counts = ports[f"{port}__valid"][:, 0] if part == "payload" else np.ones(len(found[name]))
+        wrong = np.flatnonzero((found[name] != ports[name]).any(axis=1) & (counts > 0))
         if len(wrong):
             raise SimulationError(
                 f"the netlist of the token core must equal the RTL; its port {name} differs in "
-                f"{len(wrong)} of {len(found[name])} cycles, in cycle {wrong[0]} first, and no "
-                "figures are given"
+                f"{len(wrong)} of {len(counts)} cycles, in cycle {wrong[0]} first, and no figures "
+                "are given"
             )
-        compared += len(found[name])
+        compared += int(np.count_nonzero(counts))
     return compared
 
 
