@@ -31,6 +31,15 @@ class _System(JsonOptions):
     memory: str = option(
         "lpddr5", "Memory: ddr3, ddr4, lpddr4, lpddr5, hbm2, hbm2e, on-chip, others."
     )
+    bandwidth: float | None = option(
+        None, "Bandwidth of the memory in GB/s. Default: that of --memory.", min=0.001, max=1e6
+    )
+    capacity: float | None = option(
+        None,
+        "Capacity of the memory in GB; a model that needs more is refused. Default: no limit.",
+        min=1e-6,
+        max=1e6,
+    )
     context: int = option(
         512, "Tokens that each sequence attends to.", min=1, max=2**27, excludes=("--prompt",)
     )
@@ -75,7 +84,8 @@ def estimate(options: _Options) -> None:
 
     Cycles are those of the linear layers, one product after the other. For our engines they equal
     the cycles of the RTL. Energy is dynamic: arithmetic, activation buffer and memory. Static
-    power, clock tree, wires and host are not included.
+    power, clock tree, wires and host are not included. For machines of others it is called
+    "arithmetic and memory, lower bound", and published energies stand beside it.
 
     With --design core, the token core runs whole tokens, and each part of a token has the cycles of
     the core's cycle model. core-kv260 has as many products as a published system, and its memory.
@@ -84,6 +94,8 @@ def estimate(options: _Options) -> None:
       trilith estimate bitnet-2b4t --design array-1024 --memory lpddr5 --versus fp16,int8,w4a16
 
       trilith estimate llama3-8b --memory hbm2 --batch 16 --versus fp16 --equal area
+
+      trilith estimate llama3-8b --memory lpddr5 --bandwidth 120 --capacity 8
 
       trilith estimate --design core --context 2048 --vector-lanes 4
 
@@ -102,6 +114,10 @@ def estimate(options: _Options) -> None:
     from ..sim.cost.system import estimate as compute
 
     shape, memory = find_model(options.model), find_memory(options.memory)
+    if options.bandwidth is not None:
+        memory = replace(memory, gigabytes_per_second=options.bandwidth, source="given")
+    if options.capacity is not None:
+        memory = replace(memory, gigabytes=options.capacity)
     chosen = find("design", options.design, {**DESIGNS, **CORE_DESIGNS})
     profile = find_profile(options.profile)
     if options.clock is not None:
@@ -133,11 +149,33 @@ def estimate(options: _Options) -> None:
     ]
     rows = [_row(design, result) for design, result in zip(designs, results, strict=True)]
     assumptions = _assumptions(options, shape, chosen, memory, profile)
+    published = _published_energy(chosen.name)
     if options.as_json:
-        print_json({"rows": rows, "assumptions": assumptions})
+        print_json({"rows": rows, "assumptions": assumptions, "published_energy": published})
         return
-    Table(*_COLUMNS).rows(zip(designs, results, strict=True))
-    print_facts(assumptions)
+    Table(*_columns(chosen)).rows(zip(designs, results, strict=True))
+    print_facts([*assumptions.items(), *(("published", _energy_text(one)) for one in published)])
+
+
+def _published_energy(design: str) -> list[dict[str, Any]]:
+    """Published energies of a design's system."""
+    from ..sim.cost.validation import PUBLISHED
+
+    return [
+        {
+            "system": one.system,
+            "model": one.model,
+            "joules_per_token": one.joules_per_token,
+            "source": one.joules_source,
+        }
+        for one in PUBLISHED
+        if one.design == design and one.joules_per_token is not None
+    ]
+
+
+def _energy_text(one: dict[str, Any]) -> str:
+    """Fact of a published energy."""
+    return f"{one['joules_per_token']:g} J/token, {one['system']}, {one['model']} ({one['source']})"
 
 
 def _assumptions(
@@ -161,6 +199,7 @@ def _assumptions(
         "memory": memory.name
         if rate == inf
         else f"{memory.name}: {rate:g} GB/s, of which {efficiency:.0%} ({reason})",
+        "capacity": "not limited" if memory.gigabytes == inf else f"{memory.gigabytes:g} GB",
         "energy": f"{profile.name}: {profile.node}; {profile.boundary}; {design.energy_boundary}",
         "label": "modelled",
     }
@@ -169,6 +208,11 @@ def _assumptions(
             f"equal {options.equal}: {options.equal.meaning}; rivals are always fully used"
         )
     return assumptions
+
+
+def _energy_key(ours: bool) -> str:
+    """Return the key of the energy of a token in JSON."""
+    return "joules_per_token" if ours else "arithmetic_and_memory_lower_bound_joules_per_token"
 
 
 _TIMES = ("linear_compute", "linear_memory", "attention", "head", "vector", "calls", "fixed")
@@ -181,7 +225,7 @@ def _row(design: "Design", result: "Estimate") -> dict[str, Any]:
         "weights": design.number_format.name,
         "macs_per_clock": None if design.full_rate == inf else design.full_rate,
         "tokens_per_second": result.tokens_per_second,
-        "joules_per_token": result.joules_per_token,
+        _energy_key(design.ours): result.joules_per_token,
         "bound": result.bound,
         "seconds": result.seconds,
         **{f"{name}_s": getattr(result, name) for name in _TIMES},
@@ -212,14 +256,23 @@ def _mj(part: str) -> Callable[[tuple[Any, Any]], float | None]:
     return cell
 
 
-#: Columns of a design and its estimate.
-_COLUMNS = (
+def _columns(design: "Design") -> tuple[Column, ...]:
+    """Columns of a design and its estimate."""
+    from ..sim.cost.designs import LOWER_BOUND
+
+    head = "mJ/token" if design.ours else f"{LOWER_BOUND}, mJ/token"
+    energy = Column(head, lambda row: (row[1].joules_per_token or 0) * 1e3, form=".3f")
+    return (*_RATES, energy, *_PARTS)
+
+
+_RATES = (
     Column("design", lambda row: row[0].name, 22, "<"),
     Column("weights", lambda row: row[0].number_format.name, 11, "<"),
     Column("MACs/cycle", lambda row: row[0].full_rate, form=".5g"),
     Column("kcycles", lambda row: row[1].cycles / 1e3, 8, ".1f"),
     Column("tokens/s", lambda row: row[1].tokens_per_second, form=".2f"),
-    Column("mJ/token", lambda row: (row[1].joules_per_token or 0) * 1e3, form=".3f"),
+)
+_PARTS = (
     Column("bound", lambda row: row[1].bound, 9, "<"),
     Column("ms: compute", _ms("linear_compute"), form=".3f"),
     Column("weights", _ms("linear_memory"), 8, ".3f"),
@@ -237,6 +290,7 @@ _COLUMNS = (
 
 def _print_validation(as_json: bool) -> None:
     """Print predicted against published rates, by group."""
+    from ..sim.cost.designs import LOWER_BOUND
     from ..sim.cost.memories import EFFICIENCY
     from ..sim.cost.processors import ISSUE_SHARE, RUNTIMES
     from ..sim.cost.validation import NOT_PREDICTED, Group, predict, summary
@@ -250,7 +304,7 @@ def _print_validation(as_json: bool) -> None:
                 "predicted": one.rate,
                 "error": one.error,
                 "bound": one.bound,
-                "arithmetic_and_memory_lower_bound_joules_per_token": one.joules_per_token,
+                _energy_key(False): one.joules_per_token,
             }
             for one in predictions
         ]
@@ -267,7 +321,7 @@ def _print_validation(as_json: bool) -> None:
         if group not in total:
             print_note("no system yet")
             continue
-        Table(*_VALIDATION).rows(one for one in predictions if one.row.group == group)
+        Table(*_validation(LOWER_BOUND)).rows(one for one in predictions if one.row.group == group)
         one = total[group]
         print_note(
             f"{group}: median absolute error over {one['systems']} systems "
@@ -310,14 +364,16 @@ def _constants() -> list[tuple[str, str]]:
     return facts
 
 
-_VALIDATION = (
-    Column("system", lambda one: one.row.system, 39, "<"),
-    Column("model", lambda one: one.row.model, 15, "<"),
-    Column("published, tokens/s", lambda one: one.row.rate, form=".2f"),
-    Column("predicted, tokens/s", "rate", form=".2f"),
-    Column("error", "error", 5, "+.0%"),
-    Column("bound", "bound", 14, "<"),
-    Column("arithmetic and memory, lower bound, J/token", "joules_per_token", form=".3g"),
-    Column("published, J/token", lambda one: one.row.joules_per_token, form=".3g"),
-    Column("note", lambda one: "" if one.row.counted else "not counted", form="<"),
-)
+def _validation(lower_bound: str) -> tuple[Column, ...]:
+    """Columns of a prediction; no ratio is made of the two energies."""
+    return (
+        Column("system", lambda one: one.row.system, 39, "<"),
+        Column("model", lambda one: one.row.model, 15, "<"),
+        Column("published, tokens/s", lambda one: one.row.rate, form=".2f"),
+        Column("predicted, tokens/s", "rate", form=".2f"),
+        Column("error", "error", 5, "+.0%"),
+        Column("bound", "bound", 14, "<"),
+        Column("published, J/token", lambda one: one.row.joules_per_token, form=".3g"),
+        Column(f"{lower_bound}, J/token", "joules_per_token", form=".3g"),
+        Column("note", lambda one: "" if one.row.counted else "not counted", form="<"),
+    )

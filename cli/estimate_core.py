@@ -95,6 +95,7 @@ def _assumptions(
         else f"{memory.name}: {rate:g} GB/s, of which the core gets {bandwidth / 1e9:.4g} for "
         "weights, head, cache and tables; a part takes its cycles or its bytes, whichever are "
         "longer",
+        "capacity": "not limited" if memory.gigabytes == inf else f"{memory.gigabytes:g} GB",
         "energy": f"{profile.name}: {profile.node}; {profile.boundary}; dynamic, of matrix "
         "products and memory alone; that of norms, quantizers, rotations, softmax and control was "
         "not measured and is not included",

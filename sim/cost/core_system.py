@@ -11,7 +11,7 @@ from .core_designs import CoreDesign
 from .energy import Parts
 from .memories import Memory
 from .profiles import Profile
-from .system import step_energy
+from .system import check_capacity, step_energy
 from .workload import ModelShape, decode
 
 __all__ = ["CoreEstimate", "core_sizes", "estimate_core", "part_seconds"]
@@ -167,8 +167,8 @@ def estimate_core(
     Raises
     ------
     EstimateError
-        If the core does not run this kind of model, the context is beyond the model's, or the
-        profile has no figure.
+        If the core does not run this kind of model, the context is beyond the model's, the memory
+        is too small, or the profile has no figure.
     CompileError
         If a size of the model is above the core's maximum, or does not fit its lanes.
     """
@@ -179,13 +179,14 @@ def estimate_core(
             f"the context must be from 1 to {sizes.max_positions}, the longest of {model.name} on "
             f"this token core, not {context}"
         )
+    work = decode(model, context)
+    check_capacity(model, design, memory, work)
     cycles = extended_cycles(config, sizes, position=context - 1)
     computes, moves = part_seconds(cycles, hertz=core.clock_mhz * 1e6, rate=core.bandwidth(memory))
     parts, attention_pj = None, 0.0
     if profile is not None:
         kv_bytes = cycles.bytes_by_part["attention"]
         rest = sum(cycles.bytes_by_part.values()) - kv_bytes
-        work = decode(model, context)
         parts, attention_pj = step_energy(model, design, memory, work, profile, rest, kv_bytes)
     return CoreEstimate(
         model=model.name,

@@ -13,9 +13,12 @@ from .memories import EFFICIENCY, Efficiency, Memory
 from .processors import Processor
 from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format
 
-__all__ = ["DESIGNS", "Design", "find_design", "own_design", "sustained"]
+__all__ = ["DESIGNS", "LOWER_BOUND", "Design", "find_design", "own_design", "sustained"]
 
 _FILE = DATA / "designs.toml"
+
+#: Name of the energy of a machine that is not ours, wherever it is printed.
+LOWER_BOUND = "arithmetic and memory, lower bound"
 
 #: Numbers of a design that are above 0 and may be infinite.
 _RATES = (
@@ -111,7 +114,7 @@ class Design:
                 object.__setattr__(self, name, check_integer(name, getattr(self, name), 1, 2**31))
             check_choice("sram_kilobytes", self.sram_kilobytes, SRAM_KILOBYTES)
             check_number("clock_mhz", self.clock_mhz, 0.001, 100_000)
-            check_number("fixed_us", self.fixed_us, 0)
+            check_number("fixed_us", self.fixed_us, 0, 1e9)
             for name in _RATES:
                 check_number(name, getattr(self, name), 0)
                 if not getattr(self, name):
@@ -174,7 +177,7 @@ class Design:
         """
         if self.ours:
             return "dynamic only"
-        return f"for {self.name} a lower bound of arithmetic and memory, dynamic only"
+        return f"for {self.name} {LOWER_BOUND}, dynamic only"
 
 
 def sustained(design: Design, memory: Memory) -> Efficiency:

@@ -1,8 +1,11 @@
 """Memories of weights and of the key-value cache: bandwidth, energy, and the share that is used."""
 
 from dataclasses import dataclass
+from math import inf
 from typing import NamedTuple
 
+from ...golden.checks import check_number
+from ..tools.errors import estimate_errors
 from .datafiles import DATA, find, read_data, record
 
 __all__ = [
@@ -42,19 +45,35 @@ class Memory:
     Parameters
     ----------
     name : name of the memory
-    gigabytes_per_second : bandwidth at its pins, in 10⁹ bytes per second; infinite on chip
+    gigabytes_per_second : bandwidth at its pins, in 10⁹ bytes per second, from 0.001 to 1,000,000;
+        infinite on chip
+    gigabytes : capacity in 10⁹ bytes, from 0.000001 to 1,000,000; infinite where it is not limited
     dram : its energy, a key of ``DRAM``; None where a bit costs as much as one of the largest SRAM
     hbm : readers in the fabric sustain the share of ``fabric-hbm``
     alias : a short name
     source : where the bandwidth is from
+
+    Raises
+    ------
+    TypeError
+        If a number is of the wrong kind.
+    EstimateError
+        If a number is not legal.
     """
 
     name: str
     gigabytes_per_second: float
+    gigabytes: float = inf
     dram: str | None = None
     hbm: bool = False
     alias: str | None = None
     source: str
+
+    def __post_init__(self) -> None:
+        with estimate_errors():
+            for name, low in (("gigabytes_per_second", 1e-3), ("gigabytes", 1e-6)):
+                if getattr(self, name) != inf:
+                    check_number(name, getattr(self, name), low, 1e6)
 
 
 class Efficiency(NamedTuple):

@@ -25,6 +25,10 @@ class IssueShare:
     share: float
     source: str
 
+    def __post_init__(self) -> None:
+        with estimate_errors():
+            check_number("share", self.share, 1e-6, 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
@@ -38,6 +42,10 @@ class Kernel:
 
     macs_per_instruction: float
     source: str
+
+    def __post_init__(self) -> None:
+        with estimate_errors():
+            check_number("macs_per_instruction", self.macs_per_instruction, 1e-6, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +62,11 @@ class Runtime:
     cycles_per_call: float = 0.0
     us_per_call: float = 0.0
     source: str
+
+    def __post_init__(self) -> None:
+        with estimate_errors():
+            for name in ("cycles_per_call", "us_per_call"):
+                check_number(name, getattr(self, name), 0, 1e9)
 
 
 #: The one share for all processors, from ``data/processors.toml``.

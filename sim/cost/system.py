@@ -13,7 +13,7 @@ from .memories import DRAM, Memory
 from .profiles import NumberFormat, Profile, accumulator_bits, find_format
 from .workload import ModelShape, Work, decode, expected_cost, prefill, weights_per_pass
 
-__all__ = ["Estimate", "bandwidth", "estimate", "step_energy"]
+__all__ = ["Estimate", "bandwidth", "check_capacity", "estimate", "step_energy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +131,30 @@ def bandwidth(design: Design, memory: Memory) -> float:
     return sustained(design, memory).share * min(memory.gigabytes_per_second * 1e9, port)
 
 
+def check_capacity(model: ModelShape, design: Design, memory: Memory, work: Work) -> None:
+    """Refuse a model whose weights, keys and values do not fit the memory.
+
+    Parameters
+    ----------
+    model, design, memory : the model, its number formats, and where its weights are
+    work : counts of the step, which reads all keys and values
+
+    Raises
+    ------
+    EstimateError
+        If the memory is too small.
+    """
+    tables = (model.parameters - model.linear_weights) * find_format(design.head_format).weight_bits
+    weights = (model.linear_weights * design.number_format.weight_bits + tables) / 8e9
+    cache = work.kv_reads * design.kv_bits / 8e9
+    if weights + cache > memory.gigabytes:
+        raise EstimateError(
+            f"{model.name} needs {weights + cache:.4g} GB on design {design.name}, {weights:.4g} "
+            f"for weights and {cache:.4g} for keys and values, and memory {memory.name} has "
+            f"{memory.gigabytes:g} GB; choose a larger memory or a smaller model"
+        )
+
+
 def _seconds(amount: float, rate: float) -> float:
     """Return the time of an amount at a rate; an infinite rate takes none."""
     return 0.0 if rate == inf else amount / rate
@@ -164,12 +188,14 @@ def estimate(
     Raises
     ------
     EstimateError
-        If a size is not legal, the engine cannot take a matrix, or the profile has no figure.
+        If a size is not legal, the engine cannot take a matrix, the memory is too small, or the
+        profile has no figure.
     """
     if prompt is None:
         work = decode(model, context, batch=batch)
     else:
         work = prefill(model, prompt, batch=batch)
+    check_capacity(model, design, memory, work)
     hertz = design.clock_mhz * 1e6
     rate = bandwidth(design, memory)
     passes = ceil(work.tokens / design.shared_tokens)

@@ -16,14 +16,40 @@ def test_estimate_and_its_rivals(trilith):
     assert rows[0]["tokens_per_second"] > rows[2]["tokens_per_second"]
     assert rows[2]["tokens_per_second"] > rows[1]["tokens_per_second"]
     text = trilith("estimate", "bitnet-2b4t", "--versus", "fp16", "--equal", "power").stdout
-    assert "\nversus  equal power: " in text
-    assert "\nlabel   modelled\n" in text
+    assert "\nversus    equal power: " in text
+    assert "\nlabel     modelled\n" in text
 
 
 def test_energy_of_other_machines_is_called_a_lower_bound(trilith):
-    text = trilith("estimate", "--design", "laptop-bitnet.cpp").stdout
-    assert "for laptop-bitnet.cpp a lower bound of arithmetic and memory, dynamic only\n" in text
+    arguments = ("estimate", "--design", "a53-bitnet.cpp")
+    text = trilith(*arguments).stdout
+    assert "  arithmetic and memory, lower bound, mJ/token  " in text.splitlines()[0]
+    assert "; for a53-bitnet.cpp arithmetic and memory, lower bound, dynamic only\n" in text
+    assert (
+        "\npublished  1.96 J/token, four Cortex-A53 of a KV260, bitnet.cpp, bitnet-2b4t (" in text
+    )
+    table = json.loads(trilith(*arguments, "--json").stdout)
+    (row,) = table["rows"]
+    assert row["arithmetic_and_memory_lower_bound_joules_per_token"] > 0
+    assert "joules_per_token" not in row
+    assert [one["joules_per_token"] for one in table["published_energy"]] == [1.96]
     assert "lower bound" not in trilith("estimate").stdout
+    assert json.loads(trilith("estimate", "--json").stdout)["rows"][0]["joules_per_token"] > 0
+
+
+def test_free_bandwidth_and_capacity(trilith):
+    slow, fast = (
+        json.loads(trilith("estimate", "--bandwidth", rate, "--json").stdout)["rows"][0]
+        for rate in ("10", "40")
+    )
+    assert slow["linear_memory_s"] == pytest.approx(4 * fast["linear_memory_s"])
+    text = trilith("estimate", "--bandwidth", "40", "--capacity", "2").stdout
+    assert "\nmemory    lpddr5-6400x64: 40 GB/s, of which 89% (" in text
+    assert "\ncapacity  2 GB\n" in text
+    assert "\ncapacity  not limited\n" in trilith("estimate").stdout
+    small = ("estimate", PYDOC, "--design", "core", "--context", "64", "--rows", "5")
+    core = trilith(*small, "--capacity", "1")
+    assert "\ncapacity     1 GB\n" in core.stdout
 
 
 def test_validation(trilith):
@@ -90,6 +116,26 @@ def test_the_published_board_beside_the_core(trilith):
         (
             ["estimate", "--equal", "x"],
             "--equal must be macs, area, bandwidth or power",
+        ),
+        *(
+            (["estimate", f"--{name}", value], f"--{name} must be {rule}")
+            for name, low in (("bandwidth", "0.001"), ("capacity", "1e-06"))
+            for value, rule in (
+                ("0", f"from {low} to 1000000.0, not 0.0"),
+                ("-5", f"from {low} to 1000000.0, not -5.0"),
+                ("1e12", f"from {low} to 1000000.0, not 1000000000000.0"),
+                ("inf", "a finite number, not 'inf'"),
+                ("nan", "a finite number, not 'nan'"),
+            )
+        ),
+        (
+            ["estimate", "llama3-8b", "--capacity", "2"],
+            "llama3-8b needs 2.48 GB on design array-1024, 2.447 for weights and 0.03355 for keys "
+            "and values, and memory lpddr5-6400x64 has 2 GB; choose a larger memory or a smaller",
+        ),
+        (
+            ["estimate", "--design", "core", "--capacity", "0.5"],
+            "bitnet-2b4t needs 0.7648 GB on design core, 0.7451 for weights and 0.01966 for keys ",
         ),
         (["estimate", "--context", "0"], "--context must be from 1 to 134217728, not 0"),
         (["estimate", "--clock", "nan"], "--clock must be a finite number, not 'nan'"),

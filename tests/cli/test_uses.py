@@ -19,7 +19,7 @@ ALWAYS = {
     "model convert": "quantize i2s-layout type42 to hidden-act",
     "model verify": "quantize i2s-layout type42",
     "model compile": "quantize i2s-layout type42 hidden-act out force core",
-    "estimate": "design memory clock profile validation",
+    "estimate": "design memory bandwidth capacity clock profile validation",
     "energy mac": "library",
     "energy matmul": "n k tokens profile dram rows sram adder-bits",
     "energy paper": "config tokens",
@@ -129,6 +129,8 @@ CASES = [
         for more in (
             "--design micro",
             "--memory ddr3",
+            "--bandwidth 9",
+            "--capacity 9",
             "--context 9",
             "--batch 2",
             "--prompt 9",

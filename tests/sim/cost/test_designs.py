@@ -13,7 +13,7 @@ def test_energy_of_other_machines_is_called_a_lower_bound():
     for name, design in DESIGNS.items():
         ours = design.source.startswith("modelled: the engine's exact cycles")
         assert design.ours == ours
-        expected = f"for {name} a lower bound of arithmetic and memory, dynamic only"
+        expected = f"for {name} arithmetic and memory, lower bound, dynamic only"
         assert design.energy_boundary == ("dynamic only" if ours else expected)
 
 

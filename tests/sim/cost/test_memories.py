@@ -1,5 +1,6 @@
 import re
-from math import inf
+from dataclasses import replace
+from math import inf, nan
 
 import pytest
 
@@ -27,3 +28,17 @@ def test_short_names():
 def test_every_memory_has_an_energy():
     for memory in MEMORIES.values():
         assert memory.dram in DRAM or memory.gigabytes_per_second == inf
+
+
+@pytest.mark.parametrize("value", [0, -1.0, nan, -inf, 1e30])
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("gigabytes_per_second", "from 0.001 to 1000000.0"),
+        ("gigabytes", "from 1e-06 to 1000000.0"),
+    ],
+)
+def test_bad_amounts(name, rule, value):
+    message = re.escape(f"{name} must be {rule}, not {value!r}")
+    with pytest.raises(EstimateError, match=f"^{message}$"):
+        replace(find_memory("ddr4"), **{name: value})

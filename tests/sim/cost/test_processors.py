@@ -1,4 +1,5 @@
 from dataclasses import replace
+from math import inf, nan
 
 import pytest
 
@@ -75,6 +76,33 @@ def test_bad_input(change, message):
     assert isinstance(PROCESSOR, Processor)
     with pytest.raises(EstimateError, match=f"^{message}$"):
         replace(PROCESSOR, **change)
+
+
+@pytest.mark.parametrize(
+    ("one", "change", "message"),
+    [
+        (ISSUE_SHARE, {"share": 0}, "share must be from 1e-06 to 1, not 0"),
+        (ISSUE_SHARE, {"share": 1.5}, "share must be from 1e-06 to 1, not 1.5"),
+        (
+            KERNELS["tmac-neon"],
+            {"macs_per_instruction": nan},
+            "macs_per_instruction must be from 1e-06 to 1000000.0, not nan",
+        ),
+        (
+            RUNTIMES["graph"],
+            {"us_per_call": -1.0},
+            "us_per_call must be from 0 to 1000000000.0, not -1.0",
+        ),
+        (
+            RUNTIMES["threads"],
+            {"cycles_per_call": inf},
+            "cycles_per_call must be from 0 to 1000000000.0, not inf",
+        ),
+    ],
+)
+def test_bad_constants(one, change, message):
+    with pytest.raises(EstimateError, match=f"^{message}$"):
+        replace(one, **change)
 
 
 def test_counts_are_integers():
