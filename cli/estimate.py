@@ -367,7 +367,7 @@ def _constants() -> list[tuple[str, str]]:
 def _validation(lower_bound: str) -> tuple[Column, ...]:
     """Columns of a prediction; no ratio is made of the two energies."""
     return (
-        Column("system", lambda one: one.row.system, 39, "<"),
+        Column("system", lambda one: one.row.system, 43, "<"),
         Column("model", lambda one: one.row.model, 15, "<"),
         Column("published, tokens/s", lambda one: one.row.rate, form=".2f"),
         Column("predicted, tokens/s", "rate", form=".2f"),

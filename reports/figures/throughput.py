@@ -112,7 +112,10 @@ def _published() -> Drawing:
         }
         for one in predictions
     ]
-    drawing.values = summary(predictions)
+    drawing.values["errors"] = ", ".join(
+        f"{group} {one['median_over_systems']:.0%} of {one['systems']}"
+        for group, one in summary(predictions).items()
+    )
     return drawing
 
 

@@ -1,7 +1,8 @@
 import re
 from dataclasses import replace
 from math import inf, log, nan
-from statistics import mean
+from pathlib import Path
+from statistics import mean, median
 
 import pytest
 
@@ -53,6 +54,25 @@ def test_constants_are_those_of_the_fit(monkeypatch):
 def test_the_fitted_group_is_fitted():
     rows = [row for row in PUBLISHED if row.group == "fitted"]
     assert summary(predict(rows))["fitted"]["median_over_systems"] <= 0.15
+
+
+def test_the_page_has_the_errors():
+    """Each system and each group stand on the page with the errors that are computed."""
+    page = (Path(__file__).parents[3] / "docs" / "estimates.md").read_text(encoding="utf-8")
+    predictions = predict()
+    systems = {}
+    for one in predictions:
+        if one.row.counted:
+            key = one.row.group, one.row.system.partition(",")[0]
+            systems.setdefault(key, []).append(abs(one.error))
+    for (group, system), errors in systems.items():
+        line = rf"\| {group} \| {re.escape(system)} \| {len(errors)} \| .* \| "
+        assert re.search(rf"^{line}{100 * median(errors):.0f} % \| ", page, re.MULTILINE)
+    for group, total in summary(predictions).items():
+        line = rf"\| {group} \| .* \| {total['systems']} \| "
+        assert re.search(
+            rf"^{line}{100 * total['median_over_systems']:.1f} % \|$", page, re.MULTILINE
+        )
 
 
 def test_every_row_states_its_conditions():
