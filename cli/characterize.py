@@ -18,7 +18,7 @@ app = new_app()
 
 _DEFAULT_LANES = 16
 #: Ways of measuring that do not use the shape of a unit.
-_OTHERS = ("--all", "--sram")
+_OTHERS = ("--all", "--sram", "--arrays")
 
 
 class _Options(JsonOptions):
@@ -90,12 +90,14 @@ class _Options(JsonOptions):
         "--all",
     )
     node: str | None = option(
-        None, "With --all or --sram: the process, such as '130 nm, 1.8 V'.", needs=_OTHERS
+        None,
+        "With --all or --sram: the process, such as '130 nm, 1.8 V'.",
+        needs=("--all", "--sram"),
     )
     out: Path | None = option(
         None,
-        "With --all or --sram: file of the table. Default: the file that 'trilith energy mac' "
-        "and the energy profile gate:LIBRARY read.",
+        "With --all, --sram or --arrays: file of the table. Default: the file that 'trilith energy "
+        "mac' and the energy profile gate:LIBRARY read.",
         needs=_OTHERS,
     )
     jobs: int | None = option(
@@ -113,10 +115,19 @@ class _Options(JsonOptions):
         "--sram",
         excludes=("--all", "--unit"),
     )
+    arrays: bool = option(
+        False,
+        "Map, place and measure systolic arrays of INT8 that are published after routing, and "
+        "store their energies in the library's table.",
+        "--arrays",
+        excludes=("--all", "--sram", "--unit", "--glitches", "--placed", "--clock-ghz"),
+    )
 
     @property
     def way(self) -> str:
         """Way of measuring: the option that selects it."""
+        if self.arrays:
+            return "--arrays"
         return "--sram" if self.sram else "--all" if self.everything else "--unit"
 
     @property
@@ -162,7 +173,12 @@ def characterize(options: _Options) -> bool:
       mine.lib
     """
     _check(options)
-    measure = {"--sram": _measure_macros, "--all": _fill_table, "--unit": _measure_unit}
+    measure = {
+        "--sram": _measure_macros,
+        "--arrays": _measure_arrays,
+        "--all": _fill_table,
+        "--unit": _measure_unit,
+    }
     return measure[options.way](options)
 
 
@@ -174,7 +190,7 @@ def _check(options: _Options) -> None:
 
     unit, way = options.unit, options.way
     if unit is None and way == "--unit":
-        raise OptionError("--unit is missing: give it, or give --all or --sram")
+        raise OptionError("--unit is missing: give it, or give --all, --sram or --arrays")
     if unit is not None and unit not in BASELINES:
         raise OptionError(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     added = "--glitches" if options.glitches else "--placed" if options.placed else ""
@@ -227,6 +243,25 @@ def _measure_macros(options: _Options) -> bool:
         Column("write, pJ", "write_pj", form=".1f"),
         Column("source", "source", form="<"),
     ).rows(macros)
+    return False
+
+
+def _measure_arrays(options: _Options) -> bool:
+    """Store the energies of published systolic arrays, as measured here."""
+    from ..sim.gatelevel.campaign import store_arrays
+
+    with status("measuring"):
+        arrays = store_arrays(_table_file(options), library=options.library, liberty=options.files)
+    if options.as_json:
+        print_json(arrays)
+        return False
+    Table(
+        Column("array", lambda row: f"{row['size']} x {row['size']}"),
+        Column("flip-flops, pJ per MAC", "sequential_pj", form=".3f"),
+        Column("other cells", "combinational_pj", form=".3f"),
+        Column("clock tree", "clock_pj", form=".3f"),
+        Column("activity", "activity", form="<"),
+    ).rows(arrays)
     return False
 
 

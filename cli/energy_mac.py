@@ -10,7 +10,7 @@ from .options import JsonOptions, option
 from .output import Column, Table, lower_bound, print_facts, print_json, print_note
 
 if TYPE_CHECKING:
-    from ..sim.gatelevel.table import Characterization
+    from ..sim.gatelevel.table import ArrayEnergy, Characterization
     from ..sim.gatelevel.table import Table as Library
 
 __all__ = ["mac"]
@@ -28,10 +28,11 @@ def mac(options: _Options) -> None:
 
     The figures come from the stored tables, which 'trilith characterize --all' fills; no library
     and no tool is needed. The tables are of four libraries and of GT2N, whose figures are a lower
-    bound. Energy is that of cells, with weight decoder and all registers, without wires and clock
-    tree. FP16 is the fused dot product with an FP32 result, with the same lanes, rows and adder
-    levels per stage; where it was not measured, the ratio is "-". The activation buffer is 8 KB,
-    for 2560 outputs.
+    bound. Energy is that of cells, with weight decoder and all registers; "placed" adds ports,
+    wires and a clock tree. FP16 is the fused dot product with an FP32 result, with the same lanes,
+    rows and adder levels per stage; where it was not measured, the ratio is "-". The activation
+    buffer is 8 KB, for 2560 outputs. Arrays that are published after routing in ASAP7 are compared
+    with the same arrays as placed here.
 
     Examples:
       trilith energy mac
@@ -55,6 +56,7 @@ def mac(options: _Options) -> None:
         _print_library(library)
         _print_notes(library)
         _print_buffers(buffers)
+        _print_arrays(_arrays(library))
 
 
 def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
@@ -75,6 +77,7 @@ def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
         ],
         "sram": [asdict(macro) for macro in library.sram],
         "with_buffer": [asdict(one) for one in buffers],
+        "arrays": [asdict(one) | {"energy_pj": one.energy_pj} for one in _arrays(library)],
     }
 
 
@@ -107,6 +110,8 @@ def _print_library(library: "Library") -> None:
         Column("unit/ternary", partial(_over_ternary, library), form=".2f"),
         Column("with ports, fJ", "with_ports_fj", form=".1f"),
         Column("FP16/unit with ports", partial(library.ratio, ports=True), form=".2f"),
+        Column("placed, fJ", _placed, form=".1f"),
+        Column("FP16/unit placed", partial(library.ratio, placed=True), form=".2f"),
         Column("clock pins, fJ", lambda row: row.parts_fj["clock"], form=".1f"),
         Column("leakage, fJ", "leakage_fj", form=".3f"),
         Column("with glitches, fJ", "glitches_fj", form=".1f"),
@@ -126,6 +131,11 @@ def _print_notes(library: "Library") -> None:
             "(ternaryxint8-escape), with the same lanes, rows, levels and operands",
         ),
         ("with ports", "the charge of clock and input pins, which no cell drives, is added"),
+        (
+            "placed",
+            "placed, not routed: cells, ports, estimated wires and a clock tree; gates are sized "
+            "without wires",
+        ),
         ("clock pins", "the part of the energy that flip-flops use inside because of the clock"),
         ("with glitches", "a delay of one unit per cell is simulated; without ports"),
     ]
@@ -161,6 +171,76 @@ def _glitch_ratios(library: "Library") -> Iterator[tuple[str, str]]:
             f"{row.levels_per_stage} levels: {fp16.glitches_fj / row.glitches_fj:.2f}, with ports "
             f"too {both:.2f}",
         )
+
+
+def _placed(row: "Characterization") -> float | None:
+    """Energy of a placed unit; None if the unit was not placed."""
+    return row.placed.energy_fj if row.placed else None
+
+
+def _arrays(library: "Library") -> list["ArrayEnergy"]:
+    """Published and measured systolic arrays, beside each other."""
+    from ..sim.gatelevel.arrays import published_arrays
+
+    if not library.arrays:
+        return []
+    found = []
+    for one in published_arrays():
+        found += [one, *(mine for mine in library.arrays if mine.size == one.size)]
+    return found
+
+
+def _print_arrays(arrays: list["ArrayEnergy"]) -> None:
+    """Print published arrays, and how far the measured ones are from them."""
+    if not arrays:
+        return
+    published = {one.size: one for one in arrays if one.source}
+    print_note("Systolic arrays of INT8 with 32-bit accumulators at 667 MHz, in pJ per MAC:")
+    Table(
+        Column("array", lambda one: f"{one.size} x {one.size}"),
+        Column("origin", "label", 28, "<"),
+        Column("pJ", "energy_pj", form=".3f"),
+        Column(
+            "error",
+            lambda one: None if one.source else one.energy_pj / published[one.size].energy_pj - 1,
+            form="+.0%",
+        ),
+        *(
+            Column(words, partial(_share, name=name), form=".0%")
+            for words, name in (
+                ("flip-flops", "sequential_pj"),
+                ("other cells", "combinational_pj"),
+                ("clock tree", "clock_pj"),
+                ("leakage", "leakage_pj"),
+            )
+        ),
+        Column("internal, pJ", "internal_pj", form=".3f"),
+        Column("switching, pJ", "switching_pj", form=".3f"),
+        Column("cells", "cells"),
+        Column("FFs", "flip_flops"),
+        Column("area, um2", "area_um2", form=".0f"),
+        Column("wires, mm", lambda one: one.wire_um / 1000, form=".1f"),
+        Column("clock, mm", lambda one: one.clock_wire_um / 1000, form=".2f"),
+        Column("activity per cycle", "activity", form="<"),
+    ).rows(arrays)
+    facts = [(f"{size} x {size}", one.source) for size, one in published.items()]
+    facts += [
+        (
+            "internal",
+            "ASAP7's files give each internal energy twice, for VDD and for VSS; it counts once "
+            "here. Published cells are of the thresholds LVT and SLVT with asynchronous resets.",
+        ),
+        (
+            "switching",
+            "the published layout is drawn four times as large as ASAP7 is; lengths and areas are "
+            "divided by that, its wires' capacitance cannot be",
+        ),
+    ]
+    print_facts(facts)
+
+
+def _share(one: "ArrayEnergy", name: str) -> float:
+    return getattr(one, name) / one.energy_pj
 
 
 def _print_buffers(buffers: list[Any]) -> None:

@@ -18,13 +18,14 @@ from ..tools.errors import EstimateError
 from ..tools.pool import process_pool
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
+from .arrays import measure_arrays
 from .characterize import K_MAX, METHOD, Task, characterize
 from .library import Library
 from .operands import BEATS
 from .sram import read_sram
 from .table import COMPARED_UNITS, LANES, identity
 
-__all__ = ["Campaign", "all_tasks", "store_sram"]
+__all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]
 
 #: Shares of zero trits at which the ternary unit is measured, too.
 _ZERO_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
@@ -201,6 +202,35 @@ def _has_all(row: _Row, task: Task) -> bool:
     return (row["glitches_fj"] is not None or not task.glitches) and (
         row["placed"] is not None or not task.placed
     )
+
+
+def store_arrays(file: Path, *, library: str, liberty: Sequence[Path]) -> list[_Row]:
+    """Store the energies of published systolic arrays in a table, in place of the stored ones.
+
+    Parameters
+    ----------
+    file, library, liberty : see ``Campaign``
+
+    Returns
+    -------
+    The fields of ``ArrayEnergy`` for each measurement.
+
+    Raises
+    ------
+    EstimateError
+        If the table is damaged, or is that of another library; or if nothing is published for
+        the library.
+    OutputError
+        If the table cannot be written.
+    LibertyError
+        If the library cannot be used.
+    ToolchainError
+        If a tool is missing or fails.
+    """
+    table = _load(file, library, "", liberty)
+    found = [_round(asdict(one)) for one in measure_arrays(liberty, library)]
+    _store(file, table | {"arrays": found})
+    return found
 
 
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:

@@ -94,11 +94,12 @@ def measure_placed(layout: Layout, activity: Activity, *, macs: int, clock_ghz: 
     wires = sum(netlist.wires[net] * activity.changes[net] for net in layout.lengths) * charge
     clock_wires = sum(2 * netlist.wires[net] for net in tree.lengths) * charge
     pins = sum(sum(one.cell.loads.values()) for one in tree.buffers.values())
+    inner = sum(power.cells[name][0] + power.cells[name][2] for name in tree.buffers)
     return Placed(
         energy_fj=(power.total + power.ports) * fj + more,
         wires_fj=wires,
         clock_wires_fj=clock_wires,
-        clock_buffers_fj=power.buffers * fj + 2 * pins * charge,
+        clock_buffers_fj=inner * fj + 2 * pins * charge,
         met=power.slack_ps + netlist.period_ps * (slower - 1) >= 0,
         max_ghz=1000 / (netlist.period_ps - power.slack_ps),
         wire_um=sum(layout.lengths.values()) / macs,

@@ -43,8 +43,8 @@ class Power:
     parts : ``total`` by purpose: ``clock`` is the internal power of clock pins, the others are the
         parts of ``Netlist.owners``, the buffers of a clock tree among them
     leakage_parts : the leakage in ``parts``
-    buffers : internal power and leakage of the buffers of a clock tree
     clock_parts : the internal power of clock pins, by the part of the flip-flop
+    cells : internal power, switching power and leakage of each cell
     slack_ps : worst slack in ps, with wires and clock tree if the netlist has them
     refused : share of the transitions of outputs for which the library's internal energy is so
         negative that the cell would give energy back; it counts as zero
@@ -57,8 +57,8 @@ class Power:
     opensta_internal: float
     parts: dict[str, float]
     leakage_parts: dict[str, float]
-    buffers: float
     clock_parts: dict[str, float]
+    cells: dict[str, tuple[float, float, float]]
     slack_ps: float
     refused: float
 
@@ -110,8 +110,8 @@ def measure_power(netlist: Netlist, activity: Activity) -> Power:
         opensta_internal=sum(row[0] for row in report.power.values()),
         parts=parts,
         leakage_parts=leakage_parts,
-        buffers=sum(sum(inner[name]) + leakage[name] for name in netlist.buffers),
         clock_parts=clock_parts,
+        cells={name: (sum(one), switching[name], leakage[name]) for name, one in inner.items()},
         slack_ps=report.slack_ps,
         refused=refused,
     )

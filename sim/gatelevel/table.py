@@ -17,6 +17,7 @@ __all__ = [
     "FP16_UNIT",
     "LANES",
     "TERNARY_UNIT",
+    "ArrayEnergy",
     "Characterization",
     "Placed",
     "Sram",
@@ -199,6 +200,51 @@ class Sram:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ArrayEnergy:
+    """Energy of a systolic array of INT8 with a clock tree and wires, in pJ per MAC.
+
+    Parameters
+    ----------
+    size : rows and columns of elements
+    period_ps : period of the clock in ps
+    activity : what changes how often, in transitions per cycle
+    sequential_pj, combinational_pj, clock_pj : energy of flip-flops, of other cells, and of the
+        clock tree with the pins that it drives; their sum is all of it
+    internal_pj, switching_pj, leakage_pj : the same energy by kind
+    cells, flip_flops, clock_buffers : numbers of them
+    area_um2 : area of the cells in µm²; None if it is not published
+    wire_um, clock_wire_um : length of all wires, and of the clock's, in µm
+    max_ghz : clock that the worst path allows, in GHz; None if it is not published
+    source : where published figures come from
+    label : origin of the figures
+    """
+
+    size: int
+    period_ps: float
+    activity: str
+    sequential_pj: float
+    combinational_pj: float
+    clock_pj: float
+    internal_pj: float
+    switching_pj: float
+    leakage_pj: float
+    cells: int
+    flip_flops: int
+    clock_buffers: int
+    area_um2: float | None
+    wire_um: float
+    clock_wire_um: float
+    max_ghz: float | None
+    source: str
+    label: str
+
+    @property
+    def energy_pj(self) -> float:
+        """All of the energy, in pJ per MAC."""
+        return self.sequential_pj + self.combinational_pj + self.clock_pj
+
+
+@dataclass(frozen=True, kw_only=True)
 class Table:
     """The table of a library.
 
@@ -208,12 +254,14 @@ class Table:
     node : process and voltage, such as ``130 nm, 1.8 V``
     rows : measured units
     sram : memory macros of the same process; empty if the library has none
+    arrays : systolic arrays that are published for the library, as measured here
     """
 
     library: str
     node: str
     rows: tuple[Characterization, ...]
     sram: tuple[Sram, ...]
+    arrays: tuple[ArrayEnergy, ...] = ()
 
     @property
     def clocks(self) -> list[float]:
@@ -278,7 +326,9 @@ class Table:
     def _find(self, *wanted: Any) -> Characterization | None:
         return next((row for row in self.rows if identity(vars(row)) == wanted), None)
 
-    def ratio(self, row: Characterization, *, ports: bool = False) -> float | None:
+    def ratio(
+        self, row: Characterization, *, ports: bool = False, placed: bool = False
+    ) -> float | None:
         """Divide the energy of FP16 by that of a row.
 
         Both have the same shape, stages, clock and operands: FP16 with more registers or fewer
@@ -288,14 +338,19 @@ class Table:
         ----------
         row : a row of this table
         ports : whether both energies include ``ports_fj``
+        placed : whether both energies are those of the placed units
 
         Returns
         -------
-        The ratio; None if FP16 was not measured so.
+        The ratio; None if FP16 was not measured so, or one of the two not placed.
         """
         fp16 = self.alike(row, FP16_UNIT)
         if fp16 is None:
             return None
+        if placed:
+            if fp16.placed is None or row.placed is None:
+                return None
+            return fp16.placed.energy_fj / row.placed.energy_fj
         if ports:
             return fp16.with_ports_fj / row.with_ports_fj
         return fp16.energy_fj / row.energy_fj
@@ -340,7 +395,11 @@ def load_table(library: str) -> Table:
         rows = [_row(row, library, stored["provenance"]) for row in stored["rows"] if not older]
         macros = [Sram(**macro) for macro in stored["sram"]]
         table = Table(
-            library=library, node=str(stored["node"]), rows=tuple(rows), sram=tuple(macros)
+            library=library,
+            node=str(stored["node"]),
+            rows=tuple(rows),
+            sram=tuple(macros),
+            arrays=tuple(ArrayEnergy(**array) for array in stored.get("arrays", [])),
         )
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise EstimateError(
