@@ -22,8 +22,10 @@ from .arrays import measure_arrays
 from .characterize import K_MAX, METHOD, Task, characterize
 from .library import Library
 from .operands import BEATS
+from .placement import placer_version
 from .sram import read_sram
 from .table import COMPARED_UNITS, LANES, identity
+from .wires import wire_technology
 
 __all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]
 
@@ -120,7 +122,8 @@ class Campaign:
         Raises
         ------
         EstimateError
-            If the table is damaged, or is that of another library.
+            If the table is damaged, or is that of another library; or if units are to be placed
+            and the wires of the library are not known.
         OutputError
             If the table cannot be written.
         LibertyError
@@ -129,6 +132,9 @@ class Campaign:
             If a tool is missing.
         """
         find_program("sta")
+        if any(task.placed for task in tasks):
+            wire_technology(self.library)
+            placer_version()
         hashes = [one["sha256"] for one in Library(self.liberty).provenance]
         table = _load(self.file, self.library, self.node, self.liberty)
         have = {row["key"]: row for row in table["rows"]}

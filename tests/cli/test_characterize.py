@@ -19,10 +19,10 @@ needs_osu018 = pytest.mark.skipif(
 )
 
 
-def characterize(*arguments, unit="ternaryxint4-escape", path=os.environ["PATH"]):
+def characterize(*arguments, unit="ternaryxint4-escape", library="osu018", path=os.environ["PATH"]):
     units = ["--unit", unit] if unit else []
     return subprocess.run(
-        [str(TRILITH), "characterize", *units, "--library", "osu018"]
+        [str(TRILITH), "characterize", *units, "--library", library]
         + [str(argument) for argument in arguments],
         capture_output=True,
         text=True,
@@ -93,6 +93,11 @@ def test_a_clock_that_is_not_met_is_said():
             ("--all", "--glitches"),
             "--unit must be one of ternaryxint8-escape, fp16xfp16-fp32-fused, int8xint8, "
             "int4xfp16-fp32-fused with --all --glitches, not 'ternaryxint4-escape'",
+        ),
+        (
+            ("--all", "--placed"),
+            "--unit must be one of ternaryxint8-escape, fp16xfp16-fp32-fused, int8xint8, "
+            "int4xfp16-fp32-fused with --all --placed, not 'ternaryxint4-escape'",
         ),
     ],
 )
@@ -173,7 +178,7 @@ def test_something_to_measure_must_be_said():
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith("--unit is missing: give it, or give --all or --sram\n")
+    assert done.stderr.endswith("--unit is missing: give it, or give --all, --sram or --arrays\n")
 
 
 @needs_sta
@@ -215,6 +220,32 @@ def test_glitches_are_added():
     assert 1.2 < row["glitch_transitions"] < 3
     text = characterize(*arguments).stdout
     assert f"with glitches    {row['glitches_fj']:.3f} fJ per MAC; " in text
+
+
+@needs_sta
+@needs_osu018
+def test_a_unit_is_placed():
+    pytest.importorskip("coloquinte_pybind")
+    arguments = ("--lanes", 5, "--clock-ghz", 0.05, "--liberty", OSU018, "--placed")
+    (row,) = json.loads(characterize(*arguments, "--json").stdout)
+    placed = row["placed"]
+    added = placed["wires_fj"] + placed["clock_wires_fj"] + placed["clock_buffers_fj"]
+    without = row["energy_fj"] + row["ports_fj"]
+    assert without < placed["energy_fj"] == pytest.approx(without + added, rel=0.15)
+    assert placed["met"]
+    assert placed["max_ghz"] < row["max_ghz"]
+    text = characterize(*arguments).stdout
+    assert f"placed, not routed  {placed['energy_fj']:.3f} fJ per MAC: cells, ports, wires" in text
+    assert f"  wires             {placed['wires_fj']:.3f}; " in text
+
+
+@needs_sta
+@needs_osu018
+@pytest.mark.parametrize("way", [("--lanes", 5), ("--all", "--out", "never.json")])
+def test_a_library_without_a_row_height_is_one_line(way):
+    unit = "int8xint8"
+    done = characterize(*way, "--liberty", OSU018, "--placed", unit=unit, library="mine")
+    check_refusal(done, "give one of asap7, sky130hd, ihp-sg13g2, gt2n, osu018, or add an entry")
 
 
 #: No gate that everything can be made of.

@@ -164,7 +164,7 @@ CASES = [
             f"{LIBRARY} {way} {more}",
             f"{more.split()[0]} .* with {way}",
         )
-        for way in ("--all", "--sram")
+        for way in ("--all", "--sram", "--arrays")
         for more in (
             "--lanes 9",
             "--rows 1",
@@ -178,8 +178,10 @@ CASES = [
         for way, more, reason in (
             ("--sram", "--clock-ghz 1", "with --sram"),
             ("--sram", "--glitches", "with --sram"),
+            ("--sram", "--placed", "with --sram"),
             ("--unit int8xint8", "--node x", "without --all or --sram"),
-            ("--unit int8xint8", "--out x", "without --all or --sram"),
+            ("--arrays", "--node x", "without --all or --sram"),
+            ("--unit int8xint8", "--out x", "without --all or --sram or --arrays"),
             ("--unit int8xint8", "--jobs 2", "without --all"),
             ("--sram", "--jobs 2", "without --all"),
         )
@@ -191,6 +193,13 @@ CASES = [
             f"--sram .* with {way.split()[0]}",
         )
         for way in ("--all", "--unit int8xint8")
+    ),
+    *(
+        ("characterize", f"{LIBRARY} --arrays {more}", f"--arrays .* with {more.split()[0]}")
+        for more in (
+            *("--all", "--sram", "--unit int8xint8", "--glitches", "--placed"),
+            "--clock-ghz 1",
+        )
     ),
     *(
         ("report area", f"--core {more}", f"{more.split()[0]} must not be given with --core, .*")
