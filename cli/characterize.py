@@ -59,7 +59,7 @@ class _Options(JsonOptions):
     )
     variant: str | None = option(
         None,
-        "Choices of registers and logic, such as no-product+array. Results stay the same.",
+        "Choices of registers and logic, such as no-product+no-sum. Results stay the same.",
         show_default="none",
         excludes=_OTHERS,
     )

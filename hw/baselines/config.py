@@ -25,10 +25,7 @@ class Choice(StrEnum):
     ``no-sum``          no register between the tree of integer adders and the accumulator
     ``carry-save``      signed integers are added: no signs travel beside the tree, so that
                         synthesis merges the adders between two registers to carry-save adders
-    ``array``           multipliers are arrays of AND gates instead of Booth's; without a register
-                        behind them, synthesis merges them with the tree
-    ``merged``          ``IntegerDot``: the tree adds the rows of Booth's recoding, so that no
-                        product is ever complete and has no register
+    ``array``           multipliers are arrays of AND gates instead of Booth's
     ``early-maximum``   ``FusedDot``: the largest exponent is found in the cycle of the products,
                         so that products and exponents do not wait for it
     ``no-align``        ``FusedDot``: no register behind the alignment
@@ -42,7 +39,6 @@ class Choice(StrEnum):
     NO_SUM = "no-sum"
     CARRY_SAVE = "carry-save"
     ARRAY = "array"
-    MERGED = "merged"
     EARLY_MAXIMUM = "early-maximum"
     NO_ALIGN = "no-align"
     NO_NORMALIZED = "no-normalized"
@@ -94,7 +90,7 @@ class DotConfig:
 
     @property
     def variant(self) -> str:
-        """Name of the variant: its choices, such as ``no-product+array``; empty without any."""
+        """Name of the variant: its choices, such as ``no-sum+array``; empty without any."""
         return "+".join(self.choices)
 
     @property

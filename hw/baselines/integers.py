@@ -9,7 +9,7 @@ from ..engine.dot import DotProduct, add_or_subtract
 from ..engine.weight_decoder import BeatDecoder
 from .config import Choice, DotConfig, check_config
 from .floats import register, wire
-from .multiply import multiply, partial_products
+from .multiply import multiply
 from .unit import DotUnit, add_pairs, delay, slots
 
 __all__ = ["BinaryDot", "IntegerDot", "TernaryDot"]
@@ -77,14 +77,13 @@ class IntegerDot(_ExactDot):
     weights, activations, valid, last, done, total : see ``DotUnit``
     """
 
-    CHOICES = frozenset((Choice.NO_PRODUCT, Choice.NO_SUM, Choice.ARRAY, Choice.MERGED))
+    CHOICES = frozenset((Choice.NO_PRODUCT, Choice.NO_SUM, Choice.ARRAY))
 
     def __init__(self, config: DotConfig, *, weight_bits: int, activation_bits: int) -> None:
         check_config(config)
         weight_bits = check_integer("weight_bits", weight_bits, 2, 16)
         activation_bits = check_integer("activation_bits", activation_bits, 2, 16)
-        self._merged = Choice.MERGED in config.choices
-        self._product_register = not self._merged and Choice.NO_PRODUCT not in config.choices
+        self._product_register = Choice.NO_PRODUCT not in config.choices
         self._sum_register = Choice.NO_SUM not in config.choices
         super().__init__(
             config,
@@ -99,25 +98,19 @@ class IntegerDot(_ExactDot):
             parts=_PARTS,
         )
 
-    @classmethod
-    def check_choices(cls, config: DotConfig) -> None:
-        super().check_choices(config)
-        if Choice.MERGED in config.choices:
-            for other in (Choice.NO_PRODUCT, Choice.ARRAY):
-                if other in config.choices:
-                    raise ValueError(f"choices must not have both {other} and merged")
-
     def elaborate(self, platform: object) -> Module:
         m = Module()
         weights, activations = self.operands(m)
         products = [
-            partial_products(m, w.as_signed(), x.as_signed(), f"p{lane}")
-            if self._merged
-            else multiply(m, w.as_signed(), x.as_signed(), f"p{lane}", self.config.target)
+            multiply(m, w.as_signed(), x.as_signed(), f"p{lane}", self.config.target)
             for lane, (w, x) in enumerate(zip(weights, activations, strict=True))
         ]
         if self._product_register:
             products = [register(m, product, f"p{lane}") for lane, product in enumerate(products)]
+        elif not self.booth:
+            # A second sign bit keeps yosys from merging arrays and tree to one sum of single bits,
+            # which ABC does not map within minutes.
+            products = [Cat(product, product[-1]).as_signed() for product in products]
         levels = self.config.levels_per_stage
         self._accumulate(m, add_pairs(m, products, levels, root=self._sum_register))
         return m

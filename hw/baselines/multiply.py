@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from ..config import Target
 from ..engine.dot import add_or_subtract
 
-__all__ = ["multiply", "partial_products"]
+__all__ = ["multiply"]
 
 
 def multiply(m: Module, a: Value, b: Value, name: str, target: Target | str) -> Value:
@@ -64,36 +64,3 @@ def multiply(m: Module, a: Value, b: Value, name: str, target: Target | str) -> 
         row = total[2:].as_signed()
     found = Cat(*low, row)[: len(product)]
     return found.as_signed() if product.shape().signed else found
-
-
-def partial_products(m: Module, a: Value, b: Value, name: str) -> Value:
-    """Multiply two signed integers as a sum of rows that synthesis merges with other sums.
-
-    The rows are those of Booth's recoding, see ``multiply``, each inverted with a one added if its
-    digit is negative.
-
-    Latency: combinational.
-
-    Parameters
-    ----------
-    m : module to add the rows to
-    a, b : signed
-    name : rows are named ``<name>_row0``, ``<name>_row2``, …
-
-    Returns
-    -------
-    ``a · b``, signed, two bits wider than both operands together.
-    """
-    if len(a) > len(b):
-        a, b = b, a
-    recoded = Cat(Const(0, 1), a, a[-1])
-    rows: list[Value] = []
-    for place in range(0, len(a), 2):
-        below, middle, high = recoded[place], recoded[place + 1], recoded[place + 2]
-        twice = Mux(high, ~middle & ~below, middle & below)
-        multiple = Mux(twice, Cat(Const(0, 1), b), Mux(middle ^ below, Cat(b, b[-1]), 0))
-        row = Signal(len(b) + 1, name=f"{name}_row{place}")
-        m.d.comb += row.eq(multiple[: len(b) + 1] ^ high.replicate(len(b) + 1))
-        shift = Const(0, place)
-        rows.append(Cat(shift, row).as_signed() + Cat(shift, high))
-    return sum(rows[1:], rows[0])[: len(a) + len(b) + 2].as_signed()

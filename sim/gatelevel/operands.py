@@ -3,19 +3,23 @@
 Nothing is padded: a matrix gives only the whole chunks of ``lanes`` that its K has.
 """
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.checkpoint.tokenizer import load_tokenizer
 from ...golden.codes import CODES, Code
-from ...golden.data import DIGITS, SHERRY_DIGITS
+from ...golden.data import DIGITS, PYDOC, SHERRY_DIGITS
 from ...golden.floats import FloatFormat, IntFormat
 from ...golden.network.bitnet_2b4t import LAYER_SHAPES, ZERO_FRACTION
 from ...golden.network.layers import BitLinear
 from ...golden.network.mlp import BitNetMLP, load_digits
+from ...golden.network.transformer import BitNetModel
 from ...golden.quantize import absmax_quantize
 from ...hw.baselines import Baseline
 
@@ -27,6 +31,15 @@ BEATS = 1712
 #: Approximate number of beats for which a token stays at the inputs, as in an engine it stays for
 #: all outputs of a layer.
 _BEATS_PER_TOKEN = 32
+
+#: Beats for which an operand that is held stays.
+_HELD_BEATS = 8
+
+#: Sources without a share of zeros.
+_SOURCES = ("trained", "held-activations", "held-weights", "pydoc")
+
+#: Tokens of the language model whose activations are recorded.
+_TOKENS = 64
 
 _Floats = NDArray[np.float32]
 _Ints = NDArray[np.int64]
@@ -73,10 +86,14 @@ def zero_share(source: str) -> float | None:
         are not ternary those of its twin, which was trained in floating point. ``2b4t``: random
         values with the share of zeros of BitNet b1.58 2B4T's weights, normal inputs, and squared
         ReLU inputs of ``down_proj``. ``2b4t:0.3``: the same with another share of zeros, 0 to 1.
+        ``held-activations``: those of ``trained``, but activations stay for eight beats while
+        weights change. ``held-weights``: the reverse. ``pydoc``: trits and activations of the
+        stored language model on held-out text; other weights are normal, because the model has no
+        twin in floating point.
 
     Returns
     -------
-    The share; None for ``trained``.
+    The share; None for a source that has no share in its name.
 
     Raises
     ------
@@ -84,10 +101,10 @@ def zero_share(source: str) -> float | None:
         If there is no such source.
     """
     match = re.fullmatch(r"2b4t(?::(0(?:\.\d+)?|1(?:\.0+)?))?", source)
-    if source != "trained" and match is None:
+    if source not in _SOURCES and match is None:
         raise ValueError(
-            "operands must be trained, 2b4t, or 2b4t and a share of zeros such as 2b4t:0.3, "
-            f"not {source!r}"
+            f"operands must be {', '.join(_SOURCES)}, 2b4t, or 2b4t and a share of zeros such as "
+            f"2b4t:0.3, not {source!r}"
         )
     if match is None:
         return None
@@ -103,10 +120,10 @@ def check_source(baseline: Baseline, source: str) -> None:
         If there is no such source, or the code of the weights decides the share of zeros.
     """
     zero_share(source)
-    if _quads(baseline) and source not in ("trained", "2b4t"):
+    if _quads(baseline) and source not in (*_SOURCES, "2b4t"):
         raise ValueError(
-            f"operands must be trained or 2b4t for {baseline.name}, which has one zero in each "
-            f"four weights, not {source!r}"
+            f"operands must be {', '.join(_SOURCES)} or 2b4t for {baseline.name}, which has one "
+            f"zero in each four weights, not {source!r}"
         )
 
 
@@ -152,12 +169,22 @@ def make_operands(
     quads = _quads(baseline)
     rng = np.random.default_rng(0)
     share = zero_share(source)
-    layers = _trained(rng, quads=quads) if share is None else _like_2b4t(rng, share, quads=quads)
+    if share is not None:
+        layers = _like_2b4t(rng, share, quads=quads)
+    elif source == "pydoc":
+        layers = _language_model(rng, quads=quads)
+    else:
+        layers = _trained(rng, quads=quads)
     tokens = _tokens(
         baseline, layers, rng, beats=beats, lanes=lanes, rows=rows, interleave=interleave
     )
     *columns, dots = zip(*tokens, strict=True)
     weights, activations, last = (np.concatenate(column)[:beats] for column in columns)
+    held = np.arange(beats) // _HELD_BEATS
+    if source == "held-activations":
+        activations = activations[held]
+    elif source == "held-weights":
+        weights = weights[held]
     return Operands(
         weights=weights,
         activations=activations,
@@ -265,6 +292,52 @@ def _trained(rng: np.random.Generator, *, quads: bool) -> Iterator[_Layer]:
                 float_weights=twin(np.eye(k, dtype=np.float32)).T,
                 float_inputs=float_inputs[index],
             )
+
+
+@cache
+def _recorded_model() -> list[tuple[NDArray[np.int8], _Floats]]:
+    """Record trits[N, K] and inputs[T, K] of each matrix of the stored language model."""
+    model = BitNetModel.load(PYDOC)
+    tokenizer = load_tokenizer(PYDOC)
+    texts = json.loads((PYDOC / "held_out.json").read_text())
+    tokens = tokenizer.encode(" ".join(texts[:40]), add_special_tokens=False).ids[:_TOKENS]
+    found = []
+
+    def recorded(linear: BitLinear) -> Callable[[_Floats], _Floats]:
+        def run(x: _Floats) -> _Floats:
+            found.append((linear.weight.trits, x))
+            return linear(x)
+
+        return run
+
+    layers = tuple(
+        replace(layer, linears={name: recorded(one) for name, one in layer.linears.items()})
+        for layer in model.layers
+    )
+    replace(model, layers=layers).forward(tokens)
+    return found
+
+
+def _language_model(rng: np.random.Generator, *, quads: bool) -> Iterator[_Layer]:
+    """Iterate over the matrices of the stored language model, each time on other tokens.
+
+    With ``quads`` the trits are random.
+    """
+    recorded = _recorded_model()
+    while True:
+        for trits, inputs in recorded:
+            x = inputs[rng.choice(len(inputs), 1)]
+            yield _Layer(
+                trits=CODES["sherry"].random(rng, trits.shape) if quads else trits,
+                inputs=x,
+                float_weights=_normal(rng, trits.shape),
+                float_inputs=x,
+            )
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...]) -> _Floats:
+    """Make normal weights[N, K], whose products keep the variance of their inputs."""
+    return rng.standard_normal(shape).astype(np.float32) / np.float32(np.sqrt(shape[1]))
 
 
 def _like_2b4t(rng: np.random.Generator, zeros: float, *, quads: bool) -> Iterator[_Layer]:

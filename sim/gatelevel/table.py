@@ -16,6 +16,7 @@ __all__ = [
     "COMPARED_UNITS",
     "FP16_UNIT",
     "LANES",
+    "RIVALS",
     "TERNARY_UNIT",
     "ArrayEnergy",
     "Characterization",
@@ -30,6 +31,9 @@ __all__ = [
 
 _DATA = Path(__file__).parent / "data"
 
+#: Codes of ternary weights in the comparison.
+_CODES = ("sherry", "escape", "base3", "two_bit")
+
 #: The units of the comparison, and the bits of their activations. They are also measured on
 #: operands like 2B4T's, with glitches, and in further shapes.
 COMPARED_UNITS = {
@@ -39,7 +43,27 @@ COMPARED_UNITS = {
     "int4xfp16-fp32-fused": 16,
 }
 
-#: The unit whose energy is the numerator of ratios.
+#: The formats of the comparison, and the units that compute in each. A format is as good as the
+#: best variant of its units.
+RIVALS = {
+    **{f"ternary {code}": (f"ternaryxint8-{code}",) for code in _CODES},
+    "INT4 x INT4": ("int4xint4",),
+    "INT4 x INT8": ("int4xint8",),
+    "INT8": ("int8xint8",),
+    **{
+        name: tuple(f"{formats}-{form}" for form in ("fused", "tree"))
+        for name, formats in (
+            ("FP8 E4M3", "e4m3xe4m3-fp32"),
+            ("FP8 E5M2", "e5m2xe5m2-fp32"),
+            ("W4A16", "int4xfp16-fp32"),
+            ("BF16", "bf16xbf16-fp32"),
+            ("FP16", "fp16xfp16-fp32"),
+            ("FP16 to FP16", "fp16xfp16-fp16"),
+        )
+    },
+}
+
+#: The unit that gives the ratios of published tables their numerator, without choices.
 FP16_UNIT = "fp16xfp16-fp32-fused"
 
 #: The ternary unit that other units are compared with.
@@ -270,13 +294,50 @@ class Table:
 
     @property
     def common_clock(self) -> float:
-        """The fastest clock in GHz that all units at ``LANES`` lanes and one level per stage meet.
+        """The fastest clock in GHz that a unit of each measured format meets, at ``LANES`` lanes.
 
         It is the slowest clock of the table if there is none.
         """
-        compared = [row for row in self.rows if row.lanes == LANES and row.levels_per_stage == 1]
-        missed = {row.clock_ghz for row in compared if not row.met}
-        return max((clock for clock in self.clocks if clock not in missed), default=self.clocks[0])
+        names = [
+            name
+            for name, units in RIVALS.items()
+            if any(row.unit in units and row.lanes == LANES for row in self.rows)
+        ]
+        met = [c for c in self.clocks if all(self.best(name, clock_ghz=c) for name in names)]
+        return max(met, default=self.clocks[0])
+
+    def ranked(
+        self,
+        name: str,
+        *,
+        clock_ghz: float | None = None,
+        lanes: int = LANES,
+        rows: int = 1,
+        operands: str = "trained",
+    ) -> list[Characterization]:
+        """List the units of a format that meet a clock, by energy with ports, the least first.
+
+        Parameters
+        ----------
+        name : key of ``RIVALS``
+        clock_ghz : clock in GHz; None is ``common_clock``
+        lanes, rows : shape, see ``DotConfig``; levels per stage and variant are any
+        operands : source of the operands, see ``zero_share``
+        """
+        clock = self.common_clock if clock_ghz is None else clock_ghz
+        found = [
+            row
+            for row in self.rows
+            if row.unit in RIVALS[name]
+            and (row.lanes, row.rows, row.operands) == (lanes, rows, operands)
+            and row.clock_ghz == clock
+            and row.met
+        ]
+        return sorted(found, key=lambda row: row.with_ports_fj)
+
+    def best(self, name: str, **shape: Any) -> Characterization | None:
+        """Find the unit of a format that takes the least energy, see ``ranked``; None for none."""
+        return next(iter(self.ranked(name, **shape)), None)
 
     def row(
         self,
@@ -329,10 +390,9 @@ class Table:
     def ratio(
         self, row: Characterization, *, ports: bool = False, placed: bool = False
     ) -> float | None:
-        """Divide the energy of FP16 by that of a row.
+        """Divide the energy of the best FP16 unit by that of a row.
 
-        Both have the same shape, stages, clock and operands: FP16 with more registers or fewer
-        lanes would flatter the row.
+        Both have the same lanes, rows, clock and operands.
 
         Parameters
         ----------
@@ -342,9 +402,16 @@ class Table:
 
         Returns
         -------
-        The ratio; None if FP16 was not measured so, or one of the two not placed.
+        The ratio; None if FP16 was not measured so, does not meet the clock, or one of the two was
+        not placed.
         """
-        fp16 = self.alike(row, FP16_UNIT)
+        fp16 = self.best(
+            "FP16",
+            clock_ghz=row.clock_ghz,
+            lanes=row.lanes,
+            rows=row.rows,
+            operands=row.operands,
+        )
         if fp16 is None:
             return None
         if placed:

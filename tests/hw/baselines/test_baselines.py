@@ -348,8 +348,6 @@ VARIANTS = (
     ("int8xint8", 1, "no-product"),
     ("int8xint8", 9, "no-sum+array"),
     ("int4xint8", 2, "no-product+no-sum+array"),
-    ("int4xint8", 1, "merged"),
-    ("int8xint8", 9, "no-sum+merged"),
     ("ternaryxint8-escape", 1, "no-product"),
     ("ternaryxint8-base3", 9, "no-product+no-sum"),
     ("ternaryxint8-two_bit", 2, "no-packed"),

@@ -78,14 +78,41 @@ def test_statistics_of_2b4t():
     assert zeros == pytest.approx(0.598, abs=0.02)
 
 
-@pytest.mark.parametrize("source", ["trained", "2b4t"])
+@pytest.mark.parametrize("name", ["ternaryxint8-base3", "fp16xfp16-fp32-fused"])
+def test_held_operands_stay_for_eight_beats(name):
+    def make(source):
+        return make_operands(BASELINES[name], source, beats=320, lanes=16)
+
+    trained, x, w = make("trained"), make("held-activations"), make("held-weights")
+    assert np.array_equal(x.activations, trained.activations[:40].repeat(8, axis=0))
+    assert np.array_equal(w.weights, trained.weights[:40].repeat(8, axis=0))
+    assert np.array_equal(x.weights, trained.weights)
+    assert np.array_equal(w.activations, trained.activations)
+    assert np.array_equal(x.last, trained.last)
+
+
+def test_operands_of_the_language_model():
+    trits = make_operands(BASELINES["ternaryxint8-base3"], "pydoc", beats=300, lanes=16)
+    assert set(np.unique(trits.weights)) == {-1, 0, 1}
+    model = BitNetModel.load(PYDOC)
+    first = model.layers[0].linears["self_attn.q_proj"].weight.trits
+    rows = {row.tobytes() for row in first.reshape(-1, 16)}
+    assert all(row.astype(np.int8).tobytes() in rows for row in trits.weights[:16, 0])
+    assert abs(trits.activations).max() == 127
+    # The activations of both formats are of the same tokens.
+    floats = make_operands(BASELINES["fp16xfp16-fp32-fused"], "pydoc", beats=300, lanes=16)
+    values = floats.activations.astype(np.uint16).view(np.float16)
+    assert np.array_equal(values[0] < 0, trits.activations[0] < 0) or (values[0] == 0).any()
+
+
+@pytest.mark.parametrize("source", ["trained", "2b4t", "pydoc", "held-weights"])
 def test_operands_of_sherry_have_one_zero_in_each_four(source):
     found = make_operands(BASELINES["ternaryxint8-sherry"], source, beats=300, lanes=16)
     assert ((found.weights.reshape(-1, 4) == 0).sum(axis=1) == 1).all()
     assert found.zero_weights == 0.25
     message = (
-        "operands must be trained or 2b4t for ternaryxint8-sherry, which has one zero in each four "
-        "weights, not '2b4t:0.3'"
+        "operands must be trained, held-activations, held-weights, pydoc or 2b4t for "
+        "ternaryxint8-sherry, which has one zero in each four weights, not '2b4t:0.3'"
     )
     with pytest.raises(ValueError, match=f"^{re.escape(message)}$"):
         make_operands(BASELINES["ternaryxint8-sherry"], "2b4t:0.3", beats=300, lanes=16)

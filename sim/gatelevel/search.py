@@ -1,0 +1,114 @@
+"""Search for the variant of each number format that takes the least energy at a clock."""
+
+from collections.abc import Iterator
+
+from ...hw.baselines import BASELINES, DotConfig
+from ...hw.baselines.fused import FusedDot
+from ...hw.baselines.integers import IntegerDot, TernaryDot
+from ...hw.baselines.tree import TreeDot
+from .characterize import K_MAX, Task
+from .table import LANES, RIVALS, Table
+
+__all__ = ["HELD", "best_tasks", "search_tasks", "variants"]
+
+#: Operands on which the best unit of each format is measured, too.
+HELD = ("held-activations", "held-weights", "pydoc")
+
+#: Levels per stage and choices, see ``Choice``, of each kind of unit. Four levels are the whole
+#: tree of 16 lanes.
+_VARIANTS = {
+    IntegerDot: (
+        *((levels, "") for levels in (1, 2, 4)),
+        *((levels, "no-product") for levels in (1, 2, 4)),
+        *((levels, "no-sum") for levels in (2, 4)),
+        *((levels, "no-product+no-sum") for levels in (2, 4)),
+        (4, "array"),
+        (4, "no-sum+array"),
+    ),
+    TernaryDot: (
+        *((levels, "") for levels in (1, 2, 4)),
+        *((levels, "no-product") for levels in (1, 2, 4)),
+        *((levels, "no-packed") for levels in (2, 4)),
+        *((levels, "no-product+no-sum") for levels in (2, 4)),
+        (4, "no-sum"),
+        (4, "no-packed+no-sum"),
+    ),
+    FusedDot: (
+        (1, ""),
+        (4, ""),
+        (4, "no-align"),
+        (2, "early-maximum"),
+        (4, "early-maximum"),
+        (2, "early-maximum+no-align"),
+        (4, "early-maximum+no-align"),
+        (4, "early-maximum+no-align+no-normalized"),
+        (4, "no-sum+early-maximum+no-normalized"),
+        (4, "carry-save+early-maximum+no-align"),
+        (4, "no-product+early-maximum+no-normalized"),
+        (4, "no-product+early-maximum+no-align+no-normalized"),
+    ),
+    TreeDot: ((1, ""), (1, "fast-adders"), (1, "no-product+fast-adders")),
+}
+
+
+def variants(unit: str) -> list[DotConfig]:
+    """List the variants of a unit that a search measures, with ``LANES`` lanes and one row.
+
+    Parameters
+    ----------
+    unit : key of ``BASELINES``
+
+    Returns
+    -------
+    The unit without choices first; only that one for kinds that have none
+    """
+    found = _VARIANTS.get(BASELINES[unit].kind, ((1, ""),))
+    return [_config(levels, variant) for levels, variant in found]
+
+
+def _config(levels: int, variant: str, *, rows: int = 1) -> DotConfig:
+    """Make a configuration of ``LANES`` lanes."""
+    choices = variant.split("+") if variant else ()
+    return DotConfig(lanes=LANES, k_max=K_MAX, rows=rows, levels_per_stage=levels, choices=choices)
+
+
+def search_tasks() -> list[Task]:
+    """List the tasks of a search: all variants of all units of ``RIVALS``."""
+    return [
+        Task(unit=unit, config=config, sources=("trained",))
+        for units in RIVALS.values()
+        for unit in units
+        for config in variants(unit)
+    ]
+
+
+def best_tasks(found: Table, *, further: bool = False) -> list[Task]:
+    """List the tasks of the units that a search found best.
+
+    Parameters
+    ----------
+    found : the table of the search
+    further : list the best of each format with more rows and on more operands; else the best and
+        the second of each format at each clock, for another library
+    """
+    tasks = dict.fromkeys(_further(found) if further else _best(found))
+    return list(tasks)
+
+
+def _best(found: Table) -> Iterator[Task]:
+    """Yield the best and the second of each format at each clock."""
+    for name in RIVALS:
+        for clock in found.clocks:
+            for row in found.ranked(name, clock_ghz=clock)[:2]:
+                config = _config(row.levels_per_stage, row.variant)
+                yield Task(unit=row.unit, config=config, sources=("trained",))
+
+
+def _further(found: Table) -> Iterator[Task]:
+    """Yield the best of each format at the slowest clock, on more operands and in four rows."""
+    for name in RIVALS:
+        for row in found.ranked(name, clock_ghz=found.clocks[0])[:1]:
+            levels, variant = row.levels_per_stage, row.variant
+            yield Task(unit=row.unit, config=_config(levels, variant), sources=("trained", *HELD))
+            rows = _config(levels, variant, rows=4)
+            yield Task(unit=row.unit, config=rows, sources=("trained",))
