@@ -10,7 +10,11 @@ from .options import JsonOptions, OptionError, argument, command, new_app, optio
 from .output import Column, Table, lower_bound, print_facts, print_json, progress, status
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
     from ..hw.baselines import DotConfig
+    from ..sim.gatelevel.campaign import Campaign
+    from ..sim.gatelevel.characterize import Task
 
 __all__ = ["app"]
 
@@ -18,7 +22,7 @@ app = new_app()
 
 _DEFAULT_LANES = 16
 #: Ways of measuring that do not use the shape of a unit.
-_OTHERS = ("--all", "--sram", "--arrays")
+_OTHERS = ("--all", "--search", "--sram", "--arrays")
 
 
 class _Options(JsonOptions):
@@ -65,8 +69,9 @@ class _Options(JsonOptions):
     )
     operands: str | None = option(
         None,
-        "trained: the digits network's layers; 2b4t: random, with that model's share of zeros; "
-        "2b4t:0.3: random, with another share of zeros.",
+        "trained: the digits network's layers; held-activations, held-weights: the same, one side "
+        "held for eight beats; pydoc: the stored language model's layers; 2b4t: random, with that "
+        "model's share of zeros; 2b4t:0.3: random, with another share of zeros.",
         show_default="trained",
         excludes=_OTHERS,
     )
@@ -74,13 +79,13 @@ class _Options(JsonOptions):
         False,
         "Count glitches too: Icarus with a unit delay per cell.",
         "--glitches",
-        excludes=("--sram",),
+        excludes=("--search", "--sram"),
     )
     placed: bool = option(
         False,
         "Place the cells, and count wires and a clock tree too.",
         "--placed",
-        excludes=("--sram",),
+        excludes=("--search", "--sram"),
     )
     everything: bool = option(
         False,
@@ -89,46 +94,59 @@ class _Options(JsonOptions):
         "kept.",
         "--all",
     )
+    search: bool = option(
+        False,
+        "Fill the table with all listed variants of each format, and measure the best of each "
+        "with four rows and on further operands.",
+        "--search",
+        excludes=("--all", "--unit"),
+    )
     node: str | None = option(
         None,
-        "With --all or --sram: the process, such as '130 nm, 1.8 V'.",
-        needs=("--all", "--sram"),
+        "With --all, --search or --sram: the process, such as '130 nm, 1.8 V'.",
+        needs=("--all", "--search", "--sram"),
     )
     out: Path | None = option(
         None,
-        "With --all, --sram or --arrays: file of the table. Default: the file that 'trilith energy "
-        "mac' and the energy profile gate:LIBRARY read.",
+        "With --all, --search, --sram or --arrays: file of the table. Default: the file that "
+        "'trilith energy mac' and the energy profile gate:LIBRARY read.",
         needs=_OTHERS,
     )
     jobs: int | None = option(
         None,
-        "With --all: number of units to measure at once.",
+        "With --all or --search: number of units to measure at once.",
         show_default="1",
         min=1,
         max=64,
-        needs=("--all",),
+        needs=("--all", "--search"),
     )
     sram: bool = option(
         False,
         "The files are memory macros: store the energies of their reads and writes in the "
         "library's table.",
         "--sram",
-        excludes=("--all", "--unit"),
+        excludes=("--all", "--search", "--unit"),
     )
     arrays: bool = option(
         False,
         "Map, place and measure systolic arrays of INT8 that are published after routing, and "
         "store their energies in the library's table.",
         "--arrays",
-        excludes=("--all", "--sram", "--unit", "--glitches", "--placed", "--clock-ghz"),
+        excludes=(
+            *("--all", "--search", "--sram", "--unit", "--glitches", "--placed", "--clock-ghz"),
+        ),
     )
 
     @property
     def way(self) -> str:
         """Way of measuring: the option that selects it."""
-        if self.arrays:
-            return "--arrays"
-        return "--sram" if self.sram else "--all" if self.everything else "--unit"
+        chosen = {
+            "--arrays": self.arrays,
+            "--sram": self.sram,
+            "--search": self.search,
+            "--all": self.everything,
+        }
+        return next((way for way, given in chosen.items() if given), "--unit")
 
     @property
     def files(self) -> list[Path]:
@@ -177,6 +195,7 @@ def characterize(options: _Options) -> bool:
         "--sram": _measure_macros,
         "--arrays": _measure_arrays,
         "--all": _fill_table,
+        "--search": _search,
         "--unit": _measure_unit,
     }
     return measure[options.way](options)
@@ -190,7 +209,7 @@ def _check(options: _Options) -> None:
 
     unit, way = options.unit, options.way
     if unit is None and way == "--unit":
-        raise OptionError("--unit is missing: give it, or give --all, --sram or --arrays")
+        raise OptionError("--unit is missing: give it, or give --all, --search, --sram or --arrays")
     if unit is not None and unit not in BASELINES:
         raise OptionError(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     added = "--glitches" if options.glitches else "--placed" if options.placed else ""
@@ -282,33 +301,58 @@ _FILLED = (
 )
 
 
-def _fill_table(options: _Options) -> bool:
-    """Fill a library's table; a unit that fails is printed and does not stop the others."""
-    from ..sim.gatelevel.campaign import Campaign, all_tasks
+def _campaign(options: _Options) -> "Campaign":
+    """Campaign of the options."""
+    from ..sim.gatelevel.campaign import Campaign
 
-    campaign = Campaign(
+    return Campaign(
         file=_table_file(options),
         library=options.library,
         node=options.node or "",
         liberty=options.files,
         clocks_ghz=options.clocks,
     )
+
+
+def _fill_table(options: _Options) -> bool:
+    """Fill a library's table."""
+    from ..sim.gatelevel.campaign import all_tasks
+
     tasks = all_tasks(unit=options.unit, glitches=options.glitches, placed=options.placed)
+    return _run(options, lambda: [tasks])
+
+
+def _search(options: _Options) -> bool:
+    """Measure all variants, then the best of each format in further ways."""
+    from ..sim.gatelevel.search import further_tasks, search_tasks
+    from ..sim.gatelevel.table import read_table
+
+    def steps() -> "Iterator[list[Task]]":
+        yield search_tasks()
+        yield further_tasks(read_table(_table_file(options), options.library))
+
+    return _run(options, steps)
+
+
+def _run(options: _Options, steps: "Callable[[], Iterable[list[Task]]]") -> bool:
+    """Run lists of tasks; a unit that fails is printed and does not stop the others."""
+    campaign = _campaign(options)
     failed = 0
     rows = []
     with progress("reading the library") as show:
         table = Table(*_FILLED, silent=options.as_json)
-        for found in campaign.run(
-            tasks,
-            jobs=options.jobs or 1,
-            progress=lambda done, total, what: show(done, total, what or "measured"),
-        ):
-            if isinstance(found, tuple):
-                failed += 1
-                print(f"FAILED  {found[0].name}: {found[1]}", file=sys.stderr)
-                continue
-            rows.append(found)
-            table.row(found)
+        for tasks in steps():
+            for found in campaign.run(
+                tasks,
+                jobs=options.jobs or 1,
+                progress=lambda done, total, what: show(done, total, what or "measured"),
+            ):
+                if isinstance(found, tuple):
+                    failed += 1
+                    print(f"FAILED  {found[0].name}: {found[1]}", file=sys.stderr)
+                    continue
+                rows.append(found)
+                table.row(found)
     if options.as_json:
         print_json(rows)
     return failed > 0

@@ -26,13 +26,13 @@ class _Options(JsonOptions):
 def mac(options: _Options) -> None:
     """Print measured energy per MAC of dot products at gate level, and ratios of formats.
 
-    The figures come from the stored tables, which 'trilith characterize --all' fills; no library
-    and no tool is needed. The tables are of four libraries and of GT2N, whose figures are a lower
-    bound. Energy is that of cells, with weight decoder and all registers; "placed" adds ports,
-    wires and a clock tree. FP16 is the fused dot product with an FP32 result, with the same lanes,
-    rows and adder levels per stage; where it was not measured, the ratio is "-". The activation
-    buffer is 8 KB, for 2560 outputs. Arrays that are published after routing in ASAP7 are compared
-    with the same arrays as placed here.
+    The figures come from the stored tables, which 'trilith characterize' fills with --search and
+    --all; no library and no tool is needed. The tables are of four libraries and of GT2N, whose
+    figures are a lower bound. Energy is that of cells, with weight decoder and all registers;
+    "placed" adds ports, wires and a clock tree. The first table of a library has the best measured
+    variant of each format at the fastest clock that all units meet, with 16 lanes and one row.
+    Energy with ports decides. The activation buffer is 8 KB, for 2560 outputs. Arrays that are
+    published after routing in ASAP7 are compared with the same arrays as placed here.
 
     Examples:
       trilith energy mac
@@ -53,6 +53,7 @@ def mac(options: _Options) -> None:
     for place, (library, buffers) in enumerate(found):
         if place:
             print()
+        _print_best(library)
         _print_library(library)
         _print_notes(library)
         _print_buffers(buffers)
@@ -61,10 +62,13 @@ def mac(options: _Options) -> None:
 
 def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
     """JSON object of a library."""
+    from ..sim.gatelevel.best import best
+
     return {
         "library": library.library,
         "node": library.node,
         "common_clock_ghz": library.common_clock,
+        "best": [asdict(one) for one in best(library)],
         "rows": [
             asdict(row)
             | {
@@ -88,19 +92,99 @@ def _energy(library: "Library", row: "Characterization", clock: float) -> str | 
 
 
 def _over_ternary(library: "Library", row: "Characterization") -> float | None:
-    """Divide a unit's energy by that of the ternary unit of the same shape and operands."""
-    from ..sim.gatelevel.table import TERNARY_UNIT
-
-    ternary = library.alike(row, TERNARY_UNIT)
+    """Divide a unit's energy by that of the best ternary unit with the code ``escape``."""
+    ternary = library.best(
+        "ternary escape",
+        clock_ghz=row.clock_ghz,
+        lanes=row.lanes,
+        rows=row.rows,
+        operands=row.operands,
+    )
     return row.energy_fj / ternary.energy_fj if ternary else None
 
 
+def _print_best(library: "Library") -> None:
+    """Print the best unit of each format, and where other clocks, rows and operands matter."""
+    from ..sim.gatelevel.best import best
+    from ..sim.gatelevel.table import LANES
+
+    found = best(library)
+    clock = library.common_clock
+    headline = [one for one in found if (one.clock_ghz, one.rows, one.operands) == _first(clock)]
+    print(
+        f"{library.library}: {library.node}: best of each format at {clock:g} GHz, {LANES} lanes, "
+        "1 row (measured; fJ per MAC)"
+    )
+    columns = [
+        Column("format", "format", 16, "<"),
+        Column("levels", "levels_per_stage"),
+        Column("variant", lambda row: row.variant or "-", form="<"),
+        Column("flip-flops", "flip_flops", form=".1f"),
+        Column("cells", "energy_fj", form=".1f"),
+        Column("with ports", "with_ports_fj", form=".1f"),
+        *(
+            Column(f"over {code}", lambda row, code=code: row.over[code], form=".2f")
+            for code in ("sherry", "escape", "base3")
+        ),
+    ]
+    if any(one.placed_fj for one in headline):
+        columns += [
+            Column("placed", "placed_fj", form=".1f"),
+            Column("placed, over escape", "placed_over_escape", form=".2f"),
+        ]
+    Table(*columns).rows(headline)
+    others = [one for one in found if one not in headline]
+    if others:
+        print_note(
+            "Best of each format at other clocks, with more rows, and of the units above on other "
+            "operands; fJ per MAC with ports:"
+        )
+        shapes = dict.fromkeys((one.clock_ghz, one.rows, one.operands) for one in others)
+        Table(
+            Column("format", lambda row: row[0].format, 16, "<"),
+            *(
+                Column(_shape_name(shape, clock), partial(_of_shape, shape=shape))
+                for shape in shapes
+            ),
+        ).rows(
+            [one for one in others if one.format == name]
+            for name in dict.fromkeys(one.format for one in others)
+        )
+    for name, missed in library.missing().items():
+        print_note(f"{name}: no measured variant meets {missed:g} GHz")
+
+
+def _first(clock: float) -> tuple[float, int, str]:
+    """Clock, rows and operands of the first table."""
+    return clock, 1, "trained"
+
+
+def _shape_name(shape: tuple[float, int, str], clock: float) -> str:
+    """Name of a clock, a number of rows, or operands, where they are not those of the first."""
+    ghz, rows, operands = shape
+    words = [f"{ghz:g} GHz"] if ghz != clock else []
+    words += [f"{rows} rows"] if rows > 1 else []
+    words += [operands] if operands != "trained" else []
+    return ", ".join(words)
+
+
+def _of_shape(row: list[Any], shape: tuple[float, int, str]) -> str | None:
+    """Energy of a format in a shape, and its ratio to ternary escape."""
+    for one in row:
+        if (one.clock_ghz, one.rows, one.operands) == shape:
+            over = one.over["escape"]
+            return f"{one.with_ports_fj:.1f}" + (f" ({over:.1f}x)" if over else "")
+    return None
+
+
 def _print_library(library: "Library") -> None:
-    print(f"{library.library}: {library.node} (measured; fJ per MAC)")
+    print()
+    print(f"{library.library}: {library.node}: all measured units (fJ per MAC)")
     Table(
         Column("unit", "unit", 22, "<"),
         Column("lanes x rows", lambda row: f"{row.lanes} x {row.rows}"),
         Column("levels", "levels_per_stage"),
+        Column("variant", lambda row: row.variant or "-", form="<"),
         Column("operands", "operands", 8, "<"),
         *(
             Column(f"fJ at {clock:g} GHz", partial(_energy, library, clock=clock))
@@ -127,8 +211,13 @@ def _print_notes(library: "Library") -> None:
         ("columns", f"all columns right of the energies are at {library.common_clock:g} GHz"),
         (
             "unit/ternary",
-            "the unit's energy over that of ternary weights in the code escape x INT8 "
-            "(ternaryxint8-escape), with the same lanes, rows, levels and operands",
+            "the unit's energy over that of the best unit of ternary weights in the code escape x "
+            "INT8, with the same lanes, rows, clock and operands",
+        ),
+        (
+            "FP16/unit",
+            "energy of the best FP16 unit with an FP32 result, with the same lanes, rows, clock "
+            "and operands, over the unit's",
         ),
         ("with ports", "the charge of clock and input pins, which no cell drives, is added"),
         (

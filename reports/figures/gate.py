@@ -72,8 +72,8 @@ def _name(unit: str) -> str:
 
 
 def _energy(table: Table, unit: str) -> float:
-    """Look up the energy of a unit, or 0 where it was not measured."""
-    row = table.row(unit)
+    """Look up the energy of a unit's best variant, or 0 where it was not measured."""
+    row = table.best(unit)
     return 0.0 if row is None else row.energy_fj
 
 
@@ -103,7 +103,7 @@ def _mac_points(
     look = _look(table)
     places, energies, ratios = [], [], []
     for place, unit in enumerate(order):
-        row = table.row(unit)
+        row = table.best(unit)
         ratio = table.ratio(row) if row else None
         if row is None or ratio is None:
             continue
@@ -139,7 +139,7 @@ def _mac() -> Drawing:
     units = {row.unit for table in shown for row in table.rows}
     # The order is that of ASAP7's energies, or of the first library's.
     first = next((table for table in shown if table.library == "asap7"), shown[0])
-    order = [unit for unit in units if first.row(unit)]
+    order = [unit for unit in units if first.best(unit)]
     order.sort(key=lambda unit: (-_energy(first, unit), unit))
     drawing = Drawing("gate_mac", taller=0.27 * len(order))
     left, right = drawing.figure.subplots(1, 2, sharey=True)
@@ -162,7 +162,7 @@ def _split_bars(
     table: Table, place: int, unit: str, axes: Sequence[Axes], used: set[str]
 ) -> Iterator[dict[str, Any]]:
     """Draw the parts of a unit's energy, in fJ and in percent; yield its numbers."""
-    row = table.row(unit)
+    row = table.best(unit)
     assert row is not None
     left = [0.0, 0.0]
     for part, look in _PARTS.items():
@@ -189,7 +189,7 @@ def _split_bars(
 
 
 def _split() -> Drawing:
-    shown = [table for table in _tables() if all(table.row(unit) for unit in COMPARED_UNITS)]
+    shown = [table for table in _tables() if all(table.best(unit) for unit in COMPARED_UNITS)]
     drawing = Drawing("gate_split", taller=1.5 * len(shown))
     axes = drawing.figure.subplots(len(shown), 2, squeeze=False)
     units = sorted(COMPARED_UNITS, key=lambda unit: _energy(shown[0], unit))
@@ -270,7 +270,8 @@ _SHORT = dict(zip(COMPARED_UNITS, ("ternary", "FP16", "INT8", "W4A16"), strict=T
 def _area_points(axes: Axes, table: Table) -> Iterator[dict[str, Any]]:
     """Draw area and energy of a library's units; yield its numbers."""
     look = _look(table)
-    found = [row for row in table.rows if row == table.row(row.unit)]
+    units = dict.fromkeys(row.unit for row in table.rows)
+    found = [row for row in map(table.best, units) if row]
     axes.scatter(
         [row.area_per_mac for row in found],
         [row.energy_fj / 1e3 for row in found],
@@ -283,7 +284,7 @@ def _area_points(axes: Axes, table: Table) -> Iterator[dict[str, Any]]:
     # The labels stand on the side where no other library has points.
     right = table.library in ("asap7", "ihp-sg13g2")
     for unit, label in _SHORT.items():
-        row = table.row(unit)
+        row = table.best(unit)
         if row:
             note(
                 axes,

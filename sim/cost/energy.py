@@ -126,7 +126,7 @@ class Buffered:
     ----------
     unit : a unit of ``COMPARED_UNITS``
     rows : outputs that share a read
-    mac_fj : energy of the unit in fJ per MAC, ports included
+    mac_fj : energy of the unit's best variant in fJ per MAC, ports included
     buffer_fj : energy of the buffer in fJ per MAC
     source, label : origin of the buffer's energies
     """
@@ -163,7 +163,7 @@ def buffered(table: Table, rows: Sequence[int], *, n: int) -> list[Buffered]:
     write = macro.write_pj if macro else read.pj
     found = []
     for unit, bits in COMPARED_UNITS.items():
-        row = table.row(unit)
+        row = table.best(unit)
         for count in rows if row else ():
             reads = ceil(n / count)
             found.append(

@@ -355,17 +355,23 @@ def measured_profile(table: Table) -> Profile:
     """Make the profile of a library's table.
 
     Its units have 16 lanes and multiply the operands of the trained network, at the table's common
-    clock frequency.
+    clock frequency. Each is the best measured variant. A unit that does not meet that clock has
+    the figures of the slowest one.
 
     Parameters
     ----------
     table : measured units; a library without memories takes published ones of the same node
     """
     figures, areas = {}, {}
-    for row in table.rows:
-        if row != table.row(row.unit):
+    for unit in dict.fromkeys(row.unit for row in table.rows):
+        row = table.best(unit) or table.best(unit, clock_ghz=table.clocks[0])
+        if row is None:
             continue
-        source = f"{row.unit}, {row.lanes} lanes, {table.library} at {table.common_clock:g} GHz"
+        source = (
+            f"{row.unit}, {row.lanes} lanes, {row.levels_per_stage} adder levels per stage, "
+            + (f"{row.variant}, " if row.variant else "")
+            + f"{table.library} at {row.clock_ghz:g} GHz"
+        )
         if row.refused:
             source += "; a lower bound, the library's internal energies being incomplete"
         clocked = row.parts_fj["clock"]

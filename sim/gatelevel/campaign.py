@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +23,9 @@ from .characterize import K_MAX, METHOD, Task, characterize
 from .library import Library
 from .operands import BEATS
 from .placement import placer_version
+from .search import best_tasks
 from .sram import read_sram
-from .table import COMPARED_UNITS, LANES, identity
+from .table import COMPARED_UNITS, LANES, SEARCHED, identity, library_names, load_table
 from .wires import wire_technology
 
 __all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]
@@ -47,7 +48,11 @@ def all_tasks(
     ----------
     unit : key of ``BASELINES``, to list only its tasks; None lists all
     glitches : list only the units of the comparison, in their first shape, with glitches
-    placed : list only the units of the comparison, with the whole tree in one stage, placed
+    placed : list only the units of the comparison, with the whole tree in one stage, and the best
+        of each format, placed
+
+    The best and the second variant of each format are those of the stored search, see
+    ``SEARCHED``.
     """
 
     def task(
@@ -58,9 +63,13 @@ def all_tasks(
         return Task(unit=unit, config=config, sources=sources, glitches=glitches, placed=placed)
 
     ternary = "ternaryxint8-escape"
+    searched = load_table(SEARCHED) if SEARCHED in library_names() else None
     if placed:
         found = [task(name, levels=4) for name in COMPARED_UNITS]
         found += [task(ternary, lanes=80, levels=4), task(ternary, lanes=64, rows=20, levels=4)]
+        best = best_tasks(searched, count=1) if searched else []
+        found += [replace(one, placed=True) for one in best]
+        found = list(dict.fromkeys(found))
         return [one for one in found if unit in (None, one.unit)]
     shares = [f"2b4t:{share}" for share in _ZERO_SHARES]
     found = [task(name, more=() if glitches else ("2b4t",)) for name in COMPARED_UNITS]
@@ -77,6 +86,9 @@ def all_tasks(
         # Trees of floating-point adders, and FP32, are the largest.
         rest.sort(key=lambda name: (name.endswith("tree"), name.startswith("fp32")))
         found += [task(name) for name in rest]
+        have = {(one.unit, one.config) for one in found}
+        best = best_tasks(searched, count=2) if searched else []
+        found += [one for one in best if (one.unit, one.config) not in have]
     return [one for one in found if unit in (None, one.unit)]
 
 

@@ -1,7 +1,5 @@
 """Search for the variant of each number format that takes the least energy at a clock."""
 
-from collections.abc import Iterator
-
 from ...hw.baselines import BASELINES, DotConfig
 from ...hw.baselines.fused import FusedDot
 from ...hw.baselines.integers import IntegerDot, TernaryDot
@@ -9,7 +7,7 @@ from ...hw.baselines.tree import TreeDot
 from .characterize import K_MAX, Task
 from .table import LANES, RIVALS, Table
 
-__all__ = ["HELD", "best_tasks", "search_tasks", "variants"]
+__all__ = ["HELD", "best_tasks", "further_tasks", "search_tasks", "variants"]
 
 #: Operands on which the best unit of each format is measured, too.
 HELD = ("held-activations", "held-weights", "pydoc")
@@ -82,33 +80,40 @@ def search_tasks() -> list[Task]:
     ]
 
 
-def best_tasks(found: Table, *, further: bool = False) -> list[Task]:
-    """List the tasks of the units that a search found best.
+def best_tasks(found: Table, *, count: int) -> list[Task]:
+    """List the tasks of the best units of each format at each clock that a search has found.
 
     Parameters
     ----------
     found : the table of the search
-    further : list the best of each format with more rows and on more operands; else the best and
-        the second of each format at each clock, for another library
+    count : 1 for the best, 2 for the second, too
     """
-    tasks = dict.fromkeys(_further(found) if further else _best(found))
-    return list(tasks)
+    return list(
+        dict.fromkeys(
+            Task(
+                unit=row.unit,
+                config=_config(row.levels_per_stage, row.variant),
+                sources=("trained",),
+            )
+            for name in RIVALS
+            for clock in found.clocks
+            for row in found.ranked(name, clock_ghz=clock)[:count]
+        )
+    )
 
 
-def _best(found: Table) -> Iterator[Task]:
-    """Yield the best and the second of each format at each clock."""
-    for name in RIVALS:
-        for clock in found.clocks:
-            for row in found.ranked(name, clock_ghz=clock)[:2]:
-                config = _config(row.levels_per_stage, row.variant)
-                yield Task(unit=row.unit, config=config, sources=("trained",))
+def further_tasks(found: Table) -> list[Task]:
+    """List the tasks of the best of each format at the common clock: more operands, and four rows.
 
-
-def _further(found: Table) -> Iterator[Task]:
-    """Yield the best of each format at the slowest clock, on more operands and in four rows."""
-    for name in RIVALS:
-        for row in found.ranked(name, clock_ghz=found.clocks[0])[:1]:
-            levels, variant = row.levels_per_stage, row.variant
-            yield Task(unit=row.unit, config=_config(levels, variant), sources=("trained", *HELD))
-            rows = _config(levels, variant, rows=4)
-            yield Task(unit=row.unit, config=rows, sources=("trained",))
+    Parameters
+    ----------
+    found : the table of the search
+    """
+    tasks = []
+    for row in filter(None, map(found.best, RIVALS)):
+        levels, variant = row.levels_per_stage, row.variant
+        config = _config(levels, variant)
+        tasks.append(Task(unit=row.unit, config=config, sources=("trained", *HELD)))
+        four = _config(levels, variant, rows=4)
+        tasks.append(Task(unit=row.unit, config=four, sources=("trained",)))
+    return tasks

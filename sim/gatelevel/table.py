@@ -17,6 +17,7 @@ __all__ = [
     "FP16_UNIT",
     "LANES",
     "RIVALS",
+    "SEARCHED",
     "TERNARY_UNIT",
     "ArrayEnergy",
     "Characterization",
@@ -26,6 +27,7 @@ __all__ = [
     "identity",
     "library_names",
     "load_table",
+    "read_table",
     "table_file",
 ]
 
@@ -62,6 +64,9 @@ RIVALS = {
         )
     },
 }
+
+#: The library in which all variants are measured; others measure the best of it.
+SEARCHED = "asap7"
 
 #: The unit that gives the ratios of published tables their numerator, without choices.
 FP16_UNIT = "fp16xfp16-fp32-fused"
@@ -294,17 +299,16 @@ class Table:
 
     @property
     def common_clock(self) -> float:
-        """The fastest clock in GHz that a unit of each measured format meets, at ``LANES`` lanes.
+        """The fastest clock in GHz that all units without choices meet, at one level per stage.
 
-        It is the slowest clock of the table if there is none.
+        They have ``LANES`` lanes. It is the slowest clock of the table if there is none.
         """
-        names = [
-            name
-            for name, units in RIVALS.items()
-            if any(row.unit in units and row.lanes == LANES for row in self.rows)
-        ]
-        met = [c for c in self.clocks if all(self.best(name, clock_ghz=c) for name in names)]
-        return max(met, default=self.clocks[0])
+        missed = {
+            row.clock_ghz
+            for row in self.rows
+            if (row.lanes, row.levels_per_stage, row.variant) == (LANES, 1, "") and not row.met
+        }
+        return max((clock for clock in self.clocks if clock not in missed), default=self.clocks[0])
 
     def ranked(
         self,
@@ -319,16 +323,17 @@ class Table:
 
         Parameters
         ----------
-        name : key of ``RIVALS``
+        name : key of ``RIVALS``, or of ``BASELINES`` for a single unit
         clock_ghz : clock in GHz; None is ``common_clock``
         lanes, rows : shape, see ``DotConfig``; levels per stage and variant are any
         operands : source of the operands, see ``zero_share``
         """
         clock = self.common_clock if clock_ghz is None else clock_ghz
+        units = RIVALS.get(name, (name,))
         found = [
             row
             for row in self.rows
-            if row.unit in RIVALS[name]
+            if row.unit in units
             and (row.lanes, row.rows, row.operands) == (lanes, rows, operands)
             and row.clock_ghz == clock
             and row.met
@@ -386,6 +391,16 @@ class Table:
 
     def _find(self, *wanted: Any) -> Characterization | None:
         return next((row for row in self.rows if identity(vars(row)) == wanted), None)
+
+    def missing(self) -> dict[str, float]:
+        """Map formats that were measured, but meet a clock in no variant, to the slowest such."""
+        return {
+            name: clock
+            for name in RIVALS
+            for clock in reversed(self.clocks)
+            if any(row.unit in RIVALS[name] for row in self.rows)
+            and not self.best(name, clock_ghz=clock)
+        }
 
     def ratio(
         self, row: Characterization, *, ports: bool = False, placed: bool = False
@@ -455,7 +470,22 @@ def load_table(library: str) -> Table:
             f"the library must be one of {', '.join(names) or 'none yet'}, not {library!r}: "
             "'trilith characterize --all' measures another"
         )
-    file = table_file(library)
+    return read_table(table_file(library), library)
+
+
+def read_table(file: Path, library: str) -> Table:
+    """Read a table.
+
+    Parameters
+    ----------
+    file : as ``trilith characterize --all`` writes it
+    library : name of the library
+
+    Raises
+    ------
+    EstimateError
+        If the table is damaged, empty, or of an older version.
+    """
     try:
         stored: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         older = any("key" in row and not row.keys() >= _MEASURED for row in stored["rows"])

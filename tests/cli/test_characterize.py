@@ -85,8 +85,8 @@ def test_a_clock_that_is_not_met_is_said():
         (("--clock-ghz", 0), "--clock-ghz must be from 0.001 to 100, not 0.0"),
         (
             ("--operands", "2b4t:1.5"),
-            "--operands must be trained, 2b4t, or 2b4t and a share of zeros such as 2b4t:0.3, not "
-            "'2b4t:1.5'",
+            "--operands must be trained, held-activations, held-weights, pydoc, 2b4t, or 2b4t and "
+            "a share of zeros such as 2b4t:0.3, not '2b4t:1.5'",
         ),
         (("--all", "--jobs", 0), "--jobs must be from 1 to 64, not 0"),
         (
@@ -111,7 +111,8 @@ def test_bad_options_are_one_line(arguments, message):
         (("--lanes", 6), "--lanes must be a multiple of 4 with the code 'sherry', not 6"),
         (
             ("--operands", "2b4t:0.3"),
-            "--operands must be trained or 2b4t for ternaryxint8-sherry, which has one zero in "
+            "--operands must be trained, held-activations, held-weights, pydoc or 2b4t for "
+            "ternaryxint8-sherry, which has one zero in "
             "each four weights, not '2b4t:0.3'",
         ),
     ],
@@ -178,7 +179,9 @@ def test_something_to_measure_must_be_said():
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.endswith("--unit is missing: give it, or give --all, --sram or --arrays\n")
+    assert done.stderr.endswith(
+        "--unit is missing: give it, or give --all, --search, --sram or --arrays\n"
+    )
 
 
 @needs_sta

@@ -27,7 +27,7 @@ ALWAYS = {
     "levels-per-stage target",
     "sweep": "out model lanes rows tokens clock memory context batch code profile scheduler force",
     "claims": "",
-    "characterize": "library liberty unit all",
+    "characterize": "library liberty unit all search",
     "fpga boards": "",
     "fpga build": "board",
     "fpga simulate": "board flip drop repeat insert",
@@ -164,7 +164,7 @@ CASES = [
             f"{LIBRARY} {way} {more}",
             f"{more.split()[0]} .* with {way}",
         )
-        for way in ("--all", "--sram", "--arrays")
+        for way in ("--all", "--search", "--sram", "--arrays")
         for more in (
             "--lanes 9",
             "--rows 1",
@@ -179,11 +179,12 @@ CASES = [
             ("--sram", "--clock-ghz 1", "with --sram"),
             ("--sram", "--glitches", "with --sram"),
             ("--sram", "--placed", "with --sram"),
-            ("--unit int8xint8", "--node x", "without --all or --sram"),
-            ("--arrays", "--node x", "without --all or --sram"),
-            ("--unit int8xint8", "--out x", "without --all or --sram or --arrays"),
-            ("--unit int8xint8", "--jobs 2", "without --all"),
-            ("--sram", "--jobs 2", "without --all"),
+            ("--search", "--glitches", "with --search"),
+            ("--unit int8xint8", "--node x", "without --all or --search or --sram"),
+            ("--arrays", "--node x", "without --all or --search or --sram"),
+            ("--unit int8xint8", "--out x", "without --all or --search or --sram or --arrays"),
+            ("--unit int8xint8", "--jobs 2", "without --all or --search"),
+            ("--sram", "--jobs 2", "without --all or --search"),
         )
     ),
     *(

@@ -7,6 +7,7 @@ def _row(unit, clock_ghz, energy_fj, area, met=True):
         "lanes": 16,
         "rows": 1,
         "levels_per_stage": 1,
+        "variant": "",
         "interleave": 1,
         "latency": 9,
         "clock_ghz": clock_ghz,

@@ -4,7 +4,9 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from trilith.golden.data import PYDOC
 from trilith.golden.network.mlp import BitNetMLP, load_digits
+from trilith.golden.network.transformer import BitNetModel
 from trilith.hw.baselines import BASELINES
 from trilith.sim.gatelevel.operands import _convert, _record, make_operands
 

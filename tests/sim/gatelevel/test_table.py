@@ -1,9 +1,21 @@
+from dataclasses import replace
+
 import pytest
 
 from trilith.hw.baselines import BASELINES
+from trilith.sim.gatelevel.best import best
 from trilith.sim.gatelevel.campaign import all_tasks
 from trilith.sim.gatelevel.operands import zero_share
-from trilith.sim.gatelevel.table import COMPARED_UNITS, FP16_UNIT, library_names, load_table
+from trilith.sim.gatelevel.search import best_tasks, further_tasks, search_tasks, variants
+from trilith.sim.gatelevel.table import (
+    COMPARED_UNITS,
+    FP16_UNIT,
+    RIVALS,
+    Table,
+    identity,
+    library_names,
+    load_table,
+)
 from trilith.sim.tools.errors import EstimateError
 
 
@@ -26,11 +38,11 @@ def test_shipped_tables_hold_together(library):
         assert row.results >= 8
         assert zero_share(row.operands) is None or row.operands != "trained"
         assert all(len(file["sha256"]) == 64 for file in row.provenance["files"])
-        seen.add((row.unit, row.lanes, row.rows, row.levels_per_stage, row.operands, row.clock_ghz))
+        seen.add(identity(vars(row)))
     assert len(seen) == len(table.rows)
     # A library has one kind of flip-flop, whose clock pins are most of what ports charge.
     each = [row.ports_fj * row.lanes * row.rows / row.flip_flops for row in table.rows]
-    assert max(each) < 1.1 * min(each)
+    assert max(each) < 1.2 * min(each)
 
 
 @pytest.mark.parametrize("library", library_names())
@@ -41,24 +53,92 @@ def test_the_order_of_the_compared_units(library):
     order = ["ternaryxint8-escape", "int8xint8", "int4xfp16-fp32-fused", FP16_UNIT]
     assert set(energies) == set(order)
     assert sorted(energies, key=energies.__getitem__) == order
-    fp16 = table.row(FP16_UNIT)
+    fp16 = table.best("FP16")
     assert fp16 is not None
     assert table.ratio(fp16) == 1
 
 
-def test_ratios_are_between_equals():
+def test_ratios_are_to_the_best_unit_of_the_same_shape():
     table = load_table("asap7")
+    best = min(
+        (
+            row
+            for row in table.rows
+            if row.unit in RIVALS["FP16"]
+            and (row.lanes, row.rows, row.operands) == (16, 1, "trained")
+            and row.clock_ghz == table.common_clock
+            and row.met
+        ),
+        key=lambda row: row.energy_fj + row.ports_fj,
+    )
+    assert table.best("FP16") == best
     for levels in (1, 4):
-        fp16, ternary = (
-            table.row(unit, levels_per_stage=levels) for unit in (FP16_UNIT, "ternaryxint8-escape")
-        )
-        assert fp16 is not None
+        ternary = table.row("ternaryxint8-escape", levels_per_stage=levels)
         assert ternary is not None
-        assert table.ratio(ternary) == fp16.energy_fj / ternary.energy_fj
+        assert table.ratio(ternary) == best.energy_fj / ternary.energy_fj
+        assert table.ratio(ternary, ports=True) == best.with_ports_fj / ternary.with_ports_fj
     # FP16 was not measured in 20 rows.
     engine = table.row("ternaryxint8-escape", lanes=64, rows=20, levels_per_stage=4)
     assert engine is not None
     assert table.ratio(engine) is None
+
+
+def made_table(*rows):
+    """A table of rows that are given as unit, variant, clock, energy and whether it is met."""
+    some = load_table("asap7").row("int8xint8")
+    return Table(
+        library="x",
+        node="1 nm",
+        sram=(),
+        rows=tuple(
+            replace(some, unit=u, variant=v, clock_ghz=c, energy_fj=e, ports_fj=1.0, met=m)
+            for u, v, c, e, m in rows
+        ),
+    )
+
+
+def test_the_best_of_a_format_is_the_cheapest_that_meets_the_clock():
+    fused, tree = RIVALS["FP16"]
+    table = made_table(
+        (fused, "", 0.5, 300.0, True),
+        (fused, "", 1.0, 300.0, True),
+        (fused, "early-maximum", 0.5, 200.0, True),
+        (fused, "early-maximum", 1.0, 200.0, False),
+        (tree, "", 0.5, 250.0, True),
+        (tree, "", 1.0, 250.0, False),
+        ("int8xint8", "", 0.5, 60.0, True),
+        ("int8xint8", "", 1.0, 60.0, False),
+    )
+    assert [row.unit for row in table.ranked("FP16", clock_ghz=0.5)] == [fused, tree, fused]
+    assert table.best("FP16", clock_ghz=1.0).variant == ""
+    assert table.best("INT8", clock_ghz=1.0) is None
+    assert table.common_clock == 0.5
+    assert table.missing() == {"INT8": 1.0}
+    int8 = table.best("INT8")
+    assert table.ratio(int8) == pytest.approx(200 / 60)
+    assert table.ratio(int8, ports=True) == pytest.approx(201 / 61)
+    (fp16,) = [one for one in best(table) if one.format == "FP16" and one.clock_ghz == 0.5]
+    assert (fp16.variant, fp16.with_ports_fj) == ("early-maximum", 201.0)
+    assert fp16.over == {"sherry": None, "escape": None, "base3": None}
+    assert {task.unit for task in best_tasks(table, count=2)} == {fused, tree, "int8xint8"}
+    further = further_tasks(table)
+    assert {task.config.variant for task in further if task.unit == fused} == {"early-maximum"}
+    assert {task.config.rows for task in further} == {1, 4}
+
+
+@pytest.mark.parametrize("unit", [unit for units in RIVALS.values() for unit in units])
+def test_a_search_has_variants_that_can_be_made(unit):
+    found = variants(unit)
+    for config in found:
+        BASELINES[unit].check(config)
+    assert len(set(found)) == len(found)
+    assert found[0].variant == ""
+
+
+@pytest.mark.parametrize("name", RIVALS)
+def test_a_search_has_twelve_variants_of_each_format(name):
+    tasks = [task for task in search_tasks() if task.unit in RIVALS[name]]
+    assert len(set(tasks)) == len(tasks) >= 12
 
 
 def test_what_a_table_has():
