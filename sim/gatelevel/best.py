@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .table import RIVALS, Characterization, Table
+from .rivals import RIVALS
+from .table import Characterization, Table
 
 __all__ = ["Best", "best"]
 

@@ -23,9 +23,10 @@ from .characterize import K_MAX, METHOD, Task, characterize
 from .library import Library
 from .operands import BEATS
 from .placement import placer_version
+from .rivals import SEARCHED
 from .search import best_tasks
 from .sram import read_sram
-from .table import COMPARED_UNITS, LANES, SEARCHED, identity, library_names, load_table
+from .table import COMPARED_UNITS, LANES, identity, library_names, load_table
 from .wires import wire_technology
 
 __all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]

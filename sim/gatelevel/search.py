@@ -5,7 +5,8 @@ from ...hw.baselines.fused import FusedDot
 from ...hw.baselines.integers import IntegerDot, TernaryDot
 from ...hw.baselines.tree import TreeDot
 from .characterize import K_MAX, Task
-from .table import LANES, RIVALS, Table
+from .rivals import RIVALS
+from .table import LANES, Table
 
 __all__ = ["HELD", "best_tasks", "further_tasks", "search_tasks", "variants"]
 

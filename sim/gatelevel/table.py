@@ -11,14 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..tools.errors import EstimateError
+from .rivals import RIVALS
 
 __all__ = [
     "COMPARED_UNITS",
     "FP16_UNIT",
     "LANES",
-    "RIVALS",
-    "SEARCHED",
-    "TERNARY_UNIT",
     "ArrayEnergy",
     "Characterization",
     "Placed",
@@ -33,9 +31,6 @@ __all__ = [
 
 _DATA = Path(__file__).parent / "data"
 
-#: Codes of ternary weights in the comparison.
-_CODES = ("sherry", "escape", "base3", "two_bit")
-
 #: The units of the comparison, and the bits of their activations. They are also measured on
 #: operands like 2B4T's, with glitches, and in further shapes.
 COMPARED_UNITS = {
@@ -45,34 +40,8 @@ COMPARED_UNITS = {
     "int4xfp16-fp32-fused": 16,
 }
 
-#: The formats of the comparison, and the units that compute in each. A format is as good as the
-#: best variant of its units.
-RIVALS = {
-    **{f"ternary {code}": (f"ternaryxint8-{code}",) for code in _CODES},
-    "INT4 x INT4": ("int4xint4",),
-    "INT4 x INT8": ("int4xint8",),
-    "INT8": ("int8xint8",),
-    **{
-        name: tuple(f"{formats}-{form}" for form in ("fused", "tree"))
-        for name, formats in (
-            ("FP8 E4M3", "e4m3xe4m3-fp32"),
-            ("FP8 E5M2", "e5m2xe5m2-fp32"),
-            ("W4A16", "int4xfp16-fp32"),
-            ("BF16", "bf16xbf16-fp32"),
-            ("FP16", "fp16xfp16-fp32"),
-            ("FP16 to FP16", "fp16xfp16-fp16"),
-        )
-    },
-}
-
-#: The library in which all variants are measured; others measure the best of it.
-SEARCHED = "asap7"
-
 #: The unit that gives the ratios of published tables their numerator, without choices.
 FP16_UNIT = "fp16xfp16-fp32-fused"
-
-#: The ternary unit that other units are compared with.
-TERNARY_UNIT = "ternaryxint8-escape"
 
 #: Fields that tell the rows of a table apart.
 _IDENTITY = ("unit", "lanes", "rows", "levels_per_stage", "variant", "operands", "clock_ghz")

@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from trilith.sim.gatelevel.table import FP16_UNIT, RIVALS, library_names
+from trilith.sim.gatelevel.rivals import RIVALS
+from trilith.sim.gatelevel.table import FP16_UNIT, library_names
 
 
 def test_the_measured_table_and_its_ratios(trilith):

@@ -6,11 +6,11 @@ from trilith.hw.baselines import BASELINES
 from trilith.sim.gatelevel.best import best
 from trilith.sim.gatelevel.campaign import all_tasks
 from trilith.sim.gatelevel.operands import zero_share
+from trilith.sim.gatelevel.rivals import RIVALS
 from trilith.sim.gatelevel.search import best_tasks, further_tasks, search_tasks, variants
 from trilith.sim.gatelevel.table import (
     COMPARED_UNITS,
     FP16_UNIT,
-    RIVALS,
     Table,
     identity,
     library_names,
