@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.codes import CODES
 from ...hw.config import MatVecConfig
-from ...hw.engine.dot import DotProduct, add_or_subtract
+from ...hw.engine.dot import DotProduct, Operands, add_or_subtract
 from ...hw.engine.weight_decoder import BeatDecoder
 
 __all__ = ["BareDotProduct", "SerialPins"]
@@ -69,7 +69,7 @@ class BareDotProduct(wiring.Component):
             act_bits=config.act_bits,
             levels_per_stage=config.levels_per_stage,
             target=config.target,
-            quads=CODES[config.code].quads,
+            operands=Operands.QUADS if CODES[config.code].quads else Operands.LANES,
         )
         packed = Signal(8 * config.weight_bytes, reset_less=True)
         accumulator = Signal(config.acc_width)

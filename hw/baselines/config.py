@@ -23,6 +23,8 @@ class Choice(StrEnum):
                         weight decoder
     ``no-packed``       ``TernaryDot``: no register in front of the weight decoder
     ``no-sum``          no register between the tree of integer adders and the accumulator
+    ``pair-sums``       ``TernaryDot``: sum and difference of each two activations are computed
+                        once for all rows, and each row's tree adds one number of each pair
     ``carry-save``      signed integers are added: no signs travel beside the tree, so that
                         synthesis merges the adders between two registers to carry-save adders
     ``array``           multipliers are arrays of AND gates instead of Booth's
@@ -37,6 +39,7 @@ class Choice(StrEnum):
     NO_PRODUCT = "no-product"
     NO_PACKED = "no-packed"
     NO_SUM = "no-sum"
+    PAIR_SUMS = "pair-sums"
     CARRY_SAVE = "carry-save"
     ARRAY = "array"
     EARLY_MAXIMUM = "early-maximum"

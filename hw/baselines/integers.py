@@ -5,7 +5,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from ...golden.checks import check_choice, check_integer
 from ...golden.codes import Code
 from ..config import ACT_BITS, Target, check_lanes
-from ..engine.dot import DotProduct, add_or_subtract
+from ..engine.dot import DotProduct, Operands, add_or_subtract
 from ..engine.weight_decoder import BeatDecoder
 from .config import Choice, DotConfig, check_config
 from .floats import register, wire
@@ -127,7 +127,8 @@ class TernaryDot(_ExactDot):
     more for an FPGA; one less from the activations. The operands are the lanes, or three for each
     four lanes with ``sherry``. Throughput: one beat per cycle. ``config.choices`` can leave out the
     registers in front of the weight decoder or those behind it; weights then take one cycle less,
-    as many as activations. They can also leave out the register in front of the accumulator.
+    as many as activations. They can also leave out the register in front of the accumulator. With
+    ``pair-sums`` the operands are the lanes, for ``sherry`` too.
 
     Parameters
     ----------
@@ -149,7 +150,7 @@ class TernaryDot(_ExactDot):
     activations, valid, last, done, total : see ``DotUnit``
     """
 
-    CHOICES = frozenset((Choice.NO_PRODUCT, Choice.NO_PACKED, Choice.NO_SUM))
+    CHOICES = frozenset((Choice.NO_PRODUCT, Choice.NO_PACKED, Choice.NO_SUM, Choice.PAIR_SUMS))
 
     def __init__(self, config: DotConfig, *, code: Code, activation_bits: int) -> None:
         check_config(config)
@@ -160,6 +161,10 @@ class TernaryDot(_ExactDot):
         self._packed_register = Choice.NO_PACKED not in config.choices
         self._weight_registers = Choice.NO_PRODUCT not in config.choices
         self._sum_register = Choice.NO_SUM not in config.choices
+        operands = code.operands(config.lanes)
+        self._operands = Operands.QUADS if code.quads else Operands.LANES
+        if Choice.PAIR_SUMS in config.choices:
+            operands, self._operands = config.lanes, Operands.PAIRS
         self._code = code
         self._activation_bits = activation_bits
         largest = 1 if activation_bits == 2 else 2 ** (activation_bits - 1)
@@ -172,10 +177,10 @@ class TernaryDot(_ExactDot):
             + self._weight_registers
             + self._sum_register
             + (config.target == Target.FPGA)
-            + config.tree_cycles(code.operands(config.lanes)),
+            + config.tree_cycles(operands),
             parts={
                 "operands": "weights|activations|packed",
-                "decode": r"dot\.(zero|later|s0_|[sd]1?_)",
+                "decode": r"dot\.(zero|later|take|s0_|[sd]1?_)",
                 "select": r"dot\.x",
                 "tree": r"dot\.",
                 "accumulator": "accumulator|total",
@@ -200,7 +205,7 @@ class TernaryDot(_ExactDot):
             act_bits=self._activation_bits,
             levels_per_stage=self.config.levels_per_stage,
             target=self.config.target,
-            quads=self._code.quads,
+            operands=self._operands,
             weight_registers=self._weight_registers,
             sum_register=self._sum_register,
         )

@@ -1,5 +1,7 @@
 """Dot products of trits and integers without a multiplier."""
 
+from enum import StrEnum
+
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -7,11 +9,26 @@ from amaranth.lib.wiring import In, Out
 from ...golden.checks import check_choice, check_integer
 from ..config import ACT_BITS, Target
 
-__all__ = ["DotProduct", "add_or_subtract"]
+__all__ = ["DotProduct", "Operands", "add_or_subtract"]
 
 #: Input of the tree: its first lane, whether its weight is −1, a condition one cycle later, and the
 #: values of each token if the condition is met, and otherwise.
 _Operand = tuple[int, Value, Value, list[tuple[Value | int, Value]]]
+
+#: Node of the tree: the number of lanes or operands below it, its sign, and a sum for each token.
+_Node = tuple[int, Value, list[Value]]
+
+
+class Operands(StrEnum):
+    """Operands of the tree of adders in ``DotProduct``.
+
+    ``lanes``: one for each lane. ``quads``: three for each four lanes, of which one has a zero
+    weight. ``pairs``: one for each two lanes, which replaces the first level of adders.
+    """
+
+    LANES = "lanes"
+    QUADS = "quads"
+    PAIRS = "pairs"
 
 
 def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:
@@ -54,6 +71,12 @@ class DotProduct(wiring.Component):
     no logic there. On an ASIC gates in front of the first adder clear the operand. The operand
     then has no register, whose clock input would cost more energy than the gates.
 
+    With ``pairs``, the sum and the difference of each two neighboring activations are computed
+    beside the weight decoder. The two weights choose the operand of the pair: zero, one of the
+    activations, their sum, or their difference. Dot products with the same activations share these
+    sums. The choice stands in the place of the first level of adders, so that the latency is the
+    same. An FPGA does not have this form.
+
     With ``quads``, each four lanes have three operands, because one of their weights is zero.
     Operand i of a quad comes from lane i + 1 if the zero stands in a lane up to i, else from lane
     i. No operand is cleared, and the tree has three quarters of the inputs. On an FPGA the second
@@ -87,7 +110,8 @@ class DotProduct(wiring.Component):
     act_bits : 8, 4 or 2; at two bits a value is −1, 0 or +1
     levels_per_stage : 1 or more; levels of the tree between two registers
     target : a ``Target`` or its value
-    quads : each four lanes have exactly one zero weight; ``lanes`` is a multiple of 4
+    operands : an ``Operands`` or its value; with ``quads``, each four lanes have exactly one zero
+        weight, and ``lanes`` is a multiple of 4
     weight_registers : whether flags and signs of the weights have registers of their own; without
         them, weights come in the cycle of their activations; always true for an FPGA
     sum_register : whether the last level has a register; always true for an FPGA
@@ -95,7 +119,7 @@ class DotProduct(wiring.Component):
     Raises
     ------
     TypeError
-        If a number is not an integer, or ``target`` is not a string.
+        If a number is not an integer, or ``target`` or ``operands`` is not a string.
     ValueError
         If a value is not legal.
 
@@ -117,21 +141,25 @@ class DotProduct(wiring.Component):
         act_bits: int,
         levels_per_stage: int,
         target: str,
-        quads: bool = False,
+        operands: str = Operands.LANES,
         weight_registers: bool = True,
         sum_register: bool = True,
     ) -> None:
         self._lanes = lanes = check_integer("lanes", lanes, 1)
-        if quads and lanes % 4:
+        operands = check_choice("operands", operands, Operands)
+        self._quads, self._pairs = operands == Operands.QUADS, operands == Operands.PAIRS
+        if self._quads and lanes % 4:
             raise ValueError(f"lanes must be a multiple of 4 with quads, not {lanes}")
-        self._quads = quads
         self._tokens = tokens = check_integer("tokens", tokens, 1)
         self._act_bits = act_bits = check_choice("act_bits", act_bits, ACT_BITS)
         self._levels_per_stage = check_integer("levels_per_stage", levels_per_stage, 1)
         self._operand_registers = check_choice("target", target, Target) == Target.FPGA
         if self._operand_registers and not (weight_registers and sum_register):
             raise ValueError("weight_registers and sum_register must be true for an FPGA")
+        if self._operand_registers and self._pairs:
+            raise ValueError("operands must be lanes or quads for an FPGA, not 'pairs'")
         self._sum_register = sum_register
+        self._weight_registers = weight_registers
         self._weight_domain = "sync" if weight_registers else "comb"
         super().__init__(
             {
@@ -165,15 +193,21 @@ class DotProduct(wiring.Component):
             return operands.bit_length() + 1
         return self._act_bits + (operands - 1).bit_length()
 
+    def _order(self) -> list[int]:
+        """Lanes in an order in which neighbors meet at the first adder.
+
+        Five trits share a byte. Decoding two of the first four together saves logic. Fifth trits
+        come last.
+        """
+        return sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
+
     def _cleared(self, m: Module) -> list[_Operand]:
         """Make an operand of each lane, which is zero where the weight is."""
         zero = Signal(self._lanes, reset_less=True)
         m.d[self._weight_domain] += zero.eq(self.zero)
-        # Five trits share a byte. Decoding two of the first four together saves logic, so that they
-        # meet at the first adder. Fifth trits come last.
         return [
             (lane, self.negative[lane], zero[lane], [(0, x[lane]) for x in self.activations])
-            for lane in sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
+            for lane in self._order()
         ]
 
     def _chosen(self, m: Module) -> list[_Operand]:
@@ -212,26 +246,19 @@ class DotProduct(wiring.Component):
             operands.append(Mux(late, *pair))
         return operands
 
-    def elaborate(self, platform: object) -> Module:
-        """Build the operands, then each level of the tree with the signs and sums of its nodes.
+    def _keep(self, m: Module, value: Value, name: str, registered: bool = True) -> Signal:
+        """A named register with a value one cycle later, or a wire with it."""
+        out = Signal(value.shape(), name=name, reset_less=True)
+        m.d["sync" if registered else "comb"] += out.eq(value)
+        return out
 
-        A register follows every ``levels_per_stage`` levels, and the last level.
-        """
-        m = Module()
-
-        def node(value: Value, name: str, registered: bool = True) -> Signal:
-            out = Signal(value.shape(), name=name, reset_less=True)
-            m.d["sync" if registered else "comb"] += out.eq(value)
-            return out
-
-        # A node has the number of operands below it, its sign, and a sum for each token. With
-        # operand registers, signs are one register ahead of sums, and signs of operands two. They
-        # wait behind the first exclusive or, which shares look-up tables with the weight decoder.
+    def _single_nodes(self, m: Module) -> list[_Node]:
+        """Make a node of each operand, with its sign and its value for each token."""
         ahead = self._operand_registers
-        nodes: list[tuple[int, Value, list[Value]]] = []
+        nodes: list[_Node] = []
         inputs = self._chosen(m) if self._quads else self._cleared(m)
         for index, (lane, negative, condition, choices) in enumerate(inputs):
-            # The second operand of an adder, in the order of the pairs below.
+            # The second operand of an adder, in the order of the pairs of ``elaborate``.
             second = (len(inputs) - index) % 2 == 0
             if self._quads and ahead and second:
                 operands = self._choose_late(m, lane, condition)
@@ -249,10 +276,59 @@ class DotProduct(wiring.Component):
                     operands.append(operand)
             sign = ~negative
             if not ahead:
-                sign = node(sign, f"s0_{lane}", self._weight_domain == "sync")
+                sign = self._keep(m, sign, f"s0_{lane}", self._weight_registers)
             nodes.append((1, sign, operands))
+        return nodes
 
-        level = 0
+    def _pair_nodes(self, m: Module) -> list[_Node]:
+        """Make a node of each two lanes; a lane that is left over makes one of its own.
+
+        The node's sign is that of the first of its weights that is not zero.
+        """
+        lanes = self._order()
+        # The register of the first level; a single lane has no level.
+        registered = self._levels_per_stage == 1 if len(lanes) > 2 else self._sum_register
+        registered = registered and len(lanes) > 1
+        nodes: list[_Node] = []
+        for a, *others in (lanes[i : i + 2] for i in range(0, len(lanes), 2)):
+            sign, takes = self.negative[a], [~self.zero[a]]
+            for b in others:
+                differ = sign ^ self.negative[b]
+                takes = [~self.zero[a] & self.zero[b], self.zero[a] & ~self.zero[b]]
+                takes += [~self.zero[a] & ~self.zero[b] & one for one in (~differ, differ)]
+                sign = Mux(self.zero[a], self.negative[b], sign)
+            sign = self._keep(m, ~sign, f"s0_{a}", self._weight_registers)
+            take = self._keep(m, Cat(takes), f"take_{a}", self._weight_registers)
+            width = self._width(1 + len(others))
+            values: list[Value] = []
+            for token, x in enumerate(self.activations):
+                choices = [x[a]]
+                for b in others:
+                    choices += [x[b], x[a] + x[b], x[a] - x[b]]
+                value: Value = Const(0, width)
+                for one, choice in zip(take, choices, strict=True):
+                    wide = Signal(width, name=f"choice{token}_{a}")
+                    m.d.comb += wide.eq(choice)
+                    value |= wide & one.replicate(width)
+                values.append(self._keep(m, value.as_signed(), f"u1_{token}_{a}", registered))
+            sign = self._keep(m, sign, f"s1_{a}", registered)
+            nodes.append((1 + len(others), sign, values))
+        return nodes
+
+    def elaborate(self, platform: object) -> Module:
+        """Build the operands, then each level of the tree with the signs and sums of its nodes.
+
+        A register follows every ``levels_per_stage`` levels, and the last level.
+        """
+        m = Module()
+
+        # A node has the number of operands below it, its sign, and a sum for each token. With
+        # operand registers, signs are one register ahead of sums, and signs of operands two. They
+        # wait behind the first exclusive or, which shares look-up tables with the weight decoder.
+        ahead = self._operand_registers
+        nodes = self._pair_nodes(m) if self._pairs else self._single_nodes(m)
+        # The choice of a pair's operand is the first level.
+        level = int(self._pairs and self._lanes > 1)
         registered = ahead
         while len(nodes) > 1:
             level += 1
@@ -268,23 +344,30 @@ class DotProduct(wiring.Component):
                 if len(pair) == 2:
                     other_count, other_sign, other_sums = pair[1]
                     count += other_count
-                    differ = node(sign ^ other_sign, f"d{level}_{index}", ahead and registered)
+                    differ = self._keep(
+                        m, sign ^ other_sign, f"d{level}_{index}", ahead and registered
+                    )
                     if ahead and level == 1:
-                        differ = node(differ, f"d_{index}")
+                        differ = self._keep(m, differ, f"d_{index}")
                     sums = [
                         add_or_subtract(a, b, differ, self._width(count))
                         for a, b in zip(sums, other_sums, strict=True)
                     ]
-                sign = node(sign, f"s{level}_{index}", registered if ahead else at_register)
+                sign = self._keep(
+                    m, sign, f"s{level}_{index}", registered if ahead else at_register
+                )
                 if ahead and level == 1:
-                    sign = node(sign, f"s_{index}")
-                sums = [node(u, f"u{level}_{t}_{index}", at_register) for t, u in enumerate(sums)]
+                    sign = self._keep(m, sign, f"s_{index}")
+                sums = [
+                    self._keep(m, u, f"u{level}_{t}_{index}", at_register)
+                    for t, u in enumerate(sums)
+                ]
                 nodes.append((count, sign, sums))
             registered = at_register
 
         _, sign, sums = nodes[0]
         if ahead and level == 0:
-            sign = node(sign, "s_0")
-        m.d.comb += self.subtract.eq(~node(sign, "sign", ahead and registered))
+            sign = self._keep(m, sign, "s_0")
+        m.d.comb += self.subtract.eq(~self._keep(m, sign, "sign", ahead and registered))
         m.d.comb += [self.sums[token].eq(value) for token, value in enumerate(sums)]
         return m

@@ -8,7 +8,7 @@ from amaranth.lib.wiring import In, Out
 
 from ...golden.codes import CODES
 from ..config import MatVecConfig, check_config
-from .dot import DotProduct, add_or_subtract
+from .dot import DotProduct, Operands, add_or_subtract
 from .loader import JobLoader, above, activations_shape, job_layout
 from .results import ResultQueue, results_shape
 from .timing import EngineTiming
@@ -250,7 +250,7 @@ class MatVecEngine(wiring.Component):
                 act_bits=config.act_bits,
                 levels_per_stage=config.levels_per_stage,
                 target=config.target,
-                quads=CODES[config.code].quads,
+                operands=Operands.QUADS if CODES[config.code].quads else Operands.LANES,
             )
             m.submodules[f"dot{row}"] = dot
             lanes = slice(row * config.lanes, (row + 1) * config.lanes)

@@ -80,7 +80,8 @@ def test_a_clock_that_is_not_met_is_said():
         (("--levels-per-stage", 10), "--levels-per-stage must be from 1 to 9, not 10"),
         (
             ("--variant", "no-sum+no-align"),
-            "--variant of TernaryDot must be among no-product, no-packed, no-sum, not 'no-align'",
+            "--variant of TernaryDot must be among no-product, no-packed, no-sum, pair-sums, not "
+            "'no-align'",
         ),
         (("--clock-ghz", 0), "--clock-ghz must be from 0.001 to 100, not 0.0"),
         (

@@ -29,6 +29,16 @@ def refuses(build, kind, message):
         ({"tokens": -1}, ValueError, "tokens must be at least 1, not -1"),
         ({"tokens": True}, TypeError, "tokens must be an integer, not True"),
         ({"levels_per_stage": 0}, ValueError, "levels_per_stage must be at least 1, not 0"),
+        (
+            {"operands": "rows"},
+            ValueError,
+            "operands must be lanes, quads or pairs, not 'rows'",
+        ),
+        (
+            {"operands": "pairs"},
+            ValueError,
+            "operands must be lanes or quads for an FPGA, not 'pairs'",
+        ),
     ],
 )
 def test_dot_products(change, kind, message):

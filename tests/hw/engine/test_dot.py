@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from amaranth.hdl import Module, Signal, signed
@@ -27,7 +29,7 @@ def test_add_or_subtract_exhaustively():
 
 
 @pytest.mark.parametrize(
-    ("lanes", "tokens", "act_bits", "levels_per_stage", "target", "latency"),
+    ("lanes", "tokens", "act_bits", "levels_per_stage", "form", "latency"),
     [
         (5, 1, 8, 1, "fpga", 5),
         (7, 2, 4, 2, "fpga", 4),
@@ -39,17 +41,24 @@ def test_add_or_subtract_exhaustively():
         (9, 1, 2, 3, "asic", 3),
         (16, 1, 8, 4, "asic", 2),
         (1, 1, 8, 1, "asic", 1),
+        (5, 1, 8, 1, "pairs", 4),
+        (7, 2, 4, 2, "pairs", 3),
+        (9, 1, 2, 3, "pairs", 3),
+        (16, 1, 8, 4, "pairs", 2),
+        (2, 2, 8, 1, "pairs", 2),
+        (1, 1, 8, 1, "pairs", 1),
     ],
 )
 def test_a_dot_product_of_each_token_per_clock(
-    lanes, tokens, act_bits, levels_per_stage, target, latency
+    lanes, tokens, act_bits, levels_per_stage, form, latency
 ):
     dut = DotProduct(
         lanes=lanes,
         tokens=tokens,
         act_bits=act_bits,
         levels_per_stage=levels_per_stage,
-        target=target,
+        target="asic" if form == "pairs" else form,
+        operands="pairs" if form == "pairs" else "lanes",
     )
     rng = np.random.default_rng(lanes)
     clocks = 40
@@ -76,6 +85,36 @@ def test_a_dot_product_of_each_token_per_clock(
                 got = [sign * ctx.get(dut.sums[t]) for t in range(tokens)]
                 assert got == expected[clock - latency].tolist()
             await ctx.tick()
+
+    simulator = Simulator(dut)
+    simulator.add_clock(1e-6)
+    simulator.add_testbench(testbench)
+    simulator.run()
+
+
+def test_operands_of_pairs_exhaustively():
+    dut = DotProduct(
+        lanes=2,
+        tokens=1,
+        act_bits=4,
+        levels_per_stage=1,
+        target="asic",
+        operands="pairs",
+        sum_register=False,
+    )
+
+    async def testbench(ctx):
+        for trits in itertools.product((-1, 0, 1), repeat=2):
+            for junk in (0, 1):
+                ctx.set(dut.zero, sum((t == 0) << i for i, t in enumerate(trits)))
+                signs = [t < 0 or (t == 0 and junk) for t in trits]
+                ctx.set(dut.negative, sum(sign << i for i, sign in enumerate(signs)))
+                await ctx.tick()
+                for x in itertools.product(range(-8, 8), repeat=2):
+                    for lane in range(2):
+                        ctx.set(dut.activations[0][lane], x[lane])
+                    sign = -1 if ctx.get(dut.subtract) else 1
+                    assert sign * ctx.get(dut.sums[0]) == trits[0] * x[0] + trits[1] * x[1]
 
     simulator = Simulator(dut)
     simulator.add_clock(1e-6)
