@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Module, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.codes import CODES
 from ...hw.config import MatVecConfig
 from ...hw.engine.dot import DotProduct, Operands, add_or_subtract
 from ...hw.engine.weight_decoder import BeatDecoder
@@ -69,7 +68,7 @@ class BareDotProduct(wiring.Component):
             act_bits=config.act_bits,
             levels_per_stage=config.levels_per_stage,
             target=config.target,
-            operands=Operands.QUADS if CODES[config.code].quads else Operands.LANES,
+            operands=Operands.of(config),
         )
         packed = Signal(8 * config.weight_bytes, reset_less=True)
         accumulator = Signal(config.acc_width)

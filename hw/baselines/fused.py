@@ -140,7 +140,7 @@ class FusedDot(FloatDot):
     weights, activations, valid, last, done, total : see ``DotUnit``
     """
 
-    CHOICES = frozenset(Choice) - {Choice.NO_PACKED, Choice.FAST_ADDERS}
+    CHOICES = frozenset(Choice) - {Choice.NO_PACKED, Choice.PAIR_SUMS, Choice.FAST_ADDERS}
 
     def __init__(
         self,

@@ -1,13 +1,15 @@
 """Dot products of trits and integers without a multiplier."""
 
 from enum import StrEnum
+from typing import Self
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ...golden.checks import check_choice, check_integer
-from ..config import ACT_BITS, Target
+from ...golden.codes import CODES
+from ..config import ACT_BITS, MatVecConfig, Target
 
 __all__ = ["DotProduct", "Operands", "add_or_subtract"]
 
@@ -29,6 +31,13 @@ class Operands(StrEnum):
     LANES = "lanes"
     QUADS = "quads"
     PAIRS = "pairs"
+
+    @classmethod
+    def of(cls, config: MatVecConfig) -> Self:
+        """Operands of an engine: pairs on an ASIC, if four rows or more share their sums."""
+        if CODES[config.code].quads:
+            return cls.QUADS
+        return cls.PAIRS if config.target == Target.ASIC and config.rows >= 4 else cls.LANES
 
 
 def add_or_subtract(a: Value, b: Value, subtract: Value, width: int) -> Value:

@@ -6,7 +6,6 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data, memory, stream, wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.codes import CODES
 from ..config import MatVecConfig, check_config
 from .dot import DotProduct, Operands, add_or_subtract
 from .loader import JobLoader, above, activations_shape, job_layout
@@ -250,7 +249,7 @@ class MatVecEngine(wiring.Component):
                 act_bits=config.act_bits,
                 levels_per_stage=config.levels_per_stage,
                 target=config.target,
-                operands=Operands.QUADS if CODES[config.code].quads else Operands.LANES,
+                operands=Operands.of(config),
             )
             m.submodules[f"dot{row}"] = dot
             lanes = slice(row * config.lanes, (row + 1) * config.lanes)
