@@ -142,8 +142,13 @@ def _language_model() -> None:
     figure = bits_per_byte(BitNetModel.load(PYDOC), load_tokenizer(PYDOC), texts)
     print(f"Language model, bits per byte of {record['held_out_bytes']} held-out bytes")
     print(f"  ternary, golden      {figure:.4f} (measured now)")
-    for kind, name in (("ternary", "ternary, PyTorch"), ("float", "float twin")):
-        print(f"  {name:<20} {record['bits_per_byte'][kind]:.4f} (measured when it was trained)")
+    names = {
+        "ternary": "ternary, PyTorch",
+        "sherry": "one zero in four",
+        "float": "float twin",
+    }
+    for form, name in names.items():
+        print(f"  {name:<20} {record['bits_per_byte'][form]:.4f} (measured when it was trained)")
 
 
 def _checkpoint_speed() -> None:
