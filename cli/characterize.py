@@ -96,10 +96,10 @@ class _Options(JsonOptions):
     )
     search: bool = option(
         False,
-        "Fill the table with all listed variants of each format, and measure the best of each "
-        "with four rows and on further operands.",
+        "Fill the table with all listed variants of each format, or of --unit, and measure the "
+        "best of each with four rows and on further operands.",
         "--search",
-        excludes=("--all", "--unit"),
+        excludes=("--all",),
     )
     node: str | None = option(
         None,
@@ -205,6 +205,7 @@ def _check(options: _Options) -> None:
     """Refuse options that contradict each other, and unknown names."""
     from ..hw.baselines import BASELINES
     from ..sim.gatelevel.operands import check_source
+    from ..sim.gatelevel.rivals import RIVALS
     from ..sim.gatelevel.table import COMPARED_UNITS
 
     unit, way = options.unit, options.way
@@ -212,6 +213,11 @@ def _check(options: _Options) -> None:
         raise OptionError("--unit is missing: give it, or give --all, --search, --sram or --arrays")
     if unit is not None and unit not in BASELINES:
         raise OptionError(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
+    searched = [one for units in RIVALS.values() for one in units]
+    if options.search and unit is not None and unit not in searched:
+        raise OptionError(
+            f"--unit must be one of {', '.join(searched)} with --search, not {unit!r}"
+        )
     added = "--glitches" if options.glitches else "--placed" if options.placed else ""
     if options.everything and added and unit is not None and unit not in COMPARED_UNITS:
         raise OptionError(
@@ -328,8 +334,8 @@ def _search(options: _Options) -> bool:
     from ..sim.gatelevel.table import read_table
 
     def steps() -> "Iterator[list[Task]]":
-        yield search_tasks()
-        yield further_tasks(read_table(_table_file(options), options.library))
+        yield search_tasks(options.unit)
+        yield further_tasks(read_table(_table_file(options), options.library), options.unit)
 
     return _run(options, steps)
 

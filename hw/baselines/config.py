@@ -27,7 +27,8 @@ class Choice(StrEnum):
                         once for all rows, and each row's tree adds one number of each pair
     ``carry-save``      signed integers are added: no signs travel beside the tree, so that
                         synthesis merges the adders between two registers to carry-save adders
-    ``array``           multipliers are arrays of AND gates instead of Booth's
+    ``array``           multipliers are arrays of AND gates instead of Booth's; not with
+                        ``no-product``
     ``early-maximum``   ``FusedDot``: the largest exponent is found in the cycle of the products,
                         so that products and exponents do not wait for it
     ``no-align``        ``FusedDot``: no register behind the alignment

@@ -107,10 +107,6 @@ class IntegerDot(_ExactDot):
         ]
         if self._product_register:
             products = [register(m, product, f"p{lane}") for lane, product in enumerate(products)]
-        elif not self.booth:
-            # A second sign bit keeps yosys from merging arrays and tree to one sum of single bits,
-            # which ABC does not map within minutes.
-            products = [Cat(product, product[-1]).as_signed() for product in products]
         levels = self.config.levels_per_stage
         self._accumulate(m, add_pairs(m, products, levels, root=self._sum_register))
         return m

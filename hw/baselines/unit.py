@@ -104,6 +104,9 @@ class DotUnit(wiring.Component):
                 raise ValueError(
                     f"choices of {cls.__name__} must be among {have}, not {choice.value!r}"
                 )
+        if {Choice.NO_PRODUCT, Choice.ARRAY} <= set(config.choices):
+            # yosys would merge both to one sum of single bits, which takes ABC many minutes.
+            raise ValueError("choices must not have both no-product and array")
 
     def operands(self, m: Module) -> tuple[data.View, data.View]:
         """Register the operands, and return weights and activations as arrays of lanes."""

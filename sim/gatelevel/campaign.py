@@ -50,7 +50,7 @@ def all_tasks(
     unit : key of ``BASELINES``, to list only its tasks; None lists all
     glitches : list only the units of the comparison, in their first shape, with glitches
     placed : list only the units of the comparison, with the whole tree in one stage, and the best
-        of each format, placed
+        of each format at the common clock, placed
 
     The best and the second variant of each format are those of the stored search, see
     ``SEARCHED``.
@@ -68,7 +68,9 @@ def all_tasks(
     if placed:
         found = [task(name, levels=4) for name in COMPARED_UNITS]
         found += [task(ternary, lanes=80, levels=4), task(ternary, lanes=64, rows=20, levels=4)]
-        best = best_tasks(searched, count=1) if searched else []
+        best = []
+        if searched:
+            best = best_tasks(searched, count=1, clocks_ghz=[searched.common_clock])
         found += [replace(one, placed=True) for one in best]
         found = list(dict.fromkeys(found))
         return [one for one in found if unit in (None, one.unit)]

@@ -1,5 +1,7 @@
 """Search for the variant of each number format that takes the least energy at a clock."""
 
+from collections.abc import Sequence
+
 from ...hw.baselines import BASELINES, DotConfig
 from ...hw.baselines.fused import FusedDot
 from ...hw.baselines.integers import IntegerDot, TernaryDot
@@ -46,7 +48,7 @@ _VARIANTS = {
         (4, "no-product+early-maximum+no-normalized"),
         (4, "no-product+early-maximum+no-align+no-normalized"),
     ),
-    TreeDot: ((1, ""), (1, "fast-adders"), (1, "no-product+fast-adders")),
+    TreeDot: ((1, ""), (1, "fast-adders")),
 }
 
 
@@ -71,23 +73,27 @@ def _config(levels: int, variant: str, *, rows: int = 1) -> DotConfig:
     return DotConfig(lanes=LANES, k_max=K_MAX, rows=rows, levels_per_stage=levels, choices=choices)
 
 
-def search_tasks() -> list[Task]:
-    """List the tasks of a search: all variants of all units of ``RIVALS``."""
+def search_tasks(unit: str | None = None) -> list[Task]:
+    """List the tasks of a search: all variants of all units of ``RIVALS``, or of one of them."""
     return [
-        Task(unit=unit, config=config, sources=("trained",))
+        Task(unit=one, config=config, sources=("trained",))
         for units in RIVALS.values()
-        for unit in units
-        for config in variants(unit)
+        for one in units
+        if unit in (None, one)
+        for config in variants(one)
     ]
 
 
-def best_tasks(found: Table, *, count: int) -> list[Task]:
-    """List the tasks of the best units of each format at each clock that a search has found.
+def best_tasks(
+    found: Table, *, count: int, clocks_ghz: Sequence[float] | None = None
+) -> list[Task]:
+    """List the tasks of the best units of each format at some clocks that a search has found.
 
     Parameters
     ----------
     found : the table of the search
     count : 1 for the best, 2 for the second, too
+    clocks_ghz : clocks in GHz; None for all of the table
     """
     return list(
         dict.fromkeys(
@@ -97,21 +103,24 @@ def best_tasks(found: Table, *, count: int) -> list[Task]:
                 sources=("trained",),
             )
             for name in RIVALS
-            for clock in found.clocks
+            for clock in (found.clocks if clocks_ghz is None else clocks_ghz)
             for row in found.ranked(name, clock_ghz=clock)[:count]
         )
     )
 
 
-def further_tasks(found: Table) -> list[Task]:
+def further_tasks(found: Table, unit: str | None = None) -> list[Task]:
     """List the tasks of the best of each format at the common clock: more operands, and four rows.
 
     Parameters
     ----------
     found : the table of the search
+    unit : key of ``BASELINES``, to list only its tasks; None lists all
     """
     tasks = []
     for row in filter(None, map(found.best, RIVALS)):
+        if unit not in (None, row.unit):
+            continue
         levels, variant = row.levels_per_stage, row.variant
         config = _config(levels, variant)
         tasks.append(Task(unit=row.unit, config=config, sources=("trained", *HELD)))

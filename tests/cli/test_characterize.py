@@ -91,6 +91,14 @@ def test_a_clock_that_is_not_met_is_said():
         ),
         (("--all", "--jobs", 0), "--jobs must be from 1 to 64, not 0"),
         (
+            ("--search",),
+            "ternaryxint8-two_bit, int4xint4, int4xint8, int8xint8, e4m3xe4m3-fp32-fused, "
+            "e4m3xe4m3-fp32-tree, e5m2xe5m2-fp32-fused, e5m2xe5m2-fp32-tree, "
+            "int4xfp16-fp32-fused, int4xfp16-fp32-tree, bf16xbf16-fp32-fused, "
+            "bf16xbf16-fp32-tree, fp16xfp16-fp32-fused, fp16xfp16-fp32-tree, "
+            "fp16xfp16-fp16-fused, fp16xfp16-fp16-tree with --search, not 'ternaryxint4-escape'",
+        ),
+        (
             ("--all", "--glitches"),
             "--unit must be one of ternaryxint8-escape, fp16xfp16-fp32-fused, int8xint8, "
             "int4xfp16-fp32-fused with --all --glitches, not 'ternaryxint4-escape'",

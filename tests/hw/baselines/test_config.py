@@ -93,6 +93,7 @@ def test_that_choices_have_one_order_and_a_name() -> None:
             "choices of IntegerDot must be among no-product, no-sum, array, not 'no-align'",
         ),
         ("binaryxbinary", "array", "choices of BinaryDot must be among none, not 'array'"),
+        ("int8xint8", "no-product+array", "choices must not have both no-product and array"),
         (
             "ternaryxint8-base3",
             "no-product+no-packed",
