@@ -64,8 +64,9 @@ bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, an
 	@$(VENV)/bin/python -m trilith.reports.bench
 
 # Arguments of the table of each cell library: its name, process, clock frequencies and files. Results that
-# are still valid are not measured again. Two libraries have headline units with glitches. All variants of a
-# format are measured in ASAP7 first; the other libraries measure those that are best there.
+# are still valid are not measured again. Two libraries have headline units with glitches, and all have them
+# placed. All variants of a format are measured in ASAP7 first; the other libraries measure those that are
+# best there.
 JOBS ?= 2
 MEASURE = $(VENV)/bin/trilith characterize --all --jobs $(JOBS)
 SEARCH = $(VENV)/bin/trilith characterize --search --jobs $(JOBS)
@@ -75,7 +76,11 @@ ASAP7 = --library asap7 --node "7 nm predictive FinFET, 0.7 V" $(GIGAHERTZ) --cl
     --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
 IHP = --library ihp-sg13g2 --node "130 nm BiCMOS, 1.2 V"
 CELLS = $(MEGAHERTZ) --liberty $(wildcard $(PDK)/ihp-sg13g2/sg13g2_*.lib.gz)
-OSU018 = /usr/share/qflow/tech/osu018/osu018_stdcells.lib
+SKY130 = --library sky130hd --node "130 nm, 1.8 V" $(MEGAHERTZ) --liberty $(wildcard $(PDK)/sky130hd/*.lib.gz)
+GT2N = --library gt2n --node "2 nm predictive gate-all-around, 0.7 V" $(GIGAHERTZ) \
+    --liberty $(wildcard $(PDK)/gt2n/*.lib.gz)
+OSU018 = --library osu018 --node "180 nm, 1.8 V" $(MEGAHERTZ) \
+    --liberty /usr/share/qflow/tech/osu018/osu018_stdcells.lib
 
 tables: $(VENV)/.fpga ## measure the energy of gates again: make tables PDK=FOLDER
 	@test -d "$(PDK)/asap7" || { echo "PDK must be a folder with asap7, ihp-sg13g2, sky130hd and" \
@@ -83,14 +88,19 @@ tables: $(VENV)/.fpga ## measure the energy of gates again: make tables PDK=FOLD
 	$(SEARCH) $(ASAP7)
 	$(MEASURE) $(ASAP7)
 	$(MEASURE) --glitches $(ASAP7)
+	$(MEASURE) --placed $(ASAP7)
+	$(VENV)/bin/trilith characterize --arrays --library asap7 --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
+	$(VENV)/bin/python -m trilith.reports.figures.layouts $(wildcard $(PDK)/asap7/*.lib.gz)
 	$(MEASURE) $(IHP) $(CELLS)
 	$(MEASURE) --glitches $(IHP) $(CELLS)
+	$(MEASURE) --placed $(IHP) $(CELLS)
 	$(VENV)/bin/trilith characterize --sram $(IHP) --liberty $(wildcard $(PDK)/ihp-sg13g2/RM_*.lib.gz)
-	$(MEASURE) --library sky130hd --node "130 nm, 1.8 V" $(MEGAHERTZ) \
-	    --liberty $(wildcard $(PDK)/sky130hd/*.lib.gz)
-	$(MEASURE) --library gt2n --node "2 nm predictive gate-all-around, 0.7 V" $(GIGAHERTZ) \
-	    --liberty $(wildcard $(PDK)/gt2n/*.lib.gz)
-	$(MEASURE) --library osu018 --node "180 nm, 1.8 V" $(MEGAHERTZ) --liberty $(OSU018)
+	$(MEASURE) $(SKY130)
+	$(MEASURE) --placed $(SKY130)
+	$(MEASURE) $(GT2N)
+	$(MEASURE) --placed $(GT2N)
+	$(MEASURE) $(OSU018)
+	$(MEASURE) --placed $(OSU018)
 
 clean: ## remove build and .venv
 	rm -rf build $(VENV) *.egg-info

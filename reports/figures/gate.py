@@ -20,7 +20,7 @@ from ...sim.gatelevel.table import (
 from .published import mac_energies
 from .style import BLACK, RED, Drawing, looks, note
 
-__all__ = ["GATE_FIGURES"]
+__all__ = ["GATE_FIGURES", "name_of", "stored_tables"]
 
 _PARTS = looks("parts")
 
@@ -28,7 +28,7 @@ _PARTS = looks("parts")
 _PORTS = "charge of clock\nand input pins"
 
 
-def _tables() -> list[Table]:
+def stored_tables() -> list[Table]:
     """Load the stored tables, those of a known look first."""
     names = library_names()
     known = [name for name in looks("libraries") if name in names]
@@ -58,7 +58,7 @@ def _where(shown: Sequence[Table]) -> str:
     )
 
 
-def _name(unit: str) -> str:
+def name_of(unit: str) -> str:
     """Write a unit's name in words: ``FP16 x FP16 to FP32, fused`` for fp16xfp16-fp32-fused."""
     formats, _, rest = unit.partition("-")
     weights, _, activations = formats.partition("x")
@@ -135,7 +135,7 @@ def _claimed_lines(axes: Axes) -> Iterator[dict[str, Any]]:
 
 
 def _mac() -> Drawing:
-    shown = _tables()
+    shown = stored_tables()
     units = {row.unit for table in shown for row in table.rows}
     # The order is that of ASAP7's energies, or of the first library's.
     first = next((table for table in shown if table.library == "asap7"), shown[0])
@@ -148,7 +148,7 @@ def _mac() -> Drawing:
         aside = 0.13 * (index - (len(shown) - 1) / 2)
         drawing.rows += _mac_points(table, order, aside, (left, right))
     drawing.label(energy=left, ratio=right)
-    left.set_yticks(range(len(order)), labels=[_name(unit) for unit in order], fontsize=9)
+    left.set_yticks(range(len(order)), labels=[name_of(unit) for unit in order], fontsize=9)
     left.invert_yaxis()
     handles = left.get_legend_handles_labels()
     drawing.figure.legend(*handles, loc="outside right center", frameon=False)
@@ -189,11 +189,11 @@ def _split_bars(
 
 
 def _split() -> Drawing:
-    shown = [table for table in _tables() if all(table.best(unit) for unit in COMPARED_UNITS)]
+    shown = [table for table in stored_tables() if all(table.best(unit) for unit in COMPARED_UNITS)]
     drawing = Drawing("gate_split", taller=1.5 * len(shown))
     axes = drawing.figure.subplots(len(shown), 2, squeeze=False)
     units = sorted(COMPARED_UNITS, key=lambda unit: _energy(shown[0], unit))
-    labels = [_name(unit).replace(" to FP32, fused", "") for unit in units]
+    labels = [name_of(unit).replace(" to FP32, fused", "") for unit in units]
     used: set[str] = set()
     for (energies, shares), table in zip(axes, shown, strict=True):
         for place, unit in enumerate(units):
@@ -226,7 +226,7 @@ def _zeros() -> Drawing:
     drawing = Drawing("gate_zeros")
     axes = drawing.axes()
     shown = []
-    for table in _tables():
+    for table in stored_tables():
         found = [
             row
             for row in table.rows
@@ -259,7 +259,7 @@ def _zeros() -> Drawing:
     )
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.08))
-    drawing.values = {"unit": _name(unit), "lanes": LANES, "where": _where(shown)}
+    drawing.values = {"unit": name_of(unit), "lanes": LANES, "where": _where(shown)}
     return drawing
 
 
@@ -332,7 +332,7 @@ def _published_energies(axes: Axes) -> Iterator[dict[str, Any]]:
 
 
 def _area() -> Drawing:
-    shown = _tables()
+    shown = stored_tables()
     drawing = Drawing("gate_area")
     axes, side = drawing.figure.subplots(1, 2, sharey=True, width_ratios=(3, 1.5))
     drawing.label(cells=axes, published=side)

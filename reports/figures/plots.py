@@ -20,6 +20,7 @@ from ..claims import QUALITY, claims
 from .core import CORE_FIGURES
 from .energy import ENERGY_FIGURES
 from .gate import GATE_FIGURES
+from .placed import PLACED_FIGURES
 from .published import draw_mac_energies
 from .style import FIGURE_ENDS, SETTINGS, Drawing, save
 from .throughput import THROUGHPUT_FIGURES
@@ -33,6 +34,7 @@ FIGURES: dict[str, Callable[[], Drawing]] = {
     **CORE_FIGURES,
     "measured": draw_mac_energies,
     **GATE_FIGURES,
+    **PLACED_FIGURES,
 }
 
 
