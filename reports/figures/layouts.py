@@ -14,7 +14,7 @@ from ...sim.gatelevel.characterize import K_MAX, Task
 from ...sim.gatelevel.library import Library
 from ...sim.gatelevel.placed import Layout, lay_out
 from ...sim.gatelevel.synthesis import map_component
-from ...sim.gatelevel.table import FP16_UNIT, LANES, TERNARY_UNIT
+from ...sim.gatelevel.table import FP16_UNIT, LANES
 
 __all__ = ["LAYOUTS", "pack_layout", "unpack_layout"]
 
@@ -84,7 +84,7 @@ def main() -> None:
     """Place the units, and write ``layouts.json``."""
     library = Library([Path(file) for file in sys.argv[1:]])
     units = []
-    for name in (TERNARY_UNIT, FP16_UNIT):
+    for name in ("ternaryxint8-escape", FP16_UNIT):
         config = DotConfig(lanes=LANES, k_max=K_MAX, levels_per_stage=_LEVELS)
         unit = Task(unit=name, config=config, sources=()).make_unit()
         layout = lay_out(map_component(unit, library, _PERIOD_PS), _LIBRARY)
