@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ...hw.baselines import BASELINES, DotConfig
+from ...hw.baselines import BASELINES, Choice, DotConfig
 from ...hw.baselines.fused import FusedDot
 from ...hw.baselines.integers import IntegerDot, TernaryDot
 from ...hw.baselines.tree import TreeDot
@@ -124,6 +124,11 @@ def further_tasks(found: Table, unit: str | None = None) -> list[Task]:
         levels, variant = row.levels_per_stage, row.variant
         config = _config(levels, variant)
         tasks.append(Task(unit=row.unit, config=config, sources=("trained", *HELD)))
-        four = _config(levels, variant, rows=4)
-        tasks.append(Task(unit=row.unit, config=four, sources=("trained",)))
+        several = [variant]
+        if Choice.PAIR_SUMS in BASELINES[row.unit].kind.CHOICES - {*variant.split("+")}:
+            # Only rows can share sums of activations.
+            several.append("+".join(filter(None, (variant, Choice.PAIR_SUMS))))
+        for one in several:
+            four = _config(levels, one, rows=4)
+            tasks.append(Task(unit=row.unit, config=four, sources=("trained",)))
     return tasks

@@ -83,6 +83,12 @@ def test_ratios_are_to_the_best_unit_of_the_same_shape():
     assert table.ratio(engine) is None
 
 
+def test_rows_of_ternary_units_also_share_sums_of_pairs():
+    code = made_table(("ternaryxint8-base3", "no-sum", 0.5, 30.0, True))
+    found = {(task.config.rows, task.config.variant) for task in further_tasks(code)}
+    assert found == {(1, "no-sum"), (4, "no-sum"), (4, "no-sum+pair-sums")}
+
+
 def made_table(*rows):
     """A table of rows that are given as unit, variant, clock, energy and whether it is met."""
     some = load_table("asap7").row("int8xint8")
