@@ -66,7 +66,7 @@ bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, an
 # Arguments of the table of each cell library: its name, process, clock frequencies and files. Results that
 # are still valid are not measured again. Two libraries have headline units with glitches, and all have them
 # placed. All variants of a format are measured in ASAP7 first; the other libraries measure those that are
-# best there.
+# best there. The token core takes about ten processor minutes.
 JOBS ?= 2
 MEASURE = $(VENV)/bin/trilith characterize --all --jobs $(JOBS)
 SEARCH = $(VENV)/bin/trilith characterize --search --jobs $(JOBS)
@@ -74,6 +74,7 @@ GIGAHERTZ = --clock-ghz 1 --clock-ghz 0.5
 MEGAHERTZ = --clock-ghz 0.1 --clock-ghz 0.05
 ASAP7 = --library asap7 --node "7 nm predictive FinFET, 0.7 V" $(GIGAHERTZ) --clock-ghz 0.25 \
     --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
+CORE = --library asap7 --node "7 nm predictive FinFET, 0.7 V" --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
 IHP = --library ihp-sg13g2 --node "130 nm BiCMOS, 1.2 V"
 CELLS = $(MEGAHERTZ) --liberty $(wildcard $(PDK)/ihp-sg13g2/sg13g2_*.lib.gz)
 SKY130 = --library sky130hd --node "130 nm, 1.8 V" $(MEGAHERTZ) --liberty $(wildcard $(PDK)/sky130hd/*.lib.gz)
@@ -91,6 +92,7 @@ tables: $(VENV)/.fpga ## measure the energy of gates again: make tables PDK=FOLD
 	$(MEASURE) --placed $(ASAP7)
 	$(VENV)/bin/trilith characterize --arrays --library asap7 --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
 	$(VENV)/bin/python -m trilith.reports.figures.layouts $(wildcard $(PDK)/asap7/*.lib.gz)
+	$(VENV)/bin/trilith characterize --token-core --clock-ghz 0.5 $(CORE)
 	$(MEASURE) $(IHP) $(CELLS)
 	$(MEASURE) --glitches $(IHP) $(CELLS)
 	$(MEASURE) --placed $(IHP) $(CELLS)

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .characterize_core import measure_core
 from .options import JsonOptions, OptionError, argument, command, new_app, option
 from .output import Column, Table, lower_bound, print_facts, print_json, progress, status
 
@@ -22,7 +23,7 @@ app = new_app()
 
 _DEFAULT_LANES = 16
 #: Ways of measuring that do not use the shape of a unit.
-_OTHERS = ("--all", "--search", "--sram", "--arrays")
+_OTHERS = ("--all", "--search", "--sram", "--arrays", "--token-core")
 
 
 class _Options(JsonOptions):
@@ -103,13 +104,13 @@ class _Options(JsonOptions):
     )
     node: str | None = option(
         None,
-        "With --all, --search or --sram: the process, such as '130 nm, 1.8 V'.",
-        needs=("--all", "--search", "--sram"),
+        "With --all, --search, --sram or --token-core: the process, such as '130 nm, 1.8 V'.",
+        needs=("--all", "--search", "--sram", "--token-core"),
     )
     out: Path | None = option(
         None,
-        "With --all, --search, --sram or --arrays: file of the table. Default: the file that "
-        "'trilith energy mac' and the energy profile gate:LIBRARY read.",
+        "With --all, --search, --sram, --arrays or --token-core: file of the table. Default: the "
+        "file that 'trilith energy' and the energy profile gate:LIBRARY read.",
         needs=_OTHERS,
     )
     jobs: int | None = option(
@@ -136,12 +137,22 @@ class _Options(JsonOptions):
             *("--all", "--search", "--sram", "--unit", "--glitches", "--placed", "--clock-ghz"),
         ),
     )
+    token_core: bool = option(
+        False,
+        "Map a whole token core, run a token of the stored language model in its netlist, and "
+        "store the energy of its parts for 'trilith energy token'. Takes about ten minutes.",
+        "--token-core",
+        excludes=(
+            *("--all", "--search", "--sram", "--arrays", "--unit", "--glitches", "--placed"),
+        ),
+    )
 
     @property
     def way(self) -> str:
         """Way of measuring: the option that selects it."""
         chosen = {
             "--arrays": self.arrays,
+            "--token-core": self.token_core,
             "--sram": self.sram,
             "--search": self.search,
             "--all": self.everything,
@@ -197,6 +208,7 @@ def characterize(options: _Options) -> bool:
         "--all": _fill_table,
         "--search": _search,
         "--unit": _measure_unit,
+        "--token-core": measure_core,
     }
     return measure[options.way](options)
 
@@ -210,7 +222,9 @@ def _check(options: _Options) -> None:
 
     unit, way = options.unit, options.way
     if unit is None and way == "--unit":
-        raise OptionError("--unit is missing: give it, or give --all, --search, --sram or --arrays")
+        raise OptionError(
+            "--unit is missing: give it, or give --all, --search, --sram, --arrays or --token-core"
+        )
     if unit is not None and unit not in BASELINES:
         raise OptionError(f"--unit must be one of {', '.join(BASELINES)}, not {unit!r}")
     searched = [one for units in RIVALS.values() for one in units]

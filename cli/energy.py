@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from .energy_mac import mac
+from .energy_token import token
 from .options import JsonOptions, command, given_fields, new_app, option
 from .output import Column, Table, print_facts, print_json
 
@@ -12,6 +13,7 @@ __all__ = ["app"]
 
 app = new_app("Print the energy of products and prompts, with every assumption.")
 command(app)(mac)
+command(app)(token)
 
 
 class _Sram(StrEnum):

@@ -24,6 +24,7 @@ from .placed import PLACED_FIGURES
 from .published import draw_mac_energies
 from .style import FIGURE_ENDS, SETTINGS, Drawing, save
 from .throughput import THROUGHPUT_FIGURES
+from .token import TOKEN_FIGURES
 
 __all__ = ["FIGURES", "draw", "main"]
 
@@ -35,6 +36,7 @@ FIGURES: dict[str, Callable[[], Drawing]] = {
     "measured": draw_mac_energies,
     **GATE_FIGURES,
     **PLACED_FIGURES,
+    **TOKEN_FIGURES,
 }
 
 

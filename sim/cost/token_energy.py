@@ -146,8 +146,9 @@ class TokenEnergy:
 def best_units(table: Table) -> dict[str, Characterization]:
     """Find the best unit of each machine, all in the same shape.
 
-    The shape is the one with the most MACs per cycle in which all of them were measured. The unit
-    with the least energy counts, ports included, at the table's common clock.
+    Of the shapes in which all of them were measured, the one with the most rows counts, because
+    rows share activations in every machine, and then the one with the most lanes. The unit with the
+    least energy counts, ports included, at the table's common clock.
 
     Parameters
     ----------
@@ -162,7 +163,8 @@ def best_units(table: Table) -> dict[str, Characterization]:
     EstimateError
         If no shape has all units.
     """
-    names = {machine.unit for machine in MACHINES.values()} | {_DATA["fp16_unit"]}
+    names = {machine.unit for machine in MACHINES.values()}
+    names |= {_DATA[f"{name}_unit"] for name in _BITS}
     shapes: dict[tuple[int, int], dict[str, Characterization]] = {}
     for row in table.rows:
         fits = row.operands == "trained" and row.met and row.clock_ghz == table.common_clock
@@ -171,7 +173,7 @@ def best_units(table: Table) -> dict[str, Characterization]:
         found = shapes.setdefault((row.lanes, row.rows), {})
         if row.unit not in found or row.with_ports_fj < found[row.unit].with_ports_fj:
             found[row.unit] = row
-    whole = [(lanes * rows, found) for (lanes, rows), found in shapes.items() if names <= {*found}]
+    whole = [((rows, lanes), found) for (lanes, rows), found in shapes.items() if names <= {*found}]
     if not whole:
         raise EstimateError(
             f"the table of {table.library} must have {', '.join(sorted(names))} in one shape: "
@@ -225,38 +227,38 @@ def token_energy(
         raise EstimateError(f"the context must be from 1 to {sizes.max_positions}, not {context}")
     model, units = MODELS[MODEL], best_units(table)
     work, counts = decode(model, context), operations(sizes, context)
-    unit, wide = units[machine.unit], units[_DATA["fp16_unit"]].with_ports_fj
-    scores = sizes.layers * sizes.heads * context
-    half = work.attention_macs // 2
     each = {part.part: part.gated_fj for part in core.parts}
     moved = {part.part: part.moved_bits for part in core.parts}
-    narrow = machine.attention == "int8"
-    dots = {"int8": each["dots"], "fp16": wide}
+    unit = units[machine.unit]
+    # A MAC of a wider format takes the difference of the two units more than that of the core.
+    wider = {
+        name: units[_DATA[f"{name}_unit"]].with_ports_fj - units[_DATA["int8_unit"]].with_ports_fj
+        for name in _BITS
+    }
+    half, scores, logits = work.attention_macs // 2, counts["softmax"], counts["topk"]
     moves = _bytes(machine, counts, context)
-    ported = sum(size for part, size in moves.items() if part != "weights")
+    ported, rows = moves["cache"] + moves["gains"], moves["head weights"]
     bit = measured_profile(table).sram_bit(int(ASSUMPTIONS["sram"].value)) * 1e3
     reads = sum(
         one.k * ceil(one.n / CORE_PRESETS[CORE].engine.rows) * one.active for one in model.linears
     )
-    act_bits = find_format(machine.number_format).act_bits
     head_bits = work.head_macs * moved["dots"] * _BITS[machine.head] / 8
-    buffered = (
-        reads * act_bits
+    bits = (
+        reads * find_format(machine.number_format).act_bits
         + head_bits
         + half * (moved["dots"] + moved["mixer"]) * _BITS[machine.attention] / 8
-        + (scores + sizes.vocabulary) * moved["softmax"]
-        + sizes.vocabulary * moved["topk"]
         + ported * moved["memory"]
-        + sum(counts[part] * moved[part] for part in _GLUE)
+        + sum(counts[part] * moved[part] for part in (*_GLUE, "softmax", "scores", "topk"))
     )
     logic = {
         "products": work.linear_macs * unit.with_ports_fj,
-        "buffers": buffered * bit,
+        "buffers": bits * bit,
         "glue": sum(counts[part] * each[part] for part in _GLUE),
-        "attention": half * (each["dots"] + each["mixer"] if narrow else 2 * wide)
-        + scores * each["softmax"],
-        "head": work.head_macs * dots[machine.head]
-        + sizes.vocabulary * (each["softmax"] + each["topk"]),
+        "attention": half * (each["dots"] + each["mixer"] + 2 * wider[machine.attention])
+        + scores * (each["softmax"] + each["scores"]),
+        "head": work.head_macs * (each["dots"] + wider[machine.head])
+        + rows * each["head rows"]
+        + logits * (each["scores"] + each["topk"]),
         "control": ported * each["memory"] + counts["sequencer"] * each["sequencer"],
     }
     return TokenEnergy(
@@ -286,13 +288,13 @@ def idle_clock(core: CoreTable, *, context: int) -> tuple[int, float]:
     config, sizes = CORE_PRESETS[CORE], _sizes()
     cycles = extended_cycles(config, sizes, position=context - 1).cycles
     counts, total = operations(sizes, context), 0.0
-    wide = {"dots", "mixer", "memory"}
+    wide = {"dots", "mixer", "memory", "head rows"}
     for part in core.parts:
         if part.part == "engine":
             continue
         lanes = config.attention_lanes / core.attention_lanes
         times = lanes if part.part in wide else config.vector_lanes / core.vector_lanes
-        times = 1.0 if part.part in ("softmax", "topk", "sequencer") else times
+        times = 1.0 if part.part in ("softmax", "scores", "topk", "sequencer") else times
         busy = part.busy * counts[part.part] / part.operations / times
         total += part.clock_fj * times * max(0.0, cycles - busy)
     return cycles, total * 1e-15

@@ -5,8 +5,11 @@ the stored language model, and its outputs must be the same in every cycle. Memo
 their reads and writes are counted.
 """
 
+import hashlib
+import json
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -15,14 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ...golden.checkpoint.tokenizer import load_tokenizer
+from ...golden.data import PYDOC
 from ...golden.network.token_core import CoreCache, CoreModel
-from ...hw.token.config import TokenConfig
+from ...golden.network.transformer import BitNetModel
+from ...hw.token.config import CORE_PRESETS, TokenConfig
 from ...hw.token.core import TokenCore
 from ...hw.token.image import compile_image, with_cache
 from ..rtl.token_core import GoldenTrace, TokenCoreSimulator
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
 from ..tools.toolchain import find_program
+from ..tools.verilog import keep_verilog
+from .characterize import METHOD
 from .core_table import CorePart, CoreTable, operations
 from .interpreter import run_netlist
 from .library import Library
@@ -30,7 +38,20 @@ from .netlist import Activity, Netlist
 from .power import Power, measure_power
 from .synthesis import map_component
 
-__all__ = ["CORE_PARTS", "measure_core", "record_token"]
+__all__ = ["CORE_PARTS", "measure_core", "measure_stored", "record_token", "stored_key"]
+
+#: The core that ``measure_stored`` maps: ``pydoc`` with fewer lanes, because a netlist of more
+#: than 200,000 cells takes an hour.
+_CORE = replace(
+    CORE_PRESETS["pydoc"],
+    engine=replace(CORE_PRESETS["pydoc"].engine, lanes=16),
+    vector_lanes=2,
+    attention_lanes=16,
+    memory_width=64,
+)
+
+#: Text in front of the measured token, and the positions that this token attends to.
+_PROMPT, _CONTEXT = "Return a list of", 64
 
 #: Pattern of the names of the registers and memories of each part of the core. A name counts for
 #: the first part that it matches.
@@ -46,9 +67,11 @@ CORE_PARTS = {
         "cache": "cache|query_padder|queries",
         "dots": r"attention\.(dots|unpacker)",
         "mixer": r"attention\.mixer",
-        "softmax": "attention",
+        "softmax": r"attention\.softmax",
+        "scores": "attention",
         "topk": "topk",
-        "memory": "memory|head_rows",
+        "head rows": "head_rows",
+        "memory": "memory",
         "sequencer": "sequencer",
     }.items()
 }
@@ -184,6 +207,43 @@ def measure_core(
             "date": datetime.now(UTC).date().isoformat(),
         },
     )
+
+
+def stored_key(files: Sequence[Path], clock_ghz: float) -> str:
+    """Return the key of the table that ``measure_stored`` makes: a hash of all that it depends on.
+
+    Parameters
+    ----------
+    files, clock_ghz : see ``measure_core``
+    """
+    core = keep_verilog(lambda: TokenCore(_CORE), "unit", repr(_CORE)).read_text()
+    hashes = [one["sha256"] for one in Library(files).provenance]
+    inputs = [core, _PROMPT, _CONTEXT, CORE_PARTS, clock_ghz, METHOD, *hashes]
+    return hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]
+
+
+def measure_stored(
+    *, library_name: str, node: str, files: Sequence[Path], clock_ghz: float
+) -> CoreTable:
+    """Measure a small core with the stored language model, behind the README's prompt.
+
+    This takes about ten minutes of a processor, and 1 GB of memory.
+
+    Parameters
+    ----------
+    library_name, node, files, clock_ghz : see ``measure_core``
+    """
+    core = measure_core(
+        CoreModel(model=BitNetModel.load(PYDOC)),
+        _CORE,
+        load_tokenizer(PYDOC).encode(_PROMPT).ids,
+        _CONTEXT,
+        library_name=library_name,
+        node=node,
+        files=files,
+        clock_ghz=clock_ghz,
+    )
+    return replace(core, key=stored_key(files, clock_ghz))
 
 
 def _parts(

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from ...golden.checkpoint.model_config import ModelConfig
-from ...golden.files import write_text
+from ...golden.files import check_outputs, write_text
 from ..tools.errors import EstimateError
 
 __all__ = [
     "CorePart",
     "CoreTable",
+    "check_core_table",
     "core_table_file",
     "core_table_names",
     "load_core_table",
@@ -40,8 +41,8 @@ def operations(sizes: ModelConfig, context: int) -> dict[str, int]:
     By part: ``engine``, ``dots`` and ``mixer`` multiply-accumulates; ``scaler`` and ``writer``
     results of products, and elements of the embedding; ``peak`` and ``normalizer`` elements in
     front of products; ``heads`` and ``cache`` elements of queries, keys and values; ``softmax``
-    scores and logits; ``topk`` logits; ``memory`` bytes of gains, cache and head; ``sequencer``
-    layers
+    scores; ``scores`` scores and logits; ``topk`` logits; ``head rows`` bytes of the head;
+    ``memory`` bytes of gains, cache and embedding; ``sequencer`` layers
     """
     hidden, ffn, layers = sizes.hidden, sizes.ffn, sizes.layers
     mixed = sizes.heads * sizes.head_size
@@ -62,9 +63,11 @@ def operations(sizes: ModelConfig, context: int) -> dict[str, int]:
         "cache": turned,
         "dots": scores * sizes.head_size + logits * hidden,
         "mixer": scores * sizes.head_size,
-        "softmax": scores + logits,
+        "softmax": scores,
+        "scores": scores + logits,
         "topk": logits,
-        "memory": 2 * layers * keys * (context + 1) + 8 * inputs + logits * hidden,
+        "head rows": logits * hidden,
+        "memory": 2 * layers * keys * (context + 1) + 8 * inputs + hidden,
         "sequencer": layers,
     }
 
@@ -125,6 +128,7 @@ class CoreTable:
     compared : values of output ports that equal those of the RTL
     parts : the parts
     provenance : see ``Characterization``
+    key : hash of all that the figures depend on, see ``stored_key``
     label : origin of the figures
     """
 
@@ -141,6 +145,7 @@ class CoreTable:
     compared: int
     parts: tuple[CorePart, ...]
     provenance: dict[str, Any]
+    key: str = ""
     label: str = "measured"
 
     def part(self, name: str) -> CorePart:
@@ -163,6 +168,24 @@ def core_table_file(library: str) -> Path:
 def core_table_names() -> list[str]:
     """List the libraries that have a table."""
     return sorted(file.stem.removeprefix("token-") for file in _DATA.glob("token-*.json"))
+
+
+def check_core_table(file: Path) -> CoreTable | None:
+    """Check that a table can be written to a file, and replaces nothing but an older table.
+
+    Returns
+    -------
+    The older table; None if there is none
+
+    Raises
+    ------
+    EstimateError
+        If the file is something else.
+    OutputError
+        If the file cannot be written.
+    """
+    check_outputs([file], force=True)
+    return _read(file) if file.exists() else None
 
 
 def store_core_table(table: CoreTable, file: Path) -> None:
@@ -205,7 +228,11 @@ def load_core_table(library: str) -> CoreTable:
             f"the library must be one of {', '.join(names) or 'none yet'}, not {library!r}: "
             "'trilith characterize --token-core' measures a token core in another"
         )
-    file = core_table_file(library)
+    return _read(core_table_file(library))
+
+
+def _read(file: Path) -> CoreTable:
+    """Read a table."""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         parts = tuple(CorePart(**part) for part in stored.pop("parts"))

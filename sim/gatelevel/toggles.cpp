@@ -77,10 +77,12 @@ static void count_groups(const std::vector<Kind>& kinds, const int8_t* tables, c
         for (int32_t i = 0; i < kind.instances; ++i, nets += kind.slots) {
             for (const Pin& pin : kind.pins) {
                 const int32_t net = nets[pin.slot];
-                const bool changed = pin.mode == kClock || now[net] != before[net];
+                if (pin.mode != kClock && now[net] == before[net]) {
+                    count += pin.groups.size();
+                    continue;
+                }
                 for (const Group& group : pin.groups) {
                     int64_t& total = *count++;
-                    if (!changed) continue;
                     if (group.related >= 0) {
                         const int32_t related = nets[group.related];
                         if (now[related] == before[related]) continue;

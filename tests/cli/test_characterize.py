@@ -189,7 +189,7 @@ def test_something_to_measure_must_be_said():
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith(
-        "--unit is missing: give it, or give --all, --search, --sram or --arrays\n"
+        "--unit is missing: give it, or give --all, --search, --sram, --arrays or --token-core\n"
     )
 
 

@@ -142,3 +142,33 @@ def test_the_recipe_and_products(trilith):
     rows = json.loads(trilith("energy", "matmul", "--n", 64, "--k", 2560, "--json").stdout)
     assert [row["format"] for row in rows["rows"]][-1] == "binary"
     assert set(rows["refused"]) == {"fp8", "int4"}
+
+
+def test_the_energy_of_a_token(trilith):
+    done = trilith("energy", "token", "--context", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert [one["label"] for one in document["machines"]] == ["ternary", "W4A16", "INT8", "FP16"]
+    for one in document["machines"]:
+        assert one["logic_total_j"] == pytest.approx(sum(one["logic_j"].values()))
+        for name, dram in document["dram"].items():
+            bits = 8 * sum(one["dram_bytes"].values())
+            joules = one["total_j"][name] - one["logic_total_j"]
+            assert joules == pytest.approx(bits * dram["pj_per_bit"] * 1e-12)
+    text = trilith("energy", "token", "--context", "1", "--dram", "hbm2").stdout
+    assert "logic and DRAM, mJ" in text
+    assert "published; 3.97 pJ per bit" in text
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("--library", "mine", "the library must be one of asap7, not 'mine': "),
+        ("--dram", "tape", "the kind of DRAM must be one of ddr3, "),
+    ],
+)
+def test_figures_of_a_token_that_nobody_has(trilith, option, value, message):
+    done = trilith("energy", "token", option, value)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"trilith: {message}")
+    assert done.stderr.count("\n") == 1

@@ -4,6 +4,9 @@ import re
 import pytest
 
 from trilith.reports.figures.plots import FIGURES, draw
+from trilith.sim.cost.memories import find_dram
+from trilith.sim.cost.token_energy import MACHINES, token_energy
+from trilith.sim.gatelevel.core_table import load_core_table
 from trilith.sim.gatelevel.table import COMPARED_UNITS, library_names, load_table
 
 
@@ -61,7 +64,7 @@ def test_published_energies_keep_their_units(tmp_path):
     )
     assert float(rows["VitaLLM, BitNet 3B"]["pj_per_mac"]) == pytest.approx(0.290, rel=0.01)
     assert float(rows["RedMulE, FP16"]["pj_per_mac"]) == pytest.approx(2.78, rel=0.01)
-    assert len(FIGURES) == 13
+    assert len(FIGURES) == 16
 
 
 def test_measured_energies_are_those_of_the_tables(tmp_path):
@@ -104,3 +107,24 @@ def test_measured_energies_are_those_of_the_tables(tmp_path):
     text = re.sub(r"\s+", " ", (tmp_path / "gate_mac.svg").read_text())
     assert "zero-delay activity: no wires, clock tree or" in text
     assert "energy per MAC (fJ, log scale)" in text
+
+
+def test_the_energy_of_a_token_sums_to_the_command_s(tmp_path):
+    draw(tmp_path, ["token_energy"])
+    with open(tmp_path / "token_energy.csv") as file:
+        rows = list(csv.DictReader(file))
+    core, table = load_core_table("asap7"), load_table("asap7")
+    for machine in MACHINES.values():
+        for context in (512, 4096):
+            one = token_energy(machine, core, table, find_dram("lpddr5"), context=context)
+            sums = {
+                panel: sum(
+                    float(row["joule"])
+                    for row in rows
+                    if (row["panel"], row["machine"], row["context"])
+                    == (panel, machine.label, str(context))
+                )
+                for panel in ("logic", "whole")
+            }
+            expected = {"logic": one.logic_total, "whole": one.total}
+            assert sums == pytest.approx(expected, rel=1e-6)

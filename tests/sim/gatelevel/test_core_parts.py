@@ -1,0 +1,124 @@
+"""A token core at gate level; the whole one takes minutes."""
+
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from trilith.golden.checkpoint.model_config import ModelConfig
+from trilith.golden.data import PYDOC
+from trilith.golden.network.token_core import CoreModel
+from trilith.golden.network.transformer import BitNetModel
+from trilith.hw.token.config import CORE_PRESETS
+from trilith.sim.gatelevel.core_parts import CORE_PARTS, _compare, measure_core
+from trilith.sim.gatelevel.core_table import (
+    check_core_table,
+    load_core_table,
+    operations,
+    store_core_table,
+)
+from trilith.sim.tools.errors import EstimateError, SimulationError
+
+STORED = load_core_table("asap7")
+
+
+def sizes():
+    return ModelConfig.read(json.loads((PYDOC / "config.json").read_text()), "pydoc")
+
+
+def test_the_stored_parts_are_those_of_a_token_of_pydoc():
+    counts = operations(sizes(), STORED.context)
+    assert {part.part: part.operations for part in STORED.parts} == counts
+    assert set(counts) == set(CORE_PARTS)
+    assert STORED.refused == 0
+    for part in STORED.parts:
+        assert 0 < part.busy < STORED.cycles, part.part
+        assert part.clock_fj >= part.leakage_fj
+    # The core is busy with one thing after the other, so that no clock runs all the time.
+    gated = sum(part.gated_fj * part.operations for part in STORED.parts)
+    assert gated < 0.9 * STORED.token_fj
+
+
+def test_the_names_of_registers_tell_their_part():
+    def part(name):
+        return next((one for one, pattern in CORE_PARTS.items() if re.match(pattern, name)), None)
+
+    assert part("attention.dots.sum$3") == "dots"
+    assert part("attention.softmax.scales$87") == "softmax"
+    assert part("attention.constant.a") == "scores"
+    assert part("peak$350.register") == "peak"
+    assert part("head_rows.chunks.held") == "head rows"
+    assert part("heads.banks") == "heads"
+    assert part("vectors") == "writer"
+    assert part("have") is None
+
+
+class Ports:
+    """Netlist of one stream."""
+
+    def bits(self, direction):
+        assert direction == "output"
+        return [("answers__payload", [2]), ("answers__valid", [3])]
+
+
+def test_payloads_count_while_they_are_valid():
+    ports = {
+        "answers__payload": np.array([[1], [2], [3]], np.uint8),
+        "answers__valid": np.array([[0], [1], [1]], np.uint8),
+    }
+    other = ports | {"answers__payload": np.array([[9], [2], [3]], np.uint8)}
+    assert _compare(Ports(), ports, other) == 3 + 2
+    other = ports | {"answers__payload": np.array([[1], [2], [4]], np.uint8)}
+    message = (
+        "the netlist of the token core must equal the RTL; its port answers__payload differs in 1 "
+        "of 3 cycles, in cycle 2 first, and no figures are given"
+    )
+    with pytest.raises(SimulationError, match=f"^{message}$"):
+        _compare(Ports(), ports, other)
+
+
+def test_a_table_is_read_as_it_was_stored(tmp_path):
+    file = tmp_path / "token.json"
+    assert check_core_table(file) is None
+    store_core_table(STORED, file)
+    assert check_core_table(file) == STORED
+
+
+def test_another_file_is_not_replaced(tmp_path):
+    file = tmp_path / "notes.txt"
+    file.write_text("mine")
+    message = f"^{re.escape(str(file))}: the file must be a table of a token core: "
+    with pytest.raises(EstimateError, match=message):
+        check_core_table(file)
+    assert file.read_text() == "mine"
+
+
+@pytest.mark.long
+def test_a_whole_core_at_gate_level(osu018):
+    if shutil.which("sta") is None:
+        pytest.skip("sta is missing: apt-get install opensta")
+    preset = CORE_PRESETS["pydoc"]
+    config = replace(
+        preset,
+        engine=replace(preset.engine, lanes=16),
+        vector_lanes=1,
+        attention_lanes=4,
+        memory_width=32,
+    )
+    core = measure_core(
+        CoreModel(model=BitNetModel.load(PYDOC)),
+        config,
+        [5],
+        2,
+        library_name="osu018",
+        node="",
+        files=[Path(osu018)],
+        clock_ghz=0.05,
+    )
+    assert core.compared > core.cycles
+    assert {part.part for part in core.parts} == set(CORE_PARTS)
+    assert core.token_fj > 0
