@@ -10,7 +10,8 @@ from .options import JsonOptions, option
 from .output import Column, Table, lower_bound, print_facts, print_json, print_note
 
 if TYPE_CHECKING:
-    from ..sim.gatelevel.table import ArrayEnergy, Characterization
+    from ..sim.gatelevel.array_energy import ArrayEnergy
+    from ..sim.gatelevel.table import Characterization
     from ..sim.gatelevel.table import Table as Library
 
 __all__ = ["mac"]

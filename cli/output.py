@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from ..golden.errors import printable
+
 __all__ = [
     "Column",
     "Table",
@@ -58,12 +60,16 @@ def print_note(text: str) -> None:
 
 
 def print_facts(facts: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-    """Print names and values, one pair per line; a terminal's lines wrap below the value."""
+    """Print names and values, one pair per line; a terminal's lines wrap below the value.
+
+    Names in a file may have line ends and colors of a terminal; such characters are escaped, here
+    and in tables.
+    """
     pairs = [*(facts.items() if isinstance(facts, Mapping) else facts)]
     room = max((len(name) for name, _ in pairs), default=0) + len(_GAP)
     width = _terminal_width()
     for name, value in pairs:
-        line = f"{name:<{room}}{value}"
+        line = printable(f"{name:<{room}}{value}")
         if width is not None and len(line) > width > 2 * room:
             line = textwrap.fill(line, width, subsequent_indent=" " * room, break_on_hyphens=False)
         print(line.rstrip())
@@ -115,7 +121,7 @@ class Column:
             value = row[self.value]
         else:
             value = getattr(row, self.value)
-        return "-" if value is None else format(value, self.form)
+        return "-" if value is None else printable(format(value, self.form))
 
     def aligned(self, text: str) -> str:
         """Cell with the spaces that fill it up to the column's width."""

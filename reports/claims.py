@@ -10,7 +10,7 @@ from pathlib import Path
 
 from ..golden.codes import CODES
 from ..golden.network.bitnet_2b4t import ZERO_FRACTION
-from ..sim.cost.datafiles import read_data, record
+from ..sim.cost.datafiles import read_data
 from ..sim.cost.designs import DESIGNS, Design
 from ..sim.cost.energy import ternary_ratios
 from ..sim.cost.memories import EFFICIENCY, Memory
@@ -20,6 +20,7 @@ from ..sim.cost.profiles import FORMATS, accumulator_bits, find_profile
 from ..sim.cost.system import estimate
 from ..sim.cost.workload import ModelShape
 from ..sim.gatelevel.table import LANES, load_table
+from ..sim.tools.records import record
 
 __all__ = ["QUALITY", "Claim", "claims"]
 

@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..sim.cost.datafiles import read_data, record
+from ..sim.cost.datafiles import read_data
+from ..sim.tools.records import record
 
 __all__ = ["PublishedFigure", "published_figures"]
 

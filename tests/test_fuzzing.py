@@ -1,30 +1,45 @@
 """Mutated files: a reader gives what a naive reader finds in the same bytes, or a TrilithError.
 
 ``tests/fuzzing`` has the mutations (``mutation``), the comparison (``campaign``), the naive readers
-(``naive``), and the files (``checkpoints``, ``documents``, ``images``). A failure names the target
-and the seed: ``files_of(target, seed)`` makes the same files again.
+(``naive``), and the files (all other modules). A failure names the target and the seed:
+``files_of(target, seed)`` makes the same files again.
 """
 
 import re
 import time
 import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
-from fuzzing import boards, checkpoints, documents, images, tokenizers_of_models
-from fuzzing.campaign import run
+
+pytest.importorskip("qonnx", reason="qonnx is in the extras test and qonnx")
+
+from fuzzing import (
+    boards,
+    checkpoints,
+    documents,
+    families,
+    images,
+    networks,
+    tables,
+    tokenizers_of_models,
+)
+from fuzzing.campaign import CONSTANT, Resident, run
+from qonnx_files import Maker
 
 from trilith.golden import CheckpointError, load_checkpoint
 from trilith.golden.checkpoint.statistics import statistics
+from trilith.golden.network.qonnx import QonnxNetwork
 
-BY_NAME = {
-    target.name: target
-    for module in (boards, checkpoints, documents, images, tokenizers_of_models)
-    for target in module.TARGETS
-}
+MODULES = (
+    *(boards, checkpoints, documents, families, images, networks, tables),
+    tokenizers_of_models,
+)
+BY_NAME = {target.name: target for module in MODULES for target in module.TARGETS}
 
 
 @pytest.fixture
@@ -82,6 +97,24 @@ def test_memory_is_at_most_twice_the_file(name, size, folder):
     total = sum(map(len, files.values()))
     print(f"{name}: {total / 1e6:.1f} MB, peak {peak / total:.2f} of it")
     assert peak <= 2 * total
+
+
+@pytest.mark.parametrize("kind", ["bytes", "numbers", "no trits"])
+def test_memory_of_a_network_is_at_most_twice_the_file(kind, folder):
+    """A network in QONNX is parsed by a library in C++, whose memory counts too."""
+    n, file = 1536, folder / "network.onnx"
+    maker, rng = Maker(1, n), np.random.default_rng(0)
+    maker.quant(0.5, 8)
+    integers = rng.integers(-1, 2, (n, n)) if kind != "no trits" else np.full((n, n), 2)
+    maker.node("Gemm", maker.quant(0.5, 8, weights=integers / 2), transB=1)
+    model = maker.model()
+    if kind == "numbers":
+        networks.as_numbers(model)
+    file.write_bytes(model.SerializeToString())
+    size = file.stat().st_size
+    with Resident() as meter, suppress(CheckpointError):
+        QonnxNetwork.load(file)
+    assert meter.peak <= 2 * size + CONSTANT
 
 
 # The oracle itself: readers that are wrong in one way each.

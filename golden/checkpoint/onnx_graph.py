@@ -162,10 +162,11 @@ def _check_model(file: Path, model: Any) -> None:
             )
     versions = [one.version for one in model.opset_import if one.domain in ("", "ai.onnx")]
     low, high = _OPSETS
-    if any(not low <= version <= high for version in versions):
+    if len(versions) != 1 or not low <= versions[0] <= high:
+        found = " and ".join(map(str, versions)) or "no version"
         raise CheckpointError(
-            f"{file}: the version of the operators (opset) must be from {low} to {high}, not "
-            f"{versions[0]}; export the network with another one"
+            f"{file}: the version of the operators (opset) must be stated once, from {low} to "
+            f"{high}, not {found}; export the network with such a version"
         )
 
 
@@ -231,7 +232,7 @@ def _attribute(where: str, attribute: Any) -> Any:
 
 def _array(what: str, tensor: Any) -> NDArray[Any]:
     """Read a tensor of float32 or int64 that lies in the file itself."""
-    from onnx import TensorProto, numpy_helper
+    from onnx import TensorProto
 
     if tensor.external_data or tensor.data_location == TensorProto.EXTERNAL:
         raise CheckpointError(
@@ -245,9 +246,20 @@ def _array(what: str, tensor: Any) -> NDArray[Any]:
         raise CheckpointError(
             f"{what} must have the type FLOAT or INT64, not {name}; export the network in float32"
         )
+    floats = kind == TensorProto.FLOAT
+    dtype = np.dtype("<f4" if floats else "<i8")
+    values = tensor.float_data if floats else tensor.int64_data
     try:
-        array = np.asarray(numpy_helper.to_array(tensor))
-    except (ValueError, TypeError, OverflowError) as error:
+        if min(tensor.dims, default=0) < 0:
+            raise ValueError(f"its sizes must be 0 or more, not {list(tensor.dims)}")
+        # No list of Python's numbers, which would take many times the memory of the file.
+        array = (
+            np.frombuffer(tensor.raw_data, dtype)
+            if tensor.HasField("raw_data")
+            else np.fromiter(values, dtype, len(values))
+        ).reshape(tuple(tensor.dims))
+    except (ValueError, OverflowError) as error:
         raise CheckpointError(f"{what} is damaged: {error}; export the network again") from None
+    array.flags.writeable = False
     check_finite(what, array)
     return array

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -23,12 +24,17 @@ from .qonnx_steps import (
     batch_normalization,
     check_attributes,
     check_broadcast,
+    check_operands,
     elementwise,
+    in_parts,
     multi_threshold,
     read_quantizer,
 )
 
 __all__ = ["QonnxLayer", "QonnxReader"]
+
+#: Stands among trits for a weight that is none.
+_NO_TRIT = 2
 
 #: Widths of activations: what a file may state, bipolar values apart.
 _BITS = (2, 4, 8)
@@ -68,8 +74,49 @@ class QonnxLayer:
 class _Weights:
     """Quantized constant: its integers, and scales that broadcast to their shape."""
 
-    integers: NDArray[np.float32]
+    integers: NDArray[Any]
     scale: NDArray[np.float32]
+
+    @property
+    def turned(self) -> _Weights:
+        """The transposed matrix."""
+        return _Weights(self.integers.T, np.atleast_2d(self.scale).T)
+
+
+class _Constants(Mapping[str, NDArray[Any]]):
+    """Constants by name. Floats of quantized ones are computed at each access.
+
+    Parameters
+    ----------
+    arrays : the constants of the file
+    """
+
+    def __init__(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        self._arrays = dict(arrays)
+        self.quantized: dict[str, _Weights] = {}
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        if name in self.quantized:
+            weights = self.quantized[name]
+            return weights.integers * weights.scale
+        return self._arrays[name]
+
+    def __setitem__(self, name: str, array: NDArray[Any]) -> None:
+        self._arrays[name] = array
+
+    def axes(self, name: str) -> int:
+        """Return the number of axes of a constant."""
+        return (self.quantized[name].integers if name in self.quantized else self[name]).ndim
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.quantized or name in self._arrays
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._arrays
+        yield from self.quantized
+
+    def __len__(self) -> int:
+        return len(self._arrays) + len(self.quantized)
 
 
 class QonnxReader:
@@ -96,8 +143,7 @@ class QonnxReader:
     def __init__(self, graph: OnnxGraph, matmul: Matmul) -> None:
         self._graph = graph
         self._matmul = matmul
-        self._constants: dict[str, NDArray[Any]] = dict(graph.constants)
-        self._weights: dict[str, _Weights] = {}
+        self._constants = _Constants(graph.constants)
         self.steps: list[tuple[str, Step]] = []
         self.layers: list[QonnxLayer] = []
         #: Quantizer behind the last step, and the steps that stand for it if no product follows.
@@ -117,6 +163,8 @@ class QonnxReader:
     def _follow(self) -> None:
         """Read all nodes."""
         graph = self._graph
+        for node in graph.nodes:
+            check_operands(node)
         rest = [node for node in graph.nodes if not self._fold(node)]
         users: dict[str, list[OnnxNode]] = {}
         for node in rest:
@@ -154,32 +202,29 @@ class QonnxReader:
         """Compute a node whose inputs are all constant; return whether they are."""
         if not all(name in self._constants for name in filter(None, node.inputs)):
             return False
-        if len(node.outputs) != 1:
-            raise node.refuse(f"it must have one output, not {len(node.outputs)}")
-        name, inputs = node.outputs[0], node.inputs
+        inputs, name = node.inputs, next(iter(node.outputs), "")
+        constants, quantized = self._constants, self._constants.quantized
         if node.op == "Constant" and not node.domain:
-            value = check_attributes(node, {"value": np.zeros(())})["value"]
+            constants[name] = check_attributes(node, {"value": np.zeros(())})["value"]
         elif node.op in QUANTIZERS:
-            quantizer = read_quantizer(node, self._constants)
-            source = self._constants[inputs[0]]
+            quantizer = read_quantizer(node, constants)
+            source = constants[inputs[0]]
+            if source.dtype != np.float32:
+                raise node.refuse(f"its input must be float32, not {source.dtype}; export it so")
             check_broadcast(node, quantizer.scale, source.shape)
-            integers = quantizer.integers(source)
-            self._weights[name] = _Weights(integers, quantizer.scale)
-            value = quantizer.floats(source)
-        elif node.op == "Transpose" and not node.domain and self._constants[inputs[0]].ndim == 2:
+            quantized[name] = _Weights(quantizer.constant(source), quantizer.scale)
+        elif node.op == "Transpose" and not node.domain and constants.axes(inputs[0]) == 2:
             if check_attributes(node, {"perm": (1, 0)})["perm"] != (1, 0):
                 raise node.refuse("perm must be (1, 0); export the network again")
-            value = self._constants[inputs[0]].T
-            if inputs[0] in self._weights:
-                weights = self._weights[inputs[0]]
-                scale = np.broadcast_to(weights.scale, weights.integers.shape)
-                self._weights[name] = _Weights(weights.integers.T, scale.T)
+            if inputs[0] in quantized:
+                quantized[name] = quantized[inputs[0]].turned
+            else:
+                constants[name] = constants[inputs[0]].T
         else:
             raise node.refuse(
                 "a node of constants must be Constant, Quant, IntQuant, BipolarQuant or a "
                 "Transpose of a matrix; compute its result before the export"
             )
-        self._constants[name] = value
         return True
 
     def _read(self, node: OnnxNode, value: str) -> None:
@@ -192,8 +237,6 @@ class QonnxReader:
             )
         if node.op not in ELEMENTWISE and node.inputs[0] != value:
             raise node.refuse("its first input must be the computed one, and the others constant")
-        if not node.outputs:
-            raise node.refuse("it must have an output; export the network again")
         step: Step
         match node.op:
             case "Quant" | "IntQuant" | "BipolarQuant":
@@ -270,7 +313,7 @@ class QonnxReader:
             flat = check_attributes(node, {"axis": 1})["axis"] in (1, -len(self._shape))
         else:
             check_attributes(node, {"allowzero": 0})
-            target = self._constants.get(node.inputs[1] if len(node.inputs) == 2 else "")
+            target = self._constants.get(node.inputs[1])
             shape = () if target is None else tuple(target.ravel().tolist())
             # 0 keeps a size, and -1 stands for what is left.
             first = shape[:1] == (0,) or shape[:1] == (-1,) or shape[:1] == (batch,)
@@ -337,9 +380,7 @@ class QonnxReader:
     def _weight(self, node: OnnxNode) -> TernaryTensor:
         """Read the weights of a product as trits with scales."""
         transposed = False
-        count = 2
         if node.op == "Gemm":
-            count = 3
             known = {"alpha": 1.0, "beta": 1.0, "transA": 0, "transB": 0}
             values = check_attributes(node, known)
             if (values["alpha"], values["beta"], values["transA"]) != (1.0, 1.0, 0):
@@ -347,25 +388,22 @@ class QonnxReader:
             transposed = values["transB"] != 0
         else:
             check_attributes(node, {})
-        if not 2 <= len(node.inputs) <= count or len(node.outputs) != 1:
-            raise node.refuse("it must have activations, weights and one output")
         name = node.inputs[1]
         if name not in self._constants:
             raise node.refuse(
                 f"its weights {shown(name)} must be constant, not computed from the input; "
                 "attention and other products of two inputs are not read"
             )
-        constant = self._constants[name]
-        weights = self._weights.get(name, _Weights(constant, np.ones((), np.float32)))
-        integers = weights.integers
-        scale = np.broadcast_to(weights.scale, integers.shape)
-        if integers.ndim != 2 or integers.dtype != np.float32:
+        known = self._constants.quantized.get(name)
+        weights = known or _Weights(self._constants[name], np.ones((), np.float32))
+        shape, kind = weights.integers.shape, weights.integers.dtype
+        if len(shape) != 2 or kind == np.int64:
             raise node.refuse(
-                f"its weights must be a float32 matrix, not {integers.dtype} of shape "
-                f"{integers.shape}; export the network again"
+                f"its weights must be a float32 matrix, not {kind} of shape {shape}; export the "
+                "network again"
             )
-        if not transposed:
-            integers, scale = integers.T, scale.T
+        weights = weights if transposed else weights.turned
+        integers, scale = weights.integers, np.atleast_2d(weights.scale)
         n, k = integers.shape
         if k != self._shape[0] or not n or not k:
             raise node.refuse(
@@ -373,12 +411,12 @@ class QonnxReader:
             )
         if k > EXACT_K:
             raise node.refuse(f"it must have at most {EXACT_K} inputs, not {k}; split it")
-        wrong = ~np.isin(integers, (-1, 0, 1))
-        if wrong.any():
-            row, column = (int(i) for i in np.argwhere(wrong)[0])
+        trits = in_parts(lambda x: np.where(np.isin(x, (-1, 0, 1)), x, _NO_TRIT), np.int8, integers)
+        if trits.max() == _NO_TRIT:
+            row, column = (int(i) for i in np.unravel_index(trits.argmax(), trits.shape))
             raise node.refuse(
                 f"its weights must be ternary or binary, not {integers[row, column]:g} for output "
-                f"{row}, input {column}{' (in units of the scale)' * (name in self._weights)}; "
+                f"{row}, input {column}{' (in units of the scale)' * (known is not None)}; "
                 "quantize them to -1, 0 and 1"
             )
         if not (scale == scale[:, :1]).all():
@@ -389,9 +427,7 @@ class QonnxReader:
             scale[:1, :1] if (scale == scale[0, 0]).all() else scale[:, :1]
         )
         with within(node.where):
-            return TernaryTensor.from_trits(
-                f"layers.{len(self.layers)}", integers.astype(np.int8), scales
-            )
+            return TernaryTensor.from_trits(f"layers.{len(self.layers)}", trits, scales)
 
 
 def _quantize(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from ..checkpoint.onnx_graph import OnnxNode
 from ..input_files import shown
@@ -24,7 +24,9 @@ __all__ = [
     "batch_normalization",
     "check_attributes",
     "check_broadcast",
+    "check_operands",
     "elementwise",
+    "in_parts",
     "multi_threshold",
     "read_quantizer",
 ]
@@ -43,11 +45,24 @@ ELEMENTWISE: dict[str, Callable[..., NDArray[Any]]] = {
     "Div": np.divide,
 }
 
+#: Least and largest number of inputs of each operator that is read; all have one output.
+_INPUTS = {
+    "Constant": (0, 0),
+    **dict.fromkeys(("Transpose", "Relu", "Identity", "Flatten"), (1, 1)),
+    **dict.fromkeys((*ELEMENTWISE, "BipolarQuant", "MultiThreshold", "MatMul", "Reshape"), (2, 2)),
+    **dict.fromkeys(("Quant", "IntQuant"), (4, 4)),
+    "Gemm": (2, 3),
+    "BatchNormalization": (5, 5),
+}
+
 #: Operators that round to integers.
 QUANTIZERS = ("Quant", "IntQuant", "BipolarQuant")
 
 #: Domains of the operators of QONNX: the package's, and those of older exporters.
 _DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")
+
+#: Values of a constant that are computed at once.
+_PART = 2**16
 
 #: Largest bit width that is read, which biases have. Limits above 2²⁴ are rounded to float32, as in
 #: QONNX.
@@ -60,21 +75,63 @@ class Quantizer:
 
     Parameters
     ----------
-    integers : function of float32[T, ...] to integral float32 of the same shape
-    scale : float32, or an array that broadcasts to the shape of the weights
+    rule : function of float32[...] and of steps, which broadcast to it, to integral float32
+    step : what the rule divides by
+    scale : float32, or an array that broadcasts to the shape of the weights; the step, times the
+        factors that follow
     low, high : smallest and largest integer
     bits : bit width that the file states; 1 for bipolar values, −1 and +1
     """
 
-    integers: Step
+    rule: Callable[[NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]]
+    step: NDArray[np.float32]
     scale: NDArray[np.float32]
     low: int
     high: int
     bits: int
 
+    def integers(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Quantize float32[T, ...] to integral float32 of the same shape."""
+        return self.rule(x, self.step)
+
+    def constant(self, x: NDArray[np.float32]) -> NDArray[Any]:
+        """Quantize a large array a part at a time.
+
+        Returns
+        -------
+        int8 of the same shape where it holds all integers, else float32
+        """
+        kind = np.int8 if self.low >= -128 and self.high <= 127 else np.float32
+        return in_parts(self.rule, kind, x, self.step)
+
     def floats(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         """Quantize, and multiply by the scale, as a node of QONNX does."""
         return self.integers(x) * self.scale
+
+
+def in_parts(
+    function: Callable[..., NDArray[Any]], kind: DTypeLike, *arrays: NDArray[Any]
+) -> NDArray[Any]:
+    """Apply a function of each place, without other arrays of the whole size.
+
+    Parameters
+    ----------
+    function : takes parts of the arrays, and returns an array of the same shape
+    kind : type of the result; the values are converted to it
+    arrays : float32 or int8, which broadcast
+    """
+    reading, writing = ["readonly"], ["writeonly", "allocate"]
+    parts = np.nditer(
+        [*arrays, None],
+        flags=["external_loop", "buffered", "zerosize_ok"],
+        op_flags=[*([reading] * len(arrays)), writing],
+        op_dtypes=[*([np.float32] * len(arrays)), kind],
+        buffersize=_PART,
+    )
+    with parts:
+        for *values, out in parts:
+            out[...] = function(*values)
+        return parts.operands[-1]
 
 
 def check_attributes(node: OnnxNode, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -112,9 +169,7 @@ def check_attributes(node: OnnxNode, known: Mapping[str, Any]) -> dict[str, Any]
 
 def _constant(node: OnnxNode, place: int, what: str, constants: Constants) -> NDArray[np.float32]:
     """Find a float input of a node that must be constant."""
-    name = node.inputs[place] if place < len(node.inputs) else ""
-    if not name:
-        raise node.refuse(f"its {what} is missing; export the network again")
+    name = node.inputs[place]
     if name not in constants:
         raise node.refuse(
             f"its {what} must be constant, not computed from the input ({shown(name)}); export "
@@ -150,12 +205,28 @@ def _check_domain(node: OnnxNode) -> None:
         )
 
 
-def _check_inputs(node: OnnxNode, count: int) -> None:
-    """Refuse a node with more inputs than its operator has."""
-    if len(node.inputs) > count or len(node.outputs) != 1:
+def check_operands(node: OnnxNode) -> None:
+    """Refuse a node that has more or fewer inputs or outputs than its operator.
+
+    Parameters
+    ----------
+    node : the node; one of an operator or a domain that is not read passes
+
+    Raises
+    ------
+    CheckpointError
+        If the numbers are wrong, or an input that the operator needs, or the output, has no name.
+    """
+    if node.op not in _INPUTS or node.domain not in ("", *_DOMAINS):
+        return
+    least, most = _INPUTS[node.op]
+    legal = least <= len(node.inputs) <= most and all(node.inputs[:least])
+    if not legal or len(node.outputs) != 1 or not node.outputs[0]:
+        number = f"{least} or {most}" if most > least else f"{least}"
+        inputs, outputs = (sum(map(bool, names)) for names in (node.inputs, node.outputs))
         raise node.refuse(
-            f"it must have at most {count} inputs and one output, not {len(node.inputs)} and "
-            f"{len(node.outputs)}; export the network again"
+            f"it must have {number} input{'s' * (most != 1)} and one output, each with a name, not "
+            f"{inputs} and {outputs}; export the network again"
         )
 
 
@@ -182,10 +253,8 @@ def read_quantizer(node: OnnxNode, constants: Constants) -> Quantizer:
         least = scale.min(initial=np.inf)
         raise node.refuse(f"its scales must be above 0, not {least:g}; export the network again")
     if node.op == "BipolarQuant":
-        _check_inputs(node, 2)
         check_attributes(node, {})
-        return Quantizer(integers=_signs, scale=scale, low=-1, high=1, bits=1)
-    _check_inputs(node, 4)
+        return Quantizer(rule=_signs, step=scale, scale=scale, low=-1, high=1, bits=1)
     zero_point = _constant(node, 2, "zero point", constants)
     if zero_point.any():
         found = zero_point[zero_point != 0][0]
@@ -210,11 +279,12 @@ def read_quantizer(node: OnnxNode, constants: Constants) -> Quantizer:
     signed = _check_flag(node, "signed", values["signed"])
     narrow = _check_flag(node, "narrow", values["narrow"])
     if signed and bits == 1:
-        return Quantizer(integers=_signs, scale=scale, low=-1, high=1, bits=1)
+        return Quantizer(rule=_signs, step=scale, scale=scale, low=-1, high=1, bits=1)
     low = narrow - 2 ** (bits - 1) if signed else 0
     high = 2 ** (bits - 1) - 1 if signed else 2**bits - 1 - narrow
     return Quantizer(
-        integers=lambda x: np.rint(np.clip(x / scale, low, high)),
+        rule=lambda x, step: np.rint(np.clip(x / step, low, high)),
+        step=scale,
         scale=scale,
         low=low,
         high=high,
@@ -222,7 +292,7 @@ def read_quantizer(node: OnnxNode, constants: Constants) -> Quantizer:
     )
 
 
-def _signs(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def _signs(x: NDArray[np.float32], _: NDArray[np.float32]) -> NDArray[np.float32]:
     """Compute +1 for x ≥ 0, else −1."""
     return np.where(x >= 0, np.float32(1), np.float32(-1))
 
@@ -244,7 +314,6 @@ def multi_threshold(node: OnnxNode, constants: Constants, channels: int) -> Quan
         If a parameter is not legal.
     """
     _check_domain(node)
-    _check_inputs(node, 2)
     thresholds = _constant(node, 1, "thresholds", constants)
     if thresholds.ndim != 2 or not thresholds.size or len(thresholds) not in (1, channels):
         raise node.refuse(
@@ -261,7 +330,7 @@ def multi_threshold(node: OnnxNode, constants: Constants, channels: int) -> Quan
         )
     low, steps = round(bias / scale), thresholds.shape[1]
 
-    def integers(x: NDArray[np.float32]) -> NDArray[np.float32]:
+    def rule(x: NDArray[np.float32], _: NDArray[np.float32]) -> NDArray[np.float32]:
         # A step at a time: all steps at once would take as much memory again for each.
         count = np.zeros(x.shape, np.float32)
         for step in thresholds.T:
@@ -269,7 +338,8 @@ def multi_threshold(node: OnnxNode, constants: Constants, channels: int) -> Quan
         return count + np.float32(low)
 
     return Quantizer(
-        integers=integers,
+        rule=rule,
+        step=np.full((), scale, np.float32),
         scale=np.full((), scale, np.float32),
         low=low,
         high=low + steps,
@@ -292,7 +362,6 @@ def elementwise(node: OnnxNode, value: str, constants: Constants, shape: tuple[i
     CheckpointError
         If no operand is constant, or the constant has another value for each input vector.
     """
-    _check_inputs(node, 2)
     check_attributes(node, {})
     first = node.inputs[0] == value
     operand = _constant(node, int(first), "second operand" if first else "first operand", constants)
@@ -333,7 +402,6 @@ def batch_normalization(node: OnnxNode, constants: Constants, shape: tuple[int, 
     CheckpointError
         If it is for training, or a parameter is not legal.
     """
-    _check_inputs(node, 5)
     known = {"epsilon": 1e-5, "momentum": ..., "training_mode": 0, "spatial": 1}
     values = check_attributes(node, known)
     if values["training_mode"] or not values["spatial"]:

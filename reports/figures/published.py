@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from ...sim.cost.datafiles import read_data, record
+from ...sim.cost.datafiles import read_data
 from ...sim.cost.model_shapes import MODELS
 from ...sim.cost.profiles import FORMATS, find_profile
+from ...sim.tools.records import record
 from .style import Drawing, looks, note
 
 __all__ = ["MacEnergy", "draw_mac_energies", "mac_energies"]

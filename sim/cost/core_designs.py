@@ -7,7 +7,8 @@ from typing import Any, Self
 
 from ...hw.token.config import CORE_PRESETS, TokenConfig
 from ..tools.errors import estimate_errors
-from .datafiles import DATA, find, read_data, record
+from ..tools.records import record
+from .datafiles import DATA, find, read_data
 from .designs import Design, own_design
 from .memories import Memory
 from .system import bandwidth

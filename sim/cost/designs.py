@@ -8,7 +8,8 @@ from typing import Any
 from ...golden.checks import check_choice, check_integer, check_kind, check_number
 from ...hw.config import PRESETS, MatVecConfig
 from ..tools.errors import EstimateError, estimate_errors
-from .datafiles import DATA, find, read_data, record
+from ..tools.records import record
+from .datafiles import DATA, find, read_data
 from .memories import EFFICIENCY, Efficiency, Memory
 from .processors import Processor
 from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format

@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 from ...golden.checks import check_number
 from ..tools.errors import estimate_errors
-from .datafiles import DATA, find, read_data, record
+from ..tools.records import record
+from .datafiles import DATA, find, read_data
 
 __all__ = [
     "DRAM",

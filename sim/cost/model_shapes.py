@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..tools.errors import EstimateError
-from .datafiles import DATA, read_data, record
+from ..tools.records import record
+from .datafiles import DATA, read_data
 from .sizes import TransformerSizes
 from .transformer import transformer_shape
 from .workload import Linear, ModelShape

@@ -5,7 +5,8 @@ from math import inf
 
 from ...golden.checks import check_integer, check_number
 from ..tools.errors import estimate_errors
-from .datafiles import DATA, find, read_data, record
+from ..tools.records import record
+from .datafiles import DATA, find, read_data
 
 __all__ = ["ISSUE_SHARE", "KERNELS", "RUNTIMES", "IssueShare", "Kernel", "Processor", "Runtime"]
 

@@ -12,7 +12,8 @@ from typing import Any
 from ...hw.config import MatVecConfig
 from ..gatelevel.table import Table, library_names, load_table
 from ..tools.errors import EstimateError
-from .datafiles import DATA, find, read_data, record
+from ..tools.records import record
+from .datafiles import DATA, find, read_data
 
 __all__ = [
     "FORMATS",

@@ -14,9 +14,10 @@ from ...hw.token.config import CORE_PRESETS
 from ..gatelevel.core_table import CoreTable, operations
 from ..gatelevel.table import Characterization, Table
 from ..tools.errors import EstimateError
+from ..tools.records import record
 from .core.extension import extended_cycles
 from .core_system import core_sizes
-from .datafiles import DATA, read_data, record
+from .datafiles import DATA, read_data
 from .memories import Dram
 from .model_shapes import MODELS
 from .profiles import find_format, measured_profile

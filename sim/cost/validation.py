@@ -8,7 +8,8 @@ from typing import Any
 
 from ...golden.checks import check_integer, check_number
 from ..tools.errors import EstimateError, estimate_errors
-from .datafiles import DATA, find, read_data, record
+from ..tools.records import record
+from .datafiles import DATA, find, read_data
 from .designs import Design, find_design
 from .memories import find_memory
 from .model_shapes import MODELS

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass
 from math import ceil
 from typing import Any
 
+from ...golden.errors import printable
 from ...golden.templates import render
 from ...hw.config import MatVecConfig
 from ..gatelevel.table import LANES, Table, load_table
@@ -43,7 +44,7 @@ class _Number:
     def __str__(self) -> str:
         """Write the number and its origin as YAML; no exponent, which YAML reads as a string."""
         text = f"{self.value:.9f}".rstrip("0").rstrip(".")
-        return f"{text}  # {self.label}: {' '.join(self.source.split())}"
+        return f"{text}  # {self.label}: {printable(self.source)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +127,7 @@ def zigzag_core(config: MatVecConfig, *, library: str, memory: str) -> ZigzagCor
         core=name,
         config=config,
         library=library,
-        node=table.node,
+        node=printable(table.node),
         boundary=profile.boundary,
         clock=f"{clock:g}",
         weight_bits=_WEIGHT_BITS,

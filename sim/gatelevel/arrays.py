@@ -10,13 +10,13 @@ import numpy as np
 
 from ...hw.baselines.output_stationary import OutputStationaryArray
 from ..tools.errors import EstimateError
+from .array_energy import ArrayEnergy
 from .interpreter import run_netlist
 from .library import Library
 from .netlist import Activity, Net, Netlist
 from .placed import Layout, lay_out
 from .power import measure_power
 from .synthesis import map_component
-from .table import ArrayEnergy
 
 __all__ = ["ARRAY_LIBRARY", "measure_arrays", "published_arrays"]
 

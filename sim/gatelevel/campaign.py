@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from ...golden.files import check_outputs, write_text
+from ...golden.files import check_outputs, read_json, write_text
 from ...hw.baselines import BASELINES, DotConfig
 from ..tools.errors import EstimateError
 from ..tools.pool import process_pool
@@ -295,8 +295,8 @@ def _load(file: Path, library: str, node: str, liberty: Sequence[Path]) -> dict[
     check_outputs([file], inputs=liberty, force=True)
     table = {"library": library, "node": node, "provenance": [], "sram": [], "rows": []}
     if file.exists():
+        stored = read_json(file)
         try:
-            stored = json.loads(file.read_text(encoding="utf-8"))
             table |= stored | {"node": node or stored["node"]}
             if not all("key" in row for row in stored["rows"]):
                 raise ValueError("a row has no key")

@@ -4,20 +4,22 @@ The table of a library is ``data/gate-<library>.json``. To read it needs neither
 tool; ``trilith characterize --all`` measures its rows.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from ...golden.files import read_json
 from ..tools.errors import EstimateError
+from ..tools.records import record
+from .array_energy import ArrayEnergy
 from .rivals import RIVALS
 
 __all__ = [
     "COMPARED_UNITS",
     "FP16_UNIT",
     "LANES",
-    "ArrayEnergy",
     "Characterization",
     "Placed",
     "Sram",
@@ -28,6 +30,8 @@ __all__ = [
     "read_table",
     "table_file",
 ]
+
+_Record = TypeVar("_Record")
 
 _DATA = Path(__file__).parent / "data"
 
@@ -195,51 +199,6 @@ class Sram:
     def kilobytes(self) -> float:
         """Capacity in KiB."""
         return self.words * self.bits / 8192
-
-
-@dataclass(frozen=True, kw_only=True)
-class ArrayEnergy:
-    """Energy of a systolic array of INT8 with a clock tree and wires, in pJ per MAC.
-
-    Parameters
-    ----------
-    size : rows and columns of elements
-    period_ps : period of the clock in ps
-    activity : what changes how often, in transitions per cycle
-    sequential_pj, combinational_pj, clock_pj : energy of flip-flops, of other cells, and of the
-        clock tree with the pins that it drives; their sum is all of it
-    internal_pj, switching_pj, leakage_pj : the same energy by kind
-    cells, flip_flops, clock_buffers : numbers of them
-    area_um2 : area of the cells in µm²; None if it is not published
-    wire_um, clock_wire_um : length of all wires, and of the clock's, in µm
-    max_ghz : clock that the worst path allows, in GHz; None if it is not published
-    source : where published figures come from
-    label : origin of the figures
-    """
-
-    size: int
-    period_ps: float
-    activity: str
-    sequential_pj: float
-    combinational_pj: float
-    clock_pj: float
-    internal_pj: float
-    switching_pj: float
-    leakage_pj: float
-    cells: int
-    flip_flops: int
-    clock_buffers: int
-    area_um2: float | None
-    wire_um: float
-    clock_wire_um: float
-    max_ghz: float | None
-    source: str
-    label: str
-
-    @property
-    def energy_pj(self) -> float:
-        """All of the energy, in pJ per MAC."""
-        return self.sequential_pj + self.combinational_pj + self.clock_pj
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -455,19 +414,29 @@ def read_table(file: Path, library: str) -> Table:
     EstimateError
         If the table is damaged, empty, or of an older version.
     """
+    stored = read_json(file)
     try:
-        stored: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         older = any("key" in row and not row.keys() >= _MEASURED for row in stored["rows"])
-        rows = [_row(row, library, stored["provenance"]) for row in stored["rows"] if not older]
-        macros = [Sram(**macro) for macro in stored["sram"]]
+        rows = [
+            _row(row, library, stored["provenance"], f"{file}: rows: {place}")
+            for place, row in enumerate(stored["rows"])
+            if not older
+        ]
+        macros = [
+            _finite(record(Sram, macro, f"{file}: sram: {place}"), f"{file}: sram: {place}")
+            for place, macro in enumerate(stored["sram"])
+        ]
         table = Table(
             library=library,
             node=str(stored["node"]),
             rows=tuple(rows),
             sram=tuple(macros),
-            arrays=tuple(ArrayEnergy(**array) for array in stored.get("arrays", [])),
+            arrays=tuple(
+                record(ArrayEnergy, array, f"{file}: arrays: {place}")
+                for place, array in enumerate(stored.get("arrays", []))
+            ),
         )
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise EstimateError(
             f"{file}: the file must be a table of measured figures: {error!r}"
         ) from None
@@ -483,9 +452,26 @@ def read_table(file: Path, library: str) -> Table:
 _MEASURED = {one.name for one in fields(Characterization)} - {"library", "provenance", "label"}
 
 
-def _row(row: Mapping[str, Any], library: str, origins: list[dict[str, Any]]) -> Characterization:
+def _finite(found: _Record, where: str) -> _Record:
+    """Refuse an entry of which a number is infinite."""
+    for name, value in vars(found).items():
+        numbers = value.values() if name == "parts_fj" else [value]
+        if inf in numbers or -inf in numbers:
+            raise EstimateError(f"{where}: the key {name!r} must be finite; measure it again")
+    return found
+
+
+def _row(
+    row: Mapping[str, Any], library: str, origins: list[dict[str, Any]], where: str
+) -> Characterization:
     """Read a row, which has the place of its provenance in the list of origins."""
-    measured = {name: row[name] for name in _MEASURED}
-    if measured["placed"] is not None:
-        measured["placed"] = Placed(**measured["placed"])
-    return Characterization(library=library, provenance=origins[row["provenance"]], **measured)
+    own = {name: row[name] for name in _MEASURED}
+    if own["placed"] is not None:
+        own["placed"] = record(Placed, own["placed"], f"{where}: placed")
+    origin = {"library": library, "provenance": origins[row["provenance"]]}
+    found = _finite(record(Characterization, own | origin, where), where)
+    if found.lanes < 1 or found.rows < 1 or "clock" not in found.parts_fj:
+        raise EstimateError(
+            f"{where}: lanes and rows must be 1 or more, and parts_fj must have clock"
+        )
+    return found

@@ -147,7 +147,7 @@ TARGETS = [
         dump=_dump,
         read=_read,
         naive=_naive,
-        share=50_000,
+        share=20_000,
         raw=False,
     ),
 ]

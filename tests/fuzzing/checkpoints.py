@@ -57,6 +57,12 @@ def _matrices(config: dict[str, Any], kind: str) -> dict[str, np.ndarray]:
         if kind == "packed":
             tensors[f"{module}.weight"] = pack_weights(trits)
             tensors[f"{module}.weight_scale"] = np.array([scale], ml_dtypes.bfloat16)
+        elif kind in ("rows", "groups"):
+            tensors[f"{module}.weight"] = pack_weights(trits)
+            scales = scale + rng.integers(0, 8, (n, k // 4)) / 8
+            rows = scales[:, 0].astype(np.float32)
+            scales = rows if kind == "rows" else scales.astype(np.float16)
+            tensors[f"{module}.weight_scale"] = scales
         elif kind == "mlx":
             words = rng.integers(0, 3, (n, k // 16, 16), np.uint32) << np.arange(0, 32, 2)
             tensors[f"{module}.weight"] = words.sum(axis=2, dtype=np.uint32)
@@ -71,7 +77,7 @@ def _matrices(config: dict[str, Any], kind: str) -> dict[str, np.ndarray]:
     return tensors
 
 
-def _model(config: dict[str, Any], kind: str) -> dict[str, np.ndarray]:
+def model(config: dict[str, Any], kind: str) -> dict[str, np.ndarray]:
     """All tensors of a model."""
     hidden, ffn = config["hidden_size"], config["intermediate_size"]
     norms = {"input_layernorm": hidden, "post_attention_layernorm": hidden}
@@ -107,11 +113,11 @@ def content(checkpoint: Checkpoint) -> dict[str, Any]:
     }
 
 
-def _read(folder: Path, name: str = "", **options: str | None) -> dict[str, Any]:
+def read(folder: Path, name: str = "", **options: str | None) -> dict[str, Any]:
     return content(load_checkpoint(folder / name, **options))
 
 
-def _naive_folder(folder: Path, kind: str) -> dict[str, Any]:
+def naive_folder(folder: Path, kind: str) -> dict[str, Any]:
     """A Hugging Face folder with one file, or with an index."""
     config = json.loads((folder / "config.json").read_bytes())
     index = folder / "model.safetensors.index.json"
@@ -129,7 +135,7 @@ def _naive_folder(folder: Path, kind: str) -> dict[str, Any]:
         stored = tensors[f"{module}.weight"]
         if kind == "mlx":
             ternary[module] = naive.mlx_weights(tensors, module, config)
-        elif kind == "packed":
+        elif kind in ("packed", "rows", "groups"):
             ternary[module] = naive.packed_weights(tensors, config, module, n)
         else:
             w = stored.astype(np.float32)
@@ -154,13 +160,13 @@ def dump_folder(tree: Object) -> dict[str, bytes]:
 
 
 def one_file(kind: str, config: dict[str, Any]) -> Object:
-    weights = safetensors_tree(_model(config, kind))
+    weights = safetensors_tree(model(config, kind))
     return Object([["config.json", Object.of(config)], ["model.safetensors", weights]])
 
 
 def _shards() -> Object:
     """The packed model in two files."""
-    tensors = _model(CONFIG, "packed")
+    tensors = model(CONFIG, "packed")
     names = [f"model-{place}-of-2.safetensors" for place in (1, 2)]
     parts = [dict(list(tensors.items())[place::2]) for place in (0, 1)]
     places = {one: name for name, part in zip(names, parts, strict=True) for one in part}
@@ -225,11 +231,19 @@ _NUMBERS = {
 }
 
 
-def _gguf_model(kind: str, size: int) -> Object:
-    """A layer of matrices [size, size] whose legal random bytes have one scale."""
+#: Metadata and tensors of a GGUF file: (type, value), and (shape, type, bytes).
+Parts = tuple[dict[str, tuple[int, Any]], dict[str, tuple[tuple[int, ...], int, bytes]]]
+
+
+def gguf_parts(kind: str, size: int, *tables: str) -> Parts:
+    """A layer of matrices [size, size] whose legal random bytes have one scale.
+
+    ``tables`` names further matrices [2, size], such as the embedding.
+    """
     rng, tensors = np.random.default_rng(2), {}
-    for name in list(_LAYER)[:7]:
-        n, k = size // 4 if name in ("attn_k", "attn_v") else size, size
+    rows = dict.fromkeys(("blk.0.attn_k", "blk.0.attn_v"), size // 4) | dict.fromkeys(tables, 2)
+    for name in [*(f"blk.0.{part}" for part in list(_LAYER)[:7]), *tables]:
+        n, k = rows.get(name, size), size
         codes = rng.integers(0, 3, (n * k // 256, 256), np.uint8)
         four = codes[:, 0::4] | codes[:, 1::4] << 2 | codes[:, 2::4] << 4 | codes[:, 3::4] << 6
         d = np.full((len(codes), 1), 0.75, np.float16).view(np.uint8)
@@ -255,11 +269,11 @@ def _gguf_model(kind: str, size: int) -> Object:
             digits = rng.integers(0, 3, (len(codes), 48), np.uint16) * 81
             q = np.concatenate([digits + rng.integers(0, 81, digits.shape), digits[:, :4]], axis=1)
             data = np.concatenate([(-(-256 * q // 243)).astype(np.uint8), d], axis=1).tobytes()
-        tensors[f"blk.0.{name}.weight"] = (n, k), _NUMBERS[kind], data
+        tensors[f"{name}.weight"] = (n, k), _NUMBERS[kind], data
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
         tensors[f"{name}.weight"] = (size,), 0, np.ones(size, np.float32).tobytes()
     embedding = np.arange(2 * size).astype(np.float16).tobytes()
-    tensors["token_embd.weight"] = (2, size), 1, embedding
+    tensors.setdefault("token_embd.weight", ((2, size), 1, embedding))
     if kind == "tq2_0":
         tensors["blk.0.attn_q.scale"] = (1,), 0, np.float32(0.3).tobytes()
     sizes = {
@@ -270,10 +284,10 @@ def _gguf_model(kind: str, size: int) -> Object:
         "rope.dimension_count": size // 4,
     }
     changed = {f"llama.{key}": (4, value) for key, value in sizes.items()}
-    return gguf_tree(_METADATA | changed, tensors)
+    return _METADATA | changed, tensors
 
 
-def _gguf_name(name: str) -> str:
+def gguf_name(name: str) -> str:
     stem, dot, end = name.rpartition(".")
     if end == "weight" and stem in _OUTER:
         return f"{_OUTER[stem]}.weight"
@@ -283,7 +297,7 @@ def _gguf_name(name: str) -> str:
     return stem + dot + end
 
 
-def _gguf_config(metadata: dict[str, tuple[int, Any]], tensors: Any) -> dict[str, Any]:
+def gguf_config(metadata: dict[str, tuple[int, Any]], tensors: Any) -> dict[str, Any]:
     """The sizes that the metadata state, with llama.cpp's defaults."""
     arch = metadata["general.architecture"][1]
     config = {}
@@ -297,6 +311,8 @@ def _gguf_config(metadata: dict[str, tuple[int, Any]], tensors: Any) -> dict[str
         config.setdefault("vocab_size", len(tensors["token_embd.weight"]))
     for key in ("bos_token_id", "eos_token_id"):
         config[key] = metadata.get(f"tokenizer.ggml.{key}", (4, None))[1]
+    if arch == "qwen3":
+        config.setdefault("head_dim", config["hidden_size"] // config["num_attention_heads"])
     scaling = metadata.get(f"{arch}.rope.scaling.type", (8, "linear"))[1]
     factor = metadata.get(f"{arch}.rope.scaling.factor", (6, 1.0))[1]
     if scaling != "none" and (scaling, factor) != ("linear", 1.0):
@@ -304,10 +320,10 @@ def _gguf_config(metadata: dict[str, tuple[int, Any]], tensors: Any) -> dict[str
     return config
 
 
-def _naive_gguf(folder: Path, i2_s: str) -> dict[str, Any]:
+def naive_gguf(folder: Path, i2_s: str) -> dict[str, Any]:
     metadata, tensors = naive.gguf((folder / "model.gguf").read_bytes(), i2_s)
-    config = _gguf_config(metadata, tensors)
-    ours = naive.once([(_gguf_name(name), array) for name, array in tensors.items()])
+    config = gguf_config(metadata, tensors)
+    ours = naive.once([(gguf_name(name), array) for name, array in tensors.items()])
     permuted = metadata["general.architecture"][1] in ("llama", "minicpm")
     ternary, taken = {}, set()
     for module, shape in naive.linear_shapes(config).items():
@@ -326,8 +342,8 @@ def _naive_gguf(folder: Path, i2_s: str) -> dict[str, Any]:
     return {"config": config, "ternary": ternary, "tensors": others}
 
 
-def _read_gguf(folder: Path, i2_s: str) -> dict[str, Any]:
-    found = _read(folder, "model.gguf", i2s_layout=i2_s)
+def read_gguf(folder: Path, i2_s: str) -> dict[str, Any]:
+    found = read(folder, "model.gguf", i2s_layout=i2_s)
     keys = {*_KEYS, "bos_token_id", "eos_token_id", "rope_scaling"} & found["config"].keys()
     return found | {"config": {key: found["config"][key] for key in keys}}
 
@@ -335,21 +351,21 @@ def _read_gguf(folder: Path, i2_s: str) -> dict[str, Any]:
 def _gguf_target(kind: str, share: int, i2_s: str = "auto") -> Target:
     return Target(
         name=kind if i2_s == "auto" else f"{kind} {i2_s}",
-        tree=_gguf_model(kind, 128 if kind == "i2_s" else 256),
+        tree=gguf_tree(*gguf_parts(kind, 128 if kind == "i2_s" else 256)),
         dump=lambda tree: {"model.gguf": gguf_bytes(tree)},
-        read=partial(_read_gguf, i2_s=i2_s),
-        naive=partial(_naive_gguf, i2_s="block128" if i2_s == "auto" else i2_s),
+        read=partial(read_gguf, i2_s=i2_s),
+        naive=partial(naive_gguf, i2_s="block128" if i2_s == "auto" else i2_s),
         share=share,
     )
 
 
-def _folder_target(name: str, tree: Object, kind: str, share: int) -> Target:
+def folder_target(name: str, tree: Object, kind: str, share: int) -> Target:
     return Target(
         name=name,
         tree=tree,
         dump=dump_folder,
-        read=partial(_read, quantize="absmean" if kind == "master" else None),
-        naive=partial(_naive_folder, kind=kind),
+        read=partial(read, quantize="absmean" if kind == "master" else None),
+        naive=partial(naive_folder, kind=kind),
         share=share,
     )
 
@@ -363,23 +379,25 @@ LARGE |= dict.fromkeys(("q2_0_64", "q2_0_128", "stq1_0", "pq2_0", "ptq1_0", "iq2
 def large_model(name: str, size: int) -> dict[str, bytes]:
     """The files of a model of one layer with matrices of about [size, size]."""
     if name in _NUMBERS:
-        return {"model.gguf": gguf_bytes(_gguf_model(name, size))}
+        return {"model.gguf": gguf_bytes(gguf_tree(*gguf_parts(name, size)))}
     sizes = {"hidden_size": size, "intermediate_size": 2 * size, "num_attention_heads": 4}
     family = {} if name == "packed" else LLAMA
     return dump_folder(one_file(name, CONFIG | family | sizes))
 
 
 TARGETS = [
-    _folder_target("packed", one_file("packed", CONFIG), "packed", 50_000),
-    _folder_target("shards", _shards(), "packed", 25_000),
-    _folder_target("ternary", one_file("ternary", CONFIG | LLAMA), "ternary", 50_000),
-    _folder_target("master", one_file("master", CONFIG | LLAMA), "master", 50_000),
-    _folder_target("mlx", one_file("mlx", MLX), "mlx", 25_000),
+    folder_target("packed", one_file("packed", CONFIG), "packed", 30_000),
+    folder_target("shards", _shards(), "packed", 20_000),
+    folder_target("ternary", one_file("ternary", CONFIG | LLAMA), "ternary", 30_000),
+    folder_target("master", one_file("master", CONFIG | LLAMA), "master", 30_000),
+    folder_target("rows", one_file("rows", CONFIG), "rows", 20_000),
+    folder_target("groups", one_file("groups", CONFIG), "groups", 20_000),
+    folder_target("mlx", one_file("mlx", MLX), "mlx", 25_000),
     _gguf_target("i2_s", 25_000),
-    _gguf_target("i2_s", 25_000, "block64"),
-    _gguf_target("i2_s", 25_000, "rows4"),
+    _gguf_target("i2_s", 15_000, "block64"),
+    _gguf_target("i2_s", 15_000, "rows4"),
     _gguf_target("tq1_0", 25_000),
-    _gguf_target("tq2_0", 50_000),
+    _gguf_target("tq2_0", 30_000),
     *(
         _gguf_target(kind, 25_000)
         for kind in ("q2_0_64", "q2_0_128", "stq1_0", "pq2_0", "ptq1_0", "iq2_bn")

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -118,11 +119,11 @@ def _naive_config(folder: Path) -> dict[str, Any]:
 # Weight streams.
 
 
-def _stream_tree() -> Object:
-    config = MatVecConfig(lanes=5, rows=2, code="base3", k_max=64, n_max=64)
-    rng, entries, weights, scales = np.random.default_rng(3), [], b"", b""
-    for place, (n, k) in enumerate([(6, 11), (3, 8)]):
-        beats = weight_beats(config, rng.integers(-1, 2, (n, k), np.int8))
+def _stream_tree(config: MatVecConfig, trits: Iterable[np.ndarray]) -> Object:
+    entries, weights, scales = [], b"", b""
+    for place, matrix in enumerate(trits):
+        n, k = matrix.shape
+        beats = weight_beats(config, matrix)
         weights += bytes(-len(weights) % 128)
         scale = np.arange(1, 1 + (k == 8) + 1, dtype=np.float32).reshape(1, -1)
         entry = {"name": f"layers.{place}", "n": n, "k": k, "offset": len(weights)}
@@ -137,6 +138,20 @@ def _stream_tree() -> Object:
     }
     files = [["weights.bin", weights], ["scales.bin", scales]]
     return Object([["manifest.json", Object.of(manifest)], *files])
+
+
+def _random_trits() -> Iterator[np.ndarray]:
+    rng = np.random.default_rng(3)
+    return (rng.integers(-1, 2, shape, np.int8) for shape in [(6, 11), (3, 8)])
+
+
+def _sherry_trits() -> Iterator[np.ndarray]:
+    """Exactly one zero in each four weights."""
+    rng = np.random.default_rng(3)
+    for n, k in [(6, 12), (3, 8)]:
+        trits = rng.choice(np.array([-1, 1], np.int8), (n, k // 4, 4))
+        trits[np.arange(n)[:, np.newaxis], np.arange(k // 4), rng.integers(0, 4, (n, k // 4))] = 0
+        yield trits.reshape(n, k)
 
 
 def _dump_stream(tree: Any) -> dict[str, bytes]:
@@ -311,17 +326,23 @@ TARGETS = [
             dump=partial(_json_file, "config.json"),
             read=_read_config,
             naive=_naive_config,
-            share=60_000,
+            share=40_000,
         )
         for name, config in (("bitnet", CONFIG), ("qwen3", CONFIG | _QWEN))
     ),
-    Target(
-        name="stream",
-        tree=_stream_tree(),
-        dump=_dump_stream,
-        read=lambda folder: content(read_streams(folder)[1])["ternary"],
-        naive=naive.streams,
-        share=50_000,
+    *(
+        Target(
+            name=name,
+            tree=_stream_tree(MatVecConfig(rows=2, k_max=64, n_max=64, **shape), trits()),
+            dump=_dump_stream,
+            read=lambda folder: content(read_streams(folder)[1])["ternary"],
+            naive=naive.streams,
+            share=share,
+        )
+        for name, shape, trits, share in (
+            ("stream", {"lanes": 5, "code": "base3"}, _random_trits, 35_000),
+            ("stream sherry", {"lanes": 8, "code": "sherry"}, _sherry_trits, 25_000),
+        )
     ),
     Target(
         name="mlp",
@@ -329,7 +350,7 @@ TARGETS = [
         dump=_dump_mlp,
         read=_read_mlp,
         naive=_naive_mlp,
-        share=40_000,
+        share=20_000,
     ),
     Target(
         name="liberty",
@@ -337,6 +358,6 @@ TARGETS = [
         dump=lambda tree: {"cells.lib": _liberty_text(tree).encode("latin-1")},
         read=lambda folder: _as_dict(read_liberty(folder / "cells.lib").parse()),
         naive=_naive_liberty,
-        share=60_000,
+        share=30_000,
     ),
 ]

@@ -211,6 +211,6 @@ TARGETS = [
         dump=_dump,
         read=_read,
         naive=_naive,
-        share=40_000,
+        share=30_000,
     ),
 ]

@@ -159,21 +159,36 @@ def gguf(data: bytes, i2_s: str) -> tuple[dict[str, tuple[int, Any]], dict[str, 
     found = once(metadata)
     alignment = found.get("general.alignment", (4, 32))[1]
     start = -(-cursor.place // alignment) * alignment
-    offsets = [*sorted({offset for _, (_, _, offset) in infos}), len(data) - start]
+    infos = once(infos)
+    layout = _layout_of_42(infos, len(data) - start, alignment)
     tensors = {}
-    for name, (shape, kind, offset) in once(infos).items():
-        if kind == 42:
-            # The space up to the next tensor shows the layout.
-            space = offsets[offsets.index(offset) + 1] - offset
-            kind = next(
-                one
-                for one in (420, 421, 43)
-                if shape[-1] % BLOCKS[one][0] == 0
-                and 0 <= space - prod(shape) // BLOCKS[one][0] * BLOCKS[one][1] < alignment
-            )
+    for name, (shape, kind, offset) in infos.items():
+        kind = layout if kind == 42 else kind
         piece = _gguf_slice(data, start + offset, shape, kind)
         tensors[name] = _gguf_tensor(piece, tuple(shape), kind, i2_s)
     return found, tensors
+
+
+def _layout_of_42(infos: dict[str, Any], size: int, alignment: int) -> int:
+    """The only layout of which all tensors of the type 42 fill the space up to the next one."""
+    offsets = [*sorted({offset for _, _, offset in infos.values()}), size]
+
+    def fits(layout: int) -> bool:
+        weights, block = BLOCKS[layout]
+        spaces = [
+            (shape, offsets[offsets.index(offset) + 1] - offset)
+            for shape, kind, offset in infos.values()
+            if kind == 42
+        ]
+        return all(
+            shape[-1] % weights == 0 and 0 <= space - prod(shape) // weights * block < alignment
+            for shape, space in spaces
+        )
+
+    if not any(kind == 42 for _, kind, _ in infos.values()):
+        return 42
+    (layout,) = filter(fits, (420, 421, 43))
+    return layout
 
 
 #: Weights and bytes of a block of types that the library does not know; 420 and 421 are of 42.

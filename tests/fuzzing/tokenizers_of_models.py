@@ -119,7 +119,7 @@ def _gguf_target(keys: dict[str, tuple[int, Any]]) -> Target:
         dump=lambda tree: {"model.gguf": gguf_bytes(tree)},
         read=_read_gguf,
         naive=_naive_gguf,
-        share=30_000,
+        share=20_000,
     )
 
 
@@ -130,7 +130,7 @@ TARGETS = [
         dump=_dump,
         read=_read,
         naive=_naive,
-        share=50_000,
+        share=35_000,
     ),
     Target(
         name="tokenizer files",
@@ -138,7 +138,7 @@ TARGETS = [
         dump=_dump,
         read=_read,
         naive=None,
-        share=30_000,
+        share=25_000,
     ),
     _gguf_target(_BPE),
     _gguf_target(_SENTENCEPIECE),

@@ -3,8 +3,9 @@ from dataclasses import dataclass
 
 import pytest
 
-from trilith.sim.cost.datafiles import DATA, read_data, record
+from trilith.sim.cost.datafiles import DATA, read_data
 from trilith.sim.tools.errors import EstimateError
+from trilith.sim.tools.records import record
 
 
 @dataclass(frozen=True, kw_only=True)
