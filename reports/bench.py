@@ -102,19 +102,21 @@ def _simulation_speed() -> None:
     print(f"  cocotb / bare   {theirs / ours:.2f} of the speed (best of {_ROUNDS} rounds each)")
 
 
-def make_checkpoint(folder: str) -> None:
-    """Write a synthetic model of 2B4T's size."""
-    write_huggingface(bitnet.synthetic_checkpoint(), Path(folder))
+def make_checkpoint(folder: str, kind: str) -> None:
+    """Write a synthetic model of 2B4T's size, of the kind ``free`` or ``quads`` of its zeros."""
+    write_huggingface(bitnet.synthetic_checkpoint(quads=kind == "quads"), Path(folder))
 
 
-def _large_checkpoint() -> Path:
+def _large_checkpoint(kind: str) -> Path:
     """Make a synthetic model of 2B4T's size, once; return its folder."""
-    source = build_folder() / "bench-2b4t"
+    source = build_folder() / f"bench-2b4t-{kind}"
     if not source.is_dir():
         source.parent.mkdir(parents=True, exist_ok=True)
         # A child's peak memory begins with its parent's: the model is made in another process.
-        make = "from trilith.reports.bench import make_checkpoint as f; import sys; f(sys.argv[1])"
-        run_program([sys.executable, "-c", make, source])
+        make = (
+            "from trilith.reports.bench import make_checkpoint as f; import sys; f(*sys.argv[1:])"
+        )
+        run_program([sys.executable, "-c", make, source, kind])
     return source
 
 
@@ -158,22 +160,31 @@ def _checkpoint_speed() -> None:
     that were read. The rate is that of the packed weights alone. The files that are written have
     the embeddings too, except for the stream.
     """
-    source = _large_checkpoint()
-    target = source.with_name("bench-converted")
+    source, quads = _large_checkpoint("free"), _large_checkpoint("quads")
     weights = sum(n * k for n, k in bitnet.LAYER_SHAPES.values()) * 30
     size = (source / "model.safetensors").stat().st_size
     print(f"Checkpoint of 2B4T's size ({weights / 4e6:.0f} of {size / 1e6:.0f} MB packed weights)")
     print(f"  inspect              {_model('inspect', str(source))[1]}")
     kinds = ("i2_s", "tq2_0", "tq1_0", "q2_0_64", "q2_0_128", "pq2_0", "ptq1_0", "iq2_bn", "mlx")
     for kind in (*kinds, "huggingface", "stream"):
-        seconds, figures = _model("convert", str(source), str(target), "--to", kind)
-        rate = weights / 4e6 / seconds
-        print(f"  convert {kind:<12} {figures}, {rate:.0f} MB/s of packed weights")
-        if kind in ("i2_s", "stream"):
-            print(f"  verify {kind:<13} {_model('verify', str(target), str(source))[1]}")
-        shutil.rmtree(target) if target.is_dir() else target.unlink()
+        _conversion(source, kind, weights, verify=kind in ("i2_s", "stream"))
+    print("The same with exactly one zero in each four weights")
+    _conversion(quads, "stq1_0", weights)
+    _conversion(quads, "stream", weights, "--code", "sherry")
     command = "from trilith.reports.bench import decode as f; import sys; f(sys.argv[1])"
     print(run_program([sys.executable, "-c", command, source]), end="")
+
+
+def _conversion(source: Path, kind: str, weights: int, *options: str, verify: bool = False) -> None:
+    """Print the speed of a conversion of a model with so many weights, and of its check."""
+    target = source.with_name("bench-converted")
+    arguments = ("convert", str(source), str(target), "--to", kind, *options)
+    seconds, figures = _model(*arguments)
+    name = " ".join([kind, *options[1:]])
+    print(f"  convert {name:<12} {figures}, {weights / 4e6 / seconds:.0f} MB/s of packed weights")
+    if verify:
+        print(f"  verify {kind:<13} {_model('verify', str(target), str(source))[1]}")
+    shutil.rmtree(target) if target.is_dir() else target.unlink()
 
 
 def _model(*arguments: str) -> tuple[float, str]:

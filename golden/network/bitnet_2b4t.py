@@ -52,24 +52,39 @@ def _random_trits(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[n
     return sign * (rng.random(shape, np.float32) >= ZERO_FRACTION)
 
 
-def synthetic_checkpoint(*, seed: int = 0) -> Checkpoint:
-    """Make a whole model of random trits with the released model's shapes, names and zeros.
+def _random_quads(rng: np.random.Generator, shape: tuple[int, int]) -> NDArray[np.int8]:
+    """Draw trits of which exactly one in four is 0, for the quads of ``sherry`` and of STQ1_0.
 
-    All layers have the matrices of one layer, each turned by one more byte along K. Scales differ,
-    norms are 1, and embeddings are random bfloat16.
+    A quad of ``sherry`` has four neighbors, and one of STQ1_0 four weights at a distance of 16: the
+    zeros of four neighboring quads of STQ1_0 are at four different places.
+    """
+    n, k = shape
+    places = rng.random((n, k // 64, 1, 4, 4), np.float32).argsort(axis=-1)
+    trits = np.where(places == np.arange(4)[:, np.newaxis, np.newaxis], np.int8(0), np.int8(1))
+    return trits.reshape(shape) * (rng.integers(0, 2, shape, np.int8) * np.int8(2) - np.int8(1))
+
+
+def synthetic_checkpoint(*, seed: int = 0, quads: bool = False) -> Checkpoint:
+    """Make a whole model of random trits with the released model's shapes and names.
+
+    All layers have the matrices of one layer, each turned along K. Scales differ, norms are 1, and
+    embeddings are random bfloat16.
 
     Parameters
     ----------
     seed : of the random numbers
+    quads : exactly one weight in four is zero, as ``sherry`` and STQ1_0 need; else the share of
+        zeros is that of the released model
     """
     rng = np.random.default_rng(seed)
-    first = {short: pack_weights(_random_trits(rng, x)) for short, x in LAYER_SHAPES.items()}
+    draw, turn = (_random_quads, 64) if quads else (_random_trits, 1)
+    first = {short: pack_weights(draw(rng, x)) for short, x in LAYER_SHAPES.items()}
 
     def matrix(layer: int, short: str) -> TernaryTensor:
         n, k = LAYER_SHAPES[short]
         return TernaryTensor(
             name=_full_names(layer)[short],
-            packed=np.roll(first[short], layer, axis=1),
+            packed=np.roll(first[short], turn * layer, axis=1),
             out_features=n,
             scale=np.full((1, 1), 1 + layer / 32, np.float32),
             group_size=k,

@@ -120,11 +120,10 @@ def in_parts(
     kind : type of the result; the values are converted to it
     arrays : float32 or int8, which broadcast
     """
-    reading, writing = ["readonly"], ["writeonly", "allocate"]
     parts = np.nditer(
         [*arrays, None],
         flags=["external_loop", "buffered", "zerosize_ok"],
-        op_flags=[*([reading] * len(arrays)), writing],
+        op_flags=[*(["readonly"] for _ in arrays), ["writeonly", "allocate"]],
         op_dtypes=[*([np.float32] * len(arrays)), kind],
         buffersize=_PART,
     )

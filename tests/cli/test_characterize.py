@@ -139,14 +139,22 @@ def check_refusal(done, message):
 
 @needs_sta
 @needs_osu018
-@pytest.mark.parametrize("text", ["{", "[]", '{"node": "", "rows": [{}]}'])
-def test_a_damaged_table_is_one_line(tmp_path, text):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "must be JSON: "),
+        ("[]", "must hold an object, not a list"),
+        ("[" * 9000, "must have fewer lists or objects inside another"),
+        ('{"node": "", "rows": [{}]}', "the file must be a table of measured figures: "),
+    ],
+)
+def test_a_damaged_table_is_one_line(tmp_path, text, message):
     file = tmp_path / "gate-osu018.json"
     file.write_text(text)
     done = characterize("--all", "--out", file, "--liberty", OSU018)
     assert (done.returncode, done.stdout) == (2, "")
-    assert f"trilith: {file}: the file must be a table of measured figures: " in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.stderr.startswith(f"trilith: {file}: {message}")
+    assert done.stderr.count("\n") == 1
     assert file.read_text() == text
 
 

@@ -87,3 +87,14 @@ def test_json_is_ascii_and_has_finite_numbers(capsys):
     assert json.loads(text) == {"text": "µ\N{REPLACEMENT CHARACTER}", "number": 1.5}
     with pytest.raises(ValueError, match=r"^Out of range float values are not JSON compliant"):
         print_json(float("inf"))
+
+
+def test_characters_that_cannot_be_printed_are_escaped(capsys):
+    """Names in a file may have line ends and colors of a terminal."""
+    print_facts({"model": "a\nb\x1b[31m"})
+    Table(*COLUMNS).row({"name": "\u2028\x00", "energy": None, "verdict": "\r"})
+    assert capsys.readouterr().out.splitlines() == [
+        r"model  a\nb\x1b[31m",
+        "unit        energy, fJ      twice",
+        r"\u2028\x00           -          -  \r",
+    ]

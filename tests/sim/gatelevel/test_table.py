@@ -1,3 +1,5 @@
+import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,6 +17,8 @@ from trilith.sim.gatelevel.table import (
     identity,
     library_names,
     load_table,
+    read_table,
+    table_file,
 )
 from trilith.sim.tools.errors import EstimateError
 
@@ -153,3 +157,52 @@ def test_what_a_table_has():
     assert len(set(every)) == len(every)
     assert [task.unit for task in all_tasks(glitches=True)] == list(COMPARED_UNITS)
     assert {task.unit for task in all_tasks(unit="int8xint8")} == {"int8xint8"}
+
+
+def wrong_clock(table):
+    table["rows"][1]["clock_ghz"] = "0.1"
+
+
+def no_clock_pins(table):
+    del table["rows"][0]["parts_fj"]["clock"]
+
+
+def no_lanes(table):
+    table["rows"][0]["lanes"] = 0
+
+
+def infinite(table):
+    table["sram"][0]["read_pj"] = float("inf")
+
+
+def part_in_words(table):
+    table["rows"][0]["parts_fj"]["tree"] = "much"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (wrong_clock, "rows: 1: the key 'clock_ghz' must be of type float, not '0.1'"),
+        (no_clock_pins, "rows: 0: lanes and rows must be 1 or more, and parts_fj must have clock"),
+        (no_lanes, "rows: 0: lanes and rows must be 1 or more, and parts_fj must have clock"),
+        (infinite, "sram: 0: the key 'read_pj' must be finite; measure it again"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_place(tmp_path, change, message):
+    table = json.loads(table_file("ihp-sg13g2").read_text())
+    change(table)
+    file = tmp_path / "gate-x.json"
+    file.write_text(json.dumps(table))
+    with pytest.raises(EstimateError) as error:
+        read_table(file, "x")
+    assert str(error.value) == f"{file}: {message}"
+
+
+def test_a_part_in_words(tmp_path):
+    table = json.loads(table_file("ihp-sg13g2").read_text())
+    part_in_words(table)
+    file = tmp_path / "gate-x.json"
+    file.write_text(json.dumps(table))
+    start = re.escape(f"{file}: rows: 0: the key 'parts_fj' must be of type ")
+    with pytest.raises(EstimateError, match=f"^{start}.*'tree': 'much'"):
+        read_table(file, "x")
