@@ -223,12 +223,12 @@ class Code:
         zeros = zero[..., :: self.span].copy()
         for j in range(1, self.span):
             zeros += zero[..., j :: self.span]
-        wrong = np.argwhere(zeros != self.zeros)
-        if len(wrong):
-            *outer, symbol = (int(i) for i in wrong[0])
+        wrong = zeros != self.zeros
+        if wrong.any():
+            *outer, symbol = (int(i) for i in np.argwhere(wrong)[0])
             raise CodeError(
                 f"code {self.name!r} must have exactly one zero in each {self.span} trits "
-                f"of a row, not {int(zeros[tuple(wrong[0])])} at {[*outer, symbol * self.span]}"
+                f"of a row, not {zeros[*outer, symbol]} at {[*outer, symbol * self.span]}"
             )
 
     def pack(self, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -282,13 +282,21 @@ class Code:
 
         *outer, count = fields.shape
         per_word, word_bytes = self._word
-        padded = np.zeros((*outer, -(-count // per_word) * per_word), np.uint8)
-        padded[..., :count] = fields
-        words = np.zeros((*outer, padded.shape[-1] // per_word), "<u8")
-        for i in range(per_word):
-            words |= padded[..., i::per_word].astype(np.uint64) << np.uint64(i * self.field_bits)
-        joined = words[..., np.newaxis].view(np.uint8)[..., :word_bytes].reshape(*outer, -1)
-        return joined[..., : -(-count * self.field_bits // 8)]
+        padded = fields
+        if count % per_word:
+            padded = np.zeros((*outer, count + -count % per_word), np.uint8)
+            padded[..., :count] = fields
+        # A field in each byte of a word of 64 bits. Fields, then pairs, then fours move together.
+        words = padded.view("<u8")
+        for joined in (1, 2, 4):
+            bits, gap = joined * self.field_bits, joined * (8 - self.field_bits)
+            lower = np.uint64(sum((2**bits - 1) << place for place in range(0, 64, 16 * joined)))
+            upper = words >> np.uint64(gap)
+            upper &= lower << np.uint64(bits)
+            words = words & lower
+            words |= upper
+        data = words[..., np.newaxis].view(np.uint8)[..., :word_bytes].reshape(*outer, -1)
+        return data[..., : -(-count * self.field_bits // 8)]
 
     def _split(self, packed: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
         """Undo ``_join`` for ``count`` fields."""

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..golden.checks import check_integer
-from ..golden.codes import CODES
+from ..golden.codes import CODES, CodeError
 from ..golden.matmul import check_activations, check_trits
 from .config import MatVecConfig
 
@@ -41,9 +41,13 @@ def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.ui
     padded = np.empty((groups * config.rows, chunks * config.lanes), np.int8)
     padded[:n] = code.fill(trits, chunks * config.lanes)
     padded[n:] = code.fill(np.empty((1, 0), np.int8), chunks * config.lanes)
-    code.check(padded)
     tiles = padded.reshape(groups, config.rows, chunks, config.lanes).transpose(0, 2, 1, 3)
-    return code.pack(tiles.reshape(groups * chunks, config.rows * config.lanes))
+    try:
+        return code.pack(tiles.reshape(groups * chunks, config.rows * config.lanes))
+    except CodeError:
+        # The place in the matrix, which is not that in the beats.
+        code.check(padded)
+        raise
 
 
 def weights_from_beats(
