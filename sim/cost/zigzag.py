@@ -1,7 +1,9 @@
 """An engine as a core for ZigZag and Stream, with the figures of the stored tables.
 
-Both programs explore mappings of networks on accelerators that YAML files describe. The format here
-is that of ZigZag 3.9 (``zigzag-dse`` on PyPI, ``parser/accelerator_validator.py``). Energies are in
+Both programs explore mappings of networks on accelerators that YAML files describe. The format
+here is that of ZigZag 3.9 (``zigzag-dse`` on PyPI, ``parser/accelerator_validator.py``). Stream 2.1
+(``stream-dse``, ``parser/core_validator.py``) reads it as a core. The spatial mapping is not in the
+file: each program has its own names of the loops, and both find that of the engine. Energies are in
 pJ, sizes and bandwidths in bits, bandwidths per cycle. One access moves as many bits as the port is
 wide.
 """
@@ -21,9 +23,10 @@ from .profiles import Profile, measured_profile
 
 __all__ = ["ZigzagCore", "zigzag_core"]
 
-#: Bits of a weight in ZigZag, whose widths are integers. Energies and bandwidths of the weights are
-#: those of the weight code.
-_WEIGHT_BITS = 2
+#: Bits of a weight and of a result in the file. Widths of both programs are those of a workload's
+#: element types, and Stream has none below 8 bits and no odd ones: int8 and int32. Energies and
+#: rates are those of the weight code and of the engine's results.
+_WEIGHT_BITS, _RESULT_BITS = 8, 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +107,7 @@ def zigzag_core(config: MatVecConfig, *, library: str, memory: str) -> ZigzagCor
     widths = {
         "activation_read": config.lanes * config.tokens * config.act_bits,
         "activation_write": config.lanes * config.act_bits,
-        "result": config.rows * config.acc_width,
+        "result": config.rows * _RESULT_BITS,
     }
     numbers = {
         "unit_energy": _energy(
@@ -131,6 +134,7 @@ def zigzag_core(config: MatVecConfig, *, library: str, memory: str) -> ZigzagCor
         boundary=profile.boundary,
         clock=f"{clock:g}",
         weight_bits=_WEIGHT_BITS,
+        result_bits=_RESULT_BITS,
         stored_bits=f"{form.weight_bits:g}",
         widths=widths,
         number=numbers,
@@ -219,7 +223,7 @@ def _outside(design: Design, outside: Memory, widths: dict[str, int]) -> dict[st
     return {
         "weight_width": _shape(
             weights * _WEIGHT_BITS,
-            f"{weights} weights per cycle of {_WEIGHT_BITS} bits in ZigZag; the engine takes "
+            f"{weights} weights per cycle of {_WEIGHT_BITS} bits in the file; the engine takes "
             f"{beat} of {form.weight_bits:g} bits, {outside.name} delivers {bits:.6g} bits: "
             f"{outside.gigabytes_per_second:g} GB/s ({outside.source}), {share.share:g} of them "
             f"({share.source}), at {clock:g} GHz",
@@ -235,10 +239,14 @@ def _outside(design: Design, outside: Memory, widths: dict[str, int]) -> dict[st
             "published",
             f"{widths['activation_write']} bits; {dram_source}",
         ),
-        "result_width": _shape(widths["result"], "bits; a beat of the results stream"),
+        "result_width": _shape(
+            widths["result"],
+            f"bits; a beat of the results stream, {config.rows} results of {_RESULT_BITS} bits in "
+            f"the file and {config.acc_width} in the engine",
+        ),
         "result_cost": _energy(
-            dram.pj_per_bit * widths["result"],
+            dram.pj_per_bit * config.rows * config.acc_width,
             "published",
-            f"{widths['result']} bits; {dram_source}",
+            f"{config.rows * config.acc_width} bits; {dram_source}",
         ),
     }
