@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from numbers import Real
 from operator import index
-from typing import SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeVar
 
 from .input_files import shown
 
@@ -16,6 +16,7 @@ __all__ = [
     "check_integer",
     "check_kind",
     "check_number",
+    "first_place",
 ]
 
 #: Largest integer of NumPy, and of all sizes of arrays.
@@ -166,3 +167,18 @@ def check_array(name: str, value: object) -> None:
     numpy = sys.modules.get("numpy")
     if numpy is None or not isinstance(value, numpy.ndarray):
         raise TypeError(f"{name} must be a NumPy array, not {type(value).__name__}")
+
+
+def first_place(wrong: Any) -> tuple[int, ...]:
+    """Return the place of the first true value of an array, in row-major order.
+
+    ``np.argwhere`` makes a list of all places, which takes many times the memory of a file where
+    every value is wrong.
+
+    Parameters
+    ----------
+    wrong : bool array with a true value
+    """
+    import numpy as np
+
+    return tuple(int(i) for i in np.unravel_index(wrong.argmax(), wrong.shape))

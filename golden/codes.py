@@ -15,7 +15,7 @@ from itertools import product
 from math import lcm
 from typing import TYPE_CHECKING
 
-from .checks import check_integer
+from .checks import check_integer, first_place
 from .errors import TrilithError
 from .matmul import check_trits
 
@@ -216,7 +216,7 @@ class Code:
             return
         if self.zeros == 0:
             if not trits.all():
-                place = [int(i) for i in np.argwhere(trits == 0)[0]]
+                place = [*first_place(trits == 0)]
                 raise CodeError(f"code {self.name!r} holds -1 and +1 only, not 0 at {place}")
             return
         zero = (trits == 0).view(np.uint8)
@@ -225,7 +225,7 @@ class Code:
             zeros += zero[..., j :: self.span]
         wrong = zeros != self.zeros
         if wrong.any():
-            *outer, symbol = (int(i) for i in np.argwhere(wrong)[0])
+            *outer, symbol = first_place(wrong)
             raise CodeError(
                 f"code {self.name!r} must have exactly one zero in each {self.span} trits "
                 f"of a row, not {zeros[*outer, symbol]} at {[*outer, symbol * self.span]}"
@@ -355,7 +355,7 @@ class Code:
             fields = self._split(packed, self.packed_fields(count))
         legal = look_up(self.legal.view(np.uint8), fields)
         if not legal.all():
-            place = tuple(int(i) for i in np.argwhere(legal == 0)[0])
+            place = first_place(legal == 0)
             raise CodeError(
                 f"byte {fields[place]:#04x} at {list(place)} is illegal in code {self.name!r}"
             )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .checks import check_choice
+from .checks import check_choice, first_place
 
 if TYPE_CHECKING:
     import numpy as np
@@ -81,7 +81,7 @@ def _check_range(name: str, array: NDArray, low: int, high: int) -> None:
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} must have two non-empty dimensions, not shape {array.shape}")
     if array.min() < low or array.max() > high:
-        row, column = np.argwhere((array < low) | (array > high))[0]
+        row, column = first_place((array < low) | (array > high))
         raise ValueError(
             f"{name} must be from {low} to {high}, not {array[row, column]} at [{row}, {column}]"
         )

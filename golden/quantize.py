@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import check_choice
+from .checks import check_choice, first_place
 
 __all__ = ["a48_quantize", "absmax_quantize", "absmean_quantize", "sherry_quantize"]
 
@@ -22,7 +22,7 @@ def _finite_matrix(name: str, value: ArrayLike) -> NDArray[np.float32]:
         raise ValueError(f"{name} must have two non-empty dimensions, not shape {array.shape}")
     array = array.astype(np.float32)
     if not np.isfinite(array).all():
-        row, column = np.argwhere(~np.isfinite(array))[0]
+        row, column = first_place(~np.isfinite(array))
         raise ValueError(
             f"{name} must be finite in float32, not {array[row, column]} at [{row}, {column}]"
         )

@@ -28,7 +28,7 @@ from fuzzing import (
     tables,
     tokenizers_of_models,
 )
-from fuzzing.campaign import CONSTANT, Resident, run
+from fuzzing.campaign import CONSTANT, Resident, Traced, run
 from qonnx_files import Maker
 
 from trilith.golden import CheckpointError, load_checkpoint
@@ -97,6 +97,25 @@ def test_memory_is_at_most_twice_the_file(name, size, folder):
     total = sum(map(len, files.values()))
     print(f"{name}: {total / 1e6:.1f} MB, peak {peak / total:.2f} of it")
     assert peak <= 2 * total
+
+
+@pytest.mark.filterwarnings("ignore::trilith.golden.errors.CheckpointWarning")
+@pytest.mark.parametrize("fill", [b"\x3f", b"\x0f", b"\xf3\x37"])
+@pytest.mark.parametrize("name", [name for name in checkpoints.LARGE if name != "master"])
+def test_memory_of_a_refused_file_is_at_most_twice_the_file(name, fill, folder):
+    """All weights are wrong, so that a list of the wrong places would be larger than the file."""
+    files = checkpoints.large_model(name, checkpoints.LARGE[name])
+    for file, data in files.items():
+        if not file.endswith(".json"):
+            start = 8192 if name in checkpoints.NUMBERS else 8 + int.from_bytes(data[:8], "little")
+            files[file] = data[:start] + (fill * len(data))[: len(data) - start]
+        (folder / file).write_bytes(files[file])
+    path = folder if len(files) > 1 else folder / "model.gguf"
+    with Traced() as meter, suppress(CheckpointError):
+        checkpoint = load_checkpoint(path)
+        for module in checkpoint.ternary:
+            statistics(checkpoint, module)
+    assert meter.peak <= 2 * sum(map(len, files.values()))
 
 
 @pytest.mark.parametrize("kind", ["bytes", "numbers", "no trits"])

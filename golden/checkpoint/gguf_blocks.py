@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import first_place
 from ..codes import CODES, look_up
 from ..errors import CheckpointError, FormatError
 from .packing import quarters
@@ -164,7 +165,7 @@ def _check_tq1(blocks: NDArray[np.uint8], parts: _Parts, first_row: int, count: 
         legal = _TQ1_BYTES[:: 3 ** (5 - trits)]
         part = blocks[: max(0, count - first_row), :, start:stop]
         if part.tobytes().translate(None, legal.tobytes()):
-            row, group, byte = (int(i) for i in np.argwhere(~np.isin(part, legal))[0])
+            row, group, byte = first_place(~np.isin(part, legal))
             raise CheckpointError(
                 f"byte {start + byte} of block {group} of row {first_row + row} must be one of "
                 f"TQ1_0's, not {part[row, group, byte]:#04x}; the file is damaged or of another "
@@ -261,7 +262,7 @@ def sherry_from_packed(packed: NDArray[np.uint8], out_features: int) -> NDArray[
     fields = fields_from_packed(packed, out_features, msb_first=False, run=16)
     index = look_up(_SHERRY_INDEX, fields)
     if index.max() == 255:
-        row, four = (int(i) for i in np.argwhere(index == 255)[0])
+        row, four = first_place(index == 255)
         zeros = sum(int(fields[row, four]) >> 2 * lane & 3 == 1 for lane in range(4))
         first = four // 16 * 64 + four % 16
         places = ", ".join(str(first + 16 * lane) for lane in range(4))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import first_place
 from ..errors import CheckpointError, within
 from .finite import to_finite_float32
 from .gguf_blocks import fields_from_packed, packed_from_fields, zero_blocks
@@ -146,7 +147,7 @@ def _centered(
     trits += offset.astype(np.int8)[..., np.newaxis]
     legal &= (np.abs(trits) <= 1).all(axis=-1)
     if not legal.all():
-        row, group = (int(i) for i in np.argwhere(~legal)[0])
+        row, group = first_place(~legal)
         raise CheckpointError(
             f"{module}: a group must have the weights -s, 0 and s, and that of output {row}, input "
             f"{group * trits.shape[2]} has the scale {scale[row, group]} and the bias "

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_array, check_integer
+from ..checks import check_array, check_integer, first_place
 from ..errors import CheckpointError
 from ..matmul import check_trits
 
@@ -101,7 +101,7 @@ def check_packed(packed: NDArray[np.uint8], out_features: int) -> None:
         part = packed[start : start + step]
         illegal = part & part >> np.uint8(1) & np.uint8(0x55)
         if illegal.any():
-            row, column = (int(i) for i in np.argwhere(illegal)[0])
+            row, column = first_place(illegal != 0)
             i = (int(illegal[row, column]).bit_length() - 1) // 2
             raise CheckpointError(
                 "packed weights must hold the codes 0, 1 and 2, not 3 at output "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from ..checks import first_place
 from ..errors import CheckpointError, FormatError
 from .finite import to_finite_float32
 from .tensors import TernaryTensor
@@ -71,7 +72,7 @@ def check_legal_scales(name: str, scale: NDArray[np.float32], *, zero: bool) -> 
     wrong = ~(np.isfinite(scale) & (scale >= 0 if zero else scale > 0))
     if wrong.any():
         rule = "not negative" if zero else "positive"
-        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        place = first_place(wrong)
         where = f" at {list(place)}" if scale.size > 1 else ""
         raise CheckpointError(
             f"{name} must be finite and {rule}, not {scale[place]}{where}; the file is damaged"

@@ -10,7 +10,7 @@ from typing import Any, Self, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..checks import check_array, check_integer
+from ..checks import check_array, check_integer, first_place
 from ..errors import CheckpointError, within
 from .i2_s import I2SReading
 from .packing import check_packed, pack_weights, unpack_weights
@@ -94,7 +94,7 @@ class TernaryTensor:
             legal = (scale > 0) | ~blocks.any(axis=(1, 3))
             rule = "above 0 where weights are not 0"
         if not legal.all():
-            block, group = (int(i) for i in np.argwhere(~legal)[0])
+            block, group = first_place(~legal)
             place = f"output {block * self.out_features // len(scale)}, "
             place += f"input {group * self.group_size}"
             raise CheckpointError(

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..checkpoint.tensors import TernaryTensor
+from ..checks import first_place
 from ..errors import ActivationError
 from ..hadamard import Hadamard
 from ..matmul import check_activations
@@ -63,7 +64,7 @@ def check_activations_finite(name: str, x: NDArray[np.float32]) -> None:
     """
     finite = np.isfinite(x)
     if not finite.all():
-        token, place = (int(i) for i in np.argwhere(~finite)[0])
+        token, place = first_place(~finite)
         raise ActivationError(
             f"the {name} must be finite in float32, not {x[token, place]} for token {token} of "
             f"{len(x)}; weights, scales or norms are out of range"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from ..checkpoint.onnx_graph import OnnxGraph, OnnxNode
 from ..checkpoint.tensors import TernaryTensor
+from ..checks import first_place
 from ..errors import CheckpointError, within
 from ..input_files import shown
 from ..matmul import activation_range
@@ -413,7 +414,7 @@ class QonnxReader:
             raise node.refuse(f"it must have at most {EXACT_K} inputs, not {k}; split it")
         trits = in_parts(lambda x: np.where(np.isin(x, (-1, 0, 1)), x, _NO_TRIT), np.int8, integers)
         if trits.max() == _NO_TRIT:
-            row, column = (int(i) for i in np.unravel_index(trits.argmax(), trits.shape))
+            row, column = first_place(trits == _NO_TRIT)
             raise node.refuse(
                 f"its weights must be ternary or binary, not {integers[row, column]:g} for output "
                 f"{row}, input {column}{' (in units of the scale)' * (known is not None)}; "

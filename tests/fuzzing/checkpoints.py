@@ -225,7 +225,7 @@ _KEYS = {
     "vocab_size": "vocab_size",
     "max_position_embeddings": "context_length",
 }
-_NUMBERS = {
+NUMBERS = {
     **{"i2_s": 36, "tq1_0": 34, "tq2_0": 35, "q2_0_64": 42, "q2_0_128": 42, "stq1_0": 42},
     **{"pq2_0": 142, "ptq1_0": 143, "iq2_bn": 135},
 }
@@ -269,7 +269,7 @@ def gguf_parts(kind: str, size: int, *tables: str) -> Parts:
             digits = rng.integers(0, 3, (len(codes), 48), np.uint16) * 81
             q = np.concatenate([digits + rng.integers(0, 81, digits.shape), digits[:, :4]], axis=1)
             data = np.concatenate([(-(-256 * q // 243)).astype(np.uint8), d], axis=1).tobytes()
-        tensors[f"{name}.weight"] = (n, k), _NUMBERS[kind], data
+        tensors[f"{name}.weight"] = (n, k), NUMBERS[kind], data
     for name in ("blk.0.attn_norm", "blk.0.ffn_norm", "output_norm"):
         tensors[f"{name}.weight"] = (size,), 0, np.ones(size, np.float32).tobytes()
     embedding = np.arange(2 * size).astype(np.float16).tobytes()
@@ -378,7 +378,7 @@ LARGE |= dict.fromkeys(("q2_0_64", "q2_0_128", "stq1_0", "pq2_0", "ptq1_0", "iq2
 
 def large_model(name: str, size: int) -> dict[str, bytes]:
     """The files of a model of one layer with matrices of about [size, size]."""
-    if name in _NUMBERS:
+    if name in NUMBERS:
         return {"model.gguf": gguf_bytes(gguf_tree(*gguf_parts(name, size)))}
     sizes = {"hidden_size": size, "intermediate_size": 2 * size, "num_attention_heads": 4}
     family = {} if name == "packed" else LLAMA
