@@ -6,6 +6,7 @@ all else is the same. Source: ``modeling_bitnet.py`` and ``utils_quant.py`` of
 1bitLLM/bitnet_b1_58-large and 1bitLLM/bitnet_b1_58-3B.
 """
 
+import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,9 @@ _NORMS = {
 
 def bitnet_name(name: str) -> str:
     """Return transformers' name of a tensor of 1bitLLM's; other names stay."""
-    for theirs, ours in _NORMS.items():
-        if name.endswith(theirs):
-            return name.removesuffix(theirs) + ours
-    return name
+    layer = re.match(r"model\.layers\.[0-9]+(?=\.)", name)
+    end = _NORMS.get(name[layer.end() :]) if layer else None
+    return layer[0] + end if layer and end else name
 
 
 def as_bitnet(config: Mapping[str, Any], where: Path, names: Collection[str]) -> dict[str, Any]:

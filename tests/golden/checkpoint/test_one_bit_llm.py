@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from trilith.golden import BitNetModel, CheckpointError, load_checkpoint
 from trilith.golden.checkpoint.compare import compare
+from trilith.golden.checkpoint.one_bit_llm import bitnet_name
 from trilith.golden.checkpoint.write_gguf import write_gguf
 from trilith.golden.checkpoint.write_huggingface import write_huggingface
 
@@ -192,3 +193,12 @@ def test_checkpoints_that_are_refused(tmp_path):
     save_file(half, tmp_path / "d" / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"'model\.layers\.1\.self_attn\.attn_sub_norm"):
         BitNetModel.load(tmp_path / "d", quantize="absmean")
+
+
+def test_only_norms_of_layers_are_renamed():
+    end = "self_attn.inner_attn_ln.weight"
+    assert bitnet_name(f"model.layers.12.{end}") == (
+        "model.layers.12.self_attn.attn_sub_norm.weight"
+    )
+    for name in (end, f"model.layers.é.{end}", f"model.layers.x.{end}", f"a.model.layers.0.{end}"):
+        assert bitnet_name(name) == name
