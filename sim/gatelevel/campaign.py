@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ...golden.files import check_outputs, read_json, write_text
-from ...hw.baselines import BASELINES, DotConfig
+from ...hw.baselines import BASELINES, Choice, DotConfig
 from ..tools.errors import EstimateError
 from ..tools.pool import process_pool
 from ..tools.toolchain import find_program
@@ -57,17 +57,30 @@ def all_tasks(
     """
 
     def task(
-        unit: str, lanes: int = LANES, rows: int = 1, levels: int = 1, more: Sequence[str] = ()
+        unit: str,
+        lanes: int = LANES,
+        rows: int = 1,
+        levels: int = 1,
+        more: Sequence[str] = (),
+        choices: Sequence[Choice] = (),
     ) -> Task:
-        config = DotConfig(lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels)
+        config = DotConfig(
+            lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels, choices=choices
+        )
         sources = ("trained", *more)
         return Task(unit=unit, config=config, sources=sources, glitches=glitches, placed=placed)
 
     ternary = "ternaryxint8-escape"
+    # The least energy at the widths of the engine, at 1 GHz in ASAP7.
+    lean = [
+        task(ternary, lanes=80, levels=4, choices=[Choice.NO_PRODUCT]),
+        task(ternary, lanes=64, rows=20, levels=4, choices=[Choice.NO_PRODUCT, Choice.PAIR_SUMS]),
+    ]
     searched = load_table(SEARCHED) if SEARCHED in library_names() else None
     if placed:
         found = [task(name, levels=4) for name in COMPARED_UNITS]
         found += [task(ternary, lanes=80, levels=4), task(ternary, lanes=64, rows=20, levels=4)]
+        found += lean
         best = []
         if searched:
             best = best_tasks(searched, count=1, clocks_ghz=[searched.common_clock])
@@ -79,7 +92,7 @@ def all_tasks(
     if not glitches:
         found[0] = task(ternary, more=("2b4t", *shares))
         found += [task(ternary, lanes=80, levels=levels) for levels in (1, 2, 3, 4)]
-        found.append(task(ternary, lanes=64, rows=20, levels=4))
+        found += [task(ternary, lanes=64, rows=20, levels=4), *lean]
         # The whole tree between two registers, also with rows that share the activations, and the
         # rivals at the width of the engine.
         found += [task(name, rows=rows, levels=4) for rows in (1, 4) for name in COMPARED_UNITS]
