@@ -1,6 +1,6 @@
 """``trilith report``: tables of measured figures, and figures of energy."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from importlib.util import find_spec
@@ -10,7 +10,7 @@ from typing import Any
 from ..golden.input_files import shown
 from ..hw.config import WeightCode
 from .options import JsonOptions, OptionError, Options, command, force_option, new_app, option
-from .output import Column, Table, print_json, print_note, print_published, status
+from .output import Column, Table, print_facts, print_json, print_note, print_published, status
 
 __all__ = ["app"]
 
@@ -62,8 +62,9 @@ def area(options: _AreaOptions) -> None:
     """Measure area and speed with yosys and nextpnr, and print them beside published figures.
 
     LUT includes shift registers (SRL) and memories (LUTRAM) made of look-up tables. After routing
-    it is the device's logic cells. Levels is the look-up tables in the longest path; a carry chain
-    counts as one. Measurements are kept in the build folder and not repeated.
+    it is the device's logic cells. Blocks is the blocks of logic, such as CLBs, that look-up tables
+    and flip-flops need. Levels is the look-up tables in the longest path; a carry chain counts as
+    one. Measurements are kept in the build folder and not repeated.
 
     With --core the rows are parts of the token core. One synthesis gives them all, and does not
     optimize across their ports. On ecp5 the core as a whole is placed and routed too, out of
@@ -134,9 +135,11 @@ def _print_core(options: _AreaOptions) -> None:
         rows = Table(*_CORE, silent=options.as_json).rows(measured())
     if options.as_json:
         others = {"published": [asdict(one) for one in published]} if published else {}
-        print_json({"core": [asdict(row) for row in rows], **others})
+        core = [asdict(row) | {"blocks": row.blocks} for row in rows]
+        print_json({"core": core, **others, "blocks": _used_blocks(rows)})
         return
     print_published(published)
+    _note_blocks(rows)
     for note in dict.fromkeys(f"{row.family}: {row.core}" for row in rows):
         print_note(note)
     for tool in dict.fromkeys(f"{row.tool}: {row.command}" for row in rows):
@@ -150,12 +153,28 @@ _CORE = (
     Column("LUT", "lut", 6),
     Column("LUTRAM", "lutram"),
     Column("FF", "ff", 6),
+    Column("blocks", "blocks", 6, ".0f"),
     Column("carry", "carry", 6),
     Column("BRAM", "bram"),
     Column("DSP", "dsp"),
     Column("levels", "levels"),
     Column("MHz", "mhz", 6, ".1f"),
 )
+
+
+def _used_blocks(rows: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """Find the block of logic of each family of some rows."""
+    from ..fpga.flow.blocks import BLOCKS
+
+    return {family: asdict(BLOCKS[family]) for family in dict.fromkeys(row.family for row in rows)}
+
+
+def _note_blocks(rows: Iterable[Any]) -> None:
+    """Print the block of logic of each family of some rows."""
+    from ..fpga.flow.blocks import BLOCKS
+
+    for family in dict.fromkeys(row.family for row in rows):
+        print_note(f"blocks of {family}: {BLOCKS[family]}; the scarcer of the two decides")
 
 
 def _print_measured(
@@ -177,6 +196,8 @@ def _print_measured(
     others : table of the published figures
     macs : function that finds the MACs per cycle of a row
     """
+    from ..fpga.flow.blocks import BLOCKS
+    from ..reports.peers import PEER_COMMAND, PEER_FAMILY, peers
     from ..reports.published import published_figures
 
     with status("measuring") as show:
@@ -188,14 +209,38 @@ def _print_measured(
 
         rows = Table(*columns, silent=options.as_json).rows(measured())
     published = published_figures(others)
+    compared = peers() if others == "lut" and PEER_FAMILY in {row.family for row in rows} else ()
     if options.as_json:
         figures = [
-            asdict(row) | {"per_mac": row.lut / macs(row), "ff_per_mac": row.ff / macs(row)}
+            asdict(row)
+            | {"per_mac": row.lut / macs(row), "ff_per_mac": row.ff / macs(row)}
+            | {"blocks": row.blocks, "blocks_per_mac": row.blocks / macs(row)}
             for row in rows
         ]
-        print_json({"measured": figures, "published": [asdict(one) for one in published]})
+        print_json(
+            {
+                "measured": figures,
+                "peers": [
+                    asdict(peer)
+                    | {"blocks_per_mac": peer.blocks_per_mac}
+                    | {"family": PEER_FAMILY, "command": PEER_COMMAND}
+                    for peer in compared
+                ],
+                "published": [asdict(one) for one in published],
+                "blocks": _used_blocks(rows),
+            }
+        )
         return
+    print_facts(
+        (
+            peer.label,
+            f"{peer.design}: {peer.lut_per_mac:g} LUT6, {peer.ff_per_mac:g} FF and "
+            f"{peer.blocks_per_mac:.2f} {BLOCKS[PEER_FAMILY].name} per MAC ({peer.what})",
+        )
+        for peer in compared
+    )
     print_published(published)
+    _note_blocks(rows)
     for tool in sorted({f"{row.tool}: {row.command}" for row in rows}):
         print_note(f"measured with {tool}")
 
@@ -211,6 +256,8 @@ _AREA = (
     Column("LUT/MAC", "per_mac", form=".2f"),
     Column("FF", "ff", 7),
     Column("FF/MAC", "ff_per_mac", form=".2f"),
+    Column("blocks", "blocks", 6, ".0f"),
+    Column("blocks/MAC", "blocks_per_mac", form=".2f"),
     Column("SRL", "srl", 5),
     Column("LUTRAM", "lutram"),
     Column("carry", "carry", 6),
@@ -245,7 +292,8 @@ def fpga(options: JsonOptions) -> None:
     rows, published = board_rows(), published_figures("board")
     if options.as_json:
         others = [asdict(figure) for figure in published]
-        print_json({"boards": [asdict(row) for row in rows], "published": others})
+        boards = [asdict(row) | {"blocks": row.blocks} for row in rows]
+        print_json({"boards": boards, "published": others, "blocks": _used_blocks(rows)})
         return
     Table(*_BOARDS).rows(rows)
     print_note(
@@ -265,6 +313,7 @@ def fpga(options: JsonOptions) -> None:
         "placed: whether its board reaches this clock is not known."
     )
     print_published(published)
+    _note_blocks(rows)
 
 
 def _built(row: Any, *keys: str) -> Any:
@@ -283,6 +332,7 @@ _BOARDS = (
     Column("logic/MAC", lambda row: row.logic and row.logic / row.macs, form=".1f"),
     Column("FF", "flip_flops", 6),
     Column("FF/MAC", lambda row: row.flip_flops and row.flip_flops / row.macs, form=".1f"),
+    Column("blocks/MAC", lambda row: row.blocks and row.blocks / row.macs, form=".2f"),
     Column("BRAM", lambda row: _built(row, "used", "block RAM", "used")),
     Column("MHz", lambda row: _built(row, "mhz"), 5, ".1f"),
     Column("clock, MHz", "clock_mhz", form="g"),
@@ -350,6 +400,7 @@ _BASELINES = (
     Column("LUT/MAC", lambda row: row.lut / row.lanes, form=".1f"),
     Column("FF", "ff", 6),
     Column("FF/MAC", lambda row: row.ff / row.lanes, form=".1f"),
+    Column("blocks/MAC", lambda row: row.blocks / row.lanes, form=".2f"),
     Column("DSP", "dsp"),
     Column("levels", "levels"),
     Column("latency, cycles", "latency"),

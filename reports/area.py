@@ -123,7 +123,9 @@ def core_config(family: str) -> TokenConfig:
 
 def stored_core() -> list[CoreRow]:
     """Rows of the core that are stored with this package: ``trilith report area --core --json``."""
-    return [CoreRow(**row) for row in json.loads(_STORED_CORE.read_text())["core"]]
+    rows = json.loads(_STORED_CORE.read_text())["core"]
+    # Blocks follow from the other columns.
+    return [CoreRow(**{k: v for k, v in row.items() if k != "blocks"}) for row in rows]
 
 
 def quick_units() -> Iterator[Unit]:

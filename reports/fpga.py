@@ -15,6 +15,7 @@ from ..fpga.boards import (
     image_bytes,
     memory_bytes,
 )
+from ..fpga.flow.blocks import blocks_needed
 from ..fpga.frames import JOB, MAX_PAYLOAD, Frame
 from ..fpga.gateware.config import CoreTopConfig, TopConfig
 from ..golden.checkpoint.model_config import ModelConfig
@@ -49,7 +50,7 @@ class BoardRow:
 
     Parameters
     ----------
-    name, title, device : see ``BoardDescription``
+    name, title, device, family : see ``BoardDescription``
     engine : lanes x rows x tokens
     macs : multiply-accumulates per cycle
     clock_mhz : frequency of the design in MHz
@@ -78,6 +79,7 @@ class BoardRow:
     name: str
     title: str
     device: str
+    family: str
     engine: str
     macs: int
     clock_mhz: float
@@ -109,6 +111,13 @@ class BoardRow:
         """Flip-flops of the measured design; None on iCE40, whose logic cells include them."""
         used = self.measured["used"] if self.measured else {}
         return used["flip-flops"]["used"] if "flip-flops" in used else None
+
+    @property
+    def blocks(self) -> float | None:
+        """Blocks of logic that the measured design needs, such as CLBs: see ``blocks_needed``."""
+        if self.logic is None:
+            return None
+        return blocks_needed(self.family, self.logic, self.flip_flops or 0)
 
 
 def board_rows() -> list[BoardRow]:
@@ -163,6 +172,7 @@ def _row(
         name=board.name,
         title=board.title,
         device=board.device,
+        family=board.family,
         engine=str(config),
         macs=config.macs_per_clock,
         clock_mhz=clock_hz / 1e6,

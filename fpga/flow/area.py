@@ -22,6 +22,7 @@ from ...sim.tools.cache import keep
 from ...sim.tools.run import run_program
 from ...sim.tools.toolchain import ToolchainError, remedy
 from . import ecp5
+from .blocks import blocks_needed
 from .cells import (
     BRAM,
     CARRY,
@@ -157,6 +158,16 @@ class AreaRow:
         """Flip-flops per MAC and cycle; of a weight decoder, per trit."""
         return self.ff / self.macs
 
+    @property
+    def blocks(self) -> float:
+        """Blocks of logic, such as CLBs: see ``blocks_needed``."""
+        return blocks_needed(self.family, self.lut, self.ff)
+
+    @property
+    def blocks_per_mac(self) -> float:
+        """Blocks of logic per MAC and cycle; of a weight decoder, per trit."""
+        return self.blocks / self.macs
+
 
 @dataclass(frozen=True, kw_only=True)
 class BaselineRow:
@@ -186,6 +197,11 @@ class BaselineRow:
     tool: str
     command: str
     label: str = "measured"
+
+    @property
+    def blocks(self) -> float:
+        """Blocks of logic, such as CLBs: see ``blocks_needed``."""
+        return blocks_needed(self.family, self.lut, self.ff)
 
 
 #: Synthesis command of yosys by family of FPGAs, for the top module ``unit``.

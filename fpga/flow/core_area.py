@@ -10,6 +10,7 @@ from ...hw.axi.core_wrapper import AxiTokenCore, CoreBuses
 from ...hw.token.config import TokenConfig, check_core_config
 from ...hw.token.core import TokenCore
 from .area import SYNTHESIS, synthesize
+from .blocks import blocks_needed
 from .cells import BRAM, CARRY, DSP, FF, LUTRAM, count_cells, count_luts
 from .ecp5 import ABC9_TARGET
 
@@ -69,6 +70,11 @@ class CoreRow:
     tool: str
     command: str
     label: str = "measured"
+
+    @property
+    def blocks(self) -> float:
+        """Blocks of logic, such as CLBs: see ``blocks_needed``."""
+        return blocks_needed(self.family, self.lut, self.ff)
 
 
 def core_cells(

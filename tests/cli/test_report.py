@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from trilith.fpga.flow.area import AreaRow
 from trilith.fpga.flow.core_area import CoreRow
 from trilith.hw.token.config import CORE_PRESETS
 
@@ -75,7 +76,12 @@ def test_the_core_is_measured_by_family(trilith, monkeypatch):
     lines = trilith("report", "area", "--core", "--family", "ecp5").stdout.splitlines()
     assert lines[0].split()[:4] == ["label", "part", "family", "LUT"]
     assert lines[1].split()[:4] == ["measured", "attention.dots", "ecp5", "7"]
-    assert lines[2:] == ["ecp5: ecp5", "measured with ecp5: ecp5"]
+    assert lines[2:] == [
+        "blocks of ecp5: a PFU has 8 LUT4 and 8 flip-flops (Lattice FPGA-DS-02012, ECP5 and "
+        "ECP5-5G Family Data Sheet); the scarcer of the two decides",
+        "ecp5: ecp5",
+        "measured with ecp5: ecp5",
+    ]
 
 
 def test_the_core_of_a_board_stands_beside_published_figures(trilith, monkeypatch):
@@ -115,3 +121,42 @@ def test_area_of_all_families(trilith, monkeypatch):
     done = trilith("report", "area")
     assert (done.returncode, done.stderr) == (0, "")
     assert {unit.family for unit in shown.values()} == {"xcup", "ecp5", "ice40"}
+
+
+def test_areas_have_blocks_and_stand_beside_the_hardware_of_others(trilith, monkeypatch):
+    def measure(unit):
+        counts = dict.fromkeys(("srl", "lutram", "carry", "wide_mux", "bram", "dsp", "levels"), 0)
+        return AreaRow(
+            unit=unit.kind,
+            family=unit.family,
+            lanes=80,
+            rows=1,
+            tokens=1,
+            act_bits=8,
+            code="base3",
+            lut=1397,
+            ff=3439,
+            mhz=None,
+            tool="yosys",
+            command="synth",
+            **counts,
+        )
+
+    monkeypatch.setattr("trilith.fpga.flow.area.measure", measure)
+    words = ("report", "area", "--code", "two_bit", "--family", "xcup")
+    lines = trilith(*words).stdout.splitlines()
+    assert "blocks/MAC" in lines[0]
+    assert " 215 " in lines[1]
+    assert " 2.69 " in lines[1]
+    assert (
+        "measured by us, same command  bitnet-kv260 ternary_matvec: 30.7 LUT6, 12.8 FF and 3.84 "
+        "CLB per MAC (one slice)"
+    ) in lines
+    assert any(line.startswith("blocks of xcup: a CLB has 8 LUT6 and 16 ") for line in lines)
+    found = json.loads(trilith(*words, "--json").stdout)
+    assert found["measured"][0]["blocks_per_mac"] == pytest.approx(3439 / 16 / 80)
+    assert found["peers"][0]["blocks_per_mac"] == pytest.approx(30.7 / 8)
+    assert found["blocks"]["xcup"]["flip_flops"] == 16
+    # They were measured in one family only.
+    ice40 = ("report", "area", "--family", "ice40", "--json")
+    assert json.loads(trilith(*ice40).stdout)["peers"] == []
