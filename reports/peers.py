@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..fpga.flow.blocks import blocks_needed
-from ..sim.cost.datafiles import read_data, record
+from ..sim.cost.datafiles import read_data
+from ..sim.tools.records import record
 
 __all__ = ["PEER_COMMAND", "PEER_FAMILY", "Peer", "peers"]
 

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...golden.checks import check_choice, check_number
-from ...sim.cost.datafiles import read_data, record
+from ...sim.cost.datafiles import read_data
+from ...sim.tools.records import record
 
 __all__ = ["BLOCKS", "LogicBlock", "blocks_needed"]
 
