@@ -119,7 +119,8 @@ def stack(
         axes.bar(names, values, bottom=bottom, **look, label=part, edgecolor="white", linewidth=0.5)
         bottom = [low + value for low, value in zip(bottom, values, strict=True)]
     for place, value in enumerate(bottom):
-        note(axes, f"{value:.3g}", (place, value), xytext=(0, 0), ha="center", va="bottom")
+        text = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+        note(axes, text, (place, value), xytext=(0, 0), ha="center", va="bottom")
     axes.tick_params(axis="x", rotation=40)
     axes.grid(axis="x", visible=False)
     axes.margins(y=0.12)
