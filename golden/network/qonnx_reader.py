@@ -37,6 +37,9 @@ __all__ = ["QonnxLayer", "QonnxReader"]
 #: Stands among trits for a weight that is none.
 _NO_TRIT = 2
 
+#: Largest integer up to which float32 has all.
+_EXACT = 2**24
+
 #: Widths of activations: what a file may state, bipolar values apart.
 _BITS = (2, 4, 8)
 
@@ -352,6 +355,12 @@ class QonnxReader:
             raise node.refuse(
                 f"its activations must be at most 256 integers, not those from {low} to {high}; "
                 "quantize them to 8 bits"
+            )
+        largest, k = max(-low, high), weight.shape[1]
+        if largest * k > _EXACT:
+            raise node.refuse(
+                f"its sums must be at most {_EXACT}, up to which float32 is exact, not {k} inputs "
+                f"times {largest}; export thresholds with a smaller out_bias"
             )
         least, most = ranges[bits]
         offset = 0 if least <= low and high <= most else low - least

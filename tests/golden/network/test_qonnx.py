@@ -221,6 +221,18 @@ def operands(place, *names):
     return make
 
 
+def far_thresholds(bias):
+    """Count thresholds from a large number on: its product with the weights has no exact sum."""
+
+    def make(maker):
+        steps = np.arange(3, dtype=np.float32)[np.newaxis]
+        values = {"out_dtype": "INT32", "out_scale": 1.0, "out_bias": bias}
+        maker.node("MultiThreshold", steps, domain=QONNX, **values)
+        maker.node("MatMul", TRITS.T)
+
+    return make
+
+
 def another_output(maker):
     change(more=[("Relu", (), {})])(maker)
     maker.nodes[-1].output.append("more")
@@ -255,6 +267,16 @@ def random_weights(maker):
 ONES = np.ones(5)
 #: Refused files, with the message: the node and its type, then the reason and the remedy.
 REFUSED = {
+    "sums beyond float32": (
+        far_thresholds(2.0**21),
+        "matmul_1 of type MatMul: its sums must be at most 16777216, up to which float32 is exact, "
+        "not 8 inputs times 2097155; export thresholds with a smaller out_bias",
+    ),
+    "thresholds beyond int64": (
+        far_thresholds(-(2.0**63)),
+        "matmul_1 of type MatMul: its sums must be at most 16777216, up to which float32 is exact, "
+        "not 8 inputs times 9223372036854775808; export thresholds with a smaller out_bias",
+    ),
     "weights that are not there": (
         operands(1),
         "quant_1 of type Quant: it must have 4 inputs and one output, each with a name, not 0 and "
