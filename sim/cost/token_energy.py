@@ -165,7 +165,7 @@ def best_units(table: Table) -> dict[str, Characterization]:
         If no shape has all units.
     """
     names = {machine.unit for machine in MACHINES.values()}
-    names |= {_DATA[f"{name}_unit"] for name in _BITS}
+    names |= {_DATA["mac"][name] for name in _BITS}
     shapes: dict[tuple[int, int], dict[str, Characterization]] = {}
     for row in table.rows:
         fits = row.operands == "trained" and row.met and row.clock_ghz == table.common_clock
@@ -233,7 +233,7 @@ def token_energy(
     unit = units[machine.unit]
     # A MAC of a wider format takes the difference of the two units more than that of the core.
     wider = {
-        name: units[_DATA[f"{name}_unit"]].with_ports_fj - units[_DATA["int8_unit"]].with_ports_fj
+        name: units[_DATA["mac"][name]].with_ports_fj - units[_DATA["mac"]["int8"]].with_ports_fj
         for name in _BITS
     }
     half, scores, logits = work.attention_macs // 2, counts["softmax"], counts["topk"]
