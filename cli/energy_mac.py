@@ -55,6 +55,11 @@ def mac(options: _Options) -> None:
         if place:
             print()
         _print_best(library)
+        if library.stale:
+            print_note(
+                f"{library.stale} of the {len(library.rows)} rows of {library.library} are of an "
+                "earlier method (docs/energy.md): 'trilith characterize --all' measures them again"
+            )
         _print_library(library)
         _print_notes(library)
         _print_buffers(buffers)
@@ -69,6 +74,7 @@ def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
         "library": library.library,
         "node": library.node,
         "common_clock_ghz": library.common_clock,
+        "rows_of_an_earlier_method": library.stale,
         "best": [asdict(one) for one in best(library)],
         "rows": [
             asdict(row)

@@ -19,14 +19,14 @@ from ..tools.pool import process_pool
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
 from .arrays import measure_arrays
-from .characterize import K_MAX, METHOD, Task, characterize
+from .characterize import K_MAX, Task, characterize
 from .library import Library
 from .operands import BEATS
 from .placement import placer_version
 from .rivals import SEARCHED
 from .search import best_tasks
 from .sram import read_sram
-from .table import COMPARED_UNITS, LANES, identity, library_names, load_table
+from .table import COMPARED_UNITS, LANES, METHOD, identity, library_names, load_table
 from .wires import wire_technology
 
 __all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]

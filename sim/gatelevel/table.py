@@ -20,6 +20,7 @@ __all__ = [
     "COMPARED_UNITS",
     "FP16_UNIT",
     "LANES",
+    "METHOD",
     "Characterization",
     "Placed",
     "Sram",
@@ -46,6 +47,9 @@ COMPARED_UNITS = {
 
 #: The unit that gives the ratios of published tables their numerator, without choices.
 FP16_UNIT = "fp16xfp16-fp32-fused"
+
+#: Version of the method of measurement; a new one makes all stored rows stale.
+METHOD = 4
 
 #: Fields that tell the rows of a table apart.
 _IDENTITY = ("unit", "lanes", "rows", "levels_per_stage", "variant", "operands", "clock_ghz")
@@ -219,6 +223,11 @@ class Table:
     rows: tuple[Characterization, ...]
     sram: tuple[Sram, ...]
     arrays: tuple[ArrayEnergy, ...] = ()
+
+    @property
+    def stale(self) -> int:
+        """The number of rows that an earlier method has measured, see ``METHOD``."""
+        return sum(row.provenance.get("method") != METHOD for row in self.rows)
 
     @property
     def clocks(self) -> list[float]:

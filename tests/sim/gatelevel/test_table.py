@@ -13,6 +13,7 @@ from trilith.sim.gatelevel.search import best_tasks, further_tasks, search_tasks
 from trilith.sim.gatelevel.table import (
     COMPARED_UNITS,
     FP16_UNIT,
+    METHOD,
     Table,
     identity,
     library_names,
@@ -105,6 +106,13 @@ def made_table(*rows):
             for u, v, c, e, m in rows
         ),
     )
+
+
+def test_rows_of_an_earlier_method_are_counted():
+    table = load_table("asap7")
+    methods = [{}, {"method": METHOD}, {"method": METHOD - 1}]
+    rows = tuple(replace(table.rows[0], provenance=one) for one in methods)
+    assert replace(table, rows=rows).stale == 2
 
 
 def test_the_best_of_a_format_is_the_cheapest_that_meets_the_clock():
