@@ -110,7 +110,7 @@ class _Options(JsonOptions):
     out: Path | None = option(
         None,
         "With --all, --search, --sram, --arrays or --token-core: file of the table. Default: the "
-        "file that 'trilith energy' and the energy profile gate:LIBRARY read.",
+        "file that 'trilith energy mac' and the energy profile gate:LIBRARY read.",
         needs=_OTHERS,
     )
     jobs: int | None = option(

@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Kinds of dot products: each as hardware, as golden results, and as bits on ports."""
 
 from dataclasses import dataclass

@@ -75,6 +75,7 @@ LEGAL = {
     "energy mac": "",
     "energy matmul": "--n 4 --k 4",
     "energy paper": "",
+    "energy token": "",
     "zigzag": "--out new.yaml",
     "sweep": "--out new --rows 1 --tokens 1 --clock 250",
     "claims": "",

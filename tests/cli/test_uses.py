@@ -23,6 +23,7 @@ ALWAYS = {
     "energy mac": "library",
     "energy matmul": "n k tokens profile dram rows sram adder-bits",
     "energy paper": "config tokens",
+    "energy token": "context dram library",
     "zigzag": "out preset library memory force lanes rows tokens act-bits code k-max n-max "
     "levels-per-stage target",
     "sweep": "out model lanes rows tokens clock memory context batch code profile scheduler force",
@@ -164,7 +165,7 @@ CASES = [
             f"{LIBRARY} {way} {more}",
             f"{more.split()[0]} .* with {way}",
         )
-        for way in ("--all", "--search", "--sram", "--arrays")
+        for way in ("--all", "--search", "--sram", "--arrays", "--token-core")
         for more in (
             "--lanes 9",
             "--rows 1",
@@ -194,6 +195,14 @@ CASES = [
             f"--sram .* with {way.split()[0]}",
         )
         for way in ("--all", "--unit int8xint8")
+    ),
+    *(
+        (
+            "characterize",
+            f"{LIBRARY} --token-core {more}",
+            f"--token-core .* with {more.split()[0]}",
+        )
+        for more in ("--all", "--search", "--sram", "--arrays", "--unit int8xint8", "--glitches")
     ),
     *(
         ("characterize", f"{LIBRARY} --arrays {more}", f"--arrays .* with {more.split()[0]}")
