@@ -45,9 +45,19 @@ def test_shipped_tables_hold_together(library):
         assert all(len(file["sha256"]) == 64 for file in row.provenance["files"])
         seen.add(identity(vars(row)))
     assert len(seen) == len(table.rows)
-    # A library has one kind of flip-flop, whose clock pins are most of what ports charge.
-    each = [row.ports_fj * row.lanes * row.rows / row.flip_flops for row in table.rows]
-    assert max(each) < 1.2 * min(each)
+    # A library has one kind of flip-flop, whose clock pins are most of what ports charge. Variants
+    # with few registers charge relatively more input pins.
+    plain, all_of_them = (
+        [
+            row.ports_fj * row.lanes * row.rows / row.flip_flops
+            for row in table.rows
+            if not (row.variant and skip)
+        ]
+        for skip in (True, False)
+    )
+    assert max(plain) < 1.2 * min(plain)
+    assert min(plain) <= 1.2 * min(all_of_them)
+    assert max(all_of_them) < 1.5 * min(all_of_them)
 
 
 @pytest.mark.parametrize("library", library_names())
