@@ -118,7 +118,6 @@ def record_token(
             raise SimulationError(
                 f"the recorded token must equal the golden model: {different or 'another answer'}"
             )
-            ports = core.recorded()
     return {name: rows.copy() for name, rows in ports.items()}, run.cycles
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from ...golden.checkpoint.model_config import ModelConfig
-from ...golden.files import check_outputs, write_text
+from ...golden.files import check_outputs, read_json, write_text
 from ..tools.errors import EstimateError
+from ..tools.records import record
 
 __all__ = [
     "CorePart",
@@ -233,13 +234,19 @@ def load_core_table(library: str) -> CoreTable:
 
 def _read(file: Path) -> CoreTable:
     """Read a table."""
-    try:
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        parts = tuple(CorePart(**part) for part in stored.pop("parts"))
-        if not parts:
-            raise ValueError("it has no parts")
-        return CoreTable(**stored, parts=parts)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    stored = read_json(file)
+    parts = stored.get("parts")
+    if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
         raise EstimateError(
-            f"{file}: the file must be a table of a token core: {error!r}"
-        ) from None
+            f"{file}: the file must be a table of a token core, with its parts: "
+            "'trilith characterize --token-core' measures one"
+        )
+    found = tuple(
+        record(CorePart, part, f"{file}: parts: {place}") for place, part in enumerate(parts)
+    )
+    for place, part in enumerate(found):
+        if part.operations < 1:
+            raise EstimateError(
+                f"{file}: parts: {place}: operations must be 1 or more, not {part.operations}"
+            )
+    return record(CoreTable, stored | {"parts": found}, str(file))

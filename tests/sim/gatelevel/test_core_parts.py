@@ -11,6 +11,7 @@ import pytest
 
 from trilith.golden.checkpoint.model_config import ModelConfig
 from trilith.golden.data import PYDOC
+from trilith.golden.errors import TrilithError
 from trilith.golden.network.token_core import CoreModel
 from trilith.golden.network.transformer import BitNetModel
 from trilith.hw.token.config import CORE_PRESETS
@@ -90,11 +91,34 @@ def test_a_table_is_read_as_it_was_stored(tmp_path):
 
 def test_another_file_is_not_replaced(tmp_path):
     file = tmp_path / "notes.txt"
-    file.write_text("mine")
-    message = f"^{re.escape(str(file))}: the file must be a table of a token core: "
-    with pytest.raises(EstimateError, match=message):
+    for text, message in (
+        ("mine", "must be JSON"),
+        ('{"mine": 1}', "the file must be a table of a token core, with its parts"),
+    ):
+        file.write_text(text)
+        with pytest.raises(TrilithError, match=f"^{re.escape(str(file))}: {message}"):
+            check_core_table(file)
+        assert file.read_text() == text
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("operations", "many", "the key 'operations' must be of type int, not 'many'"),
+        ("operations", 0, "operations must be 1 or more, not 0"),
+        ("data_fj", float("nan"), "the key 'data_fj' must be of type float, not nan"),
+        ("color", "red", "the key 'color' is unknown; legal keys are "),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_place(tmp_path, key, value, message):
+    file = tmp_path / "token.json"
+    store_core_table(STORED, file)
+    stored = json.loads(file.read_text())
+    stored["parts"][1][key] = value
+    file.write_text(json.dumps(stored))
+    message = f"{file}: parts: 1: {message}"
+    with pytest.raises(EstimateError, match=f"^{re.escape(message)}"):
         check_core_table(file)
-    assert file.read_text() == "mine"
 
 
 @pytest.mark.long
