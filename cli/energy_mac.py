@@ -11,6 +11,7 @@ from .output import Column, Table, lower_bound, print_facts, print_json, print_n
 
 if TYPE_CHECKING:
     from ..sim.gatelevel.array_energy import ArrayEnergy
+    from ..sim.gatelevel.best import Best
     from ..sim.gatelevel.table import Characterization
     from ..sim.gatelevel.table import Table as Library
 
@@ -100,24 +101,18 @@ def _energy(library: "Library", row: "Characterization", clock: float) -> str | 
 
 def _over_ternary(library: "Library", row: "Characterization") -> float | None:
     """Divide a unit's energy by that of the best ternary unit with the code ``escape``."""
-    ternary = library.best(
-        "ternary escape",
-        clock_ghz=row.clock_ghz,
-        lanes=row.lanes,
-        rows=row.rows,
-        operands=row.operands,
-    )
+    ternary = library.best_beside(row, "ternary escape")
     return row.energy_fj / ternary.energy_fj if ternary else None
 
 
 def _print_best(library: "Library") -> None:
     """Print the best unit of each format, and where other clocks, rows and operands matter."""
-    from ..sim.gatelevel.best import best
+    from ..sim.gatelevel.best import COMPARED_CODES, best
     from ..sim.gatelevel.table import LANES
 
     found = best(library)
     clock = library.common_clock
-    headline = [one for one in found if (one.clock_ghz, one.rows, one.operands) == _first(clock)]
+    headline = [one for one in found if _shape(one) == (clock, 1, "trained")]
     print(
         f"{library.library}: {library.node}: best of each format at {clock:g} GHz, {LANES} lanes, "
         "1 row (measured; fJ per MAC)"
@@ -131,7 +126,7 @@ def _print_best(library: "Library") -> None:
         Column("with ports", "with_ports_fj", form=".1f"),
         *(
             Column(f"over {code}", lambda row, code=code: row.over[code], form=".2f")
-            for code in ("sherry", "escape", "base3")
+            for code in COMPARED_CODES
         ),
     ]
     if any(one.placed_fj for one in headline):
@@ -146,7 +141,7 @@ def _print_best(library: "Library") -> None:
             "Best of each format at other clocks, with more rows, and of the units above on other "
             "operands; fJ per MAC with ports:"
         )
-        shapes = dict.fromkeys((one.clock_ghz, one.rows, one.operands) for one in others)
+        shapes = dict.fromkeys(map(_shape, others))
         Table(
             Column("format", lambda row: row[0].format, 16, "<"),
             *(
@@ -161,9 +156,9 @@ def _print_best(library: "Library") -> None:
         print_note(f"{name}: no measured variant meets {missed:g} GHz")
 
 
-def _first(clock: float) -> tuple[float, int, str]:
-    """Clock, rows and operands of the first table."""
-    return clock, 1, "trained"
+def _shape(one: "Best") -> tuple[float, int, str]:
+    """Clock, rows and operands of a unit."""
+    return one.clock_ghz, one.rows, one.operands
 
 
 def _shape_name(shape: tuple[float, int, str], clock: float) -> str:
@@ -178,7 +173,7 @@ def _shape_name(shape: tuple[float, int, str], clock: float) -> str:
 def _of_shape(row: list[Any], shape: tuple[float, int, str]) -> str | None:
     """Energy of a format in a shape, and its ratio to ternary escape."""
     for one in row:
-        if (one.clock_ghz, one.rows, one.operands) == shape:
+        if _shape(one) == shape:
             over = one.over["escape"]
             return f"{one.with_ports_fj:.1f}" + (f" ({over:.1f}x)" if over else "")
     return None

@@ -372,6 +372,7 @@ def measured_profile(table: Table) -> Profile:
             f"{row.unit}, {row.lanes} lanes, {row.levels_per_stage} adder levels per stage, "
             + (f"{row.variant}, " if row.variant else "")
             + f"{table.library} at {row.clock_ghz:g} GHz"
+            + (", by an earlier method (docs/energy.md)" if row.stale else "")
         )
         if row.refused:
             source += "; a lower bound, the library's internal energies being incomplete"

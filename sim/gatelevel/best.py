@@ -3,13 +3,13 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .rivals import RIVALS
+from .rivals import FURTHER_OPERANDS, RIVALS
 from .table import Characterization, Table
 
-__all__ = ["Best", "best"]
+__all__ = ["COMPARED_CODES", "Best", "best"]
 
 #: Codes of ternary weights that others are divided by.
-_CODES = ("sherry", "escape", "base3")
+COMPARED_CODES = ("sherry", "escape", "base3")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,25 +68,23 @@ def _shapes(table: Table) -> Iterator[tuple[float, int, str]]:
         if other != clock:
             yield other, 1, "trained"
     yield clock, 4, "trained"
-    for operands in ("held-activations", "held-weights", "pydoc", "2b4t"):
+    for operands in (*FURTHER_OPERANDS, "2b4t"):
         yield clock, 1, operands
 
 
 def _best(table: Table, row: Characterization) -> Best:
     """Make the record of a row."""
-    shape = {
-        "clock_ghz": row.clock_ghz,
-        "lanes": row.lanes,
-        "rows": row.rows,
-        "operands": row.operands,
-    }
-    ternary = {code: table.best(f"ternary {code}", **shape) for code in _CODES}
+    ternary = {code: table.best_beside(row, f"ternary {code}") for code in COMPARED_CODES}
     placed, other = row.placed, ternary["escape"] and ternary["escape"].placed
     return Best(
         format=next(name for name, units in RIVALS.items() if row.unit in units),
         unit=row.unit,
+        lanes=row.lanes,
+        rows=row.rows,
         levels_per_stage=row.levels_per_stage,
         variant=row.variant,
+        operands=row.operands,
+        clock_ghz=row.clock_ghz,
         flip_flops=row.flip_flops / (row.lanes * row.rows),
         energy_fj=row.energy_fj,
         with_ports_fj=row.with_ports_fj,
@@ -96,5 +94,4 @@ def _best(table: Table, row: Characterization) -> Best:
         },
         placed_fj=placed.energy_fj if placed else None,
         placed_over_escape=placed.energy_fj / other.energy_fj if placed and other else None,
-        **shape,
     )

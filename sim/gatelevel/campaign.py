@@ -22,12 +22,11 @@ from .arrays import measure_arrays
 from .characterize import K_MAX, Task, characterize
 from .library import Library
 from .operands import BEATS
-from .placement import placer_version
+from .placed import check_layout
 from .rivals import SEARCHED
 from .search import best_tasks
 from .sram import read_sram
 from .table import COMPARED_UNITS, LANES, METHOD, identity, library_names, load_table
-from .wires import wire_technology
 
 __all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]
 
@@ -161,8 +160,7 @@ class Campaign:
         """
         find_program("sta")
         if any(task.placed for task in tasks):
-            wire_technology(self.library)
-            placer_version()
+            check_layout(self.library)
         hashes = [one["sha256"] for one in Library(self.liberty).provenance]
         table = _load(self.file, self.library, self.node, self.liberty)
         have = {row["key"]: row for row in table["rows"]}

@@ -20,12 +20,10 @@ from .interpreter import run_netlist
 from .library import Library
 from .netlist import Activity, Netlist
 from .operands import BEATS, Operands, make_operands
-from .placed import lay_out, measure_placed
-from .placement import placer_version
+from .placed import check_layout, lay_out, measure_placed
 from .power import Power, measure_power
 from .synthesis import map_component
 from .table import METHOD, Characterization
-from .wires import wire_technology
 
 __all__ = ["K_MAX", "Task", "characterize"]
 
@@ -103,8 +101,7 @@ def characterize(
     if task.glitches:
         find_program("iverilog")
     if task.placed:
-        wire_technology(library_name)
-        placer_version()
+        check_layout(library_name)
     library = Library(files)
     unit = task.make_unit()
     netlist = map_component(unit, library, 1000 / clocks_ghz[0])

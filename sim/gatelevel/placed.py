@@ -9,7 +9,7 @@ from .power import measure_power
 from .table import Placed
 from .wires import steiner_length, wire_technology
 
-__all__ = ["Layout", "lay_out", "measure_placed"]
+__all__ = ["Layout", "check_layout", "lay_out", "measure_placed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +28,24 @@ class Layout:
     placement: Placement
     tree: ClockTree
     lengths: dict[Net, float]
+
+
+def check_layout(library: str) -> None:
+    """Check that units of a library can be placed, before the work begins.
+
+    Parameters
+    ----------
+    library : name of the library, see ``wire_technology``
+
+    Raises
+    ------
+    EstimateError
+        If the wires of the library are not known.
+    ToolchainError
+        If Coloquinte is missing.
+    """
+    wire_technology(library)
+    placer_version()
 
 
 def lay_out(netlist: Netlist, library: str) -> Layout:

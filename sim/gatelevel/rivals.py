@@ -1,6 +1,6 @@
 """Number formats of the comparison, and the library in which their variants are searched."""
 
-__all__ = ["RIVALS", "SEARCHED"]
+__all__ = ["FURTHER_OPERANDS", "RIVALS", "SEARCHED"]
 
 #: Codes of ternary weights in the comparison.
 _CODES = ("sherry", "escape", "base3", "two_bit")
@@ -24,6 +24,9 @@ RIVALS = {
         )
     },
 }
+
+#: Operands on which the best unit of each format is measured, too, see ``zero_share``.
+FURTHER_OPERANDS = ("held-activations", "held-weights", "pydoc")
 
 #: The library in which all variants are measured; others measure the best of it.
 SEARCHED = "asap7"

@@ -7,13 +7,10 @@ from ...hw.baselines.fused import FusedDot
 from ...hw.baselines.integers import IntegerDot, TernaryDot
 from ...hw.baselines.tree import TreeDot
 from .characterize import K_MAX, Task
-from .rivals import RIVALS
+from .rivals import FURTHER_OPERANDS, RIVALS
 from .table import LANES, Table
 
-__all__ = ["HELD", "best_tasks", "further_tasks", "search_tasks", "variants"]
-
-#: Operands on which the best unit of each format is measured, too.
-HELD = ("held-activations", "held-weights", "pydoc")
+__all__ = ["best_tasks", "further_tasks", "search_tasks", "variants"]
 
 #: Levels per stage and choices, see ``Choice``, of each kind of unit. Four levels are the whole
 #: tree of 16 lanes.
@@ -123,7 +120,7 @@ def further_tasks(found: Table, unit: str | None = None) -> list[Task]:
             continue
         levels, variant = row.levels_per_stage, row.variant
         config = _config(levels, variant)
-        tasks.append(Task(unit=row.unit, config=config, sources=("trained", *HELD)))
+        tasks.append(Task(unit=row.unit, config=config, sources=("trained", *FURTHER_OPERANDS)))
         several = [variant]
         if Choice.PAIR_SUMS in BASELINES[row.unit].kind.CHOICES - {*variant.split("+")}:
             # Only rows can share sums of activations.

@@ -166,6 +166,11 @@ class Characterization:
     label: str = "measured"
 
     @property
+    def stale(self) -> bool:
+        """Whether an earlier method has measured the unit, see ``METHOD``."""
+        return self.provenance.get("method") != METHOD
+
+    @property
     def with_ports_fj(self) -> float:
         """The total plus the charge of the pins that ports drive, in fJ per MAC."""
         return self.energy_fj + self.ports_fj
@@ -227,7 +232,7 @@ class Table:
     @property
     def stale(self) -> int:
         """The number of rows that an earlier method has measured, see ``METHOD``."""
-        return sum(row.provenance.get("method") != METHOD for row in self.rows)
+        return sum(row.stale for row in self.rows)
 
     @property
     def clocks(self) -> list[float]:
@@ -280,6 +285,16 @@ class Table:
     def best(self, name: str, **shape: Any) -> Characterization | None:
         """Find the unit of a format that takes the least energy, see ``ranked``; None for none."""
         return next(iter(self.ranked(name, **shape)), None)
+
+    def best_beside(self, row: Characterization, name: str) -> Characterization | None:
+        """Find the best unit of a format with the lanes, rows, clock and operands of a row."""
+        return self.best(
+            name,
+            clock_ghz=row.clock_ghz,
+            lanes=row.lanes,
+            rows=row.rows,
+            operands=row.operands,
+        )
 
     def row(
         self,
@@ -357,13 +372,7 @@ class Table:
         The ratio; None if FP16 was not measured so, does not meet the clock, or one of the two was
         not placed.
         """
-        fp16 = self.best(
-            "FP16",
-            clock_ghz=row.clock_ghz,
-            lanes=row.lanes,
-            rows=row.rows,
-            operands=row.operands,
-        )
+        fp16 = self.best_beside(row, "FP16")
         if fp16 is None:
             return None
         if placed:
