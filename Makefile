@@ -72,9 +72,9 @@ MEASURE = $(VENV)/bin/trilith characterize --all --jobs $(JOBS)
 SEARCH = $(VENV)/bin/trilith characterize --search --jobs $(JOBS)
 GIGAHERTZ = --clock-ghz 1 --clock-ghz 0.5
 MEGAHERTZ = --clock-ghz 0.1 --clock-ghz 0.05
-ASAP7 = --library asap7 --node "7 nm predictive FinFET, 0.7 V" $(GIGAHERTZ) --clock-ghz 0.25 \
-    --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
-CORE = --library asap7 --node "7 nm predictive FinFET, 0.7 V" --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
+ASAP7_FILES = $(wildcard $(PDK)/asap7/*.lib.gz)
+ASAP7 = --library asap7 --node "7 nm predictive FinFET, 0.7 V"
+ASAP7_UNITS = $(ASAP7) $(GIGAHERTZ) --clock-ghz 0.25 --liberty $(ASAP7_FILES)
 IHP = --library ihp-sg13g2 --node "130 nm BiCMOS, 1.2 V"
 CELLS = $(MEGAHERTZ) --liberty $(wildcard $(PDK)/ihp-sg13g2/sg13g2_*.lib.gz)
 SKY130 = --library sky130hd --node "130 nm, 1.8 V" $(MEGAHERTZ) --liberty $(wildcard $(PDK)/sky130hd/*.lib.gz)
@@ -86,13 +86,13 @@ OSU018 = --library osu018 --node "180 nm, 1.8 V" $(MEGAHERTZ) \
 tables: $(VENV)/.fpga ## measure the energy of gates again: make tables PDK=FOLDER
 	@test -d "$(PDK)/asap7" || { echo "PDK must be a folder with asap7, ihp-sg13g2, sky130hd and" \
 	    "gt2n, which hold Liberty files, not '$(PDK)'" >&2; exit 2; }
-	$(SEARCH) $(ASAP7)
-	$(MEASURE) $(ASAP7)
-	$(MEASURE) --glitches $(ASAP7)
-	$(MEASURE) --placed $(ASAP7)
-	$(VENV)/bin/trilith characterize --arrays --library asap7 --liberty $(wildcard $(PDK)/asap7/*.lib.gz)
-	$(VENV)/bin/python -m trilith.reports.figures.layouts $(wildcard $(PDK)/asap7/*.lib.gz)
-	$(VENV)/bin/trilith characterize --token-core --clock-ghz 0.5 $(CORE)
+	$(SEARCH) $(ASAP7_UNITS)
+	$(MEASURE) $(ASAP7_UNITS)
+	$(MEASURE) --glitches $(ASAP7_UNITS)
+	$(MEASURE) --placed $(ASAP7_UNITS)
+	$(VENV)/bin/trilith characterize --arrays --library asap7 --liberty $(ASAP7_FILES)
+	$(VENV)/bin/python -m trilith.reports.figures.layouts $(ASAP7_FILES)
+	$(VENV)/bin/trilith characterize --token-core --clock-ghz 0.5 $(ASAP7) --liberty $(ASAP7_FILES)
 	$(MEASURE) $(IHP) $(CELLS)
 	$(MEASURE) --glitches $(IHP) $(CELLS)
 	$(MEASURE) --placed $(IHP) $(CELLS)

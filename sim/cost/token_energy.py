@@ -47,7 +47,7 @@ MODEL, CORE = "bitnet-2b4t", "2b4t"
 #: sequencer and the memory port.
 LOGIC_PARTS = ("products", "buffers", "glue", "attention", "head", "control")
 
-#: What the DRAM delivers.
+#: Kinds of data in the DRAM.
 DRAM_PARTS = ("weights", "head weights", "cache", "gains")
 
 #: Parts of the core between the products.

@@ -86,7 +86,8 @@ def measure_arrays(files: Sequence[Path], library_name: str) -> list[ArrayEnergy
     """
     if library_name != ARRAY_LIBRARY:
         raise EstimateError(
-            f"the library of the published arrays is {ARRAY_LIBRARY}, not {library_name!r}"
+            f"the library must be {ARRAY_LIBRARY}, in which arrays are published, not "
+            f"{library_name!r}"
         )
     library = Library(files)
     rows = []

@@ -16,7 +16,7 @@ from .liberty import names_in, truth_table
 from .library import Cell
 from .netlist import Instance, Net, Netlist
 
-__all__ = ["CountedCell", "lay_out", "leave_rest", "read_shares"]
+__all__ = ["CountedCell", "leave_rest", "list_conditions", "read_shares"]
 
 _Floats = NDArray[np.float64]
 
@@ -70,10 +70,10 @@ def leave_rest(groups: Sequence[EnergyGroup], weights: _Floats) -> None:
             weights[:, place] = np.maximum(rest, 0)
 
 
-def lay_out(
+def list_conditions(
     netlist: Netlist, nets: Mapping[Net, int]
 ) -> tuple[list[int], list[int], list[CountedCell]]:
-    """Lay out the groups of all cells as ``toggles.cpp`` reads them.
+    """List the groups of all cells as ``toggles.cpp`` reads them.
 
     Parameters
     ----------
@@ -156,7 +156,7 @@ def read_shares(
     Parameters
     ----------
     counts : int64, of the interpreter: the groups of each instance of each cell
-    counted : see ``lay_out``
+    counted : see ``list_conditions``
     changes : int64, the transitions of each net
     cycles : counted cycles
 

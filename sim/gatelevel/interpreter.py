@@ -16,7 +16,7 @@ from ..tools.cache import keep
 from ..tools.errors import SimulationError
 from ..tools.run import run_program
 from ..tools.toolchain import ToolchainError
-from .conditions import lay_out, read_shares
+from .conditions import list_conditions, read_shares
 from .liberty import names_in, truth_table
 from .netlist import Activity, Memory, Net, Netlist
 
@@ -55,7 +55,7 @@ def run_netlist(
         *(len(registers) // 2, len(cells), len(tables)),
     ]
     lists = np.array([*counts, *nets_in, *nets_out, *registers, *cells], np.int32)
-    words, conditions, counted = lay_out(netlist, nets)
+    words, conditions, counted = list_conditions(netlist, nets)
     sizes = [len(words), len(conditions), sum(cell.nets.size for cell in counted)]
     parts = netlist.parts
     marks = [len(netlist.memories)]

@@ -143,7 +143,7 @@ def as_numbers(model: Any) -> Any:
     return model
 
 
-# What is compared: the outputs of a few inputs, which ONNX's reference execution gives too.
+# Outputs of a few inputs are compared with those of ONNX's reference execution.
 
 
 def _inputs(shape: tuple[int, ...]) -> np.ndarray:

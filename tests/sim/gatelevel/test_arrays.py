@@ -55,6 +55,6 @@ def test_flip_flops_and_inputs_change_in_one_cycle_of_five(measured):
 
 
 def test_another_library_is_one_line():
-    message = "the library of the published arrays is asap7, not 'mine'"
+    message = "the library must be asap7, in which arrays are published, not 'mine'"
     with pytest.raises(EstimateError, match=f"^{re.escape(message)}$"):
         measure_arrays([], "mine")
