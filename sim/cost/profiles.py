@@ -381,11 +381,14 @@ def measured_profile(table: Table) -> Profile:
             figures[f"{row.unit} {part}"] = Figure(pj=fj / 1e3, source=source, label="measured")
         areas[row.unit] = row.area_per_mac
     sram, label = _measured_sram(table)
+    stale = ""
+    if table.stale:
+        stale = f"; {table.stale} of {len(table.rows)} units are of an earlier method"
     return Profile(
         name=f"gate:{table.library}",
         node=table.node,
         boundary="cells with decoder, operand and pipeline registers, clock and input pins "
-        f"charged, zero-delay activity: no wires, clock tree or glitches; SRAM: {label}",
+        f"charged, zero-delay activity: no wires, clock tree or glitches; SRAM: {label}{stale}",
         figures=figures | sram,
         measured=True,
         areas=areas,

@@ -14,6 +14,7 @@ from trilith.sim.cost.profiles import (
     engine_format,
     find_format,
     find_profile,
+    measured_profile,
 )
 from trilith.sim.gatelevel import table
 from trilith.sim.tools.errors import EstimateError
@@ -116,3 +117,13 @@ def test_a_measured_profile(tmp_path, monkeypatch, stored_table):
 def test_unknown_names_list_the_known(find, name, start):
     with pytest.raises(EstimateError, match=f"^{re.escape(start)}.*, not {name!r}$"):
         find(name)
+
+
+@pytest.mark.parametrize(("method", "stale"), [(table.METHOD, 0), (table.METHOD - 1, 1), (None, 1)])
+def test_a_measured_profile_says_that_an_earlier_method_is_in_it(method, stale):
+    stored = table.load_table("asap7")
+    row = replace(stored.row("int8xint8"), provenance={"method": method})
+    profile = measured_profile(replace(stored, rows=(row,)))
+    assert profile.boundary.endswith("; 1 of 1 units are of an earlier method") == bool(stale)
+    source = profile.figures["int8xint8 mac"].source
+    assert source.endswith(", by an earlier method (docs/energy.md)") == bool(stale)
