@@ -37,9 +37,15 @@ class WeightCode(StrEnum):
 
 
 class Target(StrEnum):
-    """Kinds of chip. The target decides which of two equal dot products is built."""
+    """Kinds of chip. The target decides which of equal data paths is built.
+
+    ``compact-fpga`` needs fewer flip-flops and look-up tables than ``fpga``, and as many cycles. No
+    register follows the block RAM of activations, whose output comes late in a cycle; the clock may
+    be lower.
+    """
 
     FPGA = "fpga"
+    COMPACT_FPGA = "compact-fpga"
     ASIC = "asic"
 
 
@@ -62,7 +68,7 @@ class MatVecConfig:
     n_max : 1 to 262,144; the largest N of a job
     levels_per_stage : 1 to 4; levels of the adder tree between two pipeline registers. More levels
         save registers (area, energy) and latency, and lower the clock frequency.
-    target : a ``Target`` or its value; which of two equal dot products is built, see ``DotProduct``
+    target : a ``Target`` or its value; which of equal data paths is built, see ``DotProduct``
 
     Raises
     ------
@@ -99,6 +105,11 @@ class MatVecConfig:
 
     def __str__(self) -> str:
         return f"{self.lanes}x{self.rows}x{self.tokens}"
+
+    @property
+    def compact(self) -> bool:
+        """Whether the target is a compact engine on an FPGA."""
+        return self.target == Target.COMPACT_FPGA
 
     @property
     def macs_per_clock(self) -> int:
@@ -138,7 +149,7 @@ class MatVecConfig:
     @property
     def dot_latency(self) -> int:
         """Cycles from the decoded weights of a beat to their sum."""
-        return (2 if self.target == Target.FPGA else 1) + self.tree_stages
+        return (1 if self.target == Target.ASIC else 2) + self.tree_stages
 
     @property
     def latency(self) -> int:
@@ -188,4 +199,12 @@ PRESETS = {
     "line": MatVecConfig(lanes=80, rows=1, k_max=6912, n_max=6912),
     "block": MatVecConfig(lanes=64, rows=5, tokens=4, k_max=6912, n_max=6912),
     "bitnet": MatVecConfig(lanes=64, rows=20, k_max=6912, n_max=6912),
+    "compact": MatVecConfig(
+        lanes=80,
+        rows=1,
+        k_max=6912,
+        n_max=6912,
+        levels_per_stage=2,
+        target=Target.COMPACT_FPGA,
+    ),
 }

@@ -124,6 +124,8 @@ class DotProduct(wiring.Component):
     weight_registers : whether flags and signs of the weights have registers of their own; without
         them, weights come in the cycle of their activations; always true for an FPGA
     sum_register : whether the last level has a register; always true for an FPGA
+    place : 0 to 4; place of the first lane's trit among the five of its byte, by which a compact
+        dot product orders its lanes
 
     Raises
     ------
@@ -153,6 +155,7 @@ class DotProduct(wiring.Component):
         operands: str = Operands.LANES,
         weight_registers: bool = True,
         sum_register: bool = True,
+        place: int = 0,
     ) -> None:
         self._lanes = lanes = check_integer("lanes", lanes, 1)
         operands = check_choice("operands", operands, Operands)
@@ -162,12 +165,15 @@ class DotProduct(wiring.Component):
         self._tokens = tokens = check_integer("tokens", tokens, 1)
         self._act_bits = act_bits = check_choice("act_bits", act_bits, ACT_BITS)
         self._levels_per_stage = check_integer("levels_per_stage", levels_per_stage, 1)
-        self._operand_registers = check_choice("target", target, Target) == Target.FPGA
+        target = check_choice("target", target, Target)
+        self._operand_registers = target != Target.ASIC
+        self._compact = target == Target.COMPACT_FPGA
         if self._operand_registers and not (weight_registers and sum_register):
             raise ValueError("weight_registers and sum_register must be true for an FPGA")
         if self._operand_registers and self._pairs:
             raise ValueError("operands must be lanes or quads for an FPGA, not 'pairs'")
         self._sum_register = sum_register
+        self._place = check_integer("place", place, 0, 4)
         self._weight_registers = weight_registers
         self._weight_domain = "sync" if weight_registers else "comb"
         super().__init__(
@@ -206,9 +212,15 @@ class DotProduct(wiring.Component):
         """Lanes in an order in which neighbors meet at the first adder.
 
         Five trits share a byte. Decoding two of the first four together saves logic. Fifth trits
-        come last.
+        come last. Those of a byte are in descending order in a compact dot product, which then
+        needs the least logic to compare their signs.
         """
-        return sorted(range(self._lanes), key=lambda lane: (lane % 5 == 4, lane))
+
+        def key(lane: int) -> tuple[bool, int, int]:
+            byte, trit = divmod(self._place + lane, 5)
+            return trit == 4, byte, -trit if self._compact else trit
+
+        return sorted(range(self._lanes), key=key)
 
     def _cleared(self, m: Module) -> list[_Operand]:
         """Make an operand of each lane, which is zero where the weight is."""
@@ -334,11 +346,13 @@ class DotProduct(wiring.Component):
         # A node has the number of operands below it, its sign, and a sum for each token. With
         # operand registers, signs are one register ahead of sums, and signs of operands two. They
         # wait behind the first exclusive or, which shares look-up tables with the weight decoder.
-        ahead = self._operand_registers
+        # Compact ones wait behind all exclusive ors of a stage.
+        ahead, compact = self._operand_registers, self._compact
+        first = True
         nodes = self._pair_nodes(m) if self._pairs else self._single_nodes(m)
         # The choice of a pair's operand is the first level.
         level = int(self._pairs and self._lanes > 1)
-        registered = ahead
+        registered, waits = ahead, ahead and not compact
         while len(nodes) > 1:
             level += 1
             # An odd node waits for one level. Reversing the order keeps it from waiting twice.
@@ -354,18 +368,21 @@ class DotProduct(wiring.Component):
                     other_count, other_sign, other_sums = pair[1]
                     count += other_count
                     differ = self._keep(
-                        m, sign ^ other_sign, f"d{level}_{index}", ahead and registered
+                        m,
+                        sign ^ other_sign,
+                        f"d{level}_{index}",
+                        ahead and (compact or registered),
                     )
-                    if ahead and level == 1:
+                    if ahead and (first if compact else level == 1):
                         differ = self._keep(m, differ, f"d_{index}")
                     sums = [
                         add_or_subtract(a, b, differ, self._width(count))
                         for a, b in zip(sums, other_sums, strict=True)
                     ]
                 sign = self._keep(
-                    m, sign, f"s{level}_{index}", registered if ahead else at_register
+                    m, sign, f"s{level}_{index}", registered if waits else at_register
                 )
-                if ahead and level == 1:
+                if ahead and (first and at_register if compact else level == 1):
                     sign = self._keep(m, sign, f"s_{index}")
                 sums = [
                     self._keep(m, u, f"u{level}_{t}_{index}", at_register)
@@ -373,6 +390,7 @@ class DotProduct(wiring.Component):
                 ]
                 nodes.append((count, sign, sums))
             registered = at_register
+            first = first and not at_register
 
         _, sign, sums = nodes[0]
         if ahead and level == 0:

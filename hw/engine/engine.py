@@ -250,6 +250,7 @@ class MatVecEngine(wiring.Component):
                 levels_per_stage=config.levels_per_stage,
                 target=config.target,
                 operands=Operands.of(config),
+                place=row * config.lanes % 5 if config.compact else 0,
             )
             m.submodules[f"dot{row}"] = dot
             lanes = slice(row * config.lanes, (row + 1) * config.lanes)
@@ -308,15 +309,14 @@ class MatVecEngine(wiring.Component):
             chunk = Signal(range(config.max_chunks), name=f"chunk{token}", reset_less=True)
             bank = Signal(name=f"bank{token}")
             reading = Signal(name=f"reading{token}")
-            buffers.append(
-                _Buffer(read=buffer.read_port(), chunk=chunk, bank=bank, reading=reading)
-            )
+            one = _Buffer(read=buffer.read_port(), chunk=chunk, bank=bank, reading=reading)
+            buffers.append(one)
             m.d.comb += [
                 write.addr.eq(loader.write_address[token]),
                 write.data.eq(loader.write_data),
                 # A half is never written while it is read. Tools cannot prove this, and would add
                 # logic for a read during a write; the condition states it.
-                write.en.eq(loader.write_enable[token] & (loader.write_address[token][0] ^ bank)),
+                write.en.eq(loader.write_enable[token] & (write.addr[0] ^ one.read.addr[0])),
             ]
         return buffers
 
@@ -359,8 +359,10 @@ class MatVecEngine(wiring.Component):
             fire_last_chunk.eq(may_fire & last_chunk),
             loader.offer.ready.eq(~active | (fire_last_chunk & last_rows)),
         ]
+        # A compact engine has a register in front of the block RAM, not behind it.
+        domain = m.d["sync" if config.compact else "comb"]
         for buffer in buffers:
-            m.d.comb += [
+            domain += [
                 buffer.read.addr.eq(Cat(buffer.bank, buffer.chunk)),
                 # Reads are enabled even without a beat: ``fire`` is too late for every block RAM.
                 buffer.read.en.eq(buffer.reading),
@@ -462,20 +464,20 @@ class MatVecEngine(wiring.Component):
         """
         config = self._config
         m.submodules.decoder = weight_decoder = BeatDecoder(
-            code=config.code, count=config.rows * config.lanes
+            code=config.code, count=config.rows * config.lanes, registered=config.compact
         )
-        packed = Signal.like(self.weights.p, reset_less=True)
         illegal = Signal.like(weight_decoder.illegal, reset_less=True)
         # A register follows the block RAM, whose output comes late in the cycle.
-        activations = Signal(
-            data.ArrayLayout(activations_shape(config), config.tokens), reset_less=True
-        )
-        m.d.sync += [
-            packed.eq(self.weights.p),
-            illegal.eq(weight_decoder.illegal),
-            activations.eq(Cat(buffer.read.data for buffer in buffers)),
-        ]
+        shape = data.ArrayLayout(activations_shape(config), config.tokens)
+        activations = Signal(shape, reset_less=True)
+        packed = self.weights.p
+        if not config.compact:
+            packed = Signal.like(self.weights.p, reset_less=True)
+            m.d.sync += packed.eq(self.weights.p)
         m.d.comb += weight_decoder.packed.eq(packed)
+        m.d.sync += illegal.eq(weight_decoder.illegal)
+        domain = m.d["comb" if config.compact else "sync"]
+        domain += activations.eq(Cat(buffer.read.data for buffer in buffers))
         return weight_decoder, illegal, activations
 
     def _group_ends(self, m: Module, ahead: _Beat) -> tuple[Signal, Signal, Signal]:

@@ -223,11 +223,17 @@ class JobLoader(wiring.Component):
                 with m.If(self.offer.ready):
                     m.next = "take"
 
-        past = self._past_k(m, step, left_inverted, next_left_inverted, final)
+        if config.compact:
+            idle = fsm.ongoing("take")
+            past = self._past_lanes(m, step, left_inverted, next_left_inverted, final, idle)
+        else:
+            past = self._past_k(m, step, left_inverted, next_left_inverted, final)
         m.d.comb += [
             self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
             for token in range(config.tokens)
         ]
+        write_data = Signal(activations_shape(config), reset_less=config.compact)
+        m.d.comb += self.write_data.eq(write_data)
         illegal_lanes = []
         for lane in range(config.lanes):
             value = self.activations.p[lane]
@@ -236,9 +242,9 @@ class JobLoader(wiring.Component):
                 illegal_lanes.append((value == -2) & ~clear)
                 clear |= value == -2
             with m.If(clear):
-                m.d.sync += self.write_data[lane].eq(0)
+                m.d.sync += write_data[lane].eq(0)
             with m.Else():
-                m.d.sync += self.write_data[lane].eq(value)
+                m.d.sync += write_data[lane].eq(value)
         if illegal_lanes:
             m.d.comb += illegal_activation.eq(accepted & Cat(illegal_lanes).any())
         return m
@@ -306,3 +312,46 @@ class JobLoader(wiring.Component):
             past_eight[lane // 8] | (past_eight[lane // 8 + 1] & past_place[lane % 8])
             for lane in range(config.lanes)
         ]
+
+    def _past_lanes(
+        self,
+        m: Module,
+        step: Signal,
+        left_inverted: Signal,
+        next_left_inverted: Signal,
+        final: Signal,
+        idle: Value,
+    ) -> list[Value]:
+        """The result of ``_past_k`` from a register for each lane, with no logic behind it.
+
+        The registers of eight lanes share their enable and their set. All become 0 between jobs
+        and with a beat that K does not end in. In the other beats a group beyond K is set. Each
+        register of the group that K ends in takes the value of its place. A group before the end
+        stays 0: the beat before was whole, or ended at the same place, or there was none.
+
+        Parameters
+        ----------
+        step, left_inverted, next_left_inverted, final : see ``_past_k``
+        idle : no job is under way
+        """
+        config = self._config
+        next_left = ~next_left_inverted
+        whole = Signal()
+        m.d.comb += whole.eq(idle | above(next_left, config.lanes - 1))
+        with m.If(step):
+            m.d.sync += [
+                left_inverted.eq(next_left_inverted),
+                final.eq(~above(next_left, config.lanes)),
+            ]
+        lanes: list[Value] = []
+        for first in range(0, config.lanes, 8):
+            group = Signal(min(8, config.lanes - first), name=f"past{first}", reset_less=True)
+            beyond = ~above(next_left[3:], first // 8 - 1) if first else Const(0, 1)
+            ends = ~above(next_left[3:], first // 8)
+            with m.If(step & beyond):
+                m.d.sync += group.eq(-1)
+            with m.Elif(idle | (step & (whole | ends))):
+                places = (~whole & (next_left[:3] <= place) for place in range(len(group)))
+                m.d.sync += group.eq(Cat(places))
+            lanes += list(group)
+        return lanes

@@ -6,7 +6,7 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
-from ...golden.checks import check_choice, check_integer
+from ...golden.checks import check_choice, check_flag, check_integer
 from ...golden.codes import CODES
 from ..config import WeightCode
 
@@ -52,19 +52,16 @@ def _tabulate(m: Module, name: str, function: Callable[..., int], *arguments: Va
     return _lut(m, name, table, *(bit for argument in arguments for bit in argument))
 
 
-def _base3(m: Module, byte: Signal) -> Decoded:
-    """The code ``base3``: byte = Σ (tⱼ + 1) · 3ʲ, in two levels of six-input tables.
+def _recode_base3(m: Module, byte: Signal) -> Value:
+    """The first level of ``_base3``: w0 to w9 of byte[7:2], behind the byte.
 
-    The first level recodes byte[7:2] into w0 to w9. Every output is then a function of at most six
-    bits among byte[1:0], w0 to w9 and byte[7:2]. Only ``zero0`` also takes ``illegal``, which
-    makes a third level. The recoded bits have these parts:
+    The recoded bits have these parts:
 
     - w0, w1, w2 and w4 encode 4 · byte[7:2] modulo 9, for trits 0 and 1;
     - w3, w5 and w6 encode it modulo 27, for trit 2;
     - w7 to w9 encode the place among the multiples of 27, for trits 3 and 4 and for legality.
 
-    A SAT solver found the recoding. Trit 4 is −1 for bytes up to 80 and +1 from 162 on, so that
-    bit 7 is its sign.
+    A SAT solver found the recoding.
     """
     b = byte
     w0 = _lut(m, "w0", 0x230DA5E916B5B708, b[2], b[4], b[5], b[7], b[6], b[3])
@@ -77,6 +74,18 @@ def _base3(m: Module, byte: Signal) -> Decoded:
     w7 = _lut(m, "w7", 0x1401B70B623950D0, b[2], b[3], b[4], b[6], b[5], b[7])
     w8 = _lut(m, "w8", 0x5F5EDADA5E5ADADA, b[7], b[6], b[5], b[2], b[4], b[3])
     w9 = _lut(m, "w9", 0x2C6F1D1A84F0057C, b[2], b[6], b[7], b[4], b[3], b[5])
+    return Cat(b, w0, w1, w2, w3, w4, w5, w6, w7, w8, w9)
+
+
+def _base3(m: Module, recoded: Value) -> Decoded:
+    """The code ``base3``: byte = Σ (tⱼ + 1) · 3ʲ, in two levels of six-input tables.
+
+    The first level is ``_recode_base3``. Every output is then a function of at most six bits among
+    byte[1:0], w0 to w9 and byte[7:2]. Only ``zero0`` also takes ``illegal``, which makes a third
+    level. Trit 4 is −1 for bytes up to 80 and +1 from 162 on, so that bit 7 is its sign.
+    """
+    b = recoded[:8]
+    w0, w1, w2, w3, w4, w5, w6, w7, w8, w9 = recoded[8:]
     illegal = _lut(m, "illegal", 0x008000F000000000, b[0], b[1], b[6], w8, w7, b[7])
     zero = [
         _lut(m, "zero0", 0x020904F202040984, b[1], b[0], illegal, w1, w0, w2),
@@ -95,7 +104,7 @@ def _base3(m: Module, byte: Signal) -> Decoded:
     return zero, negative, illegal
 
 
-def _escape(m: Module, byte: Signal) -> Decoded:
+def _escape(m: Module, byte: Value) -> Decoded:
     """The code ``escape``: four pairs of bits, of which 11 is an escape; see ``golden.codes``.
 
     The low bit of a pair says zero, and the high bit says negative. Each of the trits t0 to t3
@@ -136,7 +145,7 @@ def _escape(m: Module, byte: Signal) -> Decoded:
     return zero, negative, illegal
 
 
-def _tq1(m: Module, byte: Signal) -> Decoded:
+def _tq1(m: Module, byte: Value) -> Decoded:
     """The code ``tq1``: byte = ceil(256 · q / 243); the first trit is the highest digit of q.
 
     With v = byte[7:2], Q = (972 · v + 13) // 256 is the q of the first legal byte from 4 · v on.
@@ -194,7 +203,7 @@ def _tq1(m: Module, byte: Signal) -> Decoded:
     return [z0, z1, z2, z3 | illegal, z4], [~byte[7], n1, n2, n3, n4], illegal
 
 
-def _two_bit(m: Module, byte: Signal) -> Decoded:
+def _two_bit(m: Module, byte: Value) -> Decoded:
     """The code ``two_bit``: t + 1 in two bits; bit 0 says zero, also of an illegal 3."""
     pairs = [byte[2 * j : 2 * j + 2] for j in range(4)]
     zero = [pair[0] for pair in pairs]
@@ -202,12 +211,12 @@ def _two_bit(m: Module, byte: Signal) -> Decoded:
     return zero, negative, Cat(pair.all() for pair in pairs).any()
 
 
-def _binary(m: Module, byte: Signal) -> Decoded:
+def _binary(m: Module, byte: Value) -> Decoded:
     """The code ``binary``: 1 is +1 and 0 is −1; no trit is zero and no byte is illegal."""
     return [Const(0, 1)] * 8, [~bit for bit in byte], Const(0, 1)
 
 
-def _sherry(m: Module, quad: Signal) -> Decoded:
+def _sherry(m: Module, quad: Value) -> Decoded:
     """The code ``sherry``: the place of the zero, and the signs of the three other trits.
 
     Bits 3:2 are the place, bit 4 is the first sign, and bits 0 and 1 say whether the second and the
@@ -225,8 +234,11 @@ def _sherry(m: Module, quad: Signal) -> Decoded:
     return zero, negative, Const(0, 1)
 
 
+#: Logic in front of that of a code.
+_RECODERS: dict[str, Callable[[Module, Signal], Value]] = {"base3": _recode_base3}
+
 #: Logic of each code. All codes of ``WeightCode`` are here.
-_DECODERS: dict[str, Callable[[Module, Signal], Decoded]] = {
+_DECODERS: dict[str, Callable[[Module, Value], Decoded]] = {
     "base3": _base3,
     "escape": _escape,
     "tq1": _tq1,
@@ -244,18 +256,20 @@ class BeatDecoder(wiring.Component):
     place ``i % p`` of that field. Trits of the last field from ``count`` on are left out. Their
     symbols still count for ``illegal``. Bits behind the last field do not count.
 
-    Latency: 0 cycles, combinational. Throughput: one beat per cycle. The component has no register
-    and no clock. A byte of ``base3`` passes at most three look-up tables of six inputs.
+    Latency: 0 cycles, combinational, or 1 with ``registered``. Throughput: one beat per cycle. A
+    byte of ``base3`` passes at most three look-up tables of six inputs. With ``registered``, one of
+    them stands in front of the register, which then has 18 bits for a byte.
 
     Parameters
     ----------
     code : a ``WeightCode`` or its value
     count : 1 or more; trits in the beat
+    registered : whether the register of ``packed`` stands in the decoder; without it there is none
 
     Raises
     ------
     TypeError
-        If ``code`` is not a string, or ``count`` is not an integer.
+        If ``code`` is not a string, ``count`` is not an integer, or ``registered`` not a flag.
     ValueError
         If the code is unknown, or ``count`` is less than 1.
 
@@ -268,9 +282,10 @@ class BeatDecoder(wiring.Component):
         ``fields`` is ``CODES[code].packed_fields(count)``
     """
 
-    def __init__(self, *, code: str, count: int) -> None:
+    def __init__(self, *, code: str, count: int, registered: bool = False) -> None:
         self._code = CODES[check_choice("code", code, WeightCode)]
         self._count = count = check_integer("count", count, 1, 2**20)
+        self._registered = check_flag("registered", registered)
         super().__init__(
             {
                 "packed": In(8 * self._code.packed_bytes(count)),
@@ -281,7 +296,7 @@ class BeatDecoder(wiring.Component):
         )
 
     def elaborate(self, platform: object) -> Module:
-        """Build the logic of each field from ``_DECODERS``."""
+        """Build the logic of each field from ``_RECODERS`` and ``_DECODERS``."""
         m = Module()
         zero: list[Value] = []
         negative: list[Value] = []
@@ -291,7 +306,13 @@ class BeatDecoder(wiring.Component):
             # The floorplan of ECP5 boards finds the registers of weights by these names.
             field = Signal(bits, name=f"byte{index}" if bits == 8 else f"field{index}")
             m.d.comb += field.eq(self.packed[bits * index : bits * (index + 1)])
-            some_zero, some_negative, some_illegal = _DECODERS[self._code.name](m, field)
+            recode = _RECODERS.get(self._code.name)
+            value: Value = recode(m, field) if recode else field
+            if self._registered:
+                register = Signal(len(value), name=f"register{index}", reset_less=True)
+                m.d.sync += register.eq(value)
+                value = register
+            some_zero, some_negative, some_illegal = _DECODERS[self._code.name](m, value)
             zero += some_zero
             negative += some_negative
             illegal.append(some_illegal)

@@ -94,7 +94,7 @@ def test_presets_fill_base3_beats(name):
         ({"lanes": 8.0}, TypeError, "lanes must be an integer, not 8.0"),
         ({"rows": True}, TypeError, "rows must be an integer, not True"),
         ({"act_bits": "8"}, TypeError, "act_bits must be an integer, not '8'"),
-        ({"target": "fgpa"}, ValueError, "target must be fpga or asic, not 'fgpa'"),
+        ({"target": "fgpa"}, ValueError, "target must be fpga, compact-fpga or asic, not 'fgpa'"),
         ({"target": None}, TypeError, "target must be a string, not None"),
         ({"code": 3}, TypeError, "code must be a string, not 3"),
         (

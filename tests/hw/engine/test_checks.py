@@ -21,7 +21,7 @@ def refuses(build, kind, message):
 @pytest.mark.parametrize(
     ("change", "kind", "message"),
     [
-        ({"target": "fgpa"}, ValueError, "target must be fpga or asic, not 'fgpa'"),
+        ({"target": "fgpa"}, ValueError, "target must be fpga, compact-fpga or asic, not 'fgpa'"),
         ({"target": 1}, TypeError, "target must be a string, not 1"),
         ({"act_bits": 3}, ValueError, "act_bits must be 8, 4 or 2, not 3"),
         ({"act_bits": 8.0}, TypeError, "act_bits must be an integer, not 8.0"),

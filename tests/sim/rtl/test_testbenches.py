@@ -17,7 +17,7 @@ from trilith.sim.rtl.cocotb_runner import run_testbench
 TESTS = Path(__file__).parents[2]
 
 #: For each code an engine whose bytes straddle rows; between them they have every width of
-#: activations, one to four tokens, one to three levels of the tree in a stage, and both targets. On
+#: activations, one to four tokens, one to three levels of the tree in a stage, and all targets. On
 #: an ASIC, four rows share the sums of pairs.
 ENGINES = {
     "base3": {"lanes": 7, "rows": 2, "tokens": 4, "levels_per_stage": 3, "k_max": 32, "n_max": 18},
@@ -29,6 +29,8 @@ ENGINES = {
 }
 for _code in ("escape", "two_bit", "binary"):
     ENGINES[_code]["target"] = "asic"
+for _code in ("base3", "sherry"):
+    ENGINES[_code]["target"] = "compact-fpga"
 
 #: Trits of each code's decoder.
 DECODER_COUNTS = {code.name: 2 * code.field_trits - 1 for code in CODES.values()}
