@@ -252,6 +252,8 @@ _AREA = (
     Column("activation bits", "act_bits"),
     Column("code", "code", 7, "<"),
     Column("family", "family", form="<"),
+    Column("target", "target", 12, "<"),
+    Column("levels/stage", "levels_per_stage"),
     Column("LUT", "lut", 7),
     Column("LUT/MAC", "per_mac", form=".2f"),
     Column("FF", "ff", 7),

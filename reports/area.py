@@ -38,12 +38,14 @@ class Bar:
     most : most look-up tables per ``per``
     per : ``lane``, ``MAC``, ``five trits`` or ``four trits``
     least_mhz : None, or the least frequency after routing in MHz
+    most_blocks : None, or most blocks of logic per MAC, such as CLBs
     """
 
     unit: Unit
     most: float
     per: str
     least_mhz: float | None = None
+    most_blocks: float | None = None
 
     def value(self, row: AreaRow) -> float:
         """Look-up tables of a row, per ``per``."""
@@ -52,28 +54,21 @@ class Bar:
     def met(self, row: AreaRow) -> bool:
         """Whether a row reaches the bar, without multipliers."""
         fast = self.least_mhz is None or (row.mhz is not None and row.mhz >= self.least_mhz)
-        return self.value(row) <= self.most and fast and row.dsp == 0
+        small = self.most_blocks is None or row.blocks_per_mac <= self.most_blocks
+        return self.value(row) <= self.most and small and fast and row.dsp == 0
 
 
-def _config(lanes: int, rows: int, tokens: int, code: str, act_bits: int = 8) -> MatVecConfig:
+def _config(lanes: int, rows: int, tokens: int, **others: Any) -> MatVecConfig:
     """A configuration for matrices of up to 6912 x 6912."""
-    return MatVecConfig(
-        lanes=lanes,
-        rows=rows,
-        tokens=tokens,
-        act_bits=act_bits,
-        code=code,
-        k_max=6912,
-        n_max=6912,
-    )
+    return MatVecConfig(lanes=lanes, rows=rows, tokens=tokens, k_max=6912, n_max=6912, **others)
 
 
 def _bar(entry: dict[str, Any]) -> Bar:
     """Make a bar of an entry of the data file."""
-    rest = {key: value for key, value in entry.items() if key not in ("shape", "code", "source")}
-    bar = {key: rest.pop(key) for key in ("most", "per", "least_mhz") if key in rest}
-    config = _config(*entry["shape"], code=entry["code"])
-    return Bar(unit=Unit(config=config, **rest), **bar)
+    shaped = {key: entry[key] for key in ("code", "levels_per_stage", "target") if key in entry}
+    unit = {key: entry[key] for key in ("kind", "family", "route") if key in entry}
+    bar = {key: entry[key] for key in ("most", "per", "least_mhz", "most_blocks") if key in entry}
+    return Bar(unit=Unit(config=_config(*entry["shape"], **shaped), **unit), **bar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,7 +126,7 @@ def stored_core() -> list[CoreRow]:
 def quick_units() -> Iterator[Unit]:
     """Yield the units of the bars, and small engines after routing."""
     yield from (bar.unit for bar in AREA_BARS)
-    micro = _config(8, 1, 1, "escape")
+    micro = _config(8, 1, 1, code="escape")
     for family in ("ecp5", "ice40"):
         yield Unit(kind="engine", config=micro, family=family, route=True)
 
@@ -146,7 +141,9 @@ def sweep_units(family: str) -> Iterator[Unit]:
     shapes = sorted(product((8, 40, 64, 80, 160, 320), (1, 5, 20), (1, 4)), key=prod)
     for (lanes, rows, tokens), act_bits, code in product(shapes, (8, 4, 2), CODES):
         yield Unit(
-            kind="engine", config=_config(lanes, rows, tokens, code, act_bits), family=family
+            kind="engine",
+            config=_config(lanes, rows, tokens, code=code, act_bits=act_bits),
+            family=family,
         )
 
 
@@ -164,8 +161,11 @@ def print_bars() -> None:
         shape = f"{row.lanes}x{row.rows}x{row.tokens}"
         print(
             f"  {row.unit:<8} {shape:<8} {row.code:<8} {row.family:<5} {row.lut:>6} LUT "
-            f"{row.ff:>6} FF: {bar.value(row):6.2f} LUT per {bar.per} (at most {bar.most}): "
-            f"{'met' if bar.met(row) else 'missed'}",
+            f"{row.ff:>6} FF: {bar.value(row):6.2f} LUT per {bar.per} (at most {bar.most}), "
+            f"{row.blocks_per_mac:.2f} blocks per MAC"
+            + (f" (at most {bar.most_blocks:g})" if bar.most_blocks else "")
+            + f": {'met' if bar.met(row) else 'missed'}"
+            + (f" ({row.target}, {row.levels_per_stage} levels)" if row.target != "fpga" else ""),
             flush=True,
         )
     (whole,) = (row for row in stored_core() if (row.part, row.family) == (WHOLE, CORE_BAR.family))

@@ -82,7 +82,8 @@ class Unit:
         """Name of the unit, for progress."""
         config = self.config
         shape = "" if self.kind == "decoder" else f" {config}"
-        return f"{self.kind}{shape} {config.code} {self.family}"
+        compact = " compact" if config.compact else ""
+        return f"{self.kind}{shape} {config.code} {self.family}{compact}"
 
     @property
     def macs(self) -> int:
@@ -106,7 +107,7 @@ class AreaRow:
 
     Parameters
     ----------
-    unit, family, lanes, rows, tokens, act_bits, code : see ``Unit``
+    unit, family, lanes, rows, tokens, act_bits, code, levels_per_stage, target : see ``Unit``
     lut : look-up tables, those of shift registers and memories included; after routing, the
         device's logic cells
     srl : look-up tables of shift registers
@@ -129,6 +130,8 @@ class AreaRow:
     tokens: int
     act_bits: int
     code: str
+    levels_per_stage: int
+    target: str
     lut: int
     srl: int
     lutram: int
@@ -444,6 +447,8 @@ def _row(unit: Unit, result: Mapping[str, Any], tool: str, command: str) -> Area
         tokens=1 if alone else config.tokens,
         act_bits=config.act_bits,
         code=config.code,
+        levels_per_stage=config.levels_per_stage,
+        target=config.target,
         lut=lut,
         srl=sum(cells.get(name, 0) * size for name, size in SRL.items()),
         lutram=sum(cells.get(name, 0) * size for name, size in LUTRAM.items()),

@@ -134,6 +134,8 @@ def test_areas_have_blocks_and_stand_beside_the_hardware_of_others(trilith, monk
             tokens=1,
             act_bits=8,
             code="base3",
+            levels_per_stage=1,
+            target="fpga",
             lut=1397,
             ff=3439,
             mhz=None,

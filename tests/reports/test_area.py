@@ -34,13 +34,16 @@ def test_small_units_stay_below_their_bars(bar):
     "bar",
     [
         pytest.param(
-            AREA_BARS[3],
+            bar,
             # The Verilog that users get takes 2 LUTs more than Amaranth's own writer's did.
-            marks=pytest.mark.xfail(strict=True, reason="1,282 LUTs, and the bar is 1,280"),
-        ),
-        AREA_BARS[4],
+            marks=[pytest.mark.xfail(strict=True, reason="1,282 LUTs, and the bar is 1,280")]
+            if bar.unit.config.code == "escape"
+            else [],
+        )
+        for bar in AREA_BARS
+        if (bar.unit.kind, bar.unit.family, bar.unit.config.rows) == ("engine", "xcup", 1)
     ],
-    ids=lambda bar: bar.unit.config.code,
+    ids=lambda bar: bar.unit.name,
 )
 def test_engines_stay_below_their_bars(bar):
     assert bar.met(measure(bar.unit))
