@@ -56,7 +56,7 @@ class OptionError(TrilithError, ValueError):
 
 
 #: Names of engines; ``trilith.hw.config.PRESETS`` has the same.
-Preset = StrEnum("Preset", ["MICRO", "LINE", "BLOCK", "BITNET"])
+Preset = StrEnum("Preset", ["MICRO", "LINE", "BLOCK", "BITNET", "COMPACT"])
 #: Activations that a GGUF file may leave unsaid; ``gguf_names.ACTIVATIONS`` has the same.
 HiddenAct = StrEnum("HiddenAct", ["SILU", "RELU2"])
 #: Quantization of float weights.

@@ -46,7 +46,7 @@ _REST = {
 
 
 def _pack_engine(config: MatVecConfig) -> bytes:
-    """Encode the configuration of an engine."""
+    """Encode the configuration of an engine, without its target: all have the same results."""
     return pack_fields(_ENGINE, vars(config) | {"code": list(CODES).index(config.code)})
 
 

@@ -212,13 +212,16 @@ class DotProduct(wiring.Component):
         """Lanes in an order in which neighbors meet at the first adder.
 
         Five trits share a byte. Decoding two of the first four together saves logic. Fifth trits
-        come last. Those of a byte are in descending order in a compact dot product, which then
-        needs the least logic to compare their signs.
+        come last. A compact dot product compares the signs of a byte with the least logic if its
+        first four trits are in descending order. Bytes that have fewer of them come last, too.
         """
 
         def key(lane: int) -> tuple[bool, int, int]:
             byte, trit = divmod(self._place + lane, 5)
-            return trit == 4, byte, -trit if self._compact else trit
+            if not self._compact:
+                return trit == 4, byte, trit
+            start = 5 * byte - self._place
+            return trit == 4 or not 0 <= start <= self._lanes - 4, byte, -trit
 
         return sorted(range(self._lanes), key=key)
 

@@ -242,10 +242,17 @@ def _published(name: str, entry: Mapping[str, Any]) -> Design:
 
 
 def _designs() -> dict[str, Design]:
-    """Make all designs: each preset, and the entries of the data file."""
+    """Make all designs: each preset, and the entries of the data file.
+
+    A compact preset takes the cycles of another, and is no design of its own.
+    """
     data = read_data(_FILE)
     own = data["own"]
-    found = [own_design(name, config, own["preset_clock_mhz"]) for name, config in PRESETS.items()]
+    found = [
+        own_design(name, config, own["preset_clock_mhz"])
+        for name, config in PRESETS.items()
+        if not config.compact
+    ]
     found += [
         own_design(name, MatVecConfig(**entry["engine"]), entry["clock_mhz"])
         for name, entry in own["arrays"].items()

@@ -260,7 +260,7 @@ def test_ascii_terminals(command):
     [
         (("--backend", "fpga"), "--backend must be golden, rtl or core, not 'fpga'"),
         (("--activations", "int3"), "--activations must be int8, int4 or a4.8, not 'int3'"),
-        (("--preset", "x"), "--preset must be micro, line, block or bitnet, not 'x'"),
+        (("--preset", "x"), "--preset must be micro, line, block, bitnet or compact, not 'x'"),
         (("--max-tokens", "0"), "--max-tokens must be 1 or more, not 0"),
         (("--temperature", "-1"), "--temperature must be 0 or more, not -1.0"),
         (("--temperature", "nan"), "--temperature must be a finite number, not 'nan'"),

@@ -178,7 +178,7 @@ def test_refusals(model, tmp_path, tiny):
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--preset", "big"),
-        "--preset must be micro, line, block or bitnet, not 'big'",
+        "--preset must be micro, line, block, bitnet or compact, not 'big'",
     )
     refused(
         model("convert", folder, out, "--to", "stream", "--code", "base4"),

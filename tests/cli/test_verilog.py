@@ -64,7 +64,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
     [
         (
             ("--preset", "nope", "--out", "e.v"),
-            "--preset must be micro, line, block or bitnet, not 'nope'",
+            "--preset must be micro, line, block, bitnet or compact, not 'nope'",
         ),
         (("--out", "e.v"), "--lanes is missing: give it, or give --preset or --core"),
         (
