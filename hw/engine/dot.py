@@ -298,7 +298,8 @@ class DotProduct(wiring.Component):
                     with m.Else():
                         domain += operand.eq(otherwise)
                     operands.append(operand)
-            sign = ~negative
+            # The sign is that of a minus in a compact dot product, which saves an inverter at the end.
+            sign = negative if self._compact else ~negative
             if not ahead:
                 sign = self._keep(m, sign, f"s0_{lane}", self._weight_registers)
             nodes.append((1, sign, operands))
@@ -398,6 +399,7 @@ class DotProduct(wiring.Component):
         _, sign, sums = nodes[0]
         if ahead and level == 0:
             sign = self._keep(m, sign, "s_0")
-        m.d.comb += self.subtract.eq(~self._keep(m, sign, "sign", ahead and registered))
+        last = self._keep(m, sign, "sign", ahead and registered)
+        m.d.comb += self.subtract.eq(last if compact else ~last)
         m.d.comb += [self.sums[token].eq(value) for token, value in enumerate(sums)]
         return m
