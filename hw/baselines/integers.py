@@ -202,8 +202,10 @@ class TernaryDot(_ExactDot):
             levels_per_stage=self.config.levels_per_stage,
             target=self.config.target,
             operands=self._operands,
-            weight_registers=self._weight_registers,
-            sum_register=self._sum_register,
+            without=[
+                *(() if self._weight_registers else ("weights",)),
+                *(() if self._sum_register else ("sum",)),
+            ],
         )
         keep = register if self._packed_register else wire
         m.d.comb += [

@@ -1,5 +1,6 @@
 """Dot products of trits and integers without a multiplier."""
 
+from collections.abc import Collection
 from enum import StrEnum
 from typing import Self
 
@@ -121,9 +122,8 @@ class DotProduct(wiring.Component):
     target : a ``Target`` or its value
     operands : an ``Operands`` or its value; with ``quads``, each four lanes have exactly one zero
         weight, and ``lanes`` is a multiple of 4
-    weight_registers : whether flags and signs of the weights have registers of their own; without
-        them, weights come in the cycle of their activations; always true for an FPGA
-    sum_register : whether the last level has a register; always true for an FPGA
+    without : registers that an ASIC does without: ``weights``, those of flags and signs, so that
+        weights come in the cycle of their activations; ``sum``, that of the last level
     place : 0 to 4; place of the first lane's trit among the five of its byte, by which a compact
         dot product orders its lanes
 
@@ -153,8 +153,7 @@ class DotProduct(wiring.Component):
         levels_per_stage: int,
         target: str,
         operands: str = Operands.LANES,
-        weight_registers: bool = True,
-        sum_register: bool = True,
+        without: Collection[str] = (),
         place: int = 0,
     ) -> None:
         self._lanes = lanes = check_integer("lanes", lanes, 1)
@@ -168,14 +167,16 @@ class DotProduct(wiring.Component):
         target = check_choice("target", target, Target)
         self._operand_registers = target != Target.ASIC
         self._compact = target == Target.COMPACT_FPGA
-        if self._operand_registers and not (weight_registers and sum_register):
-            raise ValueError("weight_registers and sum_register must be true for an FPGA")
+        for one in without:
+            check_choice("a register to do without", one, ("weights", "sum"))
+        if self._operand_registers and without:
+            raise ValueError(f"without must be empty for an FPGA, not {without!r}")
         if self._operand_registers and self._pairs:
             raise ValueError("operands must be lanes or quads for an FPGA, not 'pairs'")
-        self._sum_register = sum_register
+        self._sum_register = "sum" not in without
         self._place = check_integer("place", place, 0, 4)
-        self._weight_registers = weight_registers
-        self._weight_domain = "sync" if weight_registers else "comb"
+        self._weight_registers = "weights" not in without
+        self._weight_domain = "sync" if self._weight_registers else "comb"
         super().__init__(
             {
                 "zero": In(lanes),
@@ -298,7 +299,7 @@ class DotProduct(wiring.Component):
                     with m.Else():
                         domain += operand.eq(otherwise)
                     operands.append(operand)
-            # The sign is that of a minus in a compact dot product, which saves an inverter at the end.
+            # A compact dot product says minus instead of plus, which saves an inverter at the end.
             sign = negative if self._compact else ~negative
             if not ahead:
                 sign = self._keep(m, sign, f"s0_{lane}", self._weight_registers)

@@ -359,7 +359,6 @@ class MatVecEngine(wiring.Component):
             fire_last_chunk.eq(may_fire & last_chunk),
             loader.offer.ready.eq(~active | (fire_last_chunk & last_rows)),
         ]
-        # A compact engine has a register in front of the block RAM, not behind it.
         domain = m.d["sync" if config.compact else "comb"]
         for buffer in buffers:
             domain += [
@@ -467,7 +466,7 @@ class MatVecEngine(wiring.Component):
             code=config.code, count=config.rows * config.lanes, registered=config.compact
         )
         illegal = Signal.like(weight_decoder.illegal, reset_less=True)
-        # A register follows the block RAM, whose output comes late in the cycle.
+        # A register follows the block RAM, whose output comes late; compact engines have it in front.
         shape = data.ArrayLayout(activations_shape(config), config.tokens)
         activations = Signal(shape, reset_less=True)
         packed = self.weights.p

@@ -168,8 +168,8 @@ class JobLoader(wiring.Component):
         other = (job.k != loaded_k) | (job.tokens > loaded_tokens)
 
         illegal_activation = Signal()
-        m.d.sync += [self.bad_activation.eq(illegal_activation), self.bad_job.eq(0)]
         accepted = Signal()
+        m.d.sync += [self.bad_activation.eq(illegal_activation), self.bad_job.eq(0)]
         m.d.sync += self.write_enable.eq(0)
         with m.FSM() as fsm:
             m.d.comb += self.busy.eq(~fsm.ongoing("take"))
@@ -223,15 +223,28 @@ class JobLoader(wiring.Component):
                 with m.If(self.offer.ready):
                     m.next = "take"
 
+        counts = step, left_inverted, next_left_inverted, final
         if config.compact:
-            idle = fsm.ongoing("take")
-            past = self._past_lanes(m, step, left_inverted, next_left_inverted, final, idle)
+            past = self._past_lanes(m, *counts, fsm.ongoing("take"))
         else:
-            past = self._past_k(m, step, left_inverted, next_left_inverted, final)
+            past = self._past_k(m, *counts)
         m.d.comb += [
             self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
             for token in range(config.tokens)
         ]
+        illegal_lanes = self._write_lanes(m, past)
+        if illegal_lanes:
+            m.d.comb += illegal_activation.eq(accepted & Cat(illegal_lanes).any())
+        return m
+
+    def _write_lanes(self, m: Module, past: list[Value]) -> list[Value]:
+        """Store a beat in the write register, with 0 in lanes that are past K or illegal.
+
+        Returns
+        -------
+        For each lane, whether its value is illegal; empty if all values are legal
+        """
+        config = self._config
         write_data = Signal(activations_shape(config), reset_less=config.compact)
         m.d.comb += self.write_data.eq(write_data)
         illegal_lanes = []
@@ -245,9 +258,7 @@ class JobLoader(wiring.Component):
                 m.d.sync += write_data[lane].eq(0)
             with m.Else():
                 m.d.sync += write_data[lane].eq(value)
-        if illegal_lanes:
-            m.d.comb += illegal_activation.eq(accepted & Cat(illegal_lanes).any())
-        return m
+        return illegal_lanes
 
     def _out_of_range(self, job: data.View) -> Value:
         """Whether a size of a job is illegal.

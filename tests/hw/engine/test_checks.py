@@ -39,6 +39,17 @@ def refuses(build, kind, message):
             ValueError,
             "operands must be lanes or quads for an FPGA, not 'pairs'",
         ),
+        (
+            {"without": ["sum"]},
+            ValueError,
+            "without must be empty for an FPGA, not ['sum']",
+        ),
+        (
+            {"target": "asic", "without": ["sums"]},
+            ValueError,
+            "a register to do without must be weights or sum, not 'sums'",
+        ),
+        ({"place": 5}, ValueError, "place must be from 0 to 4, not 5"),
     ],
 )
 def test_dot_products(change, kind, message):

@@ -106,7 +106,7 @@ def test_operands_of_pairs_exhaustively():
         levels_per_stage=1,
         target="asic",
         operands="pairs",
-        sum_register=False,
+        without=["sum"],
     )
 
     async def testbench(ctx):
