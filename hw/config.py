@@ -37,11 +37,11 @@ class WeightCode(StrEnum):
 
 
 class Target(StrEnum):
-    """Kinds of chip. The target decides which of equal data paths is built.
+    """Kinds of chip. The target decides which of several data paths with equal results is built.
 
-    ``compact-fpga`` needs fewer flip-flops and look-up tables than ``fpga``, and as many cycles. No
-    register follows the block RAM of activations, whose output comes late in a cycle; the clock may
-    be lower.
+    ``compact-fpga`` needs fewer flip-flops and look-up tables than ``fpga``, and as many cycles.
+    The block RAM of activations feeds the operand registers of ``DotProduct`` without a register
+    between. Its output comes late in a cycle, so that the clock may be lower.
     """
 
     FPGA = "fpga"

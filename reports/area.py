@@ -11,7 +11,7 @@ from typing import Any
 from ..fpga.flow.area import AreaRow, Unit, measure
 from ..fpga.flow.core_area import WHOLE, CoreRow
 from ..golden.codes import CODES
-from ..hw.config import MatVecConfig
+from ..hw.config import PRESETS, MatVecConfig
 from ..hw.token.config import CORE_PRESETS, TokenConfig
 from ..sim.cost.datafiles import read_data
 
@@ -65,10 +65,10 @@ def _config(lanes: int, rows: int, tokens: int, **others: Any) -> MatVecConfig:
 
 def _bar(entry: dict[str, Any]) -> Bar:
     """Make a bar of an entry of the data file."""
-    shaped = {key: entry[key] for key in ("code", "levels_per_stage", "target") if key in entry}
-    unit = {key: entry[key] for key in ("kind", "family", "route") if key in entry}
-    bar = {key: entry[key] for key in ("most", "per", "least_mhz", "most_blocks") if key in entry}
-    return Bar(unit=Unit(config=_config(*entry["shape"], **shaped), **unit), **bar)
+    rest = {key: value for key, value in entry.items() if key not in ("shape", "source")}
+    bar = {key: rest.pop(key) for key in ("most", "per", "least_mhz", "most_blocks") if key in rest}
+    shaped = {key: rest.pop(key) for key in ("code", "levels_per_stage", "target") if key in rest}
+    return Bar(unit=Unit(config=_config(*entry["shape"], **shaped), **rest), **bar)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +129,8 @@ def quick_units() -> Iterator[Unit]:
     micro = _config(8, 1, 1, code="escape")
     for family in ("ecp5", "ice40"):
         yield Unit(kind="engine", config=micro, family=family, route=True)
+    for name in ("line", "compact"):
+        yield Unit(kind="engine", config=PRESETS[name], family="ecp5", route=True)
 
 
 def sweep_units(family: str) -> Iterator[Unit]:
@@ -161,9 +163,12 @@ def print_bars() -> None:
         shape = f"{row.lanes}x{row.rows}x{row.tokens}"
         print(
             f"  {row.unit:<8} {shape:<8} {row.code:<8} {row.family:<5} {row.lut:>6} LUT "
-            f"{row.ff:>6} FF: {bar.value(row):6.2f} LUT per {bar.per} (at most {bar.most}), "
-            f"{row.blocks_per_mac:.2f} blocks per MAC"
-            + (f" (at most {bar.most_blocks:g})" if bar.most_blocks else "")
+            f"{row.ff:>6} FF: {bar.value(row):6.2f} LUT per {bar.per} (at most {bar.most})"
+            + (
+                f", {row.blocks_per_mac:.2f} blocks per MAC (at most {bar.most_blocks:g})"
+                if bar.most_blocks
+                else ""
+            )
             + f": {'met' if bar.met(row) else 'missed'}"
             + (f" ({row.target}, {row.levels_per_stage} levels)" if row.target != "fpga" else ""),
             flush=True,

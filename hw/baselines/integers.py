@@ -187,7 +187,7 @@ class TernaryDot(_ExactDot):
     @classmethod
     def check_choices(cls, config: DotConfig) -> None:
         super().check_choices(config)
-        if config.choices and config.target == Target.FPGA:
+        if config.choices and config.target != Target.ASIC:
             raise ValueError(f"choices of {cls.__name__} must be empty for an FPGA")
         if {Choice.NO_PRODUCT, Choice.NO_PACKED} <= set(config.choices):
             raise ValueError("choices must not have both no-product and no-packed")

@@ -105,6 +105,10 @@ class DotProduct(wiring.Component):
     outputs        2 + S                                   1 + S
     =============  ======================================  =====================================
 
+    A compact dot product has no register of first signs. It registers for two cycles whether the
+    signs at each adder of the first stage differ, and the signs that leave this stage. Later signs
+    are one cycle ahead of their sums, as in other dot products for FPGAs.
+
     Latency: ``S = ceil(ceil(log2(operands)) / levels_per_stage)`` cycles for the tree, plus 2 from
     the weights on an FPGA and 1 on an ASIC (registers of weights and operands); one cycle less from
     the activations. Throughput: one dot product of each token per cycle. Example: 64 lanes with one
@@ -218,9 +222,9 @@ class DotProduct(wiring.Component):
         """
 
         def key(lane: int) -> tuple[bool, int, int]:
-            byte, trit = divmod(self._place + lane, 5)
             if not self._compact:
-                return trit == 4, byte, trit
+                return lane % 5 == 4, lane // 5, lane % 5
+            byte, trit = divmod(self._place + lane, 5)
             start = 5 * byte - self._place
             return trit == 4 or not 0 <= start <= self._lanes - 4, byte, -trit
 

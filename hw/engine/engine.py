@@ -126,6 +126,8 @@ class MatVecEngine(wiring.Component):
     D + 4  ``results``, with the result beat of token 0
     =====  =====================================================================================
 
+    A compact engine has no ``packed``: ``BeatDecoder`` has the register. Its block RAMs get the
+    address in cycle 1, and their outputs are the ``activations`` of cycle 2.
     The data path never stalls: the engine accepts a weight beat only if the queue has room for the
     results that it may finish. The data path therefore drains without a handshake. Its registers up
     to the sums need neither enable nor reset. A reset clears the valid flags beside them.
@@ -250,7 +252,7 @@ class MatVecEngine(wiring.Component):
                 levels_per_stage=config.levels_per_stage,
                 target=config.target,
                 operands=Operands.of(config),
-                place=row * config.lanes % 5 if config.compact else 0,
+                place=row * config.lanes % 5,
             )
             m.submodules[f"dot{row}"] = dot
             lanes = slice(row * config.lanes, (row + 1) * config.lanes)
@@ -457,16 +459,13 @@ class MatVecEngine(wiring.Component):
     def _input_registers(
         self, m: Module, buffers: list[_Buffer]
     ) -> tuple[BeatDecoder, Signal, data.View]:
-        """Registers of weights and activations: weight decoder, its errors, and activations.
-
-        Activations arrive one cycle after the decoded weights, as ``DotProduct`` expects them.
-        """
+        """Registers of beats: weight decoder, its errors, and activations, which come a cycle later."""
         config = self._config
         m.submodules.decoder = weight_decoder = BeatDecoder(
             code=config.code, count=config.rows * config.lanes, registered=config.compact
         )
         illegal = Signal.like(weight_decoder.illegal, reset_less=True)
-        # A register follows the block RAM, whose output comes late; compact engines have it in front.
+        # A register follows the block RAM, whose output comes late in the cycle.
         shape = data.ArrayLayout(activations_shape(config), config.tokens)
         activations = Signal(shape, reset_less=True)
         packed = self.weights.p

@@ -245,6 +245,7 @@ class JobLoader(wiring.Component):
         For each lane, whether its value is illegal; empty if all values are legal
         """
         config = self._config
+        # In a compact engine the reset of a register clears its lane, and takes no further logic.
         write_data = Signal(activations_shape(config), reset_less=config.compact)
         m.d.comb += self.write_data.eq(write_data)
         illegal_lanes = []
@@ -335,15 +336,17 @@ class JobLoader(wiring.Component):
     ) -> list[Value]:
         """The result of ``_past_k`` from a register for each lane, with no logic behind it.
 
-        The registers of eight lanes share their enable and their set. All become 0 between jobs
-        and with a beat that K does not end in. In the other beats a group beyond K is set. Each
-        register of the group that K ends in takes the value of its place. A group before the end
-        stays 0: the beat before was whole, or ended at the same place, or there was none.
+        The registers of eight lanes share their enable and their set. In the state ``take`` all
+        become 0, and so they do with a beat of ``lanes`` inputs or more. With a shorter beat, all
+        registers of a group beyond K are set, and the group that K ends in gets the value of each
+        place. A group in front of that one keeps its zeros: the beat before was a whole one, or
+        ended at the same place, or there was none. After the last beat of a job the registers have
+        no meaning until ``take`` clears them.
 
         Parameters
         ----------
         step, left_inverted, next_left_inverted, final : see ``_past_k``
-        idle : no job is under way
+        idle : the state is ``take``
         """
         config = self._config
         next_left = ~next_left_inverted

@@ -303,7 +303,8 @@ class BeatDecoder(wiring.Component):
         illegal: list[Value] = []
         bits = self._code.field_bits
         for index in range(self._code.packed_fields(self._count)):
-            # The floorplan of ECP5 boards finds the registers of weights by these names.
+            # The floorplan of ECP5 boards finds the registers of weights by these names, but not
+            # those of compact engines.
             field = Signal(bits, name=f"byte{index}" if bits == 8 else f"field{index}")
             m.d.comb += field.eq(self.packed[bits * index : bits * (index + 1)])
             recode = _RECODERS.get(self._code.name)

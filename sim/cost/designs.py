@@ -244,7 +244,7 @@ def _published(name: str, entry: Mapping[str, Any]) -> Design:
 def _designs() -> dict[str, Design]:
     """Make all designs: each preset, and the entries of the data file.
 
-    A compact preset takes the cycles of another, and is no design of its own.
+    A compact preset has the rate of the preset of its shape, and is no design of its own.
     """
     data = read_data(_FILE)
     own = data["own"]

@@ -49,6 +49,7 @@ SWEEP_CONFIGS = (
     *(MatVecConfig(**engine) for engine in _TABLE["sweep"]),
     PRESETS["line"],
     PRESETS["block"],
+    PRESETS["compact"],
 )
 
 #: The engine of the network that has one zero in each four weights.

@@ -19,7 +19,8 @@ CORE = CoreIdentity(
 
 def test_identities_come_back():
     for config in PRESETS.values():
-        # An identity does not say the target, on which results and cycles do not depend.
+        # An identity does not say the target. Boards have FPGAs, whose targets have equal results
+        # and cycles.
         identity = Identity(
             config=replace(config, target="fpga"), beats=12_345, clock_hz=80_000_000
         )

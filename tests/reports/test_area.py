@@ -3,7 +3,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from trilith.fpga.flow.area import measure
+from trilith.fpga.flow.area import AreaRow, measure
 from trilith.fpga.flow.core_area import TOGETHER, WHOLE
 from trilith.golden.codes import CODES
 from trilith.hw.token.config import CORE_PRESETS
@@ -26,6 +26,28 @@ def test_small_units_stay_below_their_bars(bar):
     row = measure(bar.unit)
     assert bar.met(row)
     assert row.label == "measured"
+
+
+def test_bars_hold_for_blocks_too():
+    (bar,) = (bar for bar in AREA_BARS if bar.most_blocks)
+    counts = dict.fromkeys(("srl", "lutram", "carry", "wide_mux", "bram", "dsp", "levels"), 0)
+    config = bar.unit.config
+    row = AreaRow(
+        **{name: getattr(config, name) for name in ("lanes", "rows", "tokens", "act_bits", "code")},
+        unit="engine",
+        family="xcup",
+        levels_per_stage=2,
+        target="compact-fpga",
+        lut=1271,
+        ff=2418,
+        mhz=None,
+        tool="yosys",
+        command="synth",
+        **counts,
+    )
+    assert bar.met(row)
+    assert not bar.met(replace(row, ff=2 * row.ff))
+    assert not bar.met(replace(row, lut=1281))
 
 
 @needs_yosys

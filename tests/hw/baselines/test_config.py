@@ -61,7 +61,7 @@ def test_trees(lanes: int, levels_per_stage: int, levels: int, cycles: int) -> N
             ValueError,
             "choices must be different, not 'array' twice",
         ),
-        ({"target": "fpgs"}, ValueError, "target must be fpga or asic, not 'fpgs'"),
+        ({"target": "fpgs"}, ValueError, "target must be fpga, compact-fpga or asic, not 'fpgs'"),
         ({"target": 1}, TypeError, "target must be a string, not 1"),
     ],
 )
@@ -190,7 +190,7 @@ FORMATS = {"weight_format": FP16, "activation_format": FP16, "to": FP32}
         (
             lambda: FloatMultiplier(a_format=FP16, b_format=FP16, to=FP32, target="fpgs"),
             ValueError,
-            "target must be fpga or asic, not 'fpgs'",
+            "target must be fpga, compact-fpga or asic, not 'fpgs'",
         ),
         (
             lambda: multiply(Module(), Signal(8), Signal(signed(8)), "p", "fpga"),

@@ -65,6 +65,7 @@ def test_a_dot_product_of_each_token_per_clock(
         levels_per_stage=levels_per_stage,
         target="asic" if form == "pairs" else form,
         operands="pairs" if form == "pairs" else "lanes",
+        place=lanes % 5,
     )
     rng = np.random.default_rng(lanes)
     clocks = 40

@@ -20,16 +20,17 @@ TESTS = Path(__file__).parents[2]
 #: activations, one to four tokens, one to three levels of the tree in a stage, and all targets. On
 #: an ASIC, four rows share the sums of pairs.
 ENGINES = {
-    "base3": {"lanes": 7, "rows": 2, "tokens": 4, "levels_per_stage": 3, "k_max": 32, "n_max": 18},
+    "base3": {"lanes": 7, "rows": 2, "tokens": 4, "act_bits": 4, "levels_per_stage": 3}
+    | {"k_max": 32, "n_max": 18},
     "escape": {"lanes": 8, "rows": 1, "tokens": 3, "act_bits": 2, "k_max": 40, "n_max": 9},
-    "tq1": {"lanes": 11, "rows": 3, "tokens": 2, "act_bits": 4, "k_max": 64, "n_max": 20},
+    "tq1": {"lanes": 19, "rows": 3, "act_bits": 2, "k_max": 64, "n_max": 20},
     "two_bit": {"lanes": 7, "rows": 4, "tokens": 2, "act_bits": 2, "k_max": 32, "n_max": 20},
     "binary": {"lanes": 5, "rows": 3, "levels_per_stage": 2, "k_max": 19, "n_max": 10},
     "sherry": {"lanes": 12, "rows": 3, "tokens": 2, "k_max": 40, "n_max": 20},
 }
 for _code in ("escape", "two_bit", "binary"):
     ENGINES[_code]["target"] = "asic"
-for _code in ("base3", "sherry"):
+for _code in ("base3", "tq1"):
     ENGINES[_code]["target"] = "compact-fpga"
 
 #: Trits of each code's decoder.
