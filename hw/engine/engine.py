@@ -459,7 +459,7 @@ class MatVecEngine(wiring.Component):
     def _input_registers(
         self, m: Module, buffers: list[_Buffer]
     ) -> tuple[BeatDecoder, Signal, data.View]:
-        """Registers of beats: weight decoder, its errors, and activations, which come a cycle later."""
+        """Registers of beats: weight decoder, its errors, and, a cycle later, activations."""
         config = self._config
         m.submodules.decoder = weight_decoder = BeatDecoder(
             code=config.code, count=config.rows * config.lanes, registered=config.compact
