@@ -338,7 +338,9 @@ def _fill_table(options: _Options) -> bool:
     """Fill a library's table."""
     from ..sim.gatelevel.campaign import all_tasks
 
-    tasks = all_tasks(unit=options.unit, glitches=options.glitches, placed=options.placed)
+    tasks = all_tasks(
+        options.library, unit=options.unit, glitches=options.glitches, placed=options.placed
+    )
     return _run(options, lambda: [tasks])
 
 

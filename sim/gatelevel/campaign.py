@@ -30,6 +30,9 @@ from .table import COMPARED_UNITS, LANES, METHOD, identity, library_names, load_
 
 __all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]
 
+#: The ternary unit of the comparison.
+_TERNARY = "ternaryxint8-escape"
+
 #: Shares of zero trits at which the ternary unit is measured, too.
 _ZERO_SHARES = (0.0, 0.2, 0.4, 0.6, 0.8)
 
@@ -40,71 +43,95 @@ _Row = dict[str, Any]
 
 
 def all_tasks(
-    *, unit: str | None = None, glitches: bool = False, placed: bool = False
+    library: str, *, unit: str | None = None, glitches: bool = False, placed: bool = False
 ) -> list[Task]:
     """List all tasks of a table, the units of the comparison first and the largest units last.
 
     Parameters
     ----------
+    library : name of the library; that of the search, see ``SEARCHED``, has all units, and further
+        shapes of the units of the comparison
     unit : key of ``BASELINES``, to list only its tasks; None lists all
     glitches : list only the units of the comparison, in their first shape, with glitches
     placed : list only the units of the comparison, with the whole tree in one stage, and the best
         of each format at the common clock, placed
 
-    The best and the second variant of each format are those of the stored search, see
-    ``SEARCHED``.
+    The best and the second variant of each format are those of the stored search: at all its clocks
+    for the library of the search, and at the common clock for others.
     """
-
-    def task(
-        unit: str,
-        lanes: int = LANES,
-        rows: int = 1,
-        levels: int = 1,
-        more: Sequence[str] = (),
-        choices: Sequence[Choice] = (),
-    ) -> Task:
-        config = DotConfig(
-            lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels, choices=choices
-        )
-        sources = ("trained", *more)
-        return Task(unit=unit, config=config, sources=sources, glitches=glitches, placed=placed)
-
-    ternary = "ternaryxint8-escape"
-    # The least energy at the widths of the engine, at 1 GHz in ASAP7.
-    lean = [
-        task(ternary, lanes=80, levels=4, choices=[Choice.NO_PRODUCT]),
-        task(ternary, lanes=64, rows=20, levels=4, choices=[Choice.NO_PRODUCT, Choice.PAIR_SUMS]),
-    ]
-    searched = load_table(SEARCHED) if SEARCHED in library_names() else None
-    if placed:
-        found = [task(name, levels=4) for name in COMPARED_UNITS]
-        found += [task(ternary, lanes=80, levels=4), task(ternary, lanes=64, rows=20, levels=4)]
-        found += lean
-        best = []
-        if searched:
-            best = best_tasks(searched, count=1, clocks_ghz=[searched.common_clock])
-        found += [replace(one, placed=True) for one in best]
-        found = list(dict.fromkeys(found))
-        return [one for one in found if unit in (None, one.unit)]
-    shares = [f"2b4t:{share}" for share in _ZERO_SHARES]
-    found = [task(name, more=() if glitches else ("2b4t",)) for name in COMPARED_UNITS]
-    if not glitches:
-        found[0] = task(ternary, more=("2b4t", *shares))
-        found += [task(ternary, lanes=80, levels=levels) for levels in (1, 2, 3, 4)]
-        found += [task(ternary, lanes=64, rows=20, levels=4), *lean]
-        # The whole tree between two registers, also with rows that share the activations, and the
-        # rivals at the width of the engine.
-        found += [task(name, rows=rows, levels=4) for rows in (1, 4) for name in COMPARED_UNITS]
-        found += [task(name, lanes=80, levels=4) for name in COMPARED_UNITS if name != ternary]
-        found += [task("ternaryxint8-sherry", rows=rows, levels=4) for rows in (1, 4)]
-        rest = [name for name in BASELINES if name not in COMPARED_UNITS]
-        # Trees of floating-point adders, and FP32, are the largest.
-        rest.sort(key=lambda name: (name.endswith("tree"), name.startswith("fp32")))
-        found += [task(name) for name in rest]
+    if glitches:
+        found = [_task(name, glitches=True) for name in COMPARED_UNITS]
+    elif placed:
+        found = [_task(name, levels=4) for name in COMPARED_UNITS]
+        found += [*_engines(), *_best(library, count=1)]
+        found = [replace(one, placed=True) for one in found]
+    else:
+        found = _compared() + (_further() if library == SEARCHED else [])
         have = {(one.unit, one.config) for one in found}
-        best = best_tasks(searched, count=2) if searched else []
-        found += [one for one in best if (one.unit, one.config) not in have]
-    return [one for one in found if unit in (None, one.unit)]
+        found += [one for one in _best(library, count=2) if (one.unit, one.config) not in have]
+    return [one for one in dict.fromkeys(found) if unit in (None, one.unit)]
+
+
+def _task(
+    unit: str,
+    lanes: int = LANES,
+    rows: int = 1,
+    levels: int = 1,
+    more: Sequence[str] = (),
+    choices: Sequence[Choice] = (),
+    glitches: bool = False,
+) -> Task:
+    """Make a task on trained operands, and on more."""
+    config = DotConfig(
+        lanes=lanes, k_max=K_MAX, rows=rows, levels_per_stage=levels, choices=choices
+    )
+    return Task(unit=unit, config=config, sources=("trained", *more), glitches=glitches)
+
+
+def _engines() -> list[Task]:
+    """List ternary units at the widths of engines; those with choices take the least energy."""
+    lean, shared = [Choice.NO_PRODUCT], [Choice.NO_PRODUCT, Choice.PAIR_SUMS]
+    return [
+        _task(_TERNARY, lanes=80, levels=4),
+        _task(_TERNARY, lanes=64, rows=20, levels=4),
+        _task(_TERNARY, lanes=80, levels=4, choices=lean),
+        _task(_TERNARY, lanes=64, rows=20, levels=4, choices=shared),
+    ]
+
+
+def _compared() -> list[Task]:
+    """List the units of the comparison with one level per stage, and with the whole tree in one.
+
+    The latter are also measured in rows that share the activations.
+    """
+    shares = [f"2b4t:{share}" for share in _ZERO_SHARES]
+    found = [
+        _task(name, more=("2b4t", *(shares if name == _TERNARY else ()))) for name in COMPARED_UNITS
+    ]
+    found += [_task(name, rows=rows, levels=4) for rows in (1, 4) for name in COMPARED_UNITS]
+    return found + _engines()
+
+
+def _further() -> list[Task]:
+    """List what only the library of the search has: widths, the code ``sherry``, and all units."""
+    found = [_task(_TERNARY, lanes=80, levels=levels) for levels in (1, 2, 3)]
+    found += [_task(name, lanes=80, levels=4) for name in COMPARED_UNITS if name != _TERNARY]
+    found += [_task("ternaryxint8-sherry", rows=rows, levels=4) for rows in (1, 4)]
+    rest = [name for name in BASELINES if name not in COMPARED_UNITS]
+    # Trees of floating-point adders, and FP32, are the largest.
+    rest.sort(key=lambda name: (name.endswith("tree"), name.startswith("fp32")))
+    return found + [_task(name) for name in rest]
+
+
+def _best(library: str, *, count: int) -> list[Task]:
+    """List the best tasks of the stored search, see ``best_tasks``; none without one."""
+    if SEARCHED not in library_names():
+        return []
+    searched = load_table(SEARCHED)
+    all_clocks = library == SEARCHED and count > 1
+    return best_tasks(
+        searched, count=count, clocks_ghz=None if all_clocks else [searched.common_clock]
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -241,16 +241,19 @@ class Table:
 
     @property
     def common_clock(self) -> float:
-        """The fastest clock in GHz that all units without choices meet, at one level per stage.
+        """The fastest clock in GHz at which each measured format has a unit that meets it.
 
-        They have ``LANES`` lanes. It is the slowest clock of the table if there is none.
+        The units have ``LANES`` lanes and one row. It is the slowest clock of the table if there is
+        none.
         """
-        missed = {
-            row.clock_ghz
-            for row in self.rows
-            if (row.lanes, row.levels_per_stage, row.variant) == (LANES, 1, "") and not row.met
-        }
-        return max((clock for clock in self.clocks if clock not in missed), default=self.clocks[0])
+        shaped = [row for row in self.rows if (row.lanes, row.rows) == (LANES, 1)]
+        measured = {row.unit for row in shaped}
+        formats = [{*units} for units in RIVALS.values() if measured & {*units}]
+        for clock in reversed(self.clocks):
+            met = {row.unit for row in shaped if row.clock_ghz == clock and row.met}
+            if all(met & units for units in formats):
+                return clock
+        return self.clocks[0]
 
     def ranked(
         self,

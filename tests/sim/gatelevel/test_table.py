@@ -8,7 +8,7 @@ from trilith.hw.baselines import BASELINES
 from trilith.sim.gatelevel.best import best
 from trilith.sim.gatelevel.campaign import all_tasks
 from trilith.sim.gatelevel.operands import zero_share
-from trilith.sim.gatelevel.rivals import RIVALS
+from trilith.sim.gatelevel.rivals import RIVALS, SEARCHED
 from trilith.sim.gatelevel.search import best_tasks, further_tasks, search_tasks, variants
 from trilith.sim.gatelevel.table import (
     COMPARED_UNITS,
@@ -170,11 +170,29 @@ def test_a_search_has_twelve_variants_of_each_format(name):
 
 
 def test_what_a_table_has():
-    every = all_tasks()
+    every = all_tasks(SEARCHED)
     assert {task.unit for task in every if task.config.lanes == 16} == set(BASELINES)
     assert len(set(every)) == len(every)
-    assert [task.unit for task in all_tasks(glitches=True)] == list(COMPARED_UNITS)
-    assert {task.unit for task in all_tasks(unit="int8xint8")} == {"int8xint8"}
+    assert [task.unit for task in all_tasks("x", glitches=True)] == list(COMPARED_UNITS)
+    assert {task.unit for task in all_tasks("x", unit="int8xint8")} == {"int8xint8"}
+
+
+def test_other_libraries_have_what_is_compared_and_what_is_best_in_the_search():
+    """The best and the second of each format; not every unit."""
+    some, every = all_tasks("x"), all_tasks(SEARCHED)
+    assert set(some) < set(every)
+    assert set(COMPARED_UNITS) < {task.unit for task in some} < set(BASELINES)
+    table = load_table(SEARCHED)
+    for name in RIVALS:
+        for row in table.ranked(name)[:2]:
+            shape = (row.unit, row.variant, row.levels_per_stage)
+            assert shape in {
+                (one.unit, one.config.variant, one.config.levels_per_stage) for one in some
+            }
+    for library in ("x", SEARCHED):
+        placed = all_tasks(library, placed=True)
+        assert all(task.placed for task in placed)
+        assert {replace(task, placed=False) for task in placed} <= set(some)
 
 
 def wrong_clock(table):
