@@ -49,8 +49,8 @@ def all_tasks(
 
     Parameters
     ----------
-    library : name of the library; that of the search, see ``SEARCHED``, has all units, and further
-        shapes of the units of the comparison
+    library : name of the library; that of the search, see ``SEARCHED``, has all units, further
+        shapes of the units of the comparison, and engines that are placed
     unit : key of ``BASELINES``, to list only its tasks; None lists all
     glitches : list only the units of the comparison, in their first shape, with glitches
     placed : list only the units of the comparison, with the whole tree in one stage, and the best
@@ -63,7 +63,7 @@ def all_tasks(
         found = [_task(name, glitches=True) for name in COMPARED_UNITS]
     elif placed:
         found = [_task(name, levels=4) for name in COMPARED_UNITS]
-        found += [*_engines(), *_best(library, count=1)]
+        found += [*(_engines() if library == SEARCHED else []), *_best(library, count=1)]
         found = [replace(one, placed=True) for one in found]
     else:
         found = _compared() + (_further() if library == SEARCHED else [])
