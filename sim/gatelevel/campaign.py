@@ -51,7 +51,7 @@ def all_tasks(
     ----------
     library : name of the library; that of the search, see ``SEARCHED``, has all units, further
         shapes of the units of the comparison, and engines that are placed
-    unit : key of ``BASELINES``, to list only its tasks; None lists all
+    unit : key of ``BASELINES``, to list only its tasks, of any library; None lists all
     glitches : list only the units of the comparison, in their first shape, with glitches
     placed : list only the units of the comparison, with the whole tree in one stage, and the best
         of each format at the common clock, placed
@@ -66,7 +66,7 @@ def all_tasks(
         found += [*(_engines() if library == SEARCHED else []), *_best(library, count=1)]
         found = [replace(one, placed=True) for one in found]
     else:
-        found = _compared() + (_further() if library == SEARCHED else [])
+        found = _compared() + (_further() if library == SEARCHED or unit else [])
         have = {(one.unit, one.config) for one in found}
         found += [one for one in _best(library, count=2) if (one.unit, one.config) not in have]
     return [one for one in dict.fromkeys(found) if unit in (None, one.unit)]

@@ -174,7 +174,8 @@ def test_what_a_table_has():
     assert {task.unit for task in every if task.config.lanes == 16} == set(BASELINES)
     assert len(set(every)) == len(every)
     assert [task.unit for task in all_tasks("x", glitches=True)] == list(COMPARED_UNITS)
-    assert {task.unit for task in all_tasks("x", unit="int8xint8")} == {"int8xint8"}
+    for unit in ("int8xint8", "fp32xfp32-fp32-tree"):
+        assert {task.unit for task in all_tasks("x", unit=unit)} == {unit}
 
 
 def test_other_libraries_have_what_is_compared_and_what_is_best_in_the_search():
