@@ -130,8 +130,9 @@ class _Options(JsonOptions):
     )
     arrays: bool = option(
         False,
-        "Map, place and measure systolic arrays of INT8 that are published after routing, and "
-        "store their energies in the library's table.",
+        "Map and measure a systolic array with stationary weights in each format, place and "
+        "measure those of INT8 that are published after routing, and store their energies in the "
+        "library's table.",
         "--arrays",
         excludes=(
             *("--all", "--search", "--sram", "--unit", "--glitches", "--placed", "--clock-ghz"),
@@ -285,14 +286,26 @@ def _measure_macros(options: _Options) -> bool:
     return False
 
 
+_CLOCK = Column(
+    "clock",
+    lambda row: "met" if row["met"] else f"NOT MET: {row['max_ghz']:.3g} GHz at most",
+    form="<",
+)
+
+
 def _measure_arrays(options: _Options) -> bool:
-    """Store the energies of published systolic arrays, as measured here."""
+    """Store the energies of systolic arrays: published ones, and one of each format."""
     from ..sim.gatelevel.campaign import store_arrays
 
-    with status("measuring"):
-        arrays = store_arrays(_table_file(options), library=options.library, liberty=options.files)
+    with progress("reading the library") as show:
+        found = store_arrays(
+            _table_file(options),
+            library=options.library,
+            liberty=options.files,
+            progress=lambda done, total, what: show(done, total, what or "measured"),
+        )
     if options.as_json:
-        print_json(arrays)
+        print_json(found)
         return False
     Table(
         Column("array", lambda row: f"{row['size']} x {row['size']}"),
@@ -300,8 +313,17 @@ def _measure_arrays(options: _Options) -> bool:
         Column("other cells", "combinational_pj", form=".3f"),
         Column("clock tree", "clock_pj", form=".3f"),
         Column("activity", "activity", form="<"),
-    ).rows(arrays)
-    return False
+    ).rows(found["arrays"])
+    print()
+    Table(
+        Column("format", "format", 16, "<"),
+        Column("array", lambda row: f"{row['size']} x {row['size']}"),
+        Column("GHz", "clock_ghz", 5, "g"),
+        Column("fJ per MAC", "energy_fj", form=".2f"),
+        Column("ports", "ports_fj", form=".2f"),
+        _CLOCK,
+    ).rows(found["cells"])
+    return any(not row["met"] for row in found["cells"])
 
 
 _FILLED = (
@@ -313,11 +335,7 @@ _FILLED = (
     Column("operands", "operands", 9, "<"),
     Column("GHz", "clock_ghz", 5, "g"),
     Column("fJ per MAC", "energy_fj", form=".2f"),
-    Column(
-        "clock",
-        lambda row: "met" if row["met"] else f"NOT MET: {row['max_ghz']:.3g} GHz at most",
-        form="<",
-    ),
+    _CLOCK,
 )
 
 

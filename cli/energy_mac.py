@@ -11,7 +11,7 @@ from .output import Column, Table, lower_bound, print_facts, print_json, print_n
 
 if TYPE_CHECKING:
     from ..sim.gatelevel.array_energy import ArrayEnergy
-    from ..sim.gatelevel.best import Best
+    from ..sim.gatelevel.best import Best, CellBeside
     from ..sim.gatelevel.table import Characterization
     from ..sim.gatelevel.table import Table as Library
 
@@ -33,8 +33,9 @@ def mac(options: _Options) -> None:
     figures are a lower bound. Energy is that of cells, with weight decoder and all registers;
     "placed" adds ports, wires and a clock tree. The first table of a library has the best measured
     variant of each format at the fastest clock that all units meet, with 16 lanes and one row.
-    Energy with ports decides. The activation buffer is 8 KB, for 2560 outputs. Arrays that are
-    published after routing in ASAP7 are compared with the same arrays as placed here.
+    Energy with ports decides. The activation buffer is 8 KB, for 2560 outputs. Cells of systolic
+    arrays stand beside the best dot product of their format. Arrays that are published after
+    routing in ASAP7 are compared with the same arrays as placed here.
 
     Examples:
       trilith energy mac
@@ -64,12 +65,13 @@ def mac(options: _Options) -> None:
         _print_library(library)
         _print_notes(library)
         _print_buffers(buffers)
+        _print_cells(library)
         _print_arrays(_arrays(library))
 
 
 def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
     """JSON object of a library."""
-    from ..sim.gatelevel.best import best
+    from ..sim.gatelevel.best import best, cells_beside
 
     return {
         "library": library.library,
@@ -89,8 +91,16 @@ def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
         ],
         "sram": [asdict(macro) for macro in library.sram],
         "with_buffer": [asdict(one) for one in buffers],
+        "cells": [_cell_document(one) for one in cells_beside(library)],
         "arrays": [asdict(one) | {"energy_pj": one.energy_pj} for one in _arrays(library)],
     }
+
+
+def _cell_document(beside: "CellBeside") -> dict[str, Any]:
+    """JSON object of a systolic cell, with its comparisons."""
+    cell, found = beside.cell, asdict(beside)
+    derived = ("with_ports_fj", "flip_flops_per_mac", "area_per_mac")
+    return found.pop("cell") | {name: getattr(cell, name) for name in derived} | found
 
 
 def _energy(library: "Library", row: "Characterization", clock: float) -> str | None:
@@ -267,6 +277,47 @@ def _glitch_ratios(library: "Library") -> Iterator[tuple[str, str]]:
 def _placed(row: "Characterization") -> float | None:
     """Energy of a placed unit; None if the unit was not placed."""
     return row.placed.energy_fj if row.placed else None
+
+
+def _print_cells(library: "Library") -> None:
+    """Print cells of systolic arrays beside dot products."""
+    from ..sim.gatelevel.best import cells_beside
+
+    found = cells_beside(library)
+    if not found:
+        return
+    some = found[0].cell
+    print_note(
+        f"Cells of systolic arrays with stationary weights, {some.size} x {some.size} at "
+        f"{some.clock_ghz:g} GHz, beside the best dot product of each format with 16 lanes and one "
+        "row; fJ per MAC with ports:"
+    )
+    Table(
+        Column("format", lambda one: one.cell.format, 16, "<"),
+        Column("flip-flops", lambda one: one.cell.flip_flops_per_mac, form=".1f"),
+        Column("area", lambda one: one.cell.area_per_mac, form=".1f"),
+        Column("max GHz", lambda one: one.cell.max_ghz, form=".2f"),
+        Column("cell", _cell_energy),
+        Column("over ternary", "over_ternary", form=".2f"),
+        Column("dot product", "dot_fj", form=".1f"),
+        Column("cell/dot", "over_dot", form=".2f"),
+        Column("dot, held weights", "held_fj", form=".1f"),
+    ).rows(found)
+    facts = [
+        ("ternary", "two bits of a weight in its cell, for every code; without a weight decoder"),
+        ("cell", "without the memory of partial sums, and without a chain that loads the weights"),
+        ("weights", f"stay for {some.vectors} vectors; held weights of dot products for 8 beats"),
+    ]
+    if any(not one.cell.met for one in found):
+        facts.append(("!", "the clock is too fast: the energy is that of a circuit that fails"))
+    if any(one.stale for one in found):
+        facts.append(("method", "an earlier one: 'trilith characterize --arrays' measures again"))
+    print_facts(facts)
+
+
+def _cell_energy(one: "CellBeside") -> str:
+    """Text of a cell's energy; ``!`` marks a clock that it does not reach."""
+    return f"{one.cell.with_ports_fj:.1f}{'' if one.cell.met else '!'}"
 
 
 def _arrays(library: "Library") -> list["ArrayEnergy"]:

@@ -26,7 +26,7 @@ from .integers import BinaryDot, IntegerDot, TernaryDot
 from .tree import TreeDot
 from .unit import DotRows, DotUnit
 
-__all__ = ["BASELINES", "Baseline"]
+__all__ = ["BASELINES", "Baseline", "pack_values"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,9 +184,24 @@ def _port(fmt: FloatFormat | IntFormat | Code, values: NDArray[np.integer]) -> N
     """Pack values, int[beats, lanes], to bytes, uint8[beats, bytes], lane 0 lowest."""
     if isinstance(fmt, Code):
         return fmt.pack(values.astype(np.int8))
+    return pack_values(values, fmt.bits)
+
+
+def pack_values(values: NDArray[np.integer], bits: int) -> NDArray[np.uint8]:
+    """Pack integers as a port takes them, the lowest bit of the first value lowest.
+
+    Parameters
+    ----------
+    values : int[beats, n], two's complement
+    bits : 1 to 63; bits of each value
+
+    Returns
+    -------
+    uint8[beats, bytes], byte 0 lowest.
+    """
     # The last axis has the bits of each value, the lowest first.
-    bits = (values[..., np.newaxis] >> np.arange(fmt.bits) & 1).astype(np.uint8)
-    return np.packbits(bits.reshape(len(values), -1), axis=1, bitorder="little")
+    each = (values[..., np.newaxis] >> np.arange(bits) & 1).astype(np.uint8)
+    return np.packbits(each.reshape(len(values), -1), axis=1, bitorder="little")
 
 
 def _floats() -> list[Baseline]:

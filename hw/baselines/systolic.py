@@ -21,16 +21,17 @@ class SystolicArray(wiring.Component):
     Activations move to the right by a register per cell, partial sums move down. Column ``c`` adds
     the products of its weights and an activation vector to the partial sum at its top. Operands
     are skewed, as in every systolic array: those of row ``r`` and column ``c`` belong to the
-    vector whose first activation entered ``r + c`` cycles before. A weight is registered in its
-    cell in every cycle, and stays while its input does. Trits take two bits in a cell, zero and
-    sign, so that a code's decoder stands outside.
+    vector whose first activation entered ``r × sum_cycles + c`` cycles before. A weight is
+    registered in its cell in every cycle, and stays while its input does. Trits take two bits in a
+    cell, zero and sign, so that a code's decoder stands outside.
 
-    Integers are exact if ``sum_bits`` suffice. Floating-point cells have an exact product and one
-    rounding to FP32, which is a fused multiply-add, with a register between the two.
+    Integers are exact if ``sum_bits`` suffice. Floating-point cells round each product to FP32,
+    where those of all formats but BF16 are exact, and add it with one more rounding. A register
+    stands between the two.
 
-    Latency: ``rows + product_cycles`` cycles from the first activation of a vector to the sum of
-    column 0, and one more for each further column. ``product_cycles`` is 1, or 2 for floating-point
-    numbers. Throughput: ``rows × columns`` MACs per cycle.
+    Latency: ``rows × sum_cycles + product_cycles`` cycles from the first activation of a vector to
+    the sum of column 0, and one more for each further column. ``product_cycles`` is 1, or 2 for
+    floating-point numbers. Throughput: ``rows × columns`` MACs per cycle.
 
     Parameters
     ----------
@@ -39,6 +40,7 @@ class SystolicArray(wiring.Component):
     weights : format of the weights; a ``Code`` means trits
     activations : format of the activations, integers exactly if the weights are integers or trits
     sum_bits : 8 to 64; bits of a partial sum of integers; FP32 has 32
+    sum_cycles : 1 or 2; cycles of an addition, see ``FloatAdder``; integers have one
 
     Raises
     ------
@@ -65,23 +67,30 @@ class SystolicArray(wiring.Component):
         weights: FloatFormat | IntFormat | Code,
         activations: FloatFormat | IntFormat,
         sum_bits: int = 32,
+        sum_cycles: int = 1,
     ) -> None:
         self.rows = check_integer("rows", rows, 1, 64)
         self.columns = check_integer("columns", columns, 1, 64)
         self.sum_bits = check_integer("sum_bits", sum_bits, 8, 64)
+        self.sum_cycles = check_integer("sum_cycles", sum_cycles, 1, 2)
         self._floating = isinstance(activations, FloatFormat)
         if self._floating and isinstance(weights, Code):
             raise ValueError("activations must be integers for trits")
         if self._floating and sum_bits != FP32.bits:
             raise ValueError(f"sum_bits must be 32 for floating-point numbers, not {sum_bits}")
+        if not self._floating and sum_cycles != 1:
+            raise ValueError(f"sum_cycles must be 1 for integers, not {sum_cycles}")
         self._weights, self._activations = weights, activations
         #: Bits of a weight in its cell.
         self.weight_bits = 2 if isinstance(weights, Code) else weights.bits
+        #: Bits of an activation.
+        self.activation_bits = activations.bits
         #: Cycles from an activation to its product.
         self.product_cycles = 2 if self._floating else 1
         #: Pattern of the registers' names for each part, see ``DotUnit``.
         self.parts = {
-            "operands": "w[0-9]|x[0-9]",
+            # yosys names those in front of a floating-point multiplier after its ports.
+            "operands": r"w[0-9]|x[0-9]|[ab][$[]",
             "product": "multiplier",
             "accumulator": "sum[0-9]|adder",
         }
@@ -119,7 +128,7 @@ class SystolicArray(wiring.Component):
             m.submodules[f"multiplier{name}"] = multiplier = FloatMultiplier(
                 a_format=weights, b_format=activations, to=FP32, stages=1
             )
-            m.submodules[f"adder{name}"] = adder = FloatAdder(fmt=FP32, stages=1)
+            m.submodules[f"adder{name}"] = adder = FloatAdder(fmt=FP32, stages=self.sum_cycles)
             m.d.comb += [
                 multiplier.a.eq(weight),
                 multiplier.b.eq(value),

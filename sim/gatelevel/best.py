@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from .cell_energy import TERNARY_CELL, CellEnergy
 from .rivals import FURTHER_OPERANDS, RIVALS
-from .table import Characterization, Table
+from .table import METHOD, Characterization, Table
 
-__all__ = ["COMPARED_CODES", "Best", "best"]
+__all__ = ["COMPARED_CODES", "Best", "CellBeside", "best", "cells_beside"]
 
 #: Codes of ternary weights that others are divided by.
 COMPARED_CODES = ("sherry", "escape", "base3")
@@ -95,3 +96,54 @@ def _best(table: Table, row: Characterization) -> Best:
         placed_fj=placed.energy_fj if placed else None,
         placed_over_escape=placed.energy_fj / other.energy_fj if placed and other else None,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CellBeside:
+    """Systolic cell beside the best dot product of its format; energies in fJ per MAC with ports.
+
+    Parameters
+    ----------
+    cell : the cell
+    over_ternary : its energy over that of the ternary cell; None if that was not measured
+    dot_variant : variant of the dot product, see ``DotConfig``
+    dot_fj : energy of the best dot product at the cell's clock; None if none was measured
+    over_dot : energy of the cell over ``dot_fj``
+    held_fj : energy of the best dot product whose weights stay for eight beats, ``held-weights``
+    stale : whether an earlier method has measured the cell, see ``METHOD``
+    """
+
+    cell: CellEnergy
+    over_ternary: float | None
+    dot_variant: str
+    dot_fj: float | None
+    over_dot: float | None
+    held_fj: float | None
+    stale: bool
+
+
+def cells_beside(table: Table) -> list[CellBeside]:
+    """Set each systolic cell beside the best dot products of its format, with 16 lanes and one row.
+
+    Parameters
+    ----------
+    table : measured units and cells of a library
+    """
+    ternary = next((one for one in table.cells if one.format == TERNARY_CELL), None)
+    found = []
+    for cell in table.cells:
+        clock, energy = cell.clock_ghz, cell.with_ports_fj
+        dot = table.best(cell.format, clock_ghz=clock)
+        held = table.best(cell.format, clock_ghz=clock, operands="held-weights")
+        found.append(
+            CellBeside(
+                cell=cell,
+                over_ternary=energy / ternary.with_ports_fj if ternary else None,
+                dot_variant=dot.variant if dot else "",
+                dot_fj=dot.with_ports_fj if dot else None,
+                over_dot=energy / dot.with_ports_fj if dot else None,
+                held_fj=held.with_ports_fj if held else None,
+                stale=cell.provenance.get("method") != METHOD,
+            )
+        )
+    return found

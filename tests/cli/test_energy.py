@@ -1,9 +1,12 @@
 import json
+from dataclasses import replace
 
 import pytest
+from made_cells import made_cell
 
+from trilith.cli.energy_mac import _document, _print_cells
 from trilith.sim.gatelevel.rivals import RIVALS
-from trilith.sim.gatelevel.table import FP16_UNIT, library_names
+from trilith.sim.gatelevel.table import FP16_UNIT, library_names, load_table
 
 
 def test_the_measured_table_and_its_ratios(trilith):
@@ -172,3 +175,34 @@ def test_figures_of_a_token_that_nobody_has(trilith, option, value, message):
     assert done.returncode == 2
     assert done.stderr.startswith(f"trilith: {message}")
     assert done.stderr.count("\n") == 1
+
+
+def test_systolic_cells_stand_beside_dot_products(capsys):
+    table = load_table("asap7")
+    cells = (
+        made_cell("ternary two_bit"),
+        made_cell("INT8", 90.0, met=False, max_ghz=0.4, provenance={"method": 1}),
+    )
+    _print_cells(replace(table, cells=cells))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == (
+        "Cells of systolic arrays with stationary weights, 4 x 4 at 0.5 GHz, beside the best dot "
+        "product of each format with 16 lanes and one row; fJ per MAC with ports:"
+    )
+    dot = table.best("INT8", clock_ghz=0.5).with_ports_fj
+    (row,) = [line for line in lines if line.startswith("INT8 ")]
+    assert row.split()[1:8] == [
+        *("31.0", "20.0", "0.40", "100.0!", "2.00", f"{dot:.1f}", f"{100 / dot:.2f}"),
+    ]
+    assert any(line.startswith("!") for line in lines)
+    assert any("'trilith characterize --arrays' measures again" in line for line in lines)
+    (first, _) = _document(replace(table, cells=cells), [])["cells"]
+    assert (first["format"], first["with_ports_fj"], first["over_ternary"]) == (
+        *("ternary two_bit", 50.0, 1.0),
+    )
+    assert {"dot_variant", "over_dot", "held_fj", "stale", "area_per_mac"} <= set(first)
+
+
+def test_a_table_without_cells_prints_none(capsys):
+    _print_cells(replace(load_table("asap7"), cells=()))
+    assert capsys.readouterr().out == ""
