@@ -304,9 +304,10 @@ def _measure_arrays(options: _Options) -> bool:
             liberty=options.files,
             progress=lambda done, total, what: show(done, total, what or "measured"),
         )
+    missed = any(not row["met"] for row in found["cells"])
     if options.as_json:
         print_json(found)
-        return False
+        return missed
     Table(
         Column("array", lambda row: f"{row['size']} x {row['size']}"),
         Column("flip-flops, pJ per MAC", "sequential_pj", form=".3f"),
@@ -323,7 +324,7 @@ def _measure_arrays(options: _Options) -> bool:
         Column("ports", "ports_fj", form=".2f"),
         _CLOCK,
     ).rows(found["cells"])
-    return any(not row["met"] for row in found["cells"])
+    return missed
 
 
 _FILLED = (

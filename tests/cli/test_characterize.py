@@ -4,9 +4,16 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from made_cells import made_cell
+
+from trilith.cli.characterize import _measure_arrays
+from trilith.sim.gatelevel import campaign
+from trilith.sim.gatelevel.table import load_table
 
 TRILITH = Path(sys.executable).parent / "trilith"
 OSU018 = Path("/usr/share/qflow/tech/osu018/osu018_stdcells.lib")
@@ -301,3 +308,31 @@ def test_units_that_cannot_be_measured_are_said(tmp_path):
     )
     assert "Traceback" not in done.stderr
     assert not out.exists()
+
+
+def test_arrays_and_cells_are_printed(monkeypatch, capsys, tmp_path):
+    """A cell that misses its clock gives status 1, as a unit does."""
+    cells = [made_cell("INT8"), made_cell("FP16", 350.0, met=False, max_ghz=0.4)]
+    arrays = load_table("asap7").arrays[:1]
+    found = {"arrays": [*map(asdict, arrays)], "cells": [*map(asdict, cells)]}
+    monkeypatch.setattr(campaign, "store_arrays", lambda file, **fields: found)
+    options = SimpleNamespace(out=tmp_path / "x.json", library="asap7", files=[], as_json=False)
+    assert _measure_arrays(options)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].split()[:3] == ["8", "x", "8"]
+    assert [line.split() for line in lines[-2:]] == [
+        ["INT8", "4", "x", "4", "0.5", "40.00", "10.00", "met"],
+        [
+            "FP16",
+            "4",
+            "x",
+            "4",
+            "0.5",
+            "350.00",
+            "10.00",
+            *["NOT", "MET:", "0.4", "GHz", "at", "most"],
+        ],
+    ]
+    options.as_json = True
+    assert _measure_arrays(options)
+    assert json.loads(capsys.readouterr().out) == found
