@@ -56,7 +56,7 @@ def all_tasks(
     unit : key of ``BASELINES``, to list only its tasks, of any library; None lists all
     glitches : list only the units of the comparison, in their first shape, with glitches
     placed : list only the units of the comparison, with the whole tree in one stage, and the best
-        of each format at the common clock, placed
+        of each format at the common clock, of the search and of the library's own table, placed
 
     The best and the second variant of each format are those of the stored search: at all its clocks
     for the library of the search, and at the common clock for others.
@@ -66,6 +66,7 @@ def all_tasks(
     elif placed:
         found = [_task(name, levels=4) for name in COMPARED_UNITS]
         found += [*(_engines() if library == SEARCHED else []), *_best(library, count=1)]
+        found += _own_best(library)
         found = [replace(one, placed=True) for one in found]
     else:
         found = _compared() + (_further() if library == SEARCHED or unit else [])
@@ -134,6 +135,15 @@ def _best(library: str, *, count: int) -> list[Task]:
     return best_tasks(
         searched, count=count, clocks_ghz=None if all_clocks else [searched.common_clock]
     )
+
+
+def _own_best(library: str) -> list[Task]:
+    """List the best units in the stored table of a library itself; none without one."""
+    if library not in library_names():
+        return []
+    table = load_table(library)
+    table = replace(table, rows=tuple(row for row in table.rows if not row.stale))
+    return best_tasks(table, count=1, clocks_ghz=[table.common_clock]) if table.rows else []
 
 
 @dataclass(frozen=True, kw_only=True)
