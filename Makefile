@@ -64,9 +64,9 @@ bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, an
 	@$(VENV)/bin/python -m trilith.reports.bench
 
 # Arguments of the table of each cell library: its name, process, clock frequencies and files. Results that
-# are still valid are not measured again. Two libraries have headline units with glitches, and all have them
-# placed. All variants of a format are measured in ASAP7 first; the other libraries measure those that are
-# best there. The token core takes about ten processor minutes.
+# are still valid are not measured again. All variants of a format are measured in ASAP7 first, and headline
+# units with glitches; the other libraries measure the units of the comparison, and those that are best there.
+# All have placed units. The token core takes about ten processor minutes.
 JOBS ?= 2
 MEASURE = $(VENV)/bin/trilith characterize --all --jobs $(JOBS)
 SEARCH = $(VENV)/bin/trilith characterize --search --jobs $(JOBS)
@@ -94,7 +94,6 @@ tables: $(VENV)/.fpga ## measure the energy of gates again: make tables PDK=FOLD
 	$(VENV)/bin/python -m trilith.reports.figures.layouts $(ASAP7_FILES)
 	$(VENV)/bin/trilith characterize --token-core --clock-ghz 0.5 $(ASAP7) --liberty $(ASAP7_FILES)
 	$(MEASURE) $(IHP) $(CELLS)
-	$(MEASURE) --glitches $(IHP) $(CELLS)
 	$(MEASURE) --placed $(IHP) $(CELLS)
 	$(VENV)/bin/trilith characterize --sram $(IHP) --liberty $(wildcard $(PDK)/ihp-sg13g2/RM_*.lib.gz)
 	$(MEASURE) $(SKY130)

@@ -90,9 +90,9 @@ class _Options(JsonOptions):
     )
     everything: bool = option(
         False,
-        "Fill the library's table: all units in its shapes, or those of --unit; with "
-        "--glitches or --placed, the units of the comparison. Results that are still valid are "
-        "kept.",
+        "Fill the library's table: in ASAP7 all units, in others those of the comparison and the "
+        "best of the search, or those of --unit; with --glitches or --placed, the units of the "
+        "comparison. Results that are still valid are kept.",
         "--all",
     )
     search: bool = option(
@@ -304,7 +304,7 @@ def _measure_arrays(options: _Options) -> bool:
             liberty=options.files,
             progress=lambda done, total, what: show(done, total, what or "measured"),
         )
-    missed = any(not row["met"] for row in found["cells"])
+    missed = any(not row["met"] for row in found["systolic"])
     if options.as_json:
         print_json(found)
         return missed
@@ -323,7 +323,7 @@ def _measure_arrays(options: _Options) -> bool:
         Column("fJ per MAC", "energy_fj", form=".2f"),
         Column("ports", "ports_fj", form=".2f"),
         _CLOCK,
-    ).rows(found["cells"])
+    ).rows(found["systolic"])
     return missed
 
 

@@ -11,7 +11,7 @@ from .output import Column, Table, lower_bound, print_facts, print_json, print_n
 
 if TYPE_CHECKING:
     from ..sim.gatelevel.array_energy import ArrayEnergy
-    from ..sim.gatelevel.best import Best, CellBeside
+    from ..sim.gatelevel.best import Best, SystolicBeside
     from ..sim.gatelevel.table import Characterization
     from ..sim.gatelevel.table import Table as Library
 
@@ -32,7 +32,8 @@ def mac(options: _Options) -> None:
     --all; no library and no tool is needed. The tables are of four libraries and of GT2N, whose
     figures are a lower bound. Energy is that of cells, with weight decoder and all registers;
     "placed" adds ports, wires and a clock tree. The first table of a library has the best measured
-    variant of each format at the fastest clock that all units meet, with 16 lanes and one row.
+    variant of each format, with 16 lanes and one row, at the fastest clock at which each format has
+    a unit that meets it.
     Energy with ports decides. The activation buffer is 8 KB, for 2560 outputs. Cells of systolic
     arrays stand beside the best dot product of their format. Arrays that are published after
     routing in ASAP7 are compared with the same arrays as placed here.
@@ -65,13 +66,13 @@ def mac(options: _Options) -> None:
         _print_library(library)
         _print_notes(library)
         _print_buffers(buffers)
-        _print_cells(library)
+        _print_systolic(library)
         _print_arrays(_arrays(library))
 
 
 def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
     """JSON object of a library."""
-    from ..sim.gatelevel.best import best, cells_beside
+    from ..sim.gatelevel.best import best, systolic_beside
 
     return {
         "library": library.library,
@@ -91,12 +92,12 @@ def _document(library: "Library", buffers: list[Any]) -> dict[str, Any]:
         ],
         "sram": [asdict(macro) for macro in library.sram],
         "with_buffer": [asdict(one) for one in buffers],
-        "cells": [_cell_document(one) for one in cells_beside(library)],
+        "systolic": [_systolic_document(one) for one in systolic_beside(library)],
         "arrays": [asdict(one) | {"energy_pj": one.energy_pj} for one in _arrays(library)],
     }
 
 
-def _cell_document(beside: "CellBeside") -> dict[str, Any]:
+def _systolic_document(beside: "SystolicBeside") -> dict[str, Any]:
     """JSON object of a systolic cell, with its comparisons."""
     cell, found = beside.cell, asdict(beside)
     derived = ("with_ports_fj", "flip_flops_per_mac", "area_per_mac")
@@ -279,11 +280,11 @@ def _placed(row: "Characterization") -> float | None:
     return row.placed.energy_fj if row.placed else None
 
 
-def _print_cells(library: "Library") -> None:
+def _print_systolic(library: "Library") -> None:
     """Print cells of systolic arrays beside dot products."""
-    from ..sim.gatelevel.best import cells_beside
+    from ..sim.gatelevel.best import systolic_beside
 
-    found = cells_beside(library)
+    found = systolic_beside(library)
     if not found:
         return
     some = found[0].cell
@@ -306,7 +307,10 @@ def _print_cells(library: "Library") -> None:
     facts = [
         ("ternary", "two bits of a weight in its cell, for every code; without a weight decoder"),
         ("cell", "without the memory of partial sums, and without a chain that loads the weights"),
-        ("weights", f"stay for {some.vectors} vectors; held weights of dot products for 8 beats"),
+        (
+            "weights",
+            f"stay for {some.vectors} vectors; those of dot products on held-weights for fewer",
+        ),
     ]
     if any(not one.cell.met for one in found):
         facts.append(("!", "the clock is too fast: the energy is that of a circuit that fails"))
@@ -315,7 +319,7 @@ def _print_cells(library: "Library") -> None:
     print_facts(facts)
 
 
-def _cell_energy(one: "CellBeside") -> str:
+def _cell_energy(one: "SystolicBeside") -> str:
     """Text of a cell's energy; ``!`` marks a clock that it does not reach."""
     return f"{one.cell.with_ports_fj:.1f}{'' if one.cell.met else '!'}"
 

@@ -46,7 +46,7 @@ def zigzag(options: _Options) -> None:
 
     The file has the energy of a MAC, the accesses of the activation buffer and of the memory
     outside, bandwidths and areas. A comment behind each number has its label and source. The clock
-    is the fastest that all units of the library meet.
+    is the fastest at which each format of the library has a unit that meets it.
 
     Example:
       trilith zigzag --preset block --code escape --out block.yaml

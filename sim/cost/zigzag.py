@@ -83,8 +83,7 @@ def zigzag_core(config: MatVecConfig, *, library: str, memory: str) -> ZigzagCor
     Parameters
     ----------
     config : the engine
-    library : cell library, one of ``library_names()``, whose clock is the fastest that all units
-        meet
+    library : cell library, one of ``library_names()``; the clock is its ``common_clock``
     memory : memory outside, a key of ``MEMORIES`` or its short name
 
     Raises

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from .cell_energy import TERNARY_CELL, CellEnergy
 from .rivals import FURTHER_OPERANDS, RIVALS
+from .systolic_energy import TERNARY_SYSTOLIC, SystolicEnergy
 from .table import METHOD, Characterization, Table
 
-__all__ = ["COMPARED_CODES", "Best", "CellBeside", "best", "cells_beside"]
+__all__ = ["COMPARED_CODES", "Best", "SystolicBeside", "best", "systolic_beside"]
 
 #: Codes of ternary weights that others are divided by.
 COMPARED_CODES = ("sherry", "escape", "base3")
@@ -99,7 +99,7 @@ def _best(table: Table, row: Characterization) -> Best:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellBeside:
+class SystolicBeside:
     """Systolic cell beside the best dot product of its format; energies in fJ per MAC with ports.
 
     Parameters
@@ -113,7 +113,7 @@ class CellBeside:
     stale : whether an earlier method has measured the cell, see ``METHOD``
     """
 
-    cell: CellEnergy
+    cell: SystolicEnergy
     over_ternary: float | None
     dot_variant: str
     dot_fj: float | None
@@ -122,21 +122,21 @@ class CellBeside:
     stale: bool
 
 
-def cells_beside(table: Table) -> list[CellBeside]:
+def systolic_beside(table: Table) -> list[SystolicBeside]:
     """Set each systolic cell beside the best dot products of its format, with 16 lanes and one row.
 
     Parameters
     ----------
     table : measured units and cells of a library
     """
-    ternary = next((one for one in table.cells if one.format == TERNARY_CELL), None)
+    ternary = next((one for one in table.systolic if one.format == TERNARY_SYSTOLIC), None)
     found = []
-    for cell in table.cells:
+    for cell in table.systolic:
         clock, energy = cell.clock_ghz, cell.with_ports_fj
         dot = table.best(cell.format, clock_ghz=clock)
         held = table.best(cell.format, clock_ghz=clock, operands="held-weights")
         found.append(
-            CellBeside(
+            SystolicBeside(
                 cell=cell,
                 over_ternary=energy / ternary.with_ports_fj if ternary else None,
                 dot_variant=dot.variant if dot else "",

@@ -19,8 +19,6 @@ from ..tools.pool import process_pool
 from ..tools.toolchain import find_program
 from ..tools.verilog import keep_verilog
 from .arrays import measure_arrays
-from .cell_energy import CELL_FORMATS
-from .cells import measure_cell
 from .characterize import K_MAX, Task, characterize
 from .library import Library
 from .operands import BEATS
@@ -28,6 +26,8 @@ from .placed import check_layout
 from .rivals import SEARCHED
 from .search import best_tasks
 from .sram import read_sram
+from .systolic import measure_systolic
+from .systolic_energy import SYSTOLIC_FORMATS
 from .table import COMPARED_UNITS, LANES, METHOD, identity, library_names, load_table
 
 __all__ = ["Campaign", "all_tasks", "store_arrays", "store_sram"]
@@ -54,20 +54,21 @@ def all_tasks(
     library : name of the library; that of the search, see ``SEARCHED``, has all units, further
         shapes of the units of the comparison, and engines that are placed
     unit : key of ``BASELINES``, to list only its tasks, of any library; None lists all
-    glitches : list only the units of the comparison, in their first shape, with glitches
+    glitches : list only the units of the comparison, in their first shape, with glitches; with
+        ``placed`` the placed ones
     placed : list only the units of the comparison, with the whole tree in one stage, and the best
         of each format at the common clock, of the search and of the library's own table, placed
 
     The best and the second variant of each format are those of the stored search: at all its clocks
     for the library of the search, and at the common clock for others.
     """
-    if glitches:
-        found = [_task(name, glitches=True) for name in COMPARED_UNITS]
-    elif placed:
+    if placed:
         found = [_task(name, levels=4) for name in COMPARED_UNITS]
         found += [*(_engines() if library == SEARCHED else []), *_best(library, count=1)]
         found += _own_best(library)
-        found = [replace(one, placed=True) for one in found]
+        found = [replace(one, placed=True, glitches=glitches) for one in found]
+    elif glitches:
+        found = [_task(name, glitches=True) for name in COMPARED_UNITS]
     else:
         found = _compared() + (_further() if library == SEARCHED or unit else [])
         have = {(one.unit, one.config) for one in found}
@@ -292,7 +293,7 @@ def store_arrays(
     Returns
     -------
     ``arrays``, the fields of ``ArrayEnergy`` for each measurement of a published array, and
-    ``cells``, those of ``CellEnergy`` for each format.
+    ``systolic``, those of ``SystolicEnergy`` for each format.
 
     Raises
     ------
@@ -309,16 +310,16 @@ def store_arrays(
         If the netlist of a cell does not match the golden model.
     """
     table = _load(file, library, "", liberty)
-    total = 1 + len(CELL_FORMATS)
+    total = 1 + len(SYSTOLIC_FORMATS)
     progress(0, total, "published arrays")
     arrays = [_round(asdict(one)) for one in measure_arrays(liberty, library)]
-    cells, some = [], Library(liberty)
-    for place, name in enumerate(CELL_FORMATS):
-        progress(place + 1, total, f"cells, {name}")
-        cells.append(_round(asdict(measure_cell(name, some))))
+    systolic, some = [], Library(liberty)
+    for place, name in enumerate(SYSTOLIC_FORMATS):
+        progress(place + 1, total, f"systolic, {name}")
+        systolic.append(_round(asdict(measure_systolic(name, some))))
     progress(total, total, "")
-    _store(file, table | {"arrays": arrays, "cells": cells})
-    return {"arrays": arrays, "cells": cells}
+    _store(file, table | {"arrays": arrays, "systolic": systolic})
+    return {"arrays": arrays, "systolic": systolic}
 
 
 def _keys(task: Task, clocks: Sequence[float], hashes: Sequence[str]) -> list[str]:
@@ -349,7 +350,7 @@ def _store(file: Path, table: Mapping[str, Any]) -> None:
     # Origins to which no row refers any more are left out.
     used = sorted({row["provenance"] for row in table["rows"]})
     rows = [row | {"provenance": used.index(row["provenance"])} for row in table["rows"]]
-    in_lines = {"cells": table["cells"]} if "cells" in table else {}
+    in_lines = {"systolic": table["systolic"]} if "systolic" in table else {}
     in_lines["rows"] = rows
     others = {key: value for key, value in table.items() if key not in in_lines}
     others["provenance"] = [table["provenance"][place] for place in used]

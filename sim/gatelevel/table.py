@@ -13,8 +13,8 @@ from ...golden.files import read_json
 from ..tools.errors import EstimateError
 from ..tools.records import finite, record, records
 from .array_energy import ArrayEnergy
-from .cell_energy import CellEnergy, check_cells
 from .rivals import RIVALS
+from .systolic_energy import SystolicEnergy, check_systolic
 
 __all__ = [
     "COMPARED_UNITS",
@@ -219,7 +219,7 @@ class Table:
     rows : measured units
     sram : memory macros of the same process; empty if the library has none
     arrays : systolic arrays that are published for the library, as measured here
-    cells : cells of systolic arrays, one for each format that was measured
+    systolic : cells of systolic arrays, one for each format that was measured
     """
 
     library: str
@@ -227,7 +227,7 @@ class Table:
     rows: tuple[Characterization, ...]
     sram: tuple[Sram, ...]
     arrays: tuple[ArrayEnergy, ...] = ()
-    cells: tuple[CellEnergy, ...] = ()
+    systolic: tuple[SystolicEnergy, ...] = ()
 
     @property
     def stale(self) -> int:
@@ -448,7 +448,9 @@ def read_table(file: Path, library: str) -> Table:
             rows=tuple(rows),
             sram=records(Sram, stored["sram"], f"{file}: sram"),
             arrays=records(ArrayEnergy, stored.get("arrays", []), f"{file}: arrays"),
-            cells=check_cells(records(CellEnergy, stored.get("cells", []), f"{file}: cells"), file),
+            systolic=check_systolic(
+                records(SystolicEnergy, stored.get("systolic", []), f"{file}: systolic"), file
+            ),
         )
     except (KeyError, IndexError, TypeError, AttributeError) as error:
         raise EstimateError(

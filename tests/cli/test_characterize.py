@@ -9,7 +9,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_cells import made_cell
+from made_systolic import made_systolic
 
 from trilith.cli.characterize import _measure_arrays
 from trilith.sim.gatelevel import campaign
@@ -312,9 +312,9 @@ def test_units_that_cannot_be_measured_are_said(tmp_path):
 
 def test_arrays_and_cells_are_printed(monkeypatch, capsys, tmp_path):
     """A cell that misses its clock gives status 1, as a unit does."""
-    cells = [made_cell("INT8"), made_cell("FP16", 350.0, met=False, max_ghz=0.4)]
+    cells = [made_systolic("INT8"), made_systolic("FP16", 350.0, met=False, max_ghz=0.4)]
     arrays = load_table("asap7").arrays[:1]
-    found = {"arrays": [*map(asdict, arrays)], "cells": [*map(asdict, cells)]}
+    found = {"arrays": [*map(asdict, arrays)], "systolic": [*map(asdict, cells)]}
     monkeypatch.setattr(campaign, "store_arrays", lambda file, **fields: found)
     options = SimpleNamespace(out=tmp_path / "x.json", library="asap7", files=[], as_json=False)
     assert _measure_arrays(options)

@@ -2,9 +2,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from made_cells import made_cell
+from made_systolic import made_systolic
 
-from trilith.cli.energy_mac import _document, _print_cells
+from trilith.cli.energy_mac import _document, _print_systolic
 from trilith.sim.gatelevel.rivals import RIVALS
 from trilith.sim.gatelevel.table import FP16_UNIT, library_names, load_table
 
@@ -180,10 +180,10 @@ def test_figures_of_a_token_that_nobody_has(trilith, option, value, message):
 def test_systolic_cells_stand_beside_dot_products(capsys):
     table = load_table("asap7")
     cells = (
-        made_cell("ternary two_bit"),
-        made_cell("INT8", 90.0, met=False, max_ghz=0.4, provenance={"method": 1}),
+        made_systolic("ternary two_bit"),
+        made_systolic("INT8", 90.0, met=False, max_ghz=0.4, provenance={"method": 1}),
     )
-    _print_cells(replace(table, cells=cells))
+    _print_systolic(replace(table, systolic=cells))
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == (
         "Cells of systolic arrays with stationary weights, 4 x 4 at 0.5 GHz, beside the best dot "
@@ -196,7 +196,7 @@ def test_systolic_cells_stand_beside_dot_products(capsys):
     ]
     assert any(line.startswith("!") for line in lines)
     assert any("'trilith characterize --arrays' measures again" in line for line in lines)
-    (first, _) = _document(replace(table, cells=cells), [])["cells"]
+    (first, _) = _document(replace(table, systolic=cells), [])["systolic"]
     assert (first["format"], first["with_ports_fj"], first["over_ternary"]) == (
         *("ternary two_bit", 50.0, 1.0),
     )
@@ -204,5 +204,5 @@ def test_systolic_cells_stand_beside_dot_products(capsys):
 
 
 def test_a_table_without_cells_prints_none(capsys):
-    _print_cells(replace(load_table("asap7"), cells=()))
+    _print_systolic(replace(load_table("asap7"), systolic=()))
     assert capsys.readouterr().out == ""

@@ -98,6 +98,12 @@ def test_ratios_are_to_the_best_unit_of_the_same_shape():
     assert table.ratio(engine) is None
 
 
+def test_the_best_units_of_a_library_itself_are_placed():
+    own = load_table("ihp-sg13g2")
+    placed = {(task.unit, task.config.variant) for task in all_tasks("ihp-sg13g2", placed=True)}
+    assert {(row.unit, row.variant) for row in filter(None, map(own.best, RIVALS))} <= placed
+
+
 def test_rows_of_ternary_units_also_share_sums_of_pairs():
     code = made_table(("ternaryxint8-base3", "no-sum", 0.5, 30.0, True))
     found = {(task.config.rows, task.config.variant) for task in further_tasks(code)}
@@ -193,6 +199,8 @@ def test_other_libraries_have_what_is_compared_and_what_is_best_in_the_search():
     for library in ("x", SEARCHED):
         placed = all_tasks(library, placed=True)
         assert all(task.placed for task in placed)
+        both = all_tasks(library, placed=True, glitches=True)
+        assert both == [replace(task, glitches=True) for task in placed]
         assert {replace(task, placed=False) for task in placed} <= set(some)
 
 

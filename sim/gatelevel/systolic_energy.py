@@ -7,28 +7,28 @@ from typing import Any
 from ..tools.errors import EstimateError
 from .rivals import RIVALS
 
-__all__ = ["CELL_FORMATS", "TERNARY_CELL", "CellEnergy", "check_cells"]
+__all__ = ["SYSTOLIC_FORMATS", "TERNARY_SYSTOLIC", "SystolicEnergy", "check_systolic"]
 
 #: The cell of ternary weights. A weight takes two bits in it whatever its code: a decoder stands
 #: outside the array.
-TERNARY_CELL = "ternary two_bit"
+TERNARY_SYSTOLIC = "ternary two_bit"
 
 #: Formats of the comparison that have a cell, keys of ``RIVALS``. All floating-point cells add in
 #: FP32.
-CELL_FORMATS = tuple(
+SYSTOLIC_FORMATS = tuple(
     name
     for name in RIVALS
-    if name == TERNARY_CELL or (not name.startswith("ternary") and name != "FP16 to FP16")
+    if name == TERNARY_SYSTOLIC or (not name.startswith("ternary") and name != "FP16 to FP16")
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class CellEnergy:
+class SystolicEnergy:
     """Cell of an array with stationary weights; energies in fJ per MAC, each cell always busy.
 
     Parameters
     ----------
-    format : one of ``CELL_FORMATS``
+    format : one of ``SYSTOLIC_FORMATS``
     size : rows and columns of the array
     sum_bits, sum_cycles : bits of a partial sum, and cycles of its addition, see ``SystolicArray``
     tiles, vectors : tiles of weights that were used, and vectors of activations for each
@@ -84,7 +84,7 @@ class CellEnergy:
         return self.area / self.size**2
 
 
-def check_cells(cells: tuple[CellEnergy, ...], file: Path) -> tuple[CellEnergy, ...]:
+def check_systolic(cells: tuple[SystolicEnergy, ...], file: Path) -> tuple[SystolicEnergy, ...]:
     """Refuse stored cells that cannot be compared.
 
     Parameters
@@ -99,9 +99,9 @@ def check_cells(cells: tuple[CellEnergy, ...], file: Path) -> tuple[CellEnergy, 
     """
     formats = [cell.format for cell in cells]
     for place, cell in enumerate(cells):
-        where = f"{file}: cells: {place}"
-        if cell.format not in CELL_FORMATS:
-            legal = ", ".join(CELL_FORMATS)
+        where = f"{file}: systolic: {place}"
+        if cell.format not in SYSTOLIC_FORMATS:
+            legal = ", ".join(SYSTOLIC_FORMATS)
             raise EstimateError(
                 f"{where}: the key 'format' must be one of {legal}, not {cell.format!r}"
             )

@@ -2,13 +2,13 @@
 
 from dataclasses import replace
 
-from trilith.sim.gatelevel.cell_energy import CellEnergy
+from trilith.sim.gatelevel.systolic_energy import SystolicEnergy
 from trilith.sim.gatelevel.table import METHOD
 
 
-def made_cell(name, energy=40.0, **changes):
+def made_systolic(name, energy=40.0, **changes):
     """Make a cell with an energy, and with changes of other fields."""
-    some = CellEnergy(
+    some = SystolicEnergy(
         format=name,
         size=4,
         sum_bits=21,

@@ -12,7 +12,6 @@ from ...hw.baselines import BASELINES, Baseline, DotConfig, SystolicArray
 from ...hw.baselines.baseline import pack_values
 from ..rtl.clocked import port_rows
 from ..tools.errors import SimulationError
-from .cell_energy import CellEnergy
 from .characterize import K_MAX, energies, origin, port_width
 from .interpreter import run_netlist
 from .library import Library
@@ -20,9 +19,10 @@ from .operands import Tile, make_tiles, share_of_zeros
 from .power import measure_power
 from .rivals import RIVALS
 from .synthesis import map_component
+from .systolic_energy import SystolicEnergy
 from .table import LANES
 
-__all__ = ["make_array", "measure_cell"]
+__all__ = ["make_array", "measure_systolic"]
 
 #: Rows and columns of the arrays: as many MACs per cycle as dot products have lanes.
 SIZE = 4
@@ -37,7 +37,7 @@ _Ints = NDArray[np.int64]
 _Rows = dict[str, NDArray[np.uint8]]
 
 
-def measure_cell(
+def measure_systolic(
     name: str,
     library: Library,
     *,
@@ -45,7 +45,7 @@ def measure_cell(
     clock_ghz: float = 0.5,
     size: int = SIZE,
     tiles: int = TILES,
-) -> CellEnergy:
+) -> SystolicEnergy:
     """Map an array to a library, check its sums, and measure its energy.
 
     Weights and vectors are those of the trained network. A tile stays for ``VECTORS`` cycles, and
@@ -55,7 +55,7 @@ def measure_cell(
 
     Parameters
     ----------
-    name : one of ``CELL_FORMATS``
+    name : one of ``SYSTOLIC_FORMATS``
     library : the library
     mapped_for_ghz, clock_ghz : clock for which yosys sizes gates, and that of the energies, in GHz;
         by default those of the dot products in ASAP7
@@ -80,7 +80,7 @@ def measure_cell(
     outputs, activity = run_netlist(netlist, inputs)
     results = _check_sums(name, baseline, array, outputs["sums"], sums)
     power = measure_power(netlist, activity)
-    return CellEnergy(
+    return SystolicEnergy(
         format=name,
         size=size,
         sum_bits=array.sum_bits,
