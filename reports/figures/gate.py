@@ -290,7 +290,7 @@ def _area_points(axes: Axes, table: Table) -> Iterator[dict[str, Any]]:
                 axes,
                 label,
                 (row.area_per_mac, row.energy_fj / 1e3),
-                xytext=(6, -8) if right else (-6, 4),
+                xytext=(8, -11) if right else (-6, 4),
                 ha="left" if right else "right",
                 fontsize=8,
                 color=look["color"],
@@ -341,7 +341,7 @@ def _area() -> Drawing:
         if point.um2_per_mac is not None:
             place = (point.um2_per_mac, point.pj)
             axes.plot(*place, "*", color=BLACK, markersize=13, label="published")
-            note(axes, f"{point.design}, {point.node}", place, xytext=(8, 5), fontsize=8)
+            note(axes, f"{point.design}, {point.node}", place, xytext=(8, -12), fontsize=8)
     axes.legend(frameon=False, loc="upper left", title="hollow: other formats")
     drawing.rows += _published_energies(side)
     drawing.values = {"lanes": LANES, "where": _where(shown)}
