@@ -223,11 +223,17 @@ class JobLoader(wiring.Component):
                 with m.If(self.offer.ready):
                     m.next = "take"
 
-        counts = step, left_inverted, next_left_inverted, final
+        next_left = ~next_left_inverted
         if config.compact:
-            past = self._past_lanes(m, *counts, fsm.ongoing("take"))
+            past, updates = self._past_lanes(m, step, next_left, fsm.ongoing("take")), []
         else:
-            past = self._past_k(m, *counts)
+            past, updates = self._past_k(next_left)
+        with m.If(step):
+            m.d.sync += [
+                left_inverted.eq(next_left_inverted),
+                final.eq(~above(next_left, config.lanes)),
+                *(register.eq(value) for register, value in updates),
+            ]
         m.d.comb += [
             self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
             for token in range(config.tokens)
@@ -285,14 +291,7 @@ class JobLoader(wiring.Component):
             out_of_range |= above(value, high)
         return out_of_range
 
-    def _past_k(
-        self,
-        m: Module,
-        step: Signal,
-        left_inverted: Signal,
-        next_left_inverted: Signal,
-        final: Signal,
-    ) -> list[Value]:
+    def _past_k(self, next_left: Value) -> tuple[list[Value], list[tuple[Signal, Value]]]:
         """For each lane of the next activation beat, whether it lies at or beyond K.
 
         The registers are ready before the beat arrives. They hold the end of K in groups of eight
@@ -301,40 +300,26 @@ class JobLoader(wiring.Component):
 
         Parameters
         ----------
-        step : the registers take the values of the next beat
-        left_inverted : register; the inputs from the next beat on, inverted
-        next_left_inverted : value that ``left_inverted`` takes with ``step``
-        final : register; the next beat is the last one of its token
+        next_left : the inputs from the next beat on, as a step begins
+
+        Returns
+        -------
+        The values of the lanes; and the registers, each with its value after a step
         """
         config = self._config
         eights = -(-config.lanes // 8)
         past_eight = Signal(eights + 1, reset_less=True)
         past_place = Signal(8, reset_less=True)
-        next_left = ~next_left_inverted
-        with m.If(step):
-            m.d.sync += [
-                left_inverted.eq(next_left_inverted),
-                final.eq(~above(next_left, config.lanes)),
-                past_eight.eq(
-                    Cat(Const(0, 1), (~above(next_left[3:], eight) for eight in range(eights)))
-                ),
-                past_place.eq(Cat(next_left[:3] <= place for place in range(8))),
-            ]
-        return [
+        past = [
             past_eight[lane // 8] | (past_eight[lane // 8 + 1] & past_place[lane % 8])
             for lane in range(config.lanes)
         ]
+        ends = Cat(Const(0, 1), (~above(next_left[3:], eight) for eight in range(eights)))
+        places = Cat(next_left[:3] <= place for place in range(8))
+        return past, [(past_eight, ends), (past_place, places)]
 
-    def _past_lanes(
-        self,
-        m: Module,
-        step: Signal,
-        left_inverted: Signal,
-        next_left_inverted: Signal,
-        final: Signal,
-        idle: Value,
-    ) -> list[Value]:
-        """The result of ``_past_k`` from a register for each lane, with no logic behind it.
+    def _past_lanes(self, m: Module, step: Signal, next_left: Value, idle: Value) -> list[Value]:
+        """The lanes of ``_past_k`` from a register each, with no logic behind it.
 
         The registers of eight lanes share their enable and their set. In the state ``take`` all
         become 0, and so they do with a beat of ``lanes`` inputs or more. With a shorter beat, all
@@ -345,18 +330,13 @@ class JobLoader(wiring.Component):
 
         Parameters
         ----------
-        step, left_inverted, next_left_inverted, final : see ``_past_k``
+        step : the registers take the values of the next beat
+        next_left : see ``_past_k``
         idle : the state is ``take``
         """
         config = self._config
-        next_left = ~next_left_inverted
         whole = Signal()
         m.d.comb += whole.eq(idle | above(next_left, config.lanes - 1))
-        with m.If(step):
-            m.d.sync += [
-                left_inverted.eq(next_left_inverted),
-                final.eq(~above(next_left, config.lanes)),
-            ]
         lanes: list[Value] = []
         for first in range(0, config.lanes, 8):
             group = Signal(min(8, config.lanes - first), name=f"past{first}", reset_less=True)
