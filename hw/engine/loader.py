@@ -224,16 +224,15 @@ class JobLoader(wiring.Component):
                     m.next = "take"
 
         next_left = ~next_left_inverted
-        if config.compact:
-            past, updates = self._past_lanes(m, step, next_left, fsm.ongoing("take")), []
-        else:
-            past, updates = self._past_k(next_left)
+        past, updates = ([], []) if config.compact else self._past_k(next_left)
         with m.If(step):
             m.d.sync += [
                 left_inverted.eq(next_left_inverted),
                 final.eq(~above(next_left, config.lanes)),
                 *(register.eq(value) for register, value in updates),
             ]
+        if config.compact:
+            past = self._past_lanes(m, step, next_left, fsm.ongoing("take"))
         m.d.comb += [
             self.write_address[token].eq(Cat(banks[token], chunks[token][:-1]))
             for token in range(config.tokens)
