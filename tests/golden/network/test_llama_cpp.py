@@ -28,9 +28,10 @@ MODELS = {
     "bitnet, silu": ("bitnet", {"hidden_act": "silu"}),
 }
 #: Loads each file in the server of llama.cpp, and prints a JSON list of tokens, or the reason of a
-#: refusal. A process of its own, because llama.cpp ends its process where it finds a fault.
+#: refusal. A process of its own, because llama.cpp ends its process where it finds a fault. A server
+#: that has served nothing may not end by itself.
 _PROGRAM = """
-import json, sys, urllib.request
+import json, os, sys, urllib.request
 import xllamacpp
 file, prompt, count = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3])
 params = xllamacpp.CommonParams()
@@ -42,7 +43,7 @@ params.cpuparams.n_threads, params.n_gpu_layers, params.verbosity = 1, 0, 1
 server = xllamacpp.Server(params)
 if not count:
     print("loaded", flush=True)
-    raise SystemExit
+    os._exit(0)
 query = dict(prompt=prompt, n_predict=count, temperature=0, top_k=1, return_tokens=True)
 query |= dict(cache_prompt=False, ignore_eos=True)
 request = urllib.request.Request(server.listening_address + "/completion",
