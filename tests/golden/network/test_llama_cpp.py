@@ -28,8 +28,8 @@ MODELS = {
     "bitnet, silu": ("bitnet", {"hidden_act": "silu"}),
 }
 #: Loads each file in the server of llama.cpp, and prints a JSON list of tokens, or the reason of a
-#: refusal. A process of its own, because llama.cpp ends its process where it finds a fault. A server
-#: that has served nothing may not end by itself.
+#: refusal. A process of its own, because llama.cpp ends its process where it finds a fault. A
+#: server that has served nothing may not end by itself.
 _PROGRAM = """
 import json, os, sys, urllib.request
 import xllamacpp
