@@ -33,10 +33,9 @@ def mac(options: _Options) -> None:
     figures are a lower bound. Energy is that of cells, with weight decoder and all registers;
     "placed" adds ports, wires and a clock tree. The first table of a library has the best measured
     variant of each format, with 16 lanes and one row, at the fastest clock at which each format has
-    a unit that meets it.
-    Energy with ports decides. The activation buffer is 8 KB, for 2560 outputs. Cells of systolic
-    arrays stand beside the best dot product of their format. Arrays that are published after
-    routing in ASAP7 are compared with the same arrays as placed here.
+    a unit that meets it. Energy with ports decides. The activation buffer is 8 KB, for 2560
+    outputs. Cells of systolic arrays stand beside the best dot product of their format. Arrays that
+    are published after routing in ASAP7 are compared with the same arrays as placed here.
 
     Examples:
       trilith energy mac

@@ -172,7 +172,7 @@ class TernaryDot(_ExactDot):
             latency=self._packed_register
             + self._weight_registers
             + self._sum_register
-            + (config.target == Target.FPGA)
+            + (config.target != Target.ASIC)
             + config.tree_cycles(operands),
             parts={
                 "operands": "weights|activations|packed",

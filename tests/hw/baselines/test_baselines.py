@@ -41,6 +41,9 @@ FPGA = (
     "int4xfp16-fp32-tree",
 )
 
+#: Units that are also simulated in the compact form for FPGAs.
+COMPACT = ("ternaryxint8-escape", "ternaryxint8-base3")
+
 
 class Everything(wiring.Component):
     """All operators and dot products side by side; names of ports start with that of their unit."""
@@ -83,14 +86,14 @@ class Everything(wiring.Component):
                 self.operators[name] = FloatAdder(fmt=fmt, stages=stages)
         #: Prefix of ports to the name and the unit.
         self.units = {
-            f"{target}_{name.replace('-', '_')}": (
+            f"{target}_{name}".replace("-", "_"): (
                 name,
                 # Whole quads of ``sherry`` fill the lanes.
                 BASELINES[name].unit(
                     DotConfig(lanes=8 if "sherry" in name else LANES, k_max=K_MAX, target=target)
                 ),
             )
-            for target, names in (("asic", BASELINES), ("fpga", FPGA))
+            for target, names in (("asic", BASELINES), ("fpga", FPGA), ("compact-fpga", COMPACT))
             for name in names
         }
 
@@ -339,7 +342,8 @@ def run_everything(
 def test_all_bit_for_bit():
     counts = run_everything(2**16 + 3, seed=0)
     units = [("asic", name) for name in BASELINES] + [("fpga", name) for name in FPGA]
-    assert set(counts) > {f"{target}_{name.replace('-', '_')}" for target, name in units}
+    units += [("compact-fpga", name) for name in COMPACT]
+    assert set(counts) > {f"{target}_{name}".replace("-", "_") for target, name in units}
     assert min(counts.values()) >= 2**16
 
 

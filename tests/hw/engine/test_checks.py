@@ -67,6 +67,7 @@ def test_dot_products(change, kind, message):
         ({"code": 3}, TypeError, "code must be a string, not 3"),
         ({"count": 0}, ValueError, "count must be from 1 to 1048576, not 0"),
         ({"count": 5.0}, TypeError, "count must be an integer, not 5.0"),
+        ({"registered": 1}, TypeError, "registered must be True or False, not 1"),
     ],
 )
 def test_weight_decoders(change, kind, message):
