@@ -9,7 +9,13 @@ from ..errors import CheckpointError
 from .gguf_config import huggingface_config, read_transform, strange_metadata
 from .gguf_file import TABLES, GgufFile, is_known
 from .gguf_layouts import LAYOUTS
-from .gguf_names import ARCHITECTURES, huggingface_name, permuted_heads, scale_name
+from .gguf_names import (
+    ARCHITECTURES,
+    CONFIG_KEYS,
+    huggingface_name,
+    permuted_heads,
+    scale_name,
+)
 from .gguf_ternary import read_i2s_layout, read_ternary
 from .i2_s import I2SLayout
 from .layer_kinds import refuse_layer_kinds
@@ -18,6 +24,12 @@ from .rotations import matrix_inputs
 from .tensors import Checkpoint, LazyTensors, TernaryTensor
 
 __all__ = ["load_gguf", "read_gguf_config"]
+
+#: Keys of ``config.json`` without which the sizes of a model are not known.
+_SIZES = (
+    *("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"),
+    "vocab_size",
+)
 
 
 def load_gguf(
@@ -96,11 +108,18 @@ def read_gguf_config(path: Path) -> dict[str, Any]:
     Raises
     ------
     CheckpointError
-        If the file is not GGUF, or is one part of several.
+        If the file is not GGUF, or is one part of several, or a size is missing.
     """
     file = GgufFile(path, any_layout=True)
-    _architecture(file)
-    return huggingface_config(file, _names(file))
+    arch = _architecture(file)
+    config = huggingface_config(file, _names(file))
+    for key in _SIZES:
+        if key not in config:
+            raise CheckpointError(
+                f"{path}: the metadata key {arch}.{CONFIG_KEYS[key]}, a size of the model, is "
+                "missing; convert the original checkpoint again, and add the key"
+            )
+    return config
 
 
 def _architecture(file: GgufFile) -> str:

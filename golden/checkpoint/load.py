@@ -13,7 +13,7 @@ from .i2_s import I2SLayout
 from .safetensors import load_safetensors
 from .tensors import Checkpoint
 
-__all__ = ["load_checkpoint", "read_config"]
+__all__ = ["load_checkpoint", "read_config", "weight_files"]
 
 #: Endings of files of weights that are not read.
 _PICKLES = (".bin", ".pt", ".pth", ".ckpt")
@@ -71,7 +71,7 @@ def load_checkpoint(
         raise CheckpointError(f"i2s_layout must be one of {', '.join(legal)}, not {i2s_layout!r}")
     if path.is_dir():
         _check_not_gguf(path, i2s_layout, type42, hidden_act)
-        files, config_file = _weight_files(path), path / "config.json"
+        files, config_file = weight_files(path), path / "config.json"
         if not config_file.is_file():
             raise CheckpointError(
                 f"{path}: config.json, which has the meaning of the scales, is missing; "
@@ -157,11 +157,24 @@ def read_config(path: Path) -> dict[str, Any]:
         from .gguf import read_gguf_config
 
         return read_gguf_config(path)
-    return read_json(path.with_name("config.json") if is_safetensors(head) else path)
+    if not is_safetensors(head):
+        return read_json(path)
+    if not (config_file := path.with_name("config.json")).is_file():
+        raise CheckpointError(
+            f"{path}: config.json, which has the sizes of the model, is missing beside it; copy "
+            "the model's own there, or name the folder"
+        )
+    return read_json(config_file)
 
 
-def _weight_files(folder: Path) -> list[Path]:
-    """List the files with the weights of a Hugging Face folder."""
+def weight_files(folder: Path) -> list[Path]:
+    """List the files with the weights of a Hugging Face folder.
+
+    Raises
+    ------
+    CheckpointError
+        If there is no safetensors file, or the index of several is wrong.
+    """
     index_file, single = folder / "model.safetensors.index.json", folder / "model.safetensors"
     # As transformers: an index beside a single file is left over from other weights.
     if single.is_file():

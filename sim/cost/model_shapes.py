@@ -13,7 +13,7 @@ from .sizes import TransformerSizes
 from .transformer import transformer_shape
 from .workload import Linear, ModelShape
 
-__all__ = ["GPT3", "MODELS", "find_model"]
+__all__ = ["GPT3", "MODELS", "find_model", "read_shape"]
 
 _FILE = DATA / "models.toml"
 
@@ -110,18 +110,26 @@ def find_model(name: str) -> ModelShape:
     CheckpointError
         If the file is not JSON, or does not describe a known model.
     """
-    if name in MODELS:
-        return MODELS[name]
+    return MODELS[name] if name in MODELS else read_shape(Path(name))
+
+
+def read_shape(path: Path) -> ModelShape:
+    """Read the shape of a model from its file, see ``find_model``.
+
+    Raises
+    ------
+    EstimateError, CheckpointError
+        As ``find_model``.
+    """
     # Only a file needs the readers: an estimate of a named model starts without them.
     from ...golden.checkpoint.load import read_config
     from ...golden.input_files import shown
     from .config_shapes import read_model
 
-    path = Path(name)
     if not os.path.exists(path):  # Unlike the method, it knows names that cannot be.
         raise EstimateError(
             "the model must be a config.json, a folder or a file of a model, or one of "
-            f"{', '.join(MODELS)}, not {shown(name)}"
+            f"{', '.join(MODELS)}, not {shown(str(path))}"
         )
     model = read_model(read_config(path), str(path))
     if model.name not in ("config", "model"):

@@ -69,6 +69,7 @@ class NumberFormat:
     product_bits : bits of an integer product, from which the accumulator grows; 0 with ``add``
     measured : unit of the gate-level tables that computes in this format
     codes : weight codes (``trilith.golden.codes``) that store a weight in ``weight_bits``
+    stored : types of safetensors and GGUF that hold such numbers
     source : definition of the format
     """
 
@@ -80,6 +81,7 @@ class NumberFormat:
     product_bits: int = 0
     measured: str
     codes: tuple[str, ...] = ()
+    stored: tuple[str, ...] = ()
     source: str
 
 
@@ -87,7 +89,7 @@ class NumberFormat:
 FORMATS: dict[str, NumberFormat] = {
     name: record(
         NumberFormat,
-        {"name": name, **entry, "codes": tuple(entry.get("codes", ()))},
+        {"name": name} | {key: tuple(x) if type(x) is list else x for key, x in entry.items()},
         f"{_FORMATS_FILE}: {name}",
     )
     for name, entry in read_data(_FORMATS_FILE).items()
