@@ -1,7 +1,7 @@
 """All figures of ``make plots``, and a page with the figures and their numbers."""
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from math import inf
 from pathlib import Path
@@ -10,13 +10,13 @@ from typing import Any
 import matplotlib as mpl
 
 from ...golden.files import new_files
-from ...golden.templates import render
 from ...sim.cost.designs import DESIGNS
 from ...sim.cost.memories import find_memory
 from ...sim.cost.model_shapes import MODELS
 from ...sim.cost.profiles import find_profile
 from ...sim.cost.system import estimate
 from ..claims import QUALITY, claims
+from ..html import HtmlTable, html_page
 from .core import CORE_FIGURES
 from .energy import ENERGY_FIGURES
 from .gate import GATE_FIGURES
@@ -72,21 +72,11 @@ def draw(folder: Path, names: Iterable[str] = FIGURES, *, force: bool = False) -
                     "title": drawing.title,
                     "caption": drawing.caption,
                     "png": base64.b64encode((making / f"{name}.png").read_bytes()).decode(),
-                    "rows": _table(drawing.rows),
+                    "rows": HtmlTable.of(drawing.rows),
                 }
             )
         (making / "report.html").write_text(_page(figures), encoding="utf-8")
     return files
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Make the names and the texts of a table of the page."""
-    names = list(dict.fromkeys(name for row in rows for name in row))
-
-    def text(value: Any) -> str:
-        return f"{value:.4g}" if isinstance(value, float) else "" if value is None else str(value)
-
-    return {"names": names, "cells": [[text(row.get(name)) for name in names] for row in rows]}
 
 
 def _page(figures: list[dict[str, Any]]) -> str:
@@ -101,12 +91,12 @@ def _page(figures: list[dict[str, Any]]) -> str:
         for row in claims()
     ]
     quality = [{"model": name, "mean score, %": score} for name, score in QUALITY.items()]
-    return render(
-        __package__ or "",
+    return html_page(
         "report.html.jinja",
-        estimates=_table(_estimates()),
-        claims=_table(checked),
-        quality=_table(quality),
+        "Trilith: cycles, energy and claims",
+        estimates=HtmlTable.of(_estimates()),
+        claims=HtmlTable.of(checked),
+        quality=HtmlTable.of(quality),
         figures=figures,
     )
 
