@@ -13,7 +13,10 @@ from typing import Any
 from .stop import end_on_signals
 from .streams import prepare_streams, say
 
-__all__ = ["main"]
+__all__ = ["COMPLETE", "main"]
+
+#: Variable with which the script of ``trilith completion`` asks for the words that may follow.
+COMPLETE = "_TRILITH_COMPLETE"
 
 #: Verbs with one line of help each. A verb is the ``app`` of the module of its name.
 _VERBS = {
@@ -30,10 +33,12 @@ _VERBS = {
     "fpga": "Build bitstreams, and run products on boards.",
     "report": "Print tables of measured figures, and draw figures.",
     "doctor": "Print the tools that were found and the tools that are missing.",
+    "completion": "Print a script with which a shell completes commands and options.",
 }
 
 _HELP = """\
 Usage: trilith COMMAND [OPTIONS]
+       trilith --version
 
 Toolkit for hardware that runs ternary neural networks.
 
@@ -62,9 +67,16 @@ def _disk_hint() -> str:
 
 def _run() -> int:
     """Run the verb; return the exit status of bad input, or of the verb."""
+    if asked := os.environ.get(COMPLETE):
+        return _complete(asked)
     if sys.argv[1:] in ([], ["--help"]):
         verbs = "\n".join(f"  {name:<14}{text}" for name, text in _VERBS.items())
         print(_HELP.format(verbs=verbs))
+        return 0
+    if sys.argv[1:] == ["--version"]:
+        from .. import __version__
+
+        print(f"trilith {__version__}")
         return 0
     from typer.exceptions import TyperException
 
@@ -89,6 +101,16 @@ def _run() -> int:
         return _fail("the memory is full: free some, or raise the limit (ulimit -v)", 2)
     except ImportError as error:
         return _fail(f"{error}; 'trilith doctor' says how to install what is missing", 2)
+
+
+def _complete(asked: str) -> int:
+    """Complete a command line; a message would stand in the middle of what is typed."""
+    from .verbs import complete
+
+    try:
+        return complete(_VERBS, COMPLETE, asked)
+    except Exception:
+        return 1
 
 
 def _show_warning(message: Warning | str, *_: Any) -> None:

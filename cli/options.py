@@ -322,6 +322,8 @@ class _Command(_QuickHelp, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line, and refuse options that would be ignored."""
+        if ctx.resilient_parsing:  # A shell completes a command line that is not whole yet.
+            return super().parse_args(ctx, args)
         values, _, parsed = self.make_parser(ctx).parse_args(args=list(args))
         # Arguments are among the parsed ones in any case.
         given = [one for one in parsed if values[one.name] not in (None, ())]

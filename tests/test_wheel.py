@@ -19,6 +19,11 @@ READERS = (".md", ".csv", ".png")
 def test_every_package_and_every_data_file_is_listed():
     listed = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
     packages, data = listed["setuptools"]["packages"], listed["setuptools"]["package-data"]
+    places = {place: name for name, place in listed["setuptools"]["package-dir"].items()}
+
+    def package(folder):
+        return places.get(str(folder), f"trilith.{'.'.join(folder.parts)}")
+
     known = subprocess.run(
         ["git", "ls-files", *ROOMS], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -27,14 +32,12 @@ def test_every_package_and_every_data_file_is_listed():
         pytest.skip("no clone with git")
     for file in files:
         owner = next(
-            folder
-            for folder in (file.parent, *file.parent.parents)
-            if f"trilith.{'.'.join(folder.parts)}" in packages
+            folder for folder in (file.parent, *file.parent.parents) if package(folder) in packages
         )
         if file.suffix == ".py":
             assert owner == file.parent, f"pyproject.toml must list the package of {file}"
         elif not file.name.endswith(READERS):
-            patterns = data.get(f"trilith.{'.'.join(owner.parts)}", [])
+            patterns = data.get(package(owner), [])
             name = str(file.relative_to(owner))
             assert any(fnmatch(name, pattern) for pattern in patterns), f"{file} is in no wheel"
 

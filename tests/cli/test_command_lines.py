@@ -92,6 +92,7 @@ LEGAL = {
     "report baselines": "",
     "report energy": "--out new",
     "doctor": "",
+    "completion": "bash",
 }
 
 

@@ -9,6 +9,7 @@ from importlib import import_module
 import pytest
 import typer
 
+from trilith import __version__
 from trilith.cli.main import main
 
 
@@ -23,6 +24,7 @@ def test_help_lists_the_verbs(command):
     ("arguments", "heavy"),
     [
         (["--help"], {"typer", "rich", "pydantic", "numpy", "amaranth", "cocotb", "matplotlib"}),
+        (["--version"], {"typer", "rich", "pydantic", "numpy", "amaranth", "cocotb"}),
         (["estimate"], {"rich", "pydantic", "numpy", "amaranth", "cocotb", "matplotlib"}),
     ],
 )
@@ -39,7 +41,7 @@ def test_a_quick_verb_imports_nothing_heavy(arguments, heavy):
 
 def test_every_verb_explains_itself(command):
     names = re.findall(r"^  (\w+)  ", command("--help").stdout, re.MULTILINE)
-    assert len(names) == 13
+    assert len(names) == 14
     for name in names:
         module = import_module(f"trilith.cli.{name}")
         group = typer.main.get_command(module.app)
@@ -57,6 +59,11 @@ def test_output_is_ascii_where_the_terminal_is(command):
     assert done.stdout.startswith("\\xb5")
     done = command("generate", "--prompt", "µ", "--max-tokens", 1, "--json", PYTHONUTF8="0")
     json.loads(done.stdout)
+
+
+def test_the_version_is_that_of_the_package(command):
+    done = command("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"trilith {__version__}\n", "")
 
 
 def test_full_disk(monkeypatch, capsys):

@@ -42,6 +42,7 @@ ALWAYS = {
     "report baselines": "name family lanes",
     "report energy": "out force",
     "doctor": "",
+    "completion": "",
 }
 LIBRARY = "--library a --liberty b"
 #: Options of the fields of a core, and of an engine with legal values.
