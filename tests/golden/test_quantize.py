@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from trilith.golden import CODES, absmax_quantize, absmean_quantize
-from trilith.golden.quantize import sherry_quantize
+from trilith.golden.quantize import a48_quantize, sherry_quantize
 
 
 def naive_absmean(w):
@@ -95,6 +95,28 @@ def test_absmax_of_a_zero_row():
     q, scale = absmax_quantize(np.zeros((1, 4), np.float32))
     assert not q.any()
     assert scale[0, 0] == np.float32(127) / np.float32(1e-5)
+
+
+def test_a48_equals_naive():
+    x = np.random.default_rng(5).standard_normal((7, 31)).astype(np.float32)
+    q, scale = a48_quantize(x)
+    assert (q.dtype, scale.dtype, scale.shape) == (np.int8, np.float32, (7, 1))
+    for row, one, s in zip(x, q, scale[:, 0], strict=True):
+        mean = np.float32(sum(abs(float(v)) for v in row) / 31)
+        assert s == np.sqrt(np.float32(7)) / (mean + np.float32(1e-5))
+        assert one.tolist() == [min(7, max(-8, round(float(v * s)))) for v in row]
+
+
+def test_a48_of_zero_and_tiny_rows():
+    """The least divisor is 1e-5: it is added to the mean magnitude, so that no row divides by 0."""
+    q, scale = a48_quantize(np.array([[0, 0], [1e-5, -1e-5], [1e-6, -1e-6]], np.float32))
+    np.testing.assert_array_equal(q, [[0, 0], [1, -1], [0, 0]])
+    np.testing.assert_allclose(scale[:, 0], np.sqrt(7) / [1e-5, 2e-5, 1.1e-5], rtol=1e-6)
+
+
+def test_a48_clips_to_four_bits():
+    q, _ = a48_quantize(np.array([[100.0, -100.0, *[0.0] * 30]], np.float32))
+    assert (q.max(), q.min()) == (7, -8)
 
 
 @pytest.mark.parametrize(

@@ -415,11 +415,19 @@ COUNTS = struct.pack("<IQQ", 3, 1, 0)
             "x must be aligned to 32 bytes and lie in the file, not take 1024 bytes from 64 in a "
             "file of 57; the file is damaged or truncated",
         ),
-        (
-            header(
-                struct.pack("<IQQ", 3, 0, 1), text(b"general.alignment"), struct.pack("<II", 4, 3)
-            ),
-            "general.alignment must be a power of two, not 3",
+        *(
+            (
+                header(
+                    struct.pack("<IQQ", 3, 0, 1), text(b"general.alignment"), struct.pack(*value)
+                ),
+                f"general.alignment must be a power of two, not {found}",
+            )
+            for value, found in (
+                (("<II", 4, 3), "3"),
+                (("<II", 4, 0), "0"),
+                (("<Ii", 5, -32), "-32"),
+                (("<IB", 7, 1), "True"),
+            )
         ),
     ],
 )

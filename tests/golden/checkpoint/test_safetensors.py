@@ -52,6 +52,23 @@ def test_scales_that_multiply(tiny, scale_dtype):
         ]
 
 
+TYPES = [
+    *(np.float64, np.float32, np.float16, ml_dtypes.bfloat16, np.bool_),
+    *(np.int64, np.int32, np.int16, np.int8, np.uint64, np.uint32, np.uint16, np.uint8),
+]
+
+
+@pytest.mark.parametrize("dtype", TYPES, ids=lambda dtype: np.dtype(dtype).name)
+def test_every_type_has_its_width(tmp_path, dtype):
+    """A second tensor stands behind the first one, so that a wrong width moves it."""
+    first, second = np.arange(7).astype(dtype), (np.arange(7) % 2).astype(dtype)
+    save_file({"a": first, "b": second}, tmp_path / "model.safetensors")
+    read = read_tensors(tmp_path, ["a", "b"])
+    for name, written in (("a", first), ("b", second)):
+        assert read[name].dtype == dtype
+        np.testing.assert_array_equal(read[name], written)
+
+
 @pytest.mark.parametrize("scale", [1e-40, 0])
 def test_a_divisor_without_a_finite_inverse(tiny, scale):
     tensors = {f"{Q}.weight_scale": np.array([scale], np.float32)}

@@ -44,6 +44,59 @@ def test_wider_additions_cost_more_and_the_published_widths_what_is_published():
         assert profile.integer_add(20).label == "modelled"
 
 
+#: pJ at 45 nm (Horowitz, ISSCC 2014) and at 7 nm (Jouppi et al., ISCA 2021).
+PUBLISHED = {
+    "horowitz45": {
+        **{"int8 add": 0.03, "int16 add": 0.05, "int32 add": 0.1, "fp16 add": 0.4},
+        **{"fp32 add": 0.9, "int8 mul": 0.2, "int32 mul": 3.1, "fp16 mul": 1.1, "fp32 mul": 3.7},
+        **{"sram 8 KB": 10, "sram 32 KB": 20, "sram 1024 KB": 100, "int8 x int4 mul": 0.137},
+    },
+    "jouppi7": {
+        **{"int8 add": 0.007, "int32 add": 0.03, "bf16 add": 0.11, "fp16 add": 0.16},
+        **{"fp32 add": 0.38, "int8 mul": 0.07, "int32 mul": 1.48, "bf16 mul": 0.21},
+        **{"fp16 mul": 0.34, "fp32 mul": 1.31},
+        **{"sram 8 KB": 7.5, "sram 32 KB": 8.5, "sram 1024 KB": 14},
+    },
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_published_figures_are_those_of_the_papers(name):
+    figures = find_profile(name).figures
+    assert {key: figure.pj for key, figure in figures.items()} == PUBLISHED[name]
+    assert {figure.label for figure in figures.values()} == {"published"}
+
+
+def test_the_paper_has_jouppis_figures_and_adds_eight_bits():
+    profile = find_profile("bitnet-paper")
+    assert profile.figures == find_profile("jouppi7").figures
+    assert profile.mac(FORMATS["ternary-1.6"], 2560)["add"].pj == 0.007
+
+
+@pytest.mark.parametrize("kilobytes", [8, 32, 1024])
+def test_a_library_without_memories_has_the_published_ones_of_its_node(kilobytes):
+    assert not table.load_table("asap7").sram
+    figure = find_profile("gate:asap7").figure(f"sram {kilobytes} KB")
+    assert figure.pj == PUBLISHED["jouppi7"][f"sram {kilobytes} KB"]
+    assert figure.label == "published"
+
+
+#: Stored bits of a weight and of an activation, and bits of a product where it is an integer:
+#: -128 times -128 has 15 bits beside its sign, -128 times -8 has 11, and -128 times -1 has 8.
+BITS = {
+    **{"fp32": (32, 32, 0), "fp16": (16, 16, 0), "bf16": (16, 16, 0), "fp8": (8, 8, 0)},
+    **{"w4a16": (4, 16, 0), "int8": (8, 8, 15), "int4": (4, 8, 11), "binary": (1, 8, 8)},
+    **{"ternary-2.0": (2, 8, 8), "ternary-1.6": (1.6, 8, 8), "ternary-1.25": (1.25, 8, 8)},
+}
+
+
+def test_formats_store_their_bits():
+    found = {
+        one.name: (one.weight_bits, one.act_bits, one.product_bits) for one in FORMATS.values()
+    }
+    assert found == BITS
+
+
 def test_what_no_source_has_is_refused():
     profile = find_profile("jouppi7")
     message = r"^profile jouppi7 has no figure for 'fp8 mul'; it has int8 add, "
