@@ -40,7 +40,7 @@ def test_an_array_of_no_stated_size_shares_nothing():
 
 
 def test_the_kv260_is_what_its_publication_says():
-    """Four engines of 80 trits and two vectors; attention on four A53 of 1333 MHz, a MAC a cycle."""
+    """Four engines of 80 trits, two vectors; attention on four A53 of 1333 MHz, a MAC a cycle."""
     kv260 = DESIGNS["kv260"]
     assert (kv260.clock_mhz, kv260.engines, kv260.full_rate) == (250, 4, 4 * 80 * 2)
     assert (kv260.shared_tokens, kv260.shared_rows) == (2, 1)
