@@ -121,7 +121,9 @@ class _BuildOptions(JsonOptions):
 def build(options: _BuildOptions) -> bool:
     """Build a board's bitstream with yosys, nextpnr and a packer, all from PyPI.
 
-    Bitstream, log, nextpnr's report and summary.json are written to build/fpga/BOARD. A build
+    Bitstream, log, nextpnr's report and summary.json are written to build/fpga/BOARD in the current
+    folder, or to fpga/BOARD in the folder that TRILITH_BUILD names. They replace those of the last
+    build. A build
     takes minutes, with a token core half an hour or more. If the clock frequency is not reached,
     the command ends with status 1. No board has been programmed with these bitstreams yet. For
     Xilinx boards, the command writes Verilog,

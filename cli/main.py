@@ -32,6 +32,7 @@ _VERBS = {
     "characterize": "Measure energy, area and speed of a unit in a cell library.",
     "fpga": "Build bitstreams, and run products on boards.",
     "report": "Print tables of measured figures, and draw figures.",
+    "cache": "Print what is in the cache of built simulations, or empty it.",
     "doctor": "Print the tools that were found and the tools that are missing.",
     "completion": "Print a script with which a shell completes commands and options.",
 }
@@ -59,8 +60,10 @@ def _disk_hint() -> str:
     """Say where large files go, where a disk is full."""
     import tempfile
 
+    from ..sim.tools.cache import cache_folder
+
     return (
-        f"; files go to {os.environ.get('TRILITH_BUILD', 'build')} (TRILITH_BUILD) and "
+        f"; files go to {cache_folder()} (TRILITH_BUILD) and "
         f"{tempfile.gettempdir()} (TMPDIR): free space there, or set these variables"
     )
 

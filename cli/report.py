@@ -64,7 +64,7 @@ def area(options: _AreaOptions) -> None:
     LUT includes shift registers (SRL) and memories (LUTRAM) made of look-up tables. After routing
     it is the device's logic cells. Blocks is the blocks of logic, such as CLBs, that look-up tables
     and flip-flops need. Levels is the look-up tables in the longest path; a carry chain counts as
-    one. Measurements are kept in the build folder and not repeated.
+    one. Measurements are kept in the cache, see 'trilith cache', and not repeated.
 
     With --core the rows are parts of the token core. One synthesis gives them all, and does not
     optimize across their ports. On ecp5 the core as a whole is placed and routed too, out of

@@ -18,7 +18,7 @@ _INHERITED = {
     "XDG_CACHE_HOME": "the same, where the user has moved the folder of caches",
     "YOWASP_CACHE_DIR": "the same, for YoWASP alone",
     "TMPDIR": "temporary files go where the user has room for them",
-    "TRILITH_BUILD": "programs in Python that import trilith share its build folder",
+    "TRILITH_BUILD": "programs in Python that import trilith share its cache",
 }
 
 #: Variables that every program gets.

@@ -20,7 +20,7 @@ from ..hw.config import PRESETS
 from ..hw.jobs import Job
 from ..sim.rtl.harness import build_harness, write_run
 from ..sim.rtl.simulator import MatVecSimulator
-from ..sim.tools.cache import build_folder
+from ..sim.tools.cache import keep
 from ..sim.tools.run import run_program
 from ..sim.tools.toolchain import ToolchainError
 from .area import print_bars
@@ -109,15 +109,15 @@ def make_checkpoint(folder: str, kind: str) -> None:
 
 def _large_checkpoint(kind: str) -> Path:
     """Make a synthetic model of 2B4T's size, once; return its folder."""
-    source = build_folder() / f"bench-2b4t-{kind}"
-    if not source.is_dir():
-        source.parent.mkdir(parents=True, exist_ok=True)
-        # A child's peak memory begins with its parent's: the model is made in another process.
-        make = (
-            "from trilith.reports.bench import make_checkpoint as f; import sys; f(*sys.argv[1:])"
-        )
-        run_program([sys.executable, "-c", make, source, kind])
-    return source
+    with keep("bench-2b4t", kind) as (folder, making):
+        if making is not None:
+            # A child's peak memory begins with its parent's: another process makes the model.
+            make = (
+                "from trilith.reports.bench import make_checkpoint as f; import sys; "
+                "f(*sys.argv[1:])"
+            )
+            run_program([sys.executable, "-c", make, making / "model", kind])
+    return folder / "model"
 
 
 def decode(folder: str) -> None:

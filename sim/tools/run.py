@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from ...golden.environment import child_environment
+from ...golden.errors import OutputError
 from ...golden.failures import ending, error_line
-from .cache import build_folder
+from .cache import use_cache
 from .toolchain import ToolchainError, find_program
 
 __all__ = ["TooLongError", "keep_output", "run_program"]
@@ -30,8 +31,8 @@ def run_program(
 ) -> str:
     """Run a program to its end and return all that it printed.
 
-    A failed program's output is kept as ``failed/<program>.log`` in the build folder, whether or
-    not there is a log, because a log may stand in a temporary folder.
+    A failed program's output is kept as ``failed/<program>.log`` in the cache, whether or not there
+    is a log, because a log may stand in a temporary folder.
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ def run_program(
 
 
 def keep_output(name: str, command: Sequence[str | Path], text: str) -> str:
-    """Keep the output of a program that failed, in the build folder.
+    """Keep the output of a program that failed, in the cache.
 
     Parameters
     ----------
@@ -105,10 +106,10 @@ def keep_output(name: str, command: Sequence[str | Path], text: str) -> str:
     -------
     A phrase that says where it is
     """
-    kept = build_folder() / "failed" / f"{name}.log"
     try:
+        kept = use_cache() / "failed" / f"{name}.log"
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(f"$ {shlex.join(map(str, command))}\n{text}")
-    except OSError as error:  # A full disk must not hide the failure of the program.
-        return f"its output could not be kept: {error.strerror}"
+    except (OSError, OutputError) as error:  # It must not hide the failure of the program.
+        return f"its output could not be kept: {getattr(error, 'strerror', error)}"
     return f"all of its output: {kept}"

@@ -155,7 +155,11 @@ def test_not_a_program(tmp_path, kept):
 
 def test_a_failure_is_told_where_nothing_can_be_kept(tool, kept):
     kept.parent.parent.write_text("a file where the folder should be")
-    message = "tool ended with status 1: no space (its output could not be kept: Not a directory)"
+    message = (
+        f"tool ended with status 1: no space (its output could not be kept: {kept.parent.parent}: "
+        "the cache must be a folder that you can write (File exists); set TRILITH_BUILD to another "
+        "folder)"
+    )
     fails(message, [tool("echo no space; exit 1")])
 
 
