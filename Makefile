@@ -4,10 +4,11 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
+JOBS ?= 2
 export TRILITH_BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-all verilog lint bitstream plots bench tables docs clean
+.PHONY: help setup sim test test-all verilog lint bitstream plots bench tables prove prove-all docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,14 +52,30 @@ $(VENV)/.fpga: $(STAMP)
 	    { tail -n 20 $(VENV)/install.log; exit 2; }
 	@touch $@
 
+$(VENV)/.prove: $(STAMP)
+	@echo "installing the prover into $(VENV)"
+	@$(VENV)/bin/python -m pip install --editable '.[prove]' >> $(VENV)/install.log 2>&1 || \
+	    { tail -n 20 $(VENV)/install.log; exit 2; }
+	@touch $@
+
+# Processes of proofs.
+PROVE = PYTHONPATH=tests $(VENV)/bin/python -m proofs --jobs $(JOBS)
+
+prove: $(VENV)/.prove ## prove the theorems about the hardware: the quick cases
+	@$(PROVE)
+
+prove-all: $(VENV)/.prove ## prove all cases, and show that faults break each theorem
+	@$(PROVE) --all --faults
+
 bitstream: $(VENV)/.fpga ## build the bitstream of a board: make bitstream BOARD=icebreaker
 	@$(VENV)/bin/trilith fpga build --board "$(BOARD)"
 
 plots: $(STAMP) ## draw the figures of reports/figures, and report.html
 	@$(VENV)/bin/python -m trilith.reports.figures.plots
 
-docs: $(STAMP) ## write the pages of docs/ that hold computed figures
+docs: $(VENV)/.prove ## write the pages of docs/ that are generated
 	@$(VENV)/bin/python -m trilith.reports.pages
+	@$(PROVE) --page
 
 bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, and the language model
 	@$(VENV)/bin/python -m trilith.reports.bench
@@ -67,7 +84,6 @@ bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, an
 # are still valid are not measured again. All variants of a format are measured in ASAP7 first, and headline
 # units with glitches; the other libraries measure the units of the comparison, and those that are best there.
 # All have placed units. The token core takes about ten processor minutes.
-JOBS ?= 2
 MEASURE = $(VENV)/bin/trilith characterize --all --jobs $(JOBS)
 SEARCH = $(VENV)/bin/trilith characterize --search --jobs $(JOBS)
 GIGAHERTZ = --clock-ghz 1 --clock-ghz 0.5

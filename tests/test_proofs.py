@@ -1,0 +1,110 @@
+"""The prover itself, the quickest theorems, and the page of all."""
+
+import pytest
+from amaranth.hdl import Module
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+from proofs.bench import Bench
+from proofs.model import build_model
+from proofs.page import PAGE, proofs_page
+from proofs.prover import Method, Prover
+from proofs.registry import THEOREMS
+from proofs.theorem import check
+
+
+class _Counter(wiring.Component):
+    """Counts to a limit, and starts again."""
+
+    def __init__(self, limit):
+        self.limit = limit
+        super().__init__({"step": In(1), "count": Out(4)})
+
+    def elaborate(self, platform):
+        m = Module()
+        with m.If(self.step):
+            m.d.sync += self.count.eq(self.count + 1)
+            with m.If(self.count == self.limit):
+                m.d.sync += self.count.eq(0)
+        return m
+
+
+def _below(limit, most):
+    """Bench and prover of a counter, with the claim that it does not pass ``most``."""
+    counter = _Counter(limit)
+    bench = Bench(counter)
+    bench.claim("range", counter.count <= most)
+    bench.cover("top", counter.count == limit)
+    bench.reach = limit + 1
+    return Prover(bench, build_model(bench))
+
+
+def test_a_claim_that_is_inductive_holds_in_all_cycles():
+    prover = _below(5, 5)
+    assert prover.prove(Method.INDUCTION, 1).holds
+
+
+def test_a_claim_that_a_run_breaks_fails_in_the_cycle_in_which_it_does():
+    prover = _below(5, 4)
+    assert prover.prove(Method.BOUNDED, 5).holds
+    outcome = prover.prove(Method.BOUNDED, 9)
+    assert (outcome.failure, outcome.claims) == ("cycle 6 after a reset", ("claim_range",))
+    # The first cycle is the reset; five steps follow.
+    assert outcome.trace["count"][1:] == ["0", "1", "2", "3", "4", "5"]
+    assert outcome.trace["step"][1:6] == ["1"] * 5
+
+
+def test_a_claim_that_is_true_but_not_inductive_fails_in_the_step():
+    # From 7 on the counter runs to 15; no reset leads there.
+    prover = _below(5, 8)
+    outcome = prover.prove(Method.INDUCTION, 1)
+    assert outcome.failure == "induction step, cycle 1"
+    assert outcome.trace["count"] == ["8", "9"]
+
+
+def test_a_fault_of_the_component_is_found():
+    counter = _Counter(5)
+    bench = Bench(counter)
+    bench.claim("range", counter.count <= 5)
+    prover = Prover(bench, build_model(bench, faults=20))
+    assert prover.prove(Method.INDUCTION, 1).holds
+    outcomes = [prover.prove(Method.INDUCTION, 1, fault=fault + 1) for fault in range(20)]
+    assert sum(not outcome.holds for outcome in outcomes) >= 3
+
+
+def test_a_situation_that_cannot_come_is_named():
+    counter = _Counter(5)
+    bench = Bench(counter)
+    bench.assume("still", ~counter.step)
+    bench.cover("one", counter.count == 1)
+    prover = Prover(bench, build_model(bench))
+    found = dict(prover.covers(8, reset=True))
+    assert found == {"cover_one": False, "assumptions": True}
+
+
+def test_no_claim_is_proven_from_assumptions_that_contradict_each_other():
+    counter = _Counter(5)
+    bench = Bench(counter)
+    bench.assume("contradiction", counter.step & ~counter.step)
+    bench.claim("wrong", counter.count == 9)
+    prover = Prover(bench, build_model(bench))
+    assert prover.prove(Method.STATE, 0).holds
+    assert dict(prover.covers(1, reset=False)) == {"assumptions": False}
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("decoder: trits", "sherry"),
+        ("decoder: illegal codes", "two_bit"),
+        ("dot product: sum", "8 lanes, ternary"),
+        ("dot product: quads", "8 lanes, int2, fpga"),
+        ("dot product: pair sums", "5 lanes, ternary"),
+    ],
+)
+def test_quick_theorems_hold(name, label):
+    outcome, _ = check(THEOREMS[name], label)
+    assert outcome.holds, (outcome.failure, outcome.claims, outcome.trace)
+
+
+def test_the_stored_page_has_all_theorems():
+    assert PAGE.read_text() == proofs_page(), "write it again: make docs"
