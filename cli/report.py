@@ -419,10 +419,10 @@ class _EnergyOptions(Options):
 def energy(options: _EnergyOptions) -> None:
     """Draw energy at gate level from the stored tables: PNG, SVG, CSV, and one page with all.
 
-    The figures are: energy per MAC by format and its ratio to FP16; the parts of this energy;
-    energy against the share of zero weights; area against energy, with published chips. They are
-    measured except where marked published. They need matplotlib (the extra plots), and neither a
-    cell library nor OpenSTA.
+    The figures are: energy per MAC of seven formats; energy per MAC of all units and its ratio to
+    FP16; the parts of this energy; energy against the share of zero weights; area against energy,
+    with a published chip. They are measured except where marked published. They need matplotlib
+    (the extra plots), and neither a cell library nor OpenSTA.
 
     Example:
       trilith report energy --out figures

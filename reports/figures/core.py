@@ -12,11 +12,14 @@ from ...sim.cost.core.extension import extended_cycles
 from ...sim.cost.core_system import core_sizes
 from ...sim.cost.model_shapes import MODELS
 from ...sim.tools.cache import keep
-from .style import Drawing, looks, note, stack
+from .style import Drawing, legend_below, looks, note, patch, stack
 
-__all__ = ["CORE_FIGURES"]
+__all__ = ["CONFIG", "CONTEXT", "CORE_FIGURES", "SHOWN", "shown"]
 
-_MODEL, _CONFIG = "bitnet-2b4t", CORE_PRESETS["2b4t"]
+_MODEL = "bitnet-2b4t"
+
+#: The core of the figures, and the context at which its widths change.
+CONFIG, CONTEXT = CORE_PRESETS["2b4t"], 1024
 
 
 def _sources() -> str:
@@ -40,7 +43,7 @@ def _cycles(config: TokenConfig, context: int) -> dict[str, int]:
 
 
 #: Parts of the figures, and those of the cycle model that each one joins.
-_SHOWN = {
+SHOWN = {
     "products": ("products",),
     "head": ("head",),
     "attention": ("attention",),
@@ -50,45 +53,45 @@ _SHOWN = {
 }
 
 
-def _shown(config: TokenConfig, context: int) -> dict[str, float]:
+def shown(config: TokenConfig, context: int) -> dict[str, float]:
     """Return the million cycles of each part that is shown."""
     cycles = _cycles(config, context)
-    return {name: sum(cycles[part] for part in parts) / 1e6 for name, parts in _SHOWN.items()}
+    return {name: sum(cycles[part] for part in parts) / 1e6 for name, parts in SHOWN.items()}
 
 
 def _contexts() -> Drawing:
     drawing = Drawing("core_context")
     contexts = (1, 64, 256, 512, 1024, 2048, 4096)
-    found = {context: _shown(_CONFIG, context) for context in contexts}
-    others = [name for name in _SHOWN if name not in ("products", "head")]
-    panels = {"token": [*_SHOWN], "others": others}
-    axes = dict(zip(panels, drawing.figure.subplots(1, 2), strict=True))
+    found = {context: shown(CONFIG, context) for context in contexts}
+    others = [name for name in SHOWN if name not in ("products", "head")]
+    panels = {"token": [*SHOWN], "others": others}
+    axes = dict(zip(panels, drawing.figure.subplots(1, 2, sharey=True), strict=True))
     for panel, names in panels.items():
         parts = {name: [one[name] for one in found.values()] for name in names}
-        stack(axes[panel], "core_parts", [str(one) for one in contexts], parts)
+        stack(axes[panel], "core_parts", [f"{one:,}" for one in contexts], parts)
+    legend_below(drawing.figure, [patch(look) for look in looks("core_parts").values()], 6)
     drawing.label(**axes)
     drawing.rows = [
         {"context": context, "part": name, "mega_cycles": value}
         for context, parts in found.items()
         for name, value in parts.items()
     ]
-    drawing.values = {"config": _CONFIG, "model": _MODEL}
+    drawing.values = {"config": CONFIG, "model": _MODEL}
     return drawing
 
 
 def _lanes() -> Drawing:
     drawing = Drawing("core_lanes")
     widths = {"vector_lanes": (1, 2, 4, 8, 16), "attention_lanes": (16, 32, 64, 128, 256, 512)}
-    context = drawing.data["context"]
     axes = dict(zip(widths, drawing.figure.subplots(1, 2, sharey=True), strict=True))
     for field, lanes in widths.items():
-        found = [_shown(replace(_CONFIG, **{field: one}), context) for one in lanes]
+        found = [shown(replace(CONFIG, **{field: one}), CONTEXT) for one in lanes]
         total = [sum(parts.values()) for parts in found]
-        shown = {"all": total, **{name: [parts[name] for parts in found] for name in _SHOWN}}
+        lines = {"all": total, **{name: [parts[name] for parts in found] for name in SHOWN}}
         for one, value, before in zip(lanes[1:], total[1:], total, strict=False):
-            text = f"{round(value / before - 1, 3) + 0:+.1%}"
+            text = f"{round(value / before - 1, 2) + 0:+.0%}"
             note(axes[field], text, (one, value), xytext=(0, 7), ha="center")
-        for name, values in shown.items():
+        for name, values in lines.items():
             axes[field].plot(lanes, values, **looks("core_lines")[name], label=name)
             drawing.rows += [
                 {"width": field, "lanes": one, "part": name, "mega_cycles": value}
@@ -96,11 +99,10 @@ def _lanes() -> Drawing:
             ]
         axes[field].set_xscale("log", base=2)
         axes[field].set_xticks(lanes, labels=[str(one) for one in lanes])
-    drawing.figure.legend(
-        *axes["vector_lanes"].get_legend_handles_labels(), frameon=False, loc="outside right"
-    )
+    handles, _ = axes["vector_lanes"].get_legend_handles_labels()
+    legend_below(drawing.figure, handles, 7)
     drawing.label(**axes)
-    drawing.values = {"config": _CONFIG, "model": _MODEL, "context": context}
+    drawing.values = {"config": CONFIG, "model": _MODEL, "context": CONTEXT}
     return drawing
 
 

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from ...golden.network.bitnet_2b4t import ZERO_FRACTION
 from ...sim.cost.energy import ternary_ratios
@@ -18,14 +19,14 @@ from ...sim.gatelevel.table import (
     load_table,
 )
 from .published import mac_energies
-from .style import BLACK, RED, Drawing, looks, note
+from .style import BLACK, BLUE, RED, Drawing, legend_below, looks, note, number, patch, rows
 
-__all__ = ["GATE_FIGURES", "name_of", "stored_tables"]
+__all__ = ["GATE_FIGURES", "HEADLINE", "name_of", "process", "stored_tables"]
 
 _PARTS = looks("parts")
 
 #: See ``Characterization.ports_fj``.
-_PORTS = "charge of clock\nand input pins"
+_PORTS = "clock and input pins"
 
 
 def stored_tables() -> list[Table]:
@@ -58,28 +59,22 @@ def _where(shown: Sequence[Table]) -> str:
     )
 
 
+def process(table: Table) -> str:
+    """The size in the name of a table's process, such as ``7 nm``."""
+    return " ".join(table.node.replace(",", "").split()[:2])
+
+
 def name_of(unit: str) -> str:
-    """Write a unit's name in words: ``FP16 x FP16 to FP32, fused`` for fp16xfp16-fp32-fused."""
+    """Write a unit's name in words: ``FP16 × FP16 to FP32, fused`` for fp16xfp16-fp32-fused."""
     formats, _, rest = unit.partition("-")
     weights, _, activations = formats.partition("x")
-    words = f"{weights} x {activations}"
+    words = f"{weights} × {activations}"
     if rest:
         to, _, form = rest.partition("-")
         words += f" to {to}, {form}" if form else f", {to}"
-    for name in ("fp32", "fp16", "bf16", "e4m3", "e5m2"):
+    for name in ("fp32", "fp16", "bf16", "e4m3", "e5m2", "int8", "int4"):
         words = words.replace(name, name.upper())
     return words
-
-
-def _energy(table: Table, unit: str) -> float:
-    """Look up the energy of a unit's best variant, or 0 where it was not measured."""
-    row = table.best(unit)
-    return 0.0 if row is None else row.energy_fj
-
-
-def _number(value: float) -> str:
-    """Write a number with three digits, without an exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
 
 
 def _row(table: Table, row: Characterization, **more: Any) -> dict[str, Any]:
@@ -122,16 +117,53 @@ def _claimed_lines(axes: Axes) -> Iterator[dict[str, Any]]:
         axes.axvline(ratio, color=RED if bits == 8 else BLACK, linestyle="--", linewidth=1)
         note(
             axes,
-            f"{ratio:.1f}x, {words[bits]}",
+            f"{ratio:.1f}×, {words[bits]}",
             (ratio, 0.99),
             xycoords=("data", "axes fraction"),
             xytext=(-3, 0),
             rotation=90,
             ha="right",
             va="top",
-            fontsize=8,
         )
         yield {"library": "published", "unit": words[bits], "fp16_over_it": ratio}
+
+
+#: Units of the headline figure, and their names.
+HEADLINE = {
+    "fp16xfp16-fp32-fused": "FP16 × FP16",
+    "int4xfp16-fp32-fused": "INT4 × FP16 (W4A16)",
+    "e4m3xe4m3-fp32-fused": "FP8 × FP8 (E4M3)",
+    "int8xint8": "INT8 × INT8",
+    "int4xint8": "INT4 × INT8",
+    "int4xint4": "INT4 × INT4",
+    "ternaryxint8-escape": "ternary × INT8",
+}
+
+
+def _headline() -> Drawing:
+    drawing = Drawing("gate_mac")
+    axes, table = drawing.axes(), load_table("asap7")
+    found = {unit: table.best(unit) for unit in HEADLINE}
+    ours = found["ternaryxint8-escape"]
+    assert ours is not None
+    for place, row in enumerate(found.values()):
+        assert row is not None
+        ternary = row is ours
+        axes.barh(place, row.with_ports_fj, color=BLUE if ternary else "#999999")
+        ratio = row.with_ports_fj / ours.with_ports_fj
+        text = f"{row.with_ports_fj:.1f} fJ"
+        text += "" if ternary else f", {ratio:.1f} times the ternary MAC"
+        look = {"fontweight": "bold", "color": BLUE} if ternary else {}
+        note(axes, text, (row.with_ports_fj, place), xytext=(4, 0), va="center", **look)
+        drawing.rows.append(_row(table, row, with_ports_fj=row.with_ports_fj, over_ternary=ratio))
+    rows(axes, list(HEADLINE.values()))
+    axes.set_xlim(0, 320)
+    drawing.values = {
+        "lanes": LANES,
+        "node": table.node,
+        "clock": table.common_clock,
+    }
+    return drawing
 
 
 def _mac() -> Drawing:
@@ -140,22 +172,30 @@ def _mac() -> Drawing:
     # The order is that of ASAP7's energies, or of the first library's.
     first = next((table for table in shown if table.library == "asap7"), shown[0])
     order = [unit for unit in units if first.best(unit)]
-    order.sort(key=lambda unit: (-_energy(first, unit), unit))
-    drawing = Drawing("gate_mac", taller=0.27 * len(order))
+    order.sort(key=lambda unit: (-_best(first, unit).energy_fj, unit))
+    drawing = Drawing("gate_mac_all", taller=0.2 * len(order))
     left, right = drawing.figure.subplots(1, 2, sharey=True)
     for index, table in enumerate(shown):
         # Libraries with the same figure stand beside each other.
         aside = 0.13 * (index - (len(shown) - 1) / 2)
         drawing.rows += _mac_points(table, order, aside, (left, right))
     drawing.label(energy=left, ratio=right)
-    left.set_yticks(range(len(order)), labels=[name_of(unit) for unit in order], fontsize=9)
-    left.invert_yaxis()
-    handles = left.get_legend_handles_labels()
-    drawing.figure.legend(*handles, loc="outside right center", frameon=False)
+    for axes in (left, right):
+        rows(axes, [name_of(unit) for unit in order])
+        axes.grid(axis="y", visible=True)
+    right.tick_params(labelleft=False)
+    legend_below(drawing.figure, left.get_legend_handles_labels()[0], len(shown))
     right.minorticks_off()
     drawing.rows += _claimed_lines(right)
     drawing.values = {"lanes": LANES, "where": _where(shown)}
     return drawing
+
+
+def _best(table: Table, unit: str) -> Characterization:
+    """The best variant of a unit that the table has."""
+    row = table.best(unit)
+    assert row is not None, unit
+    return row
 
 
 def _split_bars(
@@ -182,9 +222,8 @@ def _split_bars(
         color="white",
         edgecolor="#777777",
         linestyle=":",
-        label=_PORTS,
     )
-    text = f"{_number(row.energy_fj)} + {_number(row.ports_fj)}"
+    text = f"{number(row.energy_fj)} + {number(row.ports_fj)}"
     note(axes[0], text, (left[0] + row.ports_fj, place), xytext=(3, 0), va="center")
 
 
@@ -192,31 +231,24 @@ def _split() -> Drawing:
     shown = [table for table in stored_tables() if all(table.best(unit) for unit in COMPARED_UNITS)]
     drawing = Drawing("gate_split", taller=1.5 * len(shown))
     axes = drawing.figure.subplots(len(shown), 2, squeeze=False)
-    units = sorted(COMPARED_UNITS, key=lambda unit: _energy(shown[0], unit))
+    units = sorted(COMPARED_UNITS, key=lambda unit: -_best(shown[0], unit).energy_fj)
     labels = [name_of(unit).replace(" to FP32, fused", "") for unit in units]
     used: set[str] = set()
     for (energies, shares), table in zip(axes, shown, strict=True):
         for place, unit in enumerate(units):
             drawing.rows += _split_bars(table, place, unit, (energies, shares), used)
         for side in (energies, shares):
-            side.invert_yaxis()
-            side.grid(axis="y", visible=False)
-        energies.set_yticks(range(len(labels)), labels=labels, fontsize=9)
-        energies.margins(x=0.3)
-        energies.set_title(f"{table.library}, {table.node}", fontsize=10, loc="left")
-        shares.set_yticks([])
+            rows(side, labels)
+        energies.set_xlim(0, 1.45 * _best(table, units[0]).with_ports_fj)
+        energies.set_title(f"{table.library}, {table.node}", loc="left")
+        shares.tick_params(labelleft=False)
         shares.set_xlim(0, 100)
+        energies.locator_params(axis="x", nbins=5)
     axes[-1][0].set_xlabel("energy per MAC (fJ)")
     axes[-1][1].set_xlabel("share of the energy without the white part (%)")
-    handles = {
-        label: handle
-        for one in axes.flat
-        for handle, label in zip(*one.get_legend_handles_labels(), strict=True)
-    }
-    names = [*(look["label"] for look in _PARTS.values() if look["label"] in used), _PORTS]
-    drawing.figure.legend(
-        [handles[name] for name in names], names, loc="outside right center", frameon=False
-    )
+    handles = [patch(look) for look in _PARTS.values() if look["label"] in used]
+    ports = Patch(facecolor="white", edgecolor="#777777", linestyle=":", label=_PORTS)
+    legend_below(drawing.figure, [*handles, ports], 4)
     drawing.values = {"lanes": LANES, "where": _where(shown)}
     return drawing
 
@@ -243,7 +275,7 @@ def _zeros() -> Drawing:
             [row.energy_fj / without for row in found],
             color=look["color"],
             marker=look["marker"],
-            label=f"{table.library}: {_number(without)} fJ without zeros",
+            label=f"{table.library}: {number(without)} fJ without zeros",
         )
         drawing.rows += [
             _row(table, row, zero_weights=row.zero_weights, relative=row.energy_fj / without)
@@ -253,104 +285,79 @@ def _zeros() -> Drawing:
     note(
         axes,
         f"BitNet b1.58 2B4T: {ZERO_FRACTION:.1%}",
-        (100 * ZERO_FRACTION, 0.03),
+        (100 * ZERO_FRACTION, 0.96),
         xycoords=("data", "axes fraction"),
         xytext=(4, 0),
     )
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 0.08))
+    low = axes.get_ylim()[0]
+    axes.set_ylabel(f"{axes.get_ylabel()}\n(the axis starts at {low:.2f})")
+    axes.legend(loc="lower left")
     drawing.values = {"unit": name_of(unit), "lanes": LANES, "where": _where(shown)}
     return drawing
 
 
-#: Labels of the compared units in the figure of areas.
-_SHORT = dict(zip(COMPARED_UNITS, ("ternary", "FP16", "INT8", "W4A16"), strict=True))
-
-
 def _area_points(axes: Axes, table: Table) -> Iterator[dict[str, Any]]:
     """Draw area and energy of a library's units; yield its numbers."""
-    look = _look(table)
+    color = _look(table)["color"]
     units = dict.fromkeys(row.unit for row in table.rows)
     found = [row for row in map(table.best, units) if row]
-    axes.scatter(
-        [row.area_per_mac for row in found],
-        [row.energy_fj / 1e3 for row in found],
-        facecolors=[look["color"] if row.unit in COMPARED_UNITS else "none" for row in found],
-        edgecolors=look["color"],
-        marker=look["marker"],
-        s=45,
+    others = [row for row in found if row.unit not in COMPARED_UNITS]
+    axes.plot(
+        [row.area_per_mac for row in others],
+        [row.energy_fj / 1e3 for row in others],
+        **{**looks("units")["others"], "color": color},
     )
-    axes.plot([], [], **look, label=table.library)
-    # The labels stand on the side where no other library has points.
-    right = table.library in ("asap7", "ihp-sg13g2")
-    for unit, label in _SHORT.items():
-        row = table.best(unit)
-        if row:
-            note(
-                axes,
-                label,
-                (row.area_per_mac, row.energy_fj / 1e3),
-                xytext=(8, -11) if right else (-6, 4),
-                ha="left" if right else "right",
-                fontsize=8,
-                color=look["color"],
-            )
+    compared = [_best(table, unit) for unit in COMPARED_UNITS if table.best(unit)]
+    compared.sort(key=lambda row: row.energy_fj)
+    places = [(row.area_per_mac, row.energy_fj / 1e3) for row in compared]
+    axes.plot(*zip(*places, strict=True), color=color, linewidth=1)
+    for row, place in zip(compared, places, strict=True):
+        axes.plot(*place, **{**looks("units")[row.unit], "color": color})
+    # A name stands on the side where no other library has points.
+    below = table.library in ("asap7", "ihp-sg13g2")
+    note(
+        axes,
+        f"{table.library}, {process(table)}",
+        places[-1],
+        xytext=(10, -12) if below else (-10, 4),
+        ha="left" if below else "right",
+        color=color,
+        fontweight="bold",
+    )
     for row in found:
         yield _row(table, row, um2_per_mac=row.area_per_mac)
-
-
-def _published_energies(axes: Axes) -> Iterator[dict[str, Any]]:
-    """Draw published energies without an area; yield them."""
-    points = sorted(
-        (point for point in mac_energies() if point.um2_per_mac is None),
-        key=lambda point: point.pj,
-    )
-    # Labels stand apart by at least a step on the log axis.
-    heights: list[float] = []
-    for low in np.log10([point.pj for point in points]):
-        heights.append(max(low, heights[-1] + 0.2) if heights else low)
-    for point, height in zip(points, heights, strict=True):
-        axes.plot([0], [point.pj], color=BLACK, marker="*", markersize=9, linestyle="none")
-        note(
-            axes,
-            f"{point.design}, {point.node}",
-            (0, point.pj),
-            xytext=(0.12, 10**height),
-            textcoords="data",
-            va="center",
-            fontsize=8,
-            arrowprops={"arrowstyle": "-", "color": "#999999", "linewidth": 0.6},
-        )
-        yield {
-            "library": "published",
-            "unit": point.design,
-            "fj_per_mac": point.pj * 1e3,
-            "words": point.words,
-        }
-    axes.title.set_fontsize(10)
-    axes.grid(visible=False)
 
 
 def _area() -> Drawing:
     shown = stored_tables()
     drawing = Drawing("gate_area")
-    axes, side = drawing.figure.subplots(1, 2, sharey=True, width_ratios=(3, 1.5))
-    drawing.label(cells=axes, published=side)
+    axes = drawing.axes()
     drawing.rows = [row for table in shown for row in _area_points(axes, table)]
     for point in mac_energies():
         if point.um2_per_mac is not None:
             place = (point.um2_per_mac, point.pj)
-            axes.plot(*place, "*", color=BLACK, markersize=13, label="published")
-            note(axes, f"{point.design}, {point.node}", place, xytext=(8, -12), fontsize=8)
-    axes.legend(frameon=False, loc="upper left", title="hollow: other formats")
-    drawing.rows += _published_energies(side)
+            axes.plot(*place, "*", color=BLACK, markersize=12)
+            text = f"{point.design}, {point.node}\n(published, a chip)"
+            note(axes, text, place, xytext=(10, -22))
+            drawing.rows.append(
+                {
+                    "library": "published",
+                    "unit": point.design,
+                    "fj_per_mac": point.pj * 1e3,
+                    "um2_per_mac": point.um2_per_mac,
+                    "words": point.words,
+                }
+            )
+    handles = [Line2D([], [], **{**look, "color": "#555555"}) for look in looks("units").values()]
+    axes.legend(handles=handles, loc="upper left")
     drawing.values = {"lanes": LANES, "where": _where(shown)}
     return drawing
 
 
 #: Figures by file name.
 GATE_FIGURES: dict[str, Callable[[], Drawing]] = {
-    "gate_mac": _mac,
+    "gate_mac": _headline,
+    "gate_mac_all": _mac,
     "gate_split": _split,
     "gate_zeros": _zeros,
     "gate_area": _area,

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.patches import Patch, Rectangle
 
 from ...sim.gatelevel.table import Characterization, Table
-from .gate import name_of, stored_tables
+from .gate import HEADLINE, name_of, process, stored_tables
 from .layouts import LAYOUTS, unpack_layout
-from .style import BLACK, Drawing, looks, note
+from .style import BLACK, Drawing, legend_below, looks, note, number, patch, rows
 
 __all__ = ["PLACED_FIGURES"]
 
@@ -57,7 +58,7 @@ def _layout() -> Drawing:
         cells = unpack_layout(unit)
         used |= {part for part, *_ in cells}
         words = name_of(unit["unit"])
-        one.set_title(f"{words}\n{len(cells):,} cells, {width * height:,.0f} µm²", fontsize=10)
+        one.set_title(f"{words}\n{len(cells):,} cells, {width * height:,.0f} µm²")
         for part in unit["parts"]:
             drawing.rows.append(
                 {
@@ -78,7 +79,7 @@ def _layout() -> Drawing:
     ]
     handles.append(axes[0].lines[0])
     axes[0].lines[0].set_label("clock buffers")
-    drawing.figure.legend(handles=handles, loc="outside right center", frameon=False)
+    legend_below(drawing.figure, handles, 4)
     drawing.values = stored
     return drawing
 
@@ -99,9 +100,10 @@ def _shares(row: Characterization) -> dict[str, float]:
     return {"cells": placed.energy_fj - sum(added.values())} | added
 
 
-def _bars(axes: Axes, table: Table, rows: list[Characterization]) -> Iterator[dict[str, Any]]:
+def _bars(axes: Axes, table: Table, units: list[Characterization]) -> Iterator[dict[str, Any]]:
     """Draw the placed units of a library; yield their numbers."""
-    for place, row in enumerate(rows):
+    longest = 0.0
+    for place, row in enumerate(units):
         left = 0.0
         for part, value in _shares(row).items():
             axes.barh(place, value, left=left, **_ADDED[part], edgecolor="white", linewidth=0.5)
@@ -116,34 +118,47 @@ def _bars(axes: Axes, table: Table, rows: list[Characterization]) -> Iterator[di
                 "part": part,
                 "fj_per_mac": value,
             }
-        note(axes, f"{left:,.0f}" if left >= 100 else f"{left:.1f}", (left, place), xytext=(3, -3))
-    labels = [f"{name_of(row.unit)}, {row.lanes} x {row.rows}" for row in rows]
-    axes.set_yticks(range(len(rows)), labels=labels, fontsize=8)
-    axes.invert_yaxis()
-    axes.grid(axis="y", visible=False)
-    axes.margins(x=0.15)
-    axes.set_title(f"{table.library}, {table.node}, {rows[0].clock_ghz:g} GHz", fontsize=9)
+        note(axes, number(left), (left, place), xytext=(3, 0), va="center")
+        longest = max(longest, left)
+    sizes = len({(row.lanes, row.rows) for row in units}) > 1
+    labels = [
+        name_of(row.unit).replace(" to FP32, fused", "")
+        + (f", {row.lanes} × {row.rows}" if sizes else "")
+        for row in units
+    ]
+    rows(axes, labels)
+    axes.set_xlim(0, 1.25 * longest)
+    axes.locator_params(axis="x", nbins=5)
+    axes.set_title(f"{table.library}, {process(table)}, {units[0].clock_ghz:g} GHz")
 
 
 def _cheapest(table: Table) -> list[Characterization]:
-    """Find the placed variant of each unit and shape that takes the least energy."""
+    """Find the best placed variant of each unit and shape, by falling energy."""
     found: dict[tuple[str, int, int], Characterization] = {}
     placed = [row for row in table.rows if row.placed and row.clock_ghz == table.common_clock]
     for row in sorted(placed, key=lambda row: row.placed.energy_fj if row.placed else 0.0):
         found.setdefault((row.unit, row.lanes, row.rows), row)
-    return list(found.values())
+    return [*found.values()][::-1]
 
 
 def _placed() -> Drawing:
-    found = {table.library: _cheapest(table) for table in stored_tables()}
-    shown = [table for table in stored_tables() if found[table.library]]
-    drawing = Drawing("gate_placed", taller=2.1 * max(1, len(shown)))
-    axes = drawing.figure.subplots(max(1, len(shown)), 1, squeeze=False)[:, 0]
-    for one, table in zip(axes, shown, strict=False):
-        drawing.rows += _bars(one, table, found[table.library])
-    axes[-1].set_xlabel("energy per MAC (fJ)")
-    handles = [Patch(**look) for look in _ADDED.values()]
-    drawing.figure.legend(handles=handles, loc="outside right center", frameon=False)
+    found = [(table, units) for table in stored_tables() if (units := _cheapest(table))]
+    # All units of ASAP7, or of the first library, and the headline's units of the others.
+    found.sort(key=lambda one: one[0].library != "asap7")
+    (first, units), *others = found
+    lines = ceil(len(others) / 2)
+    height = 0.19 * len(units) + 1.9 * lines
+    drawing = Drawing("gate_placed", taller=height)
+    grid = drawing.figure.add_gridspec(1 + lines, 2, height_ratios=[len(units), *[8] * lines])
+    drawing.rows += _bars(drawing.figure.add_subplot(grid[0, :]), first, units)
+    for place, (table, some) in enumerate(others):
+        axes = drawing.figure.add_subplot(grid[1 + place // 2, place % 2])
+        headline = [row for row in some if row.unit in HEADLINE]
+        drawing.rows += _bars(axes, table, headline)
+        axes.tick_params(labelleft=place % 2 == 0)
+    for axes in drawing.figure.axes:
+        axes.set_xlabel("energy per MAC (fJ)")
+    legend_below(drawing.figure, [patch(look) for look in _ADDED.values()], 4)
     return drawing
 
 

@@ -76,7 +76,7 @@ def _modelled() -> list[MacEnergy]:
     profile = find_profile("jouppi7")
     return [
         MacEnergy(
-            design=f"jouppi7, {name}: arithmetic only",
+            design=f"{looks('formats')[name]['label']}: arithmetic only",
             node="7 nm",
             kind=kind,
             pj_per_mac=sum(figure.pj for figure in profile.mac(FORMATS[name], 2560).values()),
@@ -89,14 +89,16 @@ def _modelled() -> list[MacEnergy]:
 
 def draw_mac_energies() -> Drawing:
     """Draw the published energies, the largest first, and those of modelled arithmetic."""
-    drawing = Drawing("measured")
+    drawing = Drawing("published_macs")
     axes, kinds = drawing.axes(), looks("kinds")
     points = sorted([*mac_energies(), *_modelled()], key=lambda point: -point.pj)
     for place, point in enumerate(points):
         look = kinds[point.kind]
         face = "none" if point.words == "modelled" else look["color"]
-        axes.plot([point.pj], [place], **look, markersize=9, markerfacecolor=face)
-        text = f"{point.pj:.3g} pJ, {point.node}"
+        axes.plot(
+            [point.pj], [place], **{**look, "label": None}, markersize=8, markerfacecolor=face
+        )
+        text = f"{point.pj:#.3g} pJ, {point.node}"
         note(axes, text, (point.pj, place), xytext=(9, 0), va="center")
         drawing.rows.append(
             {
@@ -108,7 +110,7 @@ def draw_mac_energies() -> Drawing:
             }
         )
     axes.set_yticks(range(len(points)), labels=[point.design for point in points])
-    for kind, look in kinds.items():
-        axes.plot([], [], **look, label=kind)
-    axes.legend(frameon=False, title="kind of MAC; hollow: modelled")
+    for look in kinds.values():
+        axes.plot([], [], **look)
+    axes.legend(title="kind of MAC; hollow: modelled", loc="lower left")
     return drawing

@@ -12,6 +12,8 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.patches import Patch
 
 from ...sim.cost.datafiles import read_data
 
@@ -21,14 +23,24 @@ __all__ = [
     "COLORS",
     "FIGURE_ENDS",
     "GREEN",
+    "LEADER",
     "PINK",
     "RED",
     "SETTINGS",
     "SKY",
+    "SMALL",
+    "WIDTH",
     "Drawing",
+    "finish",
+    "image",
+    "legend_below",
     "looks",
     "note",
+    "number",
+    "patch",
+    "rows",
     "save",
+    "spread",
     "stack",
 ]
 
@@ -39,10 +51,22 @@ _FIGURES = Path(__file__).with_name("figures.toml")
 COLORS: dict[str, str] = _STYLE["colors"]
 BLUE, _, GREEN, RED, SKY, PINK, BLACK = COLORS.values()
 
-#: Settings of matplotlib.
 #: Endings of the files of a figure.
 FIGURE_ENDS = ("png", "svg", "csv")
+
+#: Settings of matplotlib.
 SETTINGS: dict[Any, Any] = _STYLE["settings"]
+
+#: Width of every figure in inches. A README shows it at 800 pixels, where a point is a point.
+WIDTH: float = _STYLE["width"]
+
+#: Size of the smallest text in points.
+SMALL: float = _STYLE["small"]
+
+#: Line from a text to its point.
+LEADER = {"arrowstyle": "-", "color": "#999999", "linewidth": 0.6}
+
+_DPI = 150
 
 
 def looks(table: str) -> dict[str, dict[str, Any]]:
@@ -71,15 +95,15 @@ class Drawing:
 
     def __init__(self, name: str, *, taller: float = 0.0) -> None:
         self.data = read_data(_FIGURES)[name]
-        width, height = self.data["size"]
-        self.figure = Figure(figsize=(width, height + taller), layout="constrained")
+        size = (WIDTH, self.data["height"] + taller)
+        self.figure = Figure(figsize=size, layout="constrained")
         self.rows: list[dict[str, Any]] = []
         self.values: dict[str, Any] = {}
 
     @property
     def title(self) -> str:
         """Subject of the figure."""
-        return self.data["title"]
+        return self.data["title"].format(**self.values)
 
     @property
     def caption(self) -> str:
@@ -98,33 +122,77 @@ class Drawing:
 
 def note(axes: Axes, text: str, place: tuple[float, float], **settings: Any) -> None:
     """Write a text beside a point; ``xytext`` is the distance in points."""
-    axes.annotate(text, place, **{"textcoords": "offset points", "fontsize": 9, **settings})
+    axes.annotate(text, place, **{"textcoords": "offset points", "fontsize": SMALL, **settings})
+
+
+def number(value: float) -> str:
+    """Write a number with three digits, or all digits before the point, without an exponent."""
+    if value >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.{1 if value >= 10 else 2 if value >= 1 else 3}f}"
+
+
+def spread(places: Sequence[float], step: float) -> list[float]:
+    """Move ascending places of labels apart to a distance of at least a step, with their center."""
+    groups: list[tuple[float, int]] = []
+    for place in places:
+        center, count = place, 1
+        # Neighbors that would overlap become one group around their mean.
+        while groups and center - groups[-1][0] < step * (count + groups[-1][1]) / 2:
+            other, more = groups.pop()
+            center = (center * count + other * more) / (count + more)
+            count += more
+        groups.append((center, count))
+    return [
+        center + step * (one - (count - 1) / 2) for center, count in groups for one in range(count)
+    ]
+
+
+def patch(look: Mapping[str, Any]) -> Patch:
+    """Make a handle for a legend that looks like a bar."""
+    return Patch(
+        facecolor=look["color"], hatch=look["hatch"], label=look["label"], edgecolor="white"
+    )
+
+
+def legend_below(figure: Figure, handles: Sequence[Any], columns: int, **settings: Any) -> None:
+    """Draw a legend between the axes of a figure and its caption."""
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **settings)
+
+
+def rows(axes: Axes, names: Sequence[str]) -> None:
+    """Name the rows of a figure, the first on top; those of ternary units are bold."""
+    ticks = axes.set_yticks(range(len(names)), labels=names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    axes.grid(axis="y", visible=False)
+    axes.tick_params(axis="y", length=0)
+    for tick, name in zip(ticks, names, strict=True):
+        if name.startswith("ternary"):
+            tick.label1.set(fontweight="bold", color=BLUE)
 
 
 def stack(
     axes: Axes, table: str, names: Sequence[str], parts: Mapping[str, Sequence[float]]
 ) -> None:
-    """Draw stacked bars with their totals.
+    """Draw stacked horizontal bars with their totals, the first on top.
 
     Parameters
     ----------
-    axes : where to draw
+    axes : where to draw; its scale stays linear, as a bar on a log scale has no length
     table : table of the looks of the parts
     names : of the bars
-    parts : heights by part, the lowest part first
+    parts : lengths by part, the leftmost part first
     """
-    bottom = [0.0] * len(names)
+    left = [0.0] * len(names)
+    places = range(len(names))
     for part, values in parts.items():
-        look = looks(table)[part]
-        axes.bar(names, values, bottom=bottom, **look, label=part, edgecolor="white", linewidth=0.5)
-        bottom = [low + value for low, value in zip(bottom, values, strict=True)]
-    for place, value in enumerate(bottom):
-        text = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
-        note(axes, text, (place, value), xytext=(0, 0), ha="center", va="bottom")
-    axes.tick_params(axis="x", rotation=40)
-    axes.grid(axis="x", visible=False)
-    axes.margins(y=0.12)
-    axes.legend(frameon=False)
+        look = {"label": part, **looks(table)[part]}
+        axes.barh(places, values, left=left, **look, edgecolor="white", linewidth=0.5)
+        left = [start + value for start, value in zip(left, values, strict=True)]
+    for place, value in zip(places, left, strict=True):
+        note(axes, number(value), (value, place), xytext=(3, 0), va="center")
+    rows(axes, names)
+    axes.set_xlim(0, 1.2 * max(left))
 
 
 def _csv(rows: Sequence[dict[str, Any]]) -> str:
@@ -141,16 +209,37 @@ def _csv(rows: Sequence[dict[str, Any]]) -> str:
 
 def _wrapped(text: str, figure: Figure) -> str:
     """Break a caption into lines as wide as the figure."""
-    return "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 17.5)))
+    return "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 16.5)))
+
+
+def image(drawing: Drawing) -> bytes:
+    """Render the figure as a PNG; the title and the caption are absent before ``save``."""
+    png = io.BytesIO()
+    drawing.figure.savefig(png, format="png", dpi=_DPI, metadata={"Software": None})
+    return png.getvalue()
+
+
+def finish(drawing: Drawing) -> None:
+    """Add the title above a figure, and the caption below its axes and legends."""
+    figure = drawing.figure
+    figure.suptitle(drawing.title, fontweight="bold")
+    text = _wrapped(drawing.caption, figure)
+    figure.text(0.01, 0.01, text, fontsize=SMALL, color="#444444", va="bottom")
+    lines = text.count("\n") + 1.7
+    low = 1.2 * SMALL / 72 * lines / figure.get_size_inches()[1]
+    # The layout knows of a legend below the axes only where nothing else is there.
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((0, low, 1, 1 - low), transform=figure.transFigure)
+        low += legend.get_window_extent().height / figure.bbox.height + 0.005
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)
+    layout.set(rect=(0, low, 1, 1 - low))
 
 
 def save(drawing: Drawing, stem: Path) -> None:
     """Write a drawing with its caption as PNG and SVG, and its numbers as CSV: ``FIGURE_ENDS``."""
-    drawing.figure.suptitle(drawing.title, fontweight="bold")
-    drawing.figure.supxlabel(
-        _wrapped(drawing.caption, drawing.figure), fontsize=8, color="#444444", x=0.01, ha="left"
-    )
+    finish(drawing)
     png, svg, table = (stem.with_suffix(f".{end}") for end in FIGURE_ENDS)
-    drawing.figure.savefig(png, dpi=130, metadata={"Software": None})
+    png.write_bytes(image(drawing))
     drawing.figure.savefig(svg, metadata={"Date": None, "Creator": None})
     table.write_text(_csv(drawing.rows), encoding="utf-8")

@@ -9,7 +9,7 @@ from ...sim.cost.memories import find_dram
 from ...sim.cost.token_energy import MACHINES, TokenEnergy, token_energy
 from ...sim.gatelevel.core_table import load_core_table
 from ...sim.gatelevel.table import load_table
-from .style import Drawing, stack
+from .style import Drawing, looks, patch, stack
 
 __all__ = ["TOKEN_FIGURES"]
 
@@ -37,9 +37,10 @@ def _panel(
     parts = {
         part: [one[part] * factor for one in found.values()] for part in next(iter(found.values()))
     }
-    stack(axes, "token_parts", list(found), parts)
-    axes.tick_params(axis="x", rotation=0)
-    axes.axvline(len(MACHINES) - 0.5, color="#999999", linewidth=0.8)
+    stack(axes, "token_parts", [name.replace("\n", ", ") for name in found], parts)
+    axes.axhline(len(MACHINES) - 0.5, color="#999999", linewidth=0.8)
+    handles = [patch(looks("token_parts")[part]) for part in parts]
+    axes.legend(handles=handles, loc="center left", bbox_to_anchor=(1, 0.5))
     for name, one in found.items():
         machine, _, context = name.partition("\n")
         for part, value in one.items():
@@ -54,7 +55,7 @@ def _panel(
 
 def _token() -> Drawing:
     drawing = Drawing("token_energy")
-    logic, whole = drawing.figure.subplots(1, 2)
+    logic, whole = drawing.figure.subplots(2, 1)
     drawing.label(logic=logic, whole=whole)
     energies, core = _energies(), load_core_table(_LIBRARY)
     drawing.rows = [

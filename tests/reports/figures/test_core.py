@@ -57,4 +57,4 @@ def test_cycles_by_width_are_kept(calls, tmp_path):
     assert len(calls) == 5 + 6 - 1
     draw(tmp_path, ["core_lanes"], force=True)
     assert len(calls) == 10
-    assert "+0.0%" in (tmp_path / "core_lanes.svg").read_text()
+    assert "+0%" in (tmp_path / "core_lanes.svg").read_text()
