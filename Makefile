@@ -73,9 +73,17 @@ bitstream: $(VENV)/.fpga ## build the bitstream of a board: make bitstream BOARD
 plots: $(STAMP) ## draw the figures of reports/figures, and report.html
 	@$(VENV)/bin/python -m trilith.reports.figures.plots
 
-docs: $(VENV)/.prove ## write the pages of docs/ that are generated
+$(VENV)/.docs: $(STAMP)
+	@echo "installing MkDocs into $(VENV)"
+	@$(VENV)/bin/python -m pip install --editable '.[docs]' >> $(VENV)/install.log 2>&1 || \
+	    { tail -n 20 $(VENV)/install.log; exit 2; }
+	@touch $@
+
+docs: $(VENV)/.docs $(VENV)/.prove ## write the pages that are generated, and build the site into build/site
 	@$(VENV)/bin/python -m trilith.reports.pages
 	@$(PROVE) --page
+	@NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --quiet --strict --config-file docs/site/mkdocs.yml
+	@echo build/site/index.html
 
 bench: $(VENV)/.fpga ## measure area, the speed of simulation and conversion, and the language model
 	@$(VENV)/bin/python -m trilith.reports.bench
