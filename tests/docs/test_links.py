@@ -1,7 +1,9 @@
-"""Links of all pages: files, anchors, and the places of pages in the site and in the reading order."""
+"""Links of all pages: files, anchors, and the places of pages in the site and the reading order."""
 
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -101,9 +103,19 @@ def test_that_every_drawing_is_on_a_page():
 
 def test_that_the_site_is_built_without_a_warning_and_asks_no_server(tmp_path):
     pytest.importorskip("material", reason="MkDocs is not installed: pip install '.[docs]'")
-    command = ["mkdocs", "build", "--quiet", "--strict", "--site-dir", str(tmp_path / "site")]
+    command = [
+        sys.executable,
+        "-m",
+        "mkdocs",
+        "build",
+        "--quiet",
+        "--strict",
+        "--site-dir",
+        str(tmp_path / "site"),
+    ]
     done = subprocess.run(
         [*command, "--config-file", ROOT / "docs" / "site" / "mkdocs.yml"],
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,
         text=True,
         check=False,
@@ -113,7 +125,9 @@ def test_that_the_site_is_built_without_a_warning_and_asks_no_server(tmp_path):
     for page in (tmp_path / "site").rglob("*.html"):
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r'<(?:script|img|iframe)[^>]* src="(https?:[^"]*)"', text)
-        loaded += re.findall(r'<link[^>]* rel="(?:stylesheet|preconnect)"[^>]*(https?:[^">]*)', text)
+        loaded += re.findall(
+            r'<link[^>]* rel="(?:stylesheet|preconnect)"[^>]*(https?:[^">]*)', text
+        )
         assert loaded == [], page
     for page in ("index.html", "docs/index.html", "docs/energy.html", "examples/index.html"):
         assert (tmp_path / "site" / page).is_file()
