@@ -16,10 +16,15 @@ ROWS = [
 
 @pytest.fixture(scope="module")
 def page():
-    table = HtmlTable.of(ROWS)
+    return whole(HtmlTable.of(ROWS), HtmlTable.of(ROWS))
+
+
+def whole(table, other):
+    """A page with a figure, and a table in the place of each table of the report."""
     figure = {"name": "roof", "title": "Roof & line", "caption": "x < y", "png": "", "rows": table}
-    named = dict.fromkeys(("estimates", "claims", "quality"), table)
-    return html_page("report.html.jinja", "A title", figures=[figure], **named)
+    names = ("claims", "quality", "boards", "published_boards", "core_cycles", "token_energy")
+    tables = {"estimates": table, **dict.fromkeys(names, other)}
+    return html_page("report.html.jinja", "A title", groups={"Head": [figure]}, tables=tables)
 
 
 def test_cells_are_texts_and_numbers():
@@ -59,14 +64,8 @@ def test_a_browser_sorts_the_tables(browse, page):
 
 
 def test_a_narrow_page_scrolls_its_tables_alone(browse, page):
-    wide = html_page(
-        "report.html.jinja",
-        "A title",
-        figures=[],
-        estimates=HtmlTable.of([{f"a long name of column {one}": 1.5 for one in range(30)}]),
-        claims=HtmlTable.of([{"word": "w" * 300}]),
-        quality=HtmlTable.of([]),
-    )
+    columns = {f"a long name of column {one}": 1.5 for one in range(30)}
+    wide = whole(HtmlTable.of([columns]), HtmlTable.of([{"word": "w" * 300}]))
     for one in (page, wide):
         (width, table, focus), faults = browse(
             one,

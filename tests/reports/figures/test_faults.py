@@ -1,35 +1,12 @@
 """The checks find the faults that they are for, and no figure has one."""
 
-import csv
-from collections import defaultdict
-from dataclasses import replace
-from pathlib import Path
-
 import matplotlib as mpl
 import pytest
 from figure_faults import faults
 from matplotlib.figure import Figure
 
-from trilith.reports.figures import core
 from trilith.reports.figures.plots import FIGURES
 from trilith.reports.figures.style import SETTINGS, WIDTH, finish
-
-FOLDER = Path(core.__file__).parent
-
-
-@pytest.fixture
-def kept_cycles(monkeypatch):
-    """Cycles of the token core from the drawn files, as the cycle model takes a minute."""
-    kept = defaultdict(dict)
-    for name in ("core_context", "core_lanes"):
-        with open(FOLDER / f"{name}.csv", encoding="utf-8") as file:
-            for row in csv.DictReader(file):
-                config, context = core.CONFIG, core.CONTEXT
-                if "width" in row:
-                    config = replace(config, **{row["width"]: int(row["lanes"])})
-                context = int(row.get("context", core.CONTEXT))
-                kept[config, context][row["part"]] = float(row["mega_cycles"])
-    monkeypatch.setattr(core, "shown", lambda *key: {part: kept[key][part] for part in core.SHOWN})
 
 
 @pytest.mark.parametrize("name", FIGURES)

@@ -1,9 +1,12 @@
 import csv
 import re
+from pathlib import Path
 
 import pytest
 
+from trilith.reports.figures import plots
 from trilith.reports.figures.plots import FIGURES, draw
+from trilith.reports.fpga import board_rows
 from trilith.sim.cost.memories import find_dram
 from trilith.sim.cost.token_energy import MACHINES, token_energy
 from trilith.sim.gatelevel.core_table import load_core_table
@@ -55,8 +58,46 @@ def test_the_page_needs_no_network(drawn):
     assert not re.search(r"""(src|href)=["'](?!data:|#)""", page)
     assert "@import" not in page
     assert page.count("<img ") == 3
-    assert "71.4x lower energy per matrix multiplication" in page
     assert "Predicted over published" in page
+    # Tables that belong to no figure are only on the page of all figures.
+    assert 'id="claims"' not in page
+
+
+def test_the_whole_page_in_a_browser(browse, tmp_path, kept_cycles, monkeypatch):
+    few = {name: FIGURES[name] for name in ("gate_mac", "core_context")}
+    monkeypatch.setattr(plots, "FIGURES", few)
+    page = draw(tmp_path, few)[-1].read_text()
+    assert "71.4x lower energy per matrix multiplication" in page
+    found, faults = browse(
+        page,
+        """const heads = [...document.querySelectorAll("h1, h2, h3")].map(one => one.textContent);
+           const row = word => [...document.querySelectorAll("tr")].find(
+             one => one.cells[0].textContent === word);
+           return {width: document.documentElement.scrollWidth, heads: heads,
+                   links: [...document.querySelectorAll("nav a")].filter(
+                     one => !document.querySelector(one.hash)).length,
+                   unsorted: [...document.querySelectorAll("th")].filter(
+                     one => !one.querySelector("button")).length,
+                   board: row("ULX3S-85F").cells[6].textContent,
+                   cycles: row("512").cells[1].textContent,
+                   images: [...document.images].every(one => one.naturalWidth > 800)};""",
+    )
+    assert faults == []
+    assert found.pop("width") <= 390
+    heads = found.pop("heads")
+    assert len(set(heads)) == len(heads)
+    assert {"Claims", "FPGA boards", "Token core"} < set(heads)
+    with open(Path(plots.__file__).with_name("core_context.csv")) as file:
+        rows = [row for row in csv.DictReader(file) if row["context"] == "512"]
+    cycles = f"{sum(float(row['mega_cycles']) for row in rows):.4g}"
+    measured = next(row for row in board_rows() if row.name == "ulx3s").measured
+    assert found == {
+        "links": 0,
+        "unsorted": 0,
+        "board": f"{measured['mhz']:.4g}",
+        "cycles": cycles,
+        "images": True,
+    }
 
 
 def test_published_energies_keep_their_units(tmp_path):
