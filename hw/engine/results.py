@@ -74,7 +74,8 @@ class ResultQueue(wiring.Component):
     -------
     capture : In(1); capture ``sums`` in this cycle
     sums : In(tokens × rows signed values); used only with ``capture``
-    clear : In(rows); capture 0 instead, for rows beyond N; set only with ``capture``
+    clear : In(rows); capture 0 instead, for rows beyond N; set only with ``capture``, or while no
+        captured beat is left
     tokens : In(range(tokens + 1)); tokens of the group, 1 or more; used only with ``capture``
     last : In(1); the group is the final one of the job; used only with ``capture``
     results : Out(stream of ``results_shape``); by group, then by token; ``last`` is set in the beat

@@ -29,17 +29,22 @@ class Inside(Elaboratable):
         return part
 
     def __getitem__(self, path: str) -> Signal:
-        """Signal with a path such as ``queue.produce``."""
+        """Signal with a path such as ``queue.produce``; of several, the one register."""
         *parts, name = path.split(".")
         found: dict[int, Signal] = {}
-        for statements in self._part(parts).statements.values():
+        registers: dict[int, Signal] = {}
+        for domain, statements in self._part(parts).statements.items():
             for statement in statements:
-                for signal in [*statement._lhs_signals(), *statement._rhs_signals()]:
+                driven = statement._lhs_signals()
+                for signal in [*driven, *statement._rhs_signals()]:
                     if isinstance(signal, Signal) and signal.name == name:
                         found[id(signal)] = signal
-        if len(found) != 1:
+                        if domain != "comb" and signal in driven:
+                            registers[id(signal)] = signal
+        chosen = found if len(found) == 1 else registers
+        if len(chosen) != 1:
             raise KeyError(f"{path!r} must name one signal, not {len(found)}")
-        return next(iter(found.values()))
+        return next(iter(chosen.values()))
 
     def word(self, path: str, address: Value, shape: Any) -> Signal:
         """The word at an address of a memory, read through a port of its own."""
@@ -60,18 +65,21 @@ class Bench(Elaboratable):
     ----------
     component : the component; its inputs are free in every cycle
     resets : whether a reset may come in any cycle of the proof
+    visible : whether counterexamples show outputs and internal values that no property needs; a
+        large component is smaller without
     """
 
-    def __init__(self, component: Any = None, *, resets: bool = True) -> None:
+    def __init__(self, component: Any = None, *, resets: bool = True, visible: bool = True) -> None:
         self.m = Module()
         #: Properties by kind ("assume", "claim", "cover") and name.
         self.properties: dict[str, dict[str, Signal]] = {"assume": {}, "claim": {}, "cover": {}}
         self.ports: dict[str, Signal] = {}
         self.constants: list[str] = []
-        self.inside: Inside | None = None
+        #: The first component, elaborated.
+        self.inside: Any = None
         self._inputs: set[str] = set()
         self._numbers = count()
-        self.resets = resets
+        self.resets, self.visible = resets, visible
         #: Cycles after a reset within which all covers are reached.
         self.reach = 1
         if component is not None:
@@ -92,6 +100,11 @@ class Bench(Elaboratable):
                 if member.flow == wiring.In:
                     self._inputs.add(label)
         return inside
+
+    def drive(self, name: str, value: Any) -> None:
+        """Drive an input of the component, which is then not free."""
+        self.m.d.comb += self.ports.pop(name).eq(value)
+        self._inputs.discard(name)
 
     def input(self, name: str, shape: Any = 1) -> Signal:
         """An input of the bench, free in every cycle."""

@@ -47,8 +47,10 @@ def build_model(bench: Bench, *, faults: int = 0, seed: int = 1) -> Model:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "design.il").write_text(bench.rtlil(all_ports=not faults))
-        start = "read_rtlil design.il; hierarchy -top top; proc; flatten; opt_clean"
+        (folder / "design.il").write_text(bench.rtlil(all_ports=bench.visible and not faults))
+        # Without initial values, no register counts as constant: proofs start in any state.
+        start = "read_rtlil design.il; hierarchy -top top; proc; setattr -unset init w:*"
+        start += "; flatten; opt_clean"
         if faults:
             # Cells of submodules keep a prefix: the logic of the bench itself stays as it is.
             script = f"{start}; mutate -list {faults} -seed {seed} -ctrl fault 16 1"

@@ -1,9 +1,17 @@
 """All theorems, in the order of the rooms."""
 
-from .hw.engine import dot, weight_decoder
+from .fpga.gateware import link, parts, uart
+from .hw import gearbox
+from .hw.axi import lite, stream
+from .hw.engine import dot, engine, loader, results, weight_decoder
+from .hw.token import numbers
 from .theorem import Theorem
 
-_MODULES = (weight_decoder, dot)
+_MODULES = (
+    *(weight_decoder, dot, engine, loader, results),
+    *(gearbox, stream, lite, numbers),
+    *(link, uart, parts),
+)
 
 #: Theorems by name.
 THEOREMS: dict[str, Theorem] = {

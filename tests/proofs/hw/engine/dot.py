@@ -85,7 +85,6 @@ def nodes(lanes: int, act_bits: int) -> Bench:
     dot = DotProduct(lanes=lanes, tokens=1, act_bits=act_bits, levels_per_stage=1, target="fpga")
     bench = Bench(dot)
     m, inside = bench.m, bench.inside
-    assert inside is not None
     levels = (lanes - 1).bit_length()
     age = Signal(range(levels + 4), name="age")
     with m.If(age != levels + 3):
