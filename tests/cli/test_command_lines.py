@@ -91,6 +91,7 @@ LEGAL = {
     "report fpga": "",
     "report baselines": "",
     "report energy": "--out new",
+    "report figures": "--out new",
     "cache": "",
     "doctor": "",
     "completion": "bash",

@@ -41,6 +41,7 @@ ALWAYS = {
     "report fpga": "",
     "report baselines": "name family lanes",
     "report energy": "out force",
+    "report figures": "out force",
     "cache": "clear",
     "doctor": "",
     "completion": "",
