@@ -101,11 +101,12 @@ class _Options(CoreOptions, _EngineOptions, _Start):  # type: ignore[misc]
 def verilog(options: _Options) -> None:
     """Write an engine or a token core as Verilog, with all that its users need except Python.
 
-    The files beside OUT.v are: OUT.json (ports, bit fields, latencies, memories), OUT.md (the same
-    as text, with stream rules and the order of beats), OUT.core (FuseSoC), OUT.sdc, and OUT.vlt
-    (Verilator -Wall). With --testbench, OUT_tb.v prints PASS or the first difference. Options
-    override the preset. Either all files are written or none. Files that exist are replaced only
-    with --force. Missing folders are made.
+    The files beside OUT.v are: OUT.json (ports, bit fields, weight code, latencies, memories),
+    OUT.md (the same as text, with stream rules and the order of beats), OUT.core (FuseSoC),
+    OUT.sdc, and OUT.vlt (Verilator -Wall). An engine also gets OUT_pack.h and OUT_pack.py, which
+    pack operands into beats in C and Python. With --testbench, OUT_tb.v prints PASS or the first
+    difference. Options override the preset. Either all files are written or none. Files that exist
+    are replaced only with --force. Missing folders are made.
 
     With --wrapper axi, OUT.v is AXI IP and OUT.md has its register map. OUT_regs.h, OUT_regs.py,
     OUT_ip.tcl (which packs the IP for Vivado) and OUT_litex.py are added; there is no testbench.

@@ -7,8 +7,16 @@ from ..golden.checks import check_integer
 from ..golden.codes import CODES, CodeError
 from ..golden.matmul import check_activations, check_trits
 from .config import MatVecConfig
+from .jobs import Job, golden_beats
 
-__all__ = ["activation_beats", "result_values", "weight_beats", "weights_from_beats"]
+__all__ = [
+    "activation_beats",
+    "beat_numbers",
+    "result_numbers",
+    "result_values",
+    "weight_beats",
+    "weights_from_beats",
+]
 
 
 def weight_beats(config: MatVecConfig, trits: NDArray[np.int8]) -> NDArray[np.uint8]:
@@ -133,3 +141,30 @@ def result_values(
     weights[-1] *= -1
     values = bits[:, :size].reshape(-1, config.rows, config.acc_width).astype(np.int32) @ weights
     return values, bits[:, size].astype(np.bool_)
+
+
+def beat_numbers(beats: NDArray[np.uint8]) -> list[int]:
+    """Read each beat, uint8[bytes], as one number, byte 0 lowest."""
+    return [int.from_bytes(beat.tobytes(), "little") for beat in beats]
+
+
+def result_numbers(config: MatVecConfig, job: Job) -> list[int]:
+    """Beats of the ``results`` stream that the golden model gives for a job, as numbers.
+
+    Parameters
+    ----------
+    config : the configuration of the engine
+    job : the job
+
+    Returns
+    -------
+    One number for each beat: the accumulators, row 0 lowest, and ``last`` above them.
+    """
+    # Negative values are cut to the width of an accumulator, as two's complement.
+    mask = 2**config.acc_width - 1
+    numbers = [
+        sum((value & mask) << row * config.acc_width for row, value in enumerate(values))
+        for values in golden_beats(config, job).tolist()
+    ]
+    numbers[-1] |= 1 << config.rows * config.acc_width
+    return numbers

@@ -5,29 +5,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from amaranth.hdl import Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In
 
-from ...golden.matmul import ternary_matmul
 from ...golden.templates import render
 from ..axi.full import ADDRESS_BITS as MASTER_ADDRESS_BITS
 from ..axi.registers import ACCESS, ADDRESS_BITS, REGISTERS, Register
-from ..axi.wrapper import AxiMatVec, BusWidths
+from ..axi.wrapper import JOB_QUEUE_DEPTH, AxiMatVec, BusWidths
 from ..config import MatVecConfig
-from .description import configuration_text, describe
+from .description import configuration_text, describe, describe_stream
+from .example import worked_example
 from .package import (
     AXI_ENDS,
     COMMON_ENDS,
     ENGINE_TITLE,
+    PACK_ENDS,
     TEMPLATES,
     check_fit,
     check_target,
     package_texts,
     write_files,
 )
-from .testbench import example_lanes, example_trits, worked_example
+from .packing import packing_texts
 
 __all__ = [
     "describe_axi_ports",
@@ -116,8 +116,8 @@ def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
 
     Returns
     -------
-    What ``describe`` returns, with ``streams`` (bytes and cycles of a beat), ``registers`` (the
-    map) and ``register_values`` (of the read-only registers) instead of payloads and latencies.
+    Shared parts of what ``describe`` returns, with bytes and cycles of a beat in ``streams``,
+    ``registers`` (the map) and ``register_values`` (of the read-only registers).
     """
     config, widths = hardware.engine.config, hardware.widths
     engine = describe(hardware.engine, top)
@@ -130,10 +130,14 @@ def _describe(hardware: AxiMatVec, top: str) -> dict[str, Any]:
     return {
         **{key: engine[key] for key in shared},
         "wrapper": "axi",
+        "weight_code": engine["weight_code"],
+        "jobs": engine["jobs"]
+        | {"accepted_ahead": engine["jobs"]["accepted_ahead"] + JOB_QUEUE_DEPTH},
         "ports": describe_axi_ports(hardware),
         "streams": {
             # A beat is cut into words, or several beats share a word.
-            name: {"beat_bytes": beat, "word_bytes": word, "cycles_per_beat": max(1, beat / word)}
+            name: describe_stream(name.split("_")[-1], beat)
+            | {"word_bytes": word, "cycles_per_beat": max(1, beat / word)}
             for name, (beat, word) in beats.items()
         },
         "registers": describe_registers(REGISTERS),
@@ -154,27 +158,26 @@ def _keep(data: bytes) -> str:
     return f"{'1' * (len(data) % 4 or 4):0>4}"
 
 
-def _example(code: str) -> dict[str, Any]:
+def _example(config: MatVecConfig) -> dict[str, Any]:
     """Make the example of the page: one product on buses of 32 bits, word by word."""
-    trits, lanes = example_trits(code), example_lanes(code)
-    x = [1, -1, 0, 1, 1, 0, -1, 1, -1]
-    y = ternary_matmul(np.array(trits, np.int8), np.array([x], np.int8))[0]
-    weights = b"".join(worked_example(code))
-    # Two chunks of lanes, the second of which has unused ones.
-    activations = np.array([*x, *[0] * (2 * lanes - len(x))], np.int8).tobytes()
+    example = worked_example(config.code, config.act_bits)
+    streams = {name: b"".join(example.beats[name]) for name in ("weights", "activations")}
+    results = b"".join(y.to_bytes(4, "little", signed=True) for y in example.results)
     return {
-        "lanes": lanes,
-        "trits": trits,
-        "x": x,
-        "y": y,
-        "weight_bytes": len(weights) // 2,
-        "weights": weights.hex(" ").upper(),
-        "weight_words": _words(weights),
-        "keep": _keep(weights),
-        "activations": activations.hex(" ").upper(),
-        "activation_words": _words(activations),
-        "activation_keep": _keep(activations),
-        "result_words": _words(y.astype("<i4").tobytes()),
+        "lanes": example.config.lanes,
+        "trits": example.job.trits.tolist(),
+        "x": example.job.activations[0].tolist(),
+        "y": example.results,
+        "streams": {
+            f"s_axis_{name}": {
+                "beat_bytes": len(data) // 2,
+                "bytes": data.hex(" ").upper(),
+                "words": _words(data),
+                "keep": _keep(data),
+            }
+            for name, data in streams.items()
+        },
+        "result_words": _words(results),
     }
 
 
@@ -205,7 +208,8 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
         configuration=configuration_text(description["parameters"]),
         description=description,
         stem=stem,
-        example=_example(config.code),
+        example=_example(config),
+        job_queue_depth=JOB_QUEUE_DEPTH,
         words=_dma_widths(hardware),
         access=ACCESS,
         registers=REGISTERS,
@@ -298,8 +302,9 @@ def export_axi(
     """Write the Verilog of ``AxiMatVec``, and beside it what a user of AXI IP needs.
 
     The files for ``x.v`` are ``x.v``, ``x.json``, ``x.md`` with the register map, ``x.core``,
-    ``x.sdc``, ``x.vlt``, ``x_regs.h``, ``x_regs.py``, ``x_ip.tcl`` for Vivado and ``x_litex.py``.
-    The same arguments give the same files on every machine. All files are written, or none.
+    ``x.sdc``, ``x.vlt``, ``x_pack.h``, ``x_pack.py``, ``x_regs.h``, ``x_regs.py``, ``x_ip.tcl`` for
+    Vivado and ``x_litex.py``. The same arguments give the same files on every machine. All files
+    are written, or none.
 
     Parameters
     ----------
@@ -319,7 +324,7 @@ def export_axi(
     OutputError, OSError
         If a file cannot be written, see ``check_target``. No file is left.
     """
-    ends = (*COMMON_ENDS, *AXI_ENDS)
+    ends = (*COMMON_ENDS, *PACK_ENDS, *AXI_ENDS)
     check_fit(config, family)
     files = check_target(file, ends, name=name, period_ns=period_ns, force=force)
     stem = file.stem
@@ -336,7 +341,9 @@ def export_axi(
             title=ENGINE_TITLE,
             clock="aclk",
             period_ns=period_ns,
+            ends=ends,
         )
+        yield from packing_texts(config, top=name, stem=stem, result_bits=32, job_word=False)
         yield from register_files(REGISTERS, hardware.register_values, name)
         yield vivado_script(ENGINE_TITLE, REGISTERS, description, stem)
         yield _litex(hardware.widths, _dma_widths(hardware), name, stem)

@@ -86,7 +86,7 @@ def export_core(
             title=CORE_TITLE,
             clock="clk",
             period_ns=period_ns,
-            testbench=testbench,
+            ends=ends,
         )
         if testbench:
             yield bench

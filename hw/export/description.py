@@ -13,7 +13,10 @@ from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
 from ..engine.loader import activations_shape, job_layout
 from ..engine.results import queue_words, results_shape
+from ..jobs import job_fields
 from .blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
+from .example import Example, worked_example
+from .weight_code import describe_code
 
 __all__ = ["configuration_text", "describe", "describe_fields", "describe_ports"]
 
@@ -43,6 +46,14 @@ _FIELDS = {
     "reuse": "the loaded activations stay: K is the same, and T is at most the loaded tokens",
     "values": "an accumulator for each row, signed; rows from N on deliver 0",
     "last": "final beat of the job",
+}
+
+
+#: Beats of a job on each stream, and their order, the slowest count first.
+_STREAMS = {
+    "activations": ("T * C, or 0 with reuse", ["token", "chunk"]),
+    "weights": ("ceil(N / rows) * C", ["group of rows", "chunk"]),
+    "results": ("ceil(N / rows) * ceil(C / c) * T", ["group of rows", "partial result", "token"]),
 }
 
 
@@ -136,8 +147,7 @@ def describe_fields(
 def _payloads(config: MatVecConfig) -> dict[str, Any]:
     """Bit fields of the payload of each stream."""
     code = CODES[config.code]
-    place = "a byte" if code.field_bits == 8 else f"{code.field_bits} bits, without gaps"
-    meaning = f"code {config.code}, {code.field_trits} trits in {place}"
+    meaning = f"code {config.code}, symbols of {code.symbol_bits} bits, the first one lowest"
     return {
         "jobs": describe_fields(job_layout(config), _FIELDS),
         "activations": {
@@ -163,6 +173,90 @@ def _latencies(engine: MatVecEngine) -> dict[str, Any]:
         "is 0 or above C; G = ceil(N / rows) * ceil(C / c) result groups, for C a multiple of c",
         "conditions": "the engine was idle before, no stream has gaps, and results are taken at "
         "once; a job with reuse takes no T * C",
+    }
+
+
+def describe_stream(name: str, beat_bytes: int) -> dict[str, Any]:
+    """Describe the beats of ``activations``, ``weights`` or ``results``.
+
+    Returns
+    -------
+    ``beat_bytes``; ``beats_of_a_job``, a formula; ``order``, what counts from beat to beat, the
+    slowest count first
+    """
+    beats, order = _STREAMS[name]
+    return {"beat_bytes": beat_bytes, "beats_of_a_job": beats, "order": order}
+
+
+def describe_jobs(config: MatVecConfig) -> dict[str, Any]:
+    """Describe which jobs are in range, and how many are accepted ahead.
+
+    Returns
+    -------
+    ``limits``, the smallest and the largest legal value of each field of a job; ``reuse``, the rule
+    for jobs with reuse; ``accepted_ahead``, the jobs that the engine accepts while it computes one.
+    """
+    return {
+        "limits": {
+            "n": [1, config.n_max],
+            "k": [1, config.k_max],
+            "tokens": [1, config.tokens],
+            "group_chunks": [0, config.max_chunks],
+            "reuse": [0, 1],
+        },
+        "reuse": "a job with reuse is in range only if a job without reuse was in range since the "
+        "last reset, and the last one of these has the same k, and as many tokens or more",
+        "accepted_ahead": 1,
+    }
+
+
+def _faults(config: MatVecConfig) -> dict[str, dict[str, Any]]:
+    """Describe the bits of ``faults``: cause, effect, and the cycles until the bit is high."""
+    weight = "a weight beat has an illegal symbol, even where the engine ignores its trits"
+    if CODES[config.code].legal.all():
+        weight = f"none: the code {config.code} has no illegal symbol"
+    activation = f"none: all values of {config.act_bits} bits are legal"
+    if config.act_bits == 2:
+        activation = "an activation beat has the value -2 in a lane below K"
+    return {
+        "weight": {
+            "bit": 0,
+            "cause": weight,
+            "effect": "the trits of this symbol count as 0; the job goes on",
+            "cycles": 3,
+            "after": "its beat",
+        },
+        "activation": {
+            "bit": 1,
+            "cause": activation,
+            "effect": "the value counts as 0; the job goes on",
+            "cycles": 1,
+            "after": "its beat",
+        },
+        "job": {
+            "bit": 2,
+            "cause": "a job is out of range",
+            "effect": "the job is dropped: it takes no activations and no weights, and gives no "
+            "results",
+            "cycles": 2,
+            "after": "its acceptance",
+        },
+    }
+
+
+def _describe_example(example: Example) -> dict[str, Any]:
+    """Describe the worked example: the engine, the job, its operands, and all beats."""
+    config, job = example.config, example.job
+    return {
+        "parameters": asdict(config),
+        "payloads": _payloads(config),
+        "job": {name: int(getattr(job.shape, name)) for name in job_fields(config)},
+        "trits": job.trits.tolist(),
+        "activations": job.activations.tolist(),
+        "results": [example.results],
+        "beats": {
+            name: [beat.hex(" ").upper() for beat in beats] for name, beats in example.beats.items()
+        },
     }
 
 
@@ -200,8 +294,10 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
     -------
     The content of the JSON file: ``top``, ``generator``, ``version``, ``parameters`` (the
     configuration), ``derived`` (what follows from it), ``ports``, ``payloads`` (bit fields),
-    ``latencies_cycles``, ``memories`` (words, bits, and beats of the result queue), and
-    ``block_ram`` (modelled block RAMs for each FPGA family).
+    ``weight_code`` (all symbols), ``streams`` (beats of a job), ``jobs`` (limits), ``faults``,
+    ``example`` (one product, all beats in hexadecimal, byte 0 first), ``latencies_cycles``,
+    ``memories`` (words, bits, and beats of the result queue), and ``block_ram`` (modelled block
+    RAMs for each FPGA family).
     """
     config = engine.config
     return {
@@ -218,6 +314,14 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
         },
         "ports": describe_ports(engine, _PORTS),
         "payloads": _payloads(config),
+        "weight_code": describe_code(config),
+        "streams": {
+            name: describe_stream(name, -(-len(Value.cast(getattr(engine, name).p)) // 8))
+            for name in _STREAMS
+        },
+        "jobs": describe_jobs(config),
+        "faults": _faults(config),
+        "example": _describe_example(worked_example(config.code, config.act_bits)),
         "latencies_cycles": _latencies(engine),
         "memories": _memories(engine),
         "block_ram": {

@@ -13,16 +13,19 @@ from ...golden.files import check_outputs, new_files
 from ...golden.templates import render
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
+from ..engine.loader import job_layout
 from ..engine.timing import EngineTiming
 from .blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
 from .description import configuration_text, describe
-from .testbench import example_lanes, example_trits, selfcheck_verilog, worked_example
+from .packing import packing_texts
+from .testbench import selfcheck_verilog
 from .verilog import ExportError, check_name, check_unused, component_verilog
 
 __all__ = [
     "AXI_ENDS",
     "COMMON_ENDS",
     "ENGINE_TITLE",
+    "PACK_ENDS",
     "TEMPLATES",
     "TESTBENCH_ENDS",
     "check_fit",
@@ -32,8 +35,10 @@ __all__ = [
     "write_files",
 ]
 
-#: Ends of the names, behind the stem, of every export's files, of the testbench, and of AXI's.
+#: Ends of the names, behind the stem, of every export's files, of the packers that an engine has,
+#: of the testbench, and of AXI's.
 COMMON_ENDS = (".v", ".json", ".md", ".core", ".sdc", ".vlt")
+PACK_ENDS = ("_pack.h", "_pack.py")
 TESTBENCH_ENDS = ("_tb.v",)
 AXI_ENDS = ("_regs.h", "_regs.py", "_ip.tcl", "_litex.py")
 
@@ -105,7 +110,7 @@ def check_target(
     check_name(name)
     files = [file.with_name(file.stem + end) for end in ends]
     check_outputs(files, force=force)
-    for end in (*TESTBENCH_ENDS, *AXI_ENDS):
+    for end in (*PACK_ENDS, *TESTBENCH_ENDS, *AXI_ENDS):
         other = file.with_name(file.stem + end)
         if end not in ends and file.exists() and other.exists():
             raise OutputError(
@@ -124,7 +129,7 @@ def package_texts(
     title: str,
     clock: str,
     period_ns: float,
-    testbench: bool = False,
+    ends: Sequence[str] = COMMON_ENDS,
 ) -> Iterator[str]:
     """Generate the files that every export has.
 
@@ -137,7 +142,7 @@ def package_texts(
     title : what the hardware is, in one line
     clock : name of the clock port
     period_ns : clock period in nanoseconds
-    testbench : whether there is a testbench ``<stem>_tb.v``
+    ends : ends of the names of all files, those of ``COMMON_ENDS`` first
 
     Yields
     ------
@@ -156,11 +161,18 @@ def package_texts(
     values = {"top": top, "stem": stem, "version": version, "title": title}
     header = render(TEMPLATES, "header.v.jinja", configuration=configuration, **values)
     yield header + text
-    yield json.dumps(description, indent=2) + "\n"
+    yield _indented_json(description)
     yield page
-    yield render(TEMPLATES, "fusesoc.core.jinja", testbench=testbench, **values)
+    yield render(TEMPLATES, "fusesoc.core.jinja", ends=ends, **values)
     yield render(TEMPLATES, "clock.sdc.jinja", clock=clock, period_ns=period_ns)
     yield render(TEMPLATES, "verilator.vlt.jinja", stem=stem)
+
+
+def _indented_json(value: object) -> str:
+    """Write JSON with a line for each value, but lists of numbers in one line."""
+    text = json.dumps(value, indent=2)
+    numbers = re.compile(r"\[\s+((?:-?\d+,\s+)*-?\d+)\s+\]")
+    return numbers.sub(lambda match: f"[{' '.join(match[1].split())}]", text) + "\n"
 
 
 def write_files(files: Sequence[Path], texts: Iterable[str], *, force: bool) -> None:
@@ -191,9 +203,7 @@ def _page(config: MatVecConfig, description: Mapping[str, Any], stem: str) -> st
         configuration=configuration_text(description["parameters"]),
         description=description,
         stem=stem,
-        lanes=example_lanes(config.code),
-        rows=[" ".join(map(str, row)) for row in example_trits(config.code)],
-        beats=[f"`{beat.hex(' ').upper()}`" for beat in worked_example(config.code)],
+        job_bits=job_layout(config).size,
     )
 
 
@@ -209,9 +219,9 @@ def export_engine(
 ) -> list[Path]:
     """Write the Verilog of an engine, and beside it all that a user without Python needs.
 
-    The files for ``x.v`` are ``x.v``, ``x.json``, ``x.md``, ``x.core``, ``x.sdc`` and ``x.vlt``,
-    and ``x_tb.v`` with ``testbench``. The same arguments give the same files on every machine. All
-    files are written, or none.
+    The files for ``x.v`` are ``x.v``, ``x.json``, ``x.md``, ``x.core``, ``x.sdc``, ``x.vlt``,
+    ``x_pack.h`` and ``x_pack.py``, and ``x_tb.v`` with ``testbench``. The same arguments give the
+    same files on every machine. All files are written, or none.
 
     Parameters
     ----------
@@ -235,7 +245,7 @@ def export_engine(
     OutputError, OSError
         If a file cannot be written, see ``check_target``. No file is left.
     """
-    ends = (*COMMON_ENDS, *(TESTBENCH_ENDS if testbench else ()))
+    ends = (*COMMON_ENDS, *PACK_ENDS, *(TESTBENCH_ENDS if testbench else ()))
     check_fit(config, family)
     files = check_target(file, ends, name=name, period_ns=period_ns, force=force)
     stem = file.stem
@@ -252,7 +262,10 @@ def export_engine(
             title=ENGINE_TITLE,
             clock="clk",
             period_ns=period_ns,
-            testbench=testbench,
+            ends=ends,
+        )
+        yield from packing_texts(
+            config, top=name, stem=stem, result_bits=config.acc_width, job_word=True
         )
         if testbench:
             timing = EngineTiming.of(config)

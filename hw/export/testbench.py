@@ -3,19 +3,18 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ...golden.codes import CODES
 from ...golden.matmul import activation_range
 from ...golden.templates import render
-from ..beats import activation_beats, weight_beats
+from ..beats import activation_beats, beat_numbers, result_numbers, weight_beats
 from ..config import MatVecConfig
 from ..engine.loader import activations_shape, job_layout
 from ..engine.results import results_shape
 from ..engine.timing import EngineTiming, job_times
-from ..jobs import Job, golden_beats, job_word
+from ..jobs import Job, job_word
 
-__all__ = ["example_lanes", "example_trits", "selfcheck_verilog", "worked_example"]
+__all__ = ["selfcheck_verilog"]
 
 
 def _example_jobs(config: MatVecConfig) -> list[Job]:
@@ -63,49 +62,6 @@ def _example_jobs(config: MatVecConfig) -> list[Job]:
     ]
 
 
-def example_trits(code: str) -> list[list[int]]:
-    """Give the weights of the worked example, int[2, 9].
-
-    Parameters
-    ----------
-    code : a key of ``CODES``; a code that counts zeros gets +1 instead of those that it cannot hold
-    """
-    rows = [[1, 0, -1, 1, 1, -1, 0, 1, -1], [-1, -1, 0, 0, 1, 1, 1, 0, 1]]
-    zeros, span = CODES[code].zeros, CODES[code].span
-    if zeros is None:
-        return rows
-    for row in rows:
-        for place, trit in enumerate(row):
-            if trit == 0 and row[place - place % span : place].count(0) >= zeros:
-                row[place] = 1
-    return rows
-
-
-def example_lanes(code: str) -> int:
-    """Give the lanes of the worked example: 7, or 8 where whole symbols must fill the lanes."""
-    return 7 + -7 % CODES[code].span
-
-
-def worked_example(code: str) -> list[bytes]:
-    """Pack ``example_trits`` into weight beats, for an engine of ``example_lanes`` and 2 rows.
-
-    Parameters
-    ----------
-    code : a key of ``CODES``
-
-    Returns
-    -------
-    Two beats, byte 0 first.
-    """
-    config = MatVecConfig(lanes=example_lanes(code), rows=2, code=code, k_max=9, n_max=2)
-    return [beat.tobytes() for beat in weight_beats(config, np.array(example_trits(code), np.int8))]
-
-
-def _numbers(beats: NDArray[np.uint8]) -> list[int]:
-    """Read each beat, uint8[bytes], as one number, byte 0 lowest."""
-    return [int.from_bytes(beat.tobytes(), "little") for beat in beats]
-
-
 def selfcheck_verilog(
     config: MatVecConfig,
     *,
@@ -134,30 +90,23 @@ def selfcheck_verilog(
     """
     if jobs is None:
         jobs = _example_jobs(config)
-    last = results_shape(config)["last"].offset
     words = [job_word(config, job.shape) for job in jobs]
     activations = [
         beat
         for job in jobs
         if not job.reuse
-        for beat in _numbers(activation_beats(config, job.activations))
+        for beat in beat_numbers(activation_beats(config, job.activations))
     ]
-    weights = [beat for job in jobs for beat in _numbers(weight_beats(config, job.trits))]
-    results, places = [], []
-    # Negative values are cut to the width of an accumulator, as two's complement.
-    mask = 2**config.acc_width - 1
-    for index, job in enumerate(jobs):
-        shape = job.shape
-        order = (shape.row_groups(config), shape.result_groups(config), shape.tokens)
-        for values, (group, partial, token) in zip(
-            golden_beats(config, job).tolist(), np.ndindex(order), strict=True
-        ):
-            results.append(
-                sum((value & mask) << row * config.acc_width for row, value in enumerate(values))
-            )
-            # Four numbers of 32 bits, for the message of a failure.
-            places.append(index << 96 | group * config.rows << 64 | partial << 32 | token)
-        results[-1] |= 1 << last
+    weights = [beat for job in jobs for beat in beat_numbers(weight_beats(config, job.trits))]
+    results = [number for job in jobs for number in result_numbers(config, job)]
+    # Four numbers of 32 bits for each result beat, for the message of a failure.
+    places = [
+        index << 96 | group * config.rows << 64 | partial << 32 | token
+        for index, shape in enumerate(job.shape for job in jobs)
+        for group, partial, token in np.ndindex(
+            shape.row_groups(config), shape.result_groups(config), shape.tokens
+        )
+    ]
     # In the second run a beat waits four cycles on average; a hundred mean that it hangs.
     beats = len(words) + len(activations) + len(weights) + len(results)
     limit = 1000 + 100 * beats + 100 * timing.latency
@@ -170,7 +119,7 @@ def selfcheck_verilog(
         job_bits=job_layout(config).size,
         activation_bits=activations_shape(config).size,
         result_bits=results_shape(config).size,
-        last_bit=last,
+        last_bit=results_shape(config)["last"].offset,
         jobs=words,
         activations=activations,
         weights=weights,

@@ -22,7 +22,8 @@ def trilith(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 def test_that_options_override_the_preset(tmp_path: Path) -> None:
     done = trilith(tmp_path, "verilog", *SMALL, "--out", "e.v", "--name", "tiny", "--testbench")
-    names = ["e.v", "e.json", "e.md", "e.core", "e.sdc", "e.vlt", "e_tb.v"]
+    ends = (".v", ".json", ".md", ".core", ".sdc", ".vlt", "_pack.h", "_pack.py", "_tb.v")
+    names = [f"e{end}" for end in ends]
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, names, "")
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)
     sidecar = json.loads((tmp_path / "e.json").read_text())
@@ -37,7 +38,11 @@ def test_json_without_a_preset(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout) == {
         "top": "trilith_matvec",
-        "files": ["e.v", "e.json", "e.md", "e.core", "e.sdc", "e.vlt"],
+        "files": [
+            *(f"e.{end}" for end in ("v", "json", "md", "core", "sdc", "vlt")),
+            "e_pack.h",
+            "e_pack.py",
+        ],
     }
     assert "create_clock -name clk -period 4 [get_ports clk]" in (tmp_path / "e.sdc").read_text()
 
@@ -46,7 +51,7 @@ def test_the_axi_wrapper(tmp_path: Path) -> None:
     buses = ("--wrapper", "axi", "--weights-width", "32", "--results-width", "128")
     done = trilith(tmp_path, "verilog", *SMALL, *buses, "--out", "e.v", "--name", "tiny")
     ends = (".v", ".json", ".md", ".core", ".sdc", ".vlt")
-    ends += ("_regs.h", "_regs.py", "_ip.tcl", "_litex.py")
+    ends += ("_pack.h", "_pack.py", "_regs.h", "_regs.py", "_ip.tcl", "_litex.py")
     names = [f"e{end}" for end in ends]
     assert (done.returncode, done.stdout.split(), done.stderr) == (0, names, "")
     assert sorted(file.name for file in tmp_path.iterdir()) == sorted(names)

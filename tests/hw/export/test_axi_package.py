@@ -49,7 +49,7 @@ def test_that_exports_are_the_same_wherever_and_whenever(exported: Path, tmp_pat
         check=True,
     )
     files = sorted(exported.parent.glob("ip*"))
-    assert len(files) == 10
+    assert len(files) == 12
     for file in files:
         assert (tmp_path / file.name).read_text() == file.read_text()
         assert "/export" not in file.read_text()
@@ -185,8 +185,12 @@ def test_the_sidecar(exported: Path) -> None:
     sidecar = json.loads(exported.with_suffix(".json").read_text())
     assert sidecar["registers"]["job_start"]["offset"] == 0x74
     assert sidecar["register_values"]["lanes"] == 7
+    assert sidecar["jobs"]["accepted_ahead"] == 5
+    assert len(sidecar["weight_code"]["symbols"]) == 256
     assert sidecar["streams"]["s_axis_activations"] == {
         "beat_bytes": 7,
+        "beats_of_a_job": "T * C, or 0 with reuse",
+        "order": ["token", "chunk"],
         "word_bytes": 8,
         "cycles_per_beat": 1,
     }
@@ -199,8 +203,8 @@ def test_the_worked_example(exported: Path) -> None:
         "`DD 54 A0 77 94 79`, in words `77A054DD`, `00007994`; the last word with TKEEP `0011`"
         in page
     )
-    assert "in words `0100FF01`, `01FF0001`, `000000FF`, `00000000`" in page
-    assert "`m_axis_results`: words `00000005`, `FFFFFFFF`, the last word with TLAST" in page
+    assert "in words `00078003`, `FB02FF7F`, `00000040`, `00000000`; the last" in page
+    assert "`m_axis_results`: words `00000037`, `0000013D`, the last word with TLAST" in page
 
 
 def test_that_the_page_has_every_register_and_field(exported: Path) -> None:

@@ -51,6 +51,8 @@ targets:
 """
 
 OURS = {
+    "line_pack.h": "cSource",
+    "line_axi_pack.h": "cSource",
     "line.v": "verilogSource-2005",
     "line.vlt": "vlt",
     "line_axi.v": "verilogSource-2005",
