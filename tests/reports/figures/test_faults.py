@@ -1,12 +1,16 @@
 """The checks find the faults that they are for, and no figure has one."""
 
+import io
+
 import matplotlib as mpl
+import numpy as np
 import pytest
 from figure_faults import faults
 from matplotlib.figure import Figure
+from PIL import Image
 
 from trilith.reports.figures.plots import FIGURES
-from trilith.reports.figures.style import SETTINGS, WIDTH, finish
+from trilith.reports.figures.style import SETTINGS, WIDTH, finish, image
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -16,8 +20,22 @@ def test_a_figure_has_no_faults(name, kept_cycles):
         finish(drawing)
         # A cell of a layout has room for a color alone.
         assert faults(drawing.figure, color_alone=name == "gate_layout") == []
+        # The pictures are part of the repository.
+        assert len(image(drawing)) < 150_000
     assert drawing.figure.get_size_inches()[0] == WIDTH
     assert drawing.rows
+
+
+@pytest.mark.parametrize("name", ["roofline", "pareto"])
+def test_the_palette_of_a_picture_keeps_its_colors(name):
+    with mpl.rc_context(SETTINGS):
+        drawing, full = FIGURES[name](), io.BytesIO()
+        png = image(drawing)
+        drawing.figure.savefig(full, format="png", dpi=150)
+    one, other = (
+        np.asarray(Image.open(file).convert("RGB")).astype(int) for file in (full, io.BytesIO(png))
+    )
+    assert abs(one - other).max() < 16
 
 
 def drawn():
