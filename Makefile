@@ -8,7 +8,7 @@ JOBS ?= 2
 export TRILITH_BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sim test test-all verilog lint bitstream plots bench tables prove prove-all docs clean
+.PHONY: help setup sim test test-all mutate verilog lint bitstream plots bench tables prove prove-all docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,12 @@ test: $(STAMP) ## run the tests, except the long ones
 
 test-all: $(STAMP) ## run all tests, the long ones too
 	$(VENV)/bin/python -m pytest --long
+
+# Mutants of all rooms together, and the number that decides which.
+N ?= 390
+SEED ?= 0
+mutate: $(STAMP) ## break the code in many places, and print what no test notices
+	@PYTHONPATH=tests $(VENV)/bin/python -m mutation --count $(N) --seed $(SEED)
 
 verilog: $(STAMP) ## export the Verilog of every preset to build/verilog-export
 	@for preset in $$($(VENV)/bin/python -c 'from trilith.hw import PRESETS; print(*PRESETS)'); do \

@@ -183,3 +183,12 @@ def test_escape_frame():
 def test_bad_input(call, kind, message):
     with pytest.raises(kind, match=f"^{re.escape(message)}$"):
         call()
+
+
+@pytest.mark.parametrize("name", CODES)
+def test_tables_cannot_be_written(name):
+    """All readers share them."""
+    code = CODES[name]
+    for array in (code.table, code.legal):
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = 1

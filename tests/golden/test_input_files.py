@@ -17,7 +17,7 @@ from trilith.golden.checkpoint.load import read_config
 from trilith.golden.checkpoint.tokenizer import load_tokenizer
 from trilith.golden.errors import TrilithError
 from trilith.golden.files import read_json
-from trilith.golden.input_files import shown
+from trilith.golden.input_files import is_image, is_onnx, is_safetensors, mistaken, shown
 from trilith.sim.gatelevel.liberty import read_liberty
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 12345\n"
@@ -162,3 +162,90 @@ def test_long_values_are_shortened():
     assert shown("x" * 10**6) == f"'{'x' * 29}...{'x' * 29}'"
     assert shown(10**400) == "an integer of 1329 bits"
     assert [shown(one) for one in (7, "a", None, 1e300)] == ["7", "'a'", "None", "1e+300"]
+
+
+#: First bytes of other files, and what they are.
+SIGNATURES = [
+    (b"\x1f\x8b\x08", "compressed by gzip"),
+    (b"\x28\xb5\x2f\xfd", "compressed by zstd"),
+    (b"BZh9", "compressed by bzip2"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    (b"Rar!\x1a\x07", "a RAR archive"),
+    (b"GGUF\x03", "a GGUF file"),
+    (b"ggml", "an old GGML file"),
+    (b"lmgg", "an old GGML file"),
+    (b"fmgg", "an old GGML file"),
+    (b"\x89HDF\r\n", "an HDF5 file"),
+    (b"\x7fELF", "a program"),
+    (b"%PDF-1.7", "a PDF document"),
+    (b"\x89PNG\r\n", "a picture"),
+    (b'\x10\0\0\0\0\0\0\0{"a": 1}', "a safetensors file"),
+    (b"\x08\x08\x12\x01x", "an ONNX file"),
+    (b"\x80\x02.", "a pickle, which can run code when it is read"),
+    (b"\x80\x05.", "a pickle, which can run code when it is read"),
+    (b"<HTML>", "a web page"),
+]
+
+
+@pytest.mark.parametrize(("head", "kind"), SIGNATURES)
+def test_kinds_by_first_bytes(tmp_path, head, kind):
+    file = tmp_path / "x"
+    file.write_bytes(head)
+    start = f"{file}: must be JSON, not {kind}; "
+    assert mistaken(file, "JSON", "no reason").startswith(start)
+    assert mistaken(file, "JSON", "no reason", head).startswith(start)
+
+
+@pytest.mark.parametrize("head", [b"\x80\x01.", b"\x80\x06.", b"GGU", b"\x08\x02\x12", b"\0x"])
+def test_other_first_bytes_are_of_no_kind(tmp_path, head):
+    file = tmp_path / "x"
+    file.write_bytes(head)
+    assert mistaken(file, "JSON", "the reason").startswith(f"{file}: must be JSON: the reason")
+
+
+@pytest.mark.parametrize(
+    ("head", "is_one"),
+    [
+        (b"\x08\x03\x12", True),
+        (b"\x08\x1f\x42", True),
+        *((bytes([8, 7, 8 * number + (0 if number == 5 else 2)]), True) for number in range(2, 9)),
+        (b"\x08\x02\x12", False),
+        (b"\x08\x20\x12", False),
+        (b"\x09\x08\x12", False),
+        (b"\x08\x08\x13", False),
+        (b"\x08\x08", False),
+    ],
+)
+def test_onnx_is_known_by_its_first_bytes_or_its_name(tmp_path, head, is_one):
+    file = tmp_path / "x"
+    file.write_bytes(head)
+    assert is_onnx(file) == is_one
+    assert is_onnx(file.rename(tmp_path / "x.onnx"))
+    assert not is_onnx(tmp_path / "missing.onnx")
+
+
+def test_safetensors_and_images_are_known_by_their_first_bytes(tmp_path):
+    head = b'\xff\xff\xff\xff\0\0\0\0{"__metadata__":'
+    assert is_safetensors(head)
+    assert not is_safetensors(head[:8])
+    assert not is_safetensors(head.replace(b"\0{", b"\1{"))
+    assert not is_safetensors(b" " + head)
+    file = tmp_path / "x"
+    for content, is_one in (
+        (head + b'{"format": "trilith token core image"', True),
+        (head + b"{}", False),
+        (b"trilith token core image", False),
+        (head + bytes(5000) + b"trilith token core image", False),
+    ):
+        file.write_bytes(content)
+        assert is_image(file) == is_one
+    assert not is_image(tmp_path)
+
+
+def test_the_longest_texts_that_are_shown_whole():
+    assert shown("x" * 78) == f"'{'x' * 78}'"
+    assert shown("x" * 79) == f"'{'x' * 29}...{'x' * 29}'"
+    assert shown(["x" * 76]) == f"['{'x' * 76}']"
+    assert shown(2**180 - 1) == f"{2**180 - 1}"
+    assert shown(2**180) == "an integer of 181 bits"
+    assert shown("x" * 240 + "y" * 120) == f"'{'x' * 29}...{'y' * 29}'"

@@ -112,3 +112,21 @@ def test_illegal_values(change, kind, message):
 def test_engine_wants_a_configuration():
     with pytest.raises(TypeError, match=r"^config must be a MatVecConfig, not \{\}$"):
         MatVecEngine({})
+
+
+def test_presets():
+    """Shapes that the documentation and the figures name."""
+    sizes = {
+        name: (one.lanes, one.rows, one.tokens, one.k_max, one.n_max, one.levels_per_stage)
+        for name, one in PRESETS.items()
+    }
+    assert sizes == {
+        "micro": (8, 5, 1, 1024, 1024, 1),
+        "line": (80, 1, 1, 6912, 6912, 1),
+        "block": (64, 5, 4, 6912, 6912, 1),
+        "bitnet": (64, 20, 1, 6912, 6912, 1),
+        "compact": (80, 1, 1, 6912, 6912, 2),
+    }
+    assert {one.act_bits for one in PRESETS.values()} == {8}
+    assert {one.code for one in PRESETS.values()} == {"base3"}
+    assert [name for name, one in PRESETS.items() if one.compact] == ["compact"]

@@ -94,3 +94,15 @@ def test_that_the_wider_side_sets_the_rate(sizes: tuple[int, int]) -> None:
         assert given[0] == -(-sizes[1] // sizes[0])
     else:
         assert given == list(range(1, size // sizes[1] + 1))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "units"), [((4, 3), (4, 3)), ((20, 8), (5, 2)), ((8, 8), (1, 1))]
+)
+def test_ports(sizes, units):
+    gearbox = Gearbox(in_bytes=sizes[0], out_bytes=sizes[1])
+    for piece, size, count in zip((gearbox.i.p, gearbox.o.p), sizes, units, strict=True):
+        assert len(piece.data.as_value()) == 8 * size
+        assert len(piece.count) == count.bit_length()
+        assert len(piece.last) == 1
+    assert (len(gearbox.clear), len(gearbox.empty)) == (1, 1)

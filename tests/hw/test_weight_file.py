@@ -122,3 +122,24 @@ def test_damaged_streams(tmp_path, tiny):
     refuses(f"/manifest.json: {Q} must have 1664 beats within weights.bin")
     (out / "weights.bin").unlink()
     refuses("/weights.bin: the file is not readable: No such file or directory")
+
+
+def test_a_matrix_of_one_weight(tmp_path, tiny):
+    """The smallest shape that a manifest may state."""
+    folder, _, _ = tiny()
+    write_streams(load_checkpoint(folder), tmp_path / "out", PRESETS["micro"])
+    file = tmp_path / "out" / "manifest.json"
+    manifest = json.loads(file.read_text())
+    small = {"n": 1, "k": 1, "beats": 1, "scale_shape": [1, 1]}
+    manifest["tensors"] = [manifest["tensors"][0] | small]
+    file.write_text(json.dumps(manifest))
+    _, streams = read_streams(tmp_path / "out")
+    (tensor,) = streams.ternary.values()
+    assert tensor.shape == (1, 1)
+    for key in ("n", "k"):
+        manifest["tensors"] = [manifest["tensors"][0] | small | {key: 0}]
+        file.write_text(json.dumps(manifest))
+        with pytest.raises(
+            CheckpointError, match=rf"{Q} must be at most 1024 x 1024, the engine's"
+        ):
+            read_streams(tmp_path / "out")

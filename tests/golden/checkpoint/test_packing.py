@@ -10,6 +10,7 @@ from trilith.golden import (
     pack_weights,
     unpack_weights,
 )
+from trilith.golden.checkpoint.packing import count_trits
 
 
 def test_rows_of_a_byte_are_a_quarter_apart():
@@ -73,3 +74,11 @@ def test_packing_of_transformers(n):
     theirs = unpack(torch.from_numpy(pack_weights(trits)), torch.int8).numpy()
     np.testing.assert_array_equal(theirs, trits)
     np.testing.assert_array_equal(unpack_weights(packed.numpy(), n), theirs)
+
+
+@pytest.mark.parametrize("k", [1, 7, 2**17 + 1])
+def test_trits_are_counted_without_the_filler(k):
+    """A row of more than 2¹⁷ bytes is counted on its own."""
+    trits = np.resize(np.array([1, 1, -1, 0, 1, -1, 1], np.int8), (5, k))
+    counts = [np.count_nonzero(trits == value) for value in (-1, 0, 1)]
+    assert count_trits(pack_weights(trits), 5).tolist() == counts

@@ -244,3 +244,22 @@ def test_dropout_of_a_training_script_is_switched_off(tmp_path):
     stored = {"version": "1.0", "added_tokens": [], "model": model | {"dropout": 1.0}}
     (tmp_path / "tokenizer.json").write_text(json.dumps(stored))
     assert load_tokenizer(tmp_path).encode("ab").ids == [2]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"eos_token": "<s>"},
+        {"eos_token": {"content": "<s>"}},
+        {"extra_special_tokens": ["<s>"]},
+        {"extra_special_tokens": {"image": "<s>"}},
+    ],
+)
+def test_named_tokens_are_special(tmp_path, config):
+    """A special token is left out of the text that tokens decode to."""
+    (tmp_path / "tokenizer.json").write_text((PYDOC / "tokenizer.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
+    tokenizer = load_tokenizer(tmp_path)
+    number = tokenizer.token_to_id("<s>")
+    assert tokenizer.get_added_tokens_decoder()[number].special
+    assert "<s>" not in tokenizer.decode([number])

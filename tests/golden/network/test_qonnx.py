@@ -340,6 +340,11 @@ REFUSED = {
         "quant_0 of type Quant: the scale of activations must be one number, not of shape (8,); "
         "quantize with one scale for the tensor",
     ),
+    "tiny scale": (
+        change(quant={"scale": 1e-40}),
+        "gemm_2 of type Gemm: the scale of its activations must have a finite inverse, not "
+        "9.99995e-41",
+    ),
     "negative scale": (
         change(quant={"scale": -0.5}),
         "quant_0 of type Quant: its scales must be above 0, not -0.5; export the network again",

@@ -1,0 +1,90 @@
+"""Command: ``python -m mutation`` in the folder ``tests``; see ``--help``."""
+
+import argparse
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+
+from trilith.sim.tools.cache import build_folder
+
+from .campaign import BUDGETS, ROOMS, Campaign, Result, sample
+
+CHECKOUT = Path(__file__).parents[2]
+EXPLAINED = Path(__file__).with_name("survivors.toml")
+
+
+def explained() -> dict[str, str]:
+    """Reason of each survivor that no test needs to kill, by the name of the mutant."""
+    entries = tomllib.loads(EXPLAINED.read_text()).get("survivor", [])
+    return {entry["mutant"]: entry["reason"] for entry in entries}
+
+
+def report(results: list[Result]) -> int:
+    """Print the kill rate of each room and the survivors; return the number without a reason."""
+    reasons = explained()
+    print(f"\n{'room':<20}{'tried':>7}{'equivalent':>12}{'killed':>8}{'survived':>10}{'rate':>8}")
+    for room in [*ROOMS, "all"]:
+        own = [one for one in results if room in (one.room, "all")]
+        count = Counter(one.status for one in own)
+        killed, tried = count["killed"] + count["timeout"], len(own) - count["equivalent"]
+        if own:
+            rate = f"{killed / tried:.1%}" if tried else "-"
+            print(
+                f"{room:<20}{len(own):>7}{count['equivalent']:>12}{killed:>8}"
+                f"{count['survived']:>10}{rate:>8}"
+            )
+    unexplained = 0
+    for one in results:
+        if one.status == "survived":
+            reason = reasons.get(one.name)
+            unexplained += reason is None
+            print(f"{'explained' if reason else 'survived'}: line {one.line}: {one.name}")
+            print(
+                f"    {one.run} tests run, {one.left} left out" + (f"; {reason}" if reason else "")
+            )
+    return unexplained
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Try a sample of mutants; return 1 if one without a reason survives."""
+    parser = argparse.ArgumentParser(
+        prog="mutation", description="Break the code in many places, and count what tests notice."
+    )
+    add = parser.add_argument
+    add("--count", type=int, default=390, help="mutants of all rooms together (default: 390)")
+    add("--seed", type=int, default=0, help="decides which mutants are drawn (default: 0)")
+    add("--room", action="append", choices=list(ROOMS), help="a room; default: all of them")
+    add("--quick", action="store_true", help="measure nothing, and run only quick tests")
+    add("--copy", type=int, default=0, help="number of the copy: each process needs its own")
+    add("--report", action="store_true", help="print the stored results, and run nothing")
+    options = parser.parse_args(arguments)
+    campaign = Campaign(CHECKOUT, build_folder() / "mutation", options.copy)
+    if options.quick or options.report:
+        campaign.map.load()
+    else:
+        for file in campaign.measure():
+            print(f"measuring {file}", flush=True)
+    chosen = [
+        (room, mutant)
+        for room in options.room or ROOMS
+        for mutant in sample(CHECKOUT, room, -(-options.count // len(ROOMS)), options.seed)
+    ]
+    results = []
+    for number, (room, mutant) in enumerate(chosen, 1):
+        if options.report:
+            found = campaign.stored(mutant, (CHECKOUT / mutant.file).read_text())
+            results += [found] if found else []
+            continue
+        result = campaign.try_mutant(mutant, room, BUDGETS[0 if options.quick else -1])
+        results.append(result)
+        print(
+            f"{number}/{len(chosen)} {result.status:<10} {result.seconds:6.1f} s  {result.name}",
+            flush=True,
+        )
+    campaign.bench.close()
+    return int(report(results) > 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

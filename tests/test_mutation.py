@@ -1,0 +1,266 @@
+"""The mutator of ``make mutate``: what it changes, what it leaves, and what it finds.
+
+``tests/mutation`` has the changes (``operators``), the copy of the checkout (``bench``,
+``server``), the choice of tests (``coverage_map``) and the whole (``campaign``).
+"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("coverage", reason="coverage is in the extra test")
+
+from mutation.__main__ import explained
+from mutation.bench import Bench
+from mutation.campaign import BUDGETS, ROOMS, Campaign, Store, equivalent, files_of, sample
+from mutation.coverage_map import CoverageMap
+from mutation.operators import Mutant, legal, mutants_of
+
+from trilith.sim.tools.cache import build_folder
+
+CHECKOUT = Path(__file__).parents[1]
+
+#: Code, and all that may stand in its place.
+CHANGES = [
+    ("x = 5", {"5 -> 6", "5 -> 4"}),
+    ("x = 2.0", {"2.0 -> 2.2"}),
+    ("x = True", {"True -> False"}),
+    ("x = a + b", {"a + b -> (a - b)"}),
+    ("x = a // b", {"a // b -> (a * b)"}),
+    ("x = a << b", {"a << b -> (a >> b)"}),
+    ("x = a & b", {"a & b -> (a | b)"}),
+    ("x = a < b", {"a < b -> (a <= b)"}),
+    ("x = a == b", {"a == b -> (a != b)"}),
+    ("x = a in b", {"a in b -> (a not in b)"}),
+    ("x = a is None", {"a is None -> (a is not None)"}),
+    ("x = a and b", {"a and b -> (a or b)", "a and b -> (a)", "a and b -> (b)"}),
+    ("x = ~a", {"~a -> (a)"}),
+    ("x = min(a, b)", {"min -> max"}),
+    ("x = all(a)", {"all -> any"}),
+    ("x += y", {"x += y -> x -= y"}),
+    ("x[k] = y", {"x[k] = y -> pass"}),
+    ("x.y = z", {"x.y = z -> pass"}),
+    ("f(x)", {"f(x) -> pass"}),
+    ("if a:\n    pass", {"a -> not a"}),
+    ("x = [y for y in z if y]", {"y -> True"}),
+    ("x = a if b else c", {"b -> not b"}),
+    ("def f():\n    raise E(1)", {"raise E(1) -> pass"}),
+    ("def f(a=3): pass", {"3 -> 4", "3 -> 2"}),
+    ("for x in y:\n    continue", {"continue -> pass"}),
+    ("m.d.sync += a.eq(b)", {"m.d.sync += a.eq(b) -> pass"}),
+    ("m.d.comb += [a.eq(b), c.eq(d)]", {"a.eq(b) -> *[]", "c.eq(d) -> *[]"}),
+    ("with m.If(a):\n    x = y", {"a -> (~a).bool()", "a -> 0"}),
+    ("with m.Elif(a):\n    x = y", {"a -> (~a).bool()", "a -> 0"}),
+    ("x = Signal(init=y)", {"Signal(init=y) -> Signal()"}),
+    (
+        "x = Signal(n, reset_less=True)",
+        {"Signal(n, reset_less=True) -> Signal(n)", "True -> False"},
+    ),
+    ("x = unsigned(n)", {"n -> n - 1"}),
+    ("x = signed(n)", {"n -> n - 1", "signed -> unsigned"}),
+]
+
+
+def changes(source, file="a.py"):
+    return {f"{one.old} -> {one.new or 'pass'}" for one in mutants_of(file, source)}
+
+
+@pytest.mark.parametrize(("source", "expected"), CHANGES)
+def test_changes_of_code(source, expected):
+    assert {one.replace("not (a)", "not a").replace("not (b)", "not b").replace("~(a)", "(~a)")
+            .replace("(n) - 1", "n - 1") for one in changes(source)} == expected  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""Two words of 8 bits."""',
+        'def f():\n    """Return 1 + 1."""',
+        "x: Literal[3]",
+        "def f(x: int | None) -> Array[8]: pass",
+        '__all__ = ["a" + "b"]',
+        "def f():\n    return f'{1 + 1} words'",
+        "class A:\n    def __repr__(self):\n        return 1 + 1",
+        "import a.b",
+        "if TYPE_CHECKING:\n    x = 1",
+        "assert_never: int",
+    ],
+)
+def test_what_is_for_readers_stays(source):
+    assert not changes(source)
+
+
+def test_a_message_of_an_error_stays():
+    assert changes("def f(x):\n    raise ValueError(f'{x + 1} must be 2', 2)") == {
+        "raise ValueError(f'{x + 1} must be 2', 2) -> pass"
+    }
+
+
+def test_numbers_of_data_files():
+    source = """
+        # 1
+        x = 3 # 4
+        "5 KB" = 0.5
+        source = "6"
+        y = [7, true]
+        z = { lsb = 1 }
+    """
+    assert changes(source, "a.toml") == {
+        *("x = 3 -> x = 4", "x = 3 -> x = 2", '"5 KB" = 0.5 -> "5 KB" = 0.55'),
+        *("y = 7 -> y = 8", "y = 7 -> y = 6", "y = true -> y = false"),
+        *("lsb = 1 -> lsb = 2", "lsb = 1 -> lsb = 0"),
+    }
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_mutants_of_the_rooms_can_be_compiled_and_have_names_of_their_own(room):
+    """Of the smallest file of each room that has ten mutants or more."""
+    files = [one for one in files_of(CHECKOUT, room) if one.endswith(".py")]
+    for file in sorted(files, key=lambda one: (CHECKOUT / one).stat().st_size):
+        source = (CHECKOUT / file).read_text()
+        mutants = mutants_of(file, source)
+        if len(mutants) >= 10:
+            break
+    assert len({one.name for one in mutants}) == len(mutants)
+    assert sum(legal(one, source) for one in mutants) > 0.9 * len(mutants)
+
+
+def test_the_sample_does_not_move():
+    chosen = sample(CHECKOUT, "hw/engine", 12, 0)
+    assert [one.name for one in sample(CHECKOUT, "hw/engine", 5, 0)] == [
+        one.name for one in chosen[:5]
+    ]
+    assert sample(CHECKOUT, "hw/engine", 12, 1) != chosen
+    assert len({one.place for one in chosen}) == 12
+
+
+def test_a_name_does_not_depend_on_other_functions():
+    source = "def f(x):\n    return x + 1\n"
+    before = {one.name for one in mutants_of("a.py", source)}
+    moved = {one.name for one in mutants_of("a.py", f"Y = 3\n\n\n{source}")}
+    assert before < moved
+
+
+@pytest.mark.long
+def test_a_sample_of_sixty():
+    """Quick tests alone, because nothing is measured; ``make mutate`` runs all."""
+    folder = build_folder() / "mutation"
+    campaign = Campaign(CHECKOUT, folder)
+    campaign.map.load()
+    reasons = explained()
+    results = [
+        campaign.try_mutant(mutant, room, BUDGETS[0])
+        for room in ROOMS
+        for mutant in sample(CHECKOUT, room, 5, 0)
+    ][:60]
+    campaign.bench.close()
+    counted = [one for one in results if one.status != "equivalent" and one.name not in reasons]
+    killed = [one for one in counted if one.status in ("killed", "timeout")]
+    survivors = "\n".join(one.name for one in counted if one not in killed)
+    assert len(killed) >= 0.9 * len(counted), survivors
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A checkout with one source file and its tests."""
+    files = {
+        "golden/area.py": "SIDES = 2\n\n\ndef area(a, b):\n    if a < 0:\n        return -1\n"
+        "    return a * b\n\n\ndef wait(n):\n    while n > 0:\n        n -= 1\n\n\n"
+        "def unused(n):\n    return n + 1\n",
+        "tests/golden/test_area.py": "from golden.area import SIDES, area, wait\n\n\n"
+        "def test_area():\n    assert area(2, 3) == 6\n\n\n"
+        "def test_negative():\n    assert area(-1, 3) == -1\n\n\n"
+        "def test_wait():\n    wait(3)\n\n\n"
+        "def test_sides():\n    assert SIDES == 2\n",
+        "pyproject.toml": '[tool.pytest.ini_options]\naddopts = ["--import-mode=importlib"]\n',
+        ".gitignore": "build\n",
+    }
+    for name, text in files.items():
+        file = tmp_path / "checkout" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path / "checkout", check=True)
+    return tmp_path / "checkout"
+
+
+@pytest.fixture
+def campaign(checkout, tmp_path, monkeypatch):
+    monkeypatch.setattr("mutation.campaign.START", 2.0)
+    made = Campaign(checkout, tmp_path / "build")
+    yield made
+    made.bench.close()
+
+
+def find(file, start):
+    (found,) = [
+        one
+        for one in mutants_of("golden/area.py", file.read_text())
+        if one.name.removeprefix("golden/area.py ") == start
+    ]
+    return found
+
+
+@pytest.mark.parametrize("measured", [True, False])
+def test_faults_are_killed_by_the_tests_that_execute_them(checkout, campaign, measured):
+    file = checkout / "golden/area.py"
+    before = file.read_text()
+    if measured:
+        assert list(campaign.measure()) == ["tests/golden/test_area.py"]
+        assert list(campaign.measure()) == []
+    for change, status, by, run in (
+        ("area: a * b -> (a + b)", "killed", "test_area", 1),
+        ("area: -1 -> (1)", "killed", "test_negative", 1),
+        ("area: a < 0 -> (a <= 0)", "survived", "", 2),
+        ("module: 2 -> 3", "killed", "test_sides", 3),
+        ("wait: n -= 1 -> n += 1", "timeout", "timeout", 0),
+        ("unused: n + 1 -> (n - 1)", "survived", "", 4),
+    ):
+        result = campaign.try_mutant(find(file, change), "golden numerics")
+        assert (result.status, result.by.split("::")[-1]) == (status, by), change
+        if measured and status == "survived":
+            assert result.run == run
+    assert file.read_text() == before == (campaign.bench.folder / "golden/area.py").read_text()
+
+
+def test_results_are_kept_until_the_source_or_the_tests_change(checkout, campaign, tmp_path):
+    file = checkout / "golden/area.py"
+    killed, survivor = find(file, "area: a * b -> (a + b)"), find(file, "area: a < 0 -> (a <= 0)")
+    for one in (killed, survivor):
+        campaign.try_mutant(one, "golden numerics")
+    again = Store(tmp_path / "build" / "results.jsonl")
+    results = {result.name: result for result in again.results.values()}
+    source = results[killed.name].source
+    assert again.find(killed.name, source, "other tests").status == "killed"
+    assert again.find(survivor.name, source, campaign.tests).status == "survived"
+    assert again.find(survivor.name, source, "other tests") is None
+    assert again.find(killed.name, "other source", campaign.tests) is None
+
+
+def test_lines_of_each_test(checkout, tmp_path):
+    bench = Bench(checkout, tmp_path / "copy")
+    tests = CoverageMap(checkout, tmp_path / "measured", ["golden"])
+    measured = tests.measure("tests/golden/test_area.py", bench)
+    bench.close()
+    file = checkout / "golden/area.py"
+    covering = {
+        change: [name.split("::")[1] for name in measured.covering(find(file, change), source)]
+        for source in (file.read_text(), file.read_text() + "\n")
+        for change in ("area: -1 -> (1)", "area: a * b -> (a + b)", "wait: n > 0 -> (n >= 0)")
+    }
+    # The file has changed since: the tests of the whole function.
+    both = ["test_area", "test_negative"]
+    assert covering == {
+        "area: -1 -> (1)": both,
+        "area: a * b -> (a + b)": both,
+        "wait: n > 0 -> (n >= 0)": ["test_wait"],
+    }
+    source = file.read_text()
+    assert len(measured.covering(find(file, "area: -1 -> (1)"), source)) == 1
+
+
+def test_the_same_code_is_equivalent():
+    source = "x = 1 + 1\n"
+    for new, same in (("2", True), ("3", False), ("2.0", False)):
+        mutant = Mutant("a.py", "", "operator", "1 + 1", new, 0, (1, 1), 4, 9, new)
+        assert equivalent(mutant, source) == same
