@@ -187,6 +187,7 @@ def checkout(tmp_path):
 @pytest.fixture
 def campaign(checkout, tmp_path, monkeypatch):
     monkeypatch.setattr("mutation.campaign.START", 2.0)
+    monkeypatch.setattr("mutation.campaign._UNKNOWN", 0.5)
     made = Campaign(checkout, tmp_path / "build")
     yield made
     made.bench.close()
