@@ -99,6 +99,12 @@ def test_no_claim_is_proven_from_assumptions_that_contradict_each_other():
         ("dot product: sum", "8 lanes, ternary"),
         ("dot product: quads", "8 lanes, int2, fpga"),
         ("dot product: pair sums", "5 lanes, ternary"),
+        ("engine: weight beats", "5x2x2"),
+        ("engine: credits", "5x1x2"),
+        ("result queue: order", "2 rows, 2 tokens, depth 6"),
+        ("gearbox: order", "2 to 3 bytes"),
+        ("AXI4-Lite: registers", "engine"),
+        ("link: CRC", "all bytes"),
     ],
 )
 def test_quick_theorems_hold(name, label):

@@ -74,6 +74,8 @@ def checked() -> Bench:
         bench.claim(f"seen{count}", ~here | (Cat(seen, Const(1, 1)).all() & (number >= count)))
     bench.claim("body", (state != _BODY) | ((own == crcs[0]) & (trailer == 0)))
     bench.claim("trailer", (state == _BAD) | (trailer <= 5))
+    whole = (state == _TRAILER) | ((state == _BODY) & (inside["header"] == 3))
+    bench.claim("payload", ~whole | (dut.length <= MAX_PAYLOAD))
     bench.claim("states", state <= _BAD)
     return bench
 

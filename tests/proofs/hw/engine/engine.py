@@ -1,5 +1,7 @@
 """Theorems about the engine: its accumulators, its credits, and its order of beats."""
 
+from types import SimpleNamespace
+
 from amaranth.hdl import Module, Mux, Signal, Value
 from amaranth.lib import data
 from proofs.bench import Bench
@@ -112,10 +114,9 @@ def places(config: MatVecConfig) -> Bench:
     return bench
 
 
-def halves(config: MatVecConfig) -> Bench:
-    """No half of the buffer is written while it is read."""
-    engine = MatVecEngine(config)
-    bench = Bench(engine, visible=False)
+def hold_halves(bench: Bench, engine: MatVecEngine) -> None:
+    """Claim that no half of the buffer is written while it is read."""
+    config = engine.config
     inside = bench.inside
     loader_bank = inside["loader.bank0"]
     bank = inside["bank0"]
@@ -130,24 +131,35 @@ def halves(config: MatVecConfig) -> Bench:
         address = address[bits * token : bits * (token + 1)]
         # A compact engine reads a cycle later.
         half = bench.past(inside[f"bank{token}"]) if config.compact else inside[f"bank{token}"]
-        bench.claim(f"apart{token}", ~write | (address[0] != half))
-        bench.claim(f"same{token}", inside[f"bank{token}"] == bank)
+        bench.claim(f"halves_apart{token}", ~write | (address[0] != half))
+        bench.claim(f"halves_same{token}", inside[f"bank{token}"] == bank)
         early = ~engine.jobs.ready & ~engine.activations.ready & (inside["loader.fsm_state"] == 1)
-        bench.claim(f"before{token}", ~write | ~early)
-        bench.claim(f"loader{token}", inside[f"loader.bank{token}"] == loader_bank)
-    bench.cover("write", inside["loader.write_enable"].any())
+        bench.claim(f"halves_before{token}", ~write | ~early)
+        bench.claim(f"halves_loader{token}", inside[f"loader.bank{token}"] == loader_bank)
+    bench.claim("halves_idle", ~(take | (~load & ~offered)) | (loader_bank == bank))
+    bench.claim("halves_load", ~load | (~job.reuse & (loader_bank != bank)))
+    bench.claim("halves_offer", ~offered | job.reuse | (loader_bank != bank))
+    bench.claim("halves_reuse", ~(offered & job.reuse) | (loader_bank == bank))
+
+
+def halves(config: MatVecConfig) -> Bench:
+    """Halves of the buffer."""
+    engine = MatVecEngine(config)
+    bench = Bench(engine, visible=False)
+    hold_halves(bench, engine)
+    bench.cover("write", bench.inside["loader.write_enable"].any())
     bench.reach = 6
-    bench.claim("idle", ~(take | (~load & ~offered)) | (loader_bank == bank))
-    bench.claim("load", ~load | (~job.reuse & (loader_bank != bank)))
-    bench.claim("offer", ~offered | job.reuse | (loader_bank != bank))
-    bench.claim("reuse", ~(offered & job.reuse) | (loader_bank == bank))
     return bench
 
 
-def weight_beats(config: MatVecConfig) -> Bench:
-    """Beats of each job against counters of its rows, chunks and result groups."""
-    engine = MatVecEngine(config)
-    bench = Bench(engine, visible=False)
+def hold_issue(bench: Bench, engine: MatVecEngine) -> SimpleNamespace:
+    """Claim the place of each weight beat, by counters of rows, chunks and result groups.
+
+    Returns
+    -------
+    What is known of the next beat: the job, the chunk, and whether it ends a group or the job
+    """
+    config = engine.config
     m, inside = bench.m, bench.inside
     job = data.View(engine.jobs.p.shape(), inside["loader.job"])
     start = inside["loader.offer__valid"] & inside["loader.offer__ready"]
@@ -206,8 +218,19 @@ def weight_beats(config: MatVecConfig) -> Bench:
     bench.claim("range", ~runs | (good & (chunk * config.lanes < k)))
     bench.claim("place_range", ~runs | ((place >= 1) & (place <= chunk + 1)))
     _loaded(bench, config, engine, job)
-    bench.cover("groups", fire & ends & ~last_chunk)
-    bench.cover("last", fire & last)
+    return SimpleNamespace(
+        **{"start": start, "fire": fire, "runs": runs, "n": n, "k": k, "tokens": tokens},
+        **{"chunk": chunk, "ends": ends, "last": last},
+    )
+
+
+def weight_beats(config: MatVecConfig) -> Bench:
+    """Beats of each job."""
+    engine = MatVecEngine(config)
+    bench = Bench(engine, visible=False)
+    issue = hold_issue(bench, engine)
+    bench.cover("groups", issue.fire & issue.ends & ((issue.chunk + 1) * config.lanes < issue.k))
+    bench.cover("last", issue.fire & issue.last)
     bench.reach = 16
     return bench
 

@@ -1,5 +1,7 @@
 """Theorems about the loader of jobs."""
 
+from typing import Any
+
 from amaranth.hdl import Array, Cat, Const, Mux, Signal, Value
 from proofs.bench import Bench
 from proofs.theorem import Case, Theorem
@@ -10,13 +12,13 @@ from trilith.hw.engine.loader import JobLoader
 _FILE = "hw/engine/loader.py"
 
 
-class _Reference:
+class Reference:
     """A loader as its documentation describes it: one job at a time, counted beat by beat.
 
     It knows the fields of the job, the activations that are loaded, and the next beat.
     """
 
-    def __init__(self, bench: Bench, config: MatVecConfig, loader: JobLoader) -> None:
+    def __init__(self, bench: Bench, config: MatVecConfig, loader: Any) -> None:
         m = bench.m
         self.config, self.loader, self.bench = config, loader, bench
         self.job = job = Signal(loader.jobs.p.shape(), name="given")
@@ -62,50 +64,92 @@ class _Reference:
             m.d.sync += self.running.eq(0)
 
 
-def _reference(config: MatVecConfig) -> tuple[Bench, _Reference]:
-    """A bench with the invariants that both theorems need."""
-    loader = JobLoader(config)
-    bench = Bench(loader)
-    inside = bench.inside
-    ref = _Reference(bench, config, loader)
+def hold_loader(bench: Bench, config: MatVecConfig, loader: Any, part: str = "") -> Reference:
+    """Claim what all theorems about the loader need.
+
+    Parameters
+    ----------
+    loader : has the streams of the loader
+    part : path of the loader within the component under proof, with a point behind it
+    """
+    inside = _Part(bench.inside, part)
+    ref = Reference(bench, config, loader)
     job = ref.job
     working = ref.checking | ref.running
-    bench.claim("ready", loader.jobs.ready == ~working)
-    bench.claim("loading", loader.activations.ready == (ref.running & ref.loads))
-    bench.claim("offered", loader.offer.valid == (ref.running & ~ref.loads))
-    bench.claim("busy", loader.busy == working)
+    bench.claim("loader_ready", loader.jobs.ready == ~working)
+    bench.claim("loader_loading", loader.activations.ready == (ref.running & ref.loads))
+    bench.claim("loader_offered", loader.offer.valid == (ref.running & ~ref.loads))
     # Invariants: registers of the loader in terms of the reference.
-    bench.claim("one", ~(ref.checking & ref.running) & (~ref.loads | ref.running))
-    bench.claim("fields", ~working | (Value.cast(inside["job"]) == Value.cast(job)))
-    bench.claim("legal", ~ref.running | ~ref.size_bad)
-    bench.claim("flag", ~ref.checking | (inside["bad"] == ref.size_bad))
+    bench.claim("loader_one", ~(ref.checking & ref.running) & (~ref.loads | ref.running))
+    bench.claim("loader_fields", ~working | (Value.cast(inside["job"]) == Value.cast(job)))
+    bench.claim("loader_legal", ~ref.running | ~ref.size_bad)
+    bench.claim("loader_flag", ~ref.checking | (inside["bad"] == ref.size_bad))
     for token in range(config.tokens):
-        bench.claim(f"bank{token}", inside[f"bank{token}"] == ref.bank)
+        bench.claim(f"loader_bank{token}", inside[f"bank{token}"] == ref.bank)
     idle = ~ref.loads
-    bench.claim("loaded_k", ~idle | (inside["loaded_k"] == ref.loaded_k))
+    bench.claim("loader_loaded_k", ~idle | (inside["loaded_k"] == ref.loaded_k))
     known = idle & (ref.loaded_k != 0)
-    bench.claim("loaded_tokens", ~known | (inside["loaded_tokens"] == ref.loaded_tokens))
+    bench.claim("loader_loaded_tokens", ~known | (inside["loaded_tokens"] == ref.loaded_tokens))
     chunks = [inside[f"chunk{token}"].as_signed() for token in range(config.tokens)]
-    bench.claim("beats", ~ref.loads | ((ref.token < job.tokens) & (ref.left >= 1)))
-    bench.claim("left", ~ref.loads | (~inside["left_inverted"] == ref.left))
-    bench.claim("chunk_range", ~ref.loads | (ref.chunk < config.max_chunks))
-    bench.claim("left_range", ~ref.loads | (ref.chunk * config.lanes < job.k))
-    bench.claim("final", ~ref.loads | (inside["final"] == (ref.left <= config.lanes)))
+    bench.claim("loader_beats", ~ref.loads | ((ref.token < job.tokens) & (ref.left >= 1)))
+    bench.claim("loader_left", ~ref.loads | (~inside["left_inverted"] == ref.left))
+    bench.claim("loader_chunk_range", ~ref.loads | (ref.chunk < config.max_chunks))
+    bench.claim("loader_left_range", ~ref.loads | (ref.chunk * config.lanes < job.k))
+    bench.claim("loader_final", ~ref.loads | (inside["final"] == (ref.left <= config.lanes)))
     select = Const(1, config.tokens + 1) << ref.token
-    bench.claim("select", ~ref.loads | (inside["token_select"] == select[: config.tokens]))
-    bench.claim("tokens", ~ref.loads | (inside["tokens_left"] == job.tokens - ref.token))
+    bench.claim("loader_select", ~ref.loads | (inside["token_select"] == select[: config.tokens]))
+    bench.claim("loader_tokens", ~ref.loads | (inside["tokens_left"] == job.tokens - ref.token))
     for token, chunk in enumerate(chunks):
-        bench.claim(f"chunk{token}", ~(ref.loads & (ref.token == token)) | (chunk == ref.chunk - 1))
-        bench.claim(f"fresh{token}", ~(ref.loads & (ref.token < token)) | (chunk == -1))
+        bench.claim(
+            f"loader_chunk{token}", ~(ref.loads & (ref.token == token)) | (chunk == ref.chunk - 1)
+        )
+        bench.claim(f"loader_fresh{token}", ~(ref.loads & (ref.token < token)) | (chunk == -1))
+    return ref
+
+
+def hold_lanes(bench: Bench, config: MatVecConfig, ref: Reference, part: str = "") -> None:
+    """Claim which lanes of the next beat are beyond K."""
+    inside, lanes = _Part(bench.inside, part), config.lanes
+    if config.compact:
+        for first in range(0, lanes, 8):
+            for place in range(min(8, lanes - first)):
+                flag = inside[f"past{first}"][place]
+                beyond = first + place >= ref.left
+                bench.claim(f"loader_past{first + place}", ~ref.loads | (flag == beyond))
+            bench.claim(f"loader_clear{first}", ~ref.checking | (inside[f"past{first}"] == 0))
+    else:
+        for eight in range(-(-lanes // 8)):
+            flag = inside["past_eight"][eight + 1]
+            bench.claim(f"loader_eight{eight}", ~ref.loads | (flag == (ref.left[3:] <= eight)))
+        bench.claim("loader_eight", ~ref.loads | ~inside["past_eight"][0])
+        for place in range(8):
+            flag = inside["past_place"][place]
+            bench.claim(f"loader_place{place}", ~ref.loads | (flag == (ref.left[:3] <= place)))
+
+
+class _Part:
+    """Signals of a part of a component."""
+
+    def __init__(self, inside: Any, part: str) -> None:
+        self._inside, self._part = inside, part
+
+    def __getitem__(self, name: str) -> Signal:
+        return self._inside[self._part + name]
+
+
+def _bench(config: MatVecConfig) -> tuple[Bench, Reference]:
+    loader = JobLoader(config)
+    bench = Bench(loader)
     bench.reach = 8 + 2 * config.tokens * config.max_chunks
-    return bench, ref
+    return bench, hold_loader(bench, config, loader)
 
 
 def counts(config: MatVecConfig) -> Bench:
     """Handshakes of the loader against the reference, and its offers."""
-    bench, ref = _reference(config)
+    bench, ref = _bench(config)
     loader = ref.loader
     bad = bench.past(ref.checking & ref.bad)
+    bench.claim("busy", loader.busy == (ref.checking | ref.running))
     bench.claim("bad_job", loader.bad_job == bad)
     offer, job = loader.offer.p, ref.job
     offered = loader.offer.valid
@@ -122,8 +166,8 @@ def counts(config: MatVecConfig) -> Bench:
 
 def writes(config: MatVecConfig) -> Bench:
     """Words that the loader writes against the reference."""
-    bench, ref = _reference(config)
-    loader, inside, lanes = ref.loader, bench.inside, config.lanes
+    bench, ref = _bench(config)
+    loader, lanes = ref.loader, config.lanes
     wrote = bench.past(ref.beat)
     token, chunk = bench.past(ref.token), bench.past(ref.chunk)
     left = bench.past(ref.left)
@@ -145,22 +189,7 @@ def writes(config: MatVecConfig) -> Bench:
     bench.cover("partial", wrote & (left < lanes))
     if config.act_bits == 2:
         bench.cover("illegal", loader.bad_activation)
-    # Invariants: which lanes of the next beat are beyond K.
-    if config.compact:
-        for first in range(0, lanes, 8):
-            for place in range(min(8, lanes - first)):
-                flag = inside[f"past{first}"][place]
-                beyond = first + place >= ref.left
-                bench.claim(f"past{first + place}", ~ref.loads | (flag == beyond))
-            bench.claim(f"clear{first}", ~ref.checking | (inside[f"past{first}"] == 0))
-    else:
-        for eight in range(-(-lanes // 8)):
-            flag = inside["past_eight"][eight + 1]
-            bench.claim(f"eight{eight}", ~ref.loads | (flag == (ref.left[3:] <= eight)))
-        bench.claim("eight", ~ref.loads | ~inside["past_eight"][0])
-        for place in range(8):
-            flag = inside["past_place"][place]
-            bench.claim(f"place{place}", ~ref.loads | (flag == (ref.left[:3] <= place)))
+    hold_lanes(bench, config, ref)
     return bench
 
 
