@@ -4,7 +4,15 @@ from itertools import count
 from typing import Any
 
 from amaranth.back import rtlil
-from amaranth.hdl import Elaboratable, Fragment, Module, Signal, Value
+from amaranth.hdl import (
+    ClockSignal,
+    Elaboratable,
+    Fragment,
+    Module,
+    ResetSignal,
+    Signal,
+    Value,
+)
 from amaranth.hdl._mem import MemoryInstance
 from amaranth.lib import wiring
 
@@ -46,6 +54,16 @@ class Inside(Elaboratable):
             raise KeyError(f"{path!r} must name one signal, not {len(found)}")
         return next(iter(chosen.values()))
 
+    def share_clock(self) -> None:
+        """Let a component with ports for its clock and reset use those of the bench."""
+        fragment = self._fragment
+        fragment.domains.clear()
+        fragment.statements["comb"] = [
+            one
+            for one in fragment.statements["comb"]
+            if not isinstance(getattr(one, "lhs", None), ClockSignal | ResetSignal)
+        ]
+
     def word(self, path: str, address: Value, shape: Any) -> Signal:
         """The word at an address of a memory, read through a port of its own."""
         memory = self._part(path.split("."))
@@ -77,6 +95,8 @@ class Bench(Elaboratable):
         self.constants: list[str] = []
         #: The first component, elaborated.
         self.inside: Any = None
+        #: Cells that get faults, as a selection of yosys; those of the bench itself have no prefix.
+        self.cells = "c:$flatten*"
         self._inputs: set[str] = set()
         self._numbers = count()
         self.resets, self.visible = resets, visible

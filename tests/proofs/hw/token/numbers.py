@@ -153,6 +153,9 @@ THEOREMS = [
         file="hw/token/tree.py",
         statement="`greater` is the order of unsigned values.",
         method=Method.STATE,
-        cases={f"{width} bits": Case(build=lambda w=width: comparison(w)) for width in (23, 24)},
+        cases={
+            f"{width} bits": Case(build=lambda w=width: comparison(w), faults=4)
+            for width in (23, 24)
+        },
     ),
 ]
