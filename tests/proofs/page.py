@@ -19,6 +19,7 @@ def proofs_page() -> str:
             "proofs",
             "proofs.md.jinja",
             theorems=list(THEOREMS.values()),
+            unbounded=sum(one.bound == "unbounded" for one in THEOREMS.values()),
             faults=FAULTS,
             least=LEAST_KILLED,
         ).rstrip()

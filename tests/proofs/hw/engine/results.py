@@ -11,6 +11,7 @@ _FILE = "hw/engine/results.py"
 
 #: What the engine promises the queue.
 _RULES = (
+    "The engine keeps the rules below: see the theorem about its credits.",
     "A group is captured only with room for all of its beats.",
     "After a capture of T tokens, the next one follows T cycles later at the earliest.",
     "`clear` is set only with `capture`, or while no captured beat is left.",
