@@ -1,6 +1,6 @@
 """Theorems about the receiver of frames."""
 
-from amaranth.hdl import Cat, Const, Mux, Signal, Value
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Const, DomainRenamer, Mux, Signal, Value
 from proofs.bench import Bench
 from proofs.theorem import Case, Theorem
 
@@ -81,22 +81,33 @@ def checked() -> Bench:
 
 
 def forgets() -> Bench:
-    """A receiver in any state, and one after a reset, behind a delimiter."""
+    """A receiver in any state, whatever came before, beside one that a reset precedes."""
     one, other = FrameReceiver(), FrameReceiver()
     bench = Bench(one, visible=False)
-    second = bench.add("second", other, free=False)
-    first = bench.inside
-    m = bench.m
+    m, first = bench.m, bench.inside
+    m.domains.free = ClockDomain("free", reset_less=True)
+    m.d.comb += ClockSignal("free").eq(ClockSignal())
+    second = bench.add("second", DomainRenamer("free")(other))
+    bench.resets = False
     for name in ("data", "strobe", "take", "address"):
-        bench.ports.pop(f"second_{name}", None)
         m.d.comb += getattr(other, name).eq(getattr(one, name))
-    since = Signal(name="since")
+    since, later = Signal(name="since"), Signal(name="later")
     with m.If(one.strobe & (one.data == 0)):
         m.d.sync += since.eq(1)
+    m.d.sync += later.eq(since)
     for name in ("state", "run", "first", "header", "place", "trailer", "crc.crc_reg"):
         bench.claim(name, ~since | (first[name] == second[name]))
-    inside = since & (first["header"] == 3) & (first["state"] == _BODY)
+    # The last bytes of a header move up one by one.
+    for count, name in enumerate(("length", "sequence", "kind"), 1):
+        known = since & (first["header"] >= count)
+        same = getattr(one, name) == getattr(other, name)
+        bench.claim(name, ~known | same)
+        bench.claim(f"{name}_framed", ~(later & one.frame) | same)
+    inside = since & (first["header"] == 3)
     bench.claim("left", ~inside | (first["left"] == second["left"]))
+    bench.claim("whole", (first["state"] != _TRAILER) | (first["header"] == 3))
+    bench.claim("frame", ~later | (one.frame == other.frame))
+    bench.claim("order", since | ~later)
     return bench
 
 
@@ -109,5 +120,12 @@ THEOREMS = [
         "Its length is at most the largest payload.",
         assumptions=_RULE,
         cases={"all bytes": Case(build=checked, depth=1, faults=40)},
+    ),
+    Theorem(
+        name="link: resynchronization",
+        file=_FILE,
+        statement="After a delimiter, a receiver takes the same frames as one that was reset, "
+        "whatever state it was in before.",
+        cases={"all bytes": Case(build=forgets, depth=1, faults=40)},
     ),
 ]
