@@ -71,7 +71,7 @@ def prove(theorems: Iterable[Theorem], *, quick: bool, jobs: int) -> bool:
             print(f"    {theorem.statement}")
             if theorem.assumptions:
                 print(f"    Assumed: {' '.join(theorem.assumptions)}")
-            print(f"    For: {', '.join(results)}", flush=True)
+            print(f"    For: {'; '.join(results)}", flush=True)
             for label, (outcome, _) in results.items():
                 if not outcome.holds:
                     print(f"    {label}: {outcome.failure}: {', '.join(outcome.claims)}")
