@@ -53,10 +53,8 @@ CHANGES = [
     ("with m.If(a):\n    x = y", {"a -> (~a).bool()", "a -> 0"}),
     ("with m.Elif(a):\n    x = y", {"a -> (~a).bool()", "a -> 0"}),
     ("x = Signal(init=y)", {"Signal(init=y) -> Signal()"}),
-    (
-        "x = Signal(n, reset_less=True)",
-        {"Signal(n, reset_less=True) -> Signal(n)", "True -> False"},
-    ),
+    ("x = Signal(n, reset_less=True)", set()),
+    ("x: int = field(default=1, repr=False)", {"1 -> 2", "1 -> 0"}),
     ("x = unsigned(n)", {"n -> n - 1"}),
     ("x = signed(n)", {"n -> n - 1", "signed -> unsigned"}),
 ]
