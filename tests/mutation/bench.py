@@ -17,7 +17,7 @@ import sys
 
 for name, module in list(sys.modules.items()):
     if name.startswith("__editable___trilith"):
-        old, new = {source!r}, {copy!r}
+        old, new = module.MAPPING["trilith.golden"].removesuffix("/golden"), {copy!r}
         for key, value in module.MAPPING.items():
             module.MAPPING[key] = new + value.removeprefix(old)
         for paths in module.NAMESPACES.values():
@@ -69,7 +69,7 @@ class Bench:
                 (self.folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copy2(self.source / name, self.folder / name)
         # pytest finds its settings here, and links to the repository's own files are there too.
-        redirect = _REDIRECT.format(source=str(self.source), copy=str(self.folder))
+        redirect = _REDIRECT.format(copy=str(self.folder))
         (self.folder / "redirect").mkdir()
         (self.folder / "redirect" / "sitecustomize.py").write_text(redirect)
 

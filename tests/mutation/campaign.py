@@ -272,7 +272,7 @@ class Campaign:
         kept: dict[str, list[str]] = {}
         left = 0
         for file, names in tests.items():
-            if not names:
+            if not names and seconds > 0:
                 kept[file] = []
             for name in names:
                 one = self.map.measured[file].found["seconds"][name]
