@@ -61,8 +61,9 @@ def matmul(options: _MatmulOptions) -> None:
       trilith energy matmul --n 2560 --k 2560 --tokens 512 --pass-tokens 512 --profile horowitz45
     """
     from ..sim.cost.energy import Product, matmul_energy
+    from ..sim.cost.formats import FORMATS
     from ..sim.cost.memories import find_dram
-    from ..sim.cost.profiles import FORMATS, MissingFigureError, find_profile
+    from ..sim.cost.profiles import MissingFigureError, find_profile
 
     profile = find_profile(options.profile)
     memory = None if options.dram == "none" else find_dram(options.dram)

@@ -13,10 +13,11 @@ from ..golden.network.bitnet_2b4t import ZERO_FRACTION
 from ..sim.cost.datafiles import read_data
 from ..sim.cost.designs import DESIGNS, Design
 from ..sim.cost.energy import ternary_ratios
+from ..sim.cost.formats import FORMATS, accumulator_bits
 from ..sim.cost.memories import EFFICIENCY, Memory
 from ..sim.cost.model_shapes import GPT3, MODELS
 from ..sim.cost.paper import paper_energy, paper_ratio
-from ..sim.cost.profiles import FORMATS, accumulator_bits, find_profile
+from ..sim.cost.profiles import find_profile
 from ..sim.cost.system import estimate
 from ..sim.cost.workload import ModelShape
 from ..sim.gatelevel.table import LANES, load_table

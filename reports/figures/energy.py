@@ -9,10 +9,11 @@ from matplotlib.lines import Line2D
 
 from ...sim.cost.designs import Design
 from ...sim.cost.energy import Product, matmul_energy, ternary_ratios
+from ...sim.cost.formats import FORMATS
 from ...sim.cost.memories import DRAM, find_memory
 from ...sim.cost.model_shapes import GPT3, MODELS
 from ...sim.cost.paper import paper_energy
-from ...sim.cost.profiles import FORMATS, find_profile
+from ...sim.cost.profiles import find_profile
 from ...sim.cost.system import Estimate, estimate
 from ...sim.gatelevel.table import load_table
 from .style import Drawing, legend_below, looks, note, patch, stack

@@ -5,8 +5,9 @@ from functools import cache
 from pathlib import Path
 
 from ...sim.cost.datafiles import read_data
+from ...sim.cost.formats import FORMATS
 from ...sim.cost.model_shapes import MODELS
-from ...sim.cost.profiles import FORMATS, find_profile
+from ...sim.cost.profiles import find_profile
 from ...sim.tools.records import record
 from .style import Drawing, looks, note
 

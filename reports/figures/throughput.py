@@ -9,9 +9,9 @@ from matplotlib.lines import Line2D
 
 from ...golden.scratch import scratch_folder
 from ...sim.cost.explore import Grid, run_sweep
+from ...sim.cost.formats import FORMATS
 from ...sim.cost.memories import EFFICIENCY, find_memory
 from ...sim.cost.model_shapes import MODELS
-from ...sim.cost.profiles import FORMATS
 from ...sim.cost.validation import PUBLISHED, Group, Prediction, PublishedRate, predict, summary
 from .style import BLACK, BLUE, LEADER, SMALL, Drawing, legend_below, looks, note, number, spread
 

@@ -8,7 +8,8 @@ from math import inf
 from ..tools.errors import EstimateError
 from .datafiles import DATA, read_data
 from .designs import Design
-from .profiles import NumberFormat, Profile, accumulator_bits, find_format, find_profile
+from .formats import NumberFormat, accumulator_bits, find_format
+from .profiles import Profile, find_profile
 
 __all__ = ["Equal", "mac_area", "rival"]
 
@@ -75,7 +76,8 @@ def rival(
 ) -> tuple[Design, Design]:
     """Make a design of another number format that is equal to a given one.
 
-    The rival's arithmetic is fully used, has the same clock, and shares reads and passes alike.
+    The rival's arithmetic is fully used, has the same clock, and shares reads and passes alike. Its
+    head, cache and attention are in its own format, see ``NumberFormat``.
 
     Parameters
     ----------
@@ -106,9 +108,15 @@ def rival(
     elif mode == Equal.BANDWIDTH:
         macs = inf
         design = _without_engine(design, ours.name)
-    other = _without_engine(design, number_format)
     return design, replace(
-        other, name=f"{number_format}, equal {mode}", macs_per_cycle=macs, source="modelled"
+        _without_engine(design, number_format),
+        name=f"{number_format}, equal {mode}",
+        macs_per_cycle=macs,
+        head_format=theirs.head or number_format,
+        stored_head=None,
+        kv_bits=theirs.act_bits,
+        attention_format=theirs.attention or design.attention_format,
+        source="modelled",
     )
 
 

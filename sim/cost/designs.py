@@ -10,9 +10,10 @@ from ...hw.config import PRESETS, MatVecConfig
 from ..tools.errors import EstimateError, estimate_errors
 from ..tools.records import record
 from .datafiles import DATA, find, read_data
+from .formats import NumberFormat, engine_format, find_format
 from .memories import EFFICIENCY, Efficiency, Memory
 from .processors import Processor
-from .profiles import SRAM_KILOBYTES, NumberFormat, engine_format, find_format
+from .profiles import SRAM_KILOBYTES
 
 __all__ = ["DESIGNS", "LOWER_BOUND", "Design", "find_design", "own_design", "sustained"]
 
@@ -51,6 +52,7 @@ class Design:
     rows : of a design without ``config``: outputs that share one read of an activation
     sram_kilobytes : of a design without ``config``: activation buffer, one of ``SRAM_KILOBYTES``
     head_format : number format of the head, a key of ``FORMATS``
+    stored_head : number format of the head as a file stores it, instead of ``head_format``
     kv_bits : bits of a stored key or value
     attention_format : number format of attention, a key of ``FORMATS``
     attention_macs_per_cycle : multiply-accumulates of attention
@@ -82,6 +84,7 @@ class Design:
     rows: int = 1
     sram_kilobytes: int = 8
     head_format: str = "fp16"
+    stored_head: NumberFormat | None = None
     kv_bits: int = 16
     attention_format: str = "fp16"
     attention_macs_per_cycle: float = inf
@@ -130,6 +133,11 @@ class Design:
         if self.config is not None:
             return engine_format(self.config)
         return find_format(self.weight_format or "")
+
+    @property
+    def head(self) -> NumberFormat:
+        """Number format of the head."""
+        return self.stored_head or find_format(self.head_format)
 
     @property
     def full_rate(self) -> float:

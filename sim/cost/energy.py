@@ -7,8 +7,9 @@ from math import ceil
 from ...golden.checks import check_choice, check_integer
 from ..gatelevel.table import COMPARED_UNITS, Table
 from ..tools.errors import estimate_errors
+from .formats import NumberFormat, accumulator_bits
 from .memories import Dram
-from .profiles import SRAM_KILOBYTES, NumberFormat, Profile, accumulator_bits, measured_profile
+from .profiles import SRAM_KILOBYTES, Profile, measured_profile
 
 __all__ = ["Buffered", "Parts", "Product", "buffered", "matmul_energy", "ternary_ratios"]
 

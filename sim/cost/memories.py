@@ -1,8 +1,9 @@
 """Memories of weights and of the key-value cache: bandwidth, energy, and the share that is used."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ...golden.checks import check_number
 from ..tools.errors import estimate_errors
@@ -29,14 +30,27 @@ class Dram:
 
     Parameters
     ----------
-    pj_per_bit : energy in pJ, as published
+    name : kind of memory
+    pj_per_bit : energy in pJ, 0 or more
     boundary : what the figure covers; this alone explains a threefold spread
     source : publication
+
+    Raises
+    ------
+    TypeError
+        If the energy is not a number.
+    EstimateError
+        If it is negative or infinite.
     """
 
+    name: str
     pj_per_bit: float
     boundary: str
     source: str
+
+    def __post_init__(self) -> None:
+        with estimate_errors():
+            check_number("pj_per_bit", self.pj_per_bit, 0, 1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +63,7 @@ class Memory:
     gigabytes_per_second : bandwidth at its pins, in 10⁹ bytes per second, from 0.001 to 1,000,000;
         infinite on chip
     gigabytes : capacity in 10⁹ bytes, from 0.000001 to 1,000,000; infinite where it is not limited
-    dram : its energy, a key of ``DRAM``; None where a bit costs as much as one of the largest SRAM
+    dram : its energy; None where a bit costs as much as one of the largest SRAM
     hbm : readers in the fabric sustain the share of ``fabric-hbm``
     alias : a short name
     source : where the bandwidth is from
@@ -65,7 +79,7 @@ class Memory:
     name: str
     gigabytes_per_second: float
     gigabytes: float = inf
-    dram: str | None = None
+    dram: Dram | None = None
     hbm: bool = False
     alias: str | None = None
     source: str
@@ -86,14 +100,33 @@ class Efficiency(NamedTuple):
 
 #: Off-chip memories by name, from ``data/memories.toml``.
 DRAM: dict[str, Dram] = {
-    name: record(Dram, values, f"{_FILE}: dram.{name}")
+    name: record(Dram, {"name": name, **values}, f"{_FILE}: dram.{name}")
     for name, values in read_data(_FILE)["dram"].items()
 }
 
+
+def _memory(name: str, entry: Mapping[str, Any]) -> Memory:
+    """Make a memory from its entry of the data file, which names its energy."""
+    values = {"name": name, **entry}
+    if "dram" in values:
+        values["dram"] = find_dram(values["dram"])
+    return record(Memory, values, f"{_FILE}: memory.{name}")
+
+
+def find_dram(name: str) -> Dram:
+    """Find the energy of an off-chip memory by name.
+
+    Raises
+    ------
+    EstimateError
+        If there is no such memory.
+    """
+    return find("kind of DRAM", name, DRAM)
+
+
 #: Memories by name, from ``data/memories.toml``.
 MEMORIES: dict[str, Memory] = {
-    name: record(Memory, {"name": name, **values}, f"{_FILE}: memory.{name}")
-    for name, values in read_data(_FILE)["memory"].items()
+    name: _memory(name, entry) for name, entry in read_data(_FILE)["memory"].items()
 }
 
 #: Sustained share of the bandwidth by kind of reader, from ``data/memories.toml``. Each is measured
@@ -114,14 +147,3 @@ def find_memory(name: str) -> Memory:
         If there is no such memory.
     """
     return find("memory", name, MEMORIES | _ALIASES)
-
-
-def find_dram(name: str) -> Dram:
-    """Find the energy of an off-chip memory by name.
-
-    Raises
-    ------
-    EstimateError
-        If there is no such memory.
-    """
-    return find("kind of DRAM", name, DRAM)

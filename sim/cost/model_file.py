@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from ...golden.errors import CheckpointError
 from ...golden.input_files import is_safetensors
 from ..tools.errors import EstimateError
+from .formats import FORMATS, NumberFormat
 from .model_shapes import read_shape
-from .profiles import FORMATS, NumberFormat
 from .workload import ModelShape
 
 if TYPE_CHECKING:

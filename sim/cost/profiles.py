@@ -1,39 +1,45 @@
-"""Number formats, and energy profiles: figures per operation, published or measured.
+"""Energy profiles: figures per operation, published or measured.
 
 Energies are in pJ per operation unless a name says otherwise. Nothing is scaled from one process
 node to another: a profile has one node, and refuses a figure that its sources do not have.
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
-from ...hw.config import MatVecConfig
-from ..gatelevel.table import Table, library_names, load_table
+from ..gatelevel.table import Characterization, Table, library_names, load_table
 from ..tools.errors import EstimateError
 from ..tools.records import record
-from .datafiles import DATA, find, read_data
+from .datafiles import DATA, read_data
+from .formats import FORMATS, NumberFormat, accumulator_bits
 
 __all__ = [
-    "FORMATS",
     "SRAM_KILOBYTES",
     "Figure",
     "MissingFigureError",
-    "NumberFormat",
     "Profile",
-    "accumulator_bits",
-    "engine_format",
-    "find_format",
     "find_profile",
     "measured_profile",
+    "profile_names",
+    "read_profile",
 ]
 
-_PROFILES_FILE = DATA / "profiles.toml"
-_FORMATS_FILE = DATA / "formats.toml"
+_FOLDER = DATA / "technology"
+_SRAM_FILE = DATA / "library_sram.toml"
 
 #: Sizes of SRAM, in KB, that the published figures have.
 SRAM_KILOBYTES = (8, 32, 1024)
+
+
+#: Published profiles, each a file of the folder.
+_PUBLISHED = ("horowitz45", "jouppi7", "bitnet-paper")
+
+#: Origins of a figure.
+_LABELS = ("published", "measured", "modelled")
 
 
 class MissingFigureError(EstimateError):
@@ -57,98 +63,6 @@ class Figure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NumberFormat:
-    """Storage of weights and activations, and the arithmetic of their products.
-
-    Parameters
-    ----------
-    name : name of the format
-    weight_bits, act_bits : stored bits of a weight (without scales) and of an activation
-    multiply : name of the multiplication's figure; None where nothing multiplies
-    add : name of the addition's figure; None for an integer as wide as the accumulator
-    product_bits : bits of an integer product, from which the accumulator grows; 0 with ``add``
-    measured : unit of the gate-level tables that computes in this format
-    codes : weight codes (``trilith.golden.codes``) that store a weight in ``weight_bits``
-    stored : types of safetensors and GGUF that hold such numbers
-    source : definition of the format
-    """
-
-    name: str
-    weight_bits: float
-    act_bits: int
-    multiply: str | None = None
-    add: str | None = None
-    product_bits: int = 0
-    measured: str
-    codes: tuple[str, ...] = ()
-    stored: tuple[str, ...] = ()
-    source: str
-
-
-#: Number formats by name, from ``data/formats.toml``.
-FORMATS: dict[str, NumberFormat] = {
-    name: record(
-        NumberFormat,
-        {"name": name} | {key: tuple(x) if type(x) is list else x for key, x in entry.items()},
-        f"{_FORMATS_FILE}: {name}",
-    )
-    for name, entry in read_data(_FORMATS_FILE).items()
-}
-
-
-def find_format(name: str) -> NumberFormat:
-    """Find a number format by name.
-
-    Raises
-    ------
-    EstimateError
-        If there is no such format.
-    """
-    return find("number format", name, FORMATS)
-
-
-def engine_format(config: MatVecConfig) -> NumberFormat:
-    """Return the number format of an engine: its weight code sets the bits of a weight.
-
-    Parameters
-    ----------
-    config : the engine; ``act_bits`` sets the bits of an activation and of a product
-
-    Raises
-    ------
-    EstimateError
-        If no format has the engine's weight code.
-    """
-    for one in FORMATS.values():
-        if config.code in one.codes:
-            break
-    else:
-        raise EstimateError(f"{_FORMATS_FILE}: no format has the weight code {config.code!r}")
-    if config.act_bits == one.act_bits:
-        return one
-    # Ternary activations are -1, 0 and 1: a product has one bit beside its sign.
-    ternary = config.act_bits == 2
-    unit = "ternary" if ternary else f"int{config.act_bits}"
-    return replace(
-        one,
-        act_bits=config.act_bits,
-        product_bits=1 if ternary else config.act_bits,
-        measured=one.measured.replace("int8", unit),
-    )
-
-
-def accumulator_bits(number_format: NumberFormat, k: int) -> int:
-    """Return the bits that hold a sum of integer products exactly.
-
-    Parameters
-    ----------
-    number_format : format with integer products
-    k : products in the sum; 20 bits for 8-bit activations and K = 2560
-    """
-    return (k << (number_format.product_bits - 1)).bit_length() + 1
-
-
-@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Figures of one process node.
 
@@ -161,7 +75,10 @@ class Profile:
         profile has ``… mac`` and ``… register`` of whole units instead of arithmetic
     adder_bits : width that every integer addition is taken to have; None for the accumulator's
     measured : units were measured as a whole, so that the width of their adders is fixed
-    areas : areas of measured units, in µm² per MAC
+    areas : areas in µm², of an operation or, by the name of a measured unit, of a MAC
+    area_source : where the areas are from
+    zeros : by measured unit, pairs of a share of zeros among the weights, ascending, and the energy
+        of ``… mac`` over that of the profile
     """
 
     name: str
@@ -171,6 +88,8 @@ class Profile:
     adder_bits: int | None = None
     measured: bool = False
     areas: Mapping[str, float] = field(default_factory=dict)
+    area_source: str = ""
+    zeros: Mapping[str, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
     def figure(self, name: str) -> Figure:
         """Return the figure of a name.
@@ -251,6 +170,29 @@ class Profile:
             parts["add"] = self.integer_add(width)
         return parts
 
+    def with_zeros(self, share: float) -> "Profile":
+        """Return the profile for weights with another share of zeros.
+
+        The energy is interpolated between measured shares; beyond them it is that of the nearest.
+
+        Parameters
+        ----------
+        share : zeros among the weights, 0 to 1
+        """
+        figures = dict(self.figures)
+        for unit, pairs in self.zeros.items():
+            name = f"{unit} mac"
+            factor = pairs[0][1] if share < pairs[0][0] else pairs[-1][1]
+            for (low, below), (high, above) in pairwise(pairs):
+                if low <= share <= high:
+                    factor = below + (above - below) * (share - low) / (high - low)
+            figures[name] = Figure(
+                pj=figures[name].pj * factor,
+                source=f"{figures[name].source}; times {factor:.3f} for {share:.1%} zeros",
+                label="modelled",
+            )
+        return replace(self, figures=figures)
+
     def mac_pj(self, number_format: NumberFormat, k: int) -> float:
         """Return the energy of one MAC in pJ, all parts together; see ``mac``."""
         return sum(figure.pj for figure in self.mac(number_format, k).values())
@@ -271,35 +213,156 @@ class Profile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Figures:
-    """Figures of one source, as the data file has them."""
+class _Energy:
+    """Energies of one source, as a file has them."""
 
     source: str
-    pj: dict[str, float]
+    pj: dict[str, Any]
+    label: str = "published"
 
 
-def _figures(entries: Iterable[Mapping[str, Any]], where: str) -> dict[str, Figure]:
-    """Make the figures of some sources from their entries of the data file."""
-    groups = [record(_Figures, entry, where) for entry in entries]
-    return {
-        name: Figure(pj=pj, source=group.source)
-        for group in groups
-        for name, pj in group.pj.items()
-    }
+@dataclass(frozen=True, kw_only=True)
+class _Area:
+    """Areas of one source."""
+
+    source: str
+    um2: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Zeros:
+    """Energies of a measured unit by the share of zeros among its weights."""
+
+    source: str
+    unit: str
+    share: list[float]
+    factor: list[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Entries:
+    """The tables of a profile in a file."""
+
+    name: str
+    node: str
+    boundary: str
+    based_on: str | None = None
+    adder_bits: int | None = None
+    measured: bool = False
+    energy: list[Any] = field(default_factory=list)
+    area: list[Any] = field(default_factory=list)
+    zeros: list[Any] = field(default_factory=list)
+
+
+#: Legal names of energies, beside those of the formats.
+_NAMES = re.compile(r"int[1-9]\d* (add|mul)|sram [\d.]+ KB|[a-z0-9]+x[a-z0-9_-]+ (mac|register)")
+
+
+def _known(name: str) -> bool:
+    """Tell whether a figure of this name is used."""
+    named = any(name in (one.multiply, one.add) for one in FORMATS.values())
+    return named or _NAMES.fullmatch(name) is not None
+
+
+def _checked(values: Mapping[str, Any], what: str, where: str) -> dict[str, float]:
+    """Check the names and values of energies or areas."""
+    for name, value in values.items():
+        if not _known(name) and not (what == "um2" and _known(f"{name} mac")):
+            legal = {one.multiply for one in FORMATS.values()} | {
+                one.add for one in FORMATS.values()
+            }
+            raise EstimateError(
+                f"{where}: the key {name!r} of {what} is unknown; legal keys are "
+                f"{', '.join(sorted(filter(None, legal)))}, int8 add of any width, sram 8 KB, sram "
+                "32 KB, sram 1024 KB, and mac and register of a measured unit"
+            )
+        number = type(value) in (int, float)
+        if not number or not 0 <= value <= 1e9:
+            raise EstimateError(
+                f"{where}: the key {name!r} of {what} must be a number from 0 to 1e9, not {value!r}"
+            )
+    return dict(values)
+
+
+def read_profile(values: Mapping[str, Any], where: str) -> Profile:
+    """Make a profile from its entries of a file, see docs/estimates.md.
+
+    Parameters
+    ----------
+    values : the entries
+    where : the file, for errors
+
+    Raises
+    ------
+    EstimateError
+        If a key is unknown or missing, or a value is not legal.
+    """
+    entries = record(_Entries, values, where)
+    base = find_profile(entries.based_on) if entries.based_on else None
+    figures = dict(base.figures) if base else {}
+    areas, sources = dict(base.areas) if base else {}, []
+    for place, entry in enumerate(entries.energy, 1):
+        here = f"{where}: energy {place}"
+        group = record(_Energy, entry, here)
+        if group.label not in _LABELS:
+            raise EstimateError(
+                f"{here}: the label must be {', '.join(_LABELS)}, not {group.label!r}"
+            )
+        for name, pj in _checked(group.pj, "pj", here).items():
+            figures[name] = Figure(pj=pj, source=group.source, label=group.label)
+    for place, entry in enumerate(entries.area, 1):
+        area = record(_Area, entry, f"{where}: area {place}")
+        areas |= _checked(area.um2, "um2", f"{where}: area {place}")
+        sources.append(area.source)
+    if entries.adder_bits is not None and not 1 <= entries.adder_bits <= 64:
+        raise EstimateError(f"{where}: adder_bits must be from 1 to 64, not {entries.adder_bits}")
+    if not figures:
+        raise EstimateError(f"{where}: a table [[energy]] with source and pj is missing; add it")
+    return Profile(
+        name=entries.name,
+        node=entries.node,
+        boundary=entries.boundary,
+        figures=figures,
+        adder_bits=entries.adder_bits,
+        measured=entries.measured or (base is not None and base.measured),
+        areas=areas,
+        area_source="; ".join(sources) or (base.area_source if base else ""),
+        zeros=(base.zeros if base else {}) | _read_zeros(entries.zeros, figures, where),
+    )
+
+
+def _read_zeros(
+    entries: list[Any], figures: Mapping[str, Figure], where: str
+) -> dict[str, tuple[tuple[float, float], ...]]:
+    """Read the energies by share of zeros."""
+    found = {}
+    for place, entry in enumerate(entries, 1):
+        here = f"{where}: zeros {place}"
+        one = record(_Zeros, entry, here)
+        if f"{one.unit} mac" not in figures:
+            raise EstimateError(f"{here}: the energy {one.unit + ' mac'!r} is missing; add it")
+        shares = one.share
+        ascending = all(low < high for low, high in pairwise(shares))
+        if not shares or not ascending or not 0 <= shares[0] <= shares[-1] <= 1:
+            raise EstimateError(f"{here}: share must ascend from 0 to 1 at most, not {shares}")
+        if len(one.factor) != len(shares) or not all(0 <= x <= 1e6 for x in one.factor):
+            raise EstimateError(
+                f"{here}: factor must have a number from 0 on for each share, not {one.factor}"
+            )
+        found[one.unit] = tuple(zip(shares, one.factor, strict=True))
+    return found
 
 
 @cache
-def _published_profiles() -> dict[str, Profile]:
-    """Read the published profiles of the data file, by name."""
-    found: dict[str, Profile] = {}
-    for name, values in read_data(_PROFILES_FILE)["profile"].items():
-        where = f"{_PROFILES_FILE}: {name}"
-        entry = {"name": name, "figures": [], **values}
-        own = _figures(entry["figures"], where)
-        other = entry.pop("figures_of", None)
-        entry["figures"] = found[other].figures if other else own
-        found[name] = record(Profile, entry, where)
-    return found
+def _published_profile(name: str) -> Profile:
+    """Read a profile of the folder of technology files."""
+    file = _FOLDER / f"{name}.toml"
+    return read_profile(read_data(file), str(file))
+
+
+def profile_names() -> list[str]:
+    """List the names that ``find_profile`` knows."""
+    return [*_PUBLISHED, *(f"gate:{library}" for library in library_names())]
 
 
 def find_profile(name: str) -> Profile:
@@ -307,19 +370,17 @@ def find_profile(name: str) -> Profile:
 
     Parameters
     ----------
-    name : a published profile of ``data/profiles.toml``, or ``gate:LIBRARY`` for the units that
-        were measured with a cell library
+    name : a published profile of ``data/technology``, or ``gate:LIBRARY`` for the units that were
+        measured with a cell library
 
     Raises
     ------
     EstimateError
         If there is no such profile, or its table is damaged.
     """
-    published = _published_profiles()
-    if name in published:
-        return published[name]
-    known = [*published, *(f"gate:{library}" for library in library_names())]
-    if name not in known:
+    if name in _PUBLISHED:
+        return _published_profile(name)
+    if name not in (known := profile_names()):
         hint = ""
         if name.startswith("gate:"):
             hint = f"; no file sim/gatelevel/data/gate-{name[5:]}.json has measured figures for it"
@@ -348,10 +409,31 @@ def _measured_sram(table: Table) -> tuple[dict[str, Figure], str]:
         )
     if table.sram:
         return figures, "measured"
-    other = read_data(_PROFILES_FILE)["library_sram"].get(table.library)
-    if other is None:
+    if table.library not in (others := read_data(_SRAM_FILE)):
         return figures, "none"
-    return _figures([other], f"{_PROFILES_FILE}: {table.library}"), "published"
+    other = record(_Energy, others[table.library], f"{_SRAM_FILE}: {table.library}")
+    sources = {name: Figure(pj=pj, source=other.source) for name, pj in other.pj.items()}
+    return sources, "published"
+
+
+def _zero_curve(table: Table, best: Characterization) -> tuple[tuple[float, float], ...]:
+    """Return the energy by share of zeros, over that of a unit's best variant.
+
+    The plain variant of the unit was measured with several shares, at the table's common clock.
+    """
+    rows = [
+        row
+        for row in table.rows
+        if row.operands.startswith("2b4t:") and row == table.row(best.unit, operands=row.operands)
+    ]
+    rows.sort(key=lambda row: row.zero_weights)
+    energies = [row.energy_fj - row.parts_fj["clock"] for row in rows]
+    pairs = [*zip((row.zero_weights for row in rows), energies, strict=True)]
+    for (low, below), (high, above) in pairwise(pairs):
+        if low <= best.zero_weights <= high:
+            own = below + (above - below) * (best.zero_weights - low) / (high - low)
+            return tuple((share, energy / own) for share, energy in pairs)
+    return ()
 
 
 def measured_profile(table: Table) -> Profile:
@@ -365,7 +447,7 @@ def measured_profile(table: Table) -> Profile:
     ----------
     table : measured units; a library without memories takes published ones of the same node
     """
-    figures, areas = {}, {}
+    figures, areas, zeros = {}, {}, {}
     for unit in dict.fromkeys(row.unit for row in table.rows):
         row = table.best(unit) or table.best(unit, clock_ghz=table.clocks[0])
         if row is None:
@@ -382,6 +464,8 @@ def measured_profile(table: Table) -> Profile:
         for part, fj in (("mac", row.energy_fj - clocked), ("register", clocked + row.ports_fj)):
             figures[f"{row.unit} {part}"] = Figure(pj=fj / 1e3, source=source, label="measured")
         areas[row.unit] = row.area_per_mac
+        if curve := _zero_curve(table, row):
+            zeros[row.unit] = curve
     sram, label = _measured_sram(table)
     stale = ""
     if table.stale:
@@ -394,4 +478,6 @@ def measured_profile(table: Table) -> Profile:
         figures=figures | sram,
         measured=True,
         areas=areas,
+        area_source=f"cells of the units, as measured for {table.library}",
+        zeros=zeros,
     )

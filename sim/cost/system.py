@@ -9,8 +9,9 @@ from ..tools.errors import EstimateError
 from .cycles import matvec_cycles
 from .designs import Design, sustained
 from .energy import Parts
-from .memories import DRAM, Memory
-from .profiles import NumberFormat, Profile, accumulator_bits, find_format
+from .formats import NumberFormat, accumulator_bits, find_format
+from .memories import Memory
+from .profiles import Profile
 from .workload import ModelShape, Work, decode, expected_cost, prefill, weights_per_pass
 
 __all__ = ["Estimate", "bandwidth", "check_capacity", "estimate", "step_energy"]
@@ -144,7 +145,7 @@ def check_capacity(model: ModelShape, design: Design, memory: Memory, work: Work
     EstimateError
         If the memory is too small.
     """
-    tables = (model.parameters - model.linear_weights) * find_format(design.head_format).weight_bits
+    tables = (model.parameters - model.linear_weights) * design.head.weight_bits
     weights = (model.linear_weights * design.number_format.weight_bits + tables) / 8e9
     cache = work.kv_reads * design.kv_bits / 8e9
     if weights + cache > memory.gigabytes:
@@ -201,7 +202,7 @@ def estimate(
     passes = ceil(work.tokens / design.shared_tokens)
     head_passes = ceil(work.sequences / design.shared_tokens)
     pass_weights = weights_per_pass(model, work.tokens, design.shared_tokens)
-    linear, head = design.number_format, find_format(design.head_format)
+    linear, head = design.number_format, design.head
     linear_bytes = pass_weights * linear.weight_bits / 8 * passes
     head_bytes = work.head_weights * head.weight_bits / 8 * head_passes
     kv_bytes = (work.kv_reads + work.kv_writes) * design.kv_bits / 8
@@ -267,7 +268,7 @@ def step_energy(
 
 def _moved_bit(memory: Memory, profile: Profile) -> float:
     """Return the energy to move a bit from memory, in pJ; on chip from the largest SRAM."""
-    return DRAM[memory.dram].pj_per_bit if memory.dram else profile.sram_bit(1024)
+    return memory.dram.pj_per_bit if memory.dram else profile.sram_bit(1024)
 
 
 def _product_energy(
@@ -279,8 +280,7 @@ def _product_energy(
     products: list[tuple[NumberFormat, int, int, float]] = [
         (design.number_format, one.n, one.k, one.active * work.tokens) for one in model.linears
     ]
-    head = find_format(design.head_format)
-    products.append((head, model.vocabulary, model.hidden, work.sequences))
+    products.append((design.head, model.vocabulary, model.hidden, work.sequences))
     for kind, n, k, vectors in products:
         figures = profile.mac(kind, k)
         held = figures.pop("register", None)

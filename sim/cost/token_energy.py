@@ -18,9 +18,10 @@ from ..tools.records import record
 from .core.extension import extended_cycles
 from .core_system import core_sizes
 from .datafiles import DATA, read_data
+from .formats import find_format
 from .memories import Dram
 from .model_shapes import MODELS
-from .profiles import find_format, measured_profile
+from .profiles import measured_profile
 from .workload import decode
 
 __all__ = [

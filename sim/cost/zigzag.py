@@ -18,7 +18,7 @@ from ...hw.config import MatVecConfig
 from ..gatelevel.table import LANES, Table, load_table
 from ..tools.errors import EstimateError
 from .designs import Design, own_design, sustained
-from .memories import Memory, find_dram, find_memory
+from .memories import Memory, find_memory
 from .profiles import Profile, measured_profile
 
 __all__ = ["ZigzagCore", "zigzag_core"]
@@ -209,8 +209,8 @@ def _outside(design: Design, outside: Memory, widths: dict[str, int]) -> dict[st
     config, form, clock = design.config, design.number_format, design.clock_mhz / 1000
     assert config is not None
     assert outside.dram is not None
-    dram, share = find_dram(outside.dram), sustained(design, outside)
-    dram_source = f"{outside.dram}, {dram.source} ({dram.boundary})"
+    dram, share = outside.dram, sustained(design, outside)
+    dram_source = f"{dram.name}, {dram.source} ({dram.boundary})"
     bits = outside.gigabytes_per_second * 8 * share.share / clock
     beat = config.rows * config.lanes
     weights = min(beat, int(bits / form.weight_bits))

@@ -5,12 +5,10 @@ import pytest
 
 from trilith.sim.cost.comparison import Equal, mac_area, rival
 from trilith.sim.cost.designs import DESIGNS
+from trilith.sim.cost.formats import FORMATS
 from trilith.sim.cost.memories import find_memory
 from trilith.sim.cost.model_shapes import MODELS
-from trilith.sim.cost.profiles import (
-    FORMATS,
-    find_profile,
-)
+from trilith.sim.cost.profiles import find_profile
 from trilith.sim.cost.system import estimate
 from trilith.sim.tools.errors import EstimateError
 

@@ -4,11 +4,9 @@ import re
 import pytest
 
 from trilith.sim.cost.energy import Product, buffered, matmul_energy, ternary_ratios
+from trilith.sim.cost.formats import FORMATS
 from trilith.sim.cost.memories import DRAM
-from trilith.sim.cost.profiles import (
-    FORMATS,
-    find_profile,
-)
+from trilith.sim.cost.profiles import find_profile
 from trilith.sim.gatelevel import table
 from trilith.sim.gatelevel.table import load_table
 from trilith.sim.tools.errors import EstimateError

@@ -27,7 +27,7 @@ def test_short_names():
 
 def test_every_memory_has_an_energy():
     for memory in MEMORIES.values():
-        assert memory.dram in DRAM or memory.gigabytes_per_second == inf
+        assert memory.dram in DRAM.values() or memory.gigabytes_per_second == inf
 
 
 @pytest.mark.parametrize("value", [0, -1.0, nan, -inf, 1e30])

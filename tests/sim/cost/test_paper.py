@@ -2,9 +2,7 @@ import pytest
 
 from trilith.sim.cost.model_shapes import GPT3, MODELS
 from trilith.sim.cost.paper import paper_energy, paper_ratio
-from trilith.sim.cost.profiles import (
-    find_profile,
-)
+from trilith.sim.cost.profiles import find_profile
 from trilith.sim.tools.errors import EstimateError
 
 #: BitNet (arXiv 2310.11453), Table 1: J for 512 tokens; 7 nm MUL and ADD, 45 nm MUL and ADD.

@@ -7,15 +7,8 @@ import pytest
 from trilith.golden.codes import CODES
 from trilith.hw import MatVecConfig
 from trilith.sim.cost.energy import Product, matmul_energy
-from trilith.sim.cost.profiles import (
-    FORMATS,
-    MissingFigureError,
-    accumulator_bits,
-    engine_format,
-    find_format,
-    find_profile,
-    measured_profile,
-)
+from trilith.sim.cost.formats import FORMATS, accumulator_bits, engine_format, find_format
+from trilith.sim.cost.profiles import MissingFigureError, find_profile, measured_profile
 from trilith.sim.gatelevel import table
 from trilith.sim.tools.errors import EstimateError
 

@@ -11,9 +11,7 @@ from trilith.sim.cost.cycles import matvec_cycles
 from trilith.sim.cost.designs import DESIGNS, Design
 from trilith.sim.cost.memories import MEMORIES, find_memory
 from trilith.sim.cost.model_shapes import MODELS
-from trilith.sim.cost.profiles import (
-    find_profile,
-)
+from trilith.sim.cost.profiles import find_profile
 from trilith.sim.cost.system import estimate
 from trilith.sim.tools.errors import EstimateError
 
