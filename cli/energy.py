@@ -7,7 +7,8 @@ from typing import Any
 from .energy_mac import mac
 from .energy_token import token
 from .options import JsonOptions, command, given_fields, new_app, option
-from .output import Column, Table, print_facts, print_json
+from .output import Column, Table, print_facts, print_json, print_note
+from .technology import TechnologyOptions, chosen_technology
 
 __all__ = ["app"]
 
@@ -22,15 +23,13 @@ class _Sram(StrEnum):
     SMALL, MIDDLE, LARGE = "8", "32", "1024"
 
 
-class _MatmulOptions(JsonOptions):
+class _MatmulOptions(TechnologyOptions, JsonOptions):
     n: int = option(..., "Outputs.", min=1, max=2**31)
     k: int = option(..., "Inputs.", min=1, max=2**31)
     tokens: int = option(1, "Activation vectors.", min=1, max=2**31)
-    profile: str = option(
-        "jouppi7", "Energy figures: horowitz45, jouppi7, bitnet-paper, gate:LIBRARY."
-    )
     dram: str = option(
-        "lpddr5", "Memory of the weights: ddr3 to hbm2e, or none for on-chip weights."
+        "lpddr5",
+        "Memory of the weights: ddr3 to hbm2e, one of --technology, or none for on-chip weights.",
     )
     rows: int = option(
         16, "Outputs that share one read of an activation from its buffer.", min=1, max=2**31
@@ -63,10 +62,11 @@ def matmul(options: _MatmulOptions) -> None:
     from ..sim.cost.energy import Product, matmul_energy
     from ..sim.cost.formats import FORMATS
     from ..sim.cost.memories import find_dram
-    from ..sim.cost.profiles import MissingFigureError, find_profile
+    from ..sim.cost.profiles import MissingFigureError
 
-    profile = find_profile(options.profile)
-    memory = None if options.dram == "none" else find_dram(options.dram)
+    technology = chosen_technology(options)
+    profile, own = technology.profile, technology.memories.get(options.dram)
+    memory = None if options.dram == "none" else own.dram if own else find_dram(options.dram)
     product = Product(**given_fields(options, Product), sram_kilobytes=int(options.sram))
     found, refused = [], {}
     for number_format in FORMATS.values():
@@ -78,7 +78,7 @@ def matmul(options: _MatmulOptions) -> None:
         mac = profile.mac(number_format, options.k, options.adder_bits)
         found.append((number_format.name, parts, mac))
     assumptions = {
-        "profile": f"{profile.name}: {profile.node}; {profile.boundary}",
+        "profile": technology.text,
         "weights": f"{options.dram}: {memory.pj_per_bit:.3g} pJ/bit, {memory.boundary} "
         f"({memory.source})"
         if memory
@@ -108,26 +108,33 @@ def matmul(options: _MatmulOptions) -> None:
 def _print_matmul(found: list[tuple[str, Any, Any]]) -> None:
     """Print the energies of a product: name, parts, and figures of a MAC of each format."""
     fp16 = next((parts for name, parts, _ in found if name == "fp16"), None)
+    name = Column("format", 0, 12, "<")
+    print_note("nJ of the product")
     Table(
-        Column("format", 0, 11, "<"),
-        Column("nJ: MAC", lambda row: row[1].mac / 1e3, 9, ".2f"),
+        name,
+        Column("MAC", lambda row: row[1].mac / 1e3, 11, ".2f"),
         Column(
             "register",
             lambda row: row[1].register / 1e3 if "register" in row[2] else None,
             0,
             ".2f",
         ),
-        Column("SRAM", lambda row: row[1].sram / 1e3, 8, ".2f"),
-        Column("DRAM", lambda row: row[1].dram / 1e3, 10, ".2f"),
-        Column("total", lambda row: row[1].total / 1e3, 10, ".2f"),
-        Column("FP16 / format: MAC", lambda row: fp16 and fp16.mac / row[1].mac, form=".1f"),
-        Column("total", lambda row: fp16 and fp16.total / row[1].total, form=".1f"),
+        Column("SRAM", lambda row: row[1].sram / 1e3, 11, ".2f"),
+        Column("DRAM", lambda row: row[1].dram / 1e3, 11, ".2f"),
+        Column("total", lambda row: row[1].total / 1e3, 11, ".2f"),
+    ).rows(found)
+    print_note("\nFP16 over the format, and pJ of a MAC")
+    Table(
+        name,
+        Column("MAC", lambda row: fp16 and fp16.mac / row[1].mac, 6, ".1f"),
+        Column("total", lambda row: fp16 and fp16.total / row[1].total, 6, ".1f"),
         Column(
             "pJ per MAC",
             lambda row: ", ".join(f"{part} {figure.pj:.4g}" for part, figure in row[2].items()),
             form="<",
         ),
     ).rows(found)
+    print()
 
 
 class _PaperOptions(JsonOptions):

@@ -88,12 +88,13 @@ class _Use:
     ----------
     needs : one of these must hold
     excludes : none of these may hold
-    alone : no other option may be given, but for ``--json``
+    alone : no other option may be given, but for ``--json`` and those of ``beside``
     """
 
     needs: tuple[str, ...] = ()
     excludes: tuple[str, ...] = ()
     alone: bool = False
+    beside: tuple[str, ...] = ()
 
 
 def _field(default: Any, info: Any, use: _Use) -> Any:
@@ -108,6 +109,7 @@ def option(
     needs: tuple[str, ...] = (),
     excludes: tuple[str, ...] = (),
     alone: bool = False,
+    beside: tuple[str, ...] = (),
     **settings: Any,
 ) -> Any:
     """Make a dataclass field that is an option of the command line.
@@ -117,11 +119,11 @@ def option(
     default : value where the option is not given; ``...`` for an option that must be given
     text : the help
     names : declarations such as ``--json``; by default the field's name
-    needs, excludes, alone : see ``_Use``
+    needs, excludes, alone, beside : see ``_Use``
     settings : arguments of ``typer.Option``; ``min`` and ``max`` are the legal range
     """
     settings.setdefault("show_default", default not in (..., None, False))
-    use = _Use(needs=needs, excludes=excludes, alone=alone)
+    use = _Use(needs=needs, excludes=excludes, alone=alone, beside=beside)
     return _field(default, typer.Option(*names, help=text, **settings), use)
 
 
@@ -360,7 +362,7 @@ def _check_use(name: str, use: _Use, given: list[str], values: dict[str, str]) -
         )
     excludes = [*filter(holds, use.excludes)]
     if use.alone:
-        others = [other for other in given if other not in (name, "--json")]
+        others = [other for other in given if other not in (name, "--json", *use.beside)]
         name, excludes = (others[0], [name]) if others else (name, excludes)
     if excludes:
         raise OptionError(f"{name} must not be given with {excludes[0]}, which does not use it")

@@ -14,7 +14,7 @@ from ..sim.cost.datafiles import read_data
 from ..sim.cost.designs import DESIGNS, Design
 from ..sim.cost.energy import ternary_ratios
 from ..sim.cost.formats import FORMATS, accumulator_bits
-from ..sim.cost.memories import EFFICIENCY, Memory
+from ..sim.cost.memories import EFFICIENCY, Memory, find_dram
 from ..sim.cost.model_shapes import GPT3, MODELS
 from ..sim.cost.paper import paper_energy, paper_ratio
 from ..sim.cost.profiles import find_profile
@@ -89,7 +89,7 @@ def _memory(gigabytes_per_second: float) -> Memory:
     return Memory(
         name="any",
         gigabytes_per_second=gigabytes_per_second,
-        dram="hbm2",
+        dram=find_dram("hbm2"),
         source="a bandwidth to compare with",
     )
 

@@ -24,13 +24,17 @@ class Equal(StrEnum):
     BANDWIDTH = "bandwidth"
     POWER = "power"
 
-    @property
-    def meaning(self) -> str:
-        """The quantity in words, with the source of its figures."""
+    def meaning(self, profile: Profile) -> str:
+        """Say what the quantity is, with the source of its figures.
+
+        Parameters
+        ----------
+        profile : the figures
+        """
+        areas = profile.area_source if profile.areas else _AREAS["source"]
         return {
             Equal.MACS: "as many MACs per cycle",
-            Equal.AREA: f"arithmetic of the same area ({_AREAS['source']}; as measured by profiles "
-            "gate:LIBRARY)",
+            Equal.AREA: f"arithmetic of the same area ({areas})",
             Equal.BANDWIDTH: "the same memory, and arithmetic that is never the bound, on both "
             "sides",
             Equal.POWER: "the same power of arithmetic at full rate, by the energy profile",
@@ -51,13 +55,15 @@ def mac_area(number_format: NumberFormat, k: int, profile: Profile | None = None
     EstimateError
         If there is no area for the format.
     """
+    areas, where = _AREAS["um2"], _AREAS["node"]
     if profile is not None and profile.areas:
-        return _area(number_format.measured, profile.areas, f"profile {profile.name}")
-    published: Mapping[str, float] = _AREAS["um2"]
+        areas, where = profile.areas, f"profile {profile.name}"
+        if profile.measured:
+            return _area(number_format.measured, areas, where)
     units = [name for name in (number_format.multiply, number_format.add) if name is not None]
-    area = sum((_area(name, published, _AREAS["node"]) for name in units), 0.0)
+    area = sum((_area(name, areas, where) for name in units), 0.0)
     if number_format.add is None:
-        area += published["int8 add"] * accumulator_bits(number_format, k) / 8
+        area += _area("int8 add", areas, where) * accumulator_bits(number_format, k) / 8
     return area
 
 

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from ..tools.errors import EstimateError
 
-__all__ = ["DATA", "find", "read_data"]
+__all__ = ["DATA", "find", "read_data", "read_toml"]
 
 #: Folder of the data files of the cost model.
 DATA = Path(__file__).parent / "data"
@@ -18,11 +18,17 @@ _Record = TypeVar("_Record")
 
 @cache
 def read_data(file: Path) -> dict[str, Any]:
-    """Read a TOML file, once in a process.
+    """Read a data file of this package, once in a process.
 
     Parameters
     ----------
     file : the file; callers must not change what is returned
+    """
+    return read_toml(file)
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file.
 
     Raises
     ------

@@ -4,10 +4,10 @@ import csv
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from itertools import product
 from math import prod
@@ -26,9 +26,9 @@ from ..tools.pool import process_pool
 from ..tools.toolchain import remedy
 from .comparison import mac_area
 from .designs import own_design
-from .memories import find_memory
+from .memories import Memory, find_memory
 from .model_shapes import MODELS, find_model
-from .profiles import find_profile
+from .profiles import Profile, find_profile
 from .system import estimate
 
 __all__ = ["Grid", "pareto", "run_sweep"]
@@ -71,10 +71,10 @@ class Grid:
     models : names or files of models, see ``find_model``
     lanes, rows, tokens : sizes of the engine, see ``MatVecConfig``
     clocks : clock frequencies in MHz
-    memories : names of memories, see ``find_memory``
+    memories : memories by the names that they have in the table
     contexts, batches : tokens that a sequence attends to, and sequences; 1 to 2²⁰
     code : weight code of the engine, which sets the bits of a weight
-    profile : energy figures, see ``find_profile``
+    profile : energy figures
 
     Raises
     ------
@@ -89,20 +89,19 @@ class Grid:
     rows: tuple[int, ...]
     tokens: tuple[int, ...] = (1,)
     clocks: tuple[float, ...] = (250.0,)
-    memories: tuple[str, ...] = ("lpddr5",)
+    memories: Mapping[str, Memory] = field(
+        default_factory=lambda: {"lpddr5": find_memory("lpddr5")}
+    )
     contexts: tuple[int, ...] = (512,)
     batches: tuple[int, ...] = (1,)
     code: str = "base3"
-    profile: str = "jouppi7"
+    profile: Profile = field(default_factory=lambda: find_profile("jouppi7"))
 
     def __post_init__(self) -> None:
         if not 1 <= len(self) <= _MOST:
             raise EstimateError(f"a sweep must have from 1 to {_MOST} points, not {len(self)}")
-        find_profile(self.profile)
         for name in self.models:
             find_model(name)
-        for name in self.memories:
-            find_memory(name)
         for lanes, rows, tokens in product(self.lanes, self.rows, self.tokens):
             _config(lanes, rows, tokens, self.code)
         for name, values in (("context", self.contexts), ("batch", self.batches)):
@@ -130,7 +129,6 @@ def _config(lanes: int, rows: int, tokens: int, code: str) -> MatVecConfig:
 
 def _evaluate(grid: Grid, chunk: Sequence[tuple[int, tuple[Any, ...]]]) -> list[dict[str, Any]]:
     """Return the rows of some points."""
-    profile = find_profile(grid.profile)
     models = {name: find_model(name) for name in grid.models}
     rows = []
     for index, values in chunk:
@@ -141,10 +139,10 @@ def _evaluate(grid: Grid, chunk: Sequence[tuple[int, tuple[Any, ...]]]) -> list[
         result = estimate(
             model,
             design,
-            find_memory(point["memory"]),
+            grid.memories[point["memory"]],
             context=point["context"],
             batch=point["batch"],
-            profile=profile,
+            profile=grid.profile,
         )
         area = mac_area(design.number_format, model.widest_k) * config.macs_per_clock
         rows.append(
@@ -256,7 +254,7 @@ def run_sweep(
     for row, front in zip(table, pareto(table), strict=True):
         del row["index"]
         row["pareto"] = front
-    described = {"grid": asdict(grid), "label": "modelled", "rows": table}
+    described = {"grid": _without_infinity(asdict(grid)), "label": "modelled", "rows": table}
     with new_files(files, inputs=inputs, force=force) as making:
         with (making / files[0].name).open("w", encoding="utf-8", newline="") as file:
             writer = csv.DictWriter(file, list(table[0]), lineterminator="\n")
@@ -267,11 +265,19 @@ def run_sweep(
     return table
 
 
+def _without_infinity(value: Any) -> Any:
+    """Replace infinite numbers, which JSON does not have, by None."""
+    if isinstance(value, dict):
+        return {key: _without_infinity(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [*map(_without_infinity, value)]
+    return None if value == math.inf else value
+
+
 def _key(grid: Grid) -> str:
     """Make a text that differs where a sweep's rows may: its values, models, figures, version."""
     models = [find_model(name) for name in grid.models]
-    memories = [find_memory(name) for name in grid.memories]
-    parts = (asdict(grid), models, memories, find_profile(grid.profile), version("trilith"))
+    parts = (asdict(grid), models, version("trilith"))
     return hashlib.sha256(repr(parts).encode("utf-8", "replace")).hexdigest()
 
 

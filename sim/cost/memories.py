@@ -34,6 +34,7 @@ class Dram:
     pj_per_bit : energy in pJ, 0 or more
     boundary : what the figure covers; this alone explains a threefold spread
     source : publication
+    label : ``published``, ``measured``, ``modelled``, or ``given`` by an option
 
     Raises
     ------
@@ -47,6 +48,7 @@ class Dram:
     pj_per_bit: float
     boundary: str
     source: str
+    label: str = "published"
 
     def __post_init__(self) -> None:
         with estimate_errors():

@@ -298,7 +298,12 @@ def read_profile(values: Mapping[str, Any], where: str) -> Profile:
         If a key is unknown or missing, or a value is not legal.
     """
     entries = record(_Entries, values, where)
-    base = find_profile(entries.based_on) if entries.based_on else None
+    base = None
+    if entries.based_on is not None:
+        try:
+            base = find_profile(entries.based_on)
+        except EstimateError as error:
+            raise EstimateError(f"{where}: based_on: {error}") from None
     figures = dict(base.figures) if base else {}
     areas, sources = dict(base.areas) if base else {}, []
     for place, entry in enumerate(entries.energy, 1):
@@ -323,7 +328,7 @@ def read_profile(values: Mapping[str, Any], where: str) -> Profile:
         node=entries.node,
         boundary=entries.boundary,
         figures=figures,
-        adder_bits=entries.adder_bits,
+        adder_bits=entries.adder_bits or (base.adder_bits if base else None),
         measured=entries.measured or (base is not None and base.measured),
         areas=areas,
         area_source="; ".join(sources) or (base.area_source if base else ""),

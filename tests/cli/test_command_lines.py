@@ -77,7 +77,7 @@ LEGAL = {
     "energy paper": "",
     "energy token": "",
     "zigzag": "--out new.yaml",
-    "sweep": "--out new --rows 1 --tokens 1 --clock 250",
+    "sweep": "--out new --rows 1 --tokens 1 --clock-mhz 250",
     "claims": "",
     "characterize": "--library new --liberty tiny.lib",
     "fpga boards": "",

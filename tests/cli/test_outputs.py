@@ -9,7 +9,7 @@ import pytest
 
 from trilith.hw.config import PRESETS
 
-POINT = ("--rows", "1", "--clock", "250", "--tokens", "1")
+POINT = ("--rows", "1", "--clock-mhz", "250", "--tokens", "1")
 SMALL = ("--lanes", "5", "--rows", "1", "--k-max", "9", "--n-max", "3")
 
 #: Arguments of each verb in front of its output, those behind it, and a file that it writes.

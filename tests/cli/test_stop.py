@@ -16,7 +16,7 @@ import pytest
 
 SMALL = ("--lanes", "5", "--rows", "1", "--k-max", "9", "--n-max", "3")
 #: 450 points, which processes share.
-GRID = ("--rows", "1,2,4,8,16,32", "--tokens", "1,2,3,4,5", "--clock", "100,200,300")
+GRID = ("--rows", "1,2,4,8,16,32", "--tokens", "1,2,3,4,5", "--clock-mhz", "100,200,300")
 GRID += ("--context", "1,2,3,4,5")
 
 #: Quick commands that write, with ``{}`` for the name of what they write.

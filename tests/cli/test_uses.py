@@ -19,14 +19,16 @@ ALWAYS = {
     "model convert": "quantize i2s-layout type42 to hidden-act",
     "model verify": "quantize i2s-layout type42",
     "model compile": "quantize i2s-layout type42 hidden-act out force core",
-    "estimate": "design memory bandwidth capacity clock profile validation",
+    "estimate": "design memory bandwidth-gb-s capacity-gb memory-pj-per-bit clock-mhz technology "
+    "lanes rows tokens code validation list write-technology",
     "energy mac": "library",
-    "energy matmul": "n k tokens profile dram rows sram adder-bits",
+    "energy matmul": "n k tokens technology dram rows sram adder-bits",
     "energy paper": "config tokens",
     "energy token": "context dram library",
     "zigzag": "out preset library memory force lanes rows tokens act-bits code k-max n-max "
     "levels-per-stage target",
-    "sweep": "out model lanes rows tokens clock memory context batch code profile scheduler force",
+    "sweep": "out model lanes rows tokens clock-mhz memory context batch code technology scheduler "
+    "force",
     "claims": "",
     "characterize": "library liberty unit all search",
     "fpga boards": "",
@@ -133,12 +135,12 @@ CASES = [
         for more in (
             "--design micro",
             "--memory ddr3",
-            "--bandwidth 9",
-            "--capacity 9",
+            "--bandwidth-gb-s 9",
+            "--capacity-gb 9",
             "--context 9",
             "--batch 2",
             "--prompt 9",
-            "--clock 9",
+            "--clock-mhz 9",
             "--profile jouppi7",
             "--versus fp16",
         )
@@ -150,12 +152,26 @@ CASES = [
             f"--{more.split()[0]} must not be given with --design {core}, which does not use it",
         )
         for core in CORE_DESIGNS
-        for more in ("batch 2", "prompt 9", "versus fp16")
+        for more in ("batch 2", "prompt 9", "versus fp16", "head fp16", "cache-bits 8")
     ),
     *(
         ("estimate", f"--{more} 8", f"--{more} .* without --design core or --design core-kv260, ")
-        for more in ("lanes", "rows", "vector-lanes", "attention-lanes", "memory-width")
+        for more in ("vector-lanes", "attention-lanes", "memory-width")
     ),
+    *(
+        (verb, f"{needed} --profile jouppi7 --technology a", "--profile .* with --technology")
+        for verb, needed in (
+            ("estimate", ""),
+            ("energy matmul", "--n 9 --k 9"),
+            ("sweep", "--out a"),
+        )
+    ),
+    ("estimate", "--force", "--force must not be given without --write-technology"),
+    *(
+        ("estimate", f"{more} --write-technology a", f"{more.split()[0]} .* with --write-techn")
+        for more in ("--design micro", "--lanes 8", "--versus fp16", "--context 9")
+    ),
+    ("estimate", "--list --memory ddr3", "--memory must not be given with --list"),
     ("estimate", "bitnet-2b4t --validation", "MODEL .* with --validation"),
     (
         "energy matmul",
