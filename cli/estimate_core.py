@@ -42,7 +42,7 @@ def print_core(
     profile = technology.profile
     with status("following the token in the cycle model"):
         result = estimate_core(shape, core, memory, context=context, profile=profile)
-    facts = _assumptions(core, memory, technology, context) | facts
+    facts = facts | _assumptions(core, memory, technology, context)
     used = used_figures(shape, [core.design], memory, profile)
     costs = money(technology, result.tokens_per_second, result.joules_per_token)
     if as_json:

@@ -3,6 +3,7 @@
 import re
 from dataclasses import replace
 from math import inf
+from pathlib import Path
 
 import pytest
 
@@ -102,6 +103,15 @@ def test_every_figure_and_its_origin(tmp_path):
         "64 bits of SRAM, 32 KB": (4.5, "published", "a memory compiler"),
         "bit of memory": (2.5, "published", "a data sheet; device"),
     }
+
+
+def test_the_example_of_the_documentation(tmp_path):
+    page = (Path(__file__).parents[3] / "docs" / "estimates.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    technology = read_technology(written(tmp_path, example))
+    memory = technology.memory(None)
+    assert (memory.name, memory.gigabytes_per_second) == ("stack", 800)
+    assert estimate(BITNET, ARRAY, memory, profile=technology.profile).joules_per_token > 0
 
 
 def test_a_file_may_begin_with_the_figures_of_a_profile(tmp_path):
