@@ -173,7 +173,7 @@ def _mj(part: str) -> Callable[[tuple[Any, Any]], float | None]:
 
     def cell(cells: tuple[Any, Any]) -> float | None:
         found = energies(cells[1])
-        return found and found[part] * 1e-9 / cells[1].work.tokens
+        return None if found is None else found[part] * 1e-9 / cells[1].work.tokens
 
     return cell
 

@@ -332,7 +332,7 @@ def read_profile(values: Mapping[str, Any], where: str) -> Profile:
         measured=entries.measured or (base is not None and base.measured),
         areas=areas,
         area_source="; ".join(sources) or (base.area_source if base else ""),
-        zeros=(base.zeros if base else {}) | _read_zeros(entries.zeros, figures, where),
+        zeros={**(base.zeros if base else {}), **_read_zeros(entries.zeros, figures, where)},
     )
 
 
