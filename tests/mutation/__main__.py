@@ -9,6 +9,7 @@ from pathlib import Path
 from trilith.sim.tools.cache import build_folder
 
 from .campaign import BUDGETS, ROOMS, Campaign, Result, sample
+from .coverage_map import digest
 
 CHECKOUT = Path(__file__).parents[2]
 EXPLAINED = Path(__file__).with_name("survivors.toml")
@@ -23,16 +24,20 @@ def explained() -> dict[str, str]:
 def report(results: list[Result]) -> int:
     """Print the kill rate of each room and the survivors; return the number without a reason."""
     reasons = explained()
-    print(f"\n{'room':<20}{'tried':>7}{'equivalent':>12}{'killed':>8}{'survived':>10}{'rate':>8}")
+    print(
+        f"\n{'room':<20}{'tried':>7}{'equivalent':>12}{'killed':>8}{'survived':>10}{'open':>6}{'rate':>8}"
+    )
     for room in [*ROOMS, "all"]:
         own = [one for one in results if room in (one.room, "all")]
         count = Counter(one.status for one in own)
         killed, tried = count["killed"] + count["timeout"], len(own) - count["equivalent"]
+        # Survivors of some tests: others that execute their lines did not run.
+        left = sum(one.status == "survived" and one.left > 0 for one in own)
         if own:
             rate = f"{killed / tried:.1%}" if tried else "-"
             print(
                 f"{room:<20}{len(own):>7}{count['equivalent']:>12}{killed:>8}"
-                f"{count['survived']:>10}{rate:>8}"
+                f"{count['survived'] - left:>10}{left:>6}{rate:>8}"
             )
     unexplained = 0
     for one in results:
@@ -73,7 +78,9 @@ def main(arguments: list[str] | None = None) -> int:
     results = []
     for number, (room, mutant) in enumerate(chosen, 1):
         if options.report:
-            found = campaign.stored(mutant, (CHECKOUT / mutant.file).read_text())
+            source = (CHECKOUT / mutant.file).read_text()
+            # Survivors too that newer tests may kill.
+            found = campaign.store.results.get((mutant.name, digest(source)))
             results += [found] if found else []
             continue
         result = campaign.try_mutant(mutant, room, BUDGETS[0 if options.quick else -1])
