@@ -20,7 +20,6 @@ def main(folder: Path) -> None:
         rows=(1, 2, 4, 8, 16, 32),
         tokens=(1, 4),
         clocks=(250.0, 1000.0),
-        memories=("lpddr5",),
         batches=(4,),
     )
     folder.mkdir(parents=True)
