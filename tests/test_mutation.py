@@ -5,6 +5,7 @@
 """
 
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -220,6 +221,33 @@ def test_faults_are_killed_by_the_tests_that_execute_them(checkout, campaign, me
         if measured and status == "survived":
             assert result.run == run
     assert file.read_text() == before == (campaign.bench.folder / "golden/area.py").read_text()
+
+
+def test_what_fails_without_a_change_kills_nothing(checkout, campaign):
+    """A test that has become wrong, and a process that ends."""
+    tests, file = checkout / "tests/golden/test_area.py", checkout / "golden/area.py"
+    assert list(campaign.measure())
+    mutant = find(file, "area: a < 0 -> (a <= 0)")
+    for name, text in (("wrong", "assert area(2, 3) == 7"), ("ends", "import os; os._exit(1)")):
+        before = tests.read_text()
+        copy = campaign.bench.folder / "tests/golden/test_area.py"
+        copy.write_text(before.replace("assert area(2, 3) == 6", text))
+        if name == "wrong":
+            result = campaign.try_mutant(mutant, "golden numerics")
+            assert (result.status, result.by) == ("survived", "")
+        else:
+            with pytest.raises(RuntimeError, match=r"^the tests must end without any change; see "):
+                campaign.try_mutant(find(file, "area: a * b -> (a + b)"), "golden numerics")
+        copy.write_text(before)
+
+
+def test_a_mutant_that_ends_the_process_is_killed(checkout, campaign):
+    file = checkout / "golden/area.py"
+    mutant = find(file, "area: a * b -> (a + b)")
+    result = campaign.try_mutant(
+        replace(mutant, text="__import__('os')._exit(1)"), "golden numerics"
+    )
+    assert (result.status, result.by) == ("killed", "broken")
 
 
 def test_results_are_kept_until_the_source_or_the_tests_change(checkout, campaign, tmp_path):

@@ -216,15 +216,10 @@ class Campaign:
                 left += dropped
                 if not kept:
                     continue
-                expected = self._seconds(kept)
-                spent += expected
-                answer = self.bench.run_changed(
-                    mutant.file, mutant.apply(source), kept, START + PATIENCE * expected
-                )
-                run += len(answer["seconds"])
-                if answer["status"] in ("failed", "broken", "timeout"):
-                    status = "timeout" if answer["status"] == "timeout" else "killed"
-                    by = answer["failed"][0] if answer["failed"] else answer["status"]
+                spent += self._seconds(kept)
+                status, by, count = self._judge(mutant, source, kept)
+                run += count
+                if status != "survived":
                     break
         if status == "survived" and self._same_netlists(mutant, source):
             status = "equivalent"
@@ -241,6 +236,42 @@ class Campaign:
             budget=budget,
             seconds=round(time.monotonic() - begin, 2),
         )
+
+    def _judge(
+        self, mutant: Mutant, source: str, tests: dict[str, list[str]]
+    ) -> tuple[str, str, int]:
+        """Run tests against a mutant; return its status, what killed it, and their number.
+
+        What fails must pass without the change, or it does not count and the others run.
+
+        Raises
+        ------
+        RuntimeError
+            If the tests end without an answer, or take too long, whatever the source is.
+        """
+        left = dict(tests)
+        while left:
+            seconds = START + PATIENCE * self._seconds(left)
+            answer = self.bench.run_changed(mutant.file, mutant.apply(source), left, seconds)
+            count = len(answer["seconds"])
+            if answer["status"] in ("passed", "none"):
+                return "survived", "", count
+            failed = answer["failed"][:1]
+            file = failed[0].split("::")[0] if failed else ""
+            # A file that cannot be imported fails as a whole.
+            again = {file: failed if "::" in failed[0] else []} if failed else left
+            if self.bench.run(again, seconds)["status"] == "passed":
+                status = "timeout" if answer["status"] == "timeout" else "killed"
+                return status, failed[0] if failed else answer["status"], count
+            if not failed:
+                raise RuntimeError(
+                    f"the tests must end without any change; see {self.bench.folder}/output.log"
+                )
+            names = [name for name in left[file] or self.map.names(file) if name not in failed]
+            left = {name: ones for name, ones in left.items() if name != file}
+            if names and "::" in failed[0]:
+                left[file] = names
+        return "survived", "", 0
 
     def _same_netlists(self, mutant: Mutant, source: str) -> bool:
         """Whether a mutant in code that makes hardware changes no netlist of its room."""

@@ -203,6 +203,10 @@ class CoverageMap:
             rest = [file for file in rest if file not in self.measured]
         return stages + [{file: self._all(file)} for file in rest]
 
+    def names(self, file: str) -> list[str]:
+        """Names of the measured tests of a file."""
+        return self.measured[file].names if file in self.measured else []
+
     def _all(self, file: str) -> list[str]:
         """Names of all tests of a file; empty, which means all, if the file is not measured."""
         one = self.measured.get(file)
