@@ -275,8 +275,9 @@ class Campaign:
 
     def _same_netlists(self, mutant: Mutant, source: str) -> bool:
         """Whether a mutant in code that makes hardware changes no netlist of its room."""
-        builds = "elaborate" in mutant.scope or " m," in f" {self._signature(mutant, source)}"
-        if not mutant.file.startswith("hw/") or not builds:
+        if not (mutant.file.startswith("hw/") and mutant.file.endswith(".py")):
+            return False
+        if "elaborate" not in mutant.scope and "m:Module" not in self._signature(mutant, source):
             return False
         folder = str(Path(mutant.file).parent)
         if folder not in self._netlists:
@@ -288,7 +289,7 @@ class Campaign:
     def _signature(mutant: Mutant, source: str) -> str:
         """Parameters of the function that a mutant is in."""
         first = scopes_of(source).get(mutant.scope, (0, 0))[0]
-        return " ".join(source.splitlines()[max(first - 1, 0) : first + 3])
+        return "".join(source.split("\n")[max(first - 1, 0) : first + 3]).replace(" ", "")
 
     def _seconds(self, tests: Mapping[str, list[str]]) -> float:
         return sum(
