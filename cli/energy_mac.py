@@ -23,6 +23,7 @@ _ROWS = (1, 2, 4, 8, 16, 32, 64)
 
 class _Options(JsonOptions):
     library: list[str] | None = option(None, "Cell library; may be repeated. Default: all.")
+    every: bool = option(False, "Print every measured unit too, in a wide table.", "--all")
 
 
 def mac(options: _Options) -> None:
@@ -33,14 +34,15 @@ def mac(options: _Options) -> None:
     figures are a lower bound. Energy is that of cells, with weight decoder and all registers;
     "placed" adds ports, wires and a clock tree. The first table of a library has the best measured
     variant of each format, with 16 lanes and one row, at the fastest clock at which each format has
-    a unit that meets it. Energy with ports decides. The activation buffer is 8 KB, for 2560
-    outputs. Cells of systolic arrays stand beside the best dot product of their format. Arrays that
-    are published after routing in ASAP7 are compared with the same arrays as placed here.
+    a unit that meets it. Energy with ports decides. With --all, or with --json, every measured unit
+    is printed too. The activation buffer is 8 KB, for 2560 outputs. Cells of systolic arrays stand
+    beside the best dot product of their format. Arrays that are published after routing in ASAP7
+    are compared with the same arrays as placed here.
 
     Examples:
       trilith energy mac
 
-      trilith energy mac --library asap7 --json
+      trilith energy mac --library asap7 --all
     """
     from ..sim.cost.energy import buffered
     from ..sim.gatelevel.table import library_names, load_table
@@ -62,8 +64,9 @@ def mac(options: _Options) -> None:
                 f"{library.stale} of the {len(library.rows)} rows of {library.library} are of an "
                 "earlier method (docs/energy.md): 'trilith characterize --all' measures them again"
             )
-        _print_library(library)
-        _print_notes(library)
+        if options.every:
+            _print_library(library)
+        _print_notes(library, every=options.every)
         _print_buffers(buffers)
         _print_systolic(library)
         _print_arrays(_arrays(library))
@@ -128,42 +131,63 @@ def _print_best(library: "Library") -> None:
         "1 row (measured; fJ per MAC)"
     )
     columns = [
-        Column("format", "format", 16, "<"),
+        Column("format", "format", 15, "<"),
         Column("levels", "levels_per_stage"),
-        Column("variant", lambda row: row.variant or "-", form="<"),
-        Column("flip-flops", "flip_flops", form=".1f"),
+        Column("FFs", "flip_flops", 4, form=".1f"),
         Column("cells", "energy_fj", form=".1f"),
         Column("with ports", "with_ports_fj", form=".1f"),
         *(
-            Column(f"over {code}", lambda row, code=code: row.over[code], form=".2f")
+            Column(f"/{code}", lambda row, code=code: row.over[code], form=".2f")
             for code in COMPARED_CODES
         ),
     ]
     if any(one.placed_fj for one in headline):
         columns += [
             Column("placed", "placed_fj", form=".1f"),
-            Column("placed, over escape", "placed_over_escape", form=".2f"),
+            Column("placed/escape", "placed_over_escape", form=".2f"),
         ]
     Table(*columns).rows(headline)
-    others = [one for one in found if one not in headline]
-    if others:
-        print_note(
-            "Best of each format at other clocks, with more rows, and of the units above on other "
-            "operands; fJ per MAC with ports:"
-        )
-        shapes = dict.fromkeys(map(_shape, others))
-        Table(
-            Column("format", lambda row: row[0].format, 16, "<"),
+    print_facts(
+        [
+            ("FFs", "flip-flops per MAC"),
             *(
-                Column(_shape_name(shape, clock), partial(_of_shape, shape=shape))
-                for shape in shapes
+                (f"/{code}", f"energy with ports over that of ternary {code}")
+                for code in COMPARED_CODES
             ),
-        ).rows(
-            [one for one in others if one.format == name]
-            for name in dict.fromkeys(one.format for one in others)
-        )
+            *(("variant", f"{one.format}: {one.variant}") for one in headline if one.variant),
+        ]
+    )
+    others = [one for one in found if one not in headline]
+    _print_others(
+        "Best of each format at other clocks and with more rows; fJ per MAC with ports, and over "
+        "escape:",
+        [one for one in others if one.operands == "trained"],
+        clock,
+    )
+    _print_others(
+        "Units of the first table on other operands; fJ per MAC with ports, and over escape:",
+        [one for one in others if one.operands != "trained"],
+        clock,
+    )
     for name, missed in library.missing().items():
         print_note(f"{name}: no measured variant meets {missed:g} GHz")
+
+
+def _print_others(note: str, others: list["Best"], clock: float) -> None:
+    """Print units of other shapes, one row per format; nothing where there are none."""
+    if not others:
+        return
+    print_note(note)
+    Table(
+        Column("format", lambda row: row[0].format, 16, "<"),
+        *(
+            Column(_shape_name(shape, clock), partial(_of_shape, shape=shape), 13)
+            for shape in dict.fromkeys(map(_shape, others))
+        ),
+    ).rows(
+        [one for one in others if one.format == name]
+        for name in dict.fromkeys(one.format for one in others)
+    )
 
 
 def _shape(one: "Best") -> tuple[float, int, str]:
@@ -216,10 +240,10 @@ def _print_library(library: "Library") -> None:
     ).rows(row for row in library.rows if row.clock_ghz == library.common_clock)
 
 
-def _print_notes(library: "Library") -> None:
+def _print_notes(library: "Library", *, every: bool) -> None:
     """Explain the columns, and print where the figures come from."""
-    facts = [
-        ("levels", "levels of adders between two registers"),
+    facts = [("levels", "levels of adders between two registers")]
+    wide = [
         ("columns", f"all columns right of the energies are at {library.common_clock:g} GHz"),
         (
             "unit/ternary",
@@ -231,17 +255,20 @@ def _print_notes(library: "Library") -> None:
             "energy of the best FP16 unit with an FP32 result, with the same lanes, rows, clock "
             "and operands, over the unit's",
         ),
+        ("clock pins", "the part of the energy that flip-flops use inside because of the clock"),
+        ("with glitches", "a delay of one unit per cell is simulated; without ports"),
+    ]
+    if any(not row.met for row in library.rows):
+        wide.append(("!", "the clock is too fast: the energy is that of a circuit that fails"))
+    facts += [
+        *(wide if every else ()),
         ("with ports", "the charge of clock and input pins, which no cell drives, is added"),
         (
             "placed",
             "placed, not routed: cells, ports, estimated wires and a clock tree; gates are sized "
             "without wires",
         ),
-        ("clock pins", "the part of the energy that flip-flops use inside because of the clock"),
-        ("with glitches", "a delay of one unit per cell is simulated; without ports"),
     ]
-    if any(not row.met for row in library.rows):
-        facts.append(("!", "the clock is too fast: the energy is that of a circuit that fails"))
     refused = max((row.refused for row in library.rows), default=0.0)
     if refused:
         facts.append(("lower bounds", f"for up to {lower_bound(refused)}"))
@@ -294,21 +321,22 @@ def _print_systolic(library: "Library") -> None:
     )
     Table(
         Column("format", lambda one: one.cell.format, 16, "<"),
-        Column("flip-flops", lambda one: one.cell.flip_flops_per_mac, form=".1f"),
+        Column("FFs", lambda one: one.cell.flip_flops_per_mac, 5, form=".1f"),
         Column("area", lambda one: one.cell.area_per_mac, form=".1f"),
         Column("max GHz", lambda one: one.cell.max_ghz, form=".2f"),
         Column("cell", _cell_energy),
         Column("over ternary", "over_ternary", form=".2f"),
         Column("dot product", "dot_fj", form=".1f"),
         Column("cell/dot", "over_dot", form=".2f"),
-        Column("dot, held weights", "held_fj", form=".1f"),
+        Column("dot, held", "held_fj", form=".1f"),
     ).rows(found)
     facts = [
         ("ternary", "two bits of a weight in its cell, for every code; without a weight decoder"),
+        ("dot, held", "the dot product on held weights"),
         ("cell", "without the memory of partial sums, and without a chain that loads the weights"),
         (
             "weights",
-            f"stay for {some.vectors} vectors; those of dot products on held-weights for fewer",
+            f"stay for {some.vectors} vectors; those of the dot product on held weights for fewer",
         ),
     ]
     if any(not one.cell.met for one in found):
@@ -340,10 +368,15 @@ def _print_arrays(arrays: list["ArrayEnergy"]) -> None:
     if not arrays:
         return
     published = {one.size: one for one in arrays if one.source}
+    activities = list(dict.fromkeys(one.activity for one in arrays))
     print_note("Systolic arrays of INT8 with 32-bit accumulators at 667 MHz, in pJ per MAC:")
-    Table(
+    name = (
         Column("array", lambda one: f"{one.size} x {one.size}"),
         Column("origin", "label", 28, "<"),
+    )
+    Table(
+        *name,
+        Column("activity", lambda one: f"({activities.index(one.activity) + 1})"),
         Column("pJ", "energy_pj", form=".3f"),
         Column(
             "error",
@@ -351,34 +384,39 @@ def _print_arrays(arrays: list["ArrayEnergy"]) -> None:
             form="+.0%",
         ),
         *(
-            Column(words, partial(_share, name=name), form=".0%")
-            for words, name in (
-                ("flip-flops", "sequential_pj"),
-                ("other cells", "combinational_pj"),
-                ("clock tree", "clock_pj"),
+            Column(words, partial(_share, name=part), form=".0%")
+            for words, part in (
+                ("FFs", "sequential_pj"),
+                ("logic", "combinational_pj"),
+                ("clock", "clock_pj"),
                 ("leakage", "leakage_pj"),
             )
         ),
-        Column("internal, pJ", "internal_pj", form=".3f"),
-        Column("switching, pJ", "switching_pj", form=".3f"),
+    ).rows(arrays)
+    Table(
+        *name,
+        Column("internal", "internal_pj", form=".3f"),
+        Column("switch", "switching_pj", form=".3f"),
         Column("cells", "cells"),
         Column("FFs", "flip_flops"),
         Column("area, um2", "area_um2", form=".0f"),
         Column("wires, mm", lambda one: one.wire_um / 1000, form=".1f"),
         Column("clock, mm", lambda one: one.clock_wire_um / 1000, form=".2f"),
-        Column("activity per cycle", "activity", form="<"),
     ).rows(arrays)
-    facts = [(f"{size} x {size}", one.source) for size, one in published.items()]
+    facts = [(f"activity ({place})", text) for place, text in enumerate(activities, 1)]
+    facts += [(f"{size} x {size}", one.source) for size, one in published.items()]
     facts += [
         (
             "internal",
-            "ASAP7's files give each internal energy twice, for VDD and for VSS; it counts once "
-            "here. Published cells are of the thresholds LVT and SLVT with asynchronous resets.",
+            "the part of the energy inside of cells. ASAP7's files give each internal energy "
+            "twice, for VDD and for VSS; it counts once here. Published cells are of the "
+            "thresholds LVT and SLVT with asynchronous resets.",
         ),
         (
-            "switching",
-            "the published layout is drawn four times as large as ASAP7 is; lengths and areas are "
-            "divided by that, its wires' capacitance cannot be",
+            "switch",
+            "the part of the energy that charges wires and pins. The published layout is drawn "
+            "four times as large as ASAP7 is; lengths and areas are divided by that, its wires' "
+            "capacitance cannot be",
         ),
     ]
     print_facts(facts)

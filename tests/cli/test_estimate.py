@@ -339,6 +339,7 @@ def test_the_names_that_are_known(trilith):
         "estimate --list",
         "sweep --rows 1,64 --tokens 1,8 --batch 1,16 --memory lpddr5-6400x1024,hbm2 --out {}/out",
         "energy matmul --n 6912 --k 2560 --profile horowitz45",
+        "energy mac",
         "energy paper",
         "energy token",
     ],

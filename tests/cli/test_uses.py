@@ -21,7 +21,7 @@ ALWAYS = {
     "model compile": "quantize i2s-layout type42 hidden-act out force core",
     "estimate": "design memory bandwidth-gb-s capacity-gb memory-pj-per-bit clock-mhz technology "
     "lanes rows tokens code validation list write-technology",
-    "energy mac": "library",
+    "energy mac": "library all",
     "energy matmul": "n k tokens technology dram rows sram adder-bits",
     "energy paper": "config tokens",
     "energy token": "context dram library",
