@@ -1,19 +1,17 @@
 """``trilith estimate``: time and energy of a language model on a design."""
 
 from dataclasses import asdict, replace
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..hw.config import MatVecConfig
 from ..hw.token.config import TokenConfig
+from ..sim.cost.assumptions import capacity_text, design_text, memory_text, model_text
 from ..sim.cost.comparison import Equal
 from .estimate_text import (
-    capacity_text,
     figure_rows,
     figure_texts,
     file_texts,
-    model_text,
     money,
     price_texts,
     print_estimates,
@@ -379,24 +377,13 @@ def _assumptions(
     options: _Options, design: "Design", memory: "Memory", technology: "Technology"
 ) -> dict[str, str]:
     """Inputs of an estimate, with their sources."""
-    from ..sim.cost.designs import sustained
-
-    efficiency, reason = sustained(design, memory)
-    rate = memory.gigabytes_per_second
-    tokens = design.shared_tokens
     assumptions = {
         "step": f"{options.batch} x prompt of {options.prompt} tokens"
         if options.prompt
         else f"a token of {options.batch} sequence{'s' * (options.batch > 1)} at context "
         f"{options.context}",
-        "design": f"{design.full_rate:g} MACs per cycle at {design.clock_mhz:g} MHz, "
-        f"activation buffer counted as {design.buffer_kilobytes} KB of SRAM, "
-        f"{tokens} activation vector{'s' * (tokens > 1)} per pass over the weights, "
-        f"head in {design.head.name}, {design.kv_bits}-bit cache ({design.source})",
-        "memory": f"{memory.name} ({memory.source})"
-        if rate == inf
-        else f"{memory.name}: {rate:g} GB/s ({memory.source}), of which {efficiency:.0%} "
-        f"({reason})",
+        "design": design_text(design),
+        "memory": memory_text(design, memory),
         "capacity": capacity_text(memory),
         "energy": f"{technology.text}; {design.energy_boundary}",
         "label": "modelled",

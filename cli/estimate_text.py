@@ -9,20 +9,16 @@ from .output import Column, Table, print_note
 
 if TYPE_CHECKING:
     from ..sim.cost.designs import Design
-    from ..sim.cost.memories import Memory
     from ..sim.cost.model_file import ModelFile
     from ..sim.cost.profiles import Figure
     from ..sim.cost.system import Estimate
     from ..sim.cost.technology import Technology
-    from ..sim.cost.workload import ModelShape
 
 __all__ = [
-    "capacity_text",
     "energies",
     "figure_rows",
     "figure_texts",
     "file_texts",
-    "model_text",
     "money",
     "price_texts",
     "print_estimates",
@@ -33,14 +29,6 @@ __all__ = [
 _TIMES = ("linear_compute", "linear_memory", "attention", "head", "vector", "calls", "fixed")
 
 
-def model_text(shape: "ModelShape") -> str:
-    """Sizes of a model, and where they are from."""
-    return (
-        f"{shape.name}: {shape.linear_weights / 1e9:.3f} G weights in linear layers, "
-        f"{shape.parameters / 1e9:.3f} G in all ({shape.source})"
-    )
-
-
 def file_texts(file: "ModelFile | None") -> dict[str, str]:
     """Facts of a model's own file, as assumptions."""
     if file is None:
@@ -49,11 +37,6 @@ def file_texts(file: "ModelFile | None") -> dict[str, str]:
     if file.linears and file.zero_fraction is None:
         texts["zeros"] += "; the estimate takes the shapes, and the design's format of weights"
     return texts
-
-
-def capacity_text(memory: "Memory") -> str:
-    """Capacity of a memory."""
-    return "not limited" if memory.gigabytes == inf else f"{memory.gigabytes:g} GB"
 
 
 def figure_texts(figures: "dict[str, Figure]") -> list[tuple[str, str]]:

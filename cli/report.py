@@ -1,4 +1,4 @@
-"""``trilith report``: tables of measured figures, and figures of energy."""
+"""``trilith report``: tables of measured figures, figures of energy, and pages of models."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -11,10 +11,11 @@ from ..golden.input_files import shown
 from ..hw.config import WeightCode
 from .options import JsonOptions, OptionError, Options, command, force_option, new_app, option
 from .output import Column, Table, print_facts, print_json, print_note, print_published, status
+from .report_model import model
 
 __all__ = ["app"]
 
-app = new_app("Print tables of measured figures, and draw figures.")
+app = new_app("Print tables of measured figures, draw figures, and describe a model.")
 
 
 #: Families of FPGAs that dot products are measured in, and those of engines.
@@ -452,6 +453,9 @@ def figures(options: _FiguresOptions) -> None:
     from ..reports.figures.plots import FIGURES
 
     _draw(options.out, FIGURES, options.force)
+
+
+command(app)(model)
 
 
 def _check_matplotlib() -> None:

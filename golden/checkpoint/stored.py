@@ -26,11 +26,13 @@ class StoredModule:
     type_name : type of its largest tensor, in the words of the file's format
     stored_bytes : bytes of all its tensors, scales included; 0 where the size of a type is unknown
     matrix : a tensor of it has two dimensions or more
+    shape : shape of its largest tensor, as stored
     """
 
     type_name: str
     stored_bytes: int
     matrix: bool
+    shape: tuple[int, ...]
 
 
 def stored_modules(files: Iterable[Path]) -> dict[str, StoredModule]:
@@ -73,7 +75,9 @@ def _tensors(file: Path) -> Iterable[tuple[str, StoredModule]]:
 
 
 def _tensor(type_name: str, size: int, shape: tuple[int, ...]) -> StoredModule:
-    return StoredModule(type_name=type_name, stored_bytes=size, matrix=len(shape) > 1)
+    return StoredModule(
+        type_name=type_name, stored_bytes=size, matrix=len(shape) > 1, shape=tuple(shape)
+    )
 
 
 def _joined(tensors: list[StoredModule]) -> StoredModule:
@@ -84,4 +88,5 @@ def _joined(tensors: list[StoredModule]) -> StoredModule:
         type_name=largest.type_name,
         stored_bytes=0 if unknown else sum(one.stored_bytes for one in tensors),
         matrix=any(one.matrix for one in tensors),
+        shape=largest.shape,
     )

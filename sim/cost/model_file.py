@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -78,6 +78,8 @@ class ModelFile:
     entropy_bits_per_trit : entropy of single trits, weighted by the sizes of the matrices; None
         with ``zero_fraction``
     not_counted : why there is no ``zero_fraction``; empty where there is one
+    modules : all modules of the files by Hugging Face's name; empty without weights
+    matrices : statistics of each ternary matrix; empty without ``zero_fraction``
     """
 
     path: Path
@@ -88,6 +90,8 @@ class ModelFile:
     zero_fraction: float | None = None
     entropy_bits_per_trit: float | None = None
     not_counted: str = ""
+    modules: Mapping[str, "StoredModule"] = field(default_factory=dict)
+    matrices: tuple["TensorStatistics", ...] = ()
 
     @property
     def facts(self) -> dict[str, str]:
@@ -168,6 +172,8 @@ def read_model_file(
         zero_fraction=mean("zero_fraction"),
         entropy_bits_per_trit=mean("entropy_bits_per_trit"),
         not_counted=reason,
+        modules=modules,
+        matrices=tuple(counted),
     )
 
 

@@ -92,6 +92,7 @@ LEGAL = {
     "report baselines": "",
     "report energy": "--out new",
     "report figures": "--out new",
+    "report model": "tiny.gguf --out new.html",
     "cache": "",
     "doctor": "",
     "completion": "bash",

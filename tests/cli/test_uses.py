@@ -44,6 +44,7 @@ ALWAYS = {
     "report baselines": "name family lanes",
     "report energy": "out force",
     "report figures": "out force",
+    "report model": "technology out memory context force",
     "cache": "clear",
     "doctor": "",
     "completion": "",
@@ -164,6 +165,7 @@ CASES = [
             ("estimate", ""),
             ("energy matmul", "--n 9 --k 9"),
             ("sweep", "--out a"),
+            ("report model", "a --out b"),
         )
     ),
     ("estimate", "--force", "--force must not be given without --write-technology"),
