@@ -1,8 +1,9 @@
 """``trilith report model``: one HTML page about a model of one's own."""
 
+import os
 from pathlib import Path
 
-from .options import argument, force_option, option
+from .options import OptionError, argument, force_option, option
 from .output import progress
 from .technology import TechnologyOptions, chosen_technology
 
@@ -40,9 +41,15 @@ def model(options: _Options) -> None:
     """
     from ..golden.checkpoint.tensors import input_files
     from ..golden.files import check_outputs, new_file
+    from ..golden.input_files import shown
     from ..reports.model import model_page
     from ..sim.cost.model_file import read_model_file
 
+    if not os.path.exists(options.path):  # Unlike the method, it knows names that cannot be.
+        raise OptionError(
+            "PATH must be a folder or a file of a model, and there is none named "
+            f"{shown(str(options.path))}"
+        )
     inputs = input_files(options.path)
     check_outputs([options.out], inputs=inputs, force=options.force)
     technology = chosen_technology(options)

@@ -41,6 +41,8 @@ def _text(value: Any) -> str:
     """Write a cell."""
     if isinstance(value, float):
         return f"{value:,.0f}" if 1e4 <= abs(value) < 1e12 else f"{value:.4g}"
+    if isinstance(value, int) and abs(value) >= 10_000:
+        return f"{value:,}"
     return "" if value is None else str(value)
 
 

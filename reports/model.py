@@ -57,7 +57,7 @@ def model_page(file: ModelFile, memory: Memory, technology: Technology, context:
         "capacity": f"{memory.name}: {capacity_text(memory)}",
         "energy": technology.text,
         **{f"design {one.name}": f"{design_text(one)}; {one.energy_boundary}" for one in designs},
-        **{f"memory of {one.name}": memory_text(one, memory) for one in designs},
+        **_memories(designs, memory),
     }
     figures = used_figures(file.model, designs, memory, profile)
     return html_page(
@@ -82,6 +82,16 @@ def _named(texts: Mapping[str, str]) -> list[dict[str, Any]]:
     return [{"name": name, "value": text} for name, text in texts.items()]
 
 
+def _memories(designs: Iterable[Design], memory: Memory) -> dict[str, str]:
+    """Rates that the designs get from the memory; designs with the same rate share a text."""
+    names: dict[str, list[str]] = {}
+    for one in designs:
+        names.setdefault(memory_text(one, memory), []).append(one.name)
+    if len(names) == 1:
+        return {"memory": text for text in names}
+    return {f"memory of {'; '.join(those)}": text for text, those in names.items()}
+
+
 def _facts(file: ModelFile) -> dict[str, str]:
     """Sizes of the model, and formats of its weights."""
     model = file.model
@@ -101,32 +111,33 @@ def _facts(file: ModelFile) -> dict[str, str]:
         facts["experts"] = f"{model.experts}, of which a token takes {model.active_experts}"
     for one in model.linears:
         facts[f"linear {one.name}"] = f"{one.count:,} of {one.n:,} outputs x {one.k:,} inputs"
+    sizes = [one.stored_bytes for one in file.modules.values()]
+    if sizes and all(sizes):
+        facts["all tensors"] = f"{sum(sizes):,} bytes (measured)"
     return facts | file.facts
 
 
 def _part(name: str) -> str:
-    """Part of the model that a module belongs to."""
-    if name.startswith("model.layers."):
-        return "layers"
-    return {"model.embed_tokens": "embedding", "lm_head": "head"}.get(name, "other")
+    """Part of the model that a module outside of the layers is."""
+    return {"model.embed_tokens": "embedding", "lm_head": "head"}.get(name, "other tensors")
 
 
 def _parts(file: ModelFile) -> Iterable[dict[str, Any]]:
     """Bytes of each part of the model."""
     parts: dict[str, list[int]] = {}
     for name, module in file.modules.items():
-        matrix = "matrices" if module.matrix else "vectors"
         part = _part(name)
-        part = f"{matrix} of the layers" if part == "layers" else part
+        if name.startswith("model.layers."):
+            part = f"{'matrices' if module.matrix else 'vectors'} of the layers"
         parts.setdefault(part, []).append(module.stored_bytes)
+    all_known = all(map(all, parts.values()))
     total = sum(map(sum, parts.values()))
     for part, sizes in parts.items():
-        known = all(sizes)
         yield {
             "part": part,
             "modules": len(sizes),
-            "bytes": sum(sizes) if known else None,
-            "share, %": 100 * sum(sizes) / total if known else None,
+            "bytes": sum(sizes) if all(sizes) else None,
+            "share, %": 100 * sum(sizes) / total if all_known else None,
         }
 
 
@@ -202,7 +213,7 @@ def _estimates(
             }
             able.append(design)
         except EstimateError as error:
-            refused = error
+            refused = refused or error
             row["bound"] = f"not estimated: {error}"
         rows.append(row)
     if not able and refused is not None:
