@@ -47,15 +47,18 @@ def model_page(file: ModelFile, memory: Memory, technology: Technology, context:
     EstimateError
         If no design can run the model.
     """
-    profile = technology.profile
+    profile, zeros = technology.profile, "those of the energies' source"
     if file.zero_fraction is not None:
         profile = profile.with_zeros(file.zero_fraction)
+        zeros = f"{file.zero_fraction:.2%} of the trits, from the files"
+        zeros += "" if profile.zeros else "; these energies do not depend on them"
     designs, rows = _estimates(file, memory, profile, context)
     assumptions = {
         "step": f"a token of 1 sequence at context {context}",
         "model": model_text(file.model),
         "capacity": f"{memory.name}: {capacity_text(memory)}",
         "energy": technology.text,
+        "zeros": zeros,
         **{f"design {one.name}": f"{design_text(one)}; {one.energy_boundary}" for one in designs},
         **_memories(designs, memory),
     }
@@ -88,7 +91,7 @@ def _memories(designs: Iterable[Design], memory: Memory) -> dict[str, str]:
     for one in designs:
         names.setdefault(memory_text(one, memory), []).append(one.name)
     if len(names) == 1:
-        return {"memory": text for text in names}
+        return {"memory": next(iter(names))}
     return {f"memory of {'; '.join(those)}": text for text, those in names.items()}
 
 

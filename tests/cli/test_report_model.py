@@ -41,7 +41,7 @@ def test_bad_files_are_refused(trilith, refused, tmp_path):
     (tmp_path / "empty").mkdir()
     bad.write_bytes(b"GGUF" + bytes(8))
     for path, message in (
-        (bad, f"{bad}: must be "),
+        (bad, f"{bad}: its header must be whole: "),
         ("nope", "PATH must be a folder or a file of a model, and there is none named 'nope'"),
         (tmp_path / "empty", f"{tmp_path / 'empty' / 'config.json'}: must be a "),
     ):

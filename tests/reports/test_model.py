@@ -80,7 +80,7 @@ def test_the_estimate_has_each_design_and_its_assumptions(page):
     assert rows[4:] == ["fp16, equal macs", "int8, equal macs", "w4a16, equal macs"]
     names = [row["name"] for row in table(page, "Assumptions")]
     designs = [f"design {name}" for name in rows]
-    assert names == ["step", "model", "capacity", "energy", *designs, "memory"]
+    assert names == ["step", "model", "capacity", "energy", "zeros", *designs, "memory"]
     figures = {row["figure"]: row["source"] for row in table(page, "Energies")}
     assert figures["bit of memory"] == "LPDDR5-6400; full system, secondary source"
 
