@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The gearbox between bus words and beats, against a list of bytes."""
 
 import random
