@@ -76,7 +76,7 @@ def _run() -> int:
         verbs = "\n".join(f"  {name:<14}{text}" for name, text in _VERBS.items())
         print(_HELP.format(verbs=verbs))
         return 0
-    if sys.argv[1:] == ["--version"]:
+    if sys.argv[1:2] == ["--version"]:
         from .. import __version__
 
         print(f"trilith {__version__}")

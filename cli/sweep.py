@@ -50,7 +50,7 @@ def sweep(options: _Options) -> None:
     from ..sim.cost.explore import Grid, run_sweep
 
     technology = chosen_technology(options)
-    names = (options.memory or next(iter(technology.memories), "lpddr5")).split(",")
+    names = (options.memory or technology.default_memory).split(",")
     grid = Grid(
         models=tuple(options.model.split(",")),
         lanes=parse_list("--lanes", options.lanes, int, 5, 320),

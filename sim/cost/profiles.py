@@ -102,7 +102,8 @@ class Profile:
         if name not in self.figures:
             own = [key for key in self.figures if not key.endswith(" register")]
             raise MissingFigureError(
-                f"profile {self.name} has no figure for {name!r}; it has {', '.join(own)}"
+                f"profile {self.name} has no figure for {name!r}; it has {', '.join(own)}; "
+                "add it to a technology file, or choose another profile or number format"
             )
         return self.figures[name]
 

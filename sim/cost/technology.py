@@ -68,19 +68,24 @@ class Technology:
     price: Price | None = None
     file: Path | None = None
 
+    @property
+    def default_memory(self) -> str:
+        """Name of the first memory of the file; LPDDR5 where it has none."""
+        return next(iter(self.memories), "lpddr5")
+
     def memory(self, name: str | None) -> Memory:
         """Find a memory.
 
         Parameters
         ----------
-        name : its name; None for the first one of the file, and for LPDDR5 where it has none
+        name : its name; None for ``default_memory``
 
         Raises
         ------
         EstimateError
             If there is no such memory.
         """
-        name = name or next(iter(self.memories), "lpddr5")
+        name = name or self.default_memory
         if name in self.memories or not self.memories:
             return self.memories.get(name) or find_memory(name)
         try:
@@ -101,6 +106,7 @@ class _Memory:
 
     gb_s: float
     pj_per_bit: float | None = None
+    on_chip: bool = False
     gb: float = inf
     hbm: bool = False
     boundary: str = "not stated"
@@ -155,6 +161,15 @@ def _read_memory(name: str, entry: Any, where: str) -> Memory:
     if not isinstance(entry, dict):
         raise EstimateError(f"{where}: must be a table with gb_s and source, not {entry!r}")
     one = record(_Memory, entry, where)
+    if one.pj_per_bit is None and not one.on_chip:
+        raise EstimateError(
+            f"{where}: the key pj_per_bit is missing; add the energy to move a bit, or "
+            "on_chip = true if a bit costs as much as one of the largest SRAM"
+        )
+    if one.pj_per_bit is not None and one.on_chip:
+        raise EstimateError(
+            f"{where}: on_chip must not be true with pj_per_bit = {one.pj_per_bit!r}; leave one out"
+        )
     dram = None
     if one.pj_per_bit is not None:
         values = {"name": name, "pj_per_bit": one.pj_per_bit}

@@ -152,6 +152,12 @@ pj = { "fp16 mul" = 0.5 }
         ("gb_s = 800", "gb_s = nan", "memory.stack: the key 'gb_s' must be of type float, not nan"),
         ("gb_s = 800", "mb_s = 8", "memory.stack: the key 'mb_s' is unknown; legal keys are gb_s"),
         ("gb = 16", "gb = 0", "memory.stack: gb must be from 1e-06 to 1e6, not 0"),
+        ("pj_per_bit = 2.5", "", "memory.stack: the key pj_per_bit is missing; add the energy to"),
+        (
+            "pj_per_bit = 2.5",
+            "pj_per_bit = 2.5\non_chip = true",
+            "memory.stack: on_chip must not be true with pj_per_bit = 2.5; leave one out",
+        ),
         ("= 2.5", "= -2.5", "memory.stack: pj_per_bit must be from 0 to 1000000.0, not -2.5"),
         ("= 400", "= 0", "price: usd_per_machine must be from 1e-06 to 1000000000.0, not 0"),
         ("= 400", "= 400\neur = 1", "price: the key 'eur' is unknown; legal keys are usd_per_mac"),
