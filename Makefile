@@ -77,7 +77,7 @@ bitstream: $(VENV)/.fpga ## build the bitstream of a board: make bitstream BOARD
 	@$(VENV)/bin/trilith fpga build --board "$(BOARD)"
 
 plots: $(STAMP) ## draw the figures of reports/figures, and report.html
-	@$(VENV)/bin/python -m trilith.reports.figures.plots
+	@$(VENV)/bin/trilith report figures --out reports/figures --force
 
 $(VENV)/.docs: $(STAMP)
 	@echo "installing MkDocs into $(VENV)"

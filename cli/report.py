@@ -411,29 +411,6 @@ _BASELINES = (
 )
 
 
-class _EnergyOptions(Options):
-    out: Path = option(Path("energy-figures"), "Folder to write to.", metavar="FOLDER")
-    force: bool = force_option()
-
-
-@command(app)
-def energy(options: _EnergyOptions) -> None:
-    """Draw energy at gate level from the stored tables: PNG, SVG, CSV, and one page with all.
-
-    The figures are: energy per MAC by format and its ratio to FP16; the parts of this energy;
-    energy against the share of zero weights; area against energy, with published chips. They are
-    measured except where marked published. They need matplotlib (the extra plots), and neither a
-    cell library nor OpenSTA.
-
-    Example:
-      trilith report energy --out figures
-    """
-    _check_matplotlib()
-    from ..reports.figures.gate import GATE_FIGURES
-
-    _draw(options.out, GATE_FIGURES, options.force)
-
-
 class _FiguresOptions(Options):
     out: Path = option(Path("figures"), "Folder to write to.", metavar="FOLDER")
     force: bool = force_option()
@@ -443,34 +420,22 @@ class _FiguresOptions(Options):
 def figures(options: _FiguresOptions) -> None:
     """Draw all figures: PNG, SVG, CSV, and report.html, one page with all, the claims and boards.
 
-    Each caption says which numbers are measured, published or modelled. The command takes a minute
-    or two. It needs matplotlib (the extra plots).
+    Each caption says which numbers are measured, published or modelled. The command takes one
+    to four minutes. It needs matplotlib (the extra plots).
 
     Example:
       trilith report figures --out figures
     """
-    _check_matplotlib()
-    from ..reports.figures.plots import FIGURES
-
-    _draw(options.out, FIGURES, options.force)
-
-
-command(app)(model)
-
-
-def _check_matplotlib() -> None:
-    """Refuse to draw without matplotlib."""
     from ..sim.tools.toolchain import ToolchainError, remedy
 
     if find_spec("matplotlib") is None:
         raise ToolchainError(f"matplotlib is not installed: {remedy('matplotlib')}")
-
-
-def _draw(folder: Path, names: Iterable[str], force: bool) -> None:
-    """Draw figures into a folder, and print the names of the files."""
     from ..reports.figures.plots import draw
 
     with status("drawing"):
-        files = draw(folder, names, force=force)
+        files = draw(options.out, force=options.force)
     for file in files:
         print(file)
+
+
+command(app)(model)

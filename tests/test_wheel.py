@@ -125,7 +125,7 @@ def test_a_wheel_in_a_folder_of_the_user(tmp_path, python):
     for verb in re.findall(r"^  (\w+)  ", run(trilith, "--help").stdout, re.MULTILINE):
         done = run(trilith, verb, "--help")
         assert (done.returncode, done.stderr) == (0, "")
-    # What is missing is named by a command that works before the package is on an index.
+    # The remedy for a missing package works before this one is on an index.
     done = run(trilith, "report", "figures")
     assert done.returncode == 2
     remedy = re.search(r"run (.*)$", done.stderr)

@@ -1,10 +1,10 @@
 """The page ``report.html``: figures with their numbers, and tables that no figure has."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from math import inf
 from typing import Any
 
+from ...sim.cost.comparison import Equal, rival
 from ...sim.cost.designs import DESIGNS
 from ...sim.cost.memories import find_dram, find_memory
 from ...sim.cost.model_shapes import MODELS
@@ -68,20 +68,21 @@ def _tables() -> dict[str, HtmlTable]:
 
 
 def _estimates() -> list[dict[str, Any]]:
-    """Estimate a token of 2B4T in four formats, with as many MACs each."""
-    design = DESIGNS["array-1024"]
-    rivals: dict[str, Any] = {"config": None, "macs_per_cycle": design.full_rate, "rows": 16}
+    """Estimate a token of 2B4T in four formats with as many MACs, as ``trilith estimate`` does."""
+    design, model, memory = DESIGNS["array-1024"], MODELS["bitnet-2b4t"], find_memory("lpddr5")
+    profile, k = find_profile("jouppi7"), model.widest_k
+    rivals = [
+        rival(design, name, mode=Equal.MACS, k=k, profile=profile)[1]
+        for name in ("fp16", "int8", "w4a16")
+    ]
     rows = []
-    for name in ("ternary-1.6", "fp16", "int8", "w4a16"):
-        result = estimate(
-            MODELS["bitnet-2b4t"],
-            design if name == "ternary-1.6" else replace(design, weight_format=name, **rivals),
-            find_memory("lpddr5"),
-            profile=find_profile("jouppi7"),
-        )
+    for one in (design, *rivals):
+        result = estimate(model, one, memory, profile=profile)
         rows.append(
             {
-                "weights": name,
+                "weights": one.number_format.name,
+                "head": one.head.name,
+                "cache, bits": one.kv_bits,
                 "tokens per second": result.tokens_per_second,
                 "mJ per token": (result.joules_per_token or inf) * 1e3,
                 "bound": result.bound,

@@ -1,4 +1,4 @@
-"""All figures of ``make plots``, and a page with the figures and their numbers."""
+"""All figures, and a page with the figures and their numbers."""
 
 import base64
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ from .style import FIGURE_ENDS, SETTINGS, Drawing, image, save
 from .throughput import THROUGHPUT_FIGURES
 from .token import TOKEN_FIGURES
 
-__all__ = ["FIGURES", "draw", "main"]
+__all__ = ["FIGURES", "draw"]
 
 #: Figures by file name, under the heads of the page.
 _GROUPS: dict[str, dict[str, Callable[[], Drawing]]] = {
@@ -81,13 +81,3 @@ def _draw(folder: Path, name: str) -> dict[str, Any]:
         "png": png,
         "rows": HtmlTable.of(drawing.rows),
     }
-
-
-def main() -> None:
-    """Draw all figures into ``reports/figures``."""
-    for file in draw(Path(__file__).parent, force=True):
-        print(file.relative_to(Path.cwd()) if file.is_relative_to(Path.cwd()) else file)
-
-
-if __name__ == "__main__":
-    main()

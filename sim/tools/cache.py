@@ -263,7 +263,7 @@ def clear_cache() -> list[CacheKind]:
         for kind, entries in _entries(root).items():
             scratch = Scratch(root / kind)
             try:
-                for entry in entries:  # What is half removed has no name of an entry any more.
+                for entry in entries:  # An entry that is half removed must not look whole.
                     entry.rename(scratch.path / entry.name)
             finally:
                 scratch.close()

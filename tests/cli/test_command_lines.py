@@ -90,7 +90,6 @@ LEGAL = {
     "report area": "",
     "report fpga": "",
     "report baselines": "",
-    "report energy": "--out new",
     "report figures": "--out new",
     "report model": "tiny.gguf --out new.html",
     "cache": "",

@@ -31,7 +31,7 @@ COMMANDS = {
 }
 #: Commands that take longer, and write into the build folder too.
 SLOW = {
-    "figures": "report energy --out {}",
+    "figures": "report figures --out {}",
     "build": "generate --backend rtl --preset micro --max-tokens 1",
 }
 LINES = {

@@ -42,7 +42,6 @@ ALWAYS = {
     "report area": "core family",
     "report fpga": "",
     "report baselines": "name family lanes",
-    "report energy": "out force",
     "report figures": "out force",
     "report model": "technology out memory context force",
     "cache": "clear",

@@ -80,6 +80,7 @@ def test_the_whole_page_in_a_browser(browse, tmp_path, kept_cycles, monkeypatch)
                      one => !one.querySelector("button")).length,
                    board: row("ULX3S-85F").cells[6].textContent,
                    cycles: row("512").cells[1].textContent,
+                   fp16: [...row("fp16").cells].map(one => one.textContent),
                    images: [...document.images].every(one => one.naturalWidth > 800)};""",
     )
     assert faults == []
@@ -96,6 +97,8 @@ def test_the_whole_page_in_a_browser(browse, tmp_path, kept_cycles, monkeypatch)
         "unsorted": 0,
         "board": f"{measured['mhz']:.4g}",
         "cycles": cycles,
+        # As the example of docs/estimates.md: 9.33 and 351.787.
+        "fp16": ["fp16", "fp16", "16", "9.332", "351.8", "weights"],
         "images": True,
     }
 
