@@ -249,6 +249,10 @@ def test_what_c_refuses(tmp_path: Path) -> None:
     assert [word == "job 0" for word in words] == [False, False, False, True]
 
 
+#: Message of rows that are no matrix.
+UNEQUAL = "all rows must have the same length, 1 or more"
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -262,6 +266,32 @@ def test_what_c_refuses(tmp_path: Path) -> None:
             "the code sherry has no symbol for the trits [0, 0, -1, -1]",
         ),
         (lambda line: line.pack_activations([[8]]), "an activation must be from -8 to 7, not 8"),
+        *(
+            (lambda line, pack=pack, rows=rows: getattr(line, pack)(rows), UNEQUAL)
+            for pack in ("pack_weights", "pack_activations")
+            for rows in ([], [[]], [[], []], [[0, 1], [0]], [[0], [0, 1]], np.zeros((2, 0), int))
+        ),
+        (lambda line: line.unpack_results([], 20, 1), "n must be from 1 to 19, not 20"),
+        (lambda line: line.unpack_results([], 1, 51), "k must be from 1 to 50, not 51"),
+        (lambda line: line.unpack_results([], 1, 1, 0), "tokens must be from 1 to 2, not 0"),
+        (
+            lambda line: line.unpack_results([], 1, 1, 1, -1),
+            "group_chunks must be from 0 to 5, not -1",
+        ),
+        *(
+            (
+                lambda line, beats=beats: line.unpack_results([b"1234"] * beats, 4, 13, 2, 1),
+                f"the number of beats must be 8 for these sizes, not {beats}",
+            )
+            for beats in (0, 7, 9)
+        ),
+        *(
+            (
+                lambda line, size=size: line.unpack_results([b"1234", bytes(size)], 4, 1),
+                f"beats[1] must have 4 bytes, not {size}",
+            )
+            for size in (0, 3, 5)
+        ),
     ],
 )
 def test_what_python_refuses(call: Callable, message: str) -> None:
@@ -269,6 +299,51 @@ def test_what_python_refuses(call: Callable, message: str) -> None:
     with pytest.raises(ValueError) as error:
         call(packer(config))
     assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda line: line.pack_job(1.0, 1),
+        lambda line: line.pack_job(1, 1, "1"),
+        lambda line: line.pack_activations([[1.7]]),
+        lambda line: line.pack_activations(np.zeros((1, 3))),
+        lambda line: line.pack_weights([[1.0]]),
+        lambda line: line.pack_weights(np.ones((1, 3))),
+        lambda line: line.unpack_results([bytes(5)], 1, 1.0),
+        # One value of bytes is no list of beats.
+        lambda line: line.unpack_results(bytes(5), 1, 1),
+    ],
+)
+def test_that_python_takes_integers_and_bytes_only(call: Callable) -> None:
+    config = MatVecConfig(lanes=12, rows=3, tokens=2, act_bits=4, k_max=50, n_max=19)
+    with pytest.raises(TypeError):
+        call(packer(config))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8, np.int16, np.int64])
+def test_that_integers_of_numpy_are_those_of_python(kind: type[np.integer]) -> None:
+    """Narrow ones overflow where they are shifted or negated."""
+    config = MatVecConfig(lanes=7, rows=2, tokens=3, k_max=100, n_max=60)
+    line = packer(config)
+    for job in jobs(config):
+        shape = job.shape
+        sizes = (shape.n, shape.k, shape.tokens, shape.group_chunks)
+        narrow = tuple(kind(size) for size in sizes)
+        assert line.chunks(narrow[1]) == line.chunks(shape.k)
+        for reuse in (False, True):
+            assert line.pack_job(*narrow, np.bool_(reuse)) == line.pack_job(*sizes, reuse)
+        trits, x = job.trits, job.activations
+        if kind is np.uint8:
+            trits, x = abs(trits), np.abs(x.astype(int)) % 128
+        beats = line.pack_weights(trits.tolist())
+        assert line.pack_weights(trits.astype(kind)) == beats
+        assert line.pack_activations(x.astype(kind)) == line.pack_activations(x.tolist())
+        count = shape.result_beats(config)
+        results = np.random.default_rng(5).integers(256, size=(count, line.RESULT_BYTES))
+        array = results.astype(np.uint8)
+        y = line.unpack_results([bytes(beat) for beat in array], *sizes)
+        assert line.unpack_results(array, *narrow) == y
 
 
 @pytest.mark.parametrize("act_bits", [8, 4, 2])
