@@ -276,6 +276,33 @@ async def a_full_queue_loses_the_job(dut) -> None:
     assert bench.seen.jobs_done == len(jobs) == JOB_QUEUE_DEPTH + 1
 
 
+@_limited_test
+async def jobs_are_accepted_ahead_of_the_one_that_computes(dut) -> None:
+    """With weights held back, the engine keeps one job, loads one more, and the queue is full."""
+    bench = AxiChecks(dut, seed=19)
+    await bench.reset()
+    jobs = [random_job(bench.config, bench.rng) for _ in range(JOB_QUEUE_DEPTH + 2)]
+    data = [bench.job_bytes(job) for job in jobs]
+    for activations, _ in data:
+        bench.activations.send_nowait(AxiStreamFrame(activations))
+    rooms = []
+    for job in jobs:
+        await bench.start(job.shape)
+        # Long enough for the activations of any job.
+        await bench.wait(300)
+        rooms.append(await bench.read("status") >> 8)
+    assert rooms == [JOB_QUEUE_DEPTH, *range(JOB_QUEUE_DEPTH, -1, -1)]
+    await bench.expect_errors()
+    await bench.write("job_start", 1)
+    await bench.expect_errors("job_lost")
+    for _, weights in data:
+        bench.weights.send_nowait(AxiStreamFrame(weights))
+    for job in jobs:
+        await bench.receive(job)
+    await bench.settle()
+    assert bench.seen.jobs_done == JOB_QUEUE_DEPTH + 2
+
+
 async def deliver(
     bench: AxiChecks, job: Job, change: Callable[[str, bytes], AxiStreamFrame]
 ) -> None:

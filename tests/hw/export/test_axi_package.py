@@ -16,7 +16,7 @@ from trilith.golden.environment import child_environment
 from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig
 from trilith.hw.axi.registers import REGISTERS
-from trilith.hw.axi.wrapper import BusWidths
+from trilith.hw.axi.wrapper import JOB_QUEUE_DEPTH, BusWidths
 from trilith.hw.export.axi_package import _litex, export_axi
 from trilith.sim.tools.verilator import find_verilator
 
@@ -185,7 +185,7 @@ def test_the_sidecar(exported: Path) -> None:
     sidecar = json.loads(exported.with_suffix(".json").read_text())
     assert sidecar["registers"]["job_start"]["offset"] == 0x74
     assert sidecar["register_values"]["lanes"] == 7
-    assert sidecar["jobs"]["accepted_ahead"] == 5
+    assert sidecar["jobs"]["accepted_ahead"] == 1 + JOB_QUEUE_DEPTH
     assert len(sidecar["weight_code"]["symbols"]) == 256
     assert sidecar["streams"]["s_axis_activations"] == {
         "beat_bytes": 7,

@@ -55,5 +55,5 @@ def ident(case: tuple[MatVecConfig, BusWidths]) -> str:
 )
 def test_axi(case: tuple[MatVecConfig, BusWidths]) -> None:
     passed, reports = run_axi_testbench(*case, "testbenches.axi", path=[TESTS])
-    assert passed == 26
+    assert passed == 27
     assert [report["jobs"] for report in reports] == [14] * 5
