@@ -1,6 +1,5 @@
 """Description of weight codes, complete enough to write a packer from it."""
 
-from itertools import product
 from typing import Any
 
 from ...golden.codes import CODES, Code
@@ -28,6 +27,13 @@ _RULES = {
 }
 
 
+def _symbols(code: Code) -> list[list[int] | None]:
+    """Tabulate the trits of each value of a symbol, t0 first; None for an illegal value."""
+    # In the first fields, the symbols behind the first one are 0, which is legal in all codes.
+    fields = zip(code.table[: 2**code.symbol_bits], code.legal, strict=False)
+    return [trits[: code.symbol_trits].tolist() if legal else None for trits, legal in fields]
+
+
 def encoding(code: Code) -> list[int]:
     """Tabulate the symbol of each tuple of trits.
 
@@ -35,18 +41,11 @@ def encoding(code: Code) -> list[int]:
     -------
     int[3**symbol_trits], the value of the symbol at Σ (tⱼ + 1)·3ʲ; −1 for trits without a symbol
     """
-    # product() counts its last element fastest, and t0 counts fastest here.
-    tuples = (trits[::-1] for trits in product((-1, 0, 1), repeat=code.symbol_trits))
-    return [code.encode(trits) if code.zeros in (None, trits.count(0)) else -1 for trits in tuples]
-
-
-def _symbols(code: Code) -> list[list[int] | None]:
-    """Tabulate the trits of each value of a symbol, t0 first; None for an illegal value."""
-    symbols: list[list[int] | None] = [None] * 2**code.symbol_bits
-    for index, value in enumerate(encoding(code)):
-        if value >= 0:
-            symbols[value] = [index // 3**j % 3 - 1 for j in range(code.symbol_trits)]
-    return symbols
+    values = [-1] * 3**code.symbol_trits
+    for value, trits in enumerate(_symbols(code)):
+        if trits is not None:
+            values[sum((trit + 1) * 3**j for j, trit in enumerate(trits))] = value
+    return values
 
 
 def describe_code(config: MatVecConfig) -> dict[str, Any]:
