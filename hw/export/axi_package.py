@@ -209,7 +209,6 @@ def _page(hardware: AxiMatVec, description: Mapping[str, Any], stem: str) -> str
         description=description,
         stem=stem,
         example=_example(config),
-        job_queue_depth=JOB_QUEUE_DEPTH,
         words=_dma_widths(hardware),
         access=ACCESS,
         registers=REGISTERS,

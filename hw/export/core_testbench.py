@@ -5,12 +5,12 @@ from functools import reduce
 
 import numpy as np
 from amaranth.lib import data
-from numpy.typing import NDArray
 
 from ...golden.elements import element_bits
 from ...golden.network.random_model import random_model
 from ...golden.network.token_core import CoreCache, CoreModel
 from ...golden.templates import render
+from ..beats import beat_numbers
 from ..token.config import TokenConfig
 from ..token.image import compile_image, with_cache
 from ..token.memory_port import memory_request
@@ -88,11 +88,6 @@ def _packed(layout: data.StructLayout, fields: Mapping[str, int]) -> int:
     return reduce(int.__or__, (value << layout[name].offset for name, value in fields.items()), 0)
 
 
-def _numbers(words: NDArray[np.uint8]) -> list[int]:
-    """Read each row of bytes as one number, byte 0 lowest."""
-    return [int.from_bytes(word.tobytes(), "little") for word in words]
-
-
 def core_testbench(config: TokenConfig, *, top: str, stem: str) -> str:
     """Write a testbench, module ``<top>_tb``, that reads no files.
 
@@ -125,8 +120,8 @@ def core_testbench(config: TokenConfig, *, top: str, stem: str) -> str:
     best = np.argsort(-logits, kind="stable")[:count]
     command, answer, request = core_command(config), answer_shape(config), memory_request(config)
     word = config.memory_width // 8
-    memory = _numbers(image.memory.reshape(-1, word))
-    after = _numbers(with_cache(image, cache).memory.reshape(-1, word))
+    memory = beat_numbers(image.memory.reshape(-1, word))
+    after = beat_numbers(with_cache(image, cache).memory.reshape(-1, word))
     return render(
         "trilith.hw.export",
         "core_testbench.v.jinja",
@@ -157,7 +152,7 @@ def core_testbench(config: TokenConfig, *, top: str, stem: str) -> str:
                 zip(best.tolist(), element_bits(logits[best]).tolist(), strict=True)
             )
         ],
-        weights=_numbers(image.weights),
+        weights=beat_numbers(image.weights),
         memory=memory,
         cached={
             place: new

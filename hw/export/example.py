@@ -9,7 +9,7 @@ from ..beats import activation_beats, result_numbers, weight_beats
 from ..config import MatVecConfig
 from ..engine.loader import job_layout
 from ..engine.results import results_shape
-from ..jobs import Job, job_word
+from ..jobs import Job, golden_results, job_word
 
 __all__ = ["Example", "worked_example"]
 
@@ -40,7 +40,7 @@ class Example:
     @property
     def results(self) -> list[int]:
         """The products y, one for each output."""
-        return (self.job.trits.astype(np.int32) @ self.job.activations[0]).tolist()
+        return golden_results(self.config, self.job)[0].tolist()
 
     @property
     def beats(self) -> dict[str, list[bytes]]:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from ....golden.codes import CODES
 from ....golden.matmul import activation_range
-from ....hw.beats import activation_beats, weight_beats
+from ....hw.beats import activation_beats, beat_numbers, weight_beats
 from ....hw.config import MatVecConfig
 from ....hw.jobs import Job
 
@@ -130,7 +130,7 @@ def stream_beats(
     count = config.rows * config.lanes
     beats = code.unpack(packed, 8 * config.weight_bytes // code.field_bits * code.field_trits)
     beats[:, count:] = code.random(rng, beats[:, count:].shape)
-    weights = [int.from_bytes(beat.tobytes(), "little") for beat in code.pack(beats)]
+    weights = beat_numbers(code.pack(beats))
 
     activations = []
     if not job.reuse:
