@@ -21,17 +21,18 @@ def _facts(description: dict[str, Any]) -> dict[str, int]:
     for name, place in payloads["jobs"].items():
         facts |= {f"{name}_lsb": place["lsb"], f"{name}_bits": place["msb"] - place["lsb"] + 1}
     for name, fault in description["faults"].items():
-        facts |= {f"{name}_bit": fault["bit"], f"{name}_cycles": fault["cycles"]}
+        # A fault without a cause never comes.
+        facts |= {f"{name}_bit": fault["bit"], f"{name}_cycles": fault.get("cycles", 0)}
     for name in ("symbol_bits", "symbol_trits", "beat_symbols", "beat_trits"):
         facts[name] = code[name]
-    highest = 2 ** (parameters["act_bits"] - 1) - 1
+    lowest, highest = payloads["activations"]["lanes"]["limits"]
     return facts | {
         "job_bits": sum(place["msb"] - place["lsb"] + 1 for place in payloads["jobs"].values()),
         "weight_bytes": description["streams"]["weights"]["beat_bytes"],
         "result_bytes": description["streams"]["results"]["beat_bytes"],
         "acc_width": results["values"]["element_width"],
         "last_lsb": results["last"]["lsb"],
-        "lowest": -highest if parameters["act_bits"] == 2 else -highest - 1,
+        "lowest": lowest,
         "highest": highest,
         "accepted_ahead": description["jobs"]["accepted_ahead"],
         "values": len(code["symbols"]),

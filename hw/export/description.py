@@ -9,6 +9,7 @@ from amaranth.hdl import Value
 from amaranth.lib import data, wiring
 
 from ...golden.codes import CODES
+from ...golden.matmul import activation_range
 from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
 from ..engine.loader import activations_shape, job_layout
@@ -156,6 +157,7 @@ def _payloads(config: MatVecConfig) -> dict[str, Any]:
                 config.lanes,
                 "one signed value for each lane; with 2 bits, -2 is illegal",
             )
+            | {"limits": list(activation_range(config.act_bits))}
         },
         "weights": {"bytes": _array(8, config.weight_bytes, meaning, signed=False)},
         "results": describe_fields(results_shape(config), _FIELDS),
@@ -211,28 +213,29 @@ def describe_jobs(config: MatVecConfig) -> dict[str, Any]:
 
 
 def _faults(config: MatVecConfig) -> dict[str, dict[str, Any]]:
-    """Describe the bits of ``faults``: cause, effect, and the cycles until the bit is high."""
-    weight = "a weight beat has an illegal symbol, even where the engine ignores its trits"
+    """Describe the bits of ``faults``: cause, effect, and the cycles until the bit is high.
+
+    A bit that is never high has no cause, and a note why.
+    """
+    weight = {
+        "cause": "a weight beat has an illegal symbol, even where the engine ignores its trits",
+        "effect": "the trits of this symbol count as 0; the job goes on",
+        "cycles": 3,
+        "after": "its beat",
+    }
     if CODES[config.code].legal.all():
-        weight = f"none: the code {config.code} has no illegal symbol"
-    activation = f"none: all values of {config.act_bits} bits are legal"
+        weight = {"cause": None, "note": f"the code {config.code} has no illegal symbol"}
+    activation = {"cause": None, "note": f"all values of {config.act_bits} bits are legal"}
     if config.act_bits == 2:
-        activation = "an activation beat has the value -2 in a lane below K"
-    return {
-        "weight": {
-            "bit": 0,
-            "cause": weight,
-            "effect": "the trits of this symbol count as 0; the job goes on",
-            "cycles": 3,
-            "after": "its beat",
-        },
-        "activation": {
-            "bit": 1,
-            "cause": activation,
+        activation = {
+            "cause": "an activation beat has the value -2 in a lane below K",
             "effect": "the value counts as 0; the job goes on",
             "cycles": 1,
             "after": "its beat",
-        },
+        }
+    return {
+        "weight": {"bit": 0} | weight,
+        "activation": {"bit": 1} | activation,
         "job": {
             "bit": 2,
             "cause": "a job is out of range",

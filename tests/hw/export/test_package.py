@@ -165,6 +165,39 @@ def test_the_sidecar(exported: Path) -> None:
     assert sidecar["block_ram"]["ecp5"]["activation_buffer"] == 4
 
 
+@pytest.mark.parametrize(
+    ("code", "act_bits", "notes"),
+    [
+        ("base3", 2, {}),
+        ("base3", 8, {"activation": "all values of 8 bits are legal"}),
+        (
+            "sherry",
+            4,
+            {
+                "weight": "the code sherry has no illegal symbol",
+                "activation": "all values of 4 bits are legal",
+            },
+        ),
+    ],
+)
+def test_that_a_fault_that_never_comes_has_no_effect(
+    code: str, act_bits: int, notes: dict[str, str], tmp_path: Path
+) -> None:
+    config = MatVecConfig(lanes=8, rows=1, code=code, act_bits=act_bits, k_max=8, n_max=1)
+    export_engine(config, tmp_path / "e.v")
+    sidecar = json.loads((tmp_path / "e.json").read_text())
+    page = (tmp_path / "e.md").read_text()
+    low, high = sidecar["payloads"]["activations"]["lanes"]["limits"]
+    assert (low, high) == {8: (-128, 127), 4: (-8, 7), 2: (-1, 1)}[act_bits]
+    for bit, (name, fault) in enumerate(sidecar["faults"].items()):
+        if name in notes:
+            assert fault == {"bit": bit, "cause": None, "note": notes[name]}
+            assert f"| {bit} ({name}) | none: {notes[name]} | none | never |\n" in page
+        else:
+            assert list(fault) == ["bit", "cause", "effect", "cycles", "after"]
+            assert f"| {bit} ({name}) | {fault['cause']} | {fault['effect']} | " in page
+
+
 @pytest.mark.parametrize("tokens", [1, 2, 4])
 def test_that_the_sidecar_has_the_memories_of_the_verilog(tokens: int, tmp_path: Path) -> None:
     config = replace(CONFIG, tokens=tokens)
