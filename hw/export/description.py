@@ -19,7 +19,13 @@ from .blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
 from .example import Example, worked_example
 from .weight_code import describe_code
 
-__all__ = ["configuration_text", "describe", "describe_fields", "describe_ports"]
+__all__ = [
+    "configuration_text",
+    "describe",
+    "describe_fields",
+    "describe_ports",
+    "describe_stream",
+]
 
 #: Meanings of ports: by the port's whole name, else by what follows the stream in it.
 _PORTS = {
@@ -148,7 +154,8 @@ def describe_fields(
 def _payloads(config: MatVecConfig) -> dict[str, Any]:
     """Bit fields of the payload of each stream."""
     code = CODES[config.code]
-    meaning = f"code {config.code}, symbols of {code.symbol_bits} bits, the first one lowest"
+    bits = f"{code.symbol_bits} bit{'s' if code.symbol_bits > 1 else ''}"
+    meaning = f"code {config.code}, symbols of {bits}, the first one lowest"
     return {
         "jobs": describe_fields(job_layout(config), _FIELDS),
         "activations": {
@@ -183,14 +190,13 @@ def describe_stream(name: str, beat_bytes: int) -> dict[str, Any]:
 
     Returns
     -------
-    ``beat_bytes``; ``beats_of_a_job``, a formula; ``order``, what counts from beat to beat, the
-    slowest count first
+    ``beat_bytes``; ``beats_of_a_job``, a formula; ``order``, the indices of a beat, slowest first
     """
     beats, order = _STREAMS[name]
     return {"beat_bytes": beat_bytes, "beats_of_a_job": beats, "order": order}
 
 
-def describe_jobs(config: MatVecConfig) -> dict[str, Any]:
+def _describe_jobs(config: MatVecConfig) -> dict[str, Any]:
     """Describe which jobs are in range, and how many are accepted ahead.
 
     Returns
@@ -297,10 +303,10 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
     -------
     The content of the JSON file: ``top``, ``generator``, ``version``, ``parameters`` (the
     configuration), ``derived`` (what follows from it), ``ports``, ``payloads`` (bit fields),
-    ``weight_code`` (all symbols), ``streams`` (beats of a job), ``jobs`` (limits), ``faults``,
-    ``example`` (one product, all beats in hexadecimal, byte 0 first), ``latencies_cycles``,
-    ``memories`` (words, bits, and beats of the result queue), and ``block_ram`` (modelled block
-    RAMs for each FPGA family).
+    ``weight_code`` (all symbols), ``streams`` (beats of a job), ``jobs`` (``limits``, ``reuse``
+    and ``accepted_ahead``), ``faults``, ``example`` (one product, all beats in hexadecimal, byte 0
+    first), ``latencies_cycles``, ``memories`` (words, bits, and beats of the result queue), and
+    ``block_ram`` (modelled block RAMs for each FPGA family).
     """
     config = engine.config
     return {
@@ -322,7 +328,7 @@ def describe(engine: MatVecEngine, top: str) -> dict[str, Any]:
             name: describe_stream(name, -(-len(Value.cast(getattr(engine, name).p)) // 8))
             for name in _STREAMS
         },
-        "jobs": describe_jobs(config),
+        "jobs": _describe_jobs(config),
         "faults": _faults(config),
         "example": _describe_example(worked_example(config.code, config.act_bits)),
         "latencies_cycles": _latencies(engine),

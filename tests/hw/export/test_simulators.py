@@ -28,8 +28,11 @@ needs_icarus = pytest.mark.skipif(
 
 SMALL = MatVecConfig(lanes=7, rows=2, k_max=40, n_max=9)
 
-#: A module of a user with a time unit of its own.
-USERS = "`timescale 1ns / 10ps\nmodule user;\n  initial #1 $finish;\nendmodule\n"
+#: A module of a user without a time unit.
+PLAIN = "module user;\n  initial #1 $finish;\nendmodule\n"
+
+#: The same with a time unit of its own.
+USERS = f"`timescale 1ns / 10ps\n{PLAIN}"
 
 
 def small(config: MatVecConfig) -> MatVecConfig:
@@ -195,6 +198,10 @@ KINDS = {
 }
 
 
+#: Options of Verilator for a design with two top modules.
+LINT = ("--lint-only", "--timing", "--quiet-stats", "-Wno-MULTITOP")
+
+
 @needs_icarus
 @pytest.mark.parametrize(
     "kind",
@@ -205,14 +212,20 @@ KINDS = {
     ],
 )
 def test_that_no_time_unit_is_inherited_or_missing(kind: str, tmp_path: Path) -> None:
-    """Alone, and in front of and behind a user's file, in each order."""
+    """Alone, in front of and behind a user's file, and in front of one without a time unit."""
     export, top = KINDS[kind]
     export(tmp_path / "x.v")
     (tmp_path / "user.v").write_text(USERS)
+    (tmp_path / "plain.v").write_text(PLAIN)
     files = ["x.v", "x_tb.v"] if top == "dut_tb" else ["x.v"]
     for order in (files, files[::-1], ["user.v", *files], [*files, "user.v"]):
         tops = ["-s", top, *(["-s", "user"] if "user.v" in order else [])]
         command = ["iverilog", "-g2005", "-Wall", *tops, "-o", "x.vvp", *order]
         assert run(tmp_path, *command) == ""
-        flags = ("--lint-only", "--timing", "--quiet-stats", "-Wno-MULTITOP")
-        assert run(tmp_path, find_verilator().program, *flags, *order) == ""
+        assert run(tmp_path, find_verilator().program, *LINT, *order) == ""
+    # A file without a unit, behind the export, inherits the unit of the export.
+    behind = [*files, "plain.v"]
+    command = ["iverilog", "-g2005", "-s", top, "-s", "user", "-o", "x.vvp"]
+    assert run(tmp_path, *command, *behind) == ""
+    assert "timescale for user inherited" in run(tmp_path, *command, "-Wall", *behind)
+    assert run(tmp_path, find_verilator().program, *LINT, *behind) == ""

@@ -9,6 +9,7 @@ import pytest
 
 from trilith.golden import CODES
 from trilith.golden.codes import CodeError
+from trilith.golden.templates import render
 from trilith.hw import MatVecConfig
 from trilith.hw.export.weight_code import describe_code, encoding
 
@@ -92,18 +93,51 @@ def page_symbols(page: str) -> list[str]:
     return [cell.strip(" `") for row in rows for cell in row.split("|")]
 
 
-@pytest.mark.parametrize("code", CODES)
-def test_that_the_page_has_all_symbols(code: str) -> None:
-    from trilith.golden.templates import render
-
-    config = MatVecConfig(lanes=12, rows=3, code=code, k_max=50, n_max=9)
-    described = describe_code(config)
-    page = render(
+def page_of(config: MatVecConfig) -> str:
+    """Fill the part of the page on the weight code."""
+    return render(
         "trilith.hw.export",
         "weight_code.md.jinja",
         config=config,
-        description={"weight_code": described},
+        description={"weight_code": describe_code(config)},
     )
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        (
+            {"lanes": 7, "rows": 2, "code": "base3"},
+            "The last trit of the beat belongs to no row. It is a filler.",
+        ),
+        (
+            {"lanes": 8, "rows": 1, "code": "base3"},
+            "The last 2 trits of the beat belong to no row. They are fillers.",
+        ),
+        (
+            {"lanes": 12, "rows": 1, "code": "sherry"},
+            "The top bit of the beat belongs to no symbol. The engine does not read it.",
+        ),
+        (
+            {"lanes": 8, "rows": 1, "code": "sherry"},
+            "The top 6 bits of the beat belong to no symbol. The engine does not read them.",
+        ),
+        ({"lanes": 8, "rows": 1, "code": "binary"}, "Symbol s stands in bit s of the beat."),
+        (
+            {"lanes": 8, "rows": 1, "code": "two_bit"},
+            "Symbol s stands in bits 2 · s + 1 to 2 · s of the beat.",
+        ),
+    ],
+)
+def test_that_the_page_tells_one_from_many(fields: dict, line: str) -> None:
+    page = page_of(MatVecConfig(**fields, k_max=50, n_max=9))
+    assert f"- {line}" in page.splitlines()
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_that_the_page_has_all_symbols(code: str) -> None:
+    described = description(code)
+    page = page_of(MatVecConfig(lanes=12, rows=3, code=code, k_max=50, n_max=9))
     expected = [
         "".join("-0+"[trit + 1] for trit in symbol or []) for symbol in described["symbols"]
     ]
