@@ -58,7 +58,7 @@ _FIELDS = {
 
 #: Beats of a job on each stream, and their order, the slowest count first.
 _STREAMS = {
-    "activations": ("T * C, or 0 with reuse", ["token", "chunk"]),
+    "activations": ("T * C", ["token", "chunk"]),
     "weights": ("ceil(N / rows) * C", ["group of rows", "chunk"]),
     "results": ("ceil(N / rows) * ceil(C / c) * T", ["group of rows", "partial result", "token"]),
 }
@@ -190,10 +190,12 @@ def describe_stream(name: str, beat_bytes: int) -> dict[str, Any]:
 
     Returns
     -------
-    ``beat_bytes``; ``beats_of_a_job``, a formula; ``order``, the indices of a beat, slowest first
+    ``beat_bytes``; ``beats_of_a_job``, a formula; ``beats_of_a_job_with_reuse``, of activations
+    only; ``order``, the indices of a beat, slowest first
     """
     beats, order = _STREAMS[name]
-    return {"beat_bytes": beat_bytes, "beats_of_a_job": beats, "order": order}
+    stream = {"beat_bytes": beat_bytes, "beats_of_a_job": beats, "order": order}
+    return stream | ({"beats_of_a_job_with_reuse": "0"} if name == "activations" else {})
 
 
 def _describe_jobs(config: MatVecConfig) -> dict[str, Any]:

@@ -189,7 +189,8 @@ def test_the_sidecar(exported: Path) -> None:
     assert len(sidecar["weight_code"]["symbols"]) == 256
     assert sidecar["streams"]["s_axis_activations"] == {
         "beat_bytes": 7,
-        "beats_of_a_job": "T * C, or 0 with reuse",
+        "beats_of_a_job": "T * C",
+        "beats_of_a_job_with_reuse": "0",
         "order": ["token", "chunk"],
         "word_bytes": 8,
         "cycles_per_beat": 1,

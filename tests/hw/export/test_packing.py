@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from itertools import product
+from math import ceil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +19,7 @@ from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.beats import activation_beats, weight_beats
 from trilith.hw.export.description import describe
 from trilith.hw.export.packing import packing_texts
-from trilith.hw.jobs import Job, JobShape, golden_results, job_word
+from trilith.hw.jobs import Job, JobShape, golden_beats, golden_results, job_word
 
 #: Shapes with whole and partial symbols, rows and last bytes.
 SHAPES = [
@@ -104,6 +105,47 @@ def test_that_python_unpacks_results(config: MatVecConfig, axi: bool) -> None:
                 beats.append(number.to_bytes(line.RESULT_BYTES, "little"))
         sizes = (shape.n, shape.k, shape.tokens, shape.group_chunks)
         assert line.unpack_results(beats, *sizes) == y.tolist()
+
+
+def stream_beats(config: MatVecConfig, job: Job) -> dict[str, np.ndarray]:
+    """Beats of each stream; those of results as the values of their rows."""
+    return {
+        "activations": activation_beats(config, job.activations),
+        "weights": weight_beats(config, job.trits),
+        "results": golden_beats(config, job),
+    }
+
+
+@every_config
+def test_that_the_description_counts_and_orders_the_beats(config: MatVecConfig) -> None:
+    """Each beat is that of the small job that the indices of ``order`` cut out."""
+    streams = describe(MatVecEngine(config), "line")["streams"]
+    for job in jobs(config):
+        (n, k), tokens = job.trits.shape, len(job.activations)
+        chunks = ceil(k / config.lanes)
+        names = {"N": n, "T": tokens, "C": chunks, "c": min(job.group_chunks or chunks, chunks)}
+        counts = {
+            "group of rows": ceil(n / config.rows),
+            "token": tokens,
+            "chunk": chunks,
+            "partial result": ceil(chunks / names["c"]),
+        }
+        for stream, beats in stream_beats(config, job).items():
+            formula, order = streams[stream]["beats_of_a_job"], streams[stream]["order"]
+            assert eval(formula, {"ceil": ceil, "rows": config.rows, **names}) == len(beats)
+            places = list(product(*(range(counts[name]) for name in order)))
+            for beat, place in zip(beats, places, strict=True):
+                at = dict(zip(order, place, strict=True))
+                row, token = at.get("group of rows", 0) * config.rows, at.get("token", 0)
+                width = config.lanes * (names["c"] if stream == "results" else 1)
+                first = at.get("chunk", at.get("partial result", 0)) * width
+                cut = Job(
+                    trits=job.trits[row : row + config.rows, first : first + width],
+                    activations=job.activations[token : token + 1, first : first + width],
+                )
+                (alone,) = stream_beats(config, cut)[stream]
+                assert beat.tolist() == alone.tolist()
+        assert streams["activations"]["beats_of_a_job_with_reuse"] == "0"
 
 
 #: Prints what the functions of the header give for the job in the file ``job``: n, k, tokens and
