@@ -23,6 +23,7 @@ __all__ = [
     "golden_beats",
     "golden_results",
     "job_fields",
+    "job_limits",
     "job_word",
 ]
 
@@ -135,19 +136,23 @@ class Job:
         object.__setattr__(self, "reuse", shape.reuse)
 
 
+def job_limits(config: MatVecConfig) -> dict[str, tuple[int, int]]:
+    """Smallest and largest legal value of each field of the job word, the lowest field first."""
+    return {
+        "n": (1, config.n_max),
+        "k": (1, config.k_max),
+        "tokens": (1, config.tokens),
+        "group_chunks": (0, config.max_chunks),
+        "reuse": (0, 1),
+    }
+
+
 def job_fields(config: MatVecConfig) -> dict[str, int]:
     """Bits of each field of the job word, the lowest field first.
 
     ``trilith.hw.engine.loader.job_layout`` is the same word as a layout in Amaranth.
     """
-    largest = {
-        "n": config.n_max,
-        "k": config.k_max,
-        "tokens": config.tokens,
-        "group_chunks": config.max_chunks,
-        "reuse": 1,
-    }
-    return {name: value.bit_length() for name, value in largest.items()}
+    return {name: largest.bit_length() for name, (_, largest) in job_limits(config).items()}
 
 
 def _check_shape(config: MatVecConfig, shape: JobShape) -> None:

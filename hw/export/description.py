@@ -14,7 +14,7 @@ from ..config import MatVecConfig
 from ..engine.engine import MatVecEngine
 from ..engine.loader import activations_shape, job_layout
 from ..engine.results import queue_words, results_shape
-from ..jobs import job_fields
+from ..jobs import job_fields, job_limits
 from .blockram import BLOCK_RAMS, buffer_blocks, queue_blocks
 from .example import Example, worked_example
 from .weight_code import describe_code
@@ -207,13 +207,7 @@ def _describe_jobs(config: MatVecConfig) -> dict[str, Any]:
     for jobs with reuse; ``accepted_ahead``, the jobs that the engine accepts while it computes one.
     """
     return {
-        "limits": {
-            "n": [1, config.n_max],
-            "k": [1, config.k_max],
-            "tokens": [1, config.tokens],
-            "group_chunks": [0, config.max_chunks],
-            "reuse": [0, 1],
-        },
+        "limits": {name: list(limits) for name, limits in job_limits(config).items()},
         "reuse": "a job with reuse is in range only if a job without reuse was in range since the "
         "last reset, and the last one of these has the same k, and as many tokens or more",
         "accepted_ahead": 1,
