@@ -24,14 +24,14 @@ from .lite import RegisterBank, axi_lite
 from .registers import MAGIC, MAP_VERSION, REGISTERS
 from .stream import BUS_BITS, AxiStreamReader, AxiStreamWriter, axi_stream
 
-__all__ = ["JOB_QUEUE_DEPTH", "AxiMatVec", "BusWidths"]
+__all__ = ["JOB_QUEUE_DEPTH", "RESULT_BYTES", "AxiMatVec", "BusWidths"]
 
 #: Jobs in the queue in front of the engine. The engine itself loads one and computes another.
 JOB_QUEUE_DEPTH = 4
 
 
 #: Bytes of one sign-extended result on the bus.
-_RESULT_BYTES = 4
+RESULT_BYTES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +182,7 @@ class AxiMatVec(wiring.Component):
     @property
     def result_bytes(self) -> int:
         """Bytes of a result beat on its bus."""
-        return _RESULT_BYTES * self._engine.config.rows
+        return RESULT_BYTES * self._engine.config.rows
 
     @property
     def register_values(self) -> dict[str, int]:
@@ -247,7 +247,7 @@ class AxiMatVec(wiring.Component):
                 m.d.comb += port.eq(inner) if member.flow == flow else inner.eq(port)
 
         results = engine.results
-        wide = [Signal(8 * _RESULT_BYTES, name=f"result{row}") for row in range(config.rows)]
+        wide = [Signal(8 * RESULT_BYTES, name=f"result{row}") for row in range(config.rows)]
         m.d.comb += [
             engine.weights.p.eq(weights.beats.p),
             engine.weights.valid.eq(weights.beats.valid),

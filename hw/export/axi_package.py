@@ -342,7 +342,7 @@ def export_axi(
             period_ns=period_ns,
             ends=ends,
         )
-        yield from packing_texts(config, top=name, stem=stem, result_bits=32, job_word=False)
+        yield from packing_texts(config, top=name, stem=stem, axi=True)
         yield from register_files(REGISTERS, hardware.register_values, name)
         yield vivado_script(ENGINE_TITLE, REGISTERS, description, stem)
         yield _litex(hardware.widths, _dma_widths(hardware), name, stem)

@@ -264,9 +264,7 @@ def export_engine(
             period_ns=period_ns,
             ends=ends,
         )
-        yield from packing_texts(
-            config, top=name, stem=stem, result_bits=config.acc_width, job_word=True
-        )
+        yield from packing_texts(config, top=name, stem=stem, axi=False)
         if testbench:
             timing = EngineTiming.of(config)
             text = selfcheck_verilog(config, top=name, timing=timing, stem=stem)

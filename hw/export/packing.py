@@ -6,6 +6,7 @@ from itertools import accumulate
 from ...golden.codes import CODES
 from ...golden.matmul import activation_range
 from ...golden.templates import render
+from ..axi.wrapper import RESULT_BYTES
 from ..config import MatVecConfig
 from ..jobs import job_fields
 from .weight_code import describe_code, encoding
@@ -13,27 +14,25 @@ from .weight_code import describe_code, encoding
 __all__ = ["packing_texts"]
 
 
-def packing_texts(
-    config: MatVecConfig, *, top: str, stem: str, result_bits: int, job_word: bool
-) -> Iterator[str]:
+def packing_texts(config: MatVecConfig, *, top: str, stem: str, axi: bool) -> Iterator[str]:
     """Write the packers: ``<stem>_pack.h`` and ``<stem>_pack.py``.
 
-    They pack weights, activations and, with ``job_word``, jobs into beats, and unpack results.
-    Neither needs any other file.
+    They pack weights and activations into beats, and unpack results. Without AXI they also pack
+    jobs. Neither needs any other file.
 
     Parameters
     ----------
     config : the engine
     top : name of its top module, with which the names in C begin
     stem : stem of the files' names
-    result_bits : bits of a result in its beat: ``acc_width``, or 32 behind AXI
-    job_word : whether the module takes jobs as words; registers take them behind AXI
+    axi : whether the engine is behind AXI, where registers take jobs, and results have whole bytes
 
     Yields
     ------
     C99, which is also C++, and Python 3.
     """
-    fields = job_fields(config) if job_word else {}
+    fields = {} if axi else job_fields(config)
+    result_bits = 8 * RESULT_BYTES if axi else config.acc_width
     low, high = activation_range(config.act_bits)
     values = {
         "config": config,
@@ -45,8 +44,8 @@ def packing_texts(
         "lowest": low,
         "highest": high,
         "result_bits": result_bits,
-        # The flag ``last`` of the engine stands above the values.
-        "result_bytes": -(-(config.rows * result_bits + job_word) // 8),
+        # The flag ``last`` stands above the values; behind AXI it is TLAST.
+        "result_bytes": -(-(config.rows * result_bits + (not axi)) // 8),
         "job_offsets": dict(zip(fields, accumulate(fields.values(), initial=0), strict=False)),
         "job_bytes": -(-sum(fields.values()) // 8),
     }

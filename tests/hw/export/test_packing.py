@@ -41,10 +41,7 @@ every_config = pytest.mark.parametrize(
 
 
 def texts(config: MatVecConfig, *, axi: bool = False) -> tuple[str, str]:
-    bits = 32 if axi else config.acc_width
-    header, module = packing_texts(
-        config, top="line", stem="line", result_bits=bits, job_word=not axi
-    )
+    header, module = packing_texts(config, top="line", stem="line", axi=axi)
     return header, module
 
 
