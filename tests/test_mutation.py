@@ -4,7 +4,11 @@
 ``server``), the choice of tests (``coverage_map``) and the whole (``campaign``).
 """
 
+import os
+import signal
 import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -192,6 +196,23 @@ def campaign(checkout, tmp_path, monkeypatch):
     made.bench.close()
 
 
+def wait_until(condition, seconds):
+    """Wait for a condition; return whether it came in time."""
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.05)
+    return condition()
+
+
+def runs(pid):
+    """Whether a process runs; one that ended and is not yet collected does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
 def find(file, start):
     (found,) = [
         one
@@ -248,6 +269,55 @@ def test_a_mutant_that_ends_the_process_is_killed(checkout, campaign):
         replace(mutant, text="__import__('os')._exit(1)"), "golden numerics"
     )
     assert (result.status, result.by) == ("killed", "broken")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_process(checkout, tmp_path, number):
+    """Neither the server, nor the test that runs, nor a program that it started."""
+    pids = tmp_path / "pids"
+    (checkout / "tests/golden/test_area.py").write_text(
+        "import os, subprocess\n\n\ndef test_waits():\n"
+        "    program = subprocess.Popen(['sleep', '600'])\n"
+        "    found = f'{os.getppid()} {os.getpid()} {program.pid}'\n"
+        f"    with open({str(pids)!r} + '.new', 'w') as file:\n        file.write(found)\n"
+        f"    os.rename(file.name, {str(pids)!r})\n    program.wait()\n"
+    )
+    run = (
+        "import sys\nfrom pathlib import Path\nfrom mutation.bench import Bench\n"
+        "bench = Bench(Path(sys.argv[1]), Path(sys.argv[2]))\n"
+        "bench.run({'tests/golden/test_area.py': []}, 600)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", run, checkout, tmp_path / "copy"],
+        env=os.environ | {"PYTHONPATH": str(CHECKOUT / "tests")},
+        # A shell's background job ignores SIGINT, and so do its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert wait_until(pids.exists, 60)
+    left = [int(pid) for pid in pids.read_text().split()]
+    try:
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=60)
+        assert wait_until(lambda: not any(map(runs, left)), 20), left
+    finally:
+        for pid in filter(runs, left):
+            os.kill(pid, signal.SIGKILL)
+    assert process.returncode == -number
+    # The server does not complain that nobody reads its answer.
+    assert [line for line in errors.splitlines() if "Error" in line] == []
+
+
+def test_a_server_that_ends_is_reported(checkout, tmp_path):
+    bench = Bench(checkout, tmp_path / "copy")
+    assert bench.run({"tests/golden/test_area.py": []}, 60)["status"] == "passed"
+    (bench.folder / "tests/golden/test_area.py").write_text(
+        "import os, signal\n\n\ndef test_ends():\n    os.kill(os.getppid(), signal.SIGKILL)\n"
+    )
+    message = r"^the server of tests ended with status -9; start again$"
+    with pytest.raises(RuntimeError, match=message):
+        bench.run({"tests/golden/test_area.py": []}, 60)
 
 
 def test_results_are_kept_until_the_source_or_the_tests_change(checkout, campaign, tmp_path):

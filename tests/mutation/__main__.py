@@ -4,6 +4,7 @@ import argparse
 import sys
 import tomllib
 from collections import Counter
+from contextlib import closing
 from pathlib import Path
 
 from trilith.sim.tools.cache import build_folder
@@ -65,31 +66,29 @@ def main(arguments: list[str] | None = None) -> int:
     add("--report", action="store_true", help="print the stored results, and run nothing")
     options = parser.parse_args(arguments)
     campaign = Campaign(CHECKOUT, build_folder() / "mutation", options.copy)
-    if options.quick or options.report:
-        campaign.map.load()
-    else:
-        for file in campaign.measure():
-            print(f"measuring {file}", flush=True)
-    chosen = [
-        (room, mutant)
-        for room in options.room or ROOMS
-        for mutant in sample(CHECKOUT, room, -(-options.count // len(ROOMS)), options.seed)
-    ]
     results = []
-    for number, (room, mutant) in enumerate(chosen, 1):
-        if options.report:
-            source = (CHECKOUT / mutant.file).read_text()
-            # Survivors too that newer tests may kill.
-            found = campaign.store.results.get((mutant.name, digest(source)))
-            results += [found] if found else []
-            continue
-        result = campaign.try_mutant(mutant, room, BUDGETS[0 if options.quick else -1])
-        results.append(result)
-        print(
-            f"{number}/{len(chosen)} {result.status:<10} {result.seconds:6.1f} s  {result.name}",
-            flush=True,
-        )
-    campaign.bench.close()
+    with closing(campaign.bench):
+        if options.quick or options.report:
+            campaign.map.load()
+        else:
+            for file in campaign.measure():
+                print(f"measuring {file}", flush=True)
+        chosen = [
+            (room, mutant)
+            for room in options.room or ROOMS
+            for mutant in sample(CHECKOUT, room, -(-options.count // len(ROOMS)), options.seed)
+        ]
+        for number, (room, mutant) in enumerate(chosen, 1):
+            if options.report:
+                source = (CHECKOUT / mutant.file).read_text()
+                # Survivors too that newer tests may kill.
+                found = campaign.store.results.get((mutant.name, digest(source)))
+                results += [found] if found else []
+                continue
+            result = campaign.try_mutant(mutant, room, BUDGETS[0 if options.quick else -1])
+            results.append(result)
+            took = f"{result.status:<10} {result.seconds:6.1f} s"
+            print(f"{number}/{len(chosen)} {took}  {result.name}", flush=True)
     return int(report(results) > 0)
 
 

@@ -90,6 +90,8 @@ class Bench:
             env=self._variables(),
             stdin=subprocess.PIPE,
             pass_fds=(writing,),
+            # Ctrl-C reaches this process alone, which then stops the server.
+            process_group=0,
             text=True,
         )
         os.close(writing)
@@ -104,14 +106,32 @@ class Bench:
         measure: bool = False,
         long: bool = False,
     ) -> dict[str, Any]:
-        """Run tests in the copy, until the first fails; see ``mutation.server`` for the answer."""
+        """Run tests in the copy, until the first fails; see ``mutation.server`` for the answer.
+
+        Raises
+        ------
+        RuntimeError
+            If the server ends without an answer.
+        """
         if self._server is None or self._server.poll() is not None:
             self._server = self._start()
         assert self._server.stdin is not None
         request = {"tests": dict(tests), "seconds": seconds, "measure": measure, "long": long}
-        self._server.stdin.write(json.dumps(request) + "\n")
-        self._server.stdin.flush()
-        return json.loads(self._answers.readline())
+        try:
+            with suppress(BrokenPipeError):
+                self._server.stdin.write(json.dumps(request) + "\n")
+                self._server.stdin.flush()
+            answer = self._answers.readline()
+        except BaseException:
+            # The tests of an interrupted run must not go on while the copy is restored.
+            self.close()
+            raise
+        if not answer:
+            self.close()
+            raise RuntimeError(
+                f"the server of tests ended with status {self._server.returncode}; start again"
+            )
+        return json.loads(answer)
 
     def run_changed(
         self, file: str, text: str, tests: Mapping[str, Sequence[str]], seconds: float
@@ -171,8 +191,10 @@ class Bench:
             entry.unlink(missing_ok=True)
 
     def close(self) -> None:
-        """Stop the server."""
+        """Stop the server, and the tests that run."""
         if self._server is not None and self._server.stdin is not None:
-            self._server.stdin.close()
-            self._server.wait()
+            with suppress(BrokenPipeError):
+                self._server.stdin.close()
+            # A server that writes an answer would wait for its reader for ever.
             self._answers.close()
+            self._server.wait()

@@ -162,31 +162,33 @@ def serve(request: dict[str, Any]) -> dict[str, Any]:
     os.close(writing)
     with suppress(PermissionError, ProcessLookupError):
         os.setpgid(child, child)
-    parts, status = [], "broken"
-    while True:
-        left = begin + _WAIT * request["seconds"] - time.monotonic()
-        if left <= 0 or not select.select([reading], [], [], left)[0]:
-            status = "timeout"
-            break
-        if not (part := os.read(reading, 1 << 20)):
-            break
-        parts.append(part)
-    # The answer ends before the process does: how it ends by itself tells a crash from a limit.
-    patience = time.monotonic() + (_LAST_WORDS if status != "timeout" else 0)
-    ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
-    while ended is None and time.monotonic() < patience:
-        time.sleep(0.005)
+    parts, status, ended = [], "broken", None
+    process = os.pidfd_open(child)
+    try:
+        while True:
+            left = max(0.0, begin + _WAIT * request["seconds"] - time.monotonic())
+            # Standard input ends when the process that waits for the answer ends or is interrupted.
+            if reading not in select.select([reading, sys.stdin], [], [], left)[0]:
+                status = "timeout"
+                break
+            if not (part := os.read(reading, 1 << 20)):
+                break
+            parts.append(part)
+        # The answer ends before the process does: how it ends by itself tells a crash from a limit.
+        select.select([process], [], [], _LAST_WORDS if status != "timeout" else 0)
         ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    finally:
+        _end(child)
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(process)
     if ended is not None and ended.si_status == signal.SIGXCPU and ended.si_code != os.CLD_EXITED:
         status = "timeout"
-    _end(child)
-    os.close(reading)
-    os.waitpid(child, 0)
     answer = {"status": status, "failed": [], "seconds": {}}
     if status != "timeout":
         with suppress(ValueError):
             answer = json.loads(b"".join(parts))
-    return answer | {"wall": time.monotonic() - begin}
+    return answer
 
 
 def main() -> None:
@@ -194,7 +196,8 @@ def main() -> None:
     for package in PACKAGES:
         importlib.import_module(package)
     gc.freeze()
-    with os.fdopen(int(sys.argv[1]), "w") as answers:
+    # Nobody reads the answer to a request that was interrupted.
+    with suppress(BrokenPipeError), os.fdopen(int(sys.argv[1]), "w") as answers:
         for line in sys.stdin:
             print(json.dumps(serve(json.loads(line))), file=answers, flush=True)
 
