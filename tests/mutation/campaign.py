@@ -39,14 +39,14 @@ _UNKNOWN = 20.0
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a mutant.
+    """Outcome of the tests of a mutant.
 
     Parameters
     ----------
     name, room : the mutant and its room
     line : line of the file
     source : hash of the file
-    tests : hash of all tests, if the mutant survived: new tests may kill it
+    tests : hash of the tests that the result rests on: the file of the test that failed, or all
     status : ``killed``, ``timeout`` (the tests did not end), ``equivalent`` or ``survived``
     by : the test that failed
     run : number of tests that could have failed
@@ -129,11 +129,6 @@ class Store:
                 result = Result(**json.loads(line))
                 self.results[result.name, result.source] = result
 
-    def find(self, name: str, source: str, tests: str) -> Result | None:
-        """A result that still holds: survivors are tried again when tests have changed."""
-        found = self.results.get((name, source))
-        return None if found and found.status == "survived" and found.tests != tests else found
-
     def add(self, result: Result) -> None:
         """Keep a result."""
         self.results[result.name, result.source] = result
@@ -201,8 +196,15 @@ class Campaign:
         return found
 
     def stored(self, mutant: Mutant, source: str) -> Result | None:
-        """The stored result of a mutant, if it still holds."""
-        return self.store.find(mutant.name, digest(source), self.tests)
+        """The stored result of a mutant, unless the tests that it rests on have changed."""
+        found = self.store.results.get((mutant.name, digest(source)))
+        holds = found and (found.status == "equivalent" or found.tests == self._rests_on(found.by))
+        return found if holds else None
+
+    def _rests_on(self, by: str) -> str:
+        """Hash of the file of the test that killed a mutant; of all tests if none is named."""
+        file = self.bench.folder / by.split("::")[0]
+        return digest(file.read_text()) if file.is_file() else self.tests
 
     def _run(self, mutant: Mutant, room: str, source: str, budget: float) -> Result:
         begin = time.monotonic()
@@ -229,7 +231,7 @@ class Campaign:
             line=mutant.lines[0],
             source=digest(source),
             status=status,
-            tests=self.tests if status == "survived" else "",
+            tests="" if status == "equivalent" else self._rests_on(by),
             by=by,
             run=run,
             left=left,
@@ -242,7 +244,7 @@ class Campaign:
     ) -> tuple[str, str, int]:
         """Run tests against a mutant; return its status, what killed it, and their number.
 
-        What fails must pass without the change, or it does not count and the others run.
+        A test that also fails without the change does not count, and the others run.
 
         Raises
         ------
