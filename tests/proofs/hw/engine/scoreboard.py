@@ -139,10 +139,15 @@ def scoreboard(config: MatVecConfig) -> Bench:
     for token in range(config.tokens):
         words = [activations.computed[token, chunk] for chunk in range(config.max_chunks)]
         word = Array(words)[issue.chunk]
-        mixed = Signal(name=f"mixed{token}")
         # A token beyond those of the job has no sum until its group ends.
-        with m.If(fire):
-            m.d.sync += mixed.eq(~tag[0] & (mixed | (token >= tokens)))
+        mixed = Signal(name=f"mixed{token}")
+        beyond = token >= issue.tokens
+        with m.If(issue.fire):
+            m.d.sync += mixed.eq(~issue.ends & (mixed | beyond))
+        # A token of the job always has one.
+        bench.claim(f"mixed{token}", ~mixed | (issue.runs & beyond))
+        for _ in range(delay):
+            mixed = bench.past(mixed)
         for row in range(config.rows):
             products = []
             for lane in range(config.lanes):
@@ -162,7 +167,7 @@ def scoreboard(config: MatVecConfig) -> Bench:
             bench.claim(f"sum{row}_{token}", ~started | mixed | (own == held))
             got = sums.word_select(token * config.rows + row, width).as_signed()
             wanted = Mux(row < rows, total, 0)
-            there = capture & (token < tokens) & ~mixed
+            there = capture & (token < tokens)
             claim = Mux(clear[row], 0, got) == wanted
             bench.claim(f"result{row}_{token}", ~there | claim)
     bench.cover("capture", capture & started)
