@@ -9,7 +9,7 @@ from proofs.model import build_model
 from proofs.page import PAGE, proofs_page
 from proofs.prover import Method, Prover
 from proofs.registry import THEOREMS
-from proofs.theorem import check
+from proofs.theorem import LEAST_KILLED, check, kill
 
 
 class _Counter(wiring.Component):
@@ -110,6 +110,11 @@ def test_no_claim_is_proven_from_assumptions_that_contradict_each_other():
 def test_quick_theorems_hold(name, label):
     outcome, _ = check(THEOREMS[name], label)
     assert outcome.holds, (outcome.failure, outcome.claims, outcome.trace)
+
+
+def test_seeded_faults_break_a_theorem():
+    killed, faults, _ = kill(THEOREMS["comparison by a carry"])
+    assert LEAST_KILLED <= killed <= faults
 
 
 def test_the_stored_page_has_all_theorems():

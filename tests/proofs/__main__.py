@@ -86,14 +86,24 @@ def faults(theorems: Iterable[Theorem], *, jobs: int) -> bool:
         Column("faults", "faults", 6),
         Column("killed", "killed", 6),
         Column("s", "seconds", 6, ".1f"),
+        Column("result", "result", 6, "<"),
     )
     enough = True
     with process_pool(jobs) as pool:
         tasks = [(theorem, pool.submit(_kill, theorem.name)) for theorem in theorems]
         for theorem, future in tasks:
             killed, count, seconds = future.result()
-            enough &= killed >= LEAST_KILLED
-            table.row({"name": theorem.name, "faults": count, "killed": killed, "seconds": seconds})
+            found = killed >= LEAST_KILLED
+            enough &= found
+            table.row(
+                {
+                    "name": theorem.name,
+                    "faults": count,
+                    "killed": killed,
+                    "seconds": seconds,
+                    "result": "found" if found else "FAILS",
+                }
+            )
             sys.stdout.flush()
     return enough
 
