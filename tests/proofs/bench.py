@@ -105,7 +105,7 @@ class Bench(Elaboratable):
         if component is not None:
             self.add("dut", component)
 
-    def add(self, name: str, component: Any, *, free: bool = True) -> Inside:
+    def add(self, name: str, component: Any) -> Inside:
         """Add a component under proof; all its ports become ports of the bench."""
         inside = Inside(component)
         self.m.submodules[name] = inside
@@ -115,8 +115,7 @@ class Bench(Elaboratable):
         if isinstance(component, wiring.Component):
             for path, member, value in component.signature.flatten(component):
                 label = prefix + "__".join(map(str, path))
-                if free or member.flow == wiring.Out:
-                    self.ports[label] = Value.cast(value)
+                self.ports[label] = Value.cast(value)
                 if member.flow == wiring.In:
                     self._inputs.add(label)
         return inside
@@ -177,13 +176,27 @@ class Bench(Elaboratable):
     def stays_until(
         self, name: str, valid: Any, ready: Any, payload: Any, *, assumed: bool = False
     ) -> None:
-        """The same for single signals."""
+        """Claim, or assume, that a payload which is offered stays until it is taken."""
         payload = Value.cast(payload)
         waited, before = self.past(valid & ~ready), self.past(payload)
         kept = ~waited | (valid & (payload == before))
         (self.assume if assumed else self.claim)(f"{name}_stays", kept)
         if not assumed:
             self.cover(f"{name}_waits", waited)
+
+    def word_stays(self, valid: Any, ready: Any, data: Any, keep: Any, last: Any) -> None:
+        """Claim that an offered word of AXI4-Stream stays until it is taken.
+
+        TLAST, TKEEP and the bytes that TKEEP marks stay; the other bytes may change.
+        """
+        waits = self.past(valid & ~ready)
+        for name, value in (("tlast", last), ("tkeep", keep)):
+            self.claim(f"{name}_stays", ~waits | (valid & (value == self.past(value))))
+        for byte in range(len(keep)):
+            value = data.word_select(byte, 8)
+            same = value == self.past(value)
+            self.claim(f"tdata{byte}_stays", ~(waits & keep[byte]) | same)
+        self.cover("waits", waits)
 
     def delay(self, value: Any, cycles: int = 1) -> Value:
         """A value some cycles ago, of registers without a reset."""

@@ -5,6 +5,7 @@ from pathlib import Path
 from trilith.golden.files import new_file
 from trilith.golden.templates import render
 
+from .prover import Method
 from .registry import THEOREMS
 from .theorem import FAULTS, LEAST_KILLED
 
@@ -19,7 +20,7 @@ def proofs_page() -> str:
             "proofs",
             "proofs.md.jinja",
             theorems=list(THEOREMS.values()),
-            unbounded=sum(one.bound == "unbounded" for one in THEOREMS.values()),
+            bounded=sum(one.method == Method.BOUNDED for one in THEOREMS.values()),
             faults=FAULTS,
             least=LEAST_KILLED,
         ).rstrip()

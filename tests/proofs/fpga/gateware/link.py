@@ -59,6 +59,9 @@ def checked() -> Bench:
         number == 5
     )
     bench.claim("crc", ~dut.frame | bench.past(delimiter & good))
+    bench.cover("frame", dut.frame)
+    # An empty frame: a delimiter, eight bytes and a delimiter, at most one byte in two cycles.
+    bench.reach = 24
     bench.claim("length", ~dut.frame | (dut.length <= MAX_PAYLOAD))
     # Invariants: the CRC of the receiver, and what it compared so far.
     state, trailer = inside["state"], inside["trailer"]
@@ -124,8 +127,8 @@ THEOREMS = [
     Theorem(
         name="link: resynchronization",
         file=_FILE,
-        statement="After a delimiter, a receiver takes the same frames as one that was reset, "
-        "whatever state it was in before.",
+        statement="After a delimiter, a receiver takes frames in the same cycles as one that was "
+        "reset, with the same kind, sequence number and length, whatever state it was in before.",
         cases={"all bytes": Case(build=forgets, depth=1, faults=40)},
     ),
 ]

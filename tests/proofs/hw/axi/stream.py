@@ -1,6 +1,6 @@
 """Theorems about the ends of AXI4-Stream."""
 
-from amaranth.hdl import Array, Cat, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Mux, Signal
 from proofs.bench import Bench
 from proofs.theorem import Case, Theorem
 
@@ -25,7 +25,7 @@ def reader(bus_bits: int, beat_bytes: int) -> Bench:
     lowest = Cat(keep == (1 << count) - 1 for count in range(len(keep) + 1))
     legal = lowest.any() & (axis.tlast | keep.all() | ~keep.any())
     taken = axis.tvalid & axis.tready
-    marked = _count(keep)
+    marked = sum(keep)
     count = Mux(legal, marked // unit, units_in)
     bench.claim("keep", dut.keep == (taken & ~legal))
     bench.stays("beats", beats)
@@ -67,13 +67,6 @@ def reader(bus_bits: int, beat_bytes: int) -> Bench:
     return bench
 
 
-def _count(bits: Value) -> Value:
-    total = bits[0]
-    for bit in bits[1:]:
-        total = total + bit
-    return total
-
-
 def writer(beat_bytes: int, bus_bits: int) -> Bench:
     """Follow one unit of bytes, any one, from a beat to a bus word."""
     dut = AxiStreamWriter(beat_bytes=beat_bytes, bus_bits=bus_bits)
@@ -85,18 +78,11 @@ def writer(beat_bytes: int, bus_bits: int) -> Bench:
     units_in, units_out = beat_bytes // unit, bus_bits // bits
     places = units_in + units_out - 1
     taken, pop = beats.valid & beats.ready, axis.tvalid & axis.tready
-    marked = _count(axis.tkeep[::unit])
+    marked = sum(axis.tkeep[::unit])
     whole = Cat(axis.tkeep == (1 << unit * count) - 1 for count in range(1, units_out + 1))
     bench.claim("lowest", ~axis.tvalid | whole.any())
     bench.claim("partial", ~axis.tvalid | axis.tlast | axis.tkeep.all())
-    waits = bench.past(axis.tvalid & ~axis.tready)
-    for name in ("tkeep", "tlast"):
-        value = getattr(axis, name)
-        bench.claim(f"{name}_stays", ~waits | (axis.tvalid & (value == bench.past(value))))
-    for byte in range(bus_bits // 8):
-        value = axis.tdata[8 * byte : 8 * byte + 8]
-        same = value == bench.past(value)
-        bench.claim(f"tdata{byte}_stays", ~(waits & axis.tkeep[byte]) | same)
+    bench.word_stays(axis.tvalid, axis.tready, axis.tdata, axis.tkeep, axis.tlast)
     bench.claim("empty", dut.empty == (level == 0))
     pick, which = bench.input("pick"), bench.any("which", range(units_in))
     follows, ahead = Signal(name="follows"), Signal(range(places), name="ahead")
