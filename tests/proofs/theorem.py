@@ -6,7 +6,7 @@ from os import times
 
 from .bench import Bench
 from .model import build_model
-from .prover import SECONDS, Method, Outcome, Prover
+from .prover import Method, Outcome, Prover
 
 #: Seeded faults of a component, of which at least ``LEAST_KILLED`` must break its theorem.
 FAULTS, LEAST_KILLED = 12, 3
@@ -21,14 +21,12 @@ class Case:
     build : makes the bench
     depth : see ``Prover.prove``
     quick : whether ``make prove`` proves it; the others are for ``make prove-all``
-    seconds : time for each question to the solver
     faults : number of seeded faults; more where most of them are outside the theorem's subject
     """
 
     build: Callable[[], Bench]
     depth: int = 0
     quick: bool = True
-    seconds: float = SECONDS
     faults: int = FAULTS
 
 
@@ -97,7 +95,7 @@ def check(theorem: Theorem, label: str) -> tuple[Outcome, float]:
     bench = case.build()
     if not bench.properties["claim"]:
         raise ValueError(f"{theorem.name}: the bench claims nothing")
-    prover = Prover(bench, build_model(bench), seconds=case.seconds)
+    prover = Prover(bench, build_model(bench))
     outcome = prover.prove(theorem.method, case.depth)
     if outcome.holds:
         state = theorem.method == Method.STATE
@@ -108,7 +106,7 @@ def check(theorem: Theorem, label: str) -> tuple[Outcome, float]:
     return outcome, _seconds() - start
 
 
-def kill(theorem: Theorem, *, seed: int = 1) -> tuple[int, int, float]:
+def kill(theorem: Theorem) -> tuple[int, int, float]:
     """Prove the first case with faults in its component, one at a time.
 
     Returns
@@ -118,8 +116,8 @@ def kill(theorem: Theorem, *, seed: int = 1) -> tuple[int, int, float]:
     start = _seconds()
     case = next(iter(theorem.cases.values()))
     bench = case.build()
-    model = build_model(bench, faults=case.faults, seed=seed)
-    prover = Prover(bench, model, seconds=case.seconds)
+    model = build_model(bench, faults=case.faults)
+    prover = Prover(bench, model)
     clean = prover.prove(theorem.method, case.depth)
     if not clean.holds:
         raise AssertionError(f"{theorem.name}: {clean.failure} without a fault")

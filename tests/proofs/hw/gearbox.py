@@ -21,7 +21,6 @@ def order(in_bytes: int, out_bytes: int) -> Bench:
     push, pop = i.valid & i.ready, o.valid & o.ready
     bench.assume("count", i.p.count <= units_in)
     bench.claim("level", level <= places)
-    bench.claim("ended", ~inside["ended"] | (level <= places))
     bench.claim("empty", gearbox.empty == (level == 0))
     bench.claim("whole", ~o.valid | (o.p.count == units_out) | o.p.last)
     bench.claim("some", ~o.valid | ((o.p.count >= 1) & (o.p.count <= units_out)))

@@ -41,7 +41,7 @@ def accumulator(k_max: int, act_bits: int) -> Bench:
 
 
 class _Pipeline:
-    """What is under way in an engine, from its internal registers.
+    """Results under way in an engine, from its internal registers.
 
     ``ends`` has, for each stage behind the issue stage, whether it holds the end of a result group,
     and the tokens of that group.
@@ -60,13 +60,6 @@ class _Pipeline:
         self.places = 2 ** len(produce)
 
 
-def _sum(values: list[Value]) -> Value:
-    total = values[0]
-    for value in values[1:]:
-        total = total + value
-    return total
-
-
 def places(config: MatVecConfig) -> Bench:
     """Room, results under way and queued results add up."""
     engine = MatVecEngine(config)
@@ -76,7 +69,7 @@ def places(config: MatVecConfig) -> Bench:
     room, depth = inside["room"], config.queue_depth
     results = engine.results
     parts = [Mux(end, tokens, 0) for end, tokens in under_way.ends]
-    total = _sum([room, *parts, under_way.left, under_way.fill, results.valid])
+    total = sum([room, *parts, under_way.left, under_way.fill, results.valid])
     bench.claim("sum", total == depth)
     captured = under_way.ends[-1]
     bench.claim("capture", inside["queue.capture"] == captured[0])
@@ -157,7 +150,7 @@ def hold_issue(bench: Bench, engine: MatVecEngine) -> SimpleNamespace:
 
     Returns
     -------
-    What is known of the next beat: the job, the chunk, and whether it ends a group or the job
+    Facts about the next beat: the job, the chunk, and whether it ends a group or the job
     """
     config = engine.config
     m, inside = bench.m, bench.inside
@@ -237,7 +230,7 @@ def weight_beats(config: MatVecConfig) -> Bench:
 
 def chunks_of(k: Value, config: MatVecConfig) -> Value:
     """The number of chunks of a job: ``ceil(k / lanes)``."""
-    return _sum([k > config.lanes * chunk for chunk in range(config.max_chunks)])
+    return sum([k > config.lanes * chunk for chunk in range(config.max_chunks)])
 
 
 def _loaded(bench: Bench, config: MatVecConfig, engine: MatVecEngine, job: data.View) -> None:

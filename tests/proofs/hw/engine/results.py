@@ -9,7 +9,7 @@ from trilith.hw.engine.results import ResultQueue, queue_words
 
 _FILE = "hw/engine/results.py"
 
-#: What the engine promises the queue.
+#: Promises of the engine to the queue.
 _RULES = (
     "The engine keeps the rules below: see the theorem about its credits.",
     "A group is captured only with room for all of its beats.",

@@ -71,7 +71,7 @@ def round_trip(name: str) -> Bench:
     return bench
 
 
-def _cases(make, **more) -> dict[str, Case]:
+def _cases(make) -> dict[str, Case]:
     cases = {}
     for name, code in CODES.items():
         count = code.field_trits * 2 - 1

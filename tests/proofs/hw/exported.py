@@ -1,1 +1,0 @@
-"""Theorem about exported Verilog."""
