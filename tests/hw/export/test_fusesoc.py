@@ -3,12 +3,12 @@
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from simulators import needs_icarus
 from tiny_core import TINY
 
 from trilith.golden.environment import child_environment
@@ -21,10 +21,6 @@ from trilith.sim.tools.verilator import find_verilator
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("fusesoc") is None,
     reason="FuseSoC is not installed: pip install 'trilith[soc]'",
-)
-
-needs_icarus = pytest.mark.skipif(
-    shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
 )
 
 CONFIG = MatVecConfig(lanes=7, rows=2, tokens=2, k_max=100, n_max=64)

