@@ -140,4 +140,4 @@ def test_a_wheel_in_a_folder_of_the_user(tmp_path, python):
     assert made >= {"home", "micro.v", "micro_tb.v", "pictures"}
     assert "build" not in made
     assert (place / "pictures" / "report.html").stat().st_size > 1_000_000
-    assert (place / "home" / ".cache" / "trilith" / ".trilith-cache").exists()
+    assert (place / "home" / ".cache" / "trilith" / "trilith-cache").exists()

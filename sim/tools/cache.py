@@ -25,8 +25,9 @@ __all__ = [
     "use_cache",
 ]
 
-#: File that marks a cache. A process that uses the cache holds a shared lock on it to its end.
-_MARK = ".trilith-cache"
+#: File that marks a cache; only names of temporary files begin with a dot. A process that uses the
+#: cache holds a shared lock on it to its end.
+_MARK = "trilith-cache"
 _MARK_TEXT = (
     "This folder is a cache. 'trilith cache' shows it, and 'trilith cache --clear' empties it.\n"
 )

@@ -35,7 +35,7 @@ def test_the_entries_of_another_process(trilith, home):
     assert (kind["kind"], kind["entries"], kind["size_bytes"]) == ("netlist", 1, 1_500_000)
     done = trilith("cache", "--clear")
     assert done.stdout.splitlines()[1] == "removed  1 entry, 1.5 MB"
-    assert [path.name for path in folder.iterdir()] == [".trilith-cache"]
+    assert [path.name for path in folder.iterdir()] == ["trilith-cache"]
     cleared = json.loads(trilith("cache", "--clear", "--json").stdout)
     assert cleared == {"folder": str(folder), "cleared": True, "size_bytes": 0, "kinds": []}
 

@@ -177,7 +177,7 @@ def test_clearing_removes_only_what_the_cache_wrote(build_folder):
     assert cache_kinds() == []
     files = {str(path.relative_to(build_folder)) for path in build_folder.rglob("*")}
     assert files == {
-        *(".trilith-cache", "notes.txt", "kind", "kind/notes.txt", "kind/01234567890123456789"),
+        *("trilith-cache", "notes.txt", "kind", "kind/notes.txt", "kind/01234567890123456789"),
         *("fpga", "fpga/ulx3s", "fpga/ulx3s/top.bit", "failed", "failed/notes.txt"),
     }
     in_another_process(fill)
@@ -188,7 +188,7 @@ def test_a_folder_that_is_no_cache_is_not_cleared(build_folder):
     entry = build_folder / "kind" / "0123456789abcdef0123"
     entry.mkdir(parents=True)
     message = (
-        f"{build_folder}: is not a cache of trilith, because it has no file .trilith-cache; "
+        f"{build_folder}: is not a cache of trilith, because it has no file trilith-cache; "
         "nothing was removed"
     )
     with pytest.raises(OutputError, match=f"^{message}$"):
