@@ -6,14 +6,17 @@ Looks are data, in ``style.toml``; titles, captions and axes are data, in ``figu
 import csv
 import io
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch
+from matplotlib.transforms import Bbox
 from PIL import Image
 
 from ...sim.cost.datafiles import read_data
@@ -213,10 +216,27 @@ def _wrapped(text: str, figure: Figure) -> str:
     return "\n".join(textwrap.wrap(text, int(figure.get_size_inches()[0] * 16.5)))
 
 
+@contextmanager
+def _settled(figure: Figure) -> Iterator[None]:
+    """Fix the places of the axes in a block, without the last digits, which differ by run."""
+    layout = figure.get_layout_engine()
+    figure.dpi = _DPI
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        axes.set_position(Bbox(np.round(axes.get_position().get_points(), 9)))
+        axes.set_in_layout(True)
+    try:
+        yield
+    finally:
+        figure.set_layout_engine(layout)
+
+
 def image(drawing: Drawing) -> bytes:
     """Render the figure as a PNG; the title and the caption are absent before ``save``."""
     drawn, png = io.BytesIO(), io.BytesIO()
-    drawing.figure.savefig(drawn, format="png", dpi=_DPI)
+    with _settled(drawing.figure):
+        drawing.figure.savefig(drawn, format="png", dpi=_DPI)
     # A palette makes the file a third as large. This way to choose it keeps rare colors.
     whole, method = Image.open(drawn).convert("RGB"), Image.Quantize.MAXCOVERAGE
     few = whole.quantize(method=method, dither=Image.Dither.NONE)
@@ -246,5 +266,6 @@ def save(drawing: Drawing, stem: Path) -> None:
     finish(drawing)
     png, svg, table = (stem.with_suffix(f".{end}") for end in FIGURE_ENDS)
     png.write_bytes(image(drawing))
-    drawing.figure.savefig(svg, metadata={"Date": None, "Creator": None})
+    with _settled(drawing.figure):
+        drawing.figure.savefig(svg, metadata={"Date": None, "Creator": None})
     table.write_text(_csv(drawing.rows), encoding="utf-8")

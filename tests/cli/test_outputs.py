@@ -19,7 +19,7 @@ VERBS = {
     "axi": (("verilog", *SMALL, "--wrapper", "axi", "--out"), (), "{}_regs.h"),
     "sweep": (("sweep", *POINT, "--out"), (), "{}.csv"),
     "sweep, partial": (("sweep", *POINT, "--out"), (), "{}.partial"),
-    "figures": (("report", "energy", "--out"), (), "{}/gate_split.svg"),
+    "figures": (("report", "figures", "--out"), (), "{}/gate_split.svg"),
     "waves": (("sim", "--part", "digits", "--waves"), (), "{}/ENGINE.fst"),
     "zigzag": (("zigzag", "--out"), (), "{}"),
     "table": (("characterize", "--sram", "--library", "x", "--liberty", "x", "--out"), (), "{}"),

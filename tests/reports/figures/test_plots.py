@@ -6,6 +6,7 @@ import pytest
 
 from trilith.reports.figures import plots
 from trilith.reports.figures.plots import FIGURES, draw
+from trilith.reports.figures.style import save
 from trilith.reports.fpga import board_rows
 from trilith.sim.cost.memories import find_dram
 from trilith.sim.cost.token_energy import MACHINES, token_energy
@@ -222,3 +223,18 @@ def test_the_energy_of_a_token_sums_to_the_command_s(tmp_path):
             }
             expected = {"logic": one.logic_total, "whole": one.total}
             assert sums == pytest.approx(expected, rel=1e-6)
+
+
+def test_axes_stand_on_rounded_places_while_they_are_written(tmp_path, monkeypatch):
+    """The last digits of the layout differ by run, and would give a SVG other names of clips."""
+    drawing, places = FIGURES["gate_zeros"](), []
+    write = drawing.figure.savefig
+
+    def watched(*arguments, **settings):
+        places.extend(one for axes in drawing.figure.axes for one in axes.get_position().extents)
+        write(*arguments, **settings)
+
+    monkeypatch.setattr(drawing.figure, "savefig", watched)
+    save(drawing, tmp_path / "gate_zeros")
+    assert len(places) >= 8
+    assert all(abs(one - round(one, 9)) < 1e-15 for one in places)
