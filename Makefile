@@ -4,7 +4,8 @@
 PYTHON ?= python3
 VENV := .venv
 STAMP := $(VENV)/.installed
-JOBS ?= 2
+# Processes of tests, proofs and measurements.
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
 export TRILITH_BUILD := $(CURDIR)/build
 
 .DEFAULT_GOAL := help
@@ -28,11 +29,15 @@ $(STAMP): pyproject.toml
 sim: $(STAMP) ## simulate the generated engine, and compare it with the golden model
 	@$(VENV)/bin/trilith sim
 
+# A process that has no tests left takes half of those of another. Other orders of xdist scatter the tests of a file,
+# and make its fixtures in every process, or give whole files to one process, and leave the others idle at the end.
+PYTEST = $(VENV)/bin/python -m pytest --numprocesses $(JOBS) --dist worksteal
+
 test: $(STAMP) ## run the tests, except the long ones
-	$(VENV)/bin/python -m pytest
+	$(PYTEST)
 
 test-all: $(STAMP) ## run all tests, the long ones too
-	$(VENV)/bin/python -m pytest --long
+	$(PYTEST) --long
 
 # Mutants of all rooms together, and the number that decides which.
 N ?= 390
@@ -64,7 +69,6 @@ $(VENV)/.prove: $(STAMP)
 	    { tail -n 20 $(VENV)/install.log; exit 2; }
 	@touch $@
 
-# Processes of proofs.
 PROVE = PYTHONPATH=tests $(VENV)/bin/python -m proofs --jobs $(JOBS)
 
 prove: $(VENV)/.prove ## prove the theorems about the hardware: the quick cases

@@ -111,14 +111,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print the seconds that the tests of each room took, fixtures and building included."""
+    """Print the seconds of each room's tests in all processes, fixtures and building included."""
     seconds: dict[str, float] = {}
     tests: dict[str, set[str]] = {}
     for reports in terminalreporter.stats.values():
         for report in reports:
             if isinstance(report, pytest.TestReport):
                 # A test under tests/sim/rtl belongs to the room sim.
-                room = report.nodeid.split("/")[1] if "/" in report.nodeid else "other"
+                folders = report.nodeid.split("::")[0].split("/")[1:-1]
+                room = folders[0] if folders else "other"
                 seconds[room] = seconds.get(room, 0.0) + report.duration
                 tests.setdefault(room, set()).add(report.nodeid)
     total = sum(seconds.values())

@@ -70,6 +70,7 @@ class Core:
         unit = gcd(config.attention_lanes, config.engine.weight_bytes)
         self._head_chunks = Gear(config.attention_lanes // unit)
         self._beat_units, self._head_rows = config.engine.weight_bytes // unit, False
+        self._on_weights = config.head_on_weights
         # Registers of the connections.
         self._to_head = self._to_cache = self._embedding = self._begun = False
         self._factors, self._have_scale = 0, False
@@ -128,8 +129,7 @@ class Core:
         refreshes = now % period >= period - self._memory.refresh_cycles
         self._port.begin(now, refreshes)
         self._engine.begin(now, refreshes)
-        on_weights = self._config.head_on_weights
-        self._head_rows = on_weights and self._to_head and not self._writer.active
+        self._head_rows = self._on_weights and self._to_head and not self._writer.active
         self._gains.begin(now)
         self._scales.begin(now)
 
