@@ -9,7 +9,7 @@ from proofs.model import build_model
 from proofs.page import PAGE, proofs_page
 from proofs.prover import Method, Prover
 from proofs.registry import THEOREMS
-from proofs.theorem import LEAST_KILLED, check, kill
+from proofs.theorem import LEAST_KILLED, Case, Theorem, check, kill
 
 
 class _Counter(wiring.Component):
@@ -28,13 +28,19 @@ class _Counter(wiring.Component):
         return m
 
 
-def _below(limit, most):
-    """Bench and prover of a counter, with the claim that it does not pass ``most``."""
+def _bench(limit, most):
+    """Bench of a counter, with the claim that it does not pass ``most``."""
     counter = _Counter(limit)
     bench = Bench(counter)
     bench.claim("range", counter.count <= most)
     bench.cover("top", counter.count == limit)
     bench.reach = limit + 1
+    return bench
+
+
+def _below(limit, most):
+    """Prover of the bench of a counter."""
+    bench = _bench(limit, most)
     return Prover(bench, build_model(bench))
 
 
@@ -103,13 +109,24 @@ def test_no_claim_is_proven_from_assumptions_that_contradict_each_other():
         ("engine: credits", "5x1x2"),
         ("result queue: order", "2 rows, 2 tokens, depth 6"),
         ("gearbox: order", "2 to 3 bytes"),
+        ("engine: progress", "5x1x1: 250 cycles"),
         ("AXI4-Lite: registers", "engine"),
+        ("AXI4-Lite: acceptance", "token core"),
+        ("adder: rounding", "all elements"),
+        ("special functions: values and errors", "1/x"),
         ("link: CRC", "all bytes"),
     ],
 )
 def test_quick_theorems_hold(name, label):
     outcome, _ = check(THEOREMS[name], label)
     assert outcome.holds, (outcome.failure, outcome.claims, outcome.trace)
+
+
+def test_an_input_that_breaks_a_golden_claim_is_told():
+    case = Case(build=lambda: _bench(5, 5), depth=1, exhaustive=lambda: False)
+    theorem = Theorem(name="counter", file="", statement="", cases={"5": case})
+    outcome, _ = check(theorem, "5")
+    assert outcome.failure == "an input breaks what is claimed of the golden function"
 
 
 def test_seeded_faults_break_a_theorem():

@@ -2,14 +2,15 @@
 
 from .fpga.gateware import link, parts, uart
 from .hw import gearbox
-from .hw.axi import lite, stream, wrapper
-from .hw.engine import dot, engine, loader, results, scoreboard, weight_decoder
-from .hw.token import numbers
+from .hw.axi import acceptance, lite, stream, wrapper
+from .hw.engine import dot, engine, loader, progress, results, scoreboard, weight_decoder
+from .hw.token import functions, numbers, topk
 from .theorem import Theorem
 
 _MODULES = (
-    *(weight_decoder, dot, engine, loader, results, scoreboard),
-    *(gearbox, stream, lite, wrapper, numbers),
+    *(weight_decoder, dot, engine, loader, results, scoreboard, progress),
+    *(gearbox, stream, lite, acceptance, wrapper),
+    *(numbers, functions, topk),
     *(link, uart, parts),
 )
 

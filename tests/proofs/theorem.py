@@ -22,12 +22,15 @@ class Case:
     depth : see ``Prover.prove``
     quick : whether ``make prove`` proves it; the others are for ``make prove-all``
     faults : number of seeded faults; more where most of them are outside the theorem's subject
+    exhaustive : the part of the statement that is about golden functions alone: computed for each
+        input in turn, and whether it holds
     """
 
     build: Callable[[], Bench]
     depth: int = 0
     quick: bool = True
     faults: int = FAULTS
+    exhaustive: Callable[[], bool] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +75,9 @@ class Theorem:
         depths = sorted({case.depth for case in self.cases.values()})
         span = f"{depths[0]}" if len(depths) == 1 else f"{depths[0]} to {depths[-1]}"
         if self.method == Method.STATE:
-            return "any state" if depths == [0] else f"any state, {span} cycles"
+            golden = any(case.exhaustive for case in self.cases.values())
+            every = ", every input" if golden else ""
+            return "any state" if depths == [0] else f"any state, {span} cycles{every}"
         if self.method == Method.BOUNDED:
             return "from a reset"
         return f"induction, depth {span}"
@@ -103,6 +108,8 @@ def check(theorem: Theorem, label: str) -> tuple[Outcome, float]:
         missing = [name for name, met in prover.covers(cycles, reset=not state) if not met]
         if missing:
             outcome = Outcome(failure=f"cannot be reached: {', '.join(missing)}")
+        elif case.exhaustive and not case.exhaustive():
+            outcome = Outcome(failure="an input breaks what is claimed of the golden function")
     return outcome, _seconds() - start
 
 

@@ -60,10 +60,15 @@ class _Pipeline:
         self.places = 2 ** len(produce)
 
 
-def places(config: MatVecConfig) -> Bench:
-    """Room, results under way and queued results add up."""
-    engine = MatVecEngine(config)
-    bench = Bench(engine, visible=False)
+def hold_places(bench: Bench, engine: MatVecEngine) -> SimpleNamespace:
+    """Claim that room, results under way and queued results add up.
+
+    Returns
+    -------
+    The stages with the end of a group, each with its tokens, the captured beats that are left, and
+    the words in the memory of the queue
+    """
+    config = engine.config
     inside = bench.inside
     under_way = _Pipeline(bench, config)
     room, depth = inside["room"], config.queue_depth
@@ -85,12 +90,12 @@ def places(config: MatVecConfig) -> Bench:
     active = inside["reading0"]
     tokens = inside["tokens"]
     legal = (tokens >= 1) & (tokens <= most)
-    bench.claim("tokens", ~active | legal)
+    bench.claim("active_tokens", ~active | legal)
     job = data.View(engine.jobs.p.shape(), inside["loader.job"])
     good = (job.tokens >= 1) & (job.tokens <= most)
     take = engine.jobs.ready
     idle = inside["loader.fsm_state"]
-    bench.claim("job", take | ((idle == 1) & inside["loader.bad"]) | good)
+    bench.claim("job_tokens", take | ((idle == 1) & inside["loader.bad"]) | good)
     for stage, (end, count) in enumerate(under_way.ends, 1):
         bench.claim(f"end{stage}_tokens", ~end | ((count >= 1) & (count <= most)))
         waits = len(under_way.ends) - stage
@@ -102,7 +107,15 @@ def places(config: MatVecConfig) -> Bench:
             bench.claim(f"end{stage}_{later}", ~(end & other) | (other_count <= later - stage))
     if most > 1:
         bench.claim("spacing", inside["spacing"] < most)
-    bench.cover("no_room", room < most)
+    return SimpleNamespace(ends=under_way.ends, left=under_way.left, fill=under_way.fill)
+
+
+def places(config: MatVecConfig) -> Bench:
+    """Credits of the engine."""
+    engine = MatVecEngine(config)
+    bench = Bench(engine, visible=False)
+    hold_places(bench, engine)
+    bench.cover("no_room", bench.inside["room"] < config.tokens)
     bench.reach = 8 + config.latency + config.queue_depth
     return bench
 

@@ -15,7 +15,7 @@ from trilith.hw.token.tree import greater
 _BITS, _POINT = 2 * SIGNIFICAND_BITS, 2 * (SIGNIFICAND_BITS - 1)
 
 
-def _half_even(number: Value, places: Value, width: int) -> Value:
+def half_even(number: Value, places: Value, width: int) -> Value:
     """``number / 2**places`` rounded half to even, by the definition: the remainder decides."""
     whole = (number >> places)[:width]
     rest = number - (whole << places)
@@ -51,7 +51,7 @@ def quantizer() -> Bench:
     places = Signal(range(_POINT + 4), name="places")
     tiny = at < -2
     bench.m.d.comb += places.eq(Mux(tiny, 0, _POINT - at))
-    magnitude = Mux(none | tiny, 0, _half_even(before, places, 8))[:8]
+    magnitude = Mux(none | tiny, 0, half_even(before, places, 8))[:8]
     wanted = Mux(negative, -magnitude, magnitude)
     holds = dut.integer == wanted
     bench.claim("integer", ~(small & normal) | holds)
@@ -75,7 +75,7 @@ def multiplier() -> Bench:
     # The definition: a product from 2 on is halved; then it is rounded to 16 bits, and one that
     # reaches 2 again is halved again.
     high = before[-1]
-    rounded = _half_even(before, Mux(high, SIGNIFICAND_BITS, SIGNIFICAND_BITS - 1), 17)
+    rounded = half_even(before, Mux(high, SIGNIFICAND_BITS, SIGNIFICAND_BITS - 1), 17)
     again = rounded[16]
     stored = (at + high + again).as_signed()
     fraction = Mux(again, 0, rounded[:15])
