@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable
 from numbers import Real
 from operator import index
-from typing import Any, SupportsIndex, TypeVar
+from typing import Any, SupportsIndex, TypeGuard, TypeVar
 
 from .input_files import shown
 
@@ -31,6 +31,11 @@ def _is_flag(value: object) -> bool:
     return isinstance(value, bool) or (numpy is not None and isinstance(value, numpy.bool_))
 
 
+def _is_integer(value: object) -> TypeGuard[SupportsIndex]:
+    """Whether a value has an integer type. A check of the protocol is slow, and rarely needed."""
+    return type(value) is int or (not _is_flag(value) and isinstance(value, SupportsIndex))
+
+
 def check_integer(name: str, value: object, low: int, high: int | None = None) -> int:
     """Check an integer, and return it as an ``int``.
 
@@ -47,7 +52,7 @@ def check_integer(name: str, value: object, low: int, high: int | None = None) -
     ValueError
         If the value is smaller than ``low`` or larger than ``high``.
     """
-    if _is_flag(value) or not isinstance(value, SupportsIndex):
+    if not _is_integer(value):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     number = index(value)
     if not low <= number <= (_MOST if high is None else high):
@@ -143,7 +148,7 @@ def check_choice(name: str, value: _Value, choices: Iterable[_Value]) -> _Value:
     if isinstance(legal[0], str):
         if not isinstance(value, str):
             raise TypeError(f"{name} must be a string, not {value!r}")
-    elif _is_flag(value) or not isinstance(value, SupportsIndex):
+    elif not _is_integer(value):
         raise TypeError(f"{name} must be an integer, not {value!r}")
     if value not in legal:
         *first, last = map(str, legal)
