@@ -62,8 +62,6 @@ class BitNetMLP:
         norms = [f"{name}.norm.weight" for name in shapes]
         weights = [checkpoint.ternary[name] for name in shapes]
         gains = [to_finite_float32(f"{folder}: {name}", checkpoint.tensors[name]) for name in norms]
-        for name, weight in zip(shapes, weights, strict=True):
-            _check_shape(folder, name, weight.shape, shapes[name])
         for name, gain, (_, k) in zip(norms, gains, shapes.values(), strict=True):
             _check_shape(folder, name, gain.shape, (k,))
         return cls(

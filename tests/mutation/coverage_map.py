@@ -199,6 +199,14 @@ class CoverageMap:
         rest = [file for file in near if file not in covering]
         groups = [order[:2], order[2:10], order[10:]]
         stages = [self._stage(group, covering) for group in groups if group]
+        # What a fixture or a cache keeps, one test makes and others look at.
+        others = {
+            file: [name for name in self._all(file) if name not in covering[file]]
+            for file in near
+            if file in covering
+        }
+        if any(others.values()):
+            stages.insert(1, self._stage([file for file in others if others[file]], others))
         if covering:
             rest = [file for file in rest if file not in self.measured]
         return stages + [{file: self._all(file)} for file in rest]
@@ -224,9 +232,14 @@ class CoverageMap:
         return {f: quick[f] + slow[f] for f in files}
 
     def near(self, file: str) -> list[str]:
-        """Files of tests beside a source file: that of its name first, then those of its folder."""
+        """Files of tests beside a source file: that of its name first, then those of its folder.
+
+        A folder without tests is tested from the folder around it.
+        """
         path = Path(file)
-        folder = f"tests/{path.parent}".removesuffix("/data")
+        folder = Path(f"tests/{path.parent}".removesuffix("/data"))
         first = [f"{folder}/test_{path.stem}.py", f"{folder}s/test_{path.stem}.py"]
-        others = [one for one in self.files if str(Path(one).parent) == folder]
+        while not (others := [one for one in self.files if Path(one).parent == folder]):
+            first.append(f"{folder.parent}/test_{folder.name}.py")
+            folder = folder.parent
         return [one for one in first if one in self.files] + [x for x in others if x not in first]

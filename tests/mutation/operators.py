@@ -46,6 +46,8 @@ _VALUES = re.compile(r"(?<![\w.\-+])-?\d[\d_]*(?:\.\d+)?(?:e[+-]?\d+)?\b|\btrue\
 _KEYS = re.compile(r'("[^"]*"|[\w.-]+)\s*=')
 
 _UNREAD = {"__repr__", "__str__"}
+#: Arguments that change no result: ``strict`` of ``zip`` is an assertion.
+_UNREAD_ARGUMENTS = {"repr", "reset_less", "strict"}
 
 
 @dataclass(frozen=True)
@@ -275,7 +277,7 @@ class _Finder:
             ):
                 continue
             for child in value if isinstance(value, list) else [value]:
-                unread = isinstance(child, ast.keyword) and child.arg in ("repr", "reset_less")
+                unread = isinstance(child, ast.keyword) and child.arg in _UNREAD_ARGUMENTS
                 if isinstance(child, ast.AST) and not unread:
                     self.expression(child, at)
 

@@ -28,6 +28,17 @@ def test_bitnet_layer(tiny):
         read_layer(load_checkpoint(folder))
 
 
+def test_quads_have_one_zero_and_both_signs():
+    checkpoint = synthetic_checkpoint(seed=1, quads=True)
+    trits = read_layer(checkpoint, 29)["self_attn.k_proj"]
+    blocks = trits.reshape(len(trits), -1, 4, 16)
+    # Four neighbors are a quad of sherry; four at a distance of 16 are one of STQ1_0.
+    assert ((trits.reshape(-1, 4) == 0).sum(axis=1) == 1).all()
+    assert ((blocks == 0).sum(axis=2) == 1).all()
+    for value in (-1, 1):
+        assert abs((trits == value).mean() - 0.375) < 0.002
+
+
 def test_2b4ts_shapes():
     assert LAYER_SHAPES == {
         "self_attn.q_proj": (2560, 2560),

@@ -14,6 +14,8 @@ def test_that_the_table_is_sound() -> None:
         depths, widths = zip(*ram.shapes, strict=True)
         assert sorted(depths) == list(depths)
         assert sorted(widths, reverse=True) == list(widths)
+        # Each shape has all bits of the block. The ninth bit of a byte is not there below 9 bits.
+        assert len({depth * (width if width % 9 else width // 9 * 8) for depth, width in ram.shapes}) == 1
 
 
 @pytest.mark.parametrize(

@@ -233,6 +233,12 @@ def test_that_two_exports_live_in_one_design(exported: Path, tmp_path: Path) -> 
     subprocess.run(command, cwd=tmp_path, check=True)
 
 
+def test_that_an_example_has_fewer_chunks_in_a_group_than_tokens() -> None:
+    config = replace(CONFIG, tokens=2)
+    groups = {job.group_chunks for job in _example_jobs(config)}
+    assert groups >= {0, 1, 2}
+
+
 @needs_icarus
 @pytest.mark.parametrize("index", [0, 1, 3, 4, 5, 6])
 def test_that_the_formula_counts_the_cycles(exported: Path, tmp_path: Path, index: int) -> None:

