@@ -195,28 +195,24 @@ class CoverageMap:
                 self.measured[file].seconds(covering[file]),
             ),
         )
-        # Files without a line of the mutant: a process of their own may execute it.
-        rest = [file for file in near if file not in covering]
         groups = [order[:2], order[2:10], order[10:]]
         stages = [self._stage(group, covering) for group in groups if group]
-        # What a fixture or a cache keeps, one test makes and others look at.
+        # Others beside it: a process of their own may execute the line, or they look at what a
+        # fixture, a cache or an import has made.
         others = {
-            file: [name for name in self._all(file) if name not in covering[file]]
+            file: [name for name in self._all(file) if name not in covering.get(file, [])]
             for file in near
-            if file in covering
         }
-        if any(others.values()):
-            stages.insert(1, self._stage([file for file in others if others[file]], others))
-        if covering:
-            rest = [file for file in rest if file not in self.measured]
-        return stages + [{file: self._all(file)} for file in rest]
+        known = [file for file in near if others[file]]
+        unmeasured = [{file: []} for file in near if file not in self.measured]
+        return stages + ([self._stage(known, others)] if known else []) + unmeasured
 
     def names(self, file: str) -> list[str]:
         """Names of the measured tests of a file."""
         return self.measured[file].names if file in self.measured else []
 
     def _all(self, file: str) -> list[str]:
-        """Names of all tests of a file; empty, which means all, if the file is not measured."""
+        """Names of all tests of a file that can tell; none if the file is not measured."""
         one = self.measured.get(file)
         if one is None:
             return []

@@ -15,7 +15,22 @@ def test_that_the_table_is_sound() -> None:
         assert sorted(depths) == list(depths)
         assert sorted(widths, reverse=True) == list(widths)
         # Each shape has all bits of the block. The ninth bit of a byte is not there below 9 bits.
-        assert len({depth * (width if width % 9 else width // 9 * 8) for depth, width in ram.shapes}) == 1
+        assert (
+            len({depth * (width if width % 9 else width // 9 * 8) for depth, width in ram.shapes})
+            == 1
+        )
+
+
+def test_the_blocks_of_each_device() -> None:
+    """From the tables of the makers' data sheets, which the file names."""
+    assert {name: (ram.device, ram.available) for name, ram in BLOCK_RAMS.items()} == {
+        "xc7": ("XC7VX1140T", 1880),
+        "xcup": ("XCVU13P", 2688),
+        "ecp5": ("LFE5U-85F", 208),
+        "ice40up5k": ("iCE40UP5K", 30),
+        "gw1n9": ("GW1N-9", 26),
+        "gw2a18": ("GW2A-18", 46),
+    }
 
 
 @pytest.mark.parametrize(

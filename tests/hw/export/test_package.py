@@ -95,6 +95,11 @@ def test_the_sidecar(exported: Path) -> None:
     }
     assert {port["name"]: (port["direction"], port["width"]) for port in sidecar["ports"]} == ports
     assert len(ports) == 17
+    streams = {port["name"]: port.get("stream") for port in sidecar["ports"]}
+    assert streams["jobs__payload"] == "jobs"
+    assert [name for name, stream in streams.items() if stream is None] == [
+        *("clk", "rst", "busy", "error", "faults")
+    ]
     assert re.search(rf"^module {sidecar['top']}\(", top, re.M)
     assert sidecar["parameters"] == asdict(CONFIG)
     for stream, fields in sidecar["payloads"].items():
