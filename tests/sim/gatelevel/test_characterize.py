@@ -1,14 +1,22 @@
 import os
 import re
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from trilith.hw.baselines import BASELINES, DotConfig
-from trilith.sim.gatelevel.characterize import _check_results, _check_settled, _port_rows
+from trilith.sim.gatelevel.characterize import (
+    Characterization,
+    _check_results,
+    _check_settled,
+    _port_rows,
+    _row,
+    energies,
+)
 from trilith.sim.gatelevel.interpreter import run_netlist
 from trilith.sim.gatelevel.library import Library
 from trilith.sim.gatelevel.operands import make_operands
@@ -35,6 +43,38 @@ def test_a_netlist_that_differs_from_the_golden_model_is_refused(measured):
     )
     with pytest.raises(SimulationError, match=f"^{message}$"):
         _check_results(name, unit, operands, outputs | {"done": 1 - outputs["done"]})
+    message = (
+        f"ternaryxint4-escape: {len(operands.last)} beats must complete a dot product, and do not"
+    )
+    with pytest.raises(SimulationError, match=f"^{message}$"):
+        _check_results(name, unit, replace(operands, dots=[]), outputs)
+
+
+def test_glitches_add_their_power_times_the_period(measured):
+    """1 W over 1 ps is 1 pJ: 1,000 fJ."""
+    power = measure_power(measured.netlist, measured.activity)
+    task = SimpleNamespace(config=DotConfig(lanes=5, rows=2, k_max=64))
+    given = {
+        *("clock_ghz", "glitches_fj", "glitch_transitions", "placed", "results", "beats"),
+        *("zero_weights", "zero_activations"),
+    }
+    energy = energies(power, 20_000, clock_ghz=0.05, macs=10)
+    common = {one.name: None for one in fields(Characterization)}
+    common = {name: value for name, value in common.items() if name not in {*given, *energy}}
+
+    def glitches(found):
+        run = SimpleNamespace(
+            power=power,
+            operands=measured.operands,
+            results=11,
+            glitch_power=found,
+            glitch_transitions=2.0,
+        )
+        return _row(task, measured.netlist, run, 0.05, common).glitches_fj
+
+    assert measured.netlist.period_ps == 20_000
+    assert glitches(1e-6) == pytest.approx(energy["energy_fj"] + 1e-6 * 20_000 * 1000 / 10)
+    assert glitches(None) is None
 
 
 def test_a_netlist_that_settles_otherwise_in_icarus_is_refused(measured):

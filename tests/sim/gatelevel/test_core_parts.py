@@ -5,6 +5,7 @@ import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from trilith.golden.errors import TrilithError
 from trilith.golden.network.token_core import CoreModel
 from trilith.golden.network.transformer import BitNetModel
 from trilith.hw.token.config import CORE_PRESETS
-from trilith.sim.gatelevel.core_parts import CORE_PARTS, _compare, measure_core
+from trilith.sim.gatelevel.core_parts import CORE_PARTS, _compare, _parts, measure_core
 from trilith.sim.gatelevel.core_table import (
     check_core_table,
     load_core_table,
@@ -56,6 +57,43 @@ def test_the_names_of_registers_tell_their_part():
     assert part("heads.banks") == "heads"
     assert part("vectors") == "writer"
     assert part("have") is None
+
+
+def test_a_part_has_its_share_of_each_energy():
+    """1 W over 1 ps is 1,000 fJ, and the clock's pins take farads times volts squared."""
+    register = SimpleNamespace(
+        area=2.0, loads={"CK": 3.0}, flip_flop=SimpleNamespace(clock="CK", q="Q")
+    )
+    gate = SimpleNamespace(area=0.5, flip_flop=None)
+    owners = {"a": "control", "b": "sequencer", "c": "dots", "d": "dots"}
+    cells = {"a": register, "b": register, "c": register, "d": gate}
+    netlist = SimpleNamespace(
+        library=SimpleNamespace(
+            flip_flop=register, corner=SimpleNamespace(farads=1e-15, voltage=0.5)
+        ),
+        period_ps=2000.0,
+        owners=lambda: owners,
+        instances={name: SimpleNamespace(cell=cell) for name, cell in cells.items()},
+        memories=(SimpleNamespace(name="dots"), SimpleNamespace(name="control")),
+        part_of=lambda name: name,
+    )
+    power = SimpleNamespace(
+        parts={"control": 4e-6, "sequencer": 5e-6, "dots": 7e-6},
+        leakage_parts={"control": 1e-6, "sequencer": 2e-6, "dots": 3e-6},
+        clock_parts={"control": 1e-7, "dots": 2e-7},
+    )
+    activity = SimpleNamespace(
+        busy={"control": 5, "sequencer": 7, "dots": 6}, read_bits=[8, 9], written_bits=[3, 4]
+    )
+    first, second = _parts(netlist, activity, power, {"sequencer": 1, "dots": 40}, 10)
+    assert (first.part, first.operations, first.cells, first.flip_flops) == ("sequencer", 1, 2, 2)
+    assert (first.area, first.busy, first.read_bits, first.written_bits) == (4.0, 7, 9, 4)
+    assert first.leakage_fj == pytest.approx(3e-6 * 2e6)
+    assert first.data_fj == pytest.approx((9e-6 - 3e-6) * 2e6 * 10)
+    assert first.clock_fj == pytest.approx(1e-7 * 2e6 + 2 * 3.0 * 0.25)
+    assert (second.operations, second.cells, second.flip_flops, second.area) == (40, 2, 1, 2.5)
+    assert second.leakage_fj == pytest.approx(3e-6 * 2e6)
+    assert (second.busy, second.read_bits, second.written_bits) == (6, 8, 3)
 
 
 class Ports:

@@ -4,7 +4,7 @@ import shutil
 import numpy as np
 import pytest
 
-from trilith.sim.gatelevel.icarus import run_with_delays
+from trilith.sim.gatelevel.icarus import _bits, run_with_delays
 from trilith.sim.tools.errors import SimulationError
 
 
@@ -54,3 +54,14 @@ def test_a_run_without_a_second_cycle_is_refused(measured):
     message = "the activity of a netlist needs 2 cycles or more, not 1"
     with pytest.raises(SimulationError, match=f"^{re.escape(message)}$"):
         run_with_delays(measured.netlist, inputs)
+
+
+@pytest.mark.parametrize("text", ["01\n1x\n", "01\nz0\n", "01\n", "01\n10\n11\n"])
+def test_values_that_icarus_does_not_know_are_refused(tmp_path, text):
+    file = tmp_path / "nets"
+    file.write_text("01\n10\n")
+    assert _bits(file, 2).tolist() == [[0, 1], [1, 0]]
+    file.write_text(text)
+    message = "all nets must have a known value in each cycle; Icarus shows others"
+    with pytest.raises(SimulationError, match=f"^{re.escape(message)}$"):
+        _bits(file, 2)
