@@ -64,6 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--quick", action="store_true", help="measure nothing, and run only quick tests")
     add("--copy", type=int, default=0, help="number of the copy: each process needs its own")
     add("--report", action="store_true", help="print the stored results, and run nothing")
+    add("--save", action="store_true", help="also write the results into the checkout")
     options = parser.parse_args(arguments)
     campaign = Campaign(CHECKOUT, build_folder() / "mutation", options.copy)
     results = []
@@ -89,6 +90,8 @@ def main(arguments: list[str] | None = None) -> int:
             results.append(result)
             took = f"{result.status:<10} {result.seconds:6.1f} s"
             print(f"{number}/{len(chosen)} {took}  {result.name}", flush=True)
+    if options.save:
+        campaign.store.save(results)
     return int(report(results) > 0)
 
 

@@ -3,7 +3,7 @@
 import json
 import time
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,7 +33,7 @@ TESTED = ("golden", "hw", "sim")
 BUDGETS = (5.0, 240.0)
 #: A run of tests may take the measured seconds of a processor, and some more. Changed hardware is
 #: built again: this many times the seconds.
-REBUILT, START = 4.0, 30.0
+REBUILT, START = 4.0, 20.0
 #: Seconds of a file of tests that is not measured.
 _UNKNOWN = 20.0
 
@@ -120,22 +120,38 @@ def equivalent(mutant: Mutant, source: str) -> bool:
 
 
 class Store:
-    """Results in a file, one a line; the last one of a mutant counts."""
+    """Results in a file, one a line; the last one of a mutant counts.
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
+    Parameters
+    ----------
+    file : the results of this machine
+    saved : results that the checkout holds; they come first
+    """
+
+    def __init__(self, file: Path, saved: Path) -> None:
+        self.file, self.saved = file, saved
         self.results: dict[tuple[str, str], Result] = {}
-        if file.exists():
-            for line in file.read_text().splitlines():
-                result = Result(**json.loads(line))
-                self.results[result.name, result.source] = result
+        #: The test that killed a mutant last, whatever its source was then.
+        self.killers: dict[str, str] = {}
+        for one in (saved, file):
+            for line in one.read_text().splitlines() if one.exists() else ():
+                self._keep(Result(**json.loads(line)))
+
+    def _keep(self, result: Result) -> None:
+        self.results[result.name, result.source] = result
+        if "::" in result.by:
+            self.killers[result.name] = result.by
 
     def add(self, result: Result) -> None:
         """Keep a result."""
-        self.results[result.name, result.source] = result
+        self._keep(result)
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with self.file.open("a") as file:
             file.write(json.dumps(asdict(result)) + "\n")
+
+    def save(self, results: Iterable[Result]) -> None:
+        """Write results into the checkout, so that another machine can go on."""
+        self.saved.write_text("".join(json.dumps(asdict(one)) + "\n" for one in results))
 
 
 def tests_digest(source: Path) -> str:
@@ -171,7 +187,7 @@ class Campaign:
         self.source = source
         self.bench = Bench(source, build / f"copy{number}")
         self.map = CoverageMap(source, build / "measured", TESTED)
-        self.store = Store(build / "results.jsonl")
+        self.store = Store(build / "results.jsonl", source / "tests/mutation/results.jsonl")
         self.tests = tests_digest(source)
         self._netlists: dict[str, str] = {}
 
@@ -214,6 +230,7 @@ class Campaign:
             status = "equivalent"
         else:
             stages = self.map.stages(mutant, source, readers_of(self.source, mutant.file))
+            stages = self._killer(mutant) + stages
             for stage in stages:
                 kept, dropped = self._within(stage, budget - spent)
                 left += dropped
@@ -239,6 +256,13 @@ class Campaign:
             budget=budget,
             seconds=round(time.monotonic() - begin, 2),
         )
+
+    def _killer(self, mutant: Mutant) -> list[dict[str, list[str]]]:
+        """A stage of the test that killed a mutant before, if it is still there."""
+        by = self.store.killers.get(mutant.name, "")
+        file = by.split("::")[0]
+        known = self.map.measured.get(file)
+        return [{file: [by]}] if known is not None and by in known.names else []
 
     def _judge(
         self, mutant: Mutant, source: str, tests: dict[str, list[str]]

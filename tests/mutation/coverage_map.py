@@ -15,6 +15,8 @@ from .operators import Mutant
 _CLOCKS = ("process_time", "perf_counter", "monotonic", "tracemalloc", "time.time")
 #: Tests faster than this many seconds run before all others.
 _QUICK = 0.3
+#: Seconds of tests that run first.
+_FIRST = 10.0
 
 
 def digest(text: str) -> str:
@@ -195,8 +197,11 @@ class CoverageMap:
                 self.measured[file].seconds(covering[file]),
             ),
         )
-        groups = [order[:2], order[2:10], order[10:]]
-        stages = [self._stage(group, covering) for group in groups if group]
+        quick = self._quickest(covering)
+        left = {f: [x for x in covering[f] if x not in quick.get(f, [])] for f in order}
+        groups = [[f for f in group if left[f]] for group in (order[:2], order[2:10], order[10:])]
+        stages = [quick] if quick else []
+        stages += [self._stage(group, left) for group in groups if group]
         # Others beside it: a process of their own may execute the line, or they look at what a
         # fixture, a cache or an import has made.
         others = {
@@ -206,6 +211,22 @@ class CoverageMap:
         known = [file for file in near if others[file]]
         unmeasured = [{file: []} for file in near if file not in self.measured]
         return stages + ([self._stage(known, others)] if known else []) + unmeasured
+
+    def _quickest(self, covering: dict[str, list[str]]) -> dict[str, list[str]]:
+        """The quickest of some tests: most mutants end here, also those that never end."""
+        seconds = {
+            (file, name): self.measured[file].found["seconds"][name]
+            for file, names in covering.items()
+            for name in names
+        }
+        chosen: dict[str, list[str]] = {}
+        total = 0.0
+        for file, name in sorted(seconds, key=seconds.__getitem__):
+            total += seconds[file, name]
+            if total > _FIRST:
+                break
+            chosen.setdefault(file, []).append(name)
+        return chosen
 
     def names(self, file: str) -> list[str]:
         """Names of the measured tests of a file."""

@@ -89,6 +89,19 @@ def test_machines_differ_in_their_formats_alone():
     assert order == sorted(order)
 
 
+def test_the_memory_ports_are_charged_for_each_byte_of_cache_and_gains():
+    def more(part):
+        return replace(part, data_fj=2 * part.data_fj) if part.part == "memory" else part
+
+    (memory,) = (part for part in CORE_TABLE.parts if part.part == "memory")
+    added = (more(memory).gated_fj - memory.gated_fj) * 1e-15
+    doubled = replace(CORE_TABLE, parts=tuple(map(more, CORE_TABLE.parts)))
+    before, after = energies()["ternary"], energies(core=doubled)["ternary"]
+    moved = before.dram["cache"] + before.dram["gains"]
+    size = moved / (8e-12 * find_dram("hbm2e").pj_per_bit)
+    assert after.logic["control"] - before.logic["control"] == pytest.approx(size * added)
+
+
 def test_the_best_unit_of_a_shape_counts():
     (lanes, rows) = {(row.lanes, row.rows) for row in best_units(TABLE).values()}.pop()
     for name, best in best_units(TABLE).items():

@@ -21,6 +21,20 @@ def test_a_prediction_does_not_depend_on_the_published_rate():
     assert [one.rate for one in changed] == [one.rate for one in predictions]
 
 
+def test_the_published_energies_of_a_token():
+    """From the publications that the rows name, in joules."""
+    known = [(one.row.system, one.row.joules_per_token) for one in predict()]
+    assert [(system, joules) for system, joules in known if joules is not None] == [
+        ("KV260, generation", 0.381),
+        ("KV260, four sequences", 0.248),
+        ("TerEffic, one U280 with HBM", 0.0633),
+        ("TeLLMe v2, KV260", 0.192),
+        ("Ryzen 9 5950X, bitnet.cpp", 4.62),
+        ("four Cortex-A53 of a KV260, bitnet.cpp", 1.96),
+        ("RTX 3060, BF16", 3.67),
+    ]
+
+
 def _misfit():
     """Mean over the fitted processors of the mean |ln(predicted / published)| of their rows."""
     rows = [row for row in PUBLISHED if row.group == "fitted" and row.ran.processor]

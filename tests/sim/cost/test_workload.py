@@ -9,7 +9,8 @@ import pytest
 from trilith.golden import CheckpointError
 from trilith.golden.network.bitnet_2b4t import CONFIG
 from trilith.sim.cost.config_shapes import read_model
-from trilith.sim.cost.model_shapes import GPT3, MODELS, find_model
+from trilith.sim.cost.datafiles import read_data
+from trilith.sim.cost.model_shapes import _FILE, GPT3, MODELS, find_model
 from trilith.sim.cost.workload import decode, prefill, weights_per_pass
 from trilith.sim.tools.errors import EstimateError
 
@@ -24,6 +25,14 @@ LLAMA = {
     "vocab_size": 128256,
     "tie_word_embeddings": True,
 }
+
+
+def test_heads_divide_the_width_where_no_other_size_is_known():
+    for group in read_data(_FILE).values():
+        for model in group["models"]:
+            known = group | model
+            if "heads" in known and "head_size" not in known:
+                assert known["hidden"] % known["heads"] == 0, known["name"]
 
 
 @pytest.mark.parametrize(
