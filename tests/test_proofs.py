@@ -1,10 +1,12 @@
 """The prover itself, the quickest theorems, and the page of all."""
 
 import pytest
+from amaranth.back import rtlil
 from amaranth.hdl import Module
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 from proofs.bench import Bench
+from proofs.equal import Equality, Version
 from proofs.model import build_model
 from proofs.page import PAGE, proofs_page
 from proofs.prover import Method, Prover
@@ -97,6 +99,17 @@ def test_no_claim_is_proven_from_assumptions_that_contradict_each_other():
     assert dict(prover.covers(1, reset=False)) == {"assumptions": False}
 
 
+@pytest.mark.parametrize(("limit", "failed"), [(5, ()), (6, ("claim_next_count",))])
+def test_versions_are_equal_only_if_every_next_value_is(limit, failed):
+    texts = [rtlil.convert(_Counter(one), name="top", emit_src=False) for one in (5, limit)]
+    versions = [Version({"top.il": text}, "read_rtlil top.il", "top") for text in texts]
+    bench = Equality(*versions)
+    outcome = Prover(bench, build_model(bench)).prove(Method.STATE, 0)
+    assert outcome.claims == failed
+    # The register is matched whole; nothing else is left to be free.
+    assert bench.shared == 4
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [
@@ -108,12 +121,14 @@ def test_no_claim_is_proven_from_assumptions_that_contradict_each_other():
         ("engine: weight beats", "5x2x2"),
         ("engine: credits", "5x1x2"),
         ("result queue: order", "2 rows, 2 tokens, depth 6"),
+        ("result queue: collisions", "1 row, 1 token, depth 5"),
         ("gearbox: order", "2 to 3 bytes"),
         ("engine: progress", "5x1x1: 250 cycles"),
         ("AXI4-Lite: registers", "engine"),
         ("AXI4-Lite: acceptance", "token core"),
         ("adder: rounding", "all elements"),
         ("special functions: values and errors", "1/x"),
+        ("exported Verilog", "8x2, base3, int4"),
         ("link: CRC", "all bytes"),
     ],
 )

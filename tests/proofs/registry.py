@@ -3,14 +3,24 @@
 from .fpga.gateware import link, parts, uart
 from .hw import gearbox
 from .hw.axi import acceptance, lite, stream, wrapper
-from .hw.engine import dot, engine, loader, progress, results, scoreboard, weight_decoder
+from .hw.engine import (
+    collisions,
+    dot,
+    engine,
+    loader,
+    progress,
+    results,
+    scoreboard,
+    weight_decoder,
+)
+from .hw.export import verilog
 from .hw.token import functions, numbers, topk
 from .theorem import Theorem
 
 _MODULES = (
-    *(weight_decoder, dot, engine, loader, results, scoreboard, progress),
+    *(weight_decoder, dot, engine, loader, results, collisions, scoreboard, progress),
     *(gearbox, stream, lite, acceptance, wrapper),
-    *(numbers, functions, topk),
+    *(numbers, functions, topk, verilog),
     *(link, uart, parts),
 )
 
