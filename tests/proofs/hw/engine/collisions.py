@@ -27,8 +27,7 @@ THEOREMS = [
         name="result queue: collisions",
         file="hw/engine/results.py",
         statement="A word that is read in the cycle in which it is written is not offered in the "
-        "next cycle. The memory may therefore return any value then: block RAM and LUT RAM of all "
-        "families will do.",
+        "next cycle, so that it does not matter which value the memory returns then.",
         method=Method.STATE,
         cases={
             label: Case(
