@@ -141,7 +141,11 @@ pj = { "fp16 mul" = 0.5 }
         ("0.004", "-0.004", "energy 1: the key 'int8 add' of pj must be a number from 0 to 1e9, "),
         ("0.004", "nan", "energy 1: the key 'int8 add' of pj must be a number from 0 to 1e9, not"),
         ("0.004", "inf", "energy 1: the key 'int8 add' of pj must be a number from 0 to 1e9, not"),
-        ("0.004", "1.05e9", "energy 1: the key 'int8 add' of pj must be a number from 0 to 1e9, not"),
+        (
+            "0.004",
+            "1.05e9",
+            "energy 1: the key 'int8 add' of pj must be a number from 0 to 1e9, no",
+        ),
         ("0.004", "true", "energy 1: the key 'int8 add' of pj must be a number from 0 to 1e9, no"),
         ("0.004", '"4 fJ"', "energy 1: the key 'int8 add' of pj must be a number from 0 to 1e9, "),
         ('"int8 add" = 0.004', '"int8 ad" = 1', "energy 1: the key 'int8 ad' of pj is unknown; "),
