@@ -165,13 +165,15 @@ def buffered(table: Table, rows: Sequence[int], *, n: int) -> list[Buffered]:
     found = []
     for unit, bits in COMPARED_UNITS.items():
         row = table.best(unit)
-        for count in rows if row else ():
+        if row is None:
+            continue
+        for count in rows:
             reads = ceil(n / count)
             found.append(
                 Buffered(
                     unit=unit,
                     rows=count,
-                    mac_fj=row.with_ports_fj if row else 0.0,
+                    mac_fj=row.with_ports_fj,
                     buffer_fj=1000 * bits / 64 * (read.pj * reads + write) / n,
                     source=read.source + ("" if macro else "; a write counted as a read"),
                     label=read.label,
