@@ -32,7 +32,7 @@ def test_a_tree_that_saves_carries_has_no_subtraction():
     assert cells("add", Choice.CARRY_SAVE) - cells("add") >= 7
 
 
-@pytest.mark.parametrize("lanes", [3, 16, 40])
+@pytest.mark.parametrize("lanes", [3, 4, 23, 40])
 def test_the_cycle_of_a_binary_sum(lanes):
     dut = unit("binaryxbinary", lanes=lanes)
     found = []
