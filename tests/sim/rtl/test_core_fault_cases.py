@@ -22,7 +22,7 @@ def broken(commands):
 class Core:
     """Refuses each list of commands, and runs each pass."""
 
-    seen = []
+    seen = None
 
     def __init__(self, image):
         self.image = image
