@@ -298,6 +298,8 @@ def test_that_the_vivado_script_is_tcl(exported: Path, tmp_path: Path) -> None:
     assert low == [], "the loop names the ports"
     ports = re.findall(r"^foreach port \{(.*?)\}", script.read_text(), re.M)
     assert ports == ["s_axis_weights_tlast s_axis_activations_tlast"]
+    # Only masters that address memory have an address space: the engine has none.
+    assert "address_space" not in script.read_text()
 
 
 @pytest.mark.parametrize(
