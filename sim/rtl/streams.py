@@ -62,9 +62,9 @@ def run_streams(
     """
     ports: dict[bool, list[dict[str, object]]] = {True: [], False: []}
     for name, member in component.signature.members.items():
-        port = getattr(component, name)
-        if not isinstance(port.signature, stream.Signature):
+        if member.is_port or not isinstance(member.signature, stream.Signature):
             raise TypeError(f"each port must be a stream, but {name} is {member!r}")
+        port = getattr(component, name)
         wire = name.replace("__", "___05F")
         ports[member.flow == In].append(
             {

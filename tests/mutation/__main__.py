@@ -5,6 +5,7 @@ import sys
 import tomllib
 from collections import Counter
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 from trilith.sim.tools.cache import build_folder
@@ -16,15 +17,20 @@ CHECKOUT = Path(__file__).parents[2]
 EXPLAINED = Path(__file__).with_name("survivors.toml")
 
 
-def explained() -> dict[str, str]:
-    """Reason of each survivor that no test needs to kill, by the name of the mutant."""
+def explained() -> dict[str, tuple[str, bool]]:
+    """Reason of each survivor that no test needs to kill, and whether it is equal to its source."""
     entries = tomllib.loads(EXPLAINED.read_text()).get("survivor", [])
-    return {entry["mutant"]: entry["reason"] for entry in entries}
+    return {one["mutant"]: (one["reason"], one["equal"]) for one in entries}
 
 
 def report(results: list[Result]) -> int:
     """Print the kill rate of each room and the survivors; return the number without a reason."""
     reasons = explained()
+    equal = {name for name, (_, same) in reasons.items() if same}
+    results = [
+        replace(one, status="equivalent") if one.status == "survived" and one.name in equal else one
+        for one in results
+    ]
     print(
         f"\n{'room':<20}{'tried':>7}{'equivalent':>12}{'killed':>8}{'survived':>10}{'open':>6}{'rate':>8}"
     )
@@ -43,8 +49,8 @@ def report(results: list[Result]) -> int:
     unexplained = 0
     for one in results:
         if one.status == "survived":
-            reason = reasons.get(one.name)
-            unexplained += reason is None
+            reason, _ = reasons.get(one.name, ("", False))
+            unexplained += not reason
             print(f"{'explained' if reason else 'survived'}: line {one.line}: {one.name}")
             print(
                 f"    {one.run} tests run, {one.left} left out" + (f"; {reason}" if reason else "")
