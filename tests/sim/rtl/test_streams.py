@@ -64,5 +64,5 @@ def test_ports_must_be_streams():
     class Wire(wiring.Component):
         a: In(1)
 
-    with pytest.raises(TypeError, match="^each port must be a stream, but a is "):
+    with pytest.raises(TypeError, match=r"^each port must be a stream, but a is "):
         run_streams(Wire(), {}, {})
