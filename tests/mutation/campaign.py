@@ -150,8 +150,11 @@ class Store:
             file.write(json.dumps(asdict(result)) + "\n")
 
     def save(self, results: Iterable[Result]) -> None:
-        """Write results into the checkout, so that another machine can go on."""
-        self.saved.write_text("".join(json.dumps(asdict(one)) + "\n" for one in results))
+        """Put results among those of the checkout, so that another machine can go on."""
+        kept = self.saved.read_text().splitlines() if self.saved.exists() else []
+        lines = {json.loads(line)["name"]: line for line in kept}
+        lines |= {one.name: json.dumps(asdict(one)) for one in results}
+        self.saved.write_text("".join(f"{line}\n" for line in lines.values()))
 
 
 def tests_digest(source: Path) -> str:

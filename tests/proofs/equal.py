@@ -80,11 +80,6 @@ class Version:
             if name != "clk"
         }
 
-    def before(self, bit: int) -> int | None:
-        """The register that a register takes its value from, without logic between them."""
-        value = self._next[bit]
-        return value if isinstance(value, int) and value in self._next else None
-
     def starts_as(self, bit: int) -> str:
         """Initial value of a register: 0, 1 or x."""
         return self._initial.get(bit, "x")
@@ -131,7 +126,6 @@ class Equality(Bench):
     Parameters
     ----------
     original, copy : the versions
-    renamed : bits of the copy that have another name in the original, and that name
     constants : signals of the original that are claimed to keep their initial values, and are
         assumed to have them; the copy lacks them
     """
@@ -141,13 +135,12 @@ class Equality(Bench):
         original: Version,
         copy: Version,
         *,
-        renamed: Mapping[Place, Place] | None = None,
         constants: Iterable[str] = (),
     ) -> None:
         super().__init__()
         self.cells = "c:$flatten?copy.*"
         self._versions = {"original": original, "copy": copy}
-        self._matched = _match(original, copy, renamed or {})
+        self._matched = _match(original, copy)
         constant = sorted(
             {bit for (name, _), bit in original.bits.items() if name in set(constants)}
             - {bit for bit, _ in self._matched}
@@ -223,15 +216,13 @@ class Equality(Bench):
         return "\n".join([super().rtlil(all_ports=all_ports), *parts])
 
 
-def _match(
-    original: Version, copy: Version, renamed: Mapping[Place, Place]
-) -> list[tuple[int, int]]:
+def _match(original: Version, copy: Version) -> list[tuple[int, int]]:
     """Pairs of bits of registers with a name in common."""
     registers = set(original.registers)
     pairs = []
     for bit in copy.registers:
         for place in copy.names[bit]:
-            other = original.bits.get(renamed.get(place, place))
+            other = original.bits.get(place)
             if other in registers:
                 pairs.append((other, bit))
                 break

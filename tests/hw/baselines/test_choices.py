@@ -1,4 +1,4 @@
-"""What a choice changes in a unit, and the cycle in which a result comes."""
+"""Choices of a unit, and the cycle of its results."""
 
 import pytest
 from amaranth.back import rtlil

@@ -50,7 +50,7 @@ def adder() -> Bench:
     bench.claim("exponent", exponent == high[15:])
     bench.claim("negative", negative == Mux(swapped, other, a[23]))
     bench.claim("opposite", opposite == (a[23] ^ other))
-    # What the later stages may rely on, which the first one gives.
+    # The first stage gives these, and the later stages may rely on them.
     bench.claim("leading", larger[-1] & ((smaller == 0) | smaller[-1]))
     bench.claim("order", (distance != 0) | (larger >= smaller))
     bench.claim("none", (exponent != 0) | (smaller == 0))
