@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from amaranth.hdl import Cat, Instance, Signal
+from amaranth.hdl import Cat, Instance, Signal, Value
 from proofs.bench import Bench
 
 from trilith.sim.tools.run import run_program
@@ -80,6 +80,10 @@ class Version:
             if name != "clk"
         }
 
+    def next_value(self, bit: int) -> int | str:
+        """The bit that a register takes its next value from."""
+        return self._next[bit]
+
     def starts_as(self, bit: int) -> str:
         """Initial value of a register: 0, 1 or x."""
         return self._initial.get(bit, "x")
@@ -118,16 +122,19 @@ class Version:
 class Equality(Bench):
     """A bench with two versions of a component: the original and a copy.
 
-    Registers are matched by name. From any state in which matched registers are equal, and for all
-    inputs, the outputs are claimed to be equal, and so are the next values of matched registers.
-    Registers without a match have any value, in each version its own, so that none of them can
-    matter. Matched registers must also start with the same value, if the original has one.
+    Registers are matched by name; a register of the copy may stand for several of the original that
+    are merged in it. From any state in which matched registers are equal, and for all inputs, the
+    outputs are claimed to be equal, and so are the next values of matched registers. Registers
+    without a match have any value, in each version its own, so that none of them can matter.
+    Matched registers must also start with the same value, if the original has one.
 
     Parameters
     ----------
     original, copy : the versions
-    constants : signals of the original that are claimed to keep their initial values, and are
-        assumed to have them; the copy lacks them
+    renamed : bits of the copy that have another name in the original, and that name
+    constants : registers of the original that are claimed to keep their initial values, and are
+        assumed to have them, where the copy lacks them. Those whose next value is a constant need
+        not be named.
     """
 
     def __init__(
@@ -135,15 +142,18 @@ class Equality(Bench):
         original: Version,
         copy: Version,
         *,
+        renamed: Mapping[Place, Place] | None = None,
         constants: Iterable[str] = (),
     ) -> None:
         super().__init__()
         self.cells = "c:$flatten?copy.*"
         self._versions = {"original": original, "copy": copy}
-        self._matched = _match(original, copy)
+        self._matched = _match(original, copy, renamed or {})
         constant = sorted(
-            {bit for (name, _), bit in original.bits.items() if name in set(constants)}
-            - {bit for bit, _ in self._matched}
+            bit
+            for bit in set(original.registers) - {bit for bit, _ in self._matched}
+            if original.next_value(bit) == original.starts_as(bit)
+            or {name for name, _ in original.names[bit]} & set(constants)
         )
         assert original.ports.keys() == copy.ports.keys()
         state, outputs = self._instances(constant)
@@ -154,14 +164,21 @@ class Equality(Bench):
         """Number of matched bits of registers."""
         return len(self._matched)
 
-    def _instances(self, constant: list[int]) -> tuple[Signal, dict[str, dict[str, Signal]]]:
+    def _instances(self, constant: list[int]) -> tuple[Value, dict[str, dict[str, Signal]]]:
         """Place both versions with common inputs; the original has the constants in its state."""
         original, copy = self._versions["original"], self._versions["copy"]
         self._shared = {
             "original": [bit for bit, _ in self._matched] + constant,
-            "copy": [bit for _, bit in self._matched],
+            "copy": list(dict.fromkeys(bit for _, bit in self._matched)),
         }
-        state = self.input("state", len(self._shared["original"]))
+        places = {bit: index for index, bit in enumerate(self._shared["copy"])}
+        values = self.input("state", len(places) + len(constant))
+        states = {
+            "original": Cat(
+                *(values[places[bit]] for _, bit in self._matched), values[len(places) :]
+            ),
+            "copy": values[: len(places)],
+        }
         inputs = {
             name: self.input(name, width)
             for name, (direction, width) in original.ports.items()
@@ -173,7 +190,7 @@ class Equality(Bench):
             pins: dict[str, Any] = {
                 f"i_{name}": signal for name, signal in inputs.items() if name in version.ports
             }
-            pins["i_state"] = state[: len(shared)]
+            pins["i_state"] = states[label]
             if free := version.free(shared):
                 pins["i_free"] = self.input(f"free_{label}", free)
             wanted = {
@@ -184,13 +201,14 @@ class Equality(Bench):
             for name, width in {**wanted, "next": len(shared)}.items():
                 outputs[label][name] = pins[f"o_{name}"] = Signal(width, name=f"{label}_{name}")
             self.m.submodules[label] = Instance(label, **pins)
-        return state, outputs
+        return states["original"], outputs
 
     def _claim(
-        self, state: Signal, outputs: dict[str, dict[str, Signal]], constant: list[int]
+        self, state: Value, outputs: dict[str, dict[str, Signal]], constant: list[int]
     ) -> None:
         original, copy = self._versions["original"], self._versions["copy"]
         after = {label: one.pop("next") for label, one in outputs.items()}
+        copies = {bit: index for index, bit in enumerate(self._shared["copy"])}
         for name, value in outputs["original"].items():
             self.claim(f"output_{name}", value == outputs["copy"][name])
             self.cover(f"output_{name}", value.any())
@@ -201,7 +219,8 @@ class Equality(Bench):
             if original.starts_as(bit) not in ("x", copy.starts_as(other)):
                 self.claim(f"initial_{name}_{index}", 0)
         for name, indices in places.items():
-            one, other = (Cat(after[label][index] for index in indices) for label in after)
+            one = Cat(after["original"][index] for index in indices)
+            other = Cat(after["copy"][copies[self._matched[index][1]]] for index in indices)
             self.claim(f"next_{name}", one == other)
         for index, bit in enumerate(constant, len(self._matched)):
             value = int(original.starts_as(bit), 2)
@@ -216,14 +235,26 @@ class Equality(Bench):
         return "\n".join([super().rtlil(all_ports=all_ports), *parts])
 
 
-def _match(original: Version, copy: Version) -> list[tuple[int, int]]:
-    """Pairs of bits of registers with a name in common."""
+def _match(
+    original: Version, copy: Version, renamed: Mapping[Place, Place]
+) -> list[tuple[int, int]]:
+    """Pairs of bits of registers with a name in common, each bit of the original at most once.
+
+    A register of the original without a match is paired like one that has the same next value.
+    """
     registers = set(original.registers)
-    pairs = []
+    pairs: dict[int, int] = {}
     for bit in copy.registers:
         for place in copy.names[bit]:
-            other = original.bits.get(place)
+            other = original.bits.get(renamed.get(place, place))
             if other in registers:
-                pairs.append((other, bit))
-                break
-    return pairs
+                pairs.setdefault(other, bit)
+    merged = {
+        value: bit
+        for other, bit in pairs.items()
+        if isinstance(value := original.next_value(other), int)
+    }
+    for other in original.registers:
+        if other not in pairs and (bit := merged.get(original.next_value(other))) is not None:
+            pairs[other] = bit
+    return list(pairs.items())

@@ -1,5 +1,6 @@
 """All theorems, in the order of the rooms."""
 
+from .fpga.flow import netlists
 from .fpga.gateware import link, parts, uart
 from .hw import gearbox
 from .hw.axi import acceptance, lite, stream, wrapper
@@ -20,7 +21,7 @@ from .theorem import Theorem
 _MODULES = (
     *(weight_decoder, dot, engine, loader, results, collisions, scoreboard, progress),
     *(gearbox, stream, lite, acceptance, wrapper),
-    *(numbers, functions, topk, verilog),
+    *(numbers, functions, topk, verilog, netlists),
     *(link, uart, parts),
 )
 
