@@ -175,6 +175,13 @@ FORMATS = {"weight_format": FP16, "activation_format": FP16, "to": FP32}
             ValueError,
             "activation_bits must be 8, 4 or 2, not 3",
         ),
+        (
+            lambda: TernaryDot(
+                DotConfig(lanes=6, k_max=64), code=CODES["sherry"], activation_bits=8
+            ),
+            ValueError,
+            "lanes must be a multiple of 4 with the code 'sherry', not 6",
+        ),
         (lambda: DotRows([]), ValueError, "units must have at least one unit"),
         (
             lambda: FloatAdder(fmt=INT8, stages=2),

@@ -17,6 +17,7 @@ from trilith.golden import CODES
 from trilith.golden.matmul import activation_range
 from trilith.hw import MatVecConfig, MatVecEngine
 from trilith.hw.beats import activation_beats, weight_beats
+from trilith.hw.engine.loader import job_layout
 from trilith.hw.export.description import describe
 from trilith.hw.export.packing import packing_texts
 from trilith.hw.jobs import Job, JobShape, golden_beats, golden_results, job_word
@@ -73,6 +74,7 @@ def jobs(config: MatVecConfig) -> list[Job]:
 def test_python_against_the_golden_model(config: MatVecConfig) -> None:
     line = packer(config)
     assert config.weight_bytes == line.WEIGHT_BYTES
+    assert -(-job_layout(config).size // 8) == line.JOB_BYTES
     for job in jobs(config):
         shape = job.shape
         beats = line.pack_weights(job.trits.tolist())
