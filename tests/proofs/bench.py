@@ -54,6 +54,15 @@ class Inside(Elaboratable):
             raise KeyError(f"{path!r} must name one signal, not {len(found)}")
         return next(iter(chosen.values()))
 
+    def registers(self, path: str = "") -> list[Signal]:
+        """Registers of a submodule, in the order of their assignments; not all have names."""
+        found: dict[int, Signal] = {}
+        for domain, statements in self._part(path.split(".") if path else []).statements.items():
+            if domain != "comb":
+                for statement in statements:
+                    found |= {id(one): one for one in statement._lhs_signals()}
+        return list(found.values())
+
     def share_clock(self) -> None:
         """Let a component with ports for its clock and reset use those of the bench."""
         fragment = self._fragment

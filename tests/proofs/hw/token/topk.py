@@ -12,7 +12,7 @@ from trilith.hw.token.topk import TopK
 
 _FILE = "hw/token/topk.py"
 
-_CONFIG = TokenConfig(
+SMALLEST = TokenConfig(
     engine=MatVecConfig(lanes=5, rows=2, act_bits=8, k_max=16, n_max=16),
     vector_lanes=1,
     attention_lanes=4,
@@ -37,7 +37,7 @@ def order(places_count: int) -> Bench:
     """Follow one logit, any one, by the number of those that go before it."""
     # The queue is the same for any number of places; fewer make the proof short.
     with patch("trilith.hw.token.topk.K_MAX", places_count):
-        dut = TopK(_CONFIG)
+        dut = TopK(SMALLEST)
         bench = Bench(dut, visible=False)
     m, inside = bench.m, bench.inside
     logits, answers = dut.logits, dut.answers
@@ -46,7 +46,7 @@ def order(places_count: int) -> Bench:
     answering, left = answers.valid, inside["left"]
     bits = len(answers.p.token)
     # Accepted logits of the list, and answers that were given, up to all places.
-    count = Signal(range(_CONFIG.vocabulary_max + 1), name="count")
+    count = Signal(range(SMALLEST.vocabulary_max + 1), name="count")
     gone, asked = Signal(range(places_count + 1), name="gone"), Signal.like(dut.k, name="asked")
     last_given = given & (gone + 1 == asked)
     with m.If(taken):
@@ -58,14 +58,14 @@ def order(places_count: int) -> Bench:
     with m.If(last_given):
         m.d.sync += count.eq(0)
     bench.assume("canonical", (logit[15:23] != 0) | (logit == 0))
-    bench.assume("tokens", ~taken | (count < _CONFIG.vocabulary_max))
+    bench.assume("tokens", ~taken | (count < SMALLEST.vocabulary_max))
     most = Mux(count < places_count, count + 1, places_count)
     bench.assume("k", ~(taken & logits.p.last) | ((dut.k >= 1) & (dut.k <= most)))
     # The followed logit: its token, and how many accepted logits go before it.
     pick = bench.input("pick")
     follows, followed = Signal(name="follows"), Signal(24, name="followed", reset_less=True)
     token = Signal(bits, name="followed_token", reset_less=True)
-    rank = Signal(range(_CONFIG.vocabulary_max + 1), name="rank")
+    rank = Signal(range(SMALLEST.vocabulary_max + 1), name="rank")
     places = [Value.cast(inside[f"place{index}"]) for index in range(places_count)]
     keys = [one[:24] for one in places]
     tokens, used = [one[24:-1] for one in places], [one[-1] for one in places]
@@ -95,7 +95,7 @@ def order(places_count: int) -> Bench:
     # Invariants: the places are in order, and the followed logit is in its own.
     bench.claim("left", ~answering | ((left == asked - gone) & (gone < asked)))
     bench.claim("asked", ~answering | ((asked <= count) & (asked <= places_count)))
-    bench.claim("count", (count <= _CONFIG.vocabulary_max) & (answering <= (count != 0)))
+    bench.claim("count", (count <= SMALLEST.vocabulary_max) & (answering <= (count != 0)))
     bench.claim("number", inside["token"] == Mux(answering, 0, count[:bits]))
     shift = Mux(answering, gone, 0)
     for index in range(places_count):
