@@ -246,6 +246,30 @@ async def tokens_are_exact(dut, pattern: str) -> None:
     assert all(rules.bursts and rules.quiet for rules in bench.rules)
 
 
+@limited_test(100_000)
+async def waits_for_weights_are_counted(dut) -> None:
+    """Weights that come late count. A program that comes late does not: no product waits yet."""
+    bench = CoreBench(dut)
+    await bench.reset()
+    token, waits = SETTINGS["tokens"][0], {}
+    for name, channel in (
+        ("none", None),
+        ("program", bench.memory.read_if.r_channel),
+        ("weights", bench.weights.r_channel),
+    ):
+        if channel is not None:
+            channel.pause = True
+        await bench.start(token["token"], token["position"], token["k"])
+        await bench.wait(600)
+        if channel is not None:
+            channel.pause = False
+        await bench.idle()
+        assert await bench.answers() == token["answers"]
+        waits[name] = await bench.read("wait_weights")
+    assert waits["program"] == waits["none"], waits
+    assert waits["weights"] > waits["none"] + 200, waits
+
+
 @limited_test(400_000)
 async def commands_wait_in_a_queue(dut) -> None:
     """Several commands at once; interrupts; more commands than places; numbers that do not fit."""
