@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from contextlib import closing
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -376,6 +377,27 @@ def test_lines_of_each_test(checkout, tmp_path):
     }
     source = file.read_text()
     assert len(measured.covering(find(file, "area: -1 -> (1)"), source)) == 1
+
+
+def test_all_tests_of_a_fixture_that_executes_the_line_count(checkout, tmp_path):
+    """Only the first one executes it; another room has no tests beside the source."""
+    (checkout / "tests/hw").mkdir()
+    (checkout / "tests/hw/test_plan.py").write_text(
+        "import pytest\nfrom golden.area import area\n\n\n"
+        "@pytest.fixture(scope='module')\ndef plan():\n    return area(2, 3)\n\n\n"
+        "def test_kind(plan):\n    assert isinstance(plan, int)\n\n\n"
+        "def test_value(plan):\n    assert plan == 6\n"
+    )
+    tests = CoverageMap(checkout, tmp_path / "measured", ["hw"])
+    with closing(Bench(checkout, tmp_path / "copy")) as bench:
+        measured = tests.measure("tests/hw/test_plan.py", bench)
+    file = checkout / "golden/area.py"
+    mutant, source = find(file, "area: a * b -> (a + b)"), file.read_text()
+    assert [name.split("::")[1] for name in measured.covering(mutant, source)] == ["test_kind"]
+    chosen = [
+        name for stage in tests.stages(mutant, source, set()) for name in chain(*stage.values())
+    ]
+    assert [name.split("::")[1] for name in chosen] == ["test_kind", "test_value"]
 
 
 def test_the_same_code_is_equivalent():

@@ -202,13 +202,13 @@ class CoverageMap:
         groups = [[f for f in group if left[f]] for group in (order[:2], order[2:10], order[10:])]
         stages = [quick] if quick else []
         stages += [self._stage(group, left) for group in groups if group]
-        # Others beside it: a process of their own may execute the line, or they look at what a
-        # fixture, a cache or an import has made.
+        # Others beside it, or beside a test that executes the line: a process of their own may
+        # execute it, or they look at what a fixture, a cache or an import has made.
         others = {
             file: [name for name in self._all(file) if name not in covering.get(file, [])]
-            for file in near
+            for file in (*near, *(file for file in order if file not in near))
         }
-        known = [file for file in near if others[file]]
+        known = [file for file in others if others[file]]
         unmeasured = [{file: []} for file in near if file not in self.measured]
         return stages + ([self._stage(known, others)] if known else []) + unmeasured
 
@@ -256,7 +256,10 @@ class CoverageMap:
         path = Path(file)
         folder = Path(f"tests/{path.parent}".removesuffix("/data"))
         first = [f"{folder}/test_{path.stem}.py", f"{folder}s/test_{path.stem}.py"]
-        while not (others := [one for one in self.files if Path(one).parent == folder]):
-            first.append(f"{folder.parent}/test_{folder.name}.py")
+        others: list[str] = []
+        while not others and folder.name:
+            others = [one for one in self.files if Path(one).parent == folder]
+            if not others:
+                first.append(f"{folder.parent}/test_{folder.name}.py")
             folder = folder.parent
         return [one for one in first if one in self.files] + [x for x in others if x not in first]

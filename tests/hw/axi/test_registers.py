@@ -25,6 +25,13 @@ def test_that_the_map_is_sound(registers) -> None:
 
 
 @MAPS
+def test_that_the_version_has_two_halves(registers) -> None:
+    (version,) = (register for register in registers if register.name == "version")
+    places = {field.name: (field.lsb, field.width) for field in version.fields}
+    assert places == {"minor": (0, 16), "major": (16, 16)}
+
+
+@MAPS
 def test_that_codes_are_numbered_as_the_map_says(registers) -> None:
     (code,) = (register for register in registers if register.name == "code")
     numbered = ", ".join(f"{number} {name}" for number, name in enumerate(CODES))
