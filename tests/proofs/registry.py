@@ -15,13 +15,13 @@ from .hw.engine import (
     weight_decoder,
 )
 from .hw.export import verilog
-from .hw.token import functions, memory_port, numbers, topk
+from .hw.token import functions, memory_port, numbers, sequencer, topk
 from .theorem import Theorem
 
 _MODULES = (
     *(weight_decoder, dot, engine, loader, results, collisions, scoreboard, progress),
     *(gearbox, stream, lite, acceptance, wrapper),
-    *(numbers, functions, memory_port, topk, verilog, netlists),
+    *(numbers, functions, sequencer, memory_port, topk, verilog, netlists),
     *(link, uart, parts),
 )
 
