@@ -131,8 +131,8 @@ class Store:
     def __init__(self, file: Path, saved: Path) -> None:
         self.file, self.saved = file, saved
         self.results: dict[tuple[str, str], Result] = {}
-        #: The test that killed a mutant last, whatever its source was then.
-        self.killers: dict[str, str] = {}
+        #: The last kill of a mutant by a test, whatever its source was then.
+        self.kills: dict[str, Result] = {}
         for one in (saved, file):
             for line in one.read_text().splitlines() if one.exists() else ():
                 self._keep(Result(**json.loads(line)))
@@ -140,7 +140,7 @@ class Store:
     def _keep(self, result: Result) -> None:
         self.results[result.name, result.source] = result
         if "::" in result.by:
-            self.killers[result.name] = result.by
+            self.kills[result.name] = result
 
     def add(self, result: Result) -> None:
         """Keep a result."""
@@ -260,12 +260,35 @@ class Campaign:
             seconds=round(time.monotonic() - begin, 2),
         )
 
+    def kills_again(self, mutant: Mutant) -> bool | None:
+        """Whether the test that killed a mutant before still does; None if none is known.
+
+        It needs no measurement.
+
+        Raises
+        ------
+        RuntimeError
+            If the test is gone, or does not end.
+        """
+        kill = self.store.kills.get(mutant.name)
+        if kill is None:
+            return None
+        tests = {kill.by.split("::")[0]: [kill.by]}
+        seconds = START + REBUILT * max(_UNKNOWN, kill.seconds)
+        source = (self.source / mutant.file).read_text()
+        answer = self.bench.run_changed(mutant.file, mutant.apply(source), tests, seconds)
+        if self.bench.run(tests, seconds)["status"] != "passed":
+            raise RuntimeError(f"{kill.by} must pass without the change")
+        return answer["status"] not in ("passed", "none")
+
     def _killer(self, mutant: Mutant) -> list[dict[str, list[str]]]:
         """A stage of the test that killed a mutant before, if it is still there."""
-        by = self.store.killers.get(mutant.name, "")
-        file = by.split("::")[0]
+        kill = self.store.kills.get(mutant.name)
+        if kill is None:
+            return []
+        file = kill.by.split("::")[0]
         known = self.map.measured.get(file)
-        return [{file: [by]}] if known is not None and by in known.names else []
+        return [{file: [kill.by]}] if known is not None and kill.by in known.names else []
 
     def _judge(
         self, mutant: Mutant, source: str, tests: dict[str, list[str]]
