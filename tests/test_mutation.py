@@ -157,7 +157,7 @@ def test_that_a_sample_of_five_of_each_room_is_killed_again(tmp_path):
     # The others never end, end the process, are equal to their source, or survive.
     met = {name: killed for name, killed in found.items() if killed is not None}
     assert len(found) == 5 * len(ROOMS)
-    assert len(met) >= 0.8 * len(found)
+    assert len(met) >= 0.8 * len(found), "too few kills are known: make mutate, then --save"
     assert [name for name, killed in met.items() if not killed] == []
 
 

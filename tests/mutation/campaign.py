@@ -268,7 +268,7 @@ class Campaign:
         Raises
         ------
         RuntimeError
-            If the test is gone, or does not end.
+            If the test is gone, or fails or does not end without the change.
         """
         kill = self.store.kills.get(mutant.name)
         if kill is None:
@@ -279,7 +279,7 @@ class Campaign:
         answer = self.bench.run_changed(mutant.file, mutant.apply(source), tests, seconds)
         if self.bench.run(tests, seconds)["status"] != "passed":
             raise RuntimeError(f"{kill.by} must pass without the change")
-        return answer["status"] not in ("passed", "none")
+        return kill.by in answer["failed"]
 
     def _killer(self, mutant: Mutant) -> list[dict[str, list[str]]]:
         """A stage of the test that killed a mutant before, if it is still there."""

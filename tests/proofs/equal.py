@@ -51,11 +51,16 @@ class Version:
         cells = self._module["cells"]
         for name in [name for name, cell in cells.items() if cell["type"] == "$scopeinfo"]:
             del cells[name]
+        clock = self._module["ports"]["clk"]["bits"]
         for name in [name for name, cell in cells.items() if cell["type"] == "$dff"]:
-            pins = cells.pop(name)["connections"]
+            cell = cells.pop(name)
+            pins = cell["connections"]
+            if pins["CLK"] != clock or int(cell["parameters"]["CLK_POLARITY"], 2) != 1:
+                raise ValueError(f"{name} must be a register of the rising edge of clk")
             self._next |= zip(pins["Q"], pins["D"], strict=True)
         kinds = {cell["type"] for cell in cells.values()}
-        if unknown := {kind for kind in kinds if "dff" in kind or "mem" in kind or kind[0] != "$"}:
+        state = re.compile(r"dff|mem|latch|sr$|^[^$]", re.I)
+        if unknown := {kind for kind in kinds if state.search(kind)}:
             raise ValueError(f"cells must be logic or plain registers, not {sorted(unknown)}")
         for name, net in self._module["netnames"].items():
             initial = net["attributes"].get("init", "").rjust(len(net["bits"]), "x")
@@ -124,17 +129,17 @@ class Equality(Bench):
 
     Registers are matched by name; a register of the copy may stand for several of the original that
     are merged in it. From any state in which matched registers are equal, and for all inputs, the
-    outputs are claimed to be equal, and so are the next values of matched registers. Registers
-    without a match have any value, in each version its own, so that none of them can matter.
-    Matched registers must also start with the same value, if the original has one.
+    outputs are claimed to be equal, and so are the next values of matched registers. A register
+    without a match may hold any value, another one in each version: a proof shows that it does not
+    matter. Matched registers must also start with the same value, if the original has one.
 
     Parameters
     ----------
     original, copy : the versions
     renamed : bits of the copy that have another name in the original, and that name
     constants : registers of the original that are claimed to keep their initial values, and are
-        assumed to have them, where the copy lacks them. Those whose next value is a constant need
-        not be named.
+        assumed to have them, where the copy lacks them. Those whose next value is their initial
+        value need not be named.
     """
 
     def __init__(
@@ -155,7 +160,12 @@ class Equality(Bench):
             if original.next_value(bit) == original.starts_as(bit)
             or {name for name, _ in original.names[bit]} & set(constants)
         )
-        assert original.ports.keys() == copy.ports.keys()
+        assert original.ports == copy.ports
+        kept = {bit for bit, _ in self._matched} | set(constant)
+        #: Registers of the original, by their first name, that no claim is about.
+        self.unmatched = sorted(
+            {min(original.names[bit])[0] for bit in original.registers if bit not in kept}
+        )
         state, outputs = self._instances(constant)
         self._claim(state, outputs, constant)
 
@@ -240,7 +250,7 @@ def _match(
 ) -> list[tuple[int, int]]:
     """Pairs of bits of registers with a name in common, each bit of the original at most once.
 
-    A register of the original without a match is paired like one that has the same next value.
+    A register of the original without a match takes the partner of one with the same next value.
     """
     registers = set(original.registers)
     pairs: dict[int, int] = {}

@@ -49,10 +49,10 @@ THEOREMS = [
     Theorem(
         name="exported Verilog",
         file="hw/export/verilog.py",
-        statement="From every state that both have, and for all inputs, the exported Verilog gives "
-        "the same outputs as the RTLIL of the engine, and every register and word of a memory "
-        "gets the same next value. They start with the same values. Registers that the export "
-        "removes keep their initial value, or may have any value.",
+        statement="Take any state in which the registers and words of memories of both are equal. "
+        "Then, for all inputs, the exported Verilog gives the same outputs as the RTLIL of the "
+        "engine, and the same next state. They start with the same values. Registers that the "
+        "export removes keep their initial value, or may have any value.",
         method=Method.STATE,
         cases={
             label: Case(build=partial(exported, config), quick=label != "micro")

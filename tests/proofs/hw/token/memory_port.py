@@ -22,7 +22,7 @@ def _hold_queue(
     bench: Bench, queue: str, *, depth: int, level: Value, follows: Value, ahead: Value,
     followed: Value,
 ) -> None:  # fmt: skip
-    """Claim where a queue of Amaranth's ``SyncFIFOBuffered`` has its words, and the followed one.
+    """Claim the places of the words in a ``SyncFIFOBuffered``, and the place of the followed word.
 
     Parameters
     ----------
@@ -123,6 +123,8 @@ def _channel() -> Bench:
         bench, "queue", depth=depth, level=held, follows=follows & (ahead >= waits),
         ahead=ahead - waits, followed=followed,
     )  # fmt: skip
+    late = follows & (ahead == 0) & ~words.valid
+    bench.claim("offered", ~late | bench.past(~follows))
     bench.cover("data", here & given)
     bench.cover("last", here & given & final)
     bench.cover("full", held == depth)
@@ -143,7 +145,7 @@ def _asks(bench: Bench, channels: int) -> list[tuple[Value, Value, data.View]]:
 
 
 def _grants(channels: int) -> Bench:
-    """Which request leaves next, and for what the others wait."""
+    """The next request at the port, and the reasons why others wait."""
     dut = MemoryPort(SMALLEST, channels=channels)
     bench = Bench(dut, visible=False)
     requests, writes, written = dut.requests, dut.writes, dut.write_data
@@ -163,7 +165,8 @@ def _grants(channels: int) -> Bench:
         chosen = Mux(granted, burst.as_value(), chosen)
         read |= granted
         before |= asks
-    bench.claim("none_idle", ~(before & free & places) | read | writes.valid)
+    blocked = writes.valid & written.valid & ~written.ready
+    bench.claim("none_idle", ~(before & free & places) | read | wrote | blocked)
     sent, leaves = bench.past(chosen), bench.past(read)
     bench.claim("offered", requests.valid == (leaves | bench.past(wrote | ~free)))
     bench.claim("burst", ~leaves | (requests.p.as_value() == sent))
@@ -173,7 +176,8 @@ def _grants(channels: int) -> Bench:
                       ("strobes", written.p.strobes)):  # fmt: skip
         same = one == bench.past(getattr(writes.p, name))
         bench.claim(f"write_{name}", ~wrote_before | same)
-    bench.claim("write_offered", ~wrote_before | written.valid)
+    waits = bench.past(written.valid & ~written.ready)
+    bench.claim("write_offered", written.valid == (wrote_before | waits))
     bench.reach = 12
     return bench
 
@@ -270,10 +274,11 @@ THEOREMS = [
         statement="A request leaves as bursts that follow one another, each of the most words that "
         "are allowed or the rest of the request, as soon as the channel has room for all of them. "
         "Each word that arrives, whichever it is, is given once, unchanged and behind all words "
-        "before it. `last` marks exactly the last word of each request. An offered word stays "
-        "until it is taken. The queue never overflows.",
+        "before it. It is offered at most two cycles after its arrival, once all words before it "
+        "are taken, and stays until it is taken. `last` marks exactly the last word of each "
+        "request. The queue never overflows.",
         assumptions=(
-            "No word arrives that is not asked for.",
+            "No word arrives that is not asked for; `memory port: answers` shows it in the port.",
             "A request has less than 65,536 words.",
         ),
         cases={
@@ -285,18 +290,19 @@ THEOREMS = [
     Theorem(
         name="memory port: grants",
         file=_FILE,
-        statement="In each cycle in which the port can take a request, a write leaves if one is "
-        "offered, else the burst of the lowest channel that asks: no such cycle is idle while one "
-        "waits. A channel thus waits only for a write, for a lower channel or for the memory. What "
-        "is granted is offered unchanged in the next cycle, and stays until it is taken.",
+        statement="In each cycle in which the port can take a request, an offered write goes "
+        "first. It leaves unless the data of the write before still wait, and then no read leaves. "
+        "Without a write, the burst of the lowest channel that asks leaves. A channel thus waits "
+        "only for a write, for a lower channel or for the memory. What is granted is offered "
+        "unchanged and once in the next cycle, and stays until it is taken.",
         cases=_shared(_grants),
     ),
     Theorem(
         name="memory port: answers",
         file=_FILE,
         statement="Each word that the memory answers goes, unchanged and in the same cycle, to the "
-        "channel of the oldest burst with words to come, and to no other channel, whichever burst "
-        "it is. A failed word sets `error`, which stays set.",
+        "channel of the oldest burst with words to come, and to no other channel. A failed word "
+        "sets `error`, which stays set.",
         cases=_shared(_answers),
     ),
 ]

@@ -1,4 +1,4 @@
-"""Theorem that the sequencer of the token core never stands still by itself."""
+"""Theorem about the progress of the sequencer of the token core."""
 
 from dataclasses import replace
 
@@ -42,9 +42,9 @@ class _States:
 
         Parameters
         ----------
-        state, most : the state, and its most cycles
+        state, most : the state, and the most cycles in it
         waits : cycles that do not count
-        restarts : the count begins again behind this cycle
+        restarts : the count begins again after this cycle
         """
         count = Signal(range(most + 1), name=f"count_{state.name.lower()}")
         with self._bench.m.If(~self[state] | restarts):
@@ -69,7 +69,12 @@ def _program(bench: Bench, dut: Sequencer, states: _States) -> None:
         bench.m.d.sync += reads.eq(0)
     bench.assume("asked_for", ~program.valid | reads)
     bench.claim("asks", fetching == (asks | reads))
-    bench.claim("once", ~asks | ~reads)
+    asked = Signal(name="asked")
+    with bench.m.If(asks & dut.program_requests.ready):
+        bench.m.d.sync += asked.eq(1)
+    with bench.m.If(dut.commands.valid & dut.commands.ready):
+        bench.m.d.sync += asked.eq(0)
+    bench.claim("once", ~asks | ~(reads | asked))
     # What was read and is kept ends a packet, or more is on its way.
     bench.claim("level", level <= words)
     bench.claim("packet", (level == 0) | (fetching != ended))
@@ -83,14 +88,17 @@ def _program(bench: Bench, dut: Sequencer, states: _States) -> None:
     bench.claim("dropped", ~idle | (~fetching & (level == 0)) | (count == 0))
 
 
-def _products(bench: Bench, states: _States) -> None:
+def _products(bench: Bench, dut: Sequencer, states: _States) -> None:
     """Products of the token and the position with their strides take a bit in each cycle."""
     registers = bench.inside.registers()
     begun = registers[[one.name for one in registers].index("embedding_offset") - 1]
     rests = [bench.inside[f"rest{index}"] for index in range(3)]
     bits, multiplies = max(map(len, rests)), states[_State.MULTIPLY]
-    done = begun & ~Cat(rests).any()
-    count = states.count(_State.MULTIPLY, bits + 2, restarts=done)
+    again = begun & ~Cat(rests).any() & (dut.number != dut.others)
+    count = states.count(_State.MULTIPLY, bits + 2, restarts=again)
+    # Each token comes once: in MULTIPLY, and where an instruction runs again for the next one.
+    again = bench.past(again) | (bench.past(states[_State.SEND]) & states[_State.WAIT])
+    bench.claim("next_token", ~again | (dut.number == bench.past(dut.number) + 1))
     bench.claim("begun", ~begun | multiplies)
     bench.claim("counted", ~multiplies | (begun == (count != 0)))
     for index, rest in enumerate(rests):
@@ -130,10 +138,14 @@ def _progress(tokens: int) -> Bench:
     bench = Bench(dut, visible=False)
     states = _States(bench)
     _program(bench, dut, states)
-    _products(bench, states)
+    _products(bench, dut, states)
     # An instruction begins as soon as the units that it depends on are idle.
-    busy = dut.busy_vectors | dut.busy_normalizer | dut.busy_heads | dut.busy_attention
-    states.count(_State.WAIT, 1, waits=busy | dut.embeds)
+    heads, op = dut.busy_heads, dut.op
+    results = dut.busy_vectors | dut.busy_normalizer | dut.busy_attention
+    ends = (op == Op.END) | ((op == Op.HEAD) & (dut.k == 0))
+    waits = (op == Op.HEADS) & (dut.number == 0) & (dut.busy_vectors | heads)
+    waits |= ((op == Op.ATTEND) & heads) | (ends & results) | ((op == Op.EMBED) & dut.embeds)
+    states.count(_State.WAIT, 1, waits=Mux(dut.dropping, results | heads, waits))
     _commands(bench, dut, states, tokens)
     bench.reach = 40
     return bench
@@ -143,14 +155,14 @@ THEOREMS = [
     Theorem(
         name="sequencer: progress",
         file="hw/token/sequencer.py",
-        statement="The sequencer of the token core has no deadlock of its own. In each cycle that "
-        "it stays in a state beyond a bound, it waits for a word of its program, for a unit that "
-        "is busy, or for one that does not take an offered command. The bounds are 17 cycles to "
-        "read an instruction, two more than the bits of the token or the position for each token "
-        "of `SETUP`, one to begin an instruction, 10 with one token to send its commands, and two "
-        "to accept the next command. A wanted command is offered, except the scaler's until the "
-        "scale of an embedding has come, and the head's until the normalizer and the heads are "
-        "done. The program is asked for once.",
+        statement="The sequencer stays in a state beyond a bound only while it waits: for a "
+        "command, for a word of its program, for a unit that the instruction needs idle, for the "
+        "scale or the row of an embedding, for the memory's requests, or for a unit that does not "
+        "take an offered command. Behind a token it also drops the rest of the program, a word in "
+        "each cycle in which one comes. The bounds are 17 cycles to read an instruction from a "
+        "memory of 32 bits; for each token of `SETUP`, two more than the width of the token or the "
+        "position; one cycle to begin an instruction; nine, and one for each token of the pass, to "
+        "send commands; two to accept a command. The program is asked for at most once in a pass.",
         assumptions=("Words of the program come after its request, up to the one with `last`.",),
         cases={
             f"{tokens} token{'s' * (tokens > 1)} in a pass": Case(
