@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """The prover itself, the quickest theorems, and the page of all."""
 
 import pytest
@@ -110,6 +111,65 @@ def test_versions_are_equal_only_if_every_next_value_is(limit, failed):
     assert bench.shared == 4
 
 
+#: A module with two equal registers and a third one, which stays 0.
+_ORIGINAL = """
+module top(input clk, input other, input d, output y, output z);
+  reg a = 0, b = 0, c = 0;
+  always @(posedge clk) begin a <= d; b <= d; c <= c & d; end
+  assign y = a;
+  assign z = b | c;
+endmodule
+"""
+_MERGED = """
+module top(input clk, input other, input d, output y, output z);
+  reg a = 0;
+  always @(posedge clk) a <= d;
+  assign y = a;
+  assign z = a;
+endmodule
+"""
+
+
+def _equality(original, copy):
+    versions = [Version({"top.v": text}, "read_verilog top.v", "top") for text in (original, copy)]
+    return Equality(*versions, constants=["c"])
+
+
+@pytest.mark.parametrize(
+    ("original", "copy", "failed"),
+    [
+        ({}, {}, ""),
+        ({}, {"a = 0": "a = 1"}, "claim_initial_"),
+        ({}, {"a <= d": "a <= ~d"}, "claim_next_"),
+        ({}, {"z = a": "z = ~a"}, "claim_output_z"),
+        # A register that does not stay as it starts.
+        ({"c & d": "c | d"}, {}, "claim_constant"),
+    ],
+)
+def test_a_register_may_stand_for_several_and_a_constant_may_be_absent(original, copy, failed):
+    texts = [_ORIGINAL, _MERGED]
+    for index, changes in enumerate((original, copy)):
+        for old, new in changes.items():
+            assert old in texts[index]
+            texts[index] = texts[index].replace(old, new)
+    bench = _equality(*texts)
+    outcome = Prover(bench, build_model(bench)).prove(Method.STATE, 0)
+    assert outcome.holds == (not failed)
+    assert any(name.startswith(failed) for name in outcome.claims) or not failed
+    assert bench.unmatched == []
+
+
+@pytest.mark.parametrize("edge", ["negedge clk", "posedge other"])
+def test_that_registers_of_another_clock_edge_are_refused(edge):
+    with pytest.raises(ValueError, match="must be a register of the rising edge of clk"):
+        _equality(_ORIGINAL, _MERGED.replace("posedge clk", edge))
+
+
+def test_that_ports_have_the_same_widths():
+    with pytest.raises(AssertionError):
+        _equality(_ORIGINAL, _MERGED.replace("output z", "output [1:0] z"))
+
+
 @pytest.mark.parametrize(
     ("name", "label"),
     [
@@ -129,6 +189,9 @@ def test_versions_are_equal_only_if_every_next_value_is(limit, failed):
         ("adder: rounding", "all elements"),
         ("special functions: values and errors", "1/x"),
         ("exported Verilog", "8x2, base3, int4"),
+        ("sequencer: progress", "1 token in a pass"),
+        ("memory port: words of a channel", "queue of 4, bursts of 2"),
+        ("memory port: grants", "2 channels, queues of 4, bursts of 2"),
         ("link: CRC", "all bytes"),
     ],
 )

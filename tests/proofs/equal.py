@@ -150,6 +150,7 @@ class Equality(Bench):
         renamed: Mapping[Place, Place] | None = None,
         constants: Iterable[str] = (),
     ) -> None:
+        assert original.ports == copy.ports
         super().__init__()
         self.cells = "c:$flatten?copy.*"
         self._versions = {"original": original, "copy": copy}
@@ -160,7 +161,6 @@ class Equality(Bench):
             if original.next_value(bit) == original.starts_as(bit)
             or {name for name, _ in original.names[bit]} & set(constants)
         )
-        assert original.ports == copy.ports
         kept = {bit for bit, _ in self._matched} | set(constant)
         #: Registers of the original, by their first name, that no claim is about.
         self.unmatched = sorted(
