@@ -32,6 +32,12 @@ _BLOCK_RAMS = Path(__file__).with_name("block_rams.v")
 #: matter without resets and collisions.
 _SHAPE = re.compile(r"(READ|WRITE|DATA)_WIDTH_|REGMODE_|DO[AB]_REG|CLK[AB]MUX|IS_")
 
+#: Resets of block RAM, of both families; the models have none.
+_RESETS = {
+    *("RSTA", "RSTB"),
+    *("RSTRAMARSTRAM", "RSTRAMB", "RSTREGARSTREG", "RSTREGB", "SLEEP"),
+}
+
 #: Registers with bits that synthesis finds constant.
 _CONSTANTS = ("clear", "loader.past_eight")
 
@@ -69,6 +75,9 @@ def _module(netlist: str) -> dict[str, Any]:
             for name, value in cell["parameters"].items():
                 if name.startswith("INIT") and "1" in str(value):
                     raise ValueError(f"{name} of a block RAM must be 0, not {value}")
+            for name in _RESETS & cell["connections"].keys():
+                if cell["connections"][name] != ["0"]:
+                    raise ValueError(f"{name} of a block RAM must be 0")
             cell["parameters"] = {
                 name: value for name, value in cell["parameters"].items() if _SHAPE.match(name)
             }
