@@ -75,7 +75,7 @@ def _program(bench: Bench, dut: Sequencer, states: _States) -> None:
     with bench.m.If(dut.commands.valid & dut.commands.ready):
         bench.m.d.sync += asked.eq(0)
     bench.claim("once", ~asks | ~(reads | asked))
-    # What was read and is kept ends a packet, or more is on its way.
+    # If words are kept, either the last word of the program has come, or more words will come.
     bench.claim("level", level <= words)
     bench.claim("packet", (level == 0) | (fetching != ended))
     fetch, idle = states[_State.FETCH], states[_State.IDLE]
